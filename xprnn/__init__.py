@@ -1,0 +1,40 @@
+"""Recurrent neural networks for NumPy and CuPy arrays."""
+
+from pathlib import Path as _Path
+
+# In a bare checkout kernels/ lies beside xprnn/, not inside it; installed, it is the subpackage xprnn.kernels.
+if not (_Path(__file__).parent / "kernels").exists():
+    __path__.append(str(_Path(__file__).parents[1]))
+
+from xprnn import nn, ops
+from xprnn.backend import (
+    available_backends,
+    default_backend,
+    namespace,
+    synchronize,
+    to_backend,
+    to_numpy,
+    use_backend,
+)
+from xprnn.dispatch import explain, use_kernels
+from xprnn.tensor import Parameter, Tensor, grad, no_grad
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Parameter",
+    "Tensor",
+    "available_backends",
+    "default_backend",
+    "explain",
+    "grad",
+    "namespace",
+    "nn",
+    "no_grad",
+    "ops",
+    "synchronize",
+    "to_backend",
+    "to_numpy",
+    "use_backend",
+    "use_kernels",
+]

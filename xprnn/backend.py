@@ -1,0 +1,289 @@
+"""Which array library an array belongs to, where new arrays are made, and how arrays move between the two.
+
+Arrays carry their backend: code asks ``xp = namespace(x, w)`` and then speaks the Python array API standard
+(https://data-apis.org/array-api/2024.12). Nothing here imports CuPy until somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+logger = logging.getLogger("xprnn")
+
+Array = Any
+"""An array of any supported library. The array API has no common base class to name here."""
+
+Rng = int | np.random.Generator | None
+
+NAMES = ("numpy", "cupy", "array_api_strict")
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library and a device of it: a place where arrays can be made.
+
+    ``device=None`` is the library's current device.
+    """
+
+    name: str
+    xp: ModuleType
+    device: Any = None
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Array:
+        """Bring host values, or an array of any backend, here. Copies only where it must."""
+        if not isinstance(values, (bool, int, float, list, tuple)):
+            if backend_of(values).name == self.name:
+                device = self.device if self.device is not None else compat.device(values)
+                values = compat.to_device(values, device)
+                return values if dtype is None else self.xp.astype(values, getattr(self.xp, dtype), copy=False)
+            values = to_numpy(values)
+        return self.xp.asarray(values, dtype=None if dtype is None else getattr(self.xp, dtype), device=self.device)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """An array of zeros."""
+        return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
+
+    def __str__(self) -> str:
+        return self.name if self.device is None else f"{self.name} on {self.device}"
+
+
+def _reason_against(name: str) -> str:
+    """Why a backend cannot be used on this machine; empty when it can."""
+    if name == "numpy":
+        return ""
+    extra = {"cupy": "cuda12", "array_api_strict": "test"}[name]
+    try:
+        library = importlib.import_module(name)
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        why = f"{name} is not installed" if missing else f"{name} does not import ({error})"
+        return f"{why}: pip install 'xprnn[{extra}]'"
+    if name == "cupy":
+        try:
+            if library.cuda.runtime.getDeviceCount() == 0:
+                return "CuPy is installed but finds no CUDA device"
+            # A device that is listed can still fail to compile or launch, so one real kernel decides.
+            if int((library.ones(2) + 1).sum()) != 4:
+                return "CuPy computes 1 + 1 wrongly on this device"
+        except Exception as error:  # CuPy raises many types here, and each of them means that it is unusable
+            reason = " ".join(str(error).split())
+            return f"CuPy is installed but cannot use a GPU ({reason}): check the NVIDIA driver with nvidia-smi"
+    return ""
+
+
+def available_backends() -> dict[str, str]:
+    """Every backend by name, with the reason why it cannot be used here, or an empty string.
+
+    Tries to import CuPy and to run a kernel on its device.
+    """
+    return {name: _reason_against(name) for name in NAMES}
+
+
+def get_backend(name: str, device: Any = None) -> Backend:
+    """The backend of that name: "numpy", "cupy", "array_api_strict", or "auto" for CuPy where a GPU works.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown.
+    RuntimeError
+        The backend cannot be used here; the message says what is missing.
+    """
+    if name == "auto":
+        reason = _reason_against("cupy")
+        name = "numpy" if reason else "cupy"
+        logger.info("backend 'auto' is %s%s", name, f" ({reason})" if reason else "")
+    if name not in NAMES:
+        raise ValueError(f"backend {name!r} is unknown; expected 'auto' or one of {', '.join(map(repr, NAMES))}")
+    if reason := _reason_against(name):
+        raise RuntimeError(f"backend {name!r} cannot be used: {reason}")
+    compatible = {"numpy": "array_api_compat.numpy", "cupy": "array_api_compat.cupy"}
+    return Backend(name, importlib.import_module(compatible.get(name, name)), device)
+
+
+_default: Backend | None = None
+
+
+def default_backend() -> Backend:
+    """Where new arrays are made: what ``use_backend`` chose last, else XPRNN_BACKEND, else NumPy."""
+    global _default
+    if _default is None:
+        _default = get_backend(os.environ.get("XPRNN_BACKEND", "numpy"))
+    return _default
+
+
+class use_backend(AbstractContextManager["Backend"]):  # noqa: N801 - reads as a verb in both of its uses
+    """Choose where new arrays are made, for the process or, as a context manager, for a block.
+
+    >>> use_backend("numpy").backend.name
+    'numpy'
+    >>> with use_backend("auto") as backend:
+    ...     print(backend.name)  # doctest: +SKIP
+    cupy
+
+    It decides creation only: arrays that exist stay where they are, and ``module.to`` moves modules.
+    Raises what :func:`get_backend` raises, and then changes nothing.
+    """
+
+    def __init__(self, name: str, device: Any = None) -> None:
+        global _default
+        self.backend = get_backend(name, device)
+        self._previous = _default
+        _default = self.backend
+
+    def __enter__(self) -> Backend:
+        return self.backend
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _default
+        _default = self._previous
+
+    def __repr__(self) -> str:
+        return f"use_backend({self.backend.name!r})"
+
+
+def _labelled(arrays: tuple[Any, ...], named: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for position, array in enumerate(arrays):
+        yield f"argument {position}", array
+    yield from named.items()
+
+
+def namespace(*arrays: Any, **named: Any) -> Any:
+    """The array API namespace that all these arrays share.
+
+    Python numbers and None are passed over. Name an argument (``namespace(x=x, weight_ih=w)``) to have it named
+    in the error.
+
+    Raises
+    ------
+    TypeError
+        Something is not an array, or two arrays belong to different libraries or devices.
+    """
+    if len(arrays) == 1 and not named:
+        return _namespace_of("argument 0", arrays[0])
+    found: tuple[str, Any, Any, Any] | None = None
+    for label, array in _labelled(arrays, named):
+        if array is None or isinstance(array, (bool, int, float)):
+            continue
+        xp, device = _namespace_of(label, array), compat.device(array)
+        if found is None:
+            found = (label, array, xp, device)
+        elif xp is not found[2] or device != found[3]:
+            raise TypeError(
+                f"{found[0]} is {_describe(found[1])} but {label} is {_describe(array)}; "
+                f"move one of them with xprnn.to_backend(array, name) or module.to(name): nothing is copied silently"
+            )
+    if found is None:
+        raise TypeError("expected at least one array, got none")
+    return found[2]
+
+
+def _namespace_of(label: str, array: Any) -> Any:
+    try:
+        return compat.array_namespace(array)
+    except TypeError:
+        raise TypeError(
+            f"{label} is a {type(array).__name__}; expected an array of NumPy, CuPy or another array API library"
+        ) from None
+
+
+def _describe(array: Any) -> str:
+    module = type(array).__module__.split(".")[0]
+    return f"a {module} {type(array).__name__} on device {compat.device(array)}"
+
+
+def library(xp: ModuleType) -> str:
+    """The backend name of a namespace: "numpy", "cupy" or "array_api_strict"."""
+    return xp.__name__.rsplit(".", 1)[-1]
+
+
+def backend_of(array: Array) -> Backend:
+    """The backend and device an array lives on."""
+    xp = namespace(array)
+    return Backend(library(xp), xp, compat.device(array))
+
+
+def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
+    """Move an array to a backend, explicitly. Returns it as it is where it is there already."""
+    backend = name if isinstance(name, Backend) else get_backend(name, device)
+    return backend.asarray(array)
+
+
+def to_numpy(array: Any) -> np.ndarray[Any, Any]:
+    """Copy an array, or a Tensor's data, to the host. A NumPy array is returned as it is."""
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "numpy"):  # a Tensor of ours, and also one of PyTorch's
+        return np.asarray(array.numpy())
+    if compat.is_cupy_array(array):
+        return np.asarray(array.get())
+    xp = namespace(array)
+    if library(xp) == "array_api_strict":
+        array = compat.to_device(array, xp.Device("CPU_DEVICE"))
+    return np.asarray(array)
+
+
+def synchronize(array: Array | None = None) -> None:
+    """Wait until the device has finished what was asked of it. On the CPU there is nothing to wait for.
+
+    Waits for CuPy's current stream, of the array's device or of the default backend.
+    """
+    backend = default_backend() if array is None else backend_of(array)
+    if backend.name == "cupy":
+        import cupy
+
+        with cupy.cuda.Device(None if array is None else array.device.id):
+            cupy.cuda.get_current_stream().synchronize()
+
+
+def generator(rng: Rng = None) -> np.random.Generator:
+    """A NumPy random generator from a seed, a generator (returned as it is), or None for a fresh one.
+
+    All random numbers are drawn on the host, so that one seed gives the same bits on every backend.
+    """
+    if rng is None or isinstance(rng, np.random.Generator):
+        return rng or np.random.default_rng()
+    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
+        raise TypeError(f"rng is a {type(rng).__name__}; expected an int seed, a numpy.random.Generator or None")
+    return np.random.default_rng(int(rng))
+
+
+def check_dtype(dtype: str) -> str:
+    """"float32" or "float64"; raises ValueError for anything else."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
+    return dtype
+
+
+def dtype_name(array: Array) -> str:
+    """The dtype as a word, the same in every library: "float32", "int64", ..."""
+    return str(array.dtype).rsplit(".", 1)[-1]
+
+
+def scatter_add(index: Array, values: Array, size: int) -> Array:
+    """Sum rows by index: out[i] = sum of values[n] over all n with index[n] == i.
+
+    index (N,) integers in [0, size); values (N, D); out (size, D). The array API has no such function, so
+    each library gets its own, and a library we do not know gets a product with a one-hot matrix.
+    """
+    xp = namespace(index=index, values=values)
+    if library(xp) in ("numpy", "cupy"):
+        out = xp.zeros((size, values.shape[1]), dtype=values.dtype)
+        xp.add.at(out, index, values)
+        return out
+    rows = xp.arange(size, device=compat.device(index))
+    one_hot = xp.astype(xp.expand_dims(rows, axis=1) == xp.expand_dims(index, axis=0), values.dtype)
+    return xp.matmul(one_hot, values)

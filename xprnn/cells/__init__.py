@@ -1,0 +1,24 @@
+"""The specification: one file per cell, its equations forward and backward in plain array code."""
+
+from xprnn.cells.cell import Cell, PointwiseCell, State, Weights
+from xprnn.cells.elman import Elman
+from xprnn.cells.gru import GRU
+from xprnn.cells.gru_reset_before import ResetBeforeGRU
+from xprnn.cells.lstm import LSTM
+from xprnn.cells.lstm_peephole import PeepholeLSTM
+from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
+from xprnn.cells.projected import Projected
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Cell",
+    "Elman",
+    "FullPeepholeLSTM",
+    "PeepholeLSTM",
+    "PointwiseCell",
+    "Projected",
+    "ResetBeforeGRU",
+    "State",
+    "Weights",
+]

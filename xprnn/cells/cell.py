@@ -1,0 +1,135 @@
+"""What a cell is: a step through time, and the way back through it.
+
+Shapes, throughout this folder: T steps, B sequences, I inputs, H hidden units, G gate blocks.
+
+    x (T, B, I)    zx, zh, dzx, dzh (B, G*H)    each part of a state (B, H)    weight_ih (G*H, I)    weight_hh (G*H, H)
+
+The engine (sequence.py) computes ``zx = x weight_ih^T + bias_ih`` for all steps before the loop, and from the stacked
+``dzx`` the gradients of x, weight_ih and bias_ih after it. Everything else is the cell's. The forward code asks the
+array for its namespace, so it runs on Tensors too; composed of primitives it is the oracle for the backward code.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from xprnn.backend import Array, namespace
+
+State = tuple[Array, ...]
+"""The parts of a state, the hidden state h first."""
+
+Weights = dict[str, Array]
+"""Arrays by PyTorch's names without the layer suffix: weight_ih, weight_hh, bias_ih, bias_hh, and a cell's own."""
+
+Saved = tuple[Array, ...]
+"""What a step keeps for its way back."""
+
+
+class Cell(ABC):
+    """A recurrence. Subclass :class:`PointwiseCell` where one product with h and elementwise functions make the step."""
+
+    gates: int
+    """G, the number of blocks of H columns in zx."""
+
+    state_names: tuple[str, ...] = ("h",)
+
+    @property
+    def name(self) -> str:
+        """What error messages and ``explain`` call this cell."""
+        return type(self).__name__
+
+    def state_sizes(self, hidden_size: int) -> tuple[int, ...]:
+        """The width of each part of the state."""
+        return (hidden_size,) * len(self.state_names)
+
+    def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """Every weight by name, biases included. The layer leaves out names that begin with "bias" on request."""
+        columns = self.gates * hidden_size
+        return {
+            "weight_ih": (columns, input_size),
+            "weight_hh": (columns, hidden_size),
+            "bias_ih": (columns,),
+            "bias_hh": (columns,),
+        }
+
+    @abstractmethod
+    def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
+        """The next state."""
+
+    @abstractmethod
+    def step_vjp(
+        self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
+    ) -> tuple[Array, State, Saved]:
+        """From the cotangent of new_state: dzx, the cotangent of state, and terms kept for :meth:`weight_vjp`."""
+
+    @abstractmethod
+    def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
+        """Gradients of all weights but weight_ih and bias_ih; each argument stacked over time to (T, B, ...)."""
+
+
+class PointwiseCell(Cell):
+    """A cell whose step is one product ``zh = h weight_hh^T + bias_hh`` followed by elementwise functions.
+
+    dzx and dzh are separate because a GRU's reset gate acts on zh alone; return the same array where they are equal.
+    """
+
+    @abstractmethod
+    def forward(self, w: Weights, zx: Array, zh: Array, state: State) -> tuple[State, Saved]:
+        """The next state and what :meth:`backward` needs."""
+
+    @abstractmethod
+    def backward(
+        self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
+    ) -> tuple[Array, Array, State]:
+        """dzx, dzh, and the cotangent of state without the path through zh (0 for none)."""
+
+    def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
+        return self.forward(w, zx, recurrent_product(w, state[0]), state)
+
+    def step_vjp(
+        self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
+    ) -> tuple[Array, State, Saved]:
+        dzx, dzh, (dh, *rest) = self.backward(w, dstate, saved, state, new_state)
+        return dzx, (dzh @ w["weight_hh"] + dh, *rest), () if dzh is dzx else (dzh,)
+
+    def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
+        return recurrent_vjp(w, terms[0] if terms else dzx, states[0])
+
+
+def recurrent_product(w: Weights, h: Array) -> Array:
+    """h weight_hh^T + bias_hh."""
+    zh = h @ w["weight_hh"].T
+    return zh + w["bias_hh"] if "bias_hh" in w else zh
+
+
+def recurrent_vjp(w: Weights, dzh: Array, h: Array) -> Weights:
+    """The gradients of weight_hh and bias_hh from all steps at once."""
+    gradients = {"weight_hh": outer_sum(dzh, h)}
+    if "bias_hh" in w:
+        gradients["bias_hh"] = total(dzh)
+    return gradients
+
+
+def outer_sum(dz: Array, x: Array) -> Array:
+    """Sum over time and batch of dz^T x: (T, B, N) and (T, B, K) to (N, K), as one product."""
+    xp = namespace(dz)
+    rows = dz.shape[0] * dz.shape[1]
+    return xp.reshape(dz, (rows, dz.shape[2])).T @ xp.reshape(x, (rows, x.shape[2]))
+
+
+def total(dz: Array) -> Array:
+    """Sum over time and batch."""
+    return namespace(dz).sum(dz, axis=(0, 1))
+
+
+def split(z: Array, blocks: int) -> list[Array]:
+    """The gate blocks of the last axis."""
+    width = z.shape[-1] // blocks
+    return [z[..., k * width : (k + 1) * width] for k in range(blocks)]
+
+
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + e ** -z), computed as tanh(z/2)/2 + 1/2, which cannot overflow."""
+    xp: Any = namespace(z)
+    return 0.5 * xp.tanh(0.5 * z) + 0.5

@@ -1,0 +1,40 @@
+"""Long short-term memory (Hochreiter and Schmidhuber 1997), with the forget gate of Gers, Schmidhuber, Cummins 2000."""
+
+from __future__ import annotations
+
+from xprnn.backend import Array, namespace
+from xprnn.cells.cell import PointwiseCell, Saved, State, Weights, sigmoid, split
+
+
+class LSTM(PointwiseCell):
+    """i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o);  g = tanh(z_g);  c' = f c + i g;  h' = o tanh(c').
+
+    z = zx + zh, with its blocks in the order i, f, g, o.
+    """
+
+    gates = 4
+    state_names = ("h", "c")
+
+    def forward(self, w: Weights, zx: Array, zh: Array, state: State) -> tuple[State, Saved]:
+        _, c = state
+        zi, zf, zg, zo = split(zx + zh, 4)
+        i, f, g, o = sigmoid(zi), sigmoid(zf), namespace(zg).tanh(zg), sigmoid(zo)
+        c_new = f * c + i * g
+        tanh_c = namespace(c_new).tanh(c_new)
+        return (o * tanh_c, c_new), (i, f, g, o, tanh_c)
+
+    def backward(
+        self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
+    ) -> tuple[Array, Array, State]:
+        (dh, dc), (i, f, g, o, tanh_c), (_, c) = dstate, saved, state
+        dc = dc + dh * o * (1.0 - tanh_c * tanh_c)
+        dz = gate_cotangents(dc, i, f, g, c, dh * tanh_c * o * (1.0 - o))
+        return dz, dz, (0.0, dc * f)
+
+
+def gate_cotangents(dc: Array, i: Array, f: Array, g: Array, c: Array, dzo: Array) -> Array:
+    """dz of all four gates, from the complete cotangent of c' and that of z_o."""
+    dzi = dc * g * i * (1.0 - i)
+    dzf = dc * c * f * (1.0 - f)
+    dzg = dc * i * (1.0 - g * g)
+    return namespace(dc).concat([dzi, dzf, dzg, dzo], axis=-1)

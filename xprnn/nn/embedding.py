@@ -1,0 +1,60 @@
+"""Embedding: a table of vectors looked up by number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xprnn import ops
+from xprnn.backend import Rng, dtype_name, namespace
+from xprnn.nn import init
+from xprnn.nn.module import Module, input_tensor
+from xprnn.tensor import Parameter, Tensor
+
+
+class Embedding(Module):
+    """y = weight[x].
+
+    x (...) integers from 0 to num_embeddings - 1, y (..., embedding_dim); weight (num_embeddings, embedding_dim) from
+    N(0, 1). The row ``padding_idx`` is zero and stays zero: no gradient reaches it.
+
+    Raises TypeError for x that is not integer; ValueError for a number outside the table (on a GPU this check waits for
+    the device; ``check=False`` leaves it out, for input that is known to be good).
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        check: bool = True,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ValueError(f"Embedding: padding_idx is {padding_idx}; expected a row of {num_embeddings}")
+        self.num_embeddings, self.embedding_dim, self.check = num_embeddings, embedding_dim, check
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        weight = init.normal((num_embeddings, embedding_dim), rng=rng, dtype=dtype)
+        if self.padding_idx is not None:
+            weight[self.padding_idx, ...] = 0.0
+        self.weight = Parameter(weight)
+
+    def forward(self, x: Any) -> Tensor:
+        x = input_tensor("Embedding", "x", x).data
+        if not dtype_name(x).startswith(("int", "uint")):
+            raise TypeError(f"Embedding: x has dtype {dtype_name(x)}; expected integers")
+        xp = namespace(x=x, weight=self.weight.data)
+        if self.check and x.size:
+            low, high = int(xp.min(x)), int(xp.max(x))
+            if low < 0 or high >= self.num_embeddings:
+                wrong = low if low < 0 else high
+                raise ValueError(f"Embedding: x contains {wrong}; expected numbers from 0 to {self.num_embeddings - 1}")
+        rows = ops.take(self.weight, x)
+        if self.padding_idx is None:
+            return rows
+        return ops.where(xp.expand_dims(x == self.padding_idx, axis=-1), rows.detach(), rows)
+
+    def describe(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

@@ -1,0 +1,37 @@
+"""LayerNorm (Ba, Kiros, Hinton 2016, arXiv 1607.06450)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xprnn import ops
+from xprnn.nn import init
+from xprnn.nn.module import Module, input_tensor
+from xprnn.tensor import Parameter, Tensor
+
+
+class LayerNorm(Module):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and variance over the last axes.
+
+    x and y (..., *normalized_shape); weight and bias of normalized_shape, ones and zeros at first.
+    """
+
+    def __init__(
+        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, *, bias: bool = True, dtype: str = "float32"
+    ) -> None:
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps, self.dtype = shape, eps, dtype
+        self.weight = Parameter(init.constant(shape, 1.0, dtype=dtype))
+        self.bias = Parameter(init.constant(shape, 0.0, dtype=dtype)) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        x = input_tensor("LayerNorm", "x", x, self.dtype)
+        axes = tuple(range(-len(self.normalized_shape), 0))
+        if x.shape[x.ndim + axes[0] :] != self.normalized_shape or x.ndim < len(axes):
+            raise ValueError(f"LayerNorm: x has shape {x.shape}; expected (..., {str(self.normalized_shape)[1:-1]})")
+        centred = x - ops.mean(x, axes, keepdims=True)
+        y = centred / ops.sqrt(ops.mean(ops.square(centred), axes, keepdims=True) + self.eps) * self.weight
+        return y if self.bias is None else y + self.bias
+
+    def describe(self) -> str:
+        return f"{self.normalized_shape}"

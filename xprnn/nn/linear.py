@@ -1,0 +1,40 @@
+"""Linear: an affine map of the last axis."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from xprnn.backend import Rng, generator
+from xprnn.nn import init
+from xprnn.nn.module import Module, input_tensor
+from xprnn.tensor import Parameter, Tensor
+
+
+class Linear(Module):
+    """y = x W^T + b.
+
+    x (..., I), y (..., O); weight (O, I), bias (O,), both from U(+-1/sqrt(I)).
+
+    Raises ValueError for an x whose last axis is not I, TypeError for another dtype.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, dtype: str = "float32", rng: Rng = None
+    ) -> None:
+        if in_features < 1 or out_features < 1:
+            raise ValueError(f"Linear: in_features and out_features are {in_features}, {out_features}; expected at least 1")
+        draws, bound = generator(rng), 1.0 / math.sqrt(in_features)
+        self.in_features, self.out_features, self.dtype = in_features, out_features, dtype
+        self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=draws, dtype=dtype))
+        self.bias = Parameter(init.uniform((out_features,), bound, rng=draws, dtype=dtype)) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        x = input_tensor("Linear", "x", x, self.dtype)
+        if x.ndim < 1 or x.shape[-1] != self.in_features:
+            raise ValueError(f"Linear: x has shape {x.shape}; expected (..., {self.in_features})")
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+    def describe(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

@@ -1,0 +1,44 @@
+"""One sequence call on the tape: dispatch picks an implementation, and the whole call becomes one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xprnn import dispatch, sequence
+from xprnn.cells import Cell
+from xprnn.sequence import SequenceCall
+from xprnn.steps import Steps
+from xprnn.tensor import Cotangents, Tensor, grad, is_grad_enabled, record_joint
+
+Parts = tuple[Tensor, ...]
+
+
+def run(
+    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, state: Parts, steps: Steps, reverse: bool = False
+) -> tuple[Parts, Parts]:
+    """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I)."""
+    names = list(weights)
+    inputs = (x, *state, *weights.values())
+    keep = is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+
+    def call_on(values: Sequence[Any]) -> SequenceCall:
+        state_end = 1 + len(state)
+        return SequenceCall(
+            cell, dict(zip(names, values[state_end:], strict=True)), values[0], tuple(values[1:state_end]), steps, reverse
+        )
+
+    call = call_on([tensor.data for tensor in inputs])
+    impl, result, cache = dispatch.run_forward(call, keep)
+
+    def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        if is_grad_enabled():  # the gradient is to be differentiated: compose the call of primitives and let the tape work
+            replay, _ = sequence.forward(call_on(inputs))
+            return grad([*replay.sequences, *replay.final], inputs, cotangents, create_graph=True)
+        arrays = [None if g is None else g.data for g in cotangents]
+        gradients = impl.backward(call, cache, tuple(arrays[: len(state)]), tuple(arrays[len(state) :]), x.requires_grad)
+        found = (gradients.x, *gradients.state, *(gradients.weights[name] for name in names))
+        return [None if array is None else Tensor(array) for array in found]
+
+    parts = record_joint(cell.name, (*result.sequences, *result.final), inputs, pullback)
+    return parts[: len(state)], parts[len(state) :]

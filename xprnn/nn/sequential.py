@@ -1,0 +1,36 @@
+"""Sequential: modules one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from xprnn.nn.module import Module
+
+
+class Sequential(Module):
+    """Each module's result is the next one's input. Of a tuple, as recurrent layers return it, the first part goes on.
+
+    The modules are named "0", "1", ..., as in PyTorch.
+    """
+
+    def __init__(self, *modules: Module) -> None:
+        for position, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"Sequential: argument {position} is a {type(module).__name__}; expected a Module")
+            setattr(self, str(position), module)
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+            x = x[0] if isinstance(x, tuple) else x
+        return x
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self.children())
+
+    def __getitem__(self, position: int) -> Module:
+        return list(self)[position]
+
+    def __len__(self) -> int:
+        return len(list(self))

@@ -1,0 +1,507 @@
+"""Differentiable primitives: forward and vjp side by side.
+
+Names and arguments are the array API standard's, so this module is the namespace of Tensors: the code of a cell, which
+asks ``xp = namespace(x)``, runs on arrays and on Tensors alike. A vjp maps (cotangent g, output y) to the cotangent of
+one input, and is itself made of primitives. Arguments may be Tensors, arrays of the same library, or numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from xprnn import backend
+from xprnn.backend import Array, namespace
+from xprnn.erf import erf as erf_array
+from xprnn.tensor import Tensor, record
+
+Axis = int | tuple[int, ...] | None
+Operand = Any  # Tensor, array or number
+
+
+def value(x: Operand) -> Any:
+    """The array, or number, behind an operand."""
+    return x.data if isinstance(x, Tensor) else x
+
+
+def as_tensor(x: Any) -> Tensor:
+    """The operand itself where it is a Tensor, else a constant around it."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+# --- arithmetic, with broadcasting ----------------------------------------------------------------------------------
+
+
+def unbroadcast(g: Tensor, x: Operand) -> Tensor:
+    """Sum a cotangent over the axes along which x was broadcast."""
+    shape = tuple(x.shape)
+    if g.shape == shape:
+        return g
+    extra = g.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1)
+    return reshape(sum(g, axis=axes), shape)
+
+
+def _binary(
+    name: str, a: Operand, b: Operand, compute: Callable[[Any, Any], Array], *vjps: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    left, right = value(a), value(b)
+    namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
+    rules = [lambda g, y, f=f, x=x: unbroadcast(f(g, y), x) for f, x in zip(vjps, (a, b), strict=True)]
+    return record(name, compute(left, right), (a, b), rules)
+
+
+def add(a: Operand, b: Operand) -> Tensor:
+    """a + b."""
+    return _binary("add", a, b, lambda a, b: a + b, lambda g, y: g, lambda g, y: g)
+
+
+def subtract(a: Operand, b: Operand) -> Tensor:
+    """a - b."""
+    return _binary("subtract", a, b, lambda a, b: a - b, lambda g, y: g, lambda g, y: -g)
+
+
+def multiply(a: Operand, b: Operand) -> Tensor:
+    """a * b."""
+    return _binary("multiply", a, b, lambda a, b: a * b, lambda g, y: g * b, lambda g, y: g * a)
+
+
+def divide(a: Operand, b: Operand) -> Tensor:
+    """a / b."""
+    return _binary("divide", a, b, lambda a, b: a / b, lambda g, y: g / b, lambda g, y: -g * y / b)
+
+
+def pow(x: Tensor, exponent: float) -> Tensor:  # noqa: A001 - the array API's name
+    """x ** exponent, for a number as exponent."""
+    if not isinstance(exponent, (int, float)):
+        raise TypeError(f"pow: the exponent is a {type(exponent).__name__}; expected a number (write exp(b * log(a)) otherwise)")
+    power = 1.0 if exponent == 0 else exponent
+    return record("pow", x.data**exponent, (x,), [lambda g, y: g * (exponent * x ** (power - 1))])
+
+
+def negative(x: Tensor) -> Tensor:
+    """-x."""
+    return record("negative", -x.data, (x,), [lambda g, y: -g])
+
+
+def maximum(a: Operand, b: Operand) -> Tensor:
+    """The larger of two, NaN where either is; where they are equal, the gradient goes to a."""
+    return _chosen("maximum", a, b)
+
+
+def minimum(a: Operand, b: Operand) -> Tensor:
+    """The smaller of two, NaN where either is; where they are equal, the gradient goes to a."""
+    return _chosen("minimum", a, b)
+
+
+def _chosen(name: str, a: Operand, b: Operand) -> Tensor:
+    return _binary(
+        name,
+        a,
+        b,
+        lambda a, b: getattr(namespace(a, b), name)(a, b),
+        lambda g, y: where(value(a) == y.data, g, zeros_like(g)),
+        lambda g, y: where(value(a) == y.data, zeros_like(g), g),
+    )
+
+
+def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
+    """a where the condition holds, else b. Nothing flows back from an element that was not chosen, not even NaN."""
+    chosen = value(condition)
+    xp = namespace(condition=chosen, a=value(a), b=value(b))
+    like = value(a) if hasattr(value(a), "dtype") else value(b)
+    left, right = (x if hasattr(x, "dtype") else xp.full_like(like, x) for x in (value(a), value(b)))
+    return record(
+        "where",
+        xp.where(chosen, left, right),
+        (a, b),
+        [
+            lambda g, y: unbroadcast(where(chosen, g, zeros_like(g)), a),
+            lambda g, y: unbroadcast(where(chosen, zeros_like(g), g), b),
+        ],
+    )
+
+
+# --- elementwise functions ------------------------------------------------------------------------------------------
+
+
+def exp(x: Tensor) -> Tensor:
+    """e ** x."""
+    return record("exp", namespace(x.data).exp(x.data), (x,), [lambda g, y: g * y])
+
+
+def log(x: Tensor) -> Tensor:
+    """The natural logarithm."""
+    return record("log", namespace(x.data).log(x.data), (x,), [lambda g, y: g / x])
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """The square root. Its gradient at 0 is infinite."""
+    return record("sqrt", namespace(x.data).sqrt(x.data), (x,), [lambda g, y: g / (2.0 * y)])
+
+
+def square(x: Tensor) -> Tensor:
+    """x * x."""
+    return record("square", x.data * x.data, (x,), [lambda g, y: g * (2.0 * x)])
+
+
+def abs(x: Tensor) -> Tensor:  # noqa: A001 - the array API's name
+    """|x|, with gradient 0 at 0."""
+    xp = namespace(x.data)
+    return record("abs", xp.abs(x.data), (x,), [lambda g, y: g * xp.sign(x.data)])
+
+
+def sin(x: Tensor) -> Tensor:
+    """The sine."""
+    return record("sin", namespace(x.data).sin(x.data), (x,), [lambda g, y: g * cos(x)])
+
+
+def cos(x: Tensor) -> Tensor:
+    """The cosine."""
+    return record("cos", namespace(x.data).cos(x.data), (x,), [lambda g, y: -g * sin(x)])
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return record("tanh", namespace(x.data).tanh(x.data), (x,), [lambda g, y: g * (1.0 - y * y)])
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + e ** -x), computed as tanh(x/2)/2 + 1/2, which cannot overflow."""
+    data = 0.5 * namespace(x.data).tanh(0.5 * x.data) + 0.5
+    return record("sigmoid", data, (x,), [lambda g, y: g * (y * (1.0 - y))])
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0), with gradient 0 at 0. NaN stays NaN."""
+    return where(x.data <= 0, zeros_like(x), x)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + e ** x), without overflow."""
+    xp = namespace(x.data)
+    return record("softplus", xp.logaddexp(x.data, xp.zeros_like(x.data)), (x,), [lambda g, y: g * sigmoid(x)])
+
+
+def erf(x: Tensor) -> Tensor:
+    """The error function."""
+    return record("erf", erf_array(x.data), (x,), [lambda g, y: g * (2.0 / math.sqrt(math.pi) * exp(-x * x))])
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x times the normal distribution function of x (Hendrycks and Gimpel 2016, arXiv 1606.08415), exact."""
+    return x * (0.5 + 0.5 * erf(x * math.sqrt(0.5)))
+
+
+# --- reductions -----------------------------------------------------------------------------------------------------
+
+
+def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
+    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    for a in axes:
+        if not -ndim <= a < ndim:
+            raise ValueError(f"axis {a} is out of range for {ndim} dimensions")
+    return tuple(a % ndim for a in axes)
+
+
+def _kept(y: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
+    """A reduced Tensor with its lost axes back at length 1."""
+    return reshape(y, tuple(1 if i in axes else n for i, n in enumerate(shape)))
+
+
+def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - the array API's name
+    """The sum over the axes, or over all of them."""
+    axes = _axes(axis, x.ndim)
+    data = namespace(x.data).sum(x.data, axis=axes, keepdims=keepdims)
+    return record("sum", data, (x,), [lambda g, y: broadcast_to(_kept(g, axes, x.shape), x.shape)])
+
+
+def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The arithmetic mean over the axes, or over all of them. NaN over nothing."""
+    count = math.prod(x.shape[a] for a in _axes(axis, x.ndim))
+    return sum(x, axis, keepdims) * (1.0 / count if count else math.nan)
+
+
+def var(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The variance, divided by the number of elements."""
+    return mean(square(x - mean(x, axis, keepdims=True)), axis, keepdims)
+
+
+def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - the array API's name
+    """The maximum; equal maxima share the gradient."""
+    return _extremum("max", x, axis, keepdims)
+
+
+def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - the array API's name
+    """The minimum; equal minima share the gradient."""
+    return _extremum("min", x, axis, keepdims)
+
+
+def _extremum(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
+        reached = xp.astype(x.data == _kept(y, axes, x.shape).data, x.dtype)
+        return _kept(g, axes, x.shape) * (reached / xp.sum(reached, axis=axes, keepdims=True))
+
+    return record(name, getattr(xp, name)(x.data, axis=axes, keepdims=keepdims), (x,), [vjp])
+
+
+def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The Euclidean norm over the axes, with gradient 0 at 0."""
+    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
+        norm = _kept(y, axes, x.shape)
+        zero = norm.data == 0
+        return where(zero, zeros_like(x), _kept(g, axes, x.shape) * x / where(zero, ones_like(norm), norm))
+
+    data = xp.sqrt(xp.sum(x.data * x.data, axis=axes, keepdims=keepdims))
+    return record("vector_norm", data, (x,), [vjp])
+
+
+def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """log of the sum of e ** x, without overflow."""
+    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+    top = xp.max(x.data, axis=axes, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    data = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True)) + top
+    if not keepdims:
+        data = xp.squeeze(data, axis=axes)
+    return record(
+        "logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))]
+    )
+
+
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """e ** x / sum of e ** x along an axis."""
+    xp = namespace(x.data)
+    powers = xp.exp(x.data - xp.max(x.data, axis=axis, keepdims=True))
+    data = powers / xp.sum(powers, axis=axis, keepdims=True)
+    return record("softmax", data, (x,), [lambda g, y: y * (g - sum(g * y, axis=axis, keepdims=True))])
+
+
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """log of softmax, without loss of precision."""
+    xp = namespace(x.data)
+    shifted = x.data - xp.max(x.data, axis=axis, keepdims=True)
+    data = shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+    return record("log_softmax", data, (x,), [lambda g, y: g - exp(y) * sum(g, axis=axis, keepdims=True)])
+
+
+# --- products -------------------------------------------------------------------------------------------------------
+
+
+def matmul(a: Operand, b: Operand) -> Tensor:
+    """The matrix product, with the array API's rules for one axis and for broadcasting of leading axes."""
+    a, b = as_tensor(a), as_tensor(b)
+    if a.ndim == 1:
+        return squeeze(matmul(expand_dims(a, 0), b), -2)
+    if b.ndim == 1:
+        return squeeze(matmul(a, expand_dims(b, 1)), -1)
+    if a.ndim > 2 and b.ndim == 2:  # one large product instead of many small ones
+        return reshape(matmul(reshape(a, (-1, a.shape[-1])), b), (*a.shape[:-1], b.shape[-1]))
+    xp = namespace(**{"matmul's left operand": a.data, "matmul's right operand": b.data})
+    return record(
+        "matmul",
+        xp.matmul(a.data, b.data),
+        (a, b),
+        [
+            lambda g, y: unbroadcast(matmul(g, matrix_transpose(b)), a),
+            lambda g, y: unbroadcast(matmul(matrix_transpose(a), g), b),
+        ],
+    )
+
+
+# --- shape ----------------------------------------------------------------------------------------------------------
+
+
+def reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The same elements in another shape; one length may be -1."""
+    if -1 in shape and x.size == 0:  # array libraries cannot infer a length from no elements
+        known = math.prod(n for n in shape if n != -1)
+        rest = math.prod(x.shape[: x.ndim - len(shape) + 1]) if known else 0
+        shape = tuple(rest if n == -1 else n for n in shape)
+    return record("reshape", namespace(x.data).reshape(x.data, shape), (x,), [lambda g, y: reshape(g, x.shape)])
+
+
+def expand_dims(x: Tensor, axis: int) -> Tensor:
+    """A new axis of length 1."""
+    return record("expand_dims", namespace(x.data).expand_dims(x.data, axis=axis), (x,), [lambda g, y: reshape(g, x.shape)])
+
+
+def squeeze(x: Tensor, axis: Axis) -> Tensor:
+    """Without axes of length 1."""
+    data = namespace(x.data).squeeze(x.data, axis=_axes(axis, x.ndim))
+    return record("squeeze", data, (x,), [lambda g, y: reshape(g, x.shape)])
+
+
+def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Repeated along axes of length 1 and new leading axes."""
+    data = namespace(x.data).broadcast_to(x.data, shape)
+    return record("broadcast_to", data, (x,), [lambda g, y: unbroadcast(g, x)])
+
+
+def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The axes in another order."""
+    inverse = tuple(sorted(range(x.ndim), key=[a % x.ndim for a in axes].__getitem__))
+    return record("permute_dims", namespace(x.data).permute_dims(x.data, axes), (x,), [lambda g, y: permute_dims(g, inverse)])
+
+
+def matrix_transpose(x: Tensor) -> Tensor:
+    """The last two axes exchanged."""
+    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def flip(x: Tensor, axis: Axis = None) -> Tensor:
+    """In reverse order along the axes."""
+    return record("flip", namespace(x.data).flip(x.data, axis=axis), (x,), [lambda g, y: flip(g, axis)])
+
+
+def concat(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
+    """Joined along an existing axis."""
+    data = [value(x) for x in arrays]
+    xp = namespace(**{f"concat's operand {k}": x for k, x in enumerate(data)})
+    axis = axis % data[0].ndim
+    vjps, start = [], 0
+    for x in data:
+        key = (*[slice(None)] * axis, slice(start, start + x.shape[axis]), ...)
+        vjps.append(lambda g, y, key=key: g[key])
+        start += x.shape[axis]
+    return record("concat", xp.concat(data, axis=axis), arrays, vjps)
+
+
+def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
+    """Joined along a new axis."""
+    data = [value(x) for x in arrays]
+    xp = namespace(**{f"stack's operand {k}": x for k, x in enumerate(data)})
+    lead = axis % (data[0].ndim + 1)
+    keys = [(*[slice(None)] * lead, k, ...) for k in range(len(data))]
+    return record("stack", xp.stack(data, axis=axis), arrays, [lambda g, y, key=key: g[key] for key in keys])
+
+
+def getitem(x: Tensor, key: Any) -> Tensor:
+    """Basic indexing: integers, slices, ... and None."""
+    key = key if isinstance(key, tuple) else (key,)
+    for part in key:
+        if not (part is None or part is ... or isinstance(part, slice) or (hasattr(part, "__index__") and not hasattr(part, "shape"))):
+            raise TypeError(
+                f"a Tensor is indexed with integers, slices, ... and None, not with a {type(part).__name__}: "
+                "pick rows by number with xprnn.ops.take, choose by a mask with xprnn.ops.where"
+            )
+    if ... not in key:
+        key = (*key, ...)
+    return record("getitem", x.data[key], (x,), [lambda g, y: _place(g, key, x.shape)])
+
+
+def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:
+    """Zeros, with g at the indexed place: the other direction of getitem."""
+    xp = namespace(g.data)
+    out = xp.zeros(shape, dtype=g.dtype, device=backend.backend_of(g.data).device)
+    target = tuple(part for part in key if part is not None)
+    out[target] = xp.reshape(g.data, tuple(out[target].shape))
+    return record("place", out, (g,), [lambda h, y: getitem(h, key)])
+
+
+def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
+    """Slices of x picked by number along an axis. Indices of any shape; the result has their axes in place of that one."""
+    axis = axis % x.ndim
+    if axis != 0:
+        order = (axis, *(a for a in range(x.ndim) if a != axis))
+        rows = take(permute_dims(x, order), indices)
+        front = tuple(range(value(indices).ndim))
+        rest = [a for a in range(rows.ndim) if a not in front]
+        return permute_dims(rows, (*rest[:axis], *front, *rest[axis:]))
+    indices = value(indices)
+    xp = namespace(x=x.data, indices=indices)
+    flat = xp.reshape(indices, (-1,))
+    rows = record("take", xp.take(x.data, flat, axis=0), (x,), [lambda g, y: _scatter_add(g, flat, x.shape)])
+    return reshape(rows, (*indices.shape, *x.shape[1:]))
+
+
+def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:
+    """Rows of g summed into rows of zeros: the other direction of take."""
+    xp = namespace(g.data)
+    columns = math.prod(shape[1:])
+    summed = backend.scatter_add(indices, xp.reshape(g.data, (g.shape[0], columns)), shape[0])
+    return record("scatter_add", xp.reshape(summed, shape), (g,), [lambda h, y: take(h, indices)])
+
+
+def take_along_axis(x: Tensor, indices: Array, axis: int = -1) -> Tensor:
+    """One element of x for each index, along an axis; indices have x's number of axes, all lengths but that one equal."""
+    indices = value(indices)
+    xp = namespace(x=x.data, indices=indices)
+    data = xp.take_along_axis(x.data, indices, axis=axis)
+    axis = axis % x.ndim
+    number = xp.arange(x.shape[axis], dtype=indices.dtype, device=backend.backend_of(x.data).device)
+    number = xp.reshape(number, tuple(-1 if a == axis else 1 for a in range(x.ndim)))
+
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
+        parts = []
+        for k in range(indices.shape[axis]):
+            key = (*[slice(None)] * axis, slice(k, k + 1), ...)
+            parts.append(where(number == indices[key], g[key], zeros_like(x)))
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
+
+    return record("take_along_axis", data, (x,), [vjp])
+
+
+# --- constants like a Tensor ----------------------------------------------------------------------------------------
+
+
+def zeros_like(x: Operand) -> Tensor:
+    """Zeros of the same shape, dtype and device; a constant."""
+    return Tensor(namespace(value(x)).zeros_like(value(x)))
+
+
+def ones_like(x: Operand) -> Tensor:
+    """Ones of the same shape, dtype and device; a constant."""
+    return Tensor(namespace(value(x)).ones_like(value(x)))
+
+
+def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
+    """In another floating-point dtype; gradients come back in the old one."""
+    old = x.dtype
+    data = namespace(x.data).astype(x.data, dtype, copy=copy)
+    return record("astype", data, (x,), [lambda g, y: astype(g, old)])
+
+
+# --- operators ------------------------------------------------------------------------------------------------------
+
+
+def _give_operators() -> None:
+    """Tensor's operators are these primitives; tensor.py cannot import them, so they are set here."""
+    operators: dict[str, Any] = {
+        "__array_namespace__": lambda self, api_version=None: sys.modules[__name__],
+        "__add__": add,
+        "__radd__": lambda a, b: add(b, a),
+        "__sub__": subtract,
+        "__rsub__": lambda a, b: subtract(b, a),
+        "__mul__": multiply,
+        "__rmul__": lambda a, b: multiply(b, a),
+        "__truediv__": divide,
+        "__rtruediv__": lambda a, b: divide(b, a),
+        "__pow__": pow,
+        "__neg__": negative,
+        "__matmul__": matmul,
+        "__rmatmul__": lambda a, b: matmul(b, a),
+        "__getitem__": getitem,
+        "__lt__": lambda a, b: a.data < value(b),
+        "__le__": lambda a, b: a.data <= value(b),
+        "__gt__": lambda a, b: a.data > value(b),
+        "__ge__": lambda a, b: a.data >= value(b),
+        "sum": sum,
+        "mean": mean,
+        "reshape": reshape,
+        "T": property(matrix_transpose),
+    }
+    for name, operator in operators.items():
+        setattr(Tensor, name, operator)
+
+
+_give_operators()

@@ -1,0 +1,116 @@
+"""Which steps of a padded batch count: lengths, mask and reset, checked once and shared by all layers and directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import Array, backend_of, dtype_name, namespace
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What happens at each step of each sequence, as boolean arrays (T, B, 1); None where it is the same everywhere.
+
+    Attributes
+    ----------
+    advance
+        True where the state moves on; where False it is held and the input is not looked at.
+    inside
+        False past the end of a sequence, where outputs are exactly zero.
+    restart
+        True where the state, whatever it was, is zero before the step.
+    """
+
+    advance: Array | None = None
+    inside: Array | None = None
+    restart: Array | None = None
+
+    @staticmethod
+    def build(owner: str, x: Array, lengths: Any = None, mask: Any = None, reset: Any = None) -> Steps:
+        """Check the arguments of a call with x (T, B, ...) and combine them.
+
+        Parameters
+        ----------
+        owner
+            The layer's name, for messages.
+        lengths
+            (B,) integers from 0 to T. On the host (a list or NumPy array) checking is free; on a GPU it waits once.
+        mask
+            (T, B) booleans, False where the state is held.
+        reset
+            (T, B) booleans, True where a new sequence begins: its first step starts from zero state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Wrong type, shape or range; the message names the owner and the argument.
+        """
+        if lengths is None and mask is None and reset is None:
+            return Steps()
+        steps, batch = x.shape[0], x.shape[1]
+        advance = _flags(owner, "mask", mask, x)
+        restart = _flags(owner, "reset", reset, x)
+        inside = None
+        if lengths is not None:
+            lengths = _lengths(owner, lengths, x)
+            xp = namespace(lengths)
+            number = xp.arange(steps, dtype=lengths.dtype, device=backend_of(lengths).device)
+            inside = xp.reshape(xp.expand_dims(number, axis=1) < xp.expand_dims(lengths, axis=0), (steps, batch, 1))
+            advance = inside if advance is None else xp.logical_and(advance, inside)
+            restart = None if restart is None else xp.logical_and(restart, inside)
+        return Steps(advance, inside, restart)
+
+    def reversed(self) -> Steps:
+        """The same for a walk from the last step to the first.
+
+        A sequence that begins at t is, walking backward, left when step t - 1 is reached: the restart moves there.
+        """
+        if self.restart is None or self.restart.shape[0] == 0:
+            return self
+        xp = namespace(self.restart)
+        moved = xp.concat([self.restart[1:, ...], xp.zeros_like(self.restart[:1, ...])], axis=0)
+        return Steps(self.advance, self.inside, moved)
+
+
+def _on(x: Array, name: str, values: Any, owner: str) -> Array:
+    """Control data beside x: host values are brought to x's device, anything else must be there already."""
+    if isinstance(values, (list, tuple, np.ndarray)):
+        return backend_of(x).asarray(np.asarray(values))
+    namespace(**{f"{owner}: x": x, f"{owner}: {name}": values})
+    return values
+
+
+def _flags(owner: str, name: str, values: Any, x: Array) -> Array | None:
+    if values is None:
+        return None
+    values = _on(x, name, values, owner)
+    if dtype_name(values) != "bool":
+        raise TypeError(f"{owner}: {name} has dtype {dtype_name(values)}; expected bool")
+    if tuple(values.shape) != tuple(x.shape[:2]):
+        raise ValueError(f"{owner}: {name} has shape {tuple(values.shape)}; expected (T, B) = {tuple(x.shape[:2])}")
+    return namespace(values).expand_dims(values, axis=-1)
+
+
+def _lengths(owner: str, values: Any, x: Array) -> Array:
+    if isinstance(values, (list, tuple)):
+        values = np.asarray(values, dtype=None if len(values) else np.int64)
+    if not hasattr(values, "dtype"):
+        raise TypeError(f"{owner}: lengths is a {type(values).__name__}; expected a list or an array of integers")
+    if not dtype_name(values).startswith(("int", "uint")):
+        raise TypeError(f"{owner}: lengths has dtype {dtype_name(values)}; expected integers")
+    steps, batch = x.shape[0], x.shape[1]
+    if tuple(values.shape) != (batch,):
+        raise ValueError(f"{owner}: lengths has shape {tuple(values.shape)}; expected (B,) = ({batch},)")
+    if batch:
+        xp = namespace(values)
+        low, high = int(xp.min(values)), int(xp.max(values))
+        if low < 0 or high > steps:
+            wrong = low if low < 0 else high
+            raise ValueError(f"{owner}: lengths contains {wrong}; expected values from 0 to T = {steps}")
+    if dtype_name(values).startswith("uint"):
+        xp = namespace(values)
+        values = xp.astype(values, xp.int64)
+    return _on(x, "lengths", values, owner)
