@@ -1,0 +1,102 @@
+"""Reading CSV files: what comes out, and what each kind of damage is called."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from xprnn.data.csv_series import CsvSeries, read_csv
+from xprnn.data.synthetic import daily_temperatures
+
+GOOD = 'Date,Temp,Rain,Note\n1981-01-01,20.7,0,"warm, dry"\n1981-01-02,17.9,1.5,\n1981-01-03,18.8,0,\n'
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="series.csv", encoding="utf-8"):
+        path = tmp_path / name
+        path.write_bytes(content.encode(encoding))
+        return path
+
+    return write
+
+
+def test_columns_and_dates(write):
+    series = read_csv(write(GOOD), ["Rain", "Temp"])
+    np.testing.assert_array_equal(series.values, [[0, 20.7], [1.5, 17.9], [0, 18.8]])
+    assert series.columns == ("Rain", "Temp")
+    assert series.dates[2] == datetime(1981, 1, 3)
+    assert [series.label(row) for row in (0, 2, 4)] == ["1981-01-01", "1981-01-03", "1981-01-05"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_other_delimiters_and_a_byte_order_mark(write, delimiter):
+    series = read_csv(write(f"\ufeffwhen{delimiter}y\n2020-01-01 06:00{delimiter}1\n2020-01-01 07:00{delimiter}2\n"))
+    assert series.columns == ("y",)
+    assert series.label(2) == "2020-01-01 08:00:00"
+
+
+def test_the_only_column_of_numbers_needs_no_name(write):
+    series = read_csv(write("y\n1\n2\n3\n"))
+    assert series.dates is None
+    assert (series.columns, series.label(7)) == (("y",), "7")
+
+
+def test_a_column_of_years_is_not_taken_for_dates(write):
+    assert read_csv(write("year,y\n2020,1\n2021,2\n"), ["y"]).dates is None
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (GOOD, {"columns": ["Tmp"]}, "no column 'Tmp'; the file has 'Date', 'Temp', 'Rain', 'Note'"),
+        (GOOD, {"columns": ["Temp"], "date": "Day"}, "no column 'Day' for dates"),
+        (GOOD, {}, "say which column to forecast; columns of numbers: 'Temp', 'Rain'"),
+        (GOOD, {"columns": ["Note"]}, "line 2, column 'Note': 'warm, dry' is not a finite number"),
+        (GOOD.replace("17.9", "nan"), {"columns": ["Temp"]}, "line 3, column 'Temp': 'nan' is not a finite number"),
+        (GOOD.replace("17.9", ""), {"columns": ["Temp"]}, "line 3, column 'Temp': '' is not a finite number"),
+        (GOOD.replace("17.9", "inf"), {"columns": ["Temp"]}, "line 3, column 'Temp': 'inf' is not a finite number"),
+        (GOOD.replace("1981-01-03", "3 Jan"), {"columns": ["Temp"]}, "line 4, column 'Date': '3 Jan' is not an ISO 8601"),
+        (GOOD.replace("1981-01-03", "1980-01-03"), {"columns": ["Temp"]}, "1980-01-03 does not come after the row before"),
+        (GOOD.replace("17.9,1.5,", "17.9"), {"columns": ["Temp"]}, "line 3 has 2 cells, the header has 4"),
+        ("", {}, "expected a header and at least one row, found 0 lines"),
+        ("y\n", {}, "expected a header and at least one row, found 1 lines"),
+        ('a,b\n"1,2\n', {}, "line 2: unexpected end of data"),
+    ],
+)
+def test_damage_is_named(write, content, options, message):
+    with pytest.raises(ValueError) as error:
+        read_csv(write(content), **options)
+    assert message in str(error.value)
+
+
+def test_files_that_cannot_be_read(write, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_csv(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match="not UTF-8 text"):
+        read_csv(write("y\n1 °C\n", encoding="latin-1"))
+
+
+@pytest.mark.parametrize(
+    ("interval", "rows", "periods"),
+    [
+        (timedelta(days=1), 1000, (365.25,)),
+        (timedelta(days=1), 700, ()),  # less than two years
+        (timedelta(hours=1), 100, (24.0,)),
+        (timedelta(hours=1), 20000, (24.0, 8766.0)),
+        (timedelta(days=730), 50, ()),
+    ],
+)
+def test_periods_come_from_the_dates(interval, rows, periods):
+    dates = tuple(datetime(2000, 1, 1) + n * interval for n in range(rows))
+    assert CsvSeries(np.zeros((rows, 1)), ("y",), dates).periods() == periods
+
+
+def test_generated_temperatures_are_what_they_say():
+    series = daily_temperatures(20, rng=0)
+    t = np.arange(len(series.values))
+    weather = series.values[:, 0] - 11 - 6 * np.cos(2 * np.pi * t / 365.25)
+    shocks = weather[1:] - 0.6 * weather[:-1]
+    assert abs(shocks.std() - 2.2) < 0.05
+    assert abs(np.corrcoef(shocks[1:], shocks[:-1])[0, 1]) < 0.05
+    assert np.array_equal(series.values, daily_temperatures(20, rng=0).values)

@@ -1,0 +1,57 @@
+"""Scaling, windows and seasonal features of series."""
+
+import numpy as np
+import pytest
+
+from xprnn.data.series import StandardScaler, as_series, harmonics, windows
+
+
+def test_scaler_inverts_and_survives_constant_columns():
+    series = np.random.default_rng(0).normal(5, 3, (50, 2))
+    series[:, 1] = 0.1  # its computed deviation is rounding, not zero
+    scaler = StandardScaler().fit(series)
+    scaled = scaler.transform(series)
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(scaled.std(axis=0), [1, 0], atol=1e-12)
+    np.testing.assert_allclose(scaler.inverse(scaled), series)
+
+
+def test_windows_end_before_their_origin():
+    series = np.arange(10.0)[:, None]
+    found = windows(series, np.array([3, 10]), 3)
+    assert found.shape == (3, 2, 1)
+    np.testing.assert_array_equal(found[:, :, 0].T, [[0, 1, 2], [7, 8, 9]])
+
+
+@pytest.mark.parametrize("origin", [2, 11])
+def test_windows_outside_the_series_are_refused(origin):
+    with pytest.raises(ValueError, match=f"origin {origin} does not have 3 steps before it in a series of 10"):
+        windows(np.zeros((10, 1)), np.array([5, origin]), 3)
+
+
+def test_harmonics_repeat_with_their_periods():
+    t = np.arange(40)
+    features = harmonics(t, [4.0, 10.0])
+    assert features.shape == (40, 4)
+    np.testing.assert_allclose(features[:20], features[20:], atol=1e-12)
+    np.testing.assert_allclose(features[1], [1, 0, np.sin(0.2 * np.pi), np.cos(0.2 * np.pi)], atol=1e-12)
+    assert harmonics(t, []).shape == (40, 0)
+
+
+def test_as_series_takes_vectors_lists_and_other_libraries():
+    assert as_series([1, 2, 3]).shape == (3, 1)
+    assert as_series(np.zeros((3, 2), dtype="int32")).dtype == np.float64
+    strict = pytest.importorskip("array_api_strict")
+    assert as_series(strict.ones((4,), device=strict.Device("device1"))).shape == (4, 1)
+
+
+def test_as_series_names_the_first_bad_row():
+    values = np.zeros((5, 2))
+    values[3, 1] = np.nan
+    values[4, 0] = np.inf
+    with pytest.raises(ValueError, match=r"demand: row 3, column 1 is nan \(2 values are not finite\)"):
+        as_series(values, "demand")
+    with pytest.raises(TypeError, match="expected numbers"):
+        as_series(["a", "b"])
+    with pytest.raises(ValueError, match=r"shape is \(2, 2, 2\); expected \(N,\) or \(N, F\)"):
+        as_series(np.zeros((2, 2, 2)))

@@ -1,0 +1,86 @@
+"""Baselines against their definitions, and the rolling origin against what it may see."""
+
+import numpy as np
+import pytest
+
+from xprnn.estimators import AutoRegression, Persistence, SeasonalNaive, backtest
+
+SERIES = np.random.default_rng(0).normal(size=(60, 2)).cumsum(axis=0)
+ORIGINS = np.array([40, 59, 60])
+
+
+def test_persistence():
+    found = Persistence().fit(SERIES).forecast(SERIES, ORIGINS, 3)
+    assert found.shape == (3, 3, 2)
+    np.testing.assert_array_equal(found, np.stack([SERIES[[39] * 3], SERIES[[58] * 3], SERIES[[59] * 3]]))
+
+
+def test_seasonal_naive_goes_back_whole_periods():
+    found = SeasonalNaive(4).fit(SERIES).forecast(SERIES, ORIGINS, 6)
+    np.testing.assert_array_equal(found[0], SERIES[[36, 37, 38, 39, 36, 37]])
+    with pytest.raises(ValueError, match="at least one period, 100"):
+        SeasonalNaive(100).fit(SERIES)
+    with pytest.raises(ValueError, match="period is 0"):
+        SeasonalNaive(0)
+
+
+def test_autoregression_finds_the_coefficients_of_its_process():
+    draws, y = np.random.default_rng(0), np.zeros(4000)
+    for t in range(2, len(y)):
+        y[t] = 1.0 + 0.5 * y[t - 1] - 0.3 * y[t - 2] + draws.normal()
+    model = AutoRegression(2).fit(y[:, None])
+    np.testing.assert_allclose(model.coefficients[:, 0], [-0.3, 0.5, 1.0], atol=0.1)
+    one, two = model.forecast(y[:, None], np.array([100]), 2)[0, :, 0]
+    older, newer, intercept = model.coefficients[:, 0]
+    assert one == pytest.approx(intercept + newer * y[99] + older * y[98])
+    assert two == pytest.approx(intercept + newer * one + older * y[99])
+
+
+def test_autoregression_says_when_it_cannot():
+    with pytest.raises(ValueError, match="AR\\(29\\): a series of 60 steps gives 31 equations for 59 coefficients"):
+        AutoRegression(29).fit(SERIES)
+    with pytest.raises(RuntimeError, match="fit it first"):
+        AutoRegression(2).forecast(SERIES, ORIGINS, 1)
+
+
+def test_backtest_scores_against_a_hand_computation():
+    y = np.array([1.0, 2.0, 4.0, 7.0, 11.0, 16.0, 20.0, 30.0])
+    result = backtest([Persistence()], y, test=3)
+    assert result.train_size == 5
+    np.testing.assert_array_equal(result.actual[:, 0, 0], [16, 20, 30])
+    (score,) = result.scores()
+    errors, scale = np.array([5.0, 4.0, 10.0]), np.mean([1.0, 2.0, 3.0, 4.0])
+    assert score["rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)))
+    assert score["mae"] == pytest.approx(errors.mean())
+    assert score["mase"] == pytest.approx(errors.mean() / scale)
+
+
+class Spy(Persistence):
+    """A forecaster that looks up what it is given."""
+
+    def fit(self, series):
+        self.seen = len(series)
+        return self
+
+
+def test_backtest_fits_on_the_training_part_only():
+    spy = Spy()
+    result = backtest([spy], SERIES, test=0.25, horizon=3)
+    assert spy.seen == 45
+    assert (result.origins[0], result.origins[-1]) == (45, 57)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"test": 0.0}, "test is 0.0"),
+        ({"test": 1.0}, "test is 1.0"),
+        ({"test": 60}, "test is 60"),
+        ({"test": 0.001}, "test is 0.001"),
+        ({"test": 10, "horizon": 11}, "horizon is 11; expected 1 to 10"),
+        ({"test": 10, "horizon": 0}, "horizon is 0"),
+    ],
+)
+def test_backtest_refuses_empty_parts(options, message):
+    with pytest.raises(ValueError, match=message):
+        backtest([Persistence()], SERIES, **options)

@@ -1,0 +1,185 @@
+"""The Forecaster: what it learns, what it may not see, and what it survives."""
+
+import numpy as np
+import pytest
+
+from xprnn.estimators import AutoRegression, Forecaster, Persistence, backtest
+from xprnn.train import write_tensors
+
+QUICK = {"hidden": 8, "window": 8, "epochs": 3, "seed": 1}
+
+
+def wave(steps=300, noise=0.1):
+    t = np.arange(steps)
+    return np.sin(2 * np.pi * t / 12.5) + np.random.default_rng(0).normal(0, noise, steps)
+
+
+def test_it_learns_what_persistence_cannot_know():
+    result = Forecaster("gru", hidden=16, window=15, epochs=30, learning_rate=1e-2).backtest(
+        wave(), test=0.2, baselines=[Persistence()]
+    )
+    model, persistence = result.scores()
+    assert model["rmse"] < 0.5 * persistence["rmse"]
+    assert model["rmse"] < 0.2  # the noise alone is 0.1
+
+
+def test_beats_the_season_when_told_of_it():
+    """With noise only around a season that the window is too short to show, the seasonal features are all there is."""
+    t = np.arange(600)
+    series = 5 * np.sin(2 * np.pi * t / 100) + np.random.default_rng(0).normal(0, 1, 600)
+    options = {"hidden": 16, "window": 4, "epochs": 40, "learning_rate": 1e-2}
+    told = Forecaster(periods=(100,), **options).backtest(series).scores()[0]["rmse"]
+    untold = Forecaster(**options).backtest(series).scores()[0]["rmse"]
+    assert told < untold
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_same_seed_same_bits(cell):
+    first = Forecaster(cell, **QUICK).fit(wave()).predict(5)
+    second = Forecaster(cell, **QUICK).fit(wave()).predict(5)
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, Forecaster(cell, **QUICK | {"seed": 2}).fit(wave()).predict(5))
+
+
+def test_the_future_never_reaches_the_past():
+    """Changing everything after a step changes no forecast made at it: neither scaling nor training looks ahead."""
+    series = wave()
+    other = series.copy()
+    other[240:] = 1000.0
+    one, two = (Forecaster(**QUICK).backtest(s, test=60) for s in (series, other))
+    assert np.array_equal(one.forecasts["xprnn lstm"][0], two.forecasts["xprnn lstm"][0])
+
+
+def test_scaling_comes_from_the_training_part_alone():
+    series = wave()
+    series[-30:] += 1000.0  # inside the validation part
+    forecaster = Forecaster(validation=0.15, **QUICK).fit(series)
+    assert abs(forecaster.scaler.mean[0]) < 1.0
+
+
+def test_recursive_forecasts_equal_a_walk_by_hand():
+    """The second step, from the first: windows that end with the forecast, and the season of the right step."""
+    series = np.column_stack([wave(), wave()[::-1]])
+    forecaster = Forecaster(periods=(12.5,), **QUICK).fit(series)
+    first = forecaster.forecast(series, [200], 1)[0, 0]
+    extended = np.concatenate([series[:200], first[None]])
+    # One step from a window that is one longer, begun at the same place: what carrying the state on must equal.
+    forecaster.settings["window"] += 1
+    second = forecaster.forecast(extended, [201], 1)[0, 0]
+    forecaster.settings["window"] -= 1
+    np.testing.assert_allclose(forecaster.forecast(series, [200], 2)[0], [first, second], rtol=1e-5)
+
+
+def test_observing_moves_predict_on():
+    series = wave()
+    forecaster = Forecaster(periods=(12.5,), **QUICK).fit(series[:200])
+    at_end = forecaster.forecast(series, [260], 4)[0, :, 0]
+    assert not np.allclose(forecaster.predict(4), at_end)
+    np.testing.assert_allclose(forecaster.observe(series[200:260]).predict(4), at_end, rtol=1e-5)
+    np.testing.assert_allclose(forecaster.observe([]).predict(4), at_end, rtol=1e-5)
+
+
+def test_direct_strategy_says_several_steps_at_once():
+    forecaster = Forecaster(strategy="direct", horizon=4, **QUICK).fit(wave())
+    assert forecaster.predict().shape == (4,)
+    np.testing.assert_array_equal(forecaster.predict(2), forecaster.predict()[:2])
+    with pytest.raises(ValueError, match="horizon is 5; expected 1 to 4"):
+        forecaster.predict(5)
+
+
+def test_several_columns():
+    series = np.column_stack([wave(), 100 + 10 * wave(noise=0.2)])
+    forecaster = Forecaster(**QUICK)
+    result = forecaster.backtest(series, horizon=2, baselines=[AutoRegression(3)])
+    assert result.forecasts["xprnn lstm"].shape == (59, 2, 2)
+    assert forecaster.predict(3).shape == (3, 2)
+    assert forecaster.predict(3)[:, 1].min() > 50  # in the units of the second column
+
+
+def test_save_and_load(tmp_path):
+    forecaster = Forecaster("gru", periods=(12.5,), **QUICK).fit(wave())
+    forecaster.save(tmp_path / "model.safetensors")
+    loaded = Forecaster.load(tmp_path / "model.safetensors")
+    assert np.array_equal(loaded.predict(7), forecaster.predict(7))
+    assert loaded.settings == forecaster.settings
+
+
+def test_loading_something_else_is_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    write_tensors(path, {"a": np.zeros(3)}, {"kind": "checkpoint"})
+    with pytest.raises(ValueError, match='not a forecaster, but "checkpoint"'):
+        Forecaster.load(path)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match="truncated, corrupt"):
+        Forecaster.load(path)
+
+
+def test_a_failed_fit_leaves_the_forecaster_as_it_was():
+    forecaster = Forecaster(**QUICK).fit(wave())
+    before = forecaster.predict(3)
+    for bad in (np.full(300, np.nan), wave(10), np.array(["a"] * 300)):
+        with pytest.raises((ValueError, TypeError)):
+            forecaster.fit(bad)
+    assert np.array_equal(forecaster.predict(3), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "lstmm"}, "cell is 'lstmm'; expected one of 'rnn', 'lstm', 'gru'"),
+        ({"strategy": "both"}, "strategy is 'both'"),
+        ({"window": 0}, "window is 0; expected an integer of at least 1"),
+        ({"epochs": 1.5}, "epochs is 1.5"),
+        ({"horizon": 3}, "use strategy='direct'"),
+        ({"validation": 1.0}, "validation is 1.0"),
+        ({"periods": (1.0,)}, "expected lengths above 1 step"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"backend": "torch"}, "backend 'torch' is unknown"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        Forecaster(**options)
+
+
+def test_too_short_a_series_says_what_it_needs():
+    with pytest.raises(ValueError, match="the series has 9 steps; with window=8, horizon=1 and a validation part"):
+        Forecaster(**QUICK).fit(wave(9))
+
+
+def test_the_least_length_that_is_named_is_enough():
+    for window, horizon in ((8, 1), (3, 4)):
+        options = {"strategy": "direct", "horizon": horizon, **QUICK, "window": window}
+        with pytest.raises(ValueError) as error:
+            Forecaster(**options).fit(wave(2))
+        least = int(str(error.value).rsplit(" ", 1)[-1])
+        Forecaster(**options).fit(wave(least))
+        with pytest.raises(ValueError):
+            Forecaster(**options).fit(wave(least - 1))
+
+
+def test_not_fitted():
+    with pytest.raises(RuntimeError, match="fit it first"):
+        Forecaster().predict(3)
+
+
+def test_another_number_of_columns():
+    forecaster = Forecaster(**QUICK).fit(wave())
+    with pytest.raises(ValueError, match="the series has 2 columns; fitted on 1"):
+        forecaster.forecast(np.zeros((50, 2)), [40], 1)
+    with pytest.raises(ValueError, match="the series has 2 columns; fitted on 1"):
+        forecaster.observe(np.zeros((5, 2)))
+
+
+def test_constant_and_linear_series_are_fine():
+    constant = Forecaster(**QUICK).fit(np.full(100, 7.0)).predict(3)
+    np.testing.assert_allclose(constant, 7.0, atol=1.0)
+    result = backtest([Forecaster(**QUICK)], np.full(100, 7.0))
+    assert np.isnan(result.scores()[0]["mase"])  # nothing to scale by
+
+
+def test_runs_on_array_api_strict():
+    pytest.importorskip("array_api_strict")
+    here = Forecaster(**QUICK | {"epochs": 1}).fit(wave(60)).predict(3)
+    there = Forecaster(backend="array_api_strict", **QUICK | {"epochs": 1}).fit(wave(60)).predict(3)
+    np.testing.assert_allclose(here, there, rtol=1e-4)

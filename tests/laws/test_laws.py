@@ -1,0 +1,80 @@
+"""Every law, for every cell, on NumPy and array_api_strict, in both dtypes."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from xprnn import nn, ops
+from xprnn.backend import get_backend
+from xprnn.testing import LAWS, check_laws
+from xprnn.testing.laws import applies
+from xprnn.testing.strategies import examples
+
+LAYERS = {
+    "rnn": lambda **o: nn.RNN(3, 4, **o),
+    "rnn relu": lambda **o: nn.RNN(3, 4, nonlinearity="relu", **o),
+    "lstm": lambda **o: nn.LSTM(3, 4, **o),
+    "lstm without bias": lambda **o: nn.LSTM(3, 4, bias=False, **o),
+    "peephole": lambda **o: nn.LSTM(3, 4, peephole="diagonal", **o),
+    "full peephole": lambda **o: nn.LSTM(3, 4, peephole="full", **o),
+    "projected": lambda **o: nn.LSTM(3, 4, proj_size=2, **o),
+    "projected peephole": lambda **o: nn.LSTM(3, 4, proj_size=2, peephole="diagonal", **o),
+    "gru": lambda **o: nn.GRU(3, 4, **o),
+    "gru reset before": lambda **o: nn.GRU(3, 4, reset_after=False, **o),
+    "gru reset before without bias": lambda **o: nn.GRU(3, 4, reset_after=False, bias=False, **o),
+    "bidirectional lstm": lambda **o: nn.LSTM(3, 4, bidirectional=True, **o),
+    "two bidirectional layers": lambda **o: nn.GRU(3, 4, 2, bidirectional=True, **o),
+}
+
+
+class Leaky(nn.Module):
+    """A step such as a user writes: h' = h/2 + tanh(W x + U h)/2."""
+
+    def __init__(self, dtype="float64", rng=0):
+        self.state_sizes = (4,)
+        self.inner = nn.Linear(3, 4, dtype=dtype, rng=rng)
+        self.outer = nn.Linear(4, 4, dtype=dtype, rng=rng)
+
+    def step(self, x, state):
+        (h,) = state
+        return (0.5 * h + 0.5 * ops.tanh(self.inner(x) + self.outer(h)),)
+
+
+LAYERS["a user's step"] = lambda **o: nn.Recurrent(Leaky(**o))
+LAYERS["a user's step in reverse"] = lambda **o: nn.Recurrent(Leaky(**o), reverse=True)
+
+
+def build(name, dtype, backend):
+    layer = LAYERS[name](dtype=dtype, rng=1)
+    if backend == "array_api_strict":
+        strict = pytest.importorskip("array_api_strict")
+        # Not the default device: an array made without saying where would not fit.
+        layer.to(get_backend("array_api_strict", strict.Device("device1")))
+    return layer
+
+
+@pytest.mark.parametrize("backend", ["numpy", "array_api_strict"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_laws(name, dtype, backend):
+    checked = check_laws(build(name, dtype, backend), 3)
+    assert len(checked) >= 13
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=5)
+@given(data=st.data(), law=st.sampled_from(sorted(LAWS)))
+def test_laws_on_drawn_examples(name, data, law):
+    layer = build(name, "float64", "numpy")
+    if applies(law, layer):
+        LAWS[law](layer, data.draw(examples(layer, 3)))
+
+
+def test_strict_and_numpy_agree():
+    x = np.random.default_rng(0).standard_normal((6, 3, 3))
+    layer = build("peephole", "float64", "numpy")
+    here = layer(x, lengths=[6, 0, 2])[0].numpy()
+    strict = build("peephole", "float64", "array_api_strict")
+    there = strict(get_backend("array_api_strict", strict.weight_ih_l0.device).asarray(x), lengths=[6, 0, 2])[0].numpy()
+    assert np.array_equal(here, there)

@@ -1,0 +1,181 @@
+"""The command line, as a user sees it."""
+
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from xprnn.cli import main
+from xprnn.data.synthetic import daily_temperatures
+from xprnn.estimators import Forecaster
+
+QUICK = ["--epochs", "1", "--hidden", "4", "--window", "5"]
+MELBOURNE = Path(__file__).parents[2] / "shared" / "data" / "daily-min-temperatures.csv"
+
+
+@pytest.fixture
+def series(tmp_path):
+    """Two columns with dates, short."""
+    source, path = daily_temperatures(3, rng=1), tmp_path / "weather.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["day", "temperature", "double"])
+        for row, value in enumerate(source.values[:, 0]):
+            writer.writerow([source.label(row), value, 2 * value])
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_forecast_writes_table_csv_model_and_picture(series, tmp_path):
+    out = tmp_path / "out"
+    result = run("forecast", series, "--column", "temperature", "--test", "0.2", "--out", out, *QUICK)
+    assert result.exit_code == 0, result.output
+    for name in ("xprnn lstm", "persistence", "seasonal naive (365)", "AR(7)", "AR(29)", "RMSE", "MAE", "MASE"):
+        assert name in result.stdout
+    rows = list(csv.DictReader(open(out / "forecast.csv")))
+    assert len(rows) == 219 + 1
+    assert rows[-1]["actual"] == ""
+    assert (rows[0]["when"], rows[-1]["when"]) == ("2017-06-10", "2018-01-15")
+    model = Forecaster.load(out / "model.safetensors")
+    assert float(rows[-1]["xprnn lstm"]) == pytest.approx(model.predict(1)[0], rel=1e-5)
+    pytest.importorskip("matplotlib")
+    assert (out / "forecast.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_holds_what_the_table_shows(series, tmp_path):
+    arguments = ["forecast", series, "--column", "temperature", "--horizon", "3", "--out", tmp_path / "out", *QUICK]
+    table, found = run(*arguments).stdout, json.loads(run(*arguments, "--json").stdout)
+    for row in found["scores"]["temperature"]:
+        line = next(line for line in table.splitlines() if line.strip().startswith(row["forecaster"]))
+        assert f"{row['rmse']:#.4g}" in line
+        assert f"{row['mase']:.3f}" in line
+    assert [step["when"] for step in found["future"]] == ["2018-01-15", "2018-01-16", "2018-01-17"]
+    assert found["horizon"] == 3
+    assert all(Path(path).exists() for path in found["files"])
+
+
+def test_several_columns_and_direct_strategy(series, tmp_path):
+    columns = ["--column", "temperature", "--column", "double"]
+    options = ["--horizon", "2", "--strategy", "direct", "--cell", "gru", "--out", tmp_path / "out"]
+    result = run("forecast", series, *columns, *options, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "double:" in result.stdout
+    assert "xprnn gru" in result.stdout
+
+
+def test_without_dates_and_without_season(tmp_path):
+    path = tmp_path / "plain.csv"
+    path.write_text("y\n" + "\n".join(str(v) for v in np.sin(np.arange(200))))
+    result = run("forecast", path, "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "give --season" in result.stderr
+    assert "seasonal naive" not in result.stdout
+    assert "seasonal naive (6)" in run("forecast", path, "--season", "6.28", "--out", tmp_path / "out", *QUICK).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--column", "tmp"], "no column 'tmp'; the file has 'day', 'temperature', 'double'"),
+        ([], "say which column to forecast; columns of numbers: 'temperature', 'double'"),
+        (["--column", "double", "--test", "2000"], "test is 2000; expected a share"),
+        (["--column", "double", "--window", "5000"], "needs at least"),
+        (["--column", "double", "--horizon", "0"], "horizon is 0"),
+        (["--column", "double", "--season", "0.5"], "periods"),
+    ],
+)
+def test_errors_are_one_line(series, tmp_path, arguments, message):
+    result = run("forecast", series, "--out", tmp_path / "out", "--epochs", "1", *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert list((tmp_path / "out").glob("*")) == [] if (tmp_path / "out").exists() else True
+
+
+def test_missing_file_and_bad_value(tmp_path):
+    assert "No such file" in run("forecast", tmp_path / "none.csv").stderr
+    path = tmp_path / "bad.csv"
+    path.write_text("day,y\n2020-01-01,1\n2020-01-02,oops\n")
+    assert "line 3, column 'y': 'oops' is not a finite number" in run("forecast", path).stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission_is_named_before_the_work(series, tmp_path):
+    folder = tmp_path / "fixed"
+    folder.mkdir(mode=0o500)
+    result = run("forecast", series, "--column", "double", "--out", folder)
+    assert result.exit_code == 1
+    assert f"cannot write to the folder {folder}" in result.stderr
+
+
+def test_an_output_path_that_is_a_file_loses_nothing(series, tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("precious")
+    result = run("forecast", series, "--column", "double", "--out", taken, *QUICK)
+    assert result.exit_code == 1
+    assert taken.read_text() == "precious"
+
+
+def test_a_failing_write_keeps_the_old_files(series, tmp_path, monkeypatch):
+    out, arguments = tmp_path / "out", ["forecast", series, "--column", "double", *QUICK]
+    run(*arguments, "--out", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    result = run(*arguments, "--seed", "5", "--out", out)
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_without_matplotlib_all_else_is_written(series, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = run("forecast", series, "--column", "double", "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "pip install 'xprnn[plot]'" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["forecast.csv", "model.safetensors"]
+
+
+def test_cupy_that_is_not_there(series, tmp_path):
+    from xprnn import available_backends, default_backend
+
+    if not available_backends()["cupy"]:
+        pytest.skip("CuPy works here")
+    result = run("forecast", series, "--column", "double", "--backend", "cupy", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "backend 'cupy' cannot be used" in result.stderr
+    assert default_backend().name == "numpy"
+
+
+def test_demo(tmp_path):
+    result = run("demo", "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "temperature: 438 forecasts" in result.stdout
+
+
+def test_info():
+    result = run("info")
+    assert result.exit_code == 0, result.output
+    for part in ("xprnn 0.", "numpy: ready", "cupy:", "reference", "numba"):
+        assert part in result.stdout
+
+
+@pytest.mark.skipif(not MELBOURNE.exists(), reason="the Melbourne series is not part of the project")
+def test_melbourne_temperatures_beat_autoregression(tmp_path):
+    result = run("forecast", MELBOURNE, "--column", "Temp", "--test", "0.2", "--json", "--out", tmp_path / "out")
+    rmse = {row["forecaster"]: row["rmse"] for row in json.loads(result.stdout)["scores"]["Temp"]}
+    assert rmse["persistence"] == pytest.approx(2.481, abs=5e-4)
+    assert rmse["AR(7)"] == pytest.approx(2.240, abs=5e-4)
+    assert rmse["AR(29)"] == pytest.approx(2.211, abs=5e-4)
+    assert rmse["xprnn lstm"] < rmse["AR(7)"]

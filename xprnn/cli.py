@@ -1,0 +1,189 @@
+"""The ``xprnn`` command."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xprnn import __version__, dispatch
+from xprnn.backend import available_backends, default_backend, use_backend
+from xprnn.data.csv_series import CsvSeries, read_csv
+from xprnn.data.synthetic import daily_temperatures
+from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
+from xprnn.estimators.forecast_network import CELLS
+from xprnn.estimators.forecast_plot import draw_forecast
+from xprnn.estimators.report import ForecastReport
+from xprnn.estimators.rolling_origin import count_test_steps
+from xprnn.files import write_atomically
+
+AR_ORDERS = (7, 29)
+EXPECTED = (ValueError, TypeError, ImportError, RuntimeError, OSError, FloatingPointError)  # a message, not a traceback
+
+
+@click.group()
+@click.version_option(__version__)
+def main() -> None:
+    """Recurrent neural networks for NumPy and CuPy arrays."""
+
+
+def forecast_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that ``forecast`` and ``demo`` share."""
+    options = [
+        click.option("--test", default=0.2, show_default=True, help="Share, or number of steps, at the end of the series to test on."),
+        click.option("--horizon", default=1, show_default=True, help="Steps ahead."),
+        click.option(
+            "--strategy",
+            type=click.Choice(["recursive", "direct"]),
+            default="recursive",
+            show_default=True,
+            help="Several steps by feeding forecasts back, or all at once.",
+        ),
+        click.option("--cell", type=click.Choice(list(CELLS)), default="lstm", show_default=True, help="Recurrent cell."),
+        click.option("--hidden", default=32, show_default=True, help="Hidden units."),
+        click.option("--layers", default=1, show_default=True, help="Recurrent layers."),
+        click.option("--window", default=30, show_default=True, help="Steps of the past that a forecast sees."),
+        click.option("--season", "seasons", type=float, multiple=True, help="Length of a season in steps; may be repeated."),
+        click.option("--epochs", default=40, show_default=True, help="At most this many; stops early."),
+        click.option("--backend", type=click.Choice(["auto", "numpy", "cupy"]), help="Where to compute."),
+        click.option("--seed", default=0, show_default=True, help="Same seed, same numbers."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--column", "columns", multiple=True, help="Column to forecast; may be repeated. Default: the only one.")
+@click.option("--date", help="Column with ISO 8601 dates. Default: the first, if it holds dates.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("xprnn-forecast"), show_default=True, help="Folder.")
+@forecast_options
+def forecast(file: Path, columns: tuple[str, ...], date: str | None, out: Path, **options: Any) -> None:
+    """Forecast columns of a CSV file, beside persistence, seasonal naive and autoregression.
+
+    Trains on the first part of the file, tests on the rest, prints the errors of all, and writes forecast.csv,
+    model.safetensors and forecast.png to the output folder.
+    """
+    try:
+        _forecast(read_csv(file, columns, date), out, **options)
+    except EXPECTED as error:
+        raise click.ClickException(str(error)) from None
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("xprnn-demo"), show_default=True, help="Folder.")
+@forecast_options
+def demo(out: Path, **options: Any) -> None:
+    """Forecast six years of generated daily temperatures: needs no file and no network."""
+    try:
+        _forecast(daily_temperatures(), out, **options)
+    except EXPECTED as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _forecast(
+    source: CsvSeries,
+    out: Path,
+    *,
+    test: float,
+    horizon: int,
+    strategy: str,
+    seasons: Sequence[float],
+    backend: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    if backend is not None:
+        use_backend(backend)
+    _require_writable(out)  # before the work, not after it
+    periods = tuple(seasons) or source.periods()
+    test_steps = count_test_steps(len(source.values), test if test < 1 else int(test))
+    train_steps = len(source.values) - test_steps
+    forecaster = Forecaster(
+        strategy=strategy,
+        horizon=horizon if strategy == "direct" else 1,
+        periods=periods,
+        progress=True,
+        **options,
+    )
+    click.echo(
+        f"{len(source.values)} rows, {train_steps} for training and {test_steps} for the test; "
+        f"seasons of {', '.join(f'{p:g}' for p in periods) or 'no'} steps; computing on {default_backend()}",
+        err=True,
+    )
+    baselines = _baselines(train_steps, source.values.shape[1], periods)
+    evaluated = forecaster.backtest(source.values, test=test_steps, horizon=horizon, baselines=baselines)
+    future = forecaster.observe(source.values[train_steps:]).predict(horizon)
+    report = ForecastReport(source, evaluated, future)
+    written = _write(report, forecaster, out)
+    if as_json:
+        click.echo(json.dumps(report.as_json() | {"files": written}, indent=2))
+    else:
+        click.echo(report.table())
+        click.echo(f"\nwritten: {', '.join(written)}")
+
+
+def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list[SeriesForecaster]:
+    """Those that the training part is long enough for."""
+    found: list[SeriesForecaster] = [Persistence()]
+    if not periods:
+        click.echo("no season is known, so there is no seasonal naive forecast: give --season", err=True)
+    found += [SeasonalNaive(round(period)) for period in periods if round(period) <= train_steps]
+    found += [AutoRegression(order) for order in AR_ORDERS if train_steps - order >= 2 * (order * columns + 1)]
+    return found
+
+
+def _require_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write to the folder {folder}")
+
+
+def _write(report: ForecastReport, forecaster: Forecaster, out: Path) -> list[str]:
+    """Write the files; without matplotlib, all but the picture."""
+    written = [out / "forecast.csv", out / "model.safetensors"]
+    write_atomically(written[0], report.csv_text().encode())
+    forecaster.save(written[1])
+    for k, column in enumerate(report.source.columns):
+        path = out / ("forecast.png" if k == 0 else f"forecast-{k}.png")
+        try:
+            write_atomically(path, draw_forecast(report, k))
+        except ImportError as error:
+            click.echo(f"no picture of {column}: {error}", err=True)
+        else:
+            written.append(path)
+    return [str(path) for path in written]
+
+
+@main.command()
+def info() -> None:
+    """Versions, backends, and what runs a recurrent layer here."""
+    from xprnn.kernels import numba_status
+
+    click.echo(f"xprnn {__version__}, Python {platform.python_version()} on {platform.machine()} {sys.platform}")
+    for name in ("numpy", "array-api-compat", "numba", "safetensors", "cupy-cuda12x", "cupy-cuda13x", "matplotlib"):
+        try:
+            click.echo(f"  {name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            click.echo(f"  {name} is not installed")
+    click.echo("backends")
+    for name, reason in available_backends().items():
+        click.echo(f"  {name}: {reason or 'ready'}")
+    click.echo(f"  default: {default_backend()}")
+    click.echo("implementations of a recurrent sequence, in order of preference")
+    for impl in dispatch.IMPLEMENTATIONS:
+        click.echo(f"  {impl.name}")
+    click.echo(f"  compiled kernels: none in this version; numba: {numba_status()}")
+
+
+if __name__ == "__main__":
+    main()

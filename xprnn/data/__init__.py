@@ -1,0 +1,5 @@
+"""Data: batches."""
+
+from xprnn.data.batching import Batches
+
+__all__ = ["Batches"]

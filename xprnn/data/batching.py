@@ -1,0 +1,90 @@
+"""Batches: arrays, cut into equal parts along one axis, in order or shuffled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from xprnn.backend import Array, Rng, backend_of, generator, namespace
+from xprnn.tensor import Tensor
+
+
+class Batches:
+    """Parts of arrays that belong together; each ``iter()`` is an epoch, in a new order with ``shuffle``.
+
+    >>> import numpy as np
+    >>> [x.tolist() for x, y in Batches(np.arange(5), np.zeros((5, 3)), batch_size=2)]
+    [[0, 1], [2, 3], [4]]
+
+    Yields tuples of arrays (..., batch_size, ...), the last one shorter or, with ``drop_last``, left out. Each array
+    stays on its device; the order is drawn on the host by ``rng``, whose state ``state_dict`` keeps. Without shuffling
+    the parts are views.
+
+    Raises TypeError for things that are not arrays; ValueError for lengths that differ along ``axis``, no data, or a
+    batch size that gives no batch.
+    """
+
+    def __init__(
+        self,
+        *arrays: Array,
+        batch_size: int,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        rng: Rng = None,
+        axis: int = 0,
+    ) -> None:
+        if not arrays:
+            raise ValueError("Batches: no arrays; expected at least one")
+        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+            raise ValueError(f"Batches: batch_size is {batch_size!r}; expected an integer of at least 1")
+        if isinstance(axis, bool) or not hasattr(axis, "__index__") or axis < 0:
+            raise ValueError(f"Batches: axis is {axis!r}; expected an integer of at least 0")
+        for position, array in enumerate(arrays):
+            if isinstance(array, Tensor):
+                raise TypeError(f"Batches: argument {position} is a {type(array).__name__}; pass its .data")
+            namespace(**{f"Batches: argument {position}": array})
+            if array.ndim <= axis:
+                raise ValueError(f"Batches: argument {position} has shape {tuple(array.shape)}; it has no axis {axis}")
+        lengths = [int(array.shape[axis]) for array in arrays]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"Batches: the arrays have lengths {lengths} along axis {axis}; expected equal ones")
+        if lengths[0] == 0:
+            raise ValueError(f"Batches: the arrays are empty along axis {axis}")
+        if drop_last and batch_size > lengths[0]:
+            raise ValueError(
+                f"Batches: batch_size is {batch_size}, but there are {lengths[0]}: drop_last leaves nothing"
+            )
+        self.arrays, self.length, self.axis = arrays, lengths[0], int(axis)
+        self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last
+        self.rng = generator(rng)
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        whole, rest = divmod(self.length, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        orders = None
+        if self.shuffle:
+            order = self.rng.permutation(self.length)
+            orders = [backend_of(array).asarray(order) for array in self.arrays]
+        for k in range(len(self)):
+            part = slice(k * self.batch_size, min((k + 1) * self.batch_size, self.length))
+            if orders is None:
+                key = (*[slice(None)] * self.axis, part, ...)
+                yield tuple(array[key] for array in self.arrays)
+            else:
+                pairs = zip(self.arrays, orders, strict=True)
+                yield tuple(namespace(array).take(array, order[part], axis=self.axis) for array, order in pairs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the generator, between two epochs."""
+        return {"generator": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` gave. Raises ValueError for the state of another kind of generator."""
+        try:
+            self.rng.bit_generator.state = state["generator"]
+        except (KeyError, TypeError, ValueError) as error:
+            kind = type(self.rng.bit_generator).__name__
+            raise ValueError(f"Batches: the state does not fit a {kind} generator: {error}") from error

@@ -1,0 +1,12 @@
+"""The public test kit: gradient checks, the laws of recurrence, and hypothesis strategies (``xprnn.testing.strategies``).
+
+    check_gradients(f, inputs)   gradients of any function against finite differences
+    check_laws(layer)            every law that applies to a recurrent layer or to a cell of your own
+
+Each raises AssertionError with what differs and by how much.
+"""
+
+from xprnn.testing.gradients import check_gradients, check_second_gradients, numerical_gradients
+from xprnn.testing.laws import LAWS, Example, check_laws
+
+__all__ = ["LAWS", "Example", "check_gradients", "check_laws", "check_second_gradients", "numerical_gradients"]

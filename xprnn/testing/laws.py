@@ -1,0 +1,359 @@
+"""The laws of recurrence: what holds for every layer, whatever its cell, implementation, backend and dtype.
+
+A law is a function of a time-major layer and an :class:`Example`, and raises AssertionError where it is broken. A layer
+is anything called as RecurrentLayer and Recurrent are: ``layer(x, state, lengths=, mask=, reset=) -> output, state``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import Array, Backend, backend_of, dtype_name, get_backend, to_numpy
+from xprnn.dispatch import IMPLEMENTATIONS, use_kernels
+from xprnn.tensor import Tensor, grad, no_grad
+from xprnn.testing.gradients import check_gradients, flatten
+from xprnn.testing.layouts import LAYOUTS
+
+Host = np.ndarray[Any, Any]
+Law = Callable[[Any, "Example"], None]
+
+LAWS: dict[str, Law] = {}
+"""Every law by name."""
+
+_applies: dict[str, Callable[[Any], bool]] = {}
+
+
+@dataclass(frozen=True)
+class Example:
+    """Arguments for a layer, as host arrays: x (T, B, I), the parts of a state, lengths (B,)."""
+
+    x: Host
+    state: tuple[Host, ...]
+    lengths: Host | None = None
+
+    @staticmethod
+    def draw(layer: Any, input_size: int, *, steps: int = 5, batch: int = 3, ragged: bool = False, rng: int = 0) -> Example:
+        """Normal random arguments that fit a layer; with ``ragged``, lengths from 0 to T, both of them included."""
+        draws = np.random.default_rng(rng)
+        x = draws.standard_normal((steps, batch, input_size))
+        with no_grad():
+            _, state = layer(_home(layer).asarray(x, _dtype(layer)))
+        parts = tuple(draws.standard_normal(part.shape) for part in flatten(state))
+        lengths = draws.integers(0, steps + 1, batch) if ragged else None
+        if lengths is not None and batch > 1:
+            lengths[0], lengths[-1] = steps, 0
+        return Example(x, parts, lengths)
+
+
+def check_laws(layer: Any, input_size: int, *, rng: int = 0) -> list[str]:
+    """Check every law that applies to a layer, on a few examples. Returns the names of the laws checked.
+
+    >>> check_laws(nn.Recurrent(MyCell()), input_size=3)  # doctest: +SKIP
+    """
+    names = [name for name in LAWS if applies(name, layer)]
+    for ragged, steps, batch in ((False, 5, 3), (True, 6, 4), (False, 1, 1)):
+        example = Example.draw(layer, input_size, steps=steps, batch=batch, ragged=ragged, rng=rng)
+        for name in names:
+            LAWS[name](layer, example)
+    return names
+
+
+def applies(name: str, layer: Any) -> bool:
+    """Whether a law is about this kind of layer: some are not about those that walk backward, for example."""
+    return _applies[name](layer)
+
+
+def law(about: Callable[[Any], bool] = lambda layer: True) -> Callable[[Law], Law]:
+    """Register a law, with the layers it is about."""
+
+    def register(function: Law) -> Law:
+        LAWS[function.__name__] = function
+        _applies[function.__name__] = about
+        return function
+
+    return register
+
+
+def _one_way(layer: Any) -> bool:
+    return not getattr(layer, "bidirectional", False) and not getattr(layer, "reverse", False)
+
+
+def _has_reverse(layer: Any) -> bool:
+    bidirectional = getattr(layer, "bidirectional", False) and layer.num_layers == 1
+    return bidirectional or hasattr(layer, "reverse")
+
+
+# --- the laws -------------------------------------------------------------------------------------------------------
+
+
+@law(lambda layer: _dtype(layer) == "float64")
+def gradients_pass_finite_differences(layer: Any, example: Example) -> None:
+    """Along random directions over all inputs, states and weights at once, to 1e-6."""
+    home = _home(layer)
+    arrays = [home.asarray(a) for a in (example.x, *example.state)]
+    check_gradients(
+        lambda x, *state: layer(x, _outer(state), lengths=example.lengths), arrays, layer.parameters(), directions=1
+    )
+
+
+@law()
+def explicit_gradients_equal_composed_ones(layer: Any, example: Example) -> None:
+    """The way back that a cell writes out equals what the tape finds from the forward code alone."""
+    explicit = _gradients(layer, example)
+    _compare(layer, explicit, _gradients(layer, example, create_graph=True), "composed of primitives")
+
+
+@law()
+def implementations_equal_the_reference(layer: Any, example: Example) -> None:
+    """Outputs and all gradients, for each implementation that takes the call."""
+    with use_kernels("reference"):
+        outputs, gradients = _outputs(layer, example), _gradients(layer, example)
+    for impl in IMPLEMENTATIONS:
+        with use_kernels(impl.name):
+            try:
+                found = _outputs(layer, example)
+            except RuntimeError:  # it declines this call
+                continue
+            _compare(layer, found, outputs, f"the reference, from {impl.name}")
+            _compare(layer, _gradients(layer, example), gradients, f"the reference, from {impl.name}")
+
+
+@law()
+def zero_cotangent_gives_zero_gradients(layer: Any, example: Example) -> None:
+    """Gradients are linear in the cotangent, so nothing comes of nothing."""
+    for name, gradient in _gradients(layer, example, scale=0.0).items():
+        assert not gradient.any(), f"the gradient of {name} is not zero although the cotangent is"
+
+
+@law()
+def shortest_inputs_work(layer: Any, example: Example) -> None:
+    """No step at all returns the initial state; so does length 0; one step of one sequence is fine."""
+    nothing = replace(example, x=example.x[:0], lengths=None)
+    outputs = _outputs(layer, nothing)
+    assert outputs["output"].shape[:2] == (0, example.x.shape[1]), f"T=0 gives output shape {outputs['output'].shape}"
+    _compare(layer, {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))}, _named(example.state), "T=0")
+    _gradients(layer, nothing)
+    none = replace(example, lengths=np.zeros(example.x.shape[1], dtype=np.int64))
+    outputs = _outputs(layer, none)
+    assert not outputs["output"].any(), "length 0 gives outputs that are not zero"
+    _compare(layer, {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))}, _named(example.state), "length 0")
+    gradients = _gradients(layer, none)
+    assert not gradients["x"].any(), "length 0 gives a gradient in x"
+    one = Example(example.x[:1, :1], tuple(_batch_part(s, slice(0, 1)) for s in example.state))
+    _gradients(layer, one)
+
+
+@law()
+def first_step_gets_a_gradient(layer: Any, example: Example) -> None:
+    """dx[0] is not zero: the loop back ends at the first step and not before it."""
+    dx = _gradients(layer, replace(example, lengths=None))["x"]
+    assert dx[0].any(), "the gradient of x[0] is zero"
+    assert dx[-1].any(), "the gradient of the last x is zero"
+
+
+@law(_one_way)
+def runs_can_be_split(layer: Any, example: Example) -> None:
+    """T steps equal k steps and then T - k with the carried state."""
+    whole = _outputs(layer, replace(example, lengths=None))
+    for k in {0, 1, example.x.shape[0] // 2}:
+        first = _outputs(layer, replace(example, x=example.x[:k], lengths=None))
+        carried = tuple(first[f"state {n}"] for n in range(len(example.state)))
+        second = _outputs(layer, Example(example.x[k:], carried))
+        joined = second | {"output": np.concatenate([first["output"], second["output"]])}
+        _compare(layer, joined, whole, f"one run, from two split at {k}")
+
+
+@law()
+def padding_is_never_seen(layer: Any, example: Example) -> None:
+    """What lies past a sequence's end, NaN too, changes no output and no gradient, and outputs there are zero."""
+    lengths = np.arange(example.x.shape[1]) % (example.x.shape[0] + 1)
+    clean = replace(example, lengths=lengths)
+    past = np.arange(example.x.shape[0])[:, None] >= lengths
+    dirty = replace(clean, x=np.where(past[..., None], np.nan, example.x))
+    outputs = _outputs(layer, dirty)
+    _compare(layer, outputs, _outputs(layer, clean), "clean padding, from NaN padding")
+    assert not outputs["output"][past].any(), "outputs past a sequence's end are not zero"
+    _compare(layer, _gradients(layer, dirty), _gradients(layer, clean), "clean padding, from NaN padding")
+
+
+@law()
+def sequences_do_not_see_each_other(layer: Any, example: Example) -> None:
+    """Each sequence of a padded batch gives what it gives alone, without padding."""
+    whole = _outputs(layer, example)
+    steps, batch = example.x.shape[:2]
+    for b in range(batch):
+        length = steps if example.lengths is None else int(example.lengths[b])
+        alone = Example(example.x[:length, b : b + 1], tuple(_batch_part(s, slice(b, b + 1)) for s in example.state))
+        part = {name: _batch_part(a, slice(b, b + 1)) for name, a in whole.items()}
+        part["output"] = part["output"][:length]
+        _compare(layer, part, _outputs(layer, alone), f"sequence {b} alone, from the batch")
+
+
+@law()
+def batch_order_is_irrelevant(layer: Any, example: Example) -> None:
+    """Sequences in another order give the same results in that order."""
+    order = np.roll(np.arange(example.x.shape[1]), 1)
+    state = tuple(_batch_part(s, order) for s in example.state)
+    lengths = None if example.lengths is None else example.lengths[order]
+    shuffled = _outputs(layer, Example(example.x[:, order], state, lengths))
+    expected = {name: _batch_part(a, order) for name, a in _outputs(layer, example).items()}
+    _compare(layer, shuffled, expected, "the other order")
+
+
+@law(_has_reverse)
+def walking_back_is_reversing_twice(layer: Any, example: Example) -> None:
+    """The reverse direction equals: reverse each sequence within its length, walk forward, reverse again."""
+    flipped = replace(example, x=_flip(example.x, example.lengths))
+    if hasattr(layer, "reverse"):
+        other = copy.copy(layer)
+        other.reverse = not layer.reverse
+        forward, backward = _outputs(other, flipped)["output"], _outputs(layer, example)["output"]
+    else:
+        other = copy.deepcopy(layer)
+        for name, parameter in other.named_parameters():
+            if name.endswith("_reverse"):
+                parameter.data = getattr(other, name.removesuffix("_reverse")).data
+        swapped = replace(flipped, state=tuple(s[::-1] for s in example.state))
+        width = _outputs(other, example)["output"].shape[-1] // 2
+        forward = _outputs(other, swapped)["output"][..., :width]
+        backward = _outputs(other, example)["output"][..., width:]
+    _compare(layer, {"output": _flip(forward, example.lengths)}, {"output": backward}, "the reverse walk")
+
+
+@law()
+def resets_begin_new_sequences(layer: Any, example: Example) -> None:
+    """A run with a reset gives what its two pieces give one after the other, the second from zero state."""
+    steps, batch = example.x.shape[:2]
+    cut = steps // 2
+    reset = np.zeros((steps, batch), dtype=bool)
+    reset[cut] = True
+    zero = tuple(0.0 * s for s in example.state)
+    # A walk back would meet the given state in the second piece, a walk forward in the first: where both are walked, zero.
+    state = example.state if _one_way(layer) and cut > 0 else zero
+    whole = _outputs(layer, Example(example.x, state if cut > 0 else example.state), reset=reset)["output"]
+    pieces = [_outputs(layer, Example(example.x[:cut], state)), _outputs(layer, Example(example.x[cut:], zero))]
+    if cut > 0 or _one_way(layer):
+        joined = np.concatenate([piece["output"] for piece in pieces])
+        _compare(layer, {"output": whole}, {"output": joined}, "the two pieces")
+
+
+@law()
+def held_steps_do_not_count(layer: Any, example: Example) -> None:
+    """A batch with masked steps ends where the batch without those steps ends."""
+    keep = np.random.default_rng(2).random(example.x.shape[0]) < 0.6
+    mask = np.repeat(keep[:, None], example.x.shape[1], axis=1)
+    x = np.where(keep[:, None, None], example.x, np.nan)
+    held = _outputs(layer, Example(x, example.state), mask=mask)
+    dense = _outputs(layer, Example(example.x[keep], example.state))
+    held["output"] = held["output"][keep]
+    _compare(layer, held, dense, "the run without the masked steps")
+
+
+@law()
+def memory_layout_is_irrelevant(layer: Any, example: Example) -> None:
+    """Transposed, strided and read-only arrays give the same, and are not written to."""
+    expected = _outputs(layer, example)
+    for layout in LAYOUTS:
+        odd = replace(example, x=layout(example.x), state=tuple(layout(s) for s in example.state))
+        before = [odd.x.copy(), *(s.copy() for s in odd.state)]
+        _compare(layer, _outputs(layer, odd), expected, f"the usual layout, from {layout.__name__} arrays")
+        _gradients(layer, odd)
+        for now, then in zip((odd.x, *odd.state), before, strict=True):
+            assert np.array_equal(now, then), "the layer wrote to its argument"
+
+
+@law()
+def nan_is_not_hidden(layer: Any, example: Example) -> None:
+    """A NaN in the input reaches the output of that step: never a number that looks right."""
+    x = example.x.copy()
+    x[0, 0] = np.nan
+    outputs = _outputs(layer, replace(example, x=x, lengths=None))["output"]
+    assert np.isnan(outputs[0, 0]).any(), "NaN in x[0] gives a finite output at step 0"
+    assert np.isfinite(outputs[:, 1:]).all(), "NaN in one sequence reaches another"
+
+
+@law()
+def same_input_gives_same_bits(layer: Any, example: Example) -> None:
+    """Twice the same call, twice the same bits, gradients included."""
+    for run in (_outputs, _gradients):
+        first, second = run(layer, example), run(layer, example)
+        for name, array in first.items():
+            assert np.array_equal(array, second[name], equal_nan=True), f"{name} differs between two equal calls"
+
+
+# --- running a layer ------------------------------------------------------------------------------------------------
+
+
+def _dtype(layer: Any) -> str:
+    return next((dtype_name(p.data) for p in layer.parameters()), "float64")
+
+
+def _home(layer: Any) -> Backend:
+    return next((backend_of(p.data) for p in layer.parameters()), get_backend("numpy"))
+
+
+def _outer(parts: Any) -> Any:
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _named(parts: tuple[Array, ...]) -> dict[str, Host]:
+    return {f"state {k}": to_numpy(part) for k, part in enumerate(parts)}
+
+
+def _bring(layer: Any, array: Host) -> Array:
+    """To the layer's dtype and device; on NumPy the very same array where the dtype fits, with its layout."""
+    return _home(layer).asarray(array if dtype_name(array) == _dtype(layer) else array.astype(_dtype(layer)))
+
+
+def _call(layer: Any, x: Any, state: Any, example: Example, **control: Any) -> list[Tensor]:
+    output, final = layer(x, _outer(state), lengths=example.lengths, **control)
+    return [output, *flatten(final)]
+
+
+def _outputs(layer: Any, example: Example, **control: Any) -> dict[str, Host]:
+    """The output and the parts of the final state, by name, on the host."""
+    with no_grad():
+        output, *final = _call(layer, _bring(layer, example.x), [_bring(layer, s) for s in example.state], example, **control)
+    return {"output": output.numpy()} | _named(tuple(part.data for part in final))
+
+
+def _gradients(layer: Any, example: Example, *, scale: float = 1.0, create_graph: bool = False) -> dict[str, Host]:
+    """Gradients of x, each part of the state and each parameter, for fixed random cotangents."""
+    tensors = [Tensor(_bring(layer, a), requires_grad=True) for a in (example.x, *example.state)]
+    results = _call(layer, tensors[0], tensors[1:], example)
+    draws = np.random.default_rng(3)
+    cotangents = [_bring(layer, scale * draws.standard_normal(r.shape)) for r in results]
+    names = ["x", *(f"state {k}" for k in range(len(example.state))), *(name for name, _ in layer.named_parameters())]
+    wanted = [*tensors, *layer.parameters()]
+    found = grad(results, wanted, cotangents, create_graph=create_graph)
+    return {n: np.zeros(t.shape) if g is None else g.numpy() for n, t, g in zip(names, wanted, found, strict=True)}
+
+
+def _compare(layer: Any, found: dict[str, Host], expected: dict[str, Host], what: str) -> None:
+    tolerance = 1e-10 if _dtype(layer) == "float64" else 2e-4
+    for name, array in found.items():
+        other = expected[name]
+        assert array.shape == other.shape, f"{name} has shape {array.shape}, {what} gives {other.shape}"
+        assert np.array_equal(np.isnan(array), np.isnan(other)), f"{name} has NaN in other places than {what}"
+        scale = max(1.0, float(np.max(np.abs(other), initial=0.0)))
+        difference = float(np.max(np.abs(array - other), initial=0.0, where=~np.isnan(other)))
+        assert difference <= tolerance * scale, f"{name} differs from {what} by {difference:.3g} (allowed {tolerance * scale:.1g})"
+
+
+def _batch_part(array: Host, part: Any) -> Host:
+    """Of a state (L*D, B, H), an output (T, B, H) or a part (B, H): some sequences."""
+    return array[..., part, :]
+
+
+def _flip(x: Host, lengths: Host | None) -> Host:
+    """Each sequence reversed within its length."""
+    flipped = x.copy()
+    for b in range(x.shape[1]):
+        length = x.shape[0] if lengths is None else int(lengths[b])
+        flipped[:length, b] = x[:length, b][::-1]
+    return flipped

@@ -1,0 +1,46 @@
+"""Training: losses, optimizers, clipping, schedules, truncated backpropagation, the loop and its checkpoints."""
+
+from xprnn.train.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
+from xprnn.train.checkpoint import load_checkpoint, read_tensors, save_checkpoint, write_tensors
+from xprnn.train.clip import clip_grad_norm, clip_grad_value
+from xprnn.train.loop import evaluate, fit
+from xprnn.train.losses import bce_with_logits, cross_entropy, huber, mae, mse
+from xprnn.train.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from xprnn.train.run import History, Run
+from xprnn.train.schedules import Cosine, Exponential, ReduceOnPlateau, Schedule, StepDecay, Warmup
+from xprnn.train.tbptt import Chunk, truncated_bptt
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Callback",
+    "Checkpoint",
+    "Chunk",
+    "Cosine",
+    "EarlyStopping",
+    "Exponential",
+    "History",
+    "Optimizer",
+    "ProgressBar",
+    "RMSprop",
+    "ReduceOnPlateau",
+    "Run",
+    "Schedule",
+    "StepDecay",
+    "Warmup",
+    "bce_with_logits",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "cross_entropy",
+    "evaluate",
+    "fit",
+    "huber",
+    "load_checkpoint",
+    "mae",
+    "mse",
+    "read_tensors",
+    "save_checkpoint",
+    "truncated_bptt",
+    "write_tensors",
+]

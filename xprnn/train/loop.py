@@ -1,0 +1,190 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+from xprnn.nn.module import Module
+from xprnn.tensor import Tensor, no_grad
+from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
+from xprnn.train.checkpoint import load_checkpoint
+from xprnn.train.clip import clip_grad_norm, clip_grad_value
+from xprnn.train.optimizers import Optimizer
+from xprnn.train.run import History, Run
+from xprnn.train.schedules import Schedule
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+def fit(
+    model: Module,
+    batches: Iterable[Any],
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    epochs: int,
+    validation: Iterable[Any] | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    schedule: Schedule | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+    resume: str | PathLike[str] | None = None,
+) -> History:
+    """Train a model: for each batch of each epoch loss, backward, clipping, step.
+
+    Parameters
+    ----------
+    batches, validation
+        Each ``iter()`` is an epoch, as of :class:`xprnn.data.Batches` or a list.
+    loss
+        ``loss(model, batch)``, a scalar Tensor.
+    clip_norm, clip_value
+        Limits for :func:`clip_grad_norm` or :func:`clip_grad_value`; at most one of them.
+    schedule
+        Steps after each epoch, with the validation loss or, without one, the training loss.
+    progress
+        Show a :class:`ProgressBar`.
+    resume
+        Continue from a file of the :class:`Checkpoint` callback, to the same bits as if never interrupted. The call
+        must be otherwise the same.
+
+    Returns
+    -------
+    For each epoch: loss and validation_loss, means over the batches weighted by their sizes (see :func:`evaluate`);
+    lr; gradient_norm, the mean over batches of the norm before clipping; seconds. The model's modes are as before.
+
+    Raises
+    ------
+    FloatingPointError
+        A training loss or gradient is not finite. That batch has changed no parameter.
+    TypeError, ValueError
+        Wrong arguments; a loss that is not a scalar Tensor; an epoch without batches.
+    """
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
+        raise ValueError(f"fit: epochs is {epochs!r}; expected an integer of at least 0")
+    if clip_norm is not None and clip_value is not None:
+        raise ValueError("fit: clip_norm and clip_value are both given; expected at most one")
+    for name, source in (("batches", batches), ("validation", validation)):
+        if isinstance(source, Iterator):
+            raise TypeError(
+                f"fit: {name} is a {type(source).__name__}, which lasts one epoch; expected a list or Batches"
+            )
+    run = Run(model, optimizer, schedule, epochs, len(batches) if isinstance(batches, Sized) else None)
+    called = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
+    run.add_parts({"schedule": schedule, "batches": batches, "validation": validation})
+    stateful = [callback for callback in callbacks if hasattr(callback, "state_dict")]
+    run.add_parts({f"{type(callback).__name__}_{k}": callback for k, callback in enumerate(stateful)})
+    if progress and not any(isinstance(callback, ProgressBar) for callback in called):
+        called.insert(0, ProgressBar())
+    if resume is not None:
+        load_checkpoint(resume, **run.parts)
+    with _mode(model, True):
+        for callback in called:
+            callback.on_fit_start(run)
+        while run.epoch < epochs and not run.stop:
+            run.epoch += 1
+            began, lr = time.perf_counter(), optimizer.lr
+            mean_loss, mean_norm = _train(run, batches, loss, clip_norm, clip_value, called)
+            record = {"loss": mean_loss}
+            if validation is not None:
+                record["validation_loss"] = evaluate(model, validation, loss)
+            seconds = time.perf_counter() - began
+            run.history.epochs.append({**record, "lr": lr, "gradient_norm": mean_norm, "seconds": seconds})
+            if schedule is not None:
+                schedule.step(run.metric)
+            for callback in called:
+                callback.on_epoch_end(run)
+        for callback in called:
+            callback.on_fit_end(run)
+    return run.history
+
+
+def evaluate(model: Module, batches: Iterable[Any], loss: Loss) -> float:
+    """The mean of ``loss(model, batch)`` over batches, in evaluation mode and without recording.
+
+    Each batch has the weight of its size: the length of its first array (of the batch itself, where it is one) along
+    ``batches.axis``, or axis 0; of another object its ``len``, or 1. The mode of the model is restored. Raises
+    TypeError for a loss that is not a scalar Tensor, ValueError where there are no batches.
+    """
+    axis, total, weight = getattr(batches, "axis", 0), 0.0, 0
+    with _mode(model, False), no_grad():
+        for batch in batches:
+            size = _size(batch, axis)
+            total, weight = total + _scalar(loss(model, batch)).item() * size, weight + size
+    if weight == 0:
+        raise ValueError("evaluate: there are no batches")
+    return total / weight
+
+
+def _train(
+    run: Run,
+    batches: Iterable[Any],
+    loss: Loss,
+    clip_norm: float | None,
+    clip_value: float | None,
+    called: Sequence[Callback],
+) -> tuple[float, float]:
+    """One epoch; the means of loss and gradient norm."""
+    optimizer, axis = run.optimizer, getattr(batches, "axis", 0)
+    total, weight, norms, run.batch = 0.0, 0, 0.0, 0
+    for batch in batches:
+        run.batch += 1
+        result = _scalar(loss(run.model, batch))
+        run.loss = result.item()
+        if not math.isfinite(run.loss):
+            raise FloatingPointError(
+                f"fit: the loss is {run.loss} in epoch {run.epoch}, batch {run.batch}; no parameter was changed. "
+                "Look for NaN in the data or a too large learning rate; clip_norm can help"
+            )
+        optimizer.zero_grad()
+        result.backward()
+        try:
+            if clip_value is not None:
+                norms += clip_grad_value(optimizer.parameters, clip_value)
+            else:
+                norms += clip_grad_norm(optimizer.parameters, math.inf if clip_norm is None else clip_norm)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"fit: in epoch {run.epoch}, batch {run.batch}: {error}") from None
+        optimizer.step()
+        size = _size(batch, axis)
+        total, weight = total + run.loss * size, weight + size
+        for callback in called:
+            callback.on_batch_end(run)
+    if run.batch == 0:
+        raise ValueError(f"fit: batches had none in epoch {run.epoch}; each iter() must start anew")
+    return total / weight, norms / run.batch
+
+
+def _size(batch: Any, axis: int) -> int:
+    """How many elements a batch counts for, at least 1."""
+    if isinstance(batch, (tuple, list)) and batch and hasattr(batch[0], "shape"):
+        batch = batch[0]
+    shape = getattr(batch, "shape", None)
+    if shape is None:
+        return max(1, len(batch)) if isinstance(batch, Sized) else 1
+    return max(1, int(shape[axis])) if len(shape) > axis else 1
+
+
+def _scalar(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.size != 1:
+        came = f"a Tensor of shape {loss.shape}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise TypeError(f"loss(model, batch) returned {came}; expected a scalar Tensor")
+    return loss
+
+
+@contextmanager
+def _mode(model: Module, training: bool) -> Iterator[None]:
+    """Train or evaluate inside the block; each module gets its mode back after it."""
+    before = [(module, module.training) for _, module in model.named_modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode

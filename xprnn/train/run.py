@@ -1,0 +1,92 @@
+"""What is known about a training run: its history, and the run itself, which callbacks look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xprnn.nn.module import Module
+from xprnn.train.optimizers import Optimizer
+from xprnn.train.schedules import Schedule
+
+
+class History:
+    """What was recorded in each epoch: ``history.epochs[2]["loss"]``, ``history["loss"]`` for the list over epochs."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+
+    def __getitem__(self, name: str) -> list[float]:
+        """The values of one name. Raises KeyError, with the names there are."""
+        names = list(self.epochs[0]) if self.epochs else []
+        if name not in names:
+            raise KeyError(f"History: {name!r} was not recorded; there is {', '.join(names) or 'nothing yet'}")
+        return [epoch[name] for epoch in self.epochs]
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the records."""
+        return {"epochs": [dict(epoch) for epoch in self.epochs]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` gave."""
+        self.epochs = [dict(epoch) for epoch in state["epochs"]]
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {value:.4g}" for name, value in self.epochs[-1].items()) if self.epochs else "empty"
+        return f"History({len(self)} epochs, last: {last})"
+
+
+class Run:
+    """A call of fit, as callbacks see it.
+
+    Attributes
+    ----------
+    model, optimizer, schedule
+        As given to fit.
+    history
+        One record for each finished epoch.
+    epoch, epochs
+        The number of the running or last epoch, from 1, and how many there will be.
+    batch, batches
+        Likewise within the epoch; ``batches`` is None where their number is not known before.
+    loss
+        Of the last batch.
+    stop
+        Set it to True to end after this epoch.
+    parts
+        What a checkpoint must hold to continue: everything of the above that has a state.
+    """
+
+    def __init__(
+        self, model: Module, optimizer: Optimizer, schedule: Schedule | None, epochs: int, batches: int | None
+    ) -> None:
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.history, self.stop = History(), False
+        self.epoch, self.epochs, self.batch, self.batches = 0, epochs, 0, batches
+        self.loss = 0.0
+        self.parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "run": self}
+
+    @property
+    def metric(self) -> float:
+        """The last epoch's validation loss or, without one, its training loss."""
+        last = self.history.epochs[-1]
+        return last.get("validation_loss", last["loss"])
+
+    def add_parts(self, others: Mapping[str, Any]) -> None:
+        """Let checkpoints hold these too, those of them that have a state."""
+        self.parts.update({name: part for name, part in others.items() if hasattr(part, "state_dict")})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history, whether the run was stopped, and the names of all parts."""
+        return {**self.history.state_dict(), "stop": self.stop, "parts": sorted(self.parts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` gave. Raises ValueError where this run has other parts."""
+        if state["parts"] != sorted(self.parts):
+            parts = f"{', '.join(state['parts'])}; this one has {', '.join(sorted(self.parts))}"
+            raise ValueError(f"it was made by a run of {parts}")
+        self.history.load_state_dict(state)
+        self.epoch, self.stop = len(self.history), bool(state["stop"])

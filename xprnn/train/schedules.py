@@ -1,0 +1,147 @@
+"""Learning rates that change from epoch to epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from xprnn.train.optimizers import Optimizer
+
+
+class Schedule:
+    """lr = base lr * factor(epoch), where the base is the optimizer's lr when the schedule is made; epochs from 0.
+
+    Sets the rate of epoch 0 at once. Call ``step`` after each epoch, with the loss to watch where a schedule needs one.
+    The rate itself belongs to the optimizer's state, the epoch to the schedule's.
+    """
+
+    state: tuple[str, ...] = ("epoch", "base_lr")
+    """The attributes, all numbers, that state_dict keeps."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer, self.base_lr, self.epoch = optimizer, optimizer.lr, 0
+        optimizer.lr = self.base_lr * self.factor(0)
+
+    def factor(self, epoch: int) -> float:
+        """What multiplies the base rate in an epoch."""
+        return 1.0
+
+    def step(self, metric: float | None = None) -> None:
+        """Go on to the next epoch."""
+        self.epoch += 1
+        self.optimizer.lr = self.base_lr * self.factor(self.epoch)
+
+    def state_dict(self) -> dict[str, float]:
+        """The numbers that say where the schedule stands."""
+        return {name: getattr(self, name) for name in self.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` gave. Raises ValueError, and loads nothing, where it does not fit."""
+        owner = type(self).__name__
+        if set(state) != set(self.state):
+            raise ValueError(f"{owner}: the state has {sorted(state)}; expected {sorted(self.state)}")
+        for name, number in state.items():
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                raise ValueError(f"{owner}: the state's {name} is {number!r}; expected a number")
+        vars(self).update(state)
+
+
+class StepDecay(Schedule):
+    """lr = base lr gamma^floor(epoch / every)."""
+
+    def __init__(self, optimizer: Optimizer, every: int, gamma: float = 0.1) -> None:
+        self.every, self.gamma = _count("StepDecay", "every", every, 1), _positive("StepDecay", "gamma", gamma)
+        super().__init__(optimizer)
+
+    def factor(self, epoch: int) -> float:
+        return self.gamma ** (epoch // self.every)
+
+
+class Exponential(Schedule):
+    """lr = base lr gamma^epoch."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self.gamma = _positive("Exponential", "gamma", gamma)
+        super().__init__(optimizer)
+
+    def factor(self, epoch: int) -> float:
+        return self.gamma**epoch
+
+
+class Warmup(Schedule):
+    """A linear rise, lr = base lr (epoch + 1) / (epochs + 1), until it is base lr; constant from there."""
+
+    def __init__(self, optimizer: Optimizer, epochs: int) -> None:
+        self.epochs = _count("Warmup", "epochs", epochs, 1)
+        super().__init__(optimizer)
+
+    def factor(self, epoch: int) -> float:
+        return _rise(epoch, self.epochs)
+
+
+class Cosine(Schedule):
+    """After a linear rise over ``warmup`` epochs, half a cosine down to ``floor`` base lr at epoch ``total``.
+
+    lr = base lr (floor + (1 - floor) (1 + cos(pi p)) / 2), p = (epoch - warmup) / (total - warmup), and floor base lr
+    from there on (Loshchilov and Hutter 2017, arXiv 1608.03983).
+    """
+
+    def __init__(self, optimizer: Optimizer, total: int, warmup: int = 0, floor: float = 0.0) -> None:
+        self.warmup = _count("Cosine", "warmup", warmup, 0)
+        self.total = _count("Cosine", "total", total, self.warmup + 1)
+        if not 0.0 <= floor <= 1.0:
+            raise ValueError(f"Cosine: floor is {floor}; expected a fraction of the learning rate, from 0 to 1")
+        self.floor = floor
+        super().__init__(optimizer)
+
+    def factor(self, epoch: int) -> float:
+        if epoch < self.warmup:
+            return _rise(epoch, self.warmup)
+        progress = min(1.0, (epoch - self.warmup) / (self.total - self.warmup))
+        return self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+class ReduceOnPlateau(Schedule):
+    """lr = max(gamma lr, floor) after more than ``patience`` epochs without a metric below the best one - min_delta.
+
+    ``floor`` is a learning rate here. ``step`` needs the metric; NaN counts as no improvement.
+    """
+
+    state = ("epoch", "base_lr", "best", "waited")
+
+    def __init__(
+        self, optimizer: Optimizer, gamma: float = 0.1, patience: int = 10, min_delta: float = 0.0, floor: float = 0.0
+    ) -> None:
+        self.gamma = _positive("ReduceOnPlateau", "gamma", gamma)
+        self.patience = _count("ReduceOnPlateau", "patience", patience, 0)
+        self.min_delta, self.floor, self.best, self.waited = min_delta, floor, math.inf, 0
+        super().__init__(optimizer)
+
+    def step(self, metric: float | None = None) -> None:
+        """Go on to the next epoch. Raises ValueError without a metric."""
+        if metric is None:
+            raise ValueError("ReduceOnPlateau: step needs the metric to watch, such as the validation loss")
+        self.epoch += 1
+        if metric < self.best - self.min_delta:
+            self.best, self.waited = float(metric), 0
+            return
+        self.waited += 1
+        if self.waited > self.patience:
+            self.optimizer.lr, self.waited = max(self.gamma * self.optimizer.lr, self.floor), 0
+
+
+def _rise(epoch: int, epochs: int) -> float:
+    return min(1.0, (epoch + 1) / (epochs + 1))
+
+
+def _count(owner: str, name: str, number: int, least: int) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ValueError(f"{owner}: {name} is {number!r}; expected an integer of at least {least}")
+    return number
+
+
+def _positive(owner: str, name: str, number: float) -> float:
+    if not 0.0 < number < math.inf:
+        raise ValueError(f"{owner}: {name} is {number!r}; expected a number above 0")
+    return number
