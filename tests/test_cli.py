@@ -40,7 +40,7 @@ def test_forecast_writes_table_csv_model_and_picture(series, tmp_path):
     assert result.exit_code == 0, result.output
     for name in ("xprnn lstm", "persistence", "seasonal naive (365)", "AR(7)", "AR(29)", "RMSE", "MAE", "MASE"):
         assert name in result.stdout
-    rows = list(csv.DictReader(open(out / "forecast.csv")))
+    rows = list(csv.DictReader((out / "forecast.csv").read_text().splitlines()))
     assert len(rows) == 219 + 1
     assert rows[-1]["actual"] == ""
     assert (rows[0]["when"], rows[-1]["when"]) == ("2017-06-10", "2018-01-15")

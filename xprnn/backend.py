@@ -119,7 +119,10 @@ def default_backend() -> Backend:
     """Where new arrays are made: what ``use_backend`` chose last, else XPRNN_BACKEND, else NumPy."""
     global _default
     if _default is None:
-        _default = get_backend(os.environ.get("XPRNN_BACKEND", "numpy"))
+        try:
+            _default = get_backend(os.environ.get("XPRNN_BACKEND", "numpy"))
+        except (ValueError, RuntimeError) as error:
+            raise type(error)(f"environment variable XPRNN_BACKEND: {error}") from None
     return _default
 
 
@@ -262,7 +265,7 @@ def generator(rng: Rng = None) -> np.random.Generator:
 
 
 def check_dtype(dtype: str) -> str:
-    """"float32" or "float64"; raises ValueError for anything else."""
+    """The dtype itself, "float32" or "float64"; raises ValueError for anything else."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
     return dtype

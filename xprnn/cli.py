@@ -37,7 +37,12 @@ def main() -> None:
 def forecast_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that ``forecast`` and ``demo`` share."""
     options = [
-        click.option("--test", default=0.2, show_default=True, help="Share, or number of steps, at the end of the series to test on."),
+        click.option(
+            "--test",
+            default=0.2,
+            show_default=True,
+            help="Share, or number of steps, at the end of the series to test on.",
+        ),
         click.option("--horizon", default=1, show_default=True, help="Steps ahead."),
         click.option(
             "--strategy",
@@ -46,11 +51,15 @@ def forecast_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Several steps by feeding forecasts back, or all at once.",
         ),
-        click.option("--cell", type=click.Choice(list(CELLS)), default="lstm", show_default=True, help="Recurrent cell."),
+        click.option(
+            "--cell", type=click.Choice(list(CELLS)), default="lstm", show_default=True, help="Recurrent cell."
+        ),
         click.option("--hidden", default=32, show_default=True, help="Hidden units."),
         click.option("--layers", default=1, show_default=True, help="Recurrent layers."),
         click.option("--window", default=30, show_default=True, help="Steps of the past that a forecast sees."),
-        click.option("--season", "seasons", type=float, multiple=True, help="Length of a season in steps; may be repeated."),
+        click.option(
+            "--season", "seasons", type=float, multiple=True, help="Length of a season in steps; may be repeated."
+        ),
         click.option("--epochs", default=40, show_default=True, help="At most this many; stops early."),
         click.option("--backend", type=click.Choice(["auto", "numpy", "cupy"]), help="Where to compute."),
         click.option("--seed", default=0, show_default=True, help="Same seed, same numbers."),
@@ -65,7 +74,9 @@ def forecast_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--column", "columns", multiple=True, help="Column to forecast; may be repeated. Default: the only one.")
 @click.option("--date", help="Column with ISO 8601 dates. Default: the first, if it holds dates.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("xprnn-forecast"), show_default=True, help="Folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("xprnn-forecast"), show_default=True, help="Folder."
+)
 @forecast_options
 def forecast(file: Path, columns: tuple[str, ...], date: str | None, out: Path, **options: Any) -> None:
     """Forecast columns of a CSV file, beside persistence, seasonal naive and autoregression.

@@ -55,7 +55,7 @@ _forced: str | None = None
 class use_kernels(AbstractContextManager["use_kernels"]):  # noqa: N801 - reads as a verb in both of its uses
     """Force one implementation by name, or let each call choose with "auto"; for the process, or as a context manager.
 
-    Raises ValueError for an unknown name. A forced implementation that cannot run a call raises there, with its reasons.
+    Raises ValueError for an unknown name. One that cannot run a call raises then, with its reasons.
     """
 
     def __init__(self, name: str) -> None:

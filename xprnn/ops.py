@@ -7,10 +7,12 @@ one input, and is itself made of primitives. Arguments may be Tensors, arrays of
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from xprnn import backend
 from xprnn.backend import Array, namespace
@@ -19,6 +21,7 @@ from xprnn.tensor import Tensor, record
 
 Axis = int | tuple[int, ...] | None
 Operand = Any  # Tensor, array or number
+P = ParamSpec("P")
 
 
 def value(x: Operand) -> Any:
@@ -31,12 +34,24 @@ def as_tensor(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
+def lifted(primitive: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Operand, P], Tensor]:
+    """Let a primitive take an array or a number where it is written for a Tensor."""
+
+    @functools.wraps(primitive)
+    def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        return primitive(as_tensor(x), *args, **kwargs)
+
+    return on_operand
+
+
 # --- arithmetic, with broadcasting ----------------------------------------------------------------------------------
 
 
 def unbroadcast(g: Tensor, x: Operand) -> Tensor:
     """Sum a cotangent over the axes along which x was broadcast."""
     shape = tuple(x.shape)
+    if g.dtype != x.dtype:  # a float32 operand beside a float64 one
+        g = astype(g, x.dtype)
     if g.shape == shape:
         return g
     extra = g.ndim - len(shape)
@@ -49,8 +64,11 @@ def _binary(
 ) -> Tensor:
     left, right = value(a), value(b)
     namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
-    rules = [lambda g, y, f=f, x=x: unbroadcast(f(g, y), x) for f, x in zip(vjps, (a, b), strict=True)]
-    return record(name, compute(left, right), (a, b), rules)
+
+    def rule(vjp: Callable[[Tensor, Tensor], Tensor], x: Operand) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda g, y: unbroadcast(vjp(g, y), x)
+
+    return record(name, compute(left, right), (a, b), [rule(vjp, x) for vjp, x in zip(vjps, (a, b), strict=True)])
 
 
 def add(a: Operand, b: Operand) -> Tensor:
@@ -73,14 +91,18 @@ def divide(a: Operand, b: Operand) -> Tensor:
     return _binary("divide", a, b, lambda a, b: a / b, lambda g, y: g / b, lambda g, y: -g * y / b)
 
 
+@lifted
 def pow(x: Tensor, exponent: float) -> Tensor:  # noqa: A001 - the array API's name
     """x ** exponent, for a number as exponent."""
     if not isinstance(exponent, (int, float)):
-        raise TypeError(f"pow: the exponent is a {type(exponent).__name__}; expected a number (write exp(b * log(a)) otherwise)")
+        raise TypeError(
+            f"pow: the exponent is a {type(exponent).__name__}; expected a number (write exp(b * log(a)) otherwise)"
+        )
     power = 1.0 if exponent == 0 else exponent
     return record("pow", x.data**exponent, (x,), [lambda g, y: g * (exponent * x ** (power - 1))])
 
 
+@lifted
 def negative(x: Tensor) -> Tensor:
     """-x."""
     return record("negative", -x.data, (x,), [lambda g, y: -g])
@@ -127,69 +149,82 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
 # --- elementwise functions ------------------------------------------------------------------------------------------
 
 
+@lifted
 def exp(x: Tensor) -> Tensor:
     """e ** x."""
     return record("exp", namespace(x.data).exp(x.data), (x,), [lambda g, y: g * y])
 
 
+@lifted
 def log(x: Tensor) -> Tensor:
     """The natural logarithm."""
     return record("log", namespace(x.data).log(x.data), (x,), [lambda g, y: g / x])
 
 
+@lifted
 def sqrt(x: Tensor) -> Tensor:
     """The square root. Its gradient at 0 is infinite."""
     return record("sqrt", namespace(x.data).sqrt(x.data), (x,), [lambda g, y: g / (2.0 * y)])
 
 
+@lifted
 def square(x: Tensor) -> Tensor:
     """x * x."""
     return record("square", x.data * x.data, (x,), [lambda g, y: g * (2.0 * x)])
 
 
+@lifted
 def abs(x: Tensor) -> Tensor:  # noqa: A001 - the array API's name
     """|x|, with gradient 0 at 0."""
     xp = namespace(x.data)
     return record("abs", xp.abs(x.data), (x,), [lambda g, y: g * xp.sign(x.data)])
 
 
+@lifted
 def sin(x: Tensor) -> Tensor:
     """The sine."""
     return record("sin", namespace(x.data).sin(x.data), (x,), [lambda g, y: g * cos(x)])
 
 
+@lifted
 def cos(x: Tensor) -> Tensor:
     """The cosine."""
     return record("cos", namespace(x.data).cos(x.data), (x,), [lambda g, y: -g * sin(x)])
 
 
+@lifted
 def tanh(x: Tensor) -> Tensor:
     """The hyperbolic tangent."""
     return record("tanh", namespace(x.data).tanh(x.data), (x,), [lambda g, y: g * (1.0 - y * y)])
 
 
+@lifted
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + e ** -x), computed as tanh(x/2)/2 + 1/2, which cannot overflow."""
     data = 0.5 * namespace(x.data).tanh(0.5 * x.data) + 0.5
     return record("sigmoid", data, (x,), [lambda g, y: g * (y * (1.0 - y))])
 
 
+@lifted
 def relu(x: Tensor) -> Tensor:
     """max(x, 0), with gradient 0 at 0. NaN stays NaN."""
     return where(x.data <= 0, zeros_like(x), x)
 
 
+@lifted
 def softplus(x: Tensor) -> Tensor:
     """log(1 + e ** x), without overflow."""
     xp = namespace(x.data)
     return record("softplus", xp.logaddexp(x.data, xp.zeros_like(x.data)), (x,), [lambda g, y: g * sigmoid(x)])
 
 
+@lifted
 def erf(x: Tensor) -> Tensor:
     """The error function."""
     return record("erf", erf_array(x.data), (x,), [lambda g, y: g * (2.0 / math.sqrt(math.pi) * exp(-x * x))])
 
 
+@lifted
 def gelu(x: Tensor) -> Tensor:
     """x times the normal distribution function of x (Hendrycks and Gimpel 2016, arXiv 1606.08415), exact."""
     return x * (0.5 + 0.5 * erf(x * math.sqrt(0.5)))
@@ -211,6 +246,7 @@ def _kept(y: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
     return reshape(y, tuple(1 if i in axes else n for i, n in enumerate(shape)))
 
 
+@lifted
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - the array API's name
     """The sum over the axes, or over all of them."""
     axes = _axes(axis, x.ndim)
@@ -218,22 +254,26 @@ def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa
     return record("sum", data, (x,), [lambda g, y: broadcast_to(_kept(g, axes, x.shape), x.shape)])
 
 
+@lifted
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean over the axes, or over all of them. NaN over nothing."""
     count = math.prod(x.shape[a] for a in _axes(axis, x.ndim))
     return sum(x, axis, keepdims) * (1.0 / count if count else math.nan)
 
 
+@lifted
 def var(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The variance, divided by the number of elements."""
     return mean(square(x - mean(x, axis, keepdims=True)), axis, keepdims)
 
 
+@lifted
 def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - the array API's name
     """The maximum; equal maxima share the gradient."""
     return _extremum("max", x, axis, keepdims)
 
 
+@lifted
 def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - the array API's name
     """The minimum; equal minima share the gradient."""
     return _extremum("min", x, axis, keepdims)
@@ -249,6 +289,7 @@ def _extremum(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     return record(name, getattr(xp, name)(x.data, axis=axes, keepdims=keepdims), (x,), [vjp])
 
 
+@lifted
 def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The Euclidean norm over the axes, with gradient 0 at 0."""
     xp, axes = namespace(x.data), _axes(axis, x.ndim)
@@ -262,6 +303,7 @@ def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return record("vector_norm", data, (x,), [vjp])
 
 
+@lifted
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log of the sum of e ** x, without overflow."""
     xp, axes = namespace(x.data), _axes(axis, x.ndim)
@@ -270,11 +312,10 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     data = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True)) + top
     if not keepdims:
         data = xp.squeeze(data, axis=axes)
-    return record(
-        "logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))]
-    )
+    return record("logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))])
 
 
+@lifted
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """e ** x / sum of e ** x along an axis."""
     xp = namespace(x.data)
@@ -283,6 +324,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     return record("softmax", data, (x,), [lambda g, y: y * (g - sum(g * y, axis=axis, keepdims=True))])
 
 
+@lifted
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log of softmax, without loss of precision."""
     xp = namespace(x.data)
@@ -297,12 +339,13 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
 def matmul(a: Operand, b: Operand) -> Tensor:
     """The matrix product, with the array API's rules for one axis and for broadcasting of leading axes."""
     a, b = as_tensor(a), as_tensor(b)
-    if a.ndim == 1:
-        return squeeze(matmul(expand_dims(a, 0), b), -2)
     if b.ndim == 1:
         return squeeze(matmul(a, expand_dims(b, 1)), -1)
+    if a.ndim == 1:
+        return squeeze(matmul(expand_dims(a, 0), b), -2)
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of many small ones
-        return reshape(matmul(reshape(a, (-1, a.shape[-1])), b), (*a.shape[:-1], b.shape[-1]))
+        rows = reshape(a, (math.prod(a.shape[:-1]), a.shape[-1]))
+        return reshape(matmul(rows, b), (*a.shape[:-1], b.shape[-1]))
     xp = namespace(**{"matmul's left operand": a.data, "matmul's right operand": b.data})
     return record(
         "matmul",
@@ -318,43 +361,52 @@ def matmul(a: Operand, b: Operand) -> Tensor:
 # --- shape ----------------------------------------------------------------------------------------------------------
 
 
+@lifted
 def reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The same elements in another shape; one length may be -1."""
     if -1 in shape and x.size == 0:  # array libraries cannot infer a length from no elements
-        known = math.prod(n for n in shape if n != -1)
-        rest = math.prod(x.shape[: x.ndim - len(shape) + 1]) if known else 0
-        shape = tuple(rest if n == -1 else n for n in shape)
+        shape = tuple(0 if n == -1 else n for n in shape)
     return record("reshape", namespace(x.data).reshape(x.data, shape), (x,), [lambda g, y: reshape(g, x.shape)])
 
 
+@lifted
 def expand_dims(x: Tensor, axis: int) -> Tensor:
     """A new axis of length 1."""
-    return record("expand_dims", namespace(x.data).expand_dims(x.data, axis=axis), (x,), [lambda g, y: reshape(g, x.shape)])
+    return record(
+        "expand_dims", namespace(x.data).expand_dims(x.data, axis=axis), (x,), [lambda g, y: reshape(g, x.shape)]
+    )
 
 
+@lifted
 def squeeze(x: Tensor, axis: Axis) -> Tensor:
     """Without axes of length 1."""
     data = namespace(x.data).squeeze(x.data, axis=_axes(axis, x.ndim))
     return record("squeeze", data, (x,), [lambda g, y: reshape(g, x.shape)])
 
 
+@lifted
 def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Repeated along axes of length 1 and new leading axes."""
     data = namespace(x.data).broadcast_to(x.data, shape)
     return record("broadcast_to", data, (x,), [lambda g, y: unbroadcast(g, x)])
 
 
+@lifted
 def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """The axes in another order."""
     inverse = tuple(sorted(range(x.ndim), key=[a % x.ndim for a in axes].__getitem__))
-    return record("permute_dims", namespace(x.data).permute_dims(x.data, axes), (x,), [lambda g, y: permute_dims(g, inverse)])
+    return record(
+        "permute_dims", namespace(x.data).permute_dims(x.data, axes), (x,), [lambda g, y: permute_dims(g, inverse)]
+    )
 
 
+@lifted
 def matrix_transpose(x: Tensor) -> Tensor:
     """The last two axes exchanged."""
     return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
+@lifted
 def flip(x: Tensor, axis: Axis = None) -> Tensor:
     """In reverse order along the axes."""
     return record("flip", namespace(x.data).flip(x.data, axis=axis), (x,), [lambda g, y: flip(g, axis)])
@@ -365,12 +417,12 @@ def concat(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
     data = [value(x) for x in arrays]
     xp = namespace(**{f"concat's operand {k}": x for k, x in enumerate(data)})
     axis = axis % data[0].ndim
-    vjps, start = [], 0
+    keys: list[Any] = []
+    start = 0
     for x in data:
-        key = (*[slice(None)] * axis, slice(start, start + x.shape[axis]), ...)
-        vjps.append(lambda g, y, key=key: g[key])
+        keys.append((*[slice(None)] * axis, slice(start, start + x.shape[axis]), ...))
         start += x.shape[axis]
-    return record("concat", xp.concat(data, axis=axis), arrays, vjps)
+    return record("concat", xp.concat(data, axis=axis), arrays, _picks(keys))
 
 
 def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
@@ -378,19 +430,28 @@ def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
     data = [value(x) for x in arrays]
     xp = namespace(**{f"stack's operand {k}": x for k, x in enumerate(data)})
     lead = axis % (data[0].ndim + 1)
-    keys = [(*[slice(None)] * lead, k, ...) for k in range(len(data))]
-    return record("stack", xp.stack(data, axis=axis), arrays, [lambda g, y, key=key: g[key] for key in keys])
+    return record(
+        "stack", xp.stack(data, axis=axis), arrays, _picks([(*[slice(None)] * lead, k, ...) for k in range(len(data))])
+    )
 
 
+def _picks(keys: Sequence[Any]) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    """Rules that give each input the part of the cotangent at its key."""
+    return [lambda g, y, key=key: g[key] for key in keys]  # type: ignore[misc]
+
+
+@lifted
 def getitem(x: Tensor, key: Any) -> Tensor:
     """Basic indexing: integers, slices, ... and None."""
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
-        if not (part is None or part is ... or isinstance(part, slice) or (hasattr(part, "__index__") and not hasattr(part, "shape"))):
+        number = hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0
+        if not (part is None or part is ... or isinstance(part, slice) or number):
             raise TypeError(
                 f"a Tensor is indexed with integers, slices, ... and None, not with a {type(part).__name__}: "
                 "pick rows by number with xprnn.ops.take, choose by a mask with xprnn.ops.where"
             )
+    key = tuple(operator.index(part) if hasattr(part, "__index__") else part for part in key)
     if ... not in key:
         key = (*key, ...)
     return record("getitem", x.data[key], (x,), [lambda g, y: _place(g, key, x.shape)])
@@ -405,8 +466,9 @@ def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:
     return record("place", out, (g,), [lambda h, y: getitem(h, key)])
 
 
+@lifted
 def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
-    """Slices of x picked by number along an axis. Indices of any shape; the result has their axes in place of that one."""
+    """Slices of x picked by number along an axis. The axes of indices, of any shape, take that one's place."""
     axis = axis % x.ndim
     if axis != 0:
         order = (axis, *(a for a in range(x.ndim) if a != axis))
@@ -429,26 +491,26 @@ def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:
     return record("scatter_add", xp.reshape(summed, shape), (g,), [lambda h, y: take(h, indices)])
 
 
+@lifted
 def take_along_axis(x: Tensor, indices: Array, axis: int = -1) -> Tensor:
-    """One element of x for each index, along an axis; indices have x's number of axes, all lengths but that one equal."""
-    indices = value(indices)
+    """Elements of x picked along an axis, other axes side by side: for the last, y[..., k] = x[..., indices[..., k]].
+
+    indices have x's number of axes, and its lengths but along that axis.
+    """
+    axis, indices = axis % x.ndim, value(indices)
     xp = namespace(x=x.data, indices=indices)
-    data = xp.take_along_axis(x.data, indices, axis=axis)
-    axis = axis % x.ndim
-    number = xp.arange(x.shape[axis], dtype=indices.dtype, device=backend.backend_of(x.data).device)
-    number = xp.reshape(number, tuple(-1 if a == axis else 1 for a in range(x.ndim)))
-
-    def vjp(g: Tensor, y: Tensor) -> Tensor:
-        parts = []
-        for k in range(indices.shape[axis]):
-            key = (*[slice(None)] * axis, slice(k, k + 1), ...)
-            parts.append(where(number == indices[key], g[key], zeros_like(x)))
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
-
-    return record("take_along_axis", data, (x,), [vjp])
+    indices = xp.astype(indices, xp.int64, copy=False)  # a narrow type could not number all elements
+    if axis != x.ndim - 1:
+        order = (*(a for a in range(x.ndim) if a != axis), axis)
+        back = tuple(sorted(range(x.ndim), key=order.__getitem__))
+        return permute_dims(take_along_axis(permute_dims(x, order), xp.permute_dims(indices, order)), back)
+    if tuple(indices.shape[:-1]) != x.shape[:-1]:
+        raise ValueError(f"take_along_axis: indices have shape {tuple(indices.shape)}; x has {x.shape}")
+    length, rows = x.shape[-1], math.prod(x.shape[:-1])
+    device = backend.backend_of(indices).device
+    starts = xp.reshape(xp.arange(rows, dtype=indices.dtype, device=device) * length, (*x.shape[:-1], 1))
+    wrapped = xp.where(indices < 0, indices + length, indices)
+    return take(reshape(x, (rows * length,)), wrapped + starts)
 
 
 # --- constants like a Tensor ----------------------------------------------------------------------------------------
@@ -464,6 +526,7 @@ def ones_like(x: Operand) -> Tensor:
     return Tensor(namespace(value(x)).ones_like(value(x)))
 
 
+@lifted
 def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
     """In another floating-point dtype; gradients come back in the old one."""
     old = x.dtype
@@ -500,8 +563,8 @@ def _give_operators() -> None:
         "reshape": reshape,
         "T": property(matrix_transpose),
     }
-    for name, operator in operators.items():
-        setattr(Tensor, name, operator)
+    for name, primitive in operators.items():
+        setattr(Tensor, name, primitive)
 
 
 _give_operators()

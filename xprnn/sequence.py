@@ -37,7 +37,7 @@ class Step(NamedTuple):
 
 
 class Result(NamedTuple):
-    """``sequences``: each part of the state after every step (T, B, H), zero past a sequence's end. ``final``: the last."""
+    """``sequences``: each part of the state after each step (T, B, H), 0 past a sequence's end. ``final``: the last."""
 
     sequences: State
     final: State

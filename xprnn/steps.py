@@ -1,4 +1,4 @@
-"""Which steps of a padded batch count: lengths, mask and reset, checked once and shared by all layers and directions."""
+"""Which steps of a padded batch count: lengths, mask and reset, checked once for all layers and directions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Steps:
     restart: Array | None = None
 
     @staticmethod
-    def build(owner: str, x: Array, lengths: Any = None, mask: Any = None, reset: Any = None) -> Steps:
+    def build(
+        owner: str, x: Array, lengths: Any = None, mask: Any = None, reset: Any = None, batch_first: bool = False
+    ) -> Steps:
         """Check the arguments of a call with x (T, B, ...) and combine them.
 
         Parameters
@@ -42,6 +44,8 @@ class Steps:
             (T, B) booleans, False where the state is held.
         reset
             (T, B) booleans, True where a new sequence begins: its first step starts from zero state.
+        batch_first
+            mask and reset come as (B, T); x is time-major all the same.
 
         Raises
         ------
@@ -51,8 +55,8 @@ class Steps:
         if lengths is None and mask is None and reset is None:
             return Steps()
         steps, batch = x.shape[0], x.shape[1]
-        advance = _flags(owner, "mask", mask, x)
-        restart = _flags(owner, "reset", reset, x)
+        advance = _flags(owner, "mask", mask, x, batch_first)
+        restart = _flags(owner, "reset", reset, x, batch_first)
         inside = None
         if lengths is not None:
             lengths = _lengths(owner, lengths, x)
@@ -83,15 +87,16 @@ def _on(x: Array, name: str, values: Any, owner: str) -> Array:
     return values
 
 
-def _flags(owner: str, name: str, values: Any, x: Array) -> Array | None:
+def _flags(owner: str, name: str, values: Any, x: Array, batch_first: bool) -> Array | None:
     if values is None:
         return None
     values = _on(x, name, values, owner)
     if dtype_name(values) != "bool":
         raise TypeError(f"{owner}: {name} has dtype {dtype_name(values)}; expected bool")
-    if tuple(values.shape) != tuple(x.shape[:2]):
-        raise ValueError(f"{owner}: {name} has shape {tuple(values.shape)}; expected (T, B) = {tuple(x.shape[:2])}")
-    return namespace(values).expand_dims(values, axis=-1)
+    axes, expected = ("(B, T)", (x.shape[1], x.shape[0])) if batch_first else ("(T, B)", (x.shape[0], x.shape[1]))
+    if tuple(values.shape) != expected:
+        raise ValueError(f"{owner}: {name} has shape {tuple(values.shape)}; expected {axes} = {expected}")
+    return namespace(values).expand_dims(values.T if batch_first else values, axis=-1)
 
 
 def _lengths(owner: str, values: Any, x: Array) -> Array:
@@ -110,7 +115,6 @@ def _lengths(owner: str, values: Any, x: Array) -> Array:
         if low < 0 or high > steps:
             wrong = low if low < 0 else high
             raise ValueError(f"{owner}: lengths contains {wrong}; expected values from 0 to T = {steps}")
-    if dtype_name(values).startswith("uint"):
-        xp = namespace(values)
-        values = xp.astype(values, xp.int64)
+    xp = namespace(values)
+    values = xp.astype(values, xp.int64, copy=False)  # a narrow type could not count to T
     return _on(x, "lengths", values, owner)

@@ -71,6 +71,13 @@ class Node:
                     f"backward: input {position} of {self.name} (shape {tensor.shape}) was given new data after the "
                     "forward pass used it, so its gradient would be wrong; run the forward pass again first"
                 )
+        for reference in self.outputs:
+            output = reference()
+            if output is not None and output.version != 0:
+                raise RuntimeError(
+                    f"backward: the result of {self.name} (shape {output.shape}) was given new data, so its gradient "
+                    "would be wrong; run the forward pass again, or assign to a detached Tensor"
+                )
 
     def release(self) -> None:
         """Drop what the forward pass saved."""
@@ -194,10 +201,14 @@ class Tensor:
         gradients = _walk_back([self], [cotangent], None, create_graph, retain_graph)
         with set_grad_enabled(create_graph):
             for leaf, gradient in gradients:
+                if not create_graph:  # an object of its own, which nobody else's assignment of .data can change
+                    gradient = Tensor(gradient.data)
                 leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
 
     def __len__(self) -> int:
-        return len(self._data)
+        if self.ndim == 0:
+            raise TypeError("len() of a Tensor without axes")
+        return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(self.shape[0]))
@@ -209,7 +220,9 @@ class Tensor:
         return self.item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        raise TypeError("a Tensor is not converted to a NumPy array silently: use .data, or .numpy() to copy it to the host")
+        raise TypeError(
+            "a Tensor is not converted to a NumPy array silently: use .data, or .numpy() to copy it to the host"
+        )
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
@@ -314,7 +327,9 @@ def grad(
         cotangents = [None] * len(outputs)
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
-    found = {id(tensor): gradient for tensor, gradient in _walk_back(outputs, cotangents, inputs, create_graph, retain_graph)}
+    found = {
+        id(tensor): gradient for tensor, gradient in _walk_back(outputs, cotangents, inputs, create_graph, retain_graph)
+    }
     return [found.get(id(tensor)) for tensor in inputs]
 
 
@@ -369,7 +384,8 @@ def _walk_back(
             node.check()
         for node in reversed(order):
             incoming = [
-                None if (id(node), slot) in stops else gradients.pop((id(node), slot), None) for slot in range(len(node.outputs))
+                None if (id(node), slot) in stops else gradients.pop((id(node), slot), None)
+                for slot in range(len(node.outputs))
             ]
             if all(cotangent is None for cotangent in incoming):
                 continue
@@ -402,6 +418,8 @@ def _topological(roots: Sequence[Node], stops: dict[tuple[int, int], Tensor]) ->
             seen.add(id(node))
             stack.append((node, True))
             stack.extend(
-                (t.node, False) for t in node.inputs if t.node is not None and id(t.node) not in seen and _key(t) not in stops
+                (t.node, False)
+                for t in node.inputs
+                if t.node is not None and id(t.node) not in seen and _key(t) not in stops
             )
     return order

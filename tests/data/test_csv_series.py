@@ -56,8 +56,16 @@ def test_a_column_of_years_is_not_taken_for_dates(write):
         (GOOD.replace("17.9", "nan"), {"columns": ["Temp"]}, "line 3, column 'Temp': 'nan' is not a finite number"),
         (GOOD.replace("17.9", ""), {"columns": ["Temp"]}, "line 3, column 'Temp': '' is not a finite number"),
         (GOOD.replace("17.9", "inf"), {"columns": ["Temp"]}, "line 3, column 'Temp': 'inf' is not a finite number"),
-        (GOOD.replace("1981-01-03", "3 Jan"), {"columns": ["Temp"]}, "line 4, column 'Date': '3 Jan' is not an ISO 8601"),
-        (GOOD.replace("1981-01-03", "1980-01-03"), {"columns": ["Temp"]}, "1980-01-03 does not come after the row before"),
+        (
+            GOOD.replace("1981-01-03", "3 Jan"),
+            {"columns": ["Temp"]},
+            "line 4, column 'Date': '3 Jan' is not an ISO 8601",
+        ),
+        (
+            GOOD.replace("1981-01-03", "1980-01-03"),
+            {"columns": ["Temp"]},
+            "1980-01-03 does not come after the row before",
+        ),
         (GOOD.replace("17.9,1.5,", "17.9"), {"columns": ["Temp"]}, "line 3 has 2 cells, the header has 4"),
         ("", {}, "expected a header and at least one row, found 0 lines"),
         ("y\n", {}, "expected a header and at least one row, found 1 lines"),

@@ -27,7 +27,7 @@ Saved = tuple[Array, ...]
 
 
 class Cell(ABC):
-    """A recurrence. Subclass :class:`PointwiseCell` where one product with h and elementwise functions make the step."""
+    """A recurrence. Subclass :class:`PointwiseCell` where a step is one product with h and elementwise functions."""
 
     gates: int
     """G, the number of blocks of H columns in zx."""

@@ -1,4 +1,4 @@
-"""Gated recurrent unit (Cho et al. 2014, arXiv 1406.1078), with the reset gate after the product, as cuDNN computes it."""
+"""Gated recurrent unit (Cho et al. 2014, arXiv 1406.1078), with the reset gate after the product, as in cuDNN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LSTM with full-matrix peepholes: every gate sees every cell, as Graves 2013 (arXiv 1308.0850) writes the equations."""
+"""LSTM with full-matrix peepholes: every gate sees every cell, as Graves 2013 (arXiv 1308.0850) writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell whose hidden state is projected to fewer units before it leaves (Sak, Senior, Beaufays 2014, arXiv 1402.1128)."""
+"""A cell whose hidden state is projected to fewer units before it leaves (Sak et al. 2014, arXiv 1402.1128)."""
 
 from __future__ import annotations
 

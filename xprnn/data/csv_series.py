@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,7 +37,8 @@ class CsvSeries:
     def interval(self) -> timedelta:
         """The median time between rows."""
         dates = self.dates or ()
-        return median(b - a for a, b in zip(dates[:-1], dates[1:], strict=True)) if len(dates) > 1 else timedelta(days=1)
+        seconds = [(b - a).total_seconds() for a, b in pairwise(dates)]
+        return timedelta(seconds=median(seconds)) if seconds else timedelta(days=1)
 
     @property
     def _daily(self) -> bool:

@@ -1,4 +1,7 @@
-"""Time series as arrays: checks, scaling, windows, seasonal features. Host arrays throughout; shape (N, F) is N steps of F columns."""
+"""Time series as arrays: checks, scaling, windows, seasonal features.
+
+Host arrays throughout; a series (N, F) is N steps of F columns.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ class StandardScaler:
 
 
 def harmonics(index: Host, periods: Sequence[float]) -> Host:
-    """Seasonal features: sin and cos of 2 pi t / P for each period P, in steps. (...) integers t to (..., 2 len(periods))."""
+    """Seasonal features: sin and cos of 2 pi t / P for each period P in steps. t (...) to (..., 2 len(periods))."""
     angles = [2.0 * np.pi * index / period for period in periods]
     columns = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
     return np.stack(columns, axis=-1) if columns else np.zeros((*np.shape(index), 0))

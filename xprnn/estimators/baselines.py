@@ -58,7 +58,9 @@ class SeasonalNaive:
     def fit(self, series: Host) -> SeasonalNaive:
         """Nothing to learn. Raises ValueError for a series shorter than one period."""
         if len(series) < self.period:
-            raise ValueError(f"SeasonalNaive: the series has {len(series)} steps; expected at least one period, {self.period}")
+            raise ValueError(
+                f"SeasonalNaive: the series has {len(series)} steps; expected at least one period, {self.period}"
+            )
         return self
 
     def forecast(self, series: Host, origins: Host, horizon: int) -> Host:
@@ -88,7 +90,9 @@ class AutoRegression:
                 f"for {unknowns} coefficients of each column"
             )
         origins = np.arange(self.order, len(series))
-        self.coefficients = np.linalg.lstsq(_with_intercept(windows(series, origins, self.order)), series[origins], rcond=None)[0]
+        self.coefficients = np.linalg.lstsq(
+            _with_intercept(windows(series, origins, self.order)), series[origins], rcond=None
+        )[0]
         return self
 
     def forecast(self, series: Host, origins: Host, horizon: int) -> Host:

@@ -15,8 +15,8 @@ CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 class ForecastNetwork(Module):
     """z[t+1], ..., z[t+K] = z[t] + W h[t] + b, with h from a recurrent layer over [z, seasonal features].
 
-    x (T, B, F + S): F scaled columns and S features of the step that follows; output (B, K, F). It learns differences, so
-    that at its worst it is persistence.
+    x (T, B, F + S): F scaled columns and S features of the step that follows; output (B, K, F). It learns differences,
+    so that with weights of zero it is persistence.
     """
 
     def __init__(

@@ -35,13 +35,30 @@ def draw_forecast(report: ForecastReport, column: int = 0) -> bytes:
     whole.set_title(f"{name}: {len(at)} test steps never seen in training, RMSE of {model} {scores[model]:.3g}")
 
     last = slice(-CLOSE_UP, None)
-    close.plot(at[last], test.series[at[last], column], color=ACTUAL, marker="o", markersize=3, linewidth=1, label="actual")
-    close.plot(at[last], test.forecasts[model][last, -1, column], color=MODEL, linewidth=1.8, label=f"{model} (RMSE {scores[model]:.3g})")
+    close.plot(
+        at[last], test.series[at[last], column], color=ACTUAL, marker="o", markersize=3, linewidth=1, label="actual"
+    )
+    close.plot(
+        at[last],
+        test.forecasts[model][last, -1, column],
+        color=MODEL,
+        linewidth=1.8,
+        label=f"{model} (RMSE {scores[model]:.3g})",
+    )
     if rival is not None:
         label = f"{rival}, best baseline (RMSE {scores[rival]:.3g})"
-        close.plot(at[last], test.forecasts[rival][last, -1, column], color=OTHER, linewidth=1.2, linestyle="--", label=label)
+        close.plot(
+            at[last], test.forecasts[rival][last, -1, column], color=OTHER, linewidth=1.2, linestyle="--", label=label
+        )
     beyond = len(test.series) + np.arange(len(report.future))
-    close.plot(beyond, report.future[:, column], color=MODEL, marker="D", linestyle=":", label=f"{model}, after the end of the data")
+    close.plot(
+        beyond,
+        report.future[:, column],
+        color=MODEL,
+        marker="D",
+        linestyle=":",
+        label=f"{model}, after the end of the data",
+    )
     close.set_title(f"The last {min(CLOSE_UP, len(at))} test steps, and what comes next")
     for axes in (whole, close):
         axes.set_ylabel(name)

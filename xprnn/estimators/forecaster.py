@@ -12,9 +12,9 @@ import numpy as np
 from xprnn.backend import Array, Backend, Rng, check_dtype, default_backend, generator, get_backend, namespace
 from xprnn.data import Batches
 from xprnn.data.series import StandardScaler, as_series, harmonics, windows
-from xprnn.estimators.rolling_origin import Backtest, backtest
 from xprnn.estimators.baselines import SeriesForecaster
 from xprnn.estimators.forecast_network import CELLS, ForecastNetwork
+from xprnn.estimators.rolling_origin import Backtest, backtest
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import Adam, Callback, EarlyStopping, History, fit, mse, read_tensors, write_tensors
 
@@ -47,8 +47,8 @@ class Forecaster:
     epochs, batch_size, learning_rate, clip_norm
         Training with Adam on the mean squared error, gradients clipped to this global norm.
     validation, patience
-        The share of the series, at its end, that training does not see; training stops after ``patience`` epochs without
-        a better error on it, and takes the weights of the best. ``validation=0`` trains for all epochs on everything.
+        The share of the series, at its end, that training does not see; training stops after ``patience`` epochs
+        without a better error on it, and takes the best weights. ``validation=0`` trains on everything, to the end.
     seed
         Same seed, same numbers.
     dtype, backend
@@ -90,8 +90,8 @@ class Forecaster:
                 raise ValueError(f"Forecaster: {name} is {number!r}; expected an integer of at least 1")
         if strategy == "recursive" and horizon != 1:
             raise ValueError(
-                f"Forecaster: horizon is {horizon}, but the recursive strategy learns one step and predict(k) goes as far "
-                "as you like; use strategy='direct' to learn several steps at once"
+                f"Forecaster: horizon is {horizon}, but the recursive strategy learns one step, and predict(k) goes "
+                "as far as you like; use strategy='direct' to learn several steps at once"
             )
         if not 0.0 <= validation < 1.0:
             raise ValueError(f"Forecaster: validation is {validation}; expected a share from 0 to below 1")
@@ -183,8 +183,8 @@ class Forecaster:
     def predict(self, horizon: int | None = None) -> Host:
         """The steps after the fitted series, and what was observed since, in the units of the series.
 
-        Returns (horizon,) or (horizon, F), as the fitted series was. Default horizon: the one the network was built for,
-        which is the most that the direct strategy can say.
+        Returns (horizon,) or (horizon, F), as the fitted series was. Default horizon: the one the network was built
+        for, which is the most that the direct strategy can say.
         """
         horizon = self.settings["horizon"] if horizon is None else horizon
         start = self._steps - len(self._recent)
@@ -196,7 +196,12 @@ class Forecaster:
         return self._forecast(as_series(series, "Forecaster.forecast"), np.asarray(origins), horizon, 0)
 
     def backtest(
-        self, series: Any, *, test: float | int = 0.2, horizon: int | None = None, baselines: Sequence[SeriesForecaster] = ()
+        self,
+        series: Any,
+        *,
+        test: float | int = 0.2,
+        horizon: int | None = None,
+        baselines: Sequence[SeriesForecaster] = (),
     ) -> Backtest:
         """Fit on the first part of a series and forecast from every step of the rest, beside baselines.
 

@@ -53,7 +53,9 @@ class Backtest:
             error = forecast[..., column] - self.actual[..., column]
             mae = float(np.mean(np.abs(error)))
             rmse = float(np.sqrt(np.mean(np.square(error))))
-            rows.append({"forecaster": name, "rmse": rmse, "mae": mae, "mase": mae / scale if scale > 0 else float("nan")})
+            rows.append(
+                {"forecaster": name, "rmse": rmse, "mae": mae, "mase": mae / scale if scale > 0 else float("nan")}
+            )
         return rows
 
 

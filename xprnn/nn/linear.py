@@ -23,7 +23,9 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: str = "float32", rng: Rng = None
     ) -> None:
         if in_features < 1 or out_features < 1:
-            raise ValueError(f"Linear: in_features and out_features are {in_features}, {out_features}; expected at least 1")
+            raise ValueError(
+                f"Linear: in_features and out_features are {in_features}, {out_features}; expected at least 1"
+            )
         draws, bound = generator(rng), 1.0 / math.sqrt(in_features)
         self.in_features, self.out_features, self.dtype = in_features, out_features, dtype
         self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=draws, dtype=dtype))

@@ -83,7 +83,9 @@ class Module:
         """
         backend = backend if isinstance(backend, Backend) else get_backend(backend, device)
         parameters = self.parameters()
-        moved = [(backend.asarray(p.data), None if p.grad is None else backend.asarray(p.grad.data)) for p in parameters]
+        moved = [
+            (backend.asarray(p.data), None if p.grad is None else backend.asarray(p.grad.data)) for p in parameters
+        ]
         for parameter, (data, gradient) in zip(parameters, moved, strict=True):
             parameter.data = data
             parameter.grad = None if gradient is None else Tensor(gradient)
@@ -102,6 +104,8 @@ class Module:
         ------
         KeyError
             Names are missing or unexpected.
+        TypeError
+            Values are not arrays.
         ValueError
             Shapes differ. Every wrong one is listed, and nothing has been loaded.
         """
@@ -112,10 +116,14 @@ class Module:
             parts = [f"missing: {', '.join(missing)}"] * bool(missing)
             parts += [f"unexpected: {', '.join(unexpected)}"] * bool(unexpected)
             raise KeyError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(parts)}")
+        if no_arrays := [
+            f"{name} is a {type(state[name]).__name__}" for name in parameters if not hasattr(state[name], "shape")
+        ]:
+            raise TypeError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(no_arrays)}; expected arrays")
         wrong = [
-            f"{name} has shape {tuple(state[name].shape)}, expected {parameter.shape}"
+            f"{name} has shape {np.shape(state[name])}, expected {parameter.shape}"
             for name, parameter in parameters.items()
-            if tuple(state[name].shape) != parameter.shape
+            if np.shape(state[name]) != parameter.shape
         ]
         if wrong:
             raise ValueError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(wrong)}")
@@ -150,5 +158,3 @@ def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Ten
             else f"{owner}: {name} has dtype {dtype_name(x.data)}; expected {dtype}: cast it first"
         )
     return x
-
-

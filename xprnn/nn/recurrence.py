@@ -25,18 +25,25 @@ def run(
     def call_on(values: Sequence[Any]) -> SequenceCall:
         state_end = 1 + len(state)
         return SequenceCall(
-            cell, dict(zip(names, values[state_end:], strict=True)), values[0], tuple(values[1:state_end]), steps, reverse
+            cell,
+            dict(zip(names, values[state_end:], strict=True)),
+            values[0],
+            tuple(values[1:state_end]),
+            steps,
+            reverse,
         )
 
     call = call_on([tensor.data for tensor in inputs])
     impl, result, cache = dispatch.run_forward(call, keep)
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
-        if is_grad_enabled():  # the gradient is to be differentiated: compose the call of primitives and let the tape work
+        if is_grad_enabled():  # it will itself be differentiated: compose the call of primitives, let the tape work
             replay, _ = sequence.forward(call_on(inputs))
             return grad([*replay.sequences, *replay.final], inputs, cotangents, create_graph=True)
         arrays = [None if g is None else g.data for g in cotangents]
-        gradients = impl.backward(call, cache, tuple(arrays[: len(state)]), tuple(arrays[len(state) :]), x.requires_grad)
+        gradients = impl.backward(
+            call, cache, tuple(arrays[: len(state)]), tuple(arrays[len(state) :]), x.requires_grad
+        )
         found = (gradients.x, *gradients.state, *(gradients.weights[name] for name in names))
         return [None if array is None else Tensor(array) for array in found]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from xprnn.cells import GRU as GRUSpec
@@ -21,7 +22,12 @@ class RNN(RecurrentLayer):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", **options: Unpack[LayerOptions]
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(Elman(nonlinearity), input_size, hidden_size, num_layers, **options)
 
@@ -59,8 +65,12 @@ class LSTM(RecurrentLayer):
     ) -> None:
         cell = lstm_cell("LSTM", peephole)
         if not 0 <= proj_size < hidden_size:
-            raise ValueError(f"LSTM: proj_size is {proj_size}; expected at least 0 and less than hidden_size = {hidden_size}")
-        super().__init__(Projected(cell, proj_size) if proj_size else cell, input_size, hidden_size, num_layers, **options)
+            raise ValueError(
+                f"LSTM: proj_size is {proj_size}; expected at least 0 and less than hidden_size = {hidden_size}"
+            )
+        super().__init__(
+            Projected(cell, proj_size) if proj_size else cell, input_size, hidden_size, num_layers, **options
+        )
         self.proj_size = proj_size
         if forget_bias is not None:
             for layer in range(num_layers):
@@ -78,14 +88,20 @@ class GRU(RecurrentLayer):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, *, reset_after: bool = True, **options: Unpack[LayerOptions]
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        reset_after: bool = True,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(GRUSpec() if reset_after else ResetBeforeGRU(), input_size, hidden_size, num_layers, **options)
 
 
 def lstm_cell(owner: str, peephole: str | None) -> Cell:
     """The LSTM with the peepholes asked for."""
-    cells = {None: LSTMSpec, "diagonal": PeepholeLSTM, "full": FullPeepholeLSTM}
+    cells: dict[str | None, Callable[[], Cell]] = {None: LSTMSpec, "diagonal": PeepholeLSTM, "full": FullPeepholeLSTM}
     if peephole not in cells:
         raise ValueError(f"{owner}: peephole is {peephole!r}; expected None, 'diagonal' or 'full'")
     return cells[peephole]()

@@ -10,8 +10,9 @@ from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
 from xprnn.nn.module import Module, input_tensor
 from xprnn.nn.recurrence import run
 from xprnn.nn.recurrent import lstm_cell, set_forget_bias
-from xprnn.nn.recurrent_layer import initial_weights, outer_state, state_parts
+from xprnn.nn.recurrent_layer import check_sizes, initial_weights, outer_state, state_parts
 from xprnn.steps import Steps
+from xprnn.tensor import Parameter
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -28,9 +29,11 @@ class CellModule(Module):
     """One step of a cell: ``state = cell(x, state)``.
 
     x (B, I) or (I,); each part of the state (B, H) or (H,), zeros by default; parameters weight_ih (G*H, I),
-    weight_hh (G*H, H), bias_ih, bias_hh (G*H) and what the cell has of its own, from U(+-1/sqrt(H)). A state of one part
-    is one Tensor, a state of two is a tuple. Raises TypeError and ValueError for wrong types and shapes.
+    weight_hh (G*H, H), bias_ih, bias_hh (G*H) and what the cell has of its own, from U(+-1/sqrt(H)). A state of one
+    part is one Tensor, a state of two is a tuple. Raises TypeError and ValueError for wrong types and shapes.
     """
+
+    weight_ih: Parameter
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class CellModule(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
+        check_sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
         self.dtype = check_dtype(dtype)
         weights = initial_weights(cell, input_size, hidden_size, bias, dtype, generator(rng))
@@ -54,7 +58,7 @@ class CellModule(Module):
         x = input_tensor(owner, "x", x, self.dtype)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{owner}: x has shape {x.shape}; expected (B, {self.input_size}) or ({self.input_size},)")
-        namespace(**{f"{owner}: x": x.data, f"{owner}: its parameters": self.weight_ih.data})
+        namespace(**{f"{owner}: x": x.data, f"{owner}: its parameters": self.parameters()[0].data})
         shapes = [(*x.shape[:-1], size) for size in self.cell.state_sizes(self.hidden_size)]
         parts = state_parts(owner, self.cell.state_names, state, shapes, x)
         single = x.ndim == 1
@@ -72,7 +76,12 @@ class RNNCell(CellModule):
     """One step of :class:`xprnn.nn.RNN`: h' = f(W_ih x + b_ih + W_hh h + b_hh)."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **options: Unpack[CellOptions]
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        **options: Unpack[CellOptions],
     ) -> None:
         super().__init__(Elman(nonlinearity), input_size, hidden_size, bias, **options)
 
@@ -99,6 +108,12 @@ class GRUCell(CellModule):
     """One step of :class:`xprnn.nn.GRU`; option reset_after as there."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, reset_after: bool = True, **options: Unpack[CellOptions]
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        reset_after: bool = True,
+        **options: Unpack[CellOptions],
     ) -> None:
         super().__init__(GRU() if reset_after else ResetBeforeGRU(), input_size, hidden_size, bias, **options)

@@ -41,7 +41,7 @@ class RecurrentLayer(Module):
                             ..._l0_reverse, ..._l1 (inputs D*H), and what the cell has of its own
     ======================  =======================================================================
 
-    T steps, B sequences, I inputs, H hidden units (the first part of the state has ``proj_size`` where the cell projects),
+    T steps, B sequences, I inputs, H hidden units (``proj_size`` in the first part of the state if the cell projects),
     G gate blocks of the cell, L layers, D directions. Parameters start from U(+-1/sqrt(H)).
 
     Parameters
@@ -71,9 +71,7 @@ class RecurrentLayer(Module):
         rng: Rng = None,
     ) -> None:
         owner = type(self).__name__
-        for name, number in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if isinstance(number, bool) or not hasattr(number, "__index__") or number < 1:
-                raise ValueError(f"{owner}: {name} is {number!r}; expected an integer of at least 1")
+        check_sizes(owner, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if check_probability(owner, dropout) > 0.0 and num_layers == 1:
             raise ValueError(f"{owner}: dropout is {dropout}, but it acts between layers and num_layers is 1")
         self.cell, self.input_size, self.hidden_size, self.num_layers = cell, input_size, hidden_size, num_layers
@@ -131,6 +129,7 @@ class RecurrentLayer(Module):
         """
         owner = type(self).__name__
         x = input_tensor(owner, "x", x, self.dtype)
+        lengths, mask, reset = ops.value(lengths), ops.value(mask), ops.value(reset)
         if x.ndim == 2:
             return self._unbatched(x, state, lengths, mask, reset, return_all_states)
         if x.ndim != 3 or x.shape[2] != self.input_size:
@@ -138,9 +137,8 @@ class RecurrentLayer(Module):
             raise ValueError(f"{owner}: x has shape {x.shape}; expected ({axes}, {self.input_size})")
         if self.batch_first:
             x = ops.permute_dims(x, (1, 0, 2))
-            mask, reset = (None if flags is None else _swap_axes(flags) for flags in (mask, reset))
-        namespace(**{f"{owner}: x": x.data, f"{owner}: its parameters": self.weight_ih_l0.data})
-        steps = Steps.build(owner, x.data, lengths, mask, reset)
+        namespace(**{f"{owner}: x": x.data, f"{owner}: its parameters": self.parameters()[0].data})
+        steps = Steps.build(owner, x.data, lengths, mask, reset, self.batch_first)
         output, finals, sequences = self._run(x, self._initial_state(x, state), steps)
         if self.batch_first:
             output = ops.permute_dims(output, (1, 0, 2))
@@ -175,9 +173,13 @@ class RecurrentLayer(Module):
         owner, (lengths, mask, reset, return_all_states) = type(self).__name__, control
         if any(c is not None for c in (lengths, mask, reset)):
             raise ValueError(f"{owner}: lengths, mask and reset need a batch; x has shape {x.shape}")
-        if state is not None:
-            parts = (state,) if len(self.cell.state_names) == 1 and not isinstance(state, tuple) else tuple(state)
-            state = tuple(ops.expand_dims(input_tensor(owner, "state", part, self.dtype), 1) for part in parts)
+        if x.shape[1] != self.input_size:
+            raise ValueError(
+                f"{owner}: x has shape {x.shape}; expected (T, {self.input_size}), or three axes with a batch"
+            )
+        shapes = [(self.num_layers * self.directions, size) for size in self.state_sizes]
+        parts = state_parts(owner, self.cell.state_names, state, shapes, x)
+        state = tuple(ops.expand_dims(part, 1) for part in parts)
         axis = 0 if self.batch_first else 1
         output, final, *rest = self.forward(ops.expand_dims(x, axis), state, return_all_states=return_all_states)
         final = (final,) if isinstance(final, Tensor) else final
@@ -187,6 +189,13 @@ class RecurrentLayer(Module):
     def describe(self) -> str:
         options = f", num_layers={self.num_layers}" * (self.num_layers > 1) + ", bidirectional" * self.bidirectional
         return f"{self.input_size}, {self.hidden_size}{options}"
+
+
+def check_sizes(owner: str, **sizes: Any) -> None:
+    """Raise ValueError unless each size is an integer of at least 1."""
+    for name, number in sizes.items():
+        if isinstance(number, bool) or not hasattr(number, "__index__") or number < 1:
+            raise ValueError(f"{owner}: {name} is {number!r}; expected an integer of at least 1")
 
 
 def initial_weights(
@@ -202,14 +211,16 @@ def initial_weights(
 
 
 def state_parts(
-    owner: str, names: tuple[str, ...], state: Any, shapes: list[tuple[int, ...]], x: Tensor
+    owner: str, names: tuple[str, ...], state: Any, shapes: Sequence[tuple[int, ...]], x: Tensor
 ) -> tuple[Tensor, ...]:
-    """A state argument as a tuple of Tensors beside x: zeros for None, one array or a tuple of as many as there are names."""
+    """A state argument as a tuple of Tensors beside x: zeros for None, else an array or a tuple of one a name."""
     home, dtype = backend_of(x.data), dtype_name(x.data)
     if state is None:
         return tuple(Tensor(home.zeros(shape, dtype)) for shape in shapes)
     parts = (state,) if len(names) == 1 and not isinstance(state, (tuple, list)) else state
     if not isinstance(parts, (tuple, list)) or len(parts) != len(names):
+        if isinstance(parts, (tuple, list)):
+            raise ValueError(f"{owner}: state has {len(parts)} parts; expected {len(names)}: ({', '.join(names)})")
         raise ValueError(f"{owner}: state is a {type(state).__name__}; expected a tuple ({', '.join(names)})")
     tensors = tuple(input_tensor(owner, f"{n}_0", part, dtype) for n, part in zip(names, parts, strict=True))
     for name, tensor, shape in zip(names, tensors, shapes, strict=True):
@@ -222,8 +233,3 @@ def state_parts(
 def outer_state(parts: Sequence[Tensor]) -> Any:
     """A state as users see it: one Tensor for a cell with one part, else a tuple."""
     return parts[0] if len(parts) == 1 else tuple(parts)
-
-
-def _swap_axes(flags: Any) -> Any:
-    """(B, T) flags, given with batch_first, as (T, B); lists and odd shapes are left for the check that follows."""
-    return namespace(flags).permute_dims(flags, (1, 0)) if getattr(flags, "ndim", 0) == 2 else flags

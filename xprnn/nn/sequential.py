@@ -33,4 +33,4 @@ class Sequential(Module):
         return list(self)[position]
 
     def __len__(self) -> int:
-        return len(list(self))
+        return sum(1 for _ in self.children())

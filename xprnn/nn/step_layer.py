@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from xprnn import ops, sequence
-from xprnn.backend import backend_of, dtype_name
+from xprnn.backend import dtype_name
 from xprnn.nn.module import Module, input_tensor
 from xprnn.nn.recurrent_layer import outer_state, state_parts
 from xprnn.steps import Steps
@@ -23,12 +23,13 @@ class StepCell(Protocol):
 class Recurrent(Module):
     """A layer from a step of your own; lengths, masks, resets, reversal and carried state work as in ``LSTM``.
 
-    ``cell`` has ``state_sizes`` and ``step(x, state) -> state`` (:class:`StepCell`); where it is a Module, its parameters
-    are this layer's. Every step is recorded on the tape: correct and differentiable at once, to any order, and slow.
-    Write the explicit backward as a :class:`xprnn.cells.Cell` for the fast engine, and check it with xprnn.testing.
+    ``cell`` has ``state_sizes`` and ``step(x, state) -> state`` (:class:`StepCell`); where it is a Module, its
+    parameters are this layer's. Every step is recorded on the tape: correct and differentiable at once, to any order,
+    and slow. Write the explicit backward as a :class:`xprnn.cells.Cell` for the fast engine, and check it with
+    xprnn.testing.
 
-    x (T, B, I), or (B, T, I) with ``batch_first``; output (T, B, H) likewise, with H the first of the state sizes; state
-    parts (B, H). Raises TypeError and ValueError for wrong types and shapes, also of what the step returns.
+    x (T, B, I), or (B, T, I) with ``batch_first``; output (T, B, H) likewise, with H the first of the state sizes;
+    state parts (B, H). Raises TypeError and ValueError for wrong types and shapes, also of what the step returns.
     """
 
     def __init__(self, cell: StepCell, *, batch_first: bool = False, reverse: bool = False) -> None:
@@ -50,15 +51,17 @@ class Recurrent(Module):
     ) -> tuple[Any, ...]:
         """Run over a batch of sequences; arguments and result as in :meth:`RecurrentLayer.forward`."""
         x = input_tensor("Recurrent", "x", x)
+        lengths, mask, reset = ops.value(lengths), ops.value(mask), ops.value(reset)
         if x.ndim != 3 or dtype_name(x.data) not in ("float32", "float64"):
-            raise ValueError(f"Recurrent: x has shape {x.shape} and dtype {dtype_name(x.data)}; expected (T, B, I), floating")
+            raise ValueError(
+                f"Recurrent: x has shape {x.shape} and dtype {dtype_name(x.data)}; expected (T, B, I), floating"
+            )
         if self.batch_first:
             x = ops.permute_dims(x, (1, 0, 2))
-            mask, reset = (None if flags is None else backend_of(x.data).asarray(flags).T for flags in (mask, reset))
         names = tuple("h" if k == 0 else f"state part {k}" for k in range(len(self.cell.state_sizes)))
         shapes = [(x.shape[1], size) for size in self.cell.state_sizes]
         parts = state_parts("Recurrent", names, state, shapes, x)
-        steps = Steps.build("Recurrent", x.data, lengths, mask, reset)
+        steps = Steps.build("Recurrent", x.data, lengths, mask, reset, self.batch_first)
         if steps.advance is not None:
             x = ops.where(steps.advance, x, ops.zeros_like(x))
 

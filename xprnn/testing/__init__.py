@@ -1,7 +1,8 @@
-"""The public test kit: gradient checks, the laws of recurrence, and hypothesis strategies (``xprnn.testing.strategies``).
+"""The public test kit: gradient checks, the laws of recurrence, and hypothesis strategies.
 
     check_gradients(f, inputs)   gradients of any function against finite differences
     check_laws(layer)            every law that applies to a recurrent layer or to a cell of your own
+    xprnn.testing.strategies     sizes, dtypes, lengths, memory layouts, whole examples; needs hypothesis
 
 Each raises AssertionError with what differs and by how much.
 """

@@ -27,7 +27,8 @@ def check_gradients(
 ) -> None:
     """Compare gradients with central differences along random directions over all inputs at once.
 
-    With L = sum of <outputs, random cotangents> and a random direction v, <dL, v> must equal (L(+eps v) - L(-eps v)) / 2 eps.
+    With L = sum of <outputs, random cotangents> and a random direction v, <dL, v> must equal
+    (L(+eps v) - L(-eps v)) / 2 eps.
     One direction sees every entry of every gradient, so a few directions check a function of any size.
 
     Parameters
@@ -92,7 +93,9 @@ def check_second_gradients(f: Function, inputs: Sequence[Array], *, rng: int = 0
     check_gradients(gradient, inputs, rng=rng + 1, **options)
 
 
-def numerical_gradients(f: Function, inputs: Sequence[Array], cotangents: Sequence[Array], eps: float = 1e-6) -> list[Host]:
+def numerical_gradients(
+    f: Function, inputs: Sequence[Array], cotangents: Sequence[Array], eps: float = 1e-6
+) -> list[Host]:
     """Every entry of every gradient by central differences: two evaluations an entry, so for small inputs.
 
     Returns host arrays shaped like the inputs, for the objective sum of <outputs, cotangents>.

@@ -37,7 +37,9 @@ class Example:
     lengths: Host | None = None
 
     @staticmethod
-    def draw(layer: Any, input_size: int, *, steps: int = 5, batch: int = 3, ragged: bool = False, rng: int = 0) -> Example:
+    def draw(
+        layer: Any, input_size: int, *, steps: int = 5, batch: int = 3, ragged: bool = False, rng: int = 0
+    ) -> Example:
         """Normal random arguments that fit a layer; with ``ragged``, lengths from 0 to T, both of them included."""
         draws = np.random.default_rng(rng)
         x = draws.standard_normal((steps, batch, input_size))
@@ -136,12 +138,19 @@ def shortest_inputs_work(layer: Any, example: Example) -> None:
     nothing = replace(example, x=example.x[:0], lengths=None)
     outputs = _outputs(layer, nothing)
     assert outputs["output"].shape[:2] == (0, example.x.shape[1]), f"T=0 gives output shape {outputs['output'].shape}"
-    _compare(layer, {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))}, _named(example.state), "T=0")
+    _compare(
+        layer, {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))}, _named(example.state), "T=0"
+    )
     _gradients(layer, nothing)
     none = replace(example, lengths=np.zeros(example.x.shape[1], dtype=np.int64))
     outputs = _outputs(layer, none)
     assert not outputs["output"].any(), "length 0 gives outputs that are not zero"
-    _compare(layer, {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))}, _named(example.state), "length 0")
+    _compare(
+        layer,
+        {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))},
+        _named(example.state),
+        "length 0",
+    )
     gradients = _gradients(layer, none)
     assert not gradients["x"].any(), "length 0 gives a gradient in x"
     one = Example(example.x[:1, :1], tuple(_batch_part(s, slice(0, 1)) for s in example.state))
@@ -233,7 +242,7 @@ def resets_begin_new_sequences(layer: Any, example: Example) -> None:
     reset = np.zeros((steps, batch), dtype=bool)
     reset[cut] = True
     zero = tuple(0.0 * s for s in example.state)
-    # A walk back would meet the given state in the second piece, a walk forward in the first: where both are walked, zero.
+    # A walk back meets the given state in the second piece, a walk forward in the first: where both are walked, zero.
     state = example.state if _one_way(layer) and cut > 0 else zero
     whole = _outputs(layer, Example(example.x, state if cut > 0 else example.state), reset=reset)["output"]
     pieces = [_outputs(layer, Example(example.x[:cut], state)), _outputs(layer, Example(example.x[cut:], zero))]
@@ -318,7 +327,9 @@ def _call(layer: Any, x: Any, state: Any, example: Example, **control: Any) -> l
 def _outputs(layer: Any, example: Example, **control: Any) -> dict[str, Host]:
     """The output and the parts of the final state, by name, on the host."""
     with no_grad():
-        output, *final = _call(layer, _bring(layer, example.x), [_bring(layer, s) for s in example.state], example, **control)
+        output, *final = _call(
+            layer, _bring(layer, example.x), [_bring(layer, s) for s in example.state], example, **control
+        )
     return {"output": output.numpy()} | _named(tuple(part.data for part in final))
 
 
@@ -342,7 +353,9 @@ def _compare(layer: Any, found: dict[str, Host], expected: dict[str, Host], what
         assert np.array_equal(np.isnan(array), np.isnan(other)), f"{name} has NaN in other places than {what}"
         scale = max(1.0, float(np.max(np.abs(other), initial=0.0)))
         difference = float(np.max(np.abs(array - other), initial=0.0, where=~np.isnan(other)))
-        assert difference <= tolerance * scale, f"{name} differs from {what} by {difference:.3g} (allowed {tolerance * scale:.1g})"
+        assert difference <= tolerance * scale, (
+            f"{name} differs from {what} by {difference:.3g} (allowed {tolerance * scale:.1g})"
+        )
 
 
 def _batch_part(array: Host, part: Any) -> Host:

@@ -32,7 +32,7 @@ def sizes(max_steps: int = 7, max_batch: int = 4, max_width: int = 6, min_steps:
 
 
 def dtypes() -> st.SearchStrategy[str]:
-    """ "float64" or "float32"."""
+    """The dtypes there are, float64 first, since examples shrink to it."""
     return st.sampled_from(["float64", "float32"])
 
 
@@ -55,7 +55,9 @@ def layouts() -> st.SearchStrategy[Callable[[Host], Host]]:
 def examples(layer: Any, input_size: int, *, max_steps: int = 7, max_batch: int = 4) -> st.SearchStrategy[Example]:
     """Arguments for a layer, with and without lengths; the numbers come from a drawn seed."""
     return st.builds(
-        lambda steps, batch, ragged, rng: Example.draw(layer, input_size, steps=steps, batch=batch, ragged=ragged, rng=rng),
+        lambda steps, batch, ragged, rng: Example.draw(
+            layer, input_size, steps=steps, batch=batch, ragged=ragged, rng=rng
+        ),
         st.integers(1, max_steps),
         st.integers(1, max_batch),
         st.booleans(),

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import Array, to_numpy
+from xprnn.files import write_atomically
 from xprnn.nn.module import Module
 
 Path_ = str | PathLike[str]
@@ -30,8 +28,7 @@ KEY, TENSOR = "xprnn", "__tensor__"
 def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
     """Write arrays and JSON-able metadata to a safetensors file.
 
-    Writes a temporary file in the same folder, flushes it to the disk and moves it into place. Whatever fails before
-    that, the old file stays, and the temporary one is removed.
+    Whatever fails, an old file stays as it was (:func:`xprnn.files.write_atomically`).
 
     Raises
     ------
@@ -48,19 +45,7 @@ def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[st
     except (TypeError, ValueError) as error:
         raise TypeError(f"write_tensors: the metadata cannot be written as JSON: {error}") from error
     content = save(host, {KEY: json.dumps({"sha256": _digest(text, host), "metadata": metadata})})
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise OSError(error.errno, f"write_tensors: cannot write {target}: {error.strerror or error}") from error
-    finally:
-        if temporary.is_file():
-            temporary.unlink()
+    write_atomically(path, content)
 
 
 def read_tensors(path: Path_) -> tuple[HostArrays, dict[str, Any]]:

@@ -65,6 +65,8 @@ def truncated_bptt(
     ------
     ValueError
         k1 or k2 is too small, the layer looks into the future, x or a control array has no time axis or another T.
+    TypeError
+        x is no array, or lengths are not integers.
     """
     k2 = k1 if k2 is None else k2
     if k1 < 1 or k2 < k1:
@@ -104,6 +106,8 @@ class _Control:
         self.axis, self.steps, self.lengths = axis, steps, None
         if lengths is not None:
             self.lengths = np.asarray(to_numpy(lengths) if hasattr(lengths, "shape") else lengths)
+            if self.lengths.dtype.kind not in "iu":
+                raise TypeError(f"truncated_bptt: lengths has dtype {self.lengths.dtype}; expected integers")
             if self.lengths.size and not 0 <= self.lengths.min() <= self.lengths.max() <= steps:
                 low, high = self.lengths.min(), self.lengths.max()
                 raise ValueError(f"truncated_bptt: lengths go from {low} to {high}; expected 0 to T = {steps}")

@@ -1,0 +1,123 @@
+"""Each cell's equations, written here a second time, gate by gate, from the papers."""
+
+import numpy as np
+import pytest
+from helpers import assert_close, each_cell, host, sequence_call
+
+from xprnn import cells
+from xprnn.backend import get_backend
+from xprnn.testing import check_gradients
+
+
+def logistic(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def elman(w, x, h, f):
+    return (f(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]),)
+
+
+def lstm(w, x, h, c, see=lambda c, c_new: (0, 0, 0)):
+    zi, zf, zg, zo = np.split(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"], 4)
+    i, f, g = logistic(zi + see(c, c)[0]), logistic(zf + see(c, c)[1]), np.tanh(zg)
+    c_new = f * c + i * g
+    return logistic(zo + see(c, c_new)[2]) * np.tanh(c_new), c_new
+
+
+def peephole(w, x, h, c):
+    p = w["weight_ch"]
+    return lstm(w, x, h, c, lambda c, c_new: (p[0] * c, p[1] * c, p[2] * c_new))
+
+
+def full_peephole(w, x, h, c):
+    pi, pf, po = np.split(w["weight_ch"], 3)
+    return lstm(w, x, h, c, lambda c, c_new: (pi @ c, pf @ c, po @ c_new))
+
+
+def gru(w, x, h, before):
+    (xr, xz, xn), (wr, wz, wn) = np.split(w["weight_ih"] @ x + w["bias_ih"], 3), np.split(w["weight_hh"], 3)
+    br, bz, bn = np.split(w["bias_hh"], 3)
+    r, z = logistic(xr + wr @ h + br), logistic(xz + wz @ h + bz)
+    n = np.tanh(xn + wn @ (r * h) + bn) if before else np.tanh(xn + r * (wn @ h + bn))
+    return (z * h + (1 - z) * n,)
+
+
+def projected(inner):
+    def step(w, x, h, c):
+        m, c_new = inner(w, x, h, c)
+        return w["weight_hr"] @ m, c_new
+
+    return step
+
+
+EQUATIONS = {
+    "Elman (tanh)": lambda w, x, h: elman(w, x, h, np.tanh),
+    "Elman (relu)": lambda w, x, h: elman(w, x, h, lambda z: np.maximum(z, 0)),
+    "LSTM": lstm,
+    "PeepholeLSTM": peephole,
+    "FullPeepholeLSTM": full_peephole,
+    "LSTM projected to 2": projected(lstm),
+    "PeepholeLSTM projected to 2": projected(peephole),
+    "GRU": lambda w, x, h: gru(w, x, h, before=False),
+    "ResetBeforeGRU": lambda w, x, h: gru(w, x, h, before=True),
+}
+
+
+@each_cell
+def test_step_follows_the_equations(cell, home):
+    call = sequence_call(cell, home)
+    w, x = call.weights, call.x[0, ...]
+    found, _ = cell.step(w, x @ w["weight_ih"].T + w["bias_ih"], call.state)
+    w, x, state = {name: host(a) for name, a in w.items()}, host(x), host(call.state)
+    rows = [EQUATIONS[cell.name](w, x[b], *(part[b] for part in state)) for b in range(x.shape[0])]
+    assert_close(found, tuple(np.stack(part) for part in zip(*rows, strict=True)), 1e-14)
+
+
+@each_cell
+@pytest.mark.parametrize("bias", [True, False])
+def test_step_composed_of_primitives_has_right_gradients(cell, bias):
+    call = sequence_call(cell, get_backend("numpy"), bias=bias)
+    names = list(call.weights)
+
+    def step(zx, *rest):
+        weights = dict(zip(names, rest[len(call.state) :], strict=True))
+        return cell.step(weights, zx, rest[: len(call.state)])[0]
+
+    zx = (call.x @ call.weights["weight_ih"].T)[0]
+    check_gradients(step, [zx, *call.state, *call.weights.values()], rtol=1e-7)
+
+
+@each_cell
+def test_nan_is_never_hidden(cell):
+    call = sequence_call(cell, get_backend("numpy"))
+    zx = np.full((3, cell.gates * 3), np.nan)
+    assert all(np.isnan(part).all() for part in cell.step(call.weights, zx, call.state)[0])
+
+
+@each_cell
+def test_float32_stays_float32(cell, home):
+    call = sequence_call(cell, home, dtype="float32")
+    zx = call.x[0, ...] @ call.weights["weight_ih"].T
+    state, saved = cell.step(call.weights, zx, call.state)
+    dzx, dstate, terms = cell.step_vjp(call.weights, state, saved, call.state, state)
+    assert {part.dtype for part in (*state, *saved, dzx, *dstate, *terms)} == {call.x.dtype}
+
+
+@each_cell
+def test_state_sizes_and_weight_shapes_belong_together(cell):
+    sizes, shapes = cell.state_sizes(4), cell.weight_shapes(3, 4)
+    assert len(sizes) == len(cell.state_names)
+    assert shapes["weight_ih"] == (4 * cell.gates, 3)
+    assert shapes["weight_hh"] == (4 * cell.gates, sizes[0])
+    assert shapes["bias_ih"] == shapes["bias_hh"] == (4 * cell.gates,)
+
+
+@pytest.mark.parametrize("cell", [cells.GRU(), cells.Elman()])
+def test_projection_needs_a_second_part_of_state(cell):
+    with pytest.raises(ValueError, match=r"proj_size needs a cell that keeps a state beside h"):
+        cells.Projected(cell, 2)
+
+
+def test_unknown_nonlinearity():
+    with pytest.raises(ValueError, match="nonlinearity is 'sigmoid'; expected 'tanh' or 'relu'"):
+        cells.Elman("sigmoid")

@@ -1,0 +1,37 @@
+"""Settings and fixtures that all tests share."""
+
+import os
+
+import array_api_strict
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import xprnn
+
+# Quick by default; `pytest --hypothesis-profile=deep` looks for longer.
+settings.register_profile("quick", max_examples=25, deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("deep", max_examples=500, deadline=None)
+settings.load_profile("quick")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(params=["numpy", "strict", "strict on device1"])
+def home(request):
+    """Where a test's arrays live."""
+    if request.param == "numpy":
+        return xprnn.backend.get_backend("numpy")
+    device = array_api_strict.Device("device1") if "device1" in request.param else None
+    return xprnn.backend.get_backend("array_api_strict", device)
+
+
+@pytest.fixture(autouse=True)
+def _settings_survive():
+    """A test that changes the default backend or the forced kernels does not change the next test."""
+    default, forced = xprnn.backend._default, xprnn.dispatch._forced
+    yield
+    xprnn.backend._default, xprnn.dispatch._forced = default, forced

@@ -1,0 +1,63 @@
+"""What several test files need."""
+
+import numpy as np
+import pytest
+
+from xprnn import cells
+from xprnn.backend import dtype_name, to_numpy
+from xprnn.sequence import SequenceCall
+from xprnn.steps import Steps
+from xprnn.tensor import Tensor
+
+
+def leaf(home, values, dtype="float64"):
+    """A Tensor that wants a gradient, on a backend."""
+    return Tensor(home.asarray(np.asarray(values), dtype), requires_grad=True)
+
+
+def host(x):
+    """A Tensor, an array, or nested tuples of them, on the host."""
+    return tuple(host(part) for part in x) if isinstance(x, (tuple, list)) else to_numpy(x)
+
+
+def assert_close(found, expected, tol=1e-12):
+    """Same structure, shapes and dtypes; same values to a tolerance relative to the largest; NaN equals NaN."""
+    if isinstance(expected, (tuple, list)):
+        assert len(found) == len(expected)
+        for f, e in zip(found, expected, strict=True):
+            assert_close(f, e, tol)
+        return
+    found, expected = host(found), host(expected)
+    assert dtype_name(found) == dtype_name(expected)
+    assert found.shape == expected.shape
+    finite = expected[np.isfinite(expected)]
+    scale = max(1.0, float(np.abs(finite).max(initial=0.0)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tol * scale)
+
+
+CELLS = {
+    "elman tanh": lambda: cells.Elman("tanh"),
+    "elman relu": lambda: cells.Elman("relu"),
+    "lstm": cells.LSTM,
+    "lstm peephole": cells.PeepholeLSTM,
+    "lstm full peephole": cells.FullPeepholeLSTM,
+    "lstm projected": lambda: cells.Projected(cells.LSTM(), 2),
+    "lstm peephole projected": lambda: cells.Projected(cells.PeepholeLSTM(), 2),
+    "gru": cells.GRU,
+    "gru reset before": cells.ResetBeforeGRU,
+}
+each_cell = pytest.mark.parametrize("cell", [make() for make in CELLS.values()], ids=CELLS.keys())
+
+
+def sequence_call(cell, home, *, T=5, B=3, I=2, H=3, bias=True, dtype="float64", reverse=False, seed=0, **control):  # noqa: E741
+    """A call of the engine with random arguments on a backend."""
+    rng = np.random.default_rng(seed)
+
+    def draw(shape):
+        return home.asarray(rng.standard_normal(shape), dtype)
+
+    shapes = cell.weight_shapes(I, H)
+    weights = {name: draw(shape) for name, shape in shapes.items() if bias or not name.startswith("bias")}
+    x = draw((T, B, I))
+    state = tuple(draw((B, size)) for size in cell.state_sizes(H))
+    return SequenceCall(cell, weights, x, state, Steps.build("test", x, **control), reverse)

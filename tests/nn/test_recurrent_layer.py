@@ -1,0 +1,397 @@
+import array_api_strict
+import numpy as np
+import pytest
+from helpers import assert_close, host
+
+import xprnn
+from xprnn import Tensor, nn, ops
+from xprnn.backend import get_backend
+from xprnn.tensor import grad
+from xprnn.testing import check_gradients
+
+T, B, I, H = 5, 3, 4, 2  # noqa: E741
+
+LAYERS = {
+    "rnn": lambda **o: nn.RNN(I, H, **o),
+    "rnn relu": lambda **o: nn.RNN(I, H, nonlinearity="relu", **o),
+    "lstm": lambda **o: nn.LSTM(I, H, **o),
+    "lstm peephole": lambda **o: nn.LSTM(I, H, peephole="diagonal", **o),
+    "lstm full peephole": lambda **o: nn.LSTM(I, H, peephole="full", **o),
+    "lstm projected": lambda **o: nn.LSTM(I, H, proj_size=1, **o),
+    "lstm projected peephole": lambda **o: nn.LSTM(I, H, proj_size=1, peephole="diagonal", **o),
+    "gru": lambda **o: nn.GRU(I, H, **o),
+    "gru reset before": lambda **o: nn.GRU(I, H, reset_after=False, **o),
+}
+each_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
+
+
+def draw(*shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def parts(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+# --- what a layer gives ---------------------------------------------------------------------------------------------
+
+
+@each_layer
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_shapes(make, bidirectional):
+    layer = make(num_layers=2, bidirectional=bidirectional)
+    D, out = 1 + bidirectional, layer.state_sizes[0]
+    output, state, everything = layer(draw(T, B, I), return_all_states=True)
+    assert output.shape == (T, B, D * out)
+    assert [part.shape for part in parts(state)] == [(2 * D, B, size) for size in layer.state_sizes]
+    assert [part.shape for part in everything] == [(T, 2 * D, B, size) for size in layer.state_sizes]
+
+
+@each_layer
+def test_the_same_on_every_backend(make, home):
+    layer = make(num_layers=2, bidirectional=True, dtype="float64", rng=0)
+    x, control = draw(T, B, I, dtype="float64"), {"lengths": [5, 0, 3], "reset": draw(T, B) > 1, "mask": draw(T, B) < 1}
+    output, state = layer(x, **control)
+    moved = make(num_layers=2, bidirectional=True, dtype="float64", rng=0).to(home)
+    there, state_there = moved(home.asarray(x), **control)
+    assert type(there.data) is type(home.zeros((1,), "float64"))
+    assert_close(parts(state_there), parts(state), 1e-13)
+    assert_close(there, output, 1e-13)
+    for result in (output, there):
+        ops.sin(result).sum().backward()
+    for found, expected in zip(moved.parameters(), layer.parameters(), strict=True):
+        assert_close(found.grad, expected.grad, 1e-13)
+
+
+@each_layer
+def test_first_and_second_gradients(make):
+    layer = make(num_layers=2, bidirectional=True, dtype="float64", rng=0)
+    x, lengths = draw(3, 2, I, dtype="float64"), [3, 1]
+    check_gradients(lambda x: layer(x, lengths=lengths), [x], layer.parameters())
+
+    def slope(x):
+        with xprnn.tensor.set_grad_enabled(True):
+            x = x if x.requires_grad else Tensor(x.data, requires_grad=True)
+            return grad(ops.sin(layer(x, lengths=lengths)[0]).sum(), [x], create_graph=True)
+
+    check_gradients(slope, [x], layer.parameters())
+
+
+@each_layer
+def test_all_states_agree_with_output_and_final_state(make):
+    layer = make(dtype="float64", rng=0)
+    output, state, everything = layer(draw(T, B, I, dtype="float64"), return_all_states=True)
+    assert_close(everything[0][:, 0, ...], output, 0.0)
+    for part, last in zip(everything, parts(state), strict=True):
+        assert_close(part[-1], last, 0.0)
+
+
+@each_layer
+def test_outputs_past_the_end_are_zero_and_the_state_is_the_last_valid_one(make):
+    layer = make(dtype="float64", rng=0)
+    x = draw(T, B, I, dtype="float64")
+    output, state = layer(x, lengths=[5, 0, 2])
+    assert not host(output)[:, 1].any()
+    assert not host(output)[2:, 2].any()
+    _, short = layer(x[:2, 2:])
+    for part, expected in zip(parts(state), parts(short), strict=True):
+        assert not host(part)[:, 1].any()
+        assert_close(part[:, 2:], expected, 1e-15)
+
+
+@pytest.mark.parametrize("control", ["mask", "reset"])
+@pytest.mark.parametrize("kind", [np.asarray, lambda flags: flags.tolist()], ids=["array", "list"])
+@pytest.mark.parametrize("steps", [B, T])
+def test_batch_first_is_for_flags_too(control, kind, steps):
+    x, flags = draw(B, steps, I), draw(B, steps, seed=1) > 0
+    first, second = (nn.GRU(I, H, batch_first=batch_first, rng=0) for batch_first in (True, False))
+    expected, _ = second(x.swapaxes(0, 1), **{control: flags.T})
+    assert_close(first(x, **{control: kind(flags)})[0], host(expected).swapaxes(0, 1), 0.0)
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(I, H, batch_first=True), nn.GRU(I, H, num_layers=2, bidirectional=True)])
+def test_unbatched(layer):
+    x = draw(T, I)
+    output, state, everything = layer(x, return_all_states=True)
+    batched = layer(x[None] if layer.batch_first else x[:, None], return_all_states=True)
+    assert_close(output, host(batched[0]).reshape(output.shape), 0.0)
+    assert_close(parts(state), [host(part)[:, 0] for part in parts(batched[1])], 0.0)
+    assert_close(everything, [host(part)[:, :, 0] for part in batched[2]], 0.0)
+    assert_close(layer(x, state)[1], layer(x, tuple(parts(state)) if len(parts(state)) > 1 else state)[1], 0.0)
+
+
+def test_tensors_and_arrays_are_taken_alike():
+    layer, x = nn.LSTM(I, H, rng=0), draw(T, B, I)
+    state = (draw(1, B, H), draw(1, B, H, seed=1))
+    assert_close(layer(Tensor(x), tuple(map(Tensor, state)))[0], layer(x, list(state))[0], 0.0)
+
+
+def test_no_gradient_for_x_unless_it_is_asked_for():
+    layer, x = nn.LSTM(I, H, rng=0), Tensor(draw(T, B, I))
+    layer(x)[0].sum().backward()
+    assert x.grad is None
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+
+def test_initial_weights_are_uniform_within_one_over_the_root_of_h():
+    layer = nn.LSTM(3, 64, rng=0)
+    for parameter in layer.parameters():
+        assert parameter.dtype == np.float32
+        assert 0.9 / 8 < np.abs(host(parameter)).max() <= 1 / 8
+
+
+@pytest.mark.parametrize("rng", [7, np.int64(7)])
+def test_same_seed_same_bits_on_any_backend(rng):
+    expected = nn.GRU(I, H, 2, rng=7).state_dict()
+    with xprnn.use_backend("array_api_strict"):
+        layer = nn.GRU(I, H, 2, rng=rng)
+    assert type(layer.weight_ih_l0.data).__module__.startswith("array_api_strict")
+    for name, value in layer.state_dict().items():
+        assert_close(value, expected[name], 0.0)
+
+
+def test_one_generator_is_shared_and_moves_on():
+    draws = np.random.default_rng(0)
+    first, second = nn.RNN(I, H, rng=draws), nn.RNN(I, H, rng=draws)
+    assert not np.array_equal(host(first.weight_ih_l0), host(second.weight_ih_l0))
+
+
+@pytest.mark.parametrize("peephole", [None, "diagonal", "full"])
+def test_forget_bias(peephole):
+    layer = nn.LSTM(I, H, 2, bidirectional=True, forget_bias=1.5, peephole=peephole, rng=0)
+    for name, parameter in layer.named_parameters():
+        if name.startswith("bias"):
+            forget = host(parameter)[H : 2 * H]
+            assert (forget == (1.5 if name.startswith("bias_ih") else 0.0)).all()
+    cell = nn.LSTMCell(I, H, forget_bias=2.0)
+    assert (host(cell.bias_ih)[H : 2 * H] == 2.0).all()
+
+
+def test_dropout_between_layers_while_training_only():
+    x = draw(50, 4, I)
+    layer, same = (nn.LSTM(I, 8, num_layers=2, dropout=0.5, rng=0) for _ in range(2))
+    plain = nn.LSTM(I, 8, num_layers=2, rng=0)
+    first = layer(x)[0]
+    assert_close(same(x)[0], first, 0.0)  # same seed, same bits
+    assert not np.array_equal(host(layer(x)[0]), host(first))  # and then others
+    assert_close(layer.eval()(x)[0], plain(x)[0], 0.0)
+    assert not np.array_equal(host(layer.train()(x)[0]), host(plain(x)[0]))
+
+
+def test_dropout_of_everything_leaves_the_second_layer_without_input():
+    layer, alone = nn.RNN(I, H, num_layers=2, dropout=1.0, rng=0), nn.RNN(I, H, rng=0)
+    for seed in (0, 9):
+        x = draw(T, B, I, seed=seed)
+        output, _, (states,) = layer(x, return_all_states=True)
+        assert_close(states[:, 0, ...], alone(x)[0], 0.0)
+        assert_close(output, layer(np.zeros_like(x))[0], 0.0)
+
+
+def test_repr():
+    assert repr(nn.LSTM(4, 2, num_layers=2, bidirectional=True)).startswith("LSTM(4, 2, num_layers=2, bidirectional")
+
+
+# --- arguments left alone -------------------------------------------------------------------------------------------
+
+
+@each_layer
+def test_inputs_may_be_read_only_strided_and_stay_as_they_are(make):
+    layer = make(dtype="float64", rng=0)
+    wide = draw(2 * T, B, 2 * I, dtype="float64")
+    x = wide[::-2, :, ::2]
+    before, wide.flags.writeable, x.flags.writeable = wide.copy(), False, False
+    tensor = Tensor(x, requires_grad=True)
+    output, _ = layer(tensor, lengths=[5, 0, 2])
+    output.sum().backward()
+    assert_close(wide, before, 0.0)
+    assert_close(output, layer(np.ascontiguousarray(x), lengths=[5, 0, 2])[0], 1e-14)
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+X = draw(7, 3, 4)
+STRICT = get_backend("array_api_strict")
+
+
+def lstm(**options):
+    return nn.LSTM(4, 2, rng=0, **options)
+
+
+def state(*shapes, dtype="float32"):
+    return tuple(np.zeros(shape, dtype) for shape in shapes)
+
+
+BAD_CALLS = {
+    "feature size": (lstm, (X[..., :3],), {}, ValueError, r"LSTM: x has shape \(7, 3, 3\); expected \(T, B, 4\)"),
+    "feature size, batch first": (
+        lambda: lstm(batch_first=True),
+        (X[..., :3],),
+        {},
+        ValueError,
+        r"LSTM: x has shape \(7, 3, 3\); expected \(B, T, 4\)",
+    ),
+    "rank 1": (lstm, (X[0, 0],), {}, ValueError, r"LSTM: x has shape \(4,\); expected \(T, B, 4\)"),
+    "rank 4": (lstm, (X[None],), {}, ValueError, r"LSTM: x has shape \(1, 7, 3, 4\); expected"),
+    "unbatched feature size": (lstm, (X[:, 0, :3],), {}, ValueError, r"LSTM: x has shape \(7, 3\); expected \(T, "),
+    "a list": (lstm, (X.tolist(),), {}, TypeError, "LSTM: x is a list; expected an array or a Tensor"),
+    "integers": (lstm, (X.astype("int64"),), {}, TypeError, "LSTM: x has dtype int64; expected float32: cast it first"),
+    "float64": (
+        lstm,
+        (X.astype("float64"),),
+        {},
+        TypeError,
+        "LSTM: x has dtype float64; the layer has float32: cast x, or build the layer with dtype='float64'",
+    ),
+    "float32": (lambda: lstm(dtype="float64"), (X,), {}, TypeError, "LSTM: x has dtype float32; expected float64"),
+    "another library": (
+        lstm,
+        (STRICT.asarray(X),),
+        {},
+        TypeError,
+        "LSTM: x is a array_api_strict Array .* LSTM: its parameters is a numpy ndarray",
+    ),
+    "state of another library": (
+        lambda: nn.GRU(4, 2),
+        (X, STRICT.zeros((1, 3, 2), "float32")),
+        {},
+        TypeError,
+        "GRU: x is a numpy ndarray .* GRU: h_0 is a array_api_strict Array",
+    ),
+    "one part for two": (
+        lstm,
+        (X, *state((1, 3, 2))),
+        {},
+        ValueError,
+        r"state is a ndarray; expected a tuple \(h, c\)",
+    ),
+    "three parts for two": (
+        lstm,
+        (X, state((1, 3, 2), (1, 3, 2), (1, 3, 2))),
+        {},
+        ValueError,
+        r"LSTM: state has 3 parts; expected 2",
+    ),
+    "two parts for one": (
+        lambda: nn.GRU(4, 2),
+        (X, state((1, 3, 2), (1, 3, 2))),
+        {},
+        ValueError,
+        r"GRU: state has 2 parts; expected 1",
+    ),
+    "state of wrong batch": (
+        lstm,
+        (X, state((1, 3, 2), (1, 4, 2))),
+        {},
+        ValueError,
+        r"LSTM: c_0 has shape \(1, 4, 2\); expected \(1, 3, 2\)",
+    ),
+    "state without layers": (
+        lambda: nn.GRU(4, 2, num_layers=2),
+        (X, *state((3, 2))),
+        {},
+        ValueError,
+        r"GRU: h_0 has shape \(3, 2\); expected \(2, 3, 2\)",
+    ),
+    "state of wrong dtype": (
+        lstm,
+        (X, state((1, 3, 2), (1, 3, 2), dtype="float64")),
+        {},
+        TypeError,
+        "LSTM: h_0 has dtype float64; the layer has float32: cast h_0",
+    ),
+    "unbatched, one part for two": (
+        lstm,
+        (X[:, 0], *state((1, 2))),
+        {},
+        ValueError,
+        "LSTM: state is a ndarray; expected a tuple",
+    ),
+    "unbatched, state of wrong size": (
+        lambda: nn.GRU(4, 2),
+        (X[:, 0], *state((1, 3))),
+        {},
+        ValueError,
+        r"GRU: h_0 has shape \(1, 3\); expected \(1, 2\)",
+    ),
+    "unbatched with lengths": (
+        lstm,
+        (X[:, 0],),
+        {"lengths": [7]},
+        ValueError,
+        "LSTM: lengths, mask and reset need a batch",
+    ),
+    "lengths over T": (
+        lstm,
+        (X,),
+        {"lengths": [7, 8, 1]},
+        ValueError,
+        "LSTM: lengths contains 8; expected values from 0 to T = 7",
+    ),
+    "mask turned": (
+        lstm,
+        (X,),
+        {"mask": np.ones((3, 7), bool)},
+        ValueError,
+        r"LSTM: mask has shape \(3, 7\); expected \(T, B\) =",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "args", "kwargs", "error", "message"), BAD_CALLS.values(), ids=BAD_CALLS.keys())
+def test_bad_calls(make, args, kwargs, error, message):
+    layer = make()
+    before = layer.state_dict()
+    with pytest.raises(error, match=message):
+        layer(*args, **kwargs)
+    for name, value in layer.state_dict().items():
+        assert_close(value, before[name], 0.0)
+
+
+BAD_LAYERS = {
+    "dropout in one layer": (
+        lambda: lstm(dropout=0.5),
+        "LSTM: dropout is 0.5, but it acts between layers and num_layers is 1",
+    ),
+    "dropout over 1": (
+        lambda: lstm(dropout=1.5, num_layers=2),
+        "LSTM: dropout is 1.5; expected a probability from 0 to 1",
+    ),
+    "dropout NaN": (lambda: lstm(dropout=float("nan"), num_layers=2), "LSTM: dropout is nan"),
+    "peephole": (lambda: lstm(peephole="both"), "LSTM: peephole is 'both'; expected None, 'diagonal' or 'full'"),
+    "peephole of a cell": (
+        lambda: nn.LSTMCell(4, 2, peephole=True),
+        "LSTMCell: peephole is True; expected None, 'diagonal'",
+    ),
+    "proj_size": (lambda: lstm(proj_size=2), "LSTM: proj_size is 2; expected at least 0 and less than hidden_size = 2"),
+    "proj_size negative": (lambda: lstm(proj_size=-1), "LSTM: proj_size is -1"),
+    "no units": (lambda: nn.GRU(4, 0), "GRU: hidden_size is 0; expected an integer of at least 1"),
+    "no inputs": (lambda: nn.RNN(0, 4), "RNN: input_size is 0; expected an integer of at least 1"),
+    "half a layer": (lambda: nn.RNN(4, 4, 1.5), "RNN: num_layers is 1.5; expected an integer of at least 1"),
+    "a cell without units": (
+        lambda: nn.LSTMCell(4, 0),
+        "LSTMCell: hidden_size is 0; expected an integer of at least 1",
+    ),
+    "a cell of negative size": (
+        lambda: nn.GRUCell(-1, 2),
+        "GRUCell: input_size is -1; expected an integer of at least 1",
+    ),
+    "forget_bias without bias": (lambda: lstm(forget_bias=1.0, bias=False), "LSTM: forget_bias needs bias=True"),
+    "nonlinearity": (lambda: nn.RNN(4, 2, nonlinearity="gelu"), "nonlinearity is 'gelu'; expected 'tanh' or 'relu'"),
+    "dtype": (lambda: lstm(dtype="float16"), "dtype is 'float16'; expected 'float32' or 'float64'"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_LAYERS.values(), ids=BAD_LAYERS.keys())
+def test_bad_layers(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_other_devices_are_refused():
+    layer = lstm()
+    layer.to("array_api_strict", array_api_strict.Device("device1"))
+    with pytest.raises(TypeError, match=r"LSTM: x is a .*CPU_DEVICE.* LSTM: its parameters is a .*device1"):
+        layer(STRICT.asarray(X))

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+from helpers import assert_close, host
+
+from xprnn import nn, ops
+from xprnn.testing import check_gradients
+
+
+class OwnLSTM(nn.Module):
+    """A user's LSTM, made of primitives, with the weights of an LSTMCell."""
+
+    def __init__(self, input_size, hidden_size, **options):
+        self.inner = nn.LSTMCell(input_size, hidden_size, **options)
+        self.state_sizes = (hidden_size, hidden_size)
+
+    def step(self, x, state):
+        h, c = state
+        z = x @ self.inner.weight_ih.T + self.inner.bias_ih + h @ self.inner.weight_hh.T + self.inner.bias_hh
+        i, f, g, o = (z[:, k * h.shape[1] : (k + 1) * h.shape[1]] for k in range(4))
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+        return ops.sigmoid(o) * ops.tanh(c), c
+
+
+CONTROL = {
+    "plain": {},
+    "lengths": {"lengths": [5, 0, 2]},
+    "flags": {"mask": np.arange(15).reshape(5, 3) % 4 > 0, "reset": np.arange(15).reshape(5, 3) % 5 == 2},
+}
+
+
+@pytest.mark.parametrize("control", CONTROL.values(), ids=CONTROL.keys())
+def test_equals_the_layer_with_an_explicit_way_back(control, home, rng):
+    own = nn.Recurrent(OwnLSTM(2, 4, dtype="float64", rng=0)).to(home)
+    layer = nn.LSTM(2, 4, dtype="float64", rng=0).to(home)
+    x = home.asarray(rng.standard_normal((5, 3, 2)))
+    state = [home.asarray(part) for part in rng.standard_normal((2, 3, 4))]
+    found, final, everything = own(x, state, return_all_states=True, **control)
+    expected, last, states = layer(x, [part[None, ...] for part in state], return_all_states=True, **control)
+    assert_close(found, expected, 1e-14)
+    assert_close([host(part)[None] for part in final], last, 1e-14)
+    assert_close(everything, [host(part)[:, 0] for part in states], 1e-14)
+    for result in (found, expected):
+        ops.sin(result).sum().backward()
+    for one, other in zip(own.parameters(), layer.parameters(), strict=True):
+        assert_close(one.grad, other.grad, 1e-13)
+
+
+def test_reverse_equals_the_reverse_direction(rng):
+    own = nn.Recurrent(OwnLSTM(2, 4, dtype="float64", rng=0), reverse=True)
+    layer = nn.LSTM(2, 4, bidirectional=True, dtype="float64", rng=0)
+    layer.load_state_dict(
+        layer.state_dict() | {f"{name}_l0_reverse": a for name, a in own.cell.inner.state_dict().items()}
+    )
+    x = rng.standard_normal((5, 3, 2))
+    assert_close(own(x, lengths=[5, 0, 2])[0], layer(x, lengths=[5, 0, 2])[0][:, :, 4:], 1e-14)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, lambda flags: flags.tolist()], ids=["array", "list"])
+def test_batch_first(kind, rng):
+    cell = OwnLSTM(2, 4, dtype="float64", rng=0)
+    x, mask = rng.standard_normal((3, 5, 2)), rng.random((3, 5)) < 0.5
+    expected, _ = nn.Recurrent(cell)(x.swapaxes(0, 1), mask=mask.T)
+    assert_close(nn.Recurrent(cell, batch_first=True)(x, mask=kind(mask))[0], host(expected).swapaxes(0, 1), 0.0)
+
+
+def test_gradients(rng):
+    layer = nn.Recurrent(OwnLSTM(2, 3, dtype="float64", rng=0))
+    check_gradients(lambda x: layer(x, lengths=[3, 1]), [rng.standard_normal((3, 2, 2))], layer.parameters())
+
+
+class Wrong:
+    state_sizes = (4,)
+
+    def __init__(self, result):
+        self.result = result
+
+    def step(self, x, state):
+        return self.result(x, state)
+
+
+X = np.ones((5, 3, 2))
+BAD = {
+    "no cell": (
+        lambda: nn.Recurrent(3),
+        TypeError,
+        r"Recurrent: cell is a int; expected an object with state_sizes and step",
+    ),
+    "no step": (lambda: nn.Recurrent(nn.Linear(2, 2)), TypeError, "Recurrent: cell is a Linear; expected an object"),
+    "rank": (
+        lambda: nn.Recurrent(OwnLSTM(2, 4))(X[0]),
+        ValueError,
+        r"Recurrent: x has shape \(3, 2\) .*expected \(T, B, I\)",
+    ),
+    "integers": (
+        lambda: nn.Recurrent(OwnLSTM(2, 4))(X.astype(int)),
+        ValueError,
+        "Recurrent: x has .*dtype int64; expected",
+    ),
+    "state": (
+        lambda: nn.Recurrent(OwnLSTM(2, 4))(X, (X[0], X[0])),
+        ValueError,
+        r"h_0 has shape \(3, 2\); expected \(3, 4\)",
+    ),
+    "no tuple": (
+        lambda: nn.Recurrent(Wrong(lambda x, s: s[0]))(X),
+        ValueError,
+        "Recurrent: step returned Tensor; expected a tuple",
+    ),
+    "shape": (
+        lambda: nn.Recurrent(Wrong(lambda x, s: (x,)))(X),
+        ValueError,
+        r"Recurrent: step returned \[\(3, 2\)\]; expected a tuple of shapes \[\(3, 4\)\]",
+    ),
+    "too many": (lambda: nn.Recurrent(Wrong(lambda x, s: (s[0], s[0])))(X), ValueError, "Recurrent: step returned"),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,59 @@
+"""What `import xprnn` costs, and what it leaves alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xprnn
+
+ROOT = Path(xprnn.__file__).parents[1]
+HEAVY = ("numba", "cupy", "matplotlib", "array_api_strict", "torch", "safetensors", "tqdm", "click", "onnx")
+
+
+def python(code, **env):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"} | env
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_import_costs_at_most_a_tenth_of_a_second_over_numpy():
+    code = "import numpy, time; start = time.perf_counter(); import xprnn; print(time.perf_counter() - start)"
+    python(code)  # writes the bytecode
+    seconds = []
+    for _ in range(10):  # noise only ever adds, so the least of several is the cost
+        seconds.append(float(python(code)))
+        if seconds[-1] <= 0.1:
+            return
+    pytest.fail(f"import xprnn took {min(seconds):.3f} s over import numpy, at best")
+
+
+@pytest.mark.parametrize("modules", ["xprnn", "xprnn, xprnn.kernels"])
+def test_import_leaves_other_libraries_alone(modules):
+    loaded = python(f"import sys, {modules}; print(*(name for name in {HEAVY} if name in sys.modules))")
+    assert loaded.split() == []
+
+
+def test_running_a_layer_imports_no_array_library_either():
+    code = f"""
+import sys
+import numpy as np
+import xprnn
+output, _ = xprnn.nn.LSTM(2, 3)(np.ones((4, 1, 2), "float32"))
+output.sum().backward()
+print(*(name for name in {[name for name in HEAVY if name != "numba"]} if name in sys.modules))
+"""
+    assert python(code).split() == []
+
+
+def test_broken_numba_does_not_matter():
+    code = """
+import sys
+sys.modules["numba"] = None  # importing it raises ImportError
+import numpy as np
+import xprnn, xprnn.kernels
+output, _ = xprnn.nn.LSTM(2, 3)(np.ones((4, 1, 2), "float32"))
+print(xprnn.kernels.numba_status().split()[0], output.shape)
+"""
+    assert python(code).strip() == "unavailable (4, 1, 3)"

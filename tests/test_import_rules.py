@@ -1,0 +1,66 @@
+"""The part of the import rule that import-linter cannot say: which imports must wait until they are needed."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import xprnn
+
+ROOT = Path(xprnn.__file__).parents[1]
+LATE = {"array_api_strict", "cupy", "cupyx", "matplotlib", "numba", "onnx", "safetensors", "torch", "tqdm"}
+KERNELS_MAY = {"", "__future__", "cupy", "cupyx", "llvmlite", "numba", "numpy"}  # "": each other, by relative imports
+KERNELS_CALLED_FROM = {"cli.py", "dispatch.py"}
+
+
+def files(folder):
+    found = sorted((ROOT / folder).rglob("*.py"))
+    return pytest.mark.parametrize("path", found, ids=[path.relative_to(ROOT).as_posix() for path in found])
+
+
+def imports(path, everywhere=True):
+    """Dotted names that a module imports: everywhere in it, or only while it is itself imported."""
+    return set(_imports(ast.parse(path.read_text(encoding="utf-8")).body, everywhere))
+
+
+def _imports(tree, everywhere):
+    for node in tree:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+        elif everywhere or not (_is_function(node) or _is_type_checking(node)):
+            yield from _imports(ast.iter_child_nodes(node), everywhere)
+
+
+def _is_function(node):
+    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+
+
+def _is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def top(names):
+    return {name.split(".")[0] for name in names}
+
+
+@files("xprnn")
+def test_heavy_libraries_are_imported_where_they_are_needed(path):
+    assert not top(imports(path, everywhere=False)) & LATE
+
+
+@files("xprnn")
+def test_only_dispatch_and_the_command_line_call_kernels(path):
+    if path.name not in KERNELS_CALLED_FROM:
+        assert not {name for name in imports(path) if name.startswith("xprnn.kernels")}
+
+
+@files("kernels")
+def test_kernels_know_arrays_and_numbers_only(path):
+    assert top(imports(path)) <= KERNELS_MAY | sys.stdlib_module_names
+
+
+def test_importing_kernels_imports_no_compiler():
+    assert not top(imports(ROOT / "kernels" / "__init__.py", everywhere=False)) & LATE

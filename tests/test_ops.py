@@ -1,0 +1,439 @@
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import array_api_strict
+import numpy as np
+import pytest
+from helpers import assert_close, host, leaf
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import mutually_broadcastable_shapes
+
+import xprnn
+from xprnn import Tensor, backend, ops
+from xprnn.backend import get_backend
+from xprnn.tensor import grad
+from xprnn.testing import check_gradients, check_second_gradients
+
+CHOICE = np.array([[True, False, True], [False, False, True]])
+INDEX = np.array([[2, 0], [0, 1], [2, 2]])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A primitive, what NumPy says to it, shapes to try, and constant arrays that follow the inputs."""
+
+    op: Callable
+    numpy: Callable
+    shapes: tuple
+    positive: bool = False
+    constants: tuple = ()
+
+    def inputs(self, home, dtype="float64"):
+        rng = np.random.default_rng(7)
+        values = [rng.standard_normal(shape) for shape in self.shapes]
+        return [home.asarray(np.asarray(np.abs(v) + 0.5 if self.positive else v), dtype) for v in values]
+
+    def function(self, home):
+        constants = [home.asarray(c) for c in self.constants]
+        return lambda *tensors: self.op(*tensors, *constants)
+
+
+M = (2, 3)
+CASES = {
+    "add": Case(ops.add, np.add, (M, M)),
+    "add/broadcast": Case(ops.add, np.add, ((2, 1, 3), (4, 1))),
+    "add/scalar array": Case(ops.add, np.add, ((), M)),
+    "add/number": Case(lambda x: ops.add(1.5, x), lambda x: 1.5 + x, (M,)),
+    "subtract": Case(ops.subtract, np.subtract, (M, M)),
+    "subtract/broadcast": Case(ops.subtract, np.subtract, ((3,), (2, 1))),
+    "subtract/number": Case(lambda x: 1 - x, lambda x: 1 - x, (M,)),
+    "multiply": Case(ops.multiply, np.multiply, (M, M)),
+    "multiply/broadcast": Case(ops.multiply, np.multiply, ((1, 3), (2, 1))),
+    "multiply/number": Case(lambda x: 2 * x * 0.5, lambda x: x, (M,)),
+    "multiply/itself": Case(lambda x: x * x, lambda x: x * x, (M,)),
+    "divide": Case(ops.divide, np.divide, (M, M), positive=True),
+    "divide/broadcast": Case(ops.divide, np.divide, ((3,), (2, 1)), positive=True),
+    "divide/number": Case(lambda x: 3.0 / x / 2.0, lambda x: 1.5 / x, (M,), positive=True),
+    "pow": Case(lambda x: x**2.5, lambda x: x**2.5, (M,), positive=True),
+    "pow/integer": Case(lambda x: x**3, lambda x: x**3, (M,)),
+    "pow/zero": Case(lambda x: x**0, lambda x: x**0, (M,)),
+    "pow/negative": Case(lambda x: ops.pow(x, -2), lambda x: x**-2.0, (M,), positive=True),
+    "negative": Case(ops.negative, np.negative, (M,)),
+    "maximum": Case(ops.maximum, np.maximum, (M, M)),
+    "maximum/broadcast": Case(ops.maximum, np.maximum, ((2, 1), (3,))),
+    "maximum/number": Case(lambda x: ops.maximum(x, 0.25), lambda x: np.maximum(x, 0.25), (M,)),
+    "minimum": Case(ops.minimum, np.minimum, (M, M)),
+    "minimum/number": Case(lambda x: ops.minimum(0.25, x), lambda x: np.minimum(x, 0.25), (M,)),
+    "where": Case(lambda a, b, c: ops.where(c, a, b), lambda a, b: np.where(CHOICE, a, b), (M, M), constants=(CHOICE,)),
+    "where/broadcast": Case(
+        lambda a, b, c: ops.where(c, a, b), lambda a, b: np.where(CHOICE, a, b), ((3,), (2, 1)), constants=(CHOICE,)
+    ),
+    "where/number": Case(
+        lambda x, c: ops.where(c, 0.5, x), lambda x: np.where(CHOICE, 0.5, x), (M,), constants=(CHOICE,)
+    ),
+    "exp": Case(ops.exp, np.exp, (M,)),
+    "log": Case(ops.log, np.log, (M,), positive=True),
+    "sqrt": Case(ops.sqrt, np.sqrt, (M,), positive=True),
+    "square": Case(ops.square, np.square, (M,)),
+    "abs": Case(ops.abs, np.abs, (M,)),
+    "sin": Case(ops.sin, np.sin, (M,)),
+    "cos": Case(ops.cos, np.cos, (M,)),
+    "tanh": Case(ops.tanh, np.tanh, (M,)),
+    "sigmoid": Case(ops.sigmoid, lambda x: 1 / (1 + np.exp(-x)), (M,)),
+    "relu": Case(ops.relu, lambda x: np.maximum(x, 0), (M,)),
+    "softplus": Case(ops.softplus, lambda x: np.log1p(np.exp(x)), (M,)),
+    "erf": Case(ops.erf, np.vectorize(math.erf), (M,)),
+    "gelu": Case(ops.gelu, lambda x: x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))), (M,)),
+    "sum": Case(ops.sum, np.sum, (M,)),
+    "sum/axis": Case(lambda x: ops.sum(x, 1), lambda x: np.sum(x, 1), ((2, 3, 2),)),
+    "sum/axes": Case(lambda x: x.sum((0, -1), keepdims=True), lambda x: x.sum((0, -1), keepdims=True), ((2, 3, 2),)),
+    "sum/scalar array": Case(ops.sum, np.sum, ((),)),
+    "mean": Case(ops.mean, np.mean, (M,)),
+    "mean/axis": Case(lambda x: x.mean(-1, keepdims=True), lambda x: x.mean(-1, keepdims=True), (M,)),
+    "var": Case(ops.var, np.var, (M,)),
+    "var/axis": Case(lambda x: ops.var(x, 0), lambda x: np.var(x, 0), (M,)),
+    "max": Case(ops.max, np.max, (M,)),
+    "max/axis": Case(lambda x: ops.max(x, (0, 2)), lambda x: np.max(x, (0, 2)), ((2, 3, 2),)),
+    "min": Case(lambda x: ops.min(x, 1, True), lambda x: np.min(x, 1, keepdims=True), (M,)),
+    "vector_norm": Case(ops.vector_norm, np.linalg.norm, (M,)),
+    "vector_norm/axis": Case(lambda x: ops.vector_norm(x, 1), lambda x: np.linalg.norm(x, axis=1), (M,)),
+    "logsumexp": Case(ops.logsumexp, lambda x: np.log(np.exp(x).sum()), (M,)),
+    "logsumexp/axis": Case(
+        lambda x: ops.logsumexp(x, 1, keepdims=True), lambda x: np.log(np.exp(x).sum(1, keepdims=True)), (M,)
+    ),
+    "softmax": Case(ops.softmax, lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True), (M,)),
+    "softmax/axis": Case(lambda x: ops.softmax(x, 0), lambda x: np.exp(x) / np.exp(x).sum(0), (M,)),
+    "log_softmax": Case(ops.log_softmax, lambda x: x - np.log(np.exp(x).sum(-1, keepdims=True)), (M,)),
+    "log_softmax/axis": Case(lambda x: ops.log_softmax(x, 0), lambda x: x - np.log(np.exp(x).sum(0)), (M,)),
+    "matmul": Case(ops.matmul, np.matmul, ((2, 3), (3, 4))),
+    "matmul/vector right": Case(ops.matmul, np.matmul, ((2, 3), (3,))),
+    "matmul/vector left": Case(ops.matmul, np.matmul, ((3,), (3, 4))),
+    "matmul/two vectors": Case(ops.matmul, np.matmul, ((3,), (3,))),
+    "matmul/leading axes left": Case(ops.matmul, np.matmul, ((2, 2, 3), (3, 2))),
+    "matmul/leading axes right": Case(ops.matmul, np.matmul, ((2, 3), (2, 3, 2))),
+    "matmul/broadcast": Case(ops.matmul, np.matmul, ((2, 1, 2, 3), (3, 3, 2))),
+    "reshape": Case(lambda x: ops.reshape(x, (3, 2)), lambda x: x.reshape(3, 2), (M,)),
+    "reshape/inferred": Case(lambda x: x.reshape((-1, 2)), lambda x: x.reshape(-1, 2), (M,)),
+    "expand_dims": Case(lambda x: ops.expand_dims(x, 1), lambda x: np.expand_dims(x, 1), (M,)),
+    "expand_dims/last": Case(lambda x: ops.expand_dims(x, -1), lambda x: np.expand_dims(x, -1), (M,)),
+    "squeeze": Case(lambda x: ops.squeeze(x, (0, -1)), lambda x: np.squeeze(x, (0, -1)), ((1, 3, 1),)),
+    "broadcast_to": Case(lambda x: ops.broadcast_to(x, (2, 2, 3)), lambda x: np.broadcast_to(x, (2, 2, 3)), ((2, 1),)),
+    "permute_dims": Case(lambda x: ops.permute_dims(x, (2, 0, 1)), lambda x: x.transpose(2, 0, 1), ((2, 3, 4),)),
+    "permute_dims/negative": Case(
+        lambda x: ops.permute_dims(x, (-1, 0, 1)), lambda x: x.transpose(2, 0, 1), ((2, 3, 4),)
+    ),
+    "matrix_transpose": Case(ops.matrix_transpose, lambda x: x.swapaxes(-1, -2), ((2, 3, 4),)),
+    "flip": Case(ops.flip, np.flip, (M,)),
+    "flip/axis": Case(lambda x: ops.flip(x, 1), lambda x: np.flip(x, 1), (M,)),
+    "concat": Case(lambda a, b: ops.concat([a, b]), lambda a, b: np.concatenate([a, b]), ((2, 3), (1, 3))),
+    "concat/axis": Case(
+        lambda a, b: ops.concat([a, b, a], axis=-1), lambda a, b: np.concatenate([a, b, a], axis=-1), ((2, 3), (2, 1))
+    ),
+    "stack": Case(lambda a, b: ops.stack([a, b]), lambda a, b: np.stack([a, b]), (M, M)),
+    "stack/axis": Case(lambda a, b: ops.stack([a, b, a], -1), lambda a, b: np.stack([a, b, a], -1), (M, M)),
+    "getitem": Case(lambda x: x[1], lambda x: x[1], (M,)),
+    "getitem/element": Case(lambda x: x[1, -1], lambda x: np.asarray(x[1, -1]), (M,)),
+    "getitem/slices": Case(lambda x: x[::-1, 1:], lambda x: x[::-1, 1:], (M,)),
+    "getitem/new axes": Case(lambda x: x[None, 0, ..., None, ::2], lambda x: x[None, 0, ..., None, ::2], ((2, 3, 4),)),
+    "getitem/nothing": Case(lambda x: x[2:], lambda x: x[2:], (M,)),
+    "take": Case(ops.take, lambda x: np.take(x, INDEX, 0), ((3, 2),), constants=(INDEX,)),
+    "take/axis": Case(
+        lambda x, i: ops.take(x, i, -2), lambda x: np.take(x, INDEX, 1), ((2, 3, 4),), constants=(INDEX,)
+    ),
+    "take/one axis": Case(
+        lambda x, i: ops.take(x, i, 1), lambda x: np.take(x, INDEX[0], 1), ((2, 3),), constants=(INDEX[0],)
+    ),
+    "take_along_axis": Case(
+        ops.take_along_axis, lambda x: np.take_along_axis(x, INDEX, -1), ((3, 4),), constants=(INDEX,)
+    ),
+    "take_along_axis/first": Case(
+        lambda x, i: ops.take_along_axis(x, i, 0),
+        lambda x: np.take_along_axis(x, INDEX, 0),
+        ((3, 2),),
+        constants=(INDEX,),
+    ),
+}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+NOT_PRIMITIVES = {"value", "as_tensor", "lifted", "unbroadcast", "zeros_like", "ones_like", "astype"}
+
+
+def test_every_primitive_has_a_case():
+    public = {n for n, f in vars(ops).items() if inspect.isfunction(f) and f.__module__ == ops.__name__ and n[0] != "_"}
+    assert public - NOT_PRIMITIVES == {name.split("/")[0] for name in CASES}
+
+
+@each_case
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_forward_agrees_with_numpy(case, home, dtype):
+    inputs = case.inputs(home, dtype)
+    result = case.function(home)(*(Tensor(x) for x in inputs))
+    expected = np.asarray(case.numpy(*(host(x) for x in inputs)))
+    assert_close(result, expected.astype(dtype), 1e-14 if dtype == "float64" else 2e-6)
+    assert backend.backend_of(result.data) == backend.backend_of(inputs[0])
+    assert not result.requires_grad
+
+
+@each_case
+def test_gradient_agrees_with_finite_differences(case, home):
+    check_gradients(case.function(home), case.inputs(home), rtol=1e-7)
+
+
+@each_case
+def test_second_gradient_agrees_with_finite_differences(case, home):
+    check_second_gradients(case.function(home), case.inputs(home), rtol=1e-6)
+
+
+@each_case
+def test_gradients_are_shaped_and_typed_as_the_inputs(case, home):
+    tensors = [Tensor(x, requires_grad=True) for x in case.inputs(home, "float32")]
+    result = case.function(home)(*tensors)
+    result.backward(ops.ones_like(result))
+    for tensor in tensors:
+        assert tensor.grad.shape == tensor.shape
+        assert tensor.grad.dtype == tensor.dtype
+
+
+@each_case
+def test_inputs_are_left_as_they_were(case):
+    home = get_backend("numpy")
+    inputs = case.inputs(home)
+    before = [x.copy() for x in inputs]
+    for x in inputs:
+        x.flags.writeable = False
+    result = case.function(home)(*(Tensor(x, requires_grad=True) for x in inputs))
+    result.backward(ops.ones_like(result))
+    assert_close(inputs, before, 0.0)
+
+
+@given(mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3, min_side=0), st.integers(0, 2**16))
+def test_broadcasting_of_any_shapes(shapes, seed):
+    rng = np.random.default_rng(seed)
+    a, b = (np.asarray(rng.standard_normal(shape)) for shape in shapes.input_shapes)
+    assert_close(ops.add(Tensor(a), b), np.asarray(a + b))
+    check_gradients(lambda a, b: a * b - a, [a, b], rtol=1e-7)
+
+
+# --- empty arrays ---------------------------------------------------------------------------------------------------
+
+EMPTY = {
+    "elementwise": (lambda x: ops.tanh(x) * x + 1.0, (0, 3)),
+    "sum": (lambda x: ops.sum(x, 0), (0, 3)),
+    "softmax": (ops.softmax, (0, 3)),
+    "matmul rows": (lambda x: x @ ops.zeros_like(x[:0]).T, (2, 3)),
+    "matmul empty": (lambda x: x @ ops.matrix_transpose(x), (0, 3)),
+    "matmul of three axes": (lambda x: x @ ops.ones_like(x)[0, :0, :].T, (2, 4, 3)),
+    "matmul over no columns": (lambda x: x @ ops.zeros_like(x)[0, ...].T, (2, 4, 0)),
+    "reshape": (lambda x: ops.reshape(x, (-1, 5)), (3, 0)),
+    "concat": (lambda x: ops.concat([x, x], axis=1), (2, 0)),
+    "stack": (lambda x: ops.stack([x, x]), (0, 2)),
+    "take": (lambda x: ops.take(x, backend.backend_of(x.data).asarray(np.zeros((2, 0), "int64"))), (3, 2)),
+    "take_along_axis": (
+        lambda x: ops.take_along_axis(x, backend.backend_of(x.data).asarray(np.zeros((3, 0), "int64"))),
+        (3, 2),
+    ),
+    "getitem": (lambda x: x[1:, :0], (3, 2)),
+    "vector_norm": (lambda x: ops.vector_norm(x, 0), (0, 2)),
+    "logsumexp": (lambda x: ops.logsumexp(x, 1), (0, 2)),
+}
+
+
+@pytest.mark.parametrize(("op", "shape"), EMPTY.values(), ids=EMPTY.keys())
+def test_empty_arrays(op, shape, home):
+    x = leaf(home, np.ones(shape))
+    y = op(x)
+    y.backward(ops.ones_like(y))
+    assert x.grad.shape == shape
+    assert np.isfinite(host(x.grad)).all()
+
+
+def test_mean_of_nothing_is_nan(home):
+    assert np.isnan(ops.mean(leaf(home, np.ones((0, 2)))).item())
+
+
+# --- NaN, infinity and ties -----------------------------------------------------------------------------------------
+
+NAN = np.array([np.nan, -1.0, 0.0, 2.0])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("op", [ops.relu, ops.abs, ops.gelu, ops.sigmoid, ops.tanh, ops.erf, ops.softplus, ops.square])
+def test_nan_stays_nan(op, home):
+    x = leaf(home, NAN)
+    y = op(x)
+    ops.sum(y).backward()
+    assert np.isnan(host(y)).tolist() == [True, False, False, False]
+    assert np.isfinite(host(x.grad)[1:]).all()
+
+
+@pytest.mark.parametrize("op", [ops.maximum, ops.minimum])
+@pytest.mark.parametrize("swap", [False, True])
+def test_the_larger_or_smaller_of_nan_is_nan(op, swap, home):
+    a, b = leaf(home, NAN), leaf(home, np.zeros(4))
+    y = op(b, a) if swap else op(a, b)
+    assert np.isnan(host(y)).tolist() == [True, False, False, False]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_where_lets_nothing_through_that_was_not_chosen(home):
+    condition = home.asarray(np.array([True, False]))
+    x = leaf(home, [4.0, -1.0])
+    y = ops.where(condition, ops.sqrt(x), 0.0)
+    y.sum().backward()
+    assert_close(y, np.array([2.0, 0.0]))
+    a, b = leaf(home, [1.0, np.nan]), leaf(home, [np.nan, 2.0])
+    z = ops.where(condition, a, b)
+    z.backward(home.asarray([3.0, 5.0], "float64"))
+    assert_close((z, a.grad, b.grad), (np.array([1.0, 2.0]), np.array([3.0, 0.0]), np.array([0.0, 5.0])))
+
+
+def test_gradient_at_kinks(home):
+    zero = leaf(home, [0.0])
+    for op in (ops.relu, ops.abs, ops.vector_norm):
+        (gradient,) = grad(op(zero).sum(), [zero])
+        assert host(gradient).tolist() == [0.0]
+
+
+def test_gradient_of_ties(home):
+    a, b = leaf(home, [1.0]), leaf(home, [1.0])
+    for op in (ops.maximum, ops.minimum):
+        assert [g.item() for g in grad(op(a, b).sum(), [a, b])] == [1.0, 0.0]
+    x = leaf(home, [2.0, 1.0, 2.0])
+    assert_close(grad(ops.max(x), [x])[0], np.array([0.5, 0.0, 0.5]))
+
+
+@pytest.mark.parametrize("big", [1e4, -1e4])
+@pytest.mark.parametrize(
+    "op", [ops.sigmoid, ops.softplus, ops.softmax, ops.log_softmax, ops.logsumexp, ops.tanh, ops.gelu, ops.erf]
+)
+def test_large_numbers_do_not_overflow(op, big, home):
+    x = leaf(home, [big, 0.0], "float32")
+    y = op(x)
+    y.sum().backward()
+    assert np.isfinite(host(y)).all()
+    assert np.isfinite(host(x.grad)).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_logsumexp_of_minus_infinity(home):
+    assert_close(ops.logsumexp(leaf(home, [-np.inf, 0.0])), np.asarray(0.0))
+    assert ops.logsumexp(leaf(home, [-np.inf, -np.inf])).item() == -np.inf
+
+
+# --- dtypes, and operands of other kinds ----------------------------------------------------------------------------
+
+
+def test_astype_gives_gradients_in_the_old_dtype(home):
+    x = leaf(home, [1.0, 2.0], "float32")
+    y = ops.astype(x, home.xp.float64)
+    ops.sum(y * y).backward()
+    assert backend.dtype_name(y.data) == "float64"
+    assert_close(x.grad, np.array([2.0, 4.0], "float32"))
+
+
+def test_a_gradient_has_the_dtype_of_its_leaf():
+    x = Tensor(np.ones(2, "float32"), requires_grad=True)
+    (x * np.ones(2)).sum().backward()
+    assert x.grad.dtype == np.float32
+
+
+def test_like_constants(home):
+    x = leaf(home, [[1.0, 2.0]], "float32")
+    for op, number in ((ops.zeros_like, 0.0), (ops.ones_like, 1.0)):
+        assert_close(op(x), np.full((1, 2), number, "float32"))
+        assert not op(x).requires_grad
+
+
+@pytest.mark.parametrize("op", [ops.tanh, ops.relu, ops.sum, ops.softmax, lambda x: ops.reshape(x, (4,)), ops.square])
+def test_primitives_take_plain_arrays(op, home):
+    x = home.asarray(np.arange(4.0).reshape(2, 2))
+    assert_close(op(x), op(Tensor(x)))
+
+
+def test_operators_with_arrays_on_either_side(home):
+    x = leaf(home, [[1.0, 2.0], [3.0, 4.0]])
+    array = home.asarray(np.array([[2.0, 0.5], [1.0, 4.0]]))
+    a, x0 = host(array), host(x)
+    pairs = [(x + array, x0 + a), (x - array, x0 - a), (x * array, x0 * a), (x / array, x0 / a), (x @ array, x0 @ a)]
+    if home.name == "numpy":  # array_api_strict's operators refuse anything else before we are asked
+        pairs += [
+            (array + x, a + x0),
+            (array - x, a - x0),
+            (array * x, a * x0),
+            (array / x, a / x0),
+            (array @ x, a @ x0),
+        ]
+    for found, expected in pairs:
+        assert isinstance(found, Tensor)
+        assert found.requires_grad
+        assert_close(found, expected)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("op", [ops.add, ops.multiply, ops.divide, ops.matmul, ops.maximum, lambda *x: ops.concat(x)])
+def test_mixed_libraries_are_refused_by_name(op, reverse):
+    pair = [Tensor(np.ones((2, 2))), Tensor(get_backend("array_api_strict").zeros((2, 2), "float64"))]
+    with pytest.raises(
+        TypeError, match=r"numpy ndarray .* array_api_strict Array|array_api_strict Array .* numpy ndarray"
+    ):
+        op(*(reversed(pair) if reverse else pair))
+
+
+def test_mixed_devices_are_refused_by_name():
+    there = get_backend("array_api_strict", array_api_strict.Device("device1")).zeros((2,), "float64")
+    with pytest.raises(TypeError, match=r"left operand .*CPU_DEVICE.* right operand .*device1.*silently"):
+        ops.add(get_backend("array_api_strict").zeros((2,), "float64"), Tensor(there))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: x + "a", "add's right operand is a str"),
+        (lambda x: x * [1.0, 2.0], "multiply's right operand is a list"),
+        (lambda x: x**x, "pow: the exponent is a Tensor; expected a number"),
+        (lambda x: x[x > 0], "indexed with integers, slices, .*ops.where"),
+        (lambda x: x[[0, 1]], "not with a list.*ops.take"),
+        (lambda x: x[np.array([0])], "not with a ndarray.*ops.take"),
+    ],
+)
+def test_wrong_operands(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(Tensor(np.ones((2, 3))))
+
+
+@pytest.mark.parametrize("op", [ops.sum, ops.mean, ops.max, ops.vector_norm])
+def test_axis_out_of_range(op):
+    with pytest.raises(ValueError, match="axis 2 is out of range for 2 dimensions"):
+        op(Tensor(np.ones((2, 3))), 2)
+
+
+def test_index_may_be_a_numpy_integer():
+    assert_close(Tensor(np.arange(3.0))[np.int64(1)], np.asarray(1.0))
+
+
+def test_comparisons_are_plain_arrays(home):
+    x = leaf(home, [1.0, 2.0, 3.0])
+    for found, expected in ((x < 2, [1, 0, 0]), (x <= 2, [1, 1, 0]), (x > 2, [0, 0, 1]), (x >= x, [1, 1, 1])):
+        assert not isinstance(found, Tensor)
+        assert host(found).tolist() == [bool(e) for e in expected]
+
+
+def test_cell_code_runs_on_tensors_since_ops_is_their_namespace(home):
+    x = leaf(home, np.ones((2, 3)))
+    assert xprnn.namespace(x) is ops
+    assert xprnn.namespace(x, Tensor(x.data)) is ops
+
+
+def test_repeated_rows_add_up(home):
+    table = leaf(home, np.zeros((3, 2)))
+    ops.take(table, home.asarray(np.array([1, 1, 2]))).sum().backward()
+    assert_close(table.grad, np.array([[0.0, 0.0], [2.0, 2.0], [1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
+def test_narrow_indices_into_a_large_array(dtype, home):
+    x, index = np.arange(400.0).reshape(100, 4), np.arange(200).reshape(100, 2) % 4
+    found = ops.take_along_axis(Tensor(home.asarray(x)), home.asarray(index.astype(dtype)))
+    assert_close(found, np.take_along_axis(x, index, -1), 0.0)

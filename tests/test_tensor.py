@@ -1,0 +1,372 @@
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from helpers import assert_close, host, leaf
+
+import xprnn
+from xprnn import Parameter, Tensor, grad, no_grad, ops
+from xprnn.tensor import is_grad_enabled, record, set_grad_enabled
+
+
+@pytest.fixture
+def x():
+    return Tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
+
+
+# --- making and reading ---------------------------------------------------------------------------------------------
+
+
+def test_wraps_arrays_without_a_copy(home):
+    array = home.asarray(np.ones((2, 3), "float32"))
+    tensor = Tensor(array)
+    assert tensor.data is array
+    assert Tensor(tensor).data is array
+    assert (tensor.shape, tensor.ndim, tensor.size, tensor.dtype) == ((2, 3), 2, 6, array.dtype)
+    assert not tensor.requires_grad
+    assert Parameter(array).requires_grad
+
+
+@pytest.mark.parametrize("value", [1.5, 2, True, [1.0, 2.0], ((1.0,), (2.0,))])
+def test_numbers_become_arrays_of_the_default_backend(value):
+    with xprnn.use_backend("array_api_strict"):
+        assert type(Tensor(value).data).__module__.startswith("array_api_strict")
+    assert host(Tensor(value)).tolist() == np.asarray(value).tolist()
+
+
+def test_numpy_scalars_keep_their_dtype():
+    assert Tensor(np.float32(2.0)).dtype == np.float32
+    assert Tensor(np.ones(3, "float32"))[0].shape == ()
+
+
+def test_refuses_what_is_no_array():
+    with pytest.raises(TypeError, match="is a str; expected an array"):
+        Tensor("text")
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "float16", "complex128"])
+def test_only_floats_have_gradients(dtype):
+    with pytest.raises(TypeError, match=f"needs float32 or float64 data; this Tensor has {dtype}"):
+        Tensor(np.zeros(2, dtype), requires_grad=True)
+
+
+def test_reading_single_elements(home):
+    one = leaf(home, [[2.5]])
+    assert one.item() == float(one) == 2.5
+    assert bool(one)
+    assert not bool(leaf(home, 0.0))
+
+
+@pytest.mark.parametrize("read", [Tensor.item, float, bool])
+def test_reading_several_elements_as_one(read, x):
+    with pytest.raises(ValueError, match=r"needs a tensor of one element; this one has shape \(3,\)"):
+        read(x)
+
+
+def test_length_and_iteration(home):
+    rows = leaf(home, [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    assert len(rows) == 3
+    assert [host(row).tolist() for row in rows] == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+
+def test_numpy_never_swallows_a_tensor(x):
+    with pytest.raises(TypeError, match="not converted to a NumPy array silently"):
+        np.asarray(x)
+    for product in (np.ones(3) * x, np.float64(2.0) * x, np.ones((2, 3)) @ x):
+        assert isinstance(product, Tensor)
+        assert product.requires_grad
+    with pytest.raises(TypeError, match="Tensor"):
+        np.exp(x)
+
+
+def test_no_change_in_place(x):
+    with pytest.raises(TypeError, match="do not change in place.*assign .data"):
+        x[0] = 1.0
+    before = x
+    x += 1.0  # makes a new Tensor
+    assert x is not before
+    assert host(before).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_repr_says_what_it_is(x):
+    assert "requires_grad=True" in repr(x)
+    assert repr(x * 2.0).endswith("from=multiply)")
+    assert repr(Parameter([1.0])).startswith("Parameter(")
+
+
+# --- backward -------------------------------------------------------------------------------------------------------
+
+
+def test_gradients_add_up_over_calls(x):
+    for times in (1, 2, 3):
+        ops.sum(x * x).backward()
+        assert_close(x.grad, times * 2.0 * x.data)
+
+
+def test_backward_of_a_leaf(x):
+    x.backward(np.array([1.0, 0.0, 2.0]))
+    assert host(x.grad).tolist() == [1.0, 0.0, 2.0]
+
+
+def test_non_scalar_needs_a_cotangent(x):
+    y = x * 2.0
+    with pytest.raises(RuntimeError, match=r"shape \(3,\) has no single gradient; reduce it.*or pass a cotangent"):
+        y.backward()
+    y.backward(np.array([1.0, 10.0, 100.0]))
+    assert host(x.grad).tolist() == [2.0, 20.0, 200.0]
+
+
+@pytest.mark.parametrize("cotangent", [np.ones((1, 3)), np.ones(2)])
+def test_cotangent_of_wrong_shape(x, cotangent):
+    with pytest.raises(ValueError, match=r"cotangent has shape .*; expected \(3,\), as the output"):
+        (x * 2.0).backward(cotangent)
+
+
+def test_cotangent_of_wrong_dtype(x):
+    with pytest.raises(TypeError, match="cotangent has dtype float32; expected float64, as the output"):
+        (x * 2.0).backward(np.ones(3, "float32"))
+
+
+def test_nothing_to_differentiate():
+    with pytest.raises(RuntimeError, match="does not depend on anything that requires a gradient"):
+        Tensor(np.ones(())).backward()
+
+
+def test_released_graph(x):
+    y = ops.exp(x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert_close(x.grad, 2.0 * np.exp(x.data))
+    with pytest.raises(RuntimeError, match=r"released by an earlier backward \(at (sum|exp)\).*retain_graph=True"):
+        y.backward()
+    assert_close(x.grad, 2.0 * np.exp(x.data))
+
+
+def test_part_of_a_graph_that_was_released(x):
+    inner = ops.exp(x)
+    inner.sum().backward()
+    with pytest.raises(RuntimeError, match="released"):
+        (inner * 2.0).sum().backward()
+
+
+@pytest.mark.parametrize("assign", ["input", "middle"])
+def test_data_assigned_after_use(x, assign):
+    middle = ops.exp(x)
+    y = (middle * x).sum()
+    (x if assign == "input" else middle).data = np.zeros(3)
+    with pytest.raises(RuntimeError, match=r"of (exp|multiply) \(shape \(3,\)\) was given new data"):
+        y.backward()
+    assert x.grad is None
+
+
+def test_data_of_a_result_assigned_before_its_use(x):
+    y = ops.exp(x)
+    y.data = np.zeros(3)  # exp's gradient is made of its result
+    with pytest.raises(RuntimeError, match="new data"):
+        y.sum().backward()
+
+
+def test_data_assigned_before_use_is_the_value(x):
+    x.data = np.full(3, 5.0)
+    (x * x).sum().backward()
+    assert host(x.grad).tolist() == [10.0, 10.0, 10.0]
+
+
+def test_shared_subgraphs_count_once_for_each_path(x):
+    y = x * 2.0
+    z = y + y * y  # a diamond
+    (z * y).sum().backward()
+    y0 = 2.0 * x.data
+    assert_close(x.grad, 2.0 * (2.0 * y0 + 3.0 * y0 * y0))
+
+
+def test_each_node_is_walked_once(x):
+    calls = []
+
+    def counted(t):
+        return record("counted", t.data, (t,), [lambda g, y: calls.append(1) or g])
+
+    y = x
+    for _ in range(20):  # 2 ** 20 paths
+        y = counted(y + y)
+    y.sum().backward()
+    assert len(calls) == 20
+    assert host(x.grad).tolist() == [2.0**20] * 3
+
+
+def test_leaves_do_not_share_one_gradient_object():
+    a, b = Tensor(np.ones(2), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
+    (a + b).sum().backward()
+    a.grad.data = np.zeros(2)  # as clipping does
+    assert host(b.grad).tolist() == [1.0, 1.0]
+
+
+def test_a_callers_cotangent_is_not_taken_over(x):
+    cotangent = Tensor(np.ones(3))
+    x.backward(cotangent)
+    x.grad.data = np.zeros(3)
+    assert host(cotangent).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_long_chains_need_no_recursion(x):
+    y = x
+    for _ in range(100_000):
+        y = y + 1.0
+    y.sum().backward()
+    assert host(x.grad).tolist() == [1.0, 1.0, 1.0]
+    y = x * 1.0
+    for _ in range(100_000):
+        y = -y
+    del y  # never walked back, so this frees the whole chain at once
+
+
+# --- recording or not -----------------------------------------------------------------------------------------------
+
+
+def test_no_grad_as_block_and_as_decorator(x):
+    with no_grad():
+        assert not is_grad_enabled()
+        assert not (x * 2.0).requires_grad
+        with set_grad_enabled(True):
+            assert (x * 2.0).requires_grad
+    assert (x * 2.0).requires_grad
+
+    @no_grad()
+    def double(t):
+        return t * 2.0
+
+    assert not double(x).requires_grad
+    assert not double(x).requires_grad
+    assert is_grad_enabled()
+
+
+def test_no_grad_ends_with_an_error():
+    with pytest.raises(ZeroDivisionError), no_grad():
+        raise ZeroDivisionError
+    assert is_grad_enabled()
+
+
+def test_no_grad_is_for_this_thread_only():
+    seen = []
+    with no_grad():
+        thread = threading.Thread(target=lambda: seen.append(is_grad_enabled()))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+def test_detach_cuts(x):
+    y = (x * 2.0).detach()
+    assert not y.requires_grad
+    (y * x).sum().backward()
+    assert_close(x.grad, 2.0 * x.data)
+
+
+# --- gradients of gradients -----------------------------------------------------------------------------------------
+
+
+def test_third_derivative(home):
+    x = leaf(home, [0.3, -1.2])
+    y = ops.sin(x)
+    for _ in range(3):
+        (y,) = grad(y.sum(), [x], create_graph=True)
+    assert_close(y, -np.cos(host(x)))
+
+
+def test_backward_with_create_graph(x):
+    (x * x * x).sum().backward(create_graph=True)
+    first, x.grad = x.grad, None
+    assert_close(first, 3.0 * x.data**2)
+    first.sum().backward()
+    assert_close(x.grad, 6.0 * x.data)
+
+
+def test_gradients_are_constants_by_default(x):
+    assert not grad((x * x).sum(), [x])[0].requires_grad
+
+
+# --- grad() ---------------------------------------------------------------------------------------------------------
+
+
+def test_grad_leaves_every_grad_alone(x):
+    y = Tensor(np.ones(3), requires_grad=True)
+    gx, gy = grad((x * y).sum(), [x, y])
+    assert_close((gx, gy), (y.data, x.data))
+    assert x.grad is None
+    assert y.grad is None
+
+
+def test_grad_takes_inputs_as_independent(x):
+    y = x * x
+    z = (x * y).sum()
+    gx, gy = grad(z, [x, y], retain_graph=True)
+    assert_close((gx, gy), (y.data, x.data))
+    assert_close(grad(z, [x], retain_graph=True)[0], 3.0 * x.data**2)
+    assert_close(grad(z, [y])[0], x.data)
+
+
+def test_grad_of_an_unrelated_input_is_none(x):
+    other = Tensor(np.ones(2), requires_grad=True)
+    gx, g_other = grad((x * 2.0).sum(), [x, other])
+    assert g_other is None
+    assert host(gx).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_grad_of_several_outputs(x):
+    a, b = x * 2.0, ops.square(x)
+    cotangents = [np.ones(3), np.array([0.0, 1.0, 0.0])]
+    assert_close(grad([a, b], [x], cotangents, retain_graph=True)[0], np.array([2.0, 6.0, 2.0]))
+    assert_close(grad([a, b], [x], [None, cotangents[1]], retain_graph=True)[0], np.array([0.0, 4.0, 0.0]))
+    assert_close(grad([a.sum(), b.sum()], [x])[0], 2.0 + 2.0 * x.data)
+    with pytest.raises(ValueError, match="2 outputs but 1 cotangents"):
+        grad([a, b], [x], [None])
+
+
+def test_grad_of_an_input_that_is_an_output(x):
+    assert_close(grad(x, [x], [np.ones(3)])[0], np.ones(3))
+    y = x * 2.0
+    assert_close(grad(y, [y], [np.ones(3)])[0], np.ones(3))
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_garbage_collection():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def of_primitives(x):
+    return ops.logsumexp(ops.concat([ops.tanh(x) @ ops.matrix_transpose(x), x * x], -1))
+
+
+def of_reductions(x):
+    return ops.take(x, np.array([0, 0])).sum() + ops.max(x) + ops.vector_norm(x)
+
+
+def of_layers(x):
+    layer = xprnn.nn.LSTM(3, 2, num_layers=2, bidirectional=True, dtype="float64", rng=0)
+    return layer(x, lengths=[0, 1])[0].sum()
+
+
+@pytest.mark.usefixtures("no_garbage_collection")
+@pytest.mark.parametrize("build", [of_primitives, of_reductions, of_layers])
+@pytest.mark.parametrize("walked", [False, True])
+def test_a_graph_dies_with_its_last_result(build, walked):
+    x = Tensor(np.linspace(0.1, 1.0, 6).reshape(1, 2, 3), requires_grad=True)
+    loss = build(x)
+    nodes, results = [loss.node], []
+    while nodes:
+        between = [tensor for tensor in nodes.pop().inputs if tensor.node is not None]
+        results += [weakref.ref(tensor) for tensor in between]
+        nodes += [tensor.node for tensor in between]
+    assert results
+    if walked:
+        loss.backward()
+    del loss, between
+    assert [reference for reference in results if reference() is not None] == []

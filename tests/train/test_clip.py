@@ -1,0 +1,81 @@
+"""Clipping: the norm over all gradients, shared gradients, and refusal of what is not finite."""
+
+import math
+
+import numpy as np
+import pytest
+
+from xprnn import Parameter, Tensor
+from xprnn.train import clip_grad_norm, clip_grad_value
+
+
+def with_gradients(home, *gradients, dtype="float64"):
+    parameters = []
+    for gradient in gradients:
+        parameter = Parameter(home.zeros(np.shape(gradient), dtype))
+        parameter.grad = Tensor(home.asarray(np.asarray(gradient, dtype=dtype)))
+        parameters.append(parameter)
+    return parameters
+
+
+def test_norm_is_joint_and_clipping_scales_all(home):
+    parameters = [*with_gradients(home, [3.0, 0.0], 4.0), Parameter(home.zeros((2,), "float64"))]
+    assert clip_grad_norm(parameters, 1.0) == 5.0
+    np.testing.assert_allclose(parameters[0].grad.numpy(), [0.6, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(parameters[1].grad.numpy(), 0.8, rtol=1e-6)
+    assert parameters[2].grad is None
+    assert clip_grad_norm(parameters, math.inf) == pytest.approx(1.0, rel=1e-6)
+
+
+def test_small_gradients_are_left_alone(home):
+    (parameter,) = with_gradients(home, [0.3, 0.4])
+    before = parameter.grad
+    assert clip_grad_norm([parameter], 1.0) == pytest.approx(0.5)
+    assert clip_grad_value([parameter], 0.6) == pytest.approx(0.5)
+    assert parameter.grad is before
+
+
+def test_value_limits_each_element(home):
+    (parameter,) = with_gradients(home, [3.0, -4.0, 0.5])
+    assert clip_grad_value([parameter], 1.0) == pytest.approx(math.sqrt(25.25))
+    np.testing.assert_array_equal(parameter.grad.numpy(), [1.0, -1.0, 0.5])
+
+
+def test_shared_gradients_and_repeated_parameters():
+    a, b = Parameter([1.0]), Parameter([1.0])
+    a.grad = b.grad = shared = Tensor([3.0])
+    assert clip_grad_norm(iter([a, b, a]), 1.0) == pytest.approx(math.sqrt(18))
+    assert shared.item() == 3.0
+    assert a.grad.item() == b.grad.item() == pytest.approx(1 / math.sqrt(2))
+
+
+def test_large_float32_gradients_do_not_overflow(home):
+    (parameter,) = with_gradients(home, [3e30, 4e30], dtype="float32")
+    assert clip_grad_norm([parameter], 1.0) == pytest.approx(5e30, rel=1e-6)
+    assert parameter.grad.dtype == parameter.dtype
+    np.testing.assert_allclose(parameter.grad.numpy(), [0.6, 0.8], rtol=1e-5)
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
+def test_refusals(home, clip):
+    parameters = with_gradients(home, [1.0], [[1.0, math.nan]], [math.inf])
+    before = [parameter.grad for parameter in parameters]
+    with pytest.raises(FloatingPointError, match=r"2 of 3 gradients are not finite: 1 \(shape \(1, 2\)\), 2 \(shape"):
+        clip(parameters, 0.1)
+    assert all(parameter.grad is gradient for parameter, gradient in zip(parameters, before, strict=True))
+    for wrong in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=f"{clip.__name__}: max_.* is {wrong}; expected a number above 0"):
+            clip(parameters, wrong)
+    assert clip([Parameter([1.0])], 1.0) == 0.0
+
+
+def test_like_pytorch(home, rng):
+    torch = pytest.importorskip("torch")
+    gradients = [rng.normal(size=shape) for shape in ((3, 4), (5,))]
+    ours = with_gradients(home, *gradients)
+    theirs = [torch.zeros(g.shape, dtype=torch.float64, requires_grad=True) for g in gradients]
+    for t, g in zip(theirs, gradients, strict=True):
+        t.grad = torch.tensor(g)
+    assert clip_grad_norm(ours, 0.7) == pytest.approx(float(torch.nn.utils.clip_grad_norm_(theirs, 0.7)), rel=1e-13)
+    for p, t in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), t.grad.numpy(), rtol=1e-13)

@@ -1,0 +1,331 @@
+"""fit: what it records, what it refuses, and runs that continue to the same bits."""
+
+import math
+
+import numpy as np
+import pytest
+
+from xprnn import Tensor, nn, ops
+from xprnn.data import Batches
+from xprnn.tensor import is_grad_enabled
+from xprnn.train import (
+    SGD,
+    Adam,
+    Callback,
+    Checkpoint,
+    Cosine,
+    EarlyStopping,
+    History,
+    ReduceOnPlateau,
+    evaluate,
+    fit,
+    mse,
+)
+
+
+class Model(nn.Module):
+    def __init__(self, rng=0):
+        rng = np.random.default_rng(rng)
+        self.lstm = nn.LSTM(2, 4, num_layers=2, dropout=0.3, dtype="float64", rng=rng)
+        self.out = nn.Linear(4, 1, dtype="float64", rng=rng)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0][-1])
+
+
+def regression(model, batch):
+    x, y = batch
+    return mse(model(x), y)
+
+
+def data(seed=0, count=20):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(5, count, 2))
+    return x, x.sum(axis=(0, 2)).reshape(1, -1, 1) / 5
+
+
+class Line(nn.Module):
+    """y = w x, whose training can be followed by hand."""
+
+    def __init__(self, w=0.0):
+        from xprnn import Parameter
+
+        self.w = Parameter(np.array([w]))
+
+
+def line_loss(model, batch):
+    return mse(model.w * batch[0], batch[1])
+
+
+def points(*pairs):
+    return [tuple(np.array([number]) for number in pair) for pair in pairs]
+
+
+quiet = {"progress": False}
+
+
+def test_one_epoch_by_hand():
+    model = Line()
+    # w = 0: loss 4, gradient -4, w = 0.4; then loss 0.16 * 1 against 0: gradient 0.8, w = 0.32
+    history = fit(model, points((1.0, 2.0), (1.0, 0.0)), line_loss, SGD(model.parameters(), 0.1), epochs=1, **quiet)
+    assert model.w.item() == pytest.approx(0.32)
+    assert history["loss"] == [pytest.approx((4 + 0.16) / 2)]
+    assert history["gradient_norm"] == [pytest.approx((4 + 0.8) / 2)]
+    assert history["lr"] == [0.1]
+    assert history["seconds"][0] > 0
+    with pytest.raises(KeyError, match="History: 'validation_loss' was not recorded; there is loss, lr"):
+        history["validation_loss"]
+
+
+def test_clipping_changes_steps_but_not_the_recorded_norm():
+    for clip in ({"clip_norm": 1.0}, {"clip_value": 1.0}):
+        model = Line()
+        history = fit(model, points((1.0, 2.0)), line_loss, SGD(model.parameters(), 0.1), epochs=1, **clip, **quiet)
+        assert model.w.item() == pytest.approx(0.1, rel=1e-6)
+        assert history["gradient_norm"] == [4.0]
+
+
+def test_losses_are_weighted_by_size():
+    x, y = np.ones(3), np.array([0.0, 0.0, 3.0])
+    assert evaluate(Line(), Batches(x, y, batch_size=2), line_loss) == pytest.approx(3.0)
+    time_major = Batches(np.ones((4, 3)), np.array([[0.0, 0.0, 3.0]] * 4), batch_size=2, axis=1)
+    assert evaluate(Line(), time_major, line_loss) == pytest.approx(3.0)
+
+    class Sized:
+        def __init__(self, count):
+            self.count = count
+
+        def __len__(self):
+            return self.count
+
+    assert evaluate(Line(), [Sized(3), Sized(1)], lambda model, batch: Tensor(float(len(batch)))) == 2.5
+    assert evaluate(Line(), [{1}, 2], lambda model, batch: Tensor(4.0)) == 4.0
+
+
+def test_it_learns_and_records_validation():
+    x, y = data()
+    model = Model()
+    history = fit(
+        model,
+        Batches(x, y[0][None], batch_size=5, axis=1, shuffle=True, rng=0),
+        lambda m, b: mse(m(b[0]), b[1][0]),
+        Adam(model.parameters(), 0.02),
+        epochs=12,
+        validation=[(x, y[0][None])],
+        **quiet,
+    )
+    assert history["validation_loss"][-1] < 0.3 * history["validation_loss"][0]
+    assert len(history) == 12
+    assert "12 epochs" in repr(history)
+    assert repr(History()) == "History(0 epochs, last: empty)"
+
+
+def test_modes():
+    model, seen = Model(), []
+    model.eval()
+    model.out.training = True
+
+    def loss(model, batch):
+        seen.append((model.training, model.out.training, is_grad_enabled()))
+        return mse(model.out(np.ones((1, 4))), np.zeros((1, 1)))
+
+    fit(model, [0], loss, SGD(model.parameters()), epochs=2, validation=[0], **quiet)
+    assert seen == [(True, True, True), (False, False, False)] * 2
+    assert (model.training, model.lstm.training, model.out.training) == (False, False, True)
+    with pytest.raises(ZeroDivisionError):
+        fit(model, [0], lambda m, b: 1 / 0, SGD(model.parameters()), epochs=1, **quiet)
+    assert (model.training, model.out.training) == (False, True)
+
+
+def test_a_non_finite_loss_or_gradient_stops_before_the_step():
+    model = Line(1.0)
+    with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1, batch 2; no parameter was changed"):
+        fit(model, points((1.0, 1.0), (1.0, np.nan)), line_loss, SGD(model.parameters()), epochs=3, **quiet)
+    assert model.w.item() == 1.0
+    model = Line(0.0)
+
+    def steep(model, batch):  # finite at 0, but with an infinite slope
+        return ops.sum(ops.sqrt(model.w))
+
+    message = "fit: in epoch 1, batch 1: clip_grad_norm: 1 of 1 gradients are not"
+    with np.errstate(divide="ignore"), pytest.raises(FloatingPointError, match=message):
+        fit(model, [0], steep, SGD(model.parameters()), epochs=1, **quiet)
+    assert model.w.item() == 0.0
+
+
+def test_errors():
+    model = Line()
+    optimizer = SGD(model.parameters())
+
+    def call(batches=(0,), loss=line_loss, **options):
+        return fit(model, batches, loss, optimizer, **{"epochs": 1, **quiet, **options})
+
+    for run, error, message in [
+        (lambda: call(epochs=1.5), ValueError, "fit: epochs is 1.5"),
+        (lambda: call(clip_norm=1.0, clip_value=1.0), ValueError, "clip_norm and clip_value are both given"),
+        (lambda: call(iter([0])), TypeError, "fit: batches is a list_iterator, which lasts one epoch"),
+        (lambda: call(validation=(i for i in [])), TypeError, "fit: validation is a generator"),
+        (lambda: call([]), ValueError, "fit: batches had none in epoch 1"),
+        (lambda: call(points((1.0, 1.0)), validation=[]), ValueError, "evaluate: there are no batches"),
+        (lambda: call(loss=lambda m, b: 1.0), TypeError, "returned a float; expected a scalar Tensor"),
+        (lambda: call(loss=lambda m, b: Tensor([1.0, 2.0])), TypeError, r"returned a Tensor of shape \(2,\)"),
+    ]:
+        with pytest.raises(error, match=message):
+            run()
+
+
+def test_hooks_in_order():
+    calls = []
+
+    class Recorder(Callback):
+        def on_fit_start(self, run):
+            calls.append(("start", run.epoch, run.epochs, run.batches))
+
+        def on_batch_end(self, run):
+            calls.append(("batch", run.epoch, run.batch, run.loss))
+
+        def on_epoch_end(self, run):
+            calls.append(("epoch", run.epoch, len(run.history), run.metric))
+            run.stop = run.epoch == 2
+
+        def on_fit_end(self, run):
+            calls.append(("end", run.epoch))
+
+    model = Line(1.0)
+    batches = points((1.0, 0.0))
+    history = fit(model, batches, line_loss, SGD(model.parameters(), 0.0), epochs=9, callbacks=[Recorder()], **quiet)
+    epoch = [("batch", 1, 1, 1.0), ("epoch", 1, 1, 1.0)]
+    assert calls == [("start", 0, 9, 1), *epoch, ("batch", 2, 1, 1.0), ("epoch", 2, 2, 1.0), ("end", 2)]
+    assert len(history) == 2
+    fit(model, batches, line_loss, SGD(model.parameters()), epochs=1, callbacks=[Callback()], **quiet)
+
+
+def scripted(*losses):
+    """A validation whose loss follows a script, one number for each epoch, while the weight counts epochs."""
+    script = iter(losses)
+
+    def loss(model, batch):
+        return ops.sum(model.w) * -1.0 if batch == "train" else Tensor(next(script))
+
+    return {"batches": ["train"], "validation": ["check"], "loss": loss}
+
+
+@pytest.mark.parametrize("restore", [True, False])
+def test_early_stopping(restore):
+    model = Line()
+    stopping = EarlyStopping(2, min_delta=0.1, restore_best=restore)
+    options = {"optimizer": SGD(model.parameters(), 1.0), "epochs": 9, "callbacks": [stopping], **quiet}
+    history = fit(model, **scripted(3.0, 1.0, 0.95, math.nan, 0.1), **options)
+    assert len(history) == 4
+    assert model.w.item() == (2.0 if restore else 4.0)
+    assert stopping.best == 1.0
+    # a new run starts anew
+    assert len(fit(model, **scripted(9.0, 8.0, 8.0, 8.0, 8.0), **options)) == 4
+    assert stopping.best == 8.0
+    # and without validation the training loss counts
+    fit(model, ["train"], scripted()["loss"], SGD(model.parameters(), 1.0), epochs=3, callbacks=[stopping], **quiet)
+    assert stopping.best == -model.w.item() + 1.0
+
+
+def test_callback_errors():
+    for wrong in (0, 1.5, True):
+        with pytest.raises(ValueError, match=r"EarlyStopping: patience is .*; expected an integer of at least 1"):
+            EarlyStopping(wrong)
+        with pytest.raises(ValueError, match="Checkpoint: every is"):
+            Checkpoint("x", every=wrong)
+    with pytest.raises(ValueError, match="EarlyStopping: the state was kept with restore_best=False"):
+        EarlyStopping(1).load_state_dict({"best": 1.0, "waited": 0, "weights": {}})
+
+
+def test_progress_goes_to_stderr(capsys):
+    model = Line()
+    for batches in (points((1.0, 2.0)), type("Stream", (), {"__iter__": lambda self: iter(points((1.0, 2.0)))})()):
+        fit(model, batches, line_loss, SGD(model.parameters()), epochs=2, validation=points((1.0, 2.0)))
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "2/2" in err
+        assert "validation loss" in err
+
+
+def training(path, seed, schedule_kind, epochs=7, callbacks=(), resume=None, patience=3):
+    x, y = data()
+    model = Model(seed)
+    optimizer = Adam(model.parameters(), 0.05)
+    schedule = {"cosine": lambda: Cosine(optimizer, 7, 2), "plateau": lambda: ReduceOnPlateau(optimizer, patience=0)}
+    batches = Batches(x, y[0][None], batch_size=6, axis=1, shuffle=True, rng=np.random.Generator(np.random.SFC64(seed)))
+    history = fit(
+        model,
+        batches,
+        lambda m, b: mse(m(b[0]), b[1][0]),
+        optimizer,
+        epochs=epochs,
+        validation=Batches(*data(1), batch_size=20, axis=1) if schedule_kind == "plateau" else None,
+        clip_norm=0.5,
+        schedule=schedule[schedule_kind](),
+        callbacks=[Checkpoint(path), EarlyStopping(patience), *callbacks],
+        resume=resume,
+        **quiet,
+    )
+    records = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history.epochs]
+    return model, optimizer, records
+
+
+@pytest.mark.parametrize("patience", [1, 3, 50])
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_resuming_gives_the_same_bits(tmp_path, schedule, patience):
+    class Interrupt(Callback):
+        def on_batch_end(self, run):
+            if run.epoch == 4 and run.batch == 2:
+                raise KeyboardInterrupt
+
+    whole = training(tmp_path / "whole", 0, schedule, patience=patience)
+    try:
+        training(tmp_path / "part", 0, schedule, callbacks=[Interrupt()], patience=patience)
+    except KeyboardInterrupt:
+        assert len(whole[2]) >= 4
+    # another seed: everything that matters comes from the file
+    resumed = training(
+        tmp_path / "part", 99, schedule, resume=tmp_path / "part", callbacks=[Callback()], patience=patience
+    )
+    assert resumed[2] == whole[2]
+    for a, b in zip(whole[0].parameters(), resumed[0].parameters(), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    for k, slots in whole[1].state_dict()["parameters"].items():
+        for name, array in slots.items():
+            np.testing.assert_array_equal(array, resumed[1].state_dict()["parameters"][k][name])
+    # and a finished run, resumed, has nothing left to do
+    again = training(tmp_path / "part", 5, schedule, resume=tmp_path / "part", patience=patience)
+    assert again[2] == whole[2]
+    for a, b in zip(whole[0].parameters(), again[0].parameters(), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_resuming_needs_the_same_parts(tmp_path):
+    model = Line()
+    optimizer, batches = SGD(model.parameters()), points((1.0, 1.0))
+    path = tmp_path / "c"
+    stopping = EarlyStopping(5)
+    fit(model, batches, line_loss, optimizer, epochs=3, callbacks=[Checkpoint(path, every=2), stopping], **quiet)
+    with pytest.raises(
+        ValueError, match="run refuses: it was made by a run of EarlyStopping_0, model, optimizer, run; this"
+    ):
+        fit(model, batches, line_loss, optimizer, epochs=4, resume=path, **quiet)
+    with pytest.raises(ValueError, match="has no schedule; it has"):
+        fit(model, batches, line_loss, optimizer, epochs=4, resume=path, schedule=ReduceOnPlateau(optimizer), **quiet)
+    more = fit(model, batches, line_loss, optimizer, epochs=4, resume=path, callbacks=[Callback(), stopping], **quiet)
+    assert len(more) == 4
+
+
+def test_checkpoints_come_every_few_epochs_and_at_the_end(tmp_path):
+    written = []
+
+    class Look(Callback):
+        def on_epoch_end(self, run):
+            written.append((tmp_path / "c").exists())
+            (tmp_path / "c").unlink(missing_ok=True)
+
+    model = Line()
+    callbacks = [Checkpoint(tmp_path / "c", every=2), Look()]
+    fit(model, points((1.0, 1.0)), line_loss, SGD(model.parameters()), epochs=5, callbacks=callbacks, **quiet)
+    assert written == [False, False, True, False, True]
+    assert (tmp_path / "c").exists()

@@ -1,0 +1,86 @@
+"""Schedules: the rate of each epoch, in closed form and like PyTorch's."""
+
+import math
+
+import pytest
+
+from xprnn import Parameter
+from xprnn.train import SGD, Cosine, Exponential, ReduceOnPlateau, Schedule, StepDecay, Warmup
+
+
+def optimizer(lr=1.0):
+    return SGD([Parameter([1.0])], lr=lr)
+
+
+def rates(schedule, epochs):
+    found = []
+    for _ in range(epochs):
+        found.append(schedule.optimizer.lr)
+        schedule.step()
+    return found
+
+
+def test_closed_forms():
+    assert rates(Schedule(optimizer(0.5)), 2) == [0.5, 0.5]
+    assert rates(StepDecay(optimizer(), every=2, gamma=0.5), 5) == [1.0, 1.0, 0.5, 0.5, 0.25]
+    assert rates(Exponential(optimizer(2.0), 0.5), 3) == [2.0, 1.0, 0.5]
+    assert rates(Warmup(optimizer(), 3), 5) == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates(Cosine(optimizer(2.0), total=2, floor=0.1), 4) == pytest.approx([2.0, 1.1, 0.2, 0.2])
+    assert rates(Cosine(optimizer(), total=4, warmup=2), 5) == pytest.approx([1 / 3, 2 / 3, 1.0, 0.5, 0.0])
+
+
+def test_plateau():
+    schedule = ReduceOnPlateau(optimizer(), gamma=0.5, patience=1, min_delta=0.1, floor=0.2)
+    found = []
+    for metric in (1.0, 0.95, math.nan, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5):
+        schedule.step(metric)
+        found.append(schedule.optimizer.lr)
+    assert found == [1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2, 0.2]
+    with pytest.raises(ValueError, match="ReduceOnPlateau: step needs the metric"):
+        schedule.step()
+
+
+def test_like_pytorch():
+    torch = pytest.importorskip("torch")
+    library = torch.optim.lr_scheduler
+    for ours, theirs in [
+        (StepDecay(optimizer(0.3), 3, 0.2), lambda o: library.StepLR(o, 3, 0.2)),
+        (Exponential(optimizer(0.3), 0.8), lambda o: library.ExponentialLR(o, 0.8)),
+    ]:
+        oracle = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+        scheduler = theirs(oracle)
+        for _ in range(8):
+            assert ours.optimizer.lr == pytest.approx(oracle.param_groups[0]["lr"], rel=1e-14)
+            oracle.step()
+            scheduler.step()
+            ours.step()
+
+
+def test_state_continues():
+    first = ReduceOnPlateau(optimizer(), patience=2)
+    first.step(1.0)
+    first.step(2.0)
+    second = ReduceOnPlateau(optimizer(), patience=2)
+    second.load_state_dict(first.state_dict())
+    assert second.state_dict() == {"epoch": 2, "base_lr": 1.0, "best": 1.0, "waited": 1}
+    with pytest.raises(ValueError, match=r"Warmup: the state has \['base_lr', 'best', 'epoch', 'waited'\]; expected"):
+        Warmup(optimizer(), 2).load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match="ReduceOnPlateau: the state's best is 'low'; expected a number"):
+        second.load_state_dict({**first.state_dict(), "best": "low"})
+    assert second.state_dict() == first.state_dict()
+
+
+def test_errors_leave_the_rate_alone():
+    o = optimizer()
+    for make, message in [
+        (lambda: StepDecay(o, 0), "StepDecay: every is 0; expected an integer of at least 1"),
+        (lambda: StepDecay(o, 1, gamma=0.0), "StepDecay: gamma is 0.0; expected a number above 0"),
+        (lambda: Exponential(o, math.nan), "Exponential: gamma is nan"),
+        (lambda: Warmup(o, 2.5), "Warmup: epochs is 2.5; expected an integer"),
+        (lambda: Cosine(o, total=3, warmup=3), "Cosine: total is 3; expected an integer of at least 4"),
+        (lambda: Cosine(o, total=3, floor=2.0), "Cosine: floor is 2.0; expected a fraction"),
+        (lambda: ReduceOnPlateau(o, patience=-1), "ReduceOnPlateau: patience is -1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            make()
+    assert o.lr == 1.0
