@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from xprnn import sequence
+from xprnn import compiled, sequence
 from xprnn.cells import State
 from xprnn.sequence import Gradients, Result, SequenceCall
 from xprnn.tensor import set_grad_enabled
@@ -44,9 +44,10 @@ def _reference_forward(call: SequenceCall, keep: bool) -> tuple[Result, Any]:
     return result, trace if keep else None
 
 
+COMPILED = Impl("compiled", compiled.reasons_against, compiled.forward, compiled.backward)
 REFERENCE = Impl("reference", lambda call: [], _reference_forward, sequence.backward)
 
-IMPLEMENTATIONS: list[Impl] = [REFERENCE]
+IMPLEMENTATIONS: list[Impl] = [COMPILED, REFERENCE]
 """In order of preference. The reference runs everything, everywhere, and stands last."""
 
 _forced: str | None = None

@@ -1,0 +1,6 @@
+"""Whole recurrent sequences compiled for the host by Numba."""
+
+from .gates import GRU, LSTM, PEEPHOLE, RELU, TANH
+from .sequence import Cache, Flags, backward, forward
+
+__all__ = ["GRU", "LSTM", "PEEPHOLE", "RELU", "TANH", "Cache", "Flags", "backward", "forward"]

@@ -1,0 +1,101 @@
+"""tanh and sigmoid as vectorisable arithmetic, for float32 and float64.
+
+Errors, measured over the whole range (tests/kernels): tanh at most 7 ulp in float32 and 3 ulp in float64; sigmoid at most
+1.3e-7 and 2.3e-16 absolute. Exact at 0, within [-1, 1] and [0, 1], NaN for NaN, the limits for infinities.
+"""
+
+from __future__ import annotations
+
+import math
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from .compiling import kernel
+from .intrinsics import bits_float, float_bits
+
+f4 = np.float32
+
+# Rational minimax approximation of tanh on [-9, 9], odd degree 13 over even degree 6, as used in Eigen.
+P32 = tuple(
+    f4(p)
+    for p in (
+        -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
+        1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03,
+    )
+)  # fmt: skip
+Q32 = tuple(f4(q) for q in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03))
+END32, ONE32, HALF32 = f4(9.011), f4(1.0), f4(0.5)  # beyond END32 the nearest float32 is 1
+
+# Cephes: tanh(x) = x + x^3 P(x^2) / Q(x^2) near 0, else from e^2x; e^r = 1 + 2 r P(r^2) / (Q(r^2) - r P(r^2)).
+NEAR, END64 = 0.625, 22.0
+ROUND = 1.5 * 2.0**52  # adding it rounds to an integer, which then stands in the lowest bits
+LOG2E, LN2_HIGH, LN2_LOW = 1.0 / math.log(2.0), 6.93145751953125e-1, 1.42860682030941723212e-6
+
+
+def tanh(x):  # type: ignore[no-untyped-def]
+    """The hyperbolic tangent; compiled code only."""
+    raise NotImplementedError
+
+
+@overload(tanh)
+def _tanh(x):  # type: ignore[no-untyped-def]
+    return {types.float32: lambda x: _tanh32(x), types.float64: lambda x: _tanh64(x)}.get(x)
+
+
+def _half(x):  # type: ignore[no-untyped-def]
+    """0.5 in the type of x: a plain literal would turn float32 into float64."""
+    raise NotImplementedError
+
+
+@overload(_half)
+def _typed_half(x):  # type: ignore[no-untyped-def]
+    return {types.float32: lambda x: HALF32, types.float64: lambda x: 0.5}.get(x)
+
+
+@kernel
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """tanh(x/2)/2 + 1/2, which cannot overflow."""
+    half = _half(x)
+    return half * tanh(half * x) + half
+
+
+@kernel
+def _tanh32(x):  # type: ignore[no-untyped-def]
+    s = x * x
+    p = P32[0]
+    p = p * s + P32[1]
+    p = p * s + P32[2]
+    p = p * s + P32[3]
+    p = p * s + P32[4]
+    p = p * s + P32[5]
+    p = p * s + P32[6]
+    q = Q32[0]
+    q = q * s + Q32[1]
+    q = q * s + Q32[2]
+    q = q * s + Q32[3]
+    y = x * (p / q)
+    y = -ONE32 if y < -ONE32 or x < -END32 else y  # written so that NaN passes
+    return ONE32 if y > ONE32 or x > END32 else y
+
+
+@kernel
+def _tanh64(x):  # type: ignore[no-untyped-def]
+    size = abs(x)
+    s = size * size
+    p = (-9.64399179425052238628e-1 * s - 9.92877231001918586564e1) * s - 1.61468768441708447952e3
+    q = ((s + 1.12811678491632931402e2) * s + 2.23548839060100448583e3) * s + 4.84406305325125486048e3
+    near = size + size * s * p / q
+    twice = 2.0 * (END64 if size > END64 else size)
+    shifted = twice * LOG2E + ROUND
+    n = shifted - ROUND
+    r = twice - n * LN2_HIGH - n * LN2_LOW
+    rr = r * r
+    top = r * ((1.26177193074810590878e-4 * rr + 3.02994407707441961300e-2) * rr + 9.99999999999999999910e-1)
+    low = 3.00198505138664455042e-6 * rr + 2.52448340349684104192e-3
+    low = (low * rr + 2.27265548208155028766e-1) * rr + 2.00000000000000000009
+    power = (1.0 + 2.0 * top / (low - top)) * bits_float((float_bits(shifted) + 1023) << 52)
+    far = 1.0 - 2.0 / (power + 1.0)
+    y = near if size < NEAR else far
+    y = -y if x < 0.0 else y
+    return x if x == 0.0 or x != x else y

@@ -1,0 +1,189 @@
+"""Recurrent sequences on the host: packs weights, allocates, and runs the compiled loops.
+
+Arrays are NumPy's, float32 or float64, all of one type, of any layout. A kind of cell is one of the numbers in gates.py.
+Weights are those of one layer in one direction, by PyTorch's names: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H),
+and weight_ch (3, H) for peepholes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import loops, threads
+from .gates import BLOCKS, GRU, LSTM, PEEPHOLE
+from .product import add_rows, multiply_transposed, pack, padded
+
+Array = np.ndarray[Any, Any]
+Weights = dict[str, Array]
+BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
+
+
+class Flags(NamedTuple):
+    """(T, B) booleans, or None: where the state moves on, and where it is zero before the step."""
+
+    advance: Array | None
+    restart: Array | None
+
+
+class Cache(NamedTuple):
+    """What the way back needs: activations, every state, and the initial one."""
+
+    z: Array
+    hs: Array
+    cs: Array
+    h0: Array
+    c0: Array
+
+
+def forward(
+    kind: int, w: Weights, x: Array, h0: Array, c0: Array | None, flags: Flags, reverse: bool, keep: bool
+) -> tuple[Array, Array | None, Cache | None]:
+    """Every h (T, B, H), every c for a cell that has one, and the cache if it is to be kept."""
+    x, h0 = plain(x), plain(h0)
+    steps, batch, inputs = x.shape
+    size, dtype = h0.shape[1], x.dtype
+    has_c = kind in (LSTM, PEEPHOLE)
+    hs = np.empty((steps, batch, size), dtype)
+    cs = np.empty((steps, batch, size) if has_c else (steps, 0, 0), dtype)
+    c0 = np.empty((0, 0), dtype) if c0 is None else plain(c0)
+    columns = padded(BLOCKS[kind] * size, dtype.itemsize)
+    if kind == GRU:  # the product for n begins at 3H, and its last panel may reach further than all others
+        columns = max(columns, 3 * size + padded(size, dtype.itemsize))
+        w_hh, w_hn = pack(w["weight_hh"][: 2 * size].T), pack(w["weight_hh"][2 * size :].T)
+    else:
+        w_hh, w_hn = pack(w["weight_hh"].T), np.empty((0, 0, 1), dtype)
+    w_ih, bias, p = pack(w["weight_ih"].T), _bias(kind, w, size, columns, dtype), _peepholes(w, size, dtype)
+    z = np.empty((steps, batch, columns) if keep else (0, 0, 0), dtype)
+    advance, restart = _bytes(flags.advance), _bytes(flags.restart)
+
+    def work(b0: int, b1: int) -> None:
+        block = int(min(max(BLOCK_BYTES // ((b1 - b0) * columns * dtype.itemsize), 1), steps))
+        scratch = z if keep else np.empty((block, b1 - b0, columns), dtype)
+        held, restarts = flags.advance is not None, flags.restart is not None
+        loops.forward(
+            kind, reverse, x, w_ih, w_hh, w_hn, bias, p, h0, c0, hs, cs, scratch, keep, block, held, advance, restarts, restart, b0, b1
+        )  # fmt: skip
+
+    if steps:
+        threads.share(work, batch, 2.0 * steps * batch * (inputs + size) * w["weight_ih"].shape[0])
+    return hs, cs if has_c else None, Cache(z, hs, cs, h0, c0) if keep else None
+
+
+def backward(
+    kind: int,
+    w: Weights,
+    x: Array,
+    cache: Cache,
+    flags: Flags,
+    reverse: bool,
+    dhs: Array | None,
+    dcs: Array | None,
+    dh: Array,
+    dc: Array | None,
+    need_dx: bool,
+) -> tuple[Array | None, Array, Array | None, Weights]:
+    """dx, dh0, dc0 and the gradients of the weights. dh and dc are cotangents of the final state, and are overwritten."""
+    x = plain(x)
+    steps, batch, _ = x.shape
+    size, dtype = dh.shape[1], x.dtype
+    dzx = np.empty((steps, batch, w["weight_ih"].shape[0]), dtype)
+    dzh = np.empty_like(dzx) if kind == GRU else dzx
+    none = np.empty((0, 0, 0), dtype)
+    w_hh, p = pack(w["weight_hh"]), _peepholes(w, size, dtype)
+    advance, restart = _bytes(flags.advance), _bytes(flags.restart)
+
+    def work(b0: int, b1: int) -> None:
+        loops.backward(
+            kind, reverse, w_hh, p, cache.h0, cache.c0, cache.hs, cache.cs, cache.z,
+            none if dhs is None else plain(dhs), none if dcs is None else plain(dcs), dh, cache.c0 if dc is None else dc, dzx, dzh,
+            dhs is not None, dcs is not None, flags.advance is not None, advance, flags.restart is not None, restart, b0, b1,
+        )  # fmt: skip
+
+    threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
+    if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
+        x = np.where(flags.advance[..., None], x, dtype.type(0))
+    gradients = {"weight_ih": _outer_sum([(dzx, x)])}
+    if flags.restart is None:  # each step started from the state after the step before, and the first from the initial one
+        ahead, behind, start = (dzh[:-1], cache.hs[1:], dzh[-1:]) if reverse else (dzh[1:], cache.hs[:-1], dzh[:1])
+        gradients["weight_hh"] = _outer_sum([(ahead, behind), (start, cache.h0[None])])
+    else:
+        gradients["weight_hh"] = _outer_sum([(dzh, _states_before(cache.h0, cache.hs, flags.restart, reverse))])
+    if "bias_ih" in w:
+        gradients["bias_ih"] = _sum(dzx)
+        gradients["bias_hh"] = _sum(dzh) if kind == GRU else gradients["bias_ih"].copy()
+    if kind == PEEPHOLE:
+        c_before = _states_before(cache.c0, cache.cs, flags.restart, reverse)
+        di, df, do = (dzx[..., k * size : (k + 1) * size] for k in (0, 1, 3))
+        products = (di, c_before), (df, c_before), (do, cache.cs)
+        gradients["weight_ch"] = np.stack([np.einsum("tbh,tbh->h", dz, c) for dz, c in products])
+    return _input_cotangent(dzx, w["weight_ih"]) if need_dx else None, dh, dc, gradients
+
+
+def plain(array: Array) -> Array:
+    """The array, or a copy that is contiguous, aligned and writeable: for any other, Numba would compile everything anew."""
+    return np.require(array, requirements=["C", "A", "W"])
+
+
+def _input_cotangent(dzx: Array, w_ih: Array) -> Array:
+    """dx = dzx W_ih."""
+    steps, batch, inner = dzx.shape
+    rows, inputs = steps * batch, w_ih.shape[1]
+    packed, dx = pack(w_ih), np.zeros((rows, padded(inputs, dzx.itemsize)), dzx.dtype)
+    threads.share(lambda first, last: loops.rows_times(dzx, packed, dx, first, last), rows, 2.0 * rows * inner * inputs)
+    return np.ascontiguousarray(dx[:, :inputs]).reshape(steps, batch, inputs)
+
+
+def _outer_sum(pairs: list[tuple[Array, Array]]) -> Array:
+    """Sum over steps and sequences of dz^T x, (N, K), over pairs of dz (T, B, N) and x (T, B, K)."""
+    n, k = pairs[0][0].shape[2], pairs[0][1].shape[2]
+    total = np.zeros((n, padded(k, pairs[0][0].itemsize)), pairs[0][0].dtype)
+    flat = [(dz.reshape(-1, n), x.reshape(-1, k)) for dz, x in pairs]
+
+    def work(first: int, last: int) -> None:
+        for dz, x in flat:
+            multiply_transposed(dz, x, total, first, last)
+
+    threads.share(work, n, 2.0 * n * k * sum(len(dz) for dz, _ in flat))
+    return np.ascontiguousarray(total[:, :k])
+
+
+def _sum(dz: Array) -> Array:
+    """Over steps and sequences."""
+    rows, total = dz.reshape(-1, dz.shape[2]), np.zeros(dz.shape[2], dz.dtype)
+    threads.share(lambda first, last: add_rows(rows, total, first, last), len(total), 4.0 * dz.size)
+    return total
+
+
+def _bias(kind: int, w: Weights, size: int, columns: int, dtype: Any) -> Array:
+    """What pre-activations start from. A GRU's r and z take the sum of both biases, n and its product one each."""
+    bias = np.zeros(columns, dtype)
+    if "bias_ih" in w:
+        b_ih, b_hh = w["bias_ih"], w["bias_hh"]
+        if kind == GRU:
+            bias[: 2 * size] = b_ih[: 2 * size] + b_hh[: 2 * size]
+            bias[2 * size : 3 * size], bias[3 * size : 4 * size] = b_ih[2 * size :], b_hh[2 * size :]
+        else:
+            bias[: len(b_ih)] = b_ih + b_hh
+    return bias
+
+
+def _peepholes(w: Weights, size: int, dtype: Any) -> Array:
+    return plain(w["weight_ch"]) if "weight_ch" in w else np.empty((3, 0), dtype)
+
+
+def _bytes(flags: Array | None) -> Array:
+    return np.zeros((1, 0), np.uint8) if flags is None else plain(flags).view(np.uint8)
+
+
+def _states_before(first: Array, states: Array, restart: Array | None, reverse: bool) -> Array:
+    """The state each step started from."""
+    before = np.empty_like(states)
+    if reverse:
+        before[:-1], before[-1] = states[1:], first
+    else:
+        before[1:], before[0] = states[:-1], first
+    if restart is not None:
+        before[restart] = 0
+    return before

@@ -1,0 +1,35 @@
+"""Shares of a batch on several threads.
+
+Compiled loops release the GIL, so plain Python threads serve: they start at once, any number of callers may use them, and a
+forked child makes its own. (Numba's thread pools forbid the one or the other.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from numba import get_num_threads
+
+SERIAL_BELOW = 2e7  # floating-point operations; waking a thread takes as long as these
+
+
+@cache
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="xprnn")
+
+
+def share(work: Callable[[int, int], object], batch: int, operations: float) -> None:
+    """Call ``work(b0, b1)`` for parts of the batch, on as many threads as it pays for; returns when all are done."""
+    parts = min(get_num_threads(), batch) if operations >= SERIAL_BELOW else 1
+    if parts <= 1:
+        work(0, batch)
+        return
+    ends = [batch * k // parts for k in range(parts + 1)]
+    pool = _pool(os.getpid(), parts - 1)
+    waiting = [pool.submit(work, ends[k], ends[k + 1]) for k in range(1, parts)]
+    work(ends[0], ends[1])
+    for part in waiting:
+        part.result()

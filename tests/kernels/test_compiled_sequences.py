@@ -1,0 +1,207 @@
+"""The compiled engine against the reference, over cells, options and shapes that cross every block and tile."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("numba")
+
+import xprnn
+from xprnn import compiled, nn
+from xprnn.tensor import Tensor, grad
+from xprnn.testing.strategies import flags, lengths
+
+CELLS = {
+    "rnn": lambda **o: nn.RNN(**o),
+    "relu": lambda **o: nn.RNN(nonlinearity="relu", **o),
+    "lstm": lambda **o: nn.LSTM(**o),
+    "peephole": lambda **o: nn.LSTM(peephole="diagonal", **o),
+    "gru": lambda **o: nn.GRU(**o),
+}
+
+
+def everything(layer, x, state, control, name):
+    """Outputs, all states and all gradients, from one implementation."""
+    tensors = [Tensor(a, requires_grad=True) for a in (x, *state)]
+    with xprnn.use_kernels(name):
+        output, final, states = layer(
+            tensors[0], tensors[1] if len(state) == 1 else tuple(tensors[1:]), return_all_states=True, **control
+        )
+        results = [output, *(final if isinstance(final, tuple) else (final,)), *states]
+        draws = np.random.default_rng(7)
+        cotangents = [draws.standard_normal(r.shape).astype(x.dtype) for r in results]
+        gradients = grad(results, [*tensors, *layer.parameters()], cotangents)
+    return [r.data for r in results] + [g.data for g in gradients]
+
+
+def compare(layer, x, state, control):
+    tolerance = 1e-12 if x.dtype == np.float64 else 1e-5
+    found, expected = (everything(layer, x, state, control, name) for name in ("compiled", "reference"))
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max(initial=0.0)))
+
+
+def draw_call(layer, steps, batch, inputs, hidden, dtype, rng):
+    draws = np.random.default_rng(rng)
+    parts = 2 if isinstance(layer, nn.LSTM) else 1
+    shape = (layer.num_layers * layer.directions, batch, hidden)
+    x = draws.standard_normal((steps, batch, inputs)).astype(dtype)
+    return x, [draws.standard_normal(shape).astype(dtype) for _ in range(parts)]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("cell", CELLS)
+@given(data=st.data())
+def test_compiled_equals_reference(cell, dtype, data):
+    steps, batch = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 14))
+    inputs, hidden = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 40))
+    options = {"bias": data.draw(st.booleans()), "bidirectional": data.draw(st.booleans())}
+    layer = CELLS[cell](input_size=inputs, hidden_size=hidden, dtype=dtype, rng=1, **options)
+    control = {
+        "lengths": data.draw(st.none() | lengths(steps, batch)),
+        "mask": data.draw(st.none() | flags(steps, batch)),
+        "reset": data.draw(st.none() | flags(steps, batch)),
+    }
+    compare(layer, *draw_call(layer, steps, batch, inputs, hidden, dtype, data.draw(st.integers(0, 99))), control)
+
+
+@pytest.mark.parametrize(("steps", "batch", "inputs", "hidden"), [(70, 1, 3, 65), (40, 9, 70, 130), (33, 64, 10, 100)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_sizes_that_use_threads_blocks_and_tails(cell, steps, batch, inputs, hidden):
+    layer = CELLS[cell](input_size=inputs, hidden_size=hidden, num_layers=2, rng=1)
+    compare(layer, *draw_call(layer, steps, batch, inputs, hidden, "float32", 0), {})
+
+
+def test_large_values_saturate_as_in_the_reference():
+    layer = nn.LSTM(3, 5, dtype="float64", rng=1)
+    x = 1e3 * np.random.default_rng(0).standard_normal((6, 2, 3))
+    compare(layer, x, [np.full((1, 2, 5), 50.0), np.full((1, 2, 5), -20.0)], {})
+
+
+def test_odd_layouts_compile_nothing_new():
+    from xprnn.kernels.cpu import loops
+
+    layer, x = nn.LSTM(4, 8, rng=0), np.zeros((5, 3, 4), "float32")
+    layer(Tensor(x, requires_grad=True))[0].sum().backward()
+    before = len(loops.forward.signatures), len(loops.backward.signatures)
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    unaligned = np.frombuffer(b"\0" + x.tobytes(), dtype="u1")[1:].view("float32").reshape(x.shape)
+    for odd in (fixed, np.asfortranarray(x), x[::-1], unaligned):
+        layer(Tensor(odd, requires_grad=True))[0].sum().backward()
+    assert (len(loops.forward.signatures), len(loops.backward.signatures)) == before
+
+
+def test_reasons_are_given():
+    x = np.zeros((3, 2, 4))
+    assert "runs" in xprnn.explain(nn.LSTM(4, 5, dtype="float64"), x).splitlines()[1]
+    for layer, x, reason in (
+        (nn.LSTM(4, 5, dtype="float64", proj_size=2), x, "no kernel for the cell LSTM projected to 2"),
+        (nn.LSTM(4, 5, dtype="float64", peephole="full"), x, "no kernel for the cell FullPeepholeLSTM"),
+        (nn.GRU(4, 5, dtype="float64", reset_after=False), x, "no kernel for the cell ResetBeforeGRU"),
+        (nn.GRU(4, 5, dtype="float64"), x[:0], "there is no step or no sequence to run"),
+    ):
+        text = xprnn.explain(layer, x)
+        assert f"compiled: declines ({reason})" in text
+        assert "reference: runs" in text
+        with xprnn.use_kernels("compiled"), pytest.raises(RuntimeError, match="it cannot run this call"):
+            layer(x)
+
+
+def test_a_subclass_of_a_cell_is_not_taken_for_it():
+    from xprnn.cells import LSTM
+
+    class Mine(LSTM):
+        pass
+
+    assert "no kernel for the cell Mine" in xprnn.explain(nn.RecurrentLayer(Mine(), 2, 3), np.zeros((2, 1, 2), "float32"))
+
+
+def test_without_numba_the_reference_runs(monkeypatch):
+    monkeypatch.setattr(compiled, "_kernels", lambda: "Numba cannot be used (ImportError: gone)")
+    text = xprnn.explain(nn.GRU(2, 3), np.zeros((4, 1, 2), "float32"))
+    assert "compiled: declines (Numba cannot be used (ImportError: gone))" in text
+    assert "reference: runs" in text
+
+
+def test_two_threads_at_once():
+    layer = nn.GRU(16, 64, rng=0)
+    x = np.random.default_rng(0).standard_normal((200, 16, 16)).astype("float32")  # large enough to be split
+    expected, failures = layer(x)[0].data, []
+
+    def work():
+        for _ in range(10):
+            if not np.array_equal(layer(x)[0].data, expected):
+                failures.append("differs")
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
+
+
+PROGRAM = """
+import os
+import numpy as np, xprnn
+from xprnn import nn
+layer = nn.LSTM(16, 64, rng=0)
+x = np.random.default_rng(0).standard_normal((200, 16, 16)).astype("float32")
+y = layer(x)[0]
+with xprnn.use_kernels("reference"):
+    expected = layer(x)[0].data
+assert np.abs(y.data - expected).max() < 1e-5
+print(xprnn.explain(layer, x).splitlines()[1])
+if hasattr(os, "fork"):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(layer(x)[0].data, y.data) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "verdict"),
+    [
+        ({}, "compiled: runs"),
+        ({"NUMBA_NUM_THREADS": "1"}, "compiled: runs"),
+        ({"NUMBA_DISABLE_JIT": "1"}, "compiled: declines (NUMBA_DISABLE_JIT is set)"),
+        ({"NUMBA_CACHE_DIR": "/dev/null/nowhere", "XDG_CACHE_HOME": ""}, "compiled: runs"),
+        ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma"}, "compiled: runs"),
+    ],
+    ids=["usual, and after fork", "one thread", "no compiler", "no cache folder", "AVX2 only"],
+)
+def test_in_a_process_of_its_own(environment, verdict):
+    if "NUMBA_CPU_NAME" in environment and os.uname().machine != "x86_64":
+        pytest.skip("AVX2 is an x86 extension")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert verdict in done.stdout
+
+
+def test_an_edit_of_any_kernel_file_moves_the_cache(tmp_path, monkeypatch):
+    import shutil
+    from pathlib import Path
+
+    from xprnn.kernels.cpu import compiling
+
+    shutil.copytree(Path(compiling.__file__).parent, tmp_path / "cpu")
+    monkeypatch.setattr(compiling, "__file__", str(tmp_path / "cpu" / "compiling.py"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    folders = []
+    for edit in ("", "# one more line\n", "# one more line\n"):
+        with open(tmp_path / "cpu" / "gates.py", "a") as file:
+            file.write(edit)
+        folders.append(compiling.cache_folder.__wrapped__())
+    assert len(set(folders)) == 3

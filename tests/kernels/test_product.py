@@ -1,0 +1,81 @@
+"""The register-tile product against float64, at every small size."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from xprnn.kernels.cpu.compiling import kernel
+from xprnn.kernels.cpu.host import TILE, best_tile
+from xprnn.kernels.cpu.intrinsics import address
+from xprnn.kernels.cpu.product import add_rows, multiply, multiply_transposed, pack, padded
+
+
+@kernel
+def grouped(a, w, c):
+    """C (G, R, N) += A (G, R, K) W, in one call."""
+    groups, rows, k = a.shape
+    ldc = c.shape[2]
+    multiply(address(a, 0), groups, rows * k, rows, k, w.shape[0], k, w.shape[2], address(w, 0), address(c, 0), rows * ldc, ldc)
+
+
+def draw(*shape, dtype, rng):
+    return rng.standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", range(1, 15))
+def test_every_small_size(rows, dtype):
+    rng, width = np.random.default_rng(rows), TILE.columns(np.dtype(dtype).itemsize)
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    for k in (0, 1, 2, 7):
+        for n in (1, width - 1, width, width + 1, 4 * width, 5 * width + 3):
+            for groups in (1, 3):
+                a, w = draw(groups, rows, k, dtype=dtype, rng=rng), draw(k, n, dtype=dtype, rng=rng)
+                c = draw(groups, rows, padded(n, a.itemsize), dtype=dtype, rng=rng)
+                expected = c[..., :n] + a.astype("float64") @ w.astype("float64")
+                beyond = c[..., n:].copy()
+                grouped(a, pack(w), c)
+                np.testing.assert_allclose(c[..., :n], expected, rtol=tolerance, atol=tolerance)
+                np.testing.assert_array_equal(c[..., n:], beyond)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("k", "m", "n"), [(0, 3, 4), (1, 1, 1), (5, 7, 3), (127, 13, 65), (128, 6, 64), (300, 20, 130)])
+def test_transposed_product_in_parts(k, m, n, dtype):
+    rng = np.random.default_rng(0)
+    a, b = draw(k, m, dtype=dtype, rng=rng), draw(k, n, dtype=dtype, rng=rng)
+    c = np.zeros((m, padded(n, a.itemsize)), dtype)
+    for first, last in ((0, m // 2), (m // 2, m)):
+        multiply_transposed(a, b, c, first, last)
+    tolerance = 1e-4 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(c[:, :n], a.T.astype("float64") @ b.astype("float64"), rtol=tolerance, atol=tolerance)
+    sums = np.zeros(m, dtype)
+    add_rows(a, sums, 0, m // 2)
+    add_rows(a, sums, m // 2, m)
+    np.testing.assert_allclose(sums, a.sum(axis=0, dtype="float64"), rtol=tolerance, atol=tolerance)
+
+
+def test_pack_takes_any_layout():
+    w = np.arange(35.0).reshape(5, 7)
+    np.testing.assert_array_equal(pack(w.T), pack(np.ascontiguousarray(w.T)))
+    np.testing.assert_array_equal(pack(w[::-1, ::2]), pack(np.ascontiguousarray(w[::-1, ::2])))
+
+
+def test_nan_stays_in_its_row():
+    a, w = np.ones((1, 8, 3)), np.ones((3, 9))
+    a[0, 2, 1] = np.nan
+    c = np.zeros((1, 8, padded(9, 8)))
+    grouped(a, pack(w), c)
+    assert np.isnan(c[0, 2, :9]).all()
+    assert np.isfinite(np.delete(c[0], 2, axis=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("features", "columns", "registers"),
+    [("+avx512f,+avx2,+fma", 64, 32), ("+avx2,+fma", 16, 16), ("+avx2,-fma", 8, 16), ("+neon", 16, 32), ("", 8, 16)],
+)
+def test_tiles_fit_the_registers(features, columns, registers):
+    tile = best_tile(features)
+    assert tile.columns(4) == columns
+    assert tile.rows * tile.vectors + tile.vectors + 1 <= registers
