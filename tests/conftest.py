@@ -32,6 +32,8 @@ def home(request):
 @pytest.fixture(autouse=True)
 def _settings_survive():
     """A test that changes the default backend or the forced kernels does not change the next test."""
-    default, forced = xprnn.backend._default, xprnn.dispatch._forced
+    settings = xprnn.backend._chosen, xprnn.dispatch._forced
+    before = [setting.process for setting in settings]
     yield
-    xprnn.backend._default, xprnn.dispatch._forced = default, forced
+    for setting, value in zip(settings, before, strict=True):
+        setting.process = value

@@ -60,4 +60,4 @@ def sequence_call(cell, home, *, T=5, B=3, I=2, H=3, bias=True, dtype="float64",
     weights = {name: draw(shape) for name, shape in shapes.items() if bias or not name.startswith("bias")}
     x = draw((T, B, I))
     state = tuple(draw((B, size)) for size in cell.state_sizes(H))
-    return SequenceCall(cell, weights, x, state, Steps.build("test", x, **control), reverse)
+    return SequenceCall(cell, weights, x, state, Steps.build("test", x, **control), reverse, True)

@@ -132,6 +132,10 @@ CASES = {
     "concat/axis": Case(
         lambda a, b: ops.concat([a, b, a], axis=-1), lambda a, b: np.concatenate([a, b, a], axis=-1), ((2, 3), (2, 1))
     ),
+    "unstack": Case(
+        lambda a: ops.concat([2.0 * ops.unstack(a)[1], ops.unstack(a)[0]]), lambda a: np.concatenate([2.0 * a[1], a[0]]), (M,)
+    ),
+    "unstack/axis": Case(lambda a: ops.unstack(a, -1)[1], lambda a: a[..., 1], (M,)),
     "stack": Case(lambda a, b: ops.stack([a, b]), lambda a, b: np.stack([a, b]), (M, M)),
     "stack/axis": Case(lambda a, b: ops.stack([a, b, a], -1), lambda a, b: np.stack([a, b, a], -1), (M, M)),
     "getitem": Case(lambda x: x[1], lambda x: x[1], (M,)),

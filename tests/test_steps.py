@@ -73,10 +73,10 @@ BAD = {
     "a number": (TypeError, "lengths is a int; expected a list or an array of integers", {"lengths": 3}),
     "floats": (TypeError, "lengths has dtype float64; expected integers", {"lengths": [1.0, 2.0]}),
     "booleans": (TypeError, "lengths has dtype bool; expected integers", {"lengths": [True, False]}),
-    "another library": (
+    "a mask of another library": (
         TypeError,
-        "Layer: x is a numpy .* Layer: lengths is a array_api_strict",
-        {"lengths": get_backend("array_api_strict").asarray([1, 2])},
+        "Layer: x is a numpy .* Layer: mask is a array_api_strict",
+        {"mask": get_backend("array_api_strict").asarray(np.ones((4, 2), dtype=bool))},
     ),
     "mask of numbers": (TypeError, "mask has dtype float64; expected bool", {"mask": np.ones((4, 2))}),
     "mask of integers": (TypeError, "mask has dtype int64; expected bool", {"mask": np.ones((4, 2), "int64")}),

@@ -10,13 +10,15 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import array_api_compat as compat
 import numpy as np
+
+from xprnn.setting import Choice, Setting
 
 logger = logging.getLogger("xprnn")
 
@@ -48,19 +50,33 @@ class Backend:
                 values = compat.to_device(values, device)
                 return values if dtype is None else self.xp.astype(values, getattr(self.xp, dtype), copy=False)
             values = to_numpy(values)
-        return self.xp.asarray(values, dtype=None if dtype is None else getattr(self.xp, dtype), device=self.device)
+        with self._current():
+            return self.xp.asarray(values, dtype=None if dtype is None else getattr(self.xp, dtype), device=self.device)
 
     def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
         """An array of zeros."""
-        return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
+        with self._current():
+            return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
+
+    def arange(self, stop: int, dtype: str = "int64") -> Array:
+        """0, 1, ..., stop - 1."""
+        with self._current():
+            return self.xp.arange(stop, dtype=getattr(self.xp, dtype), device=self.device)
+
+    def _current(self) -> AbstractContextManager[Any]:
+        """CuPy makes arrays on its current device, whatever ``device`` says."""
+        return self.device if self.name == "cupy" and self.device is not None else nullcontext()
 
     def __str__(self) -> str:
         return self.name if self.device is None else f"{self.name} on {self.device}"
 
 
+_working = {"numpy"}  # backends that were tried with success; a failure may be repaired, and is tried again
+
+
 def _reason_against(name: str) -> str:
     """Why a backend cannot be used on this machine; empty when it can."""
-    if name == "numpy":
+    if name in _working:
         return ""
     extra = {"cupy": "cuda12", "array_api_strict": "test"}[name]
     try:
@@ -79,6 +95,7 @@ def _reason_against(name: str) -> str:
         except Exception as error:  # CuPy raises many types here, and each of them means that it is unusable
             reason = " ".join(str(error).split())
             return f"CuPy is installed but cannot use a GPU ({reason}): check the NVIDIA driver with nvidia-smi"
+    _working.add(name)
     return ""
 
 
@@ -108,31 +125,33 @@ def get_backend(name: str, device: Any = None) -> Backend:
         raise ValueError(f"backend {name!r} is unknown; expected 'auto' or one of {', '.join(map(repr, NAMES))}")
     if reason := _reason_against(name):
         raise RuntimeError(f"backend {name!r} cannot be used: {reason}")
+    if name == "cupy" and isinstance(device, int):
+        device = importlib.import_module("cupy").cuda.Device(device)
     compatible = {"numpy": "array_api_compat.numpy", "cupy": "array_api_compat.cupy"}
     return Backend(name, importlib.import_module(compatible.get(name, name)), device)
 
 
-_default: Backend | None = None
+_chosen: Setting[Backend] = Setting("backend")
 
 
 def default_backend() -> Backend:
     """Where new arrays are made: what ``use_backend`` chose last, else XPRNN_BACKEND, else NumPy."""
-    global _default
-    if _default is None:
+    chosen = _chosen.get()
+    if chosen is None:
         try:
-            _default = get_backend(os.environ.get("XPRNN_BACKEND", "numpy"))
+            chosen = _chosen.process = get_backend(os.environ.get("XPRNN_BACKEND", "numpy"))
         except (ValueError, RuntimeError) as error:
             raise type(error)(f"environment variable XPRNN_BACKEND: {error}") from None
-    return _default
+    return chosen
 
 
-class use_backend(AbstractContextManager["Backend"]):  # noqa: N801 - reads as a verb in both of its uses
+class use_backend(Choice[Backend]):  # noqa: N801 - reads as a verb in both of its uses
     """Choose where new arrays are made, for the process or, as a context manager, for a block.
 
-    >>> use_backend("numpy").backend.name
-    'numpy'
+    >>> use_backend("numpy")
+    use_backend('numpy')
     >>> with use_backend("auto") as backend:
-    ...     print(backend.name)  # doctest: +SKIP
+    ...     print(backend)  # doctest: +SKIP
     cupy
 
     It decides creation only: arrays that exist stay where they are, and ``module.to`` moves modules.
@@ -140,19 +159,8 @@ class use_backend(AbstractContextManager["Backend"]):  # noqa: N801 - reads as a
     """
 
     def __init__(self, name: str, device: Any = None) -> None:
-        global _default
         self.backend = get_backend(name, device)
-        self._previous = _default
-        _default = self.backend
-
-    def __enter__(self) -> Backend:
-        return self.backend
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        global _default
-        _default = self._previous
+        super().__init__(_chosen, self.backend)
 
     def __repr__(self) -> str:
         return f"use_backend({self.backend.name!r})"
@@ -194,9 +202,19 @@ def namespace(*arrays: Any, **named: Any) -> Any:
     return found[2]
 
 
+_namespaces: dict[
+    type, Any
+] = {}  # by type of array; asking array-api-compat each time would cost as much as a small sum
+
+
 def _namespace_of(label: str, array: Any) -> Any:
     try:
-        return compat.array_namespace(array)
+        return _namespaces[type(array)]
+    except KeyError:
+        pass
+    try:
+        xp = _namespaces[type(array)] = compat.array_namespace(array)
+        return xp
     except TypeError:
         raise TypeError(
             f"{label} is a {type(array).__name__}; expected an array of NumPy, CuPy or another array API library"
@@ -280,13 +298,17 @@ def scatter_add(index: Array, values: Array, size: int) -> Array:
     """Sum rows by index: out[i] = sum of values[n] over all n with index[n] == i.
 
     index (N,) integers in [0, size); values (N, D); out (size, D). The array API has no such function, so
-    each library gets its own, and a library we do not know gets a product with a one-hot matrix.
+    each library gets its own, and a library we do not know gets a product with a one-hot matrix. On CuPy the order of
+    additions, and with it the last bit, is not the same in every run.
     """
-    xp = namespace(index=index, values=values)
-    if library(xp) in ("numpy", "cupy"):
-        out = xp.zeros((size, values.shape[1]), dtype=values.dtype)
-        xp.add.at(out, index, values)
-        return out
-    rows = xp.arange(size, device=compat.device(index))
-    one_hot = xp.astype(xp.expand_dims(rows, axis=1) == xp.expand_dims(index, axis=0), values.dtype)
+    xp, columns = namespace(index=index, values=values), int(values.shape[1])
+    home = backend_of(values)
+    if home.name in ("numpy", "cupy"):
+        # One flat index an element: NumPy is several times faster so than with rows.
+        places = xp.reshape(xp.expand_dims(index, axis=1) * columns + home.arange(columns), (-1,))
+        out = home.zeros((size * columns,), dtype_name(values))
+        xp.add.at(out, places, xp.reshape(values, (-1,)))
+        return xp.reshape(out, (size, columns))
+    rows = xp.expand_dims(home.arange(size), axis=1)
+    one_hot = xp.astype(rows == xp.expand_dims(index, axis=0), values.dtype)
     return xp.matmul(one_hot, values)

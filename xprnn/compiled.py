@@ -57,11 +57,13 @@ def _arguments(call: SequenceCall) -> tuple[Any, ...]:
     return kernels, getattr(kernels, _kind(call) or ""), flags
 
 
-def forward(call: SequenceCall, keep: bool) -> tuple[Result, Any]:
+def forward(call: SequenceCall) -> tuple[Result, Any]:
     """Run a call."""
     kernels, kind, flags = _arguments(call)
     h0, *rest = call.state
-    hs, cs, saved = kernels.forward(kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, keep)
+    hs, cs, saved = kernels.forward(
+        kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, call.keep
+    )
     sequences = (hs,) if cs is None else (hs, cs)
     last = 0 if call.reverse else -1
     final = tuple(s[last].copy() for s in sequences)
@@ -74,9 +76,7 @@ def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, n
     """The way back through a call."""
     kernels, kind, flags = _arguments(call)
     inside = call.steps.inside
-    dhs, *dcs = (
-        d if d is None or inside is None else np.where(inside, d, d.dtype.type(0)) for d in dsequences
-    )
+    dhs, *dcs = (d if d is None or inside is None else np.where(inside, d, d.dtype.type(0)) for d in dsequences)
     # Copies, since the kernel goes on in place.
     dh, *dc = (
         np.zeros_like(part, order="C") if d is None else np.array(d, order="C")

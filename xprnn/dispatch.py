@@ -7,16 +7,14 @@ An implementation lists its reasons against a call; the first in the list that h
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from xprnn import compiled, sequence
 from xprnn.cells import State
 from xprnn.sequence import Gradients, Result, SequenceCall
-from xprnn.tensor import set_grad_enabled
+from xprnn.setting import Choice, Setting
 
 
 @dataclass(frozen=True)
@@ -28,67 +26,58 @@ class Impl:
     reasons_against
         What keeps it from running a call; empty if nothing does.
     forward
-        ``forward(call, keep)`` gives the result and a cache for the way back, which may be None unless ``keep``.
+        ``forward(call)`` gives the result and a cache for the way back, which may be None unless ``call.keep``.
     backward
         ``backward(call, cache, dsequences, dfinal, need_dx)`` turns its own cache into gradients.
     """
 
     name: str
     reasons_against: Callable[[SequenceCall], list[str]]
-    forward: Callable[[SequenceCall, bool], tuple[Result, Any]]
+    forward: Callable[[SequenceCall], tuple[Result, Any]]
     backward: Callable[[SequenceCall, Any, State, State, bool], Gradients]
 
 
-def _reference_forward(call: SequenceCall, keep: bool) -> tuple[Result, Any]:
-    result, trace = sequence.forward(call)
-    return result, trace if keep else None
-
-
 COMPILED = Impl("compiled", compiled.reasons_against, compiled.forward, compiled.backward)
-REFERENCE = Impl("reference", lambda call: [], _reference_forward, sequence.backward)
+REFERENCE = Impl("reference", lambda call: [], sequence.forward, sequence.backward)
 
 IMPLEMENTATIONS: list[Impl] = [COMPILED, REFERENCE]
 """In order of preference. The reference runs everything, everywhere, and stands last."""
 
-_forced: str | None = None
+_forced: Setting[str] = Setting("kernels")
 
 
-class use_kernels(AbstractContextManager["use_kernels"]):  # noqa: N801 - reads as a verb in both of its uses
+class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its uses
     """Force one implementation by name, or let each call choose with "auto"; for the process, or as a context manager.
 
     Raises ValueError for an unknown name. One that cannot run a call raises then, with its reasons.
     """
 
     def __init__(self, name: str) -> None:
-        global _forced
         names = ["auto", *(impl.name for impl in IMPLEMENTATIONS)]
         if name not in names:
             raise ValueError(f"use_kernels: {name!r} is unknown; expected one of {', '.join(map(repr, names))}")
-        self._previous = _forced
-        _forced = None if name == "auto" else name
+        super().__init__(_forced, name)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        global _forced
-        _forced = self._previous
+
+def _forced_name() -> str | None:
+    name = _forced.get()
+    return None if name == "auto" else name
+
+
+class Declined(RuntimeError):
+    """The implementation that ``use_kernels`` forced cannot run a call; the message gives its reasons."""
 
 
 def select(call: SequenceCall) -> Impl:
-    """The implementation for a call.
-
-    Raises
-    ------
-    RuntimeError
-        ``use_kernels`` forced one that cannot run this call; the message gives its reasons.
-    """
+    """The implementation for a call. Raises :class:`Declined`."""
+    forced = _forced_name()
     for impl in IMPLEMENTATIONS:
-        if _forced is None:
+        if forced is None:
             if not impl.reasons_against(call):
                 return impl
-        elif impl.name == _forced:
+        elif impl.name == forced:
             if reasons := impl.reasons_against(call):
-                raise RuntimeError(f"use_kernels({_forced!r}): it cannot run this call: {'; '.join(reasons)}")
+                raise Declined(f"use_kernels({forced!r}): it cannot run this call: {'; '.join(reasons)}")
             return impl
     raise RuntimeError("no implementation can run this call")
 
@@ -96,29 +85,35 @@ def select(call: SequenceCall) -> Impl:
 _listening: ContextVar[list[str] | None] = ContextVar("xprnn_explaining", default=None)
 
 
-def run_forward(call: SequenceCall, keep: bool) -> tuple[Impl, Result, Any]:
+def run_forward(call: SequenceCall) -> tuple[Impl, Result, Any]:
     """Select an implementation and run it; returns which one, since only it can read its cache."""
     impl = select(call)
+    if _listening.get() is not None:
+        note(_verdicts(call, impl))
+    return impl, *impl.forward(call)
+
+
+def note(verdict: str) -> None:
+    """Tell :func:`explain`, where it listens, what ran."""
     log = _listening.get()
     if log is not None:
-        log.append(_verdicts(call, impl))
-    return impl, *impl.forward(call, keep)
+        log.append(verdict)
 
 
 def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     """Who runs each recurrent layer of a model, and why the others decline.
 
-    Calls ``model(*args, **kwargs)`` once, without recording gradients, and reports what was chosen.
+    Calls ``model(*args, **kwargs)`` once and reports what was chosen; under ``no_grad`` what inference would choose.
 
     >>> print(explain(layer, x))  # doctest: +SKIP
     LSTM, T=100 B=32 I=64, forward in time
-      reference: runs
+      compiled: runs
+      reference: declines (another comes first)
     """
     log: list[str] = []
     token = _listening.set(log)
     try:
-        with set_grad_enabled(False):
-            model(*args, **kwargs)
+        model(*args, **kwargs)
     finally:
         _listening.reset(token)
     return "\n".join(log) or "no recurrent layer was called"
@@ -131,6 +126,6 @@ def _verdicts(call: SequenceCall, chosen: Impl) -> str:
         if impl is chosen:
             lines.append(f"  {impl.name}: runs")
         else:
-            why = "not forced" if _forced is not None else "another comes first"
+            why = "not forced" if _forced_name() is not None else "another comes first"
             lines.append(f"  {impl.name}: declines ({'; '.join(impl.reasons_against(call)) or why})")
     return "\n".join(lines)

@@ -12,16 +12,17 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from xprnn import backend
 from xprnn.backend import Array, namespace
 from xprnn.erf import erf as erf_array
-from xprnn.tensor import Tensor, record
+from xprnn.tensor import Cotangents, Tensor, record, record_joint
 
 Axis = int | tuple[int, ...] | None
 Operand = Any  # Tensor, array or number
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def value(x: Operand) -> Any:
@@ -34,11 +35,11 @@ def as_tensor(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
-def lifted(primitive: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Operand, P], Tensor]:
+def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Operand, P], R]:
     """Let a primitive take an array or a number where it is written for a Tensor."""
 
     @functools.wraps(primitive)
-    def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return primitive(as_tensor(x), *args, **kwargs)
 
     return on_operand
@@ -134,6 +135,12 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     chosen = value(condition)
     xp = namespace(condition=chosen, a=value(a), b=value(b))
     like = value(a) if hasattr(value(a), "dtype") else value(b)
+    if not hasattr(like, "dtype"):
+        raise TypeError("where: a and b are both numbers; expected an array or Tensor for at least one of them")
+    if not backend.dtype_name(like).startswith("float") and any(isinstance(value(x), float) for x in (a, b)):
+        raise TypeError(
+            f"where: a float beside an array of {backend.dtype_name(like)} would be cut off; cast the array first"
+        )
     left, right = (x if hasattr(x, "dtype") else xp.full_like(like, x) for x in (value(a), value(b)))
     return record(
         "where",
@@ -362,8 +369,9 @@ def matmul(a: Operand, b: Operand) -> Tensor:
 
 
 @lifted
-def reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+def reshape(x: Tensor, shape: int | tuple[int, ...]) -> Tensor:
     """The same elements in another shape; one length may be -1."""
+    shape = (shape,) if isinstance(shape, int) else shape
     if -1 in shape and x.size == 0:  # array libraries cannot infer a length from no elements
         shape = tuple(0 if n == -1 else n for n in shape)
     return record("reshape", namespace(x.data).reshape(x.data, shape), (x,), [lambda g, y: reshape(g, x.shape)])
@@ -435,6 +443,18 @@ def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
     )
 
 
+@lifted
+def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
+    """The slices along an axis, all recorded as one operation: their cotangents are stacked once."""
+    axis = axis % x.ndim
+
+    def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        given = next(g for g in cotangents if g is not None)
+        return [stack([zeros_like(given) if g is None else g for g in cotangents], axis)]
+
+    return record_joint("unstack", namespace(x.data).unstack(x.data, axis=axis), (x,), pullback)
+
+
 def _picks(keys: Sequence[Any]) -> list[Callable[[Tensor, Tensor], Tensor]]:
     """Rules that give each input the part of the cotangent at its key."""
     return [lambda g, y, key=key: g[key] for key in keys]  # type: ignore[misc]
@@ -460,7 +480,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
 def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:
     """Zeros, with g at the indexed place: the other direction of getitem."""
     xp = namespace(g.data)
-    out = xp.zeros(shape, dtype=g.dtype, device=backend.backend_of(g.data).device)
+    out = backend.backend_of(g.data).zeros(shape, backend.dtype_name(g.data))
     target = tuple(part for part in key if part is not None)
     out[target] = xp.reshape(g.data, tuple(out[target].shape))
     return record("place", out, (g,), [lambda h, y: getitem(h, key)])
@@ -507,8 +527,7 @@ def take_along_axis(x: Tensor, indices: Array, axis: int = -1) -> Tensor:
     if tuple(indices.shape[:-1]) != x.shape[:-1]:
         raise ValueError(f"take_along_axis: indices have shape {tuple(indices.shape)}; x has {x.shape}")
     length, rows = x.shape[-1], math.prod(x.shape[:-1])
-    device = backend.backend_of(indices).device
-    starts = xp.reshape(xp.arange(rows, dtype=indices.dtype, device=device) * length, (*x.shape[:-1], 1))
+    starts = xp.reshape(backend.backend_of(indices).arange(rows) * length, (*x.shape[:-1], 1))
     wrapped = xp.where(indices < 0, indices + length, indices)
     return take(reshape(x, (rows * length,)), wrapped + starts)
 
@@ -554,6 +573,8 @@ def _give_operators() -> None:
         "__matmul__": matmul,
         "__rmatmul__": lambda a, b: matmul(b, a),
         "__getitem__": getitem,
+        "__eq__": lambda a, b: a.data == value(b),
+        "__ne__": lambda a, b: a.data != value(b),
         "__lt__": lambda a, b: a.data < value(b),
         "__le__": lambda a, b: a.data <= value(b),
         "__gt__": lambda a, b: a.data > value(b),

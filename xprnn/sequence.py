@@ -26,6 +26,8 @@ class SequenceCall:
     state: State
     steps: Steps = field(default_factory=Steps)
     reverse: bool = False
+    keep: bool = False
+    """Whether the way back will be asked for."""
 
 
 class Step(NamedTuple):
@@ -56,26 +58,36 @@ def forward(call: SequenceCall) -> tuple[Result, list[Step]]:
     w, x, advance = call.weights, call.x, call.steps.advance
     if advance is not None:  # padding may hold anything, NaN too, and nothing of it may be seen
         x = namespace(x).where(advance, x, namespace(x).zeros_like(x))
-    zx = x @ w["weight_ih"].T
+    zx = rows_times(x, w["weight_ih"].T)
     if "bias_ih" in w:
         zx = zx + w["bias_ih"]
-    return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.steps, call.reverse)
+    return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.steps, call.reverse, call.keep)
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[State, Saved]], inputs: Any, state: State, steps: Steps, reverse: bool = False
+    step: Callable[[Any, Any], tuple[State, Saved]],
+    inputs: Any,
+    state: State,
+    steps: Steps,
+    reverse: bool = False,
+    keep: bool = False,
 ) -> tuple[Result, list[Step]]:
-    """Apply ``step(inputs[t], state) -> state, saved`` at every t in order, or in reverse. For arrays and Tensors."""
+    """Apply ``step(inputs[t], state) -> state, saved`` at every t in order, or in reverse. For arrays and Tensors.
+
+    Without ``keep`` the trace is empty, and what steps save is dropped as they go.
+    """
     xp = namespace(inputs)
     steps = steps.reversed() if reverse else steps
     times = _times(inputs.shape[0], reverse)
     outputs: list[State] = [()] * len(times)
-    trace: list[Step] = [Step((), (), ())] * len(times)
+    trace: list[Step] = [Step((), (), ())] * len(times) if keep else []
+    slices = xp.unstack(inputs)  # all at once: on the tape, their cotangents are then stacked once
     for t in times:
         if steps.restart is not None:
             state = tuple(xp.where(steps.restart[t, ...], xp.zeros_like(s), s) for s in state)
-        new, saved = step(inputs[t, ...], state)
-        trace[t] = Step(state, saved, new)
+        new, saved = step(slices[t], state)
+        if keep:
+            trace[t] = Step(state, saved, new)
         if steps.advance is not None:
             new = tuple(xp.where(steps.advance[t, ...], n, s) for n, s in zip(new, state, strict=True))
         outputs[t] = state = new
@@ -144,4 +156,11 @@ def _gradients(
     gradients["weight_ih"] = outer_sum(dzx, x)
     if "bias_ih" in w:
         gradients["bias_ih"] = total(dzx)
-    return Gradients(dzx @ w["weight_ih"] if need_dx else None, dstate, gradients)
+    return Gradients(rows_times(dzx, w["weight_ih"]) if need_dx else None, dstate, gradients)
+
+
+def rows_times(x: Any, w: Any) -> Any:
+    """x (T, B, K) times w (K, N), as one product; array libraries would make T of it. For arrays and Tensors."""
+    xp = namespace(x)
+    rows = xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2]))
+    return xp.reshape(rows @ w, (x.shape[0], x.shape[1], w.shape[1]))

@@ -39,7 +39,8 @@ class Steps:
         owner
             The layer's name, for messages.
         lengths
-            (B,) integers from 0 to T. On the host (a list or NumPy array) checking is free; on a GPU it waits once.
+            (B,) integers from 0 to T. Brought to x's device. On the host (a list or NumPy array) checking is
+            free; on a GPU it waits for it.
         mask
             (T, B) booleans, False where the state is held.
         reset
@@ -61,7 +62,7 @@ class Steps:
         if lengths is not None:
             lengths = _lengths(owner, lengths, x)
             xp = namespace(lengths)
-            number = xp.arange(steps, dtype=lengths.dtype, device=backend_of(lengths).device)
+            number = backend_of(lengths).arange(steps)
             inside = xp.reshape(xp.expand_dims(number, axis=1) < xp.expand_dims(lengths, axis=0), (steps, batch, 1))
             advance = inside if advance is None else xp.logical_and(advance, inside)
             restart = None if restart is None else xp.logical_and(restart, inside)
@@ -117,4 +118,4 @@ def _lengths(owner: str, values: Any, x: Array) -> Array:
             raise ValueError(f"{owner}: lengths contains {wrong}; expected values from 0 to T = {steps}")
     xp = namespace(values)
     values = xp.astype(values, xp.int64, copy=False)  # a narrow type could not count to T
-    return _on(x, "lengths", values, owner)
+    return backend_of(x).asarray(values)

@@ -94,12 +94,12 @@ class Tensor:
     Parameters
     ----------
     data
-        An array of any backend, kept as it is without a copy; or numbers and nested lists of them, which become an
+        An array of any backend, kept as it is without a copy, so do not write to it before ``backward``; or numbers and nested lists of them, which become an
         array of the default backend.
     requires_grad
         Whether ``backward`` shall fill ``.grad``. Needs a float32 or float64 array.
 
-    ``.data`` is the array, ``.grad`` a Tensor of the same shape, or None. ``float``-like results are read with
+    ``.data`` is the array, ``.grad`` a Tensor of the same shape, or None. Single numbers are read with
     ``.item()``, host arrays with ``.numpy()``. Operators and indexing work as they do on arrays; comparisons give plain
     boolean arrays. There is no in-place arithmetic: assign ``.data`` to replace a value, outside the graph.
     """
@@ -136,7 +136,10 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The array. Assigning it replaces the value; a graph that used the old value then refuses to go back."""
+        """The array. Assigning it replaces the value; a graph that used the old value then refuses to go back.
+
+        Writing into the array itself is not noticed: assign a new one.
+        """
         return self._data
 
     @data.setter
@@ -256,7 +259,7 @@ class Tensor:
         def __ge__(self, other: Any) -> Any: ...
         def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor: ...
         def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor: ...
-        def reshape(self, shape: tuple[int, ...]) -> Tensor: ...
+        def reshape(self, shape: int | tuple[int, ...]) -> Tensor: ...
         @property
         def T(self) -> Tensor: ...  # noqa: N802 - the array API's name
 

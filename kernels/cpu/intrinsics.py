@@ -100,7 +100,9 @@ def make_tile(rows: int, panels: int) -> Any:
                     one = builder.insert_element(undefined, value, ir.Constant(i32, 0))
                     broadcast = builder.shuffle_vector(one, undefined, everywhere)
                     for v in range(width):
-                        builder.store(builder.call(fma, [broadcast, weights[v], builder.load(block[r][v])]), block[r][v])
+                        builder.store(
+                            builder.call(fma, [broadcast, weights[v], builder.load(block[r][v])]), block[r][v]
+                        )
             for r in range(rows):
                 for v in range(width):
                     builder.store(builder.load(block[r][v]), vectors_at(c_rows[r], v), align=size)

@@ -30,14 +30,39 @@ def begin(here, old, restart, b0, b1):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def forward(kind, reverse, x, w_ih, w_hh, w_hn, bias, p, h0, c0, hs, cs, z, keep, block, held, advance, restarts, restart, b0, b1):  # type: ignore[no-untyped-def]  # noqa: E501
+def forward(
+    kind,
+    reverse,
+    x,
+    w_ih,
+    w_hh,
+    w_hn,
+    bias,
+    p,
+    h0,
+    c0,
+    hs,
+    cs,
+    z,
+    keep,
+    block,
+    held,
+    advance,
+    restarts,
+    restart,
+    b0,
+    b1,
+):  # type: ignore[no-untyped-def]  # noqa: E501
     """Run a cell over time. ``w_hn`` is the GRU's product for n alone, which stays apart from the sum."""
     steps, batch, inputs = x.shape
     size, columns, z_rows = hs.shape[2], z.shape[2], z.shape[1]
     rows, width = b1 - b0, w_ih.shape[2]
     first = b0 if keep else 0
     has_c = kind == LSTM or kind == PEEPHOLE
-    h_begin, c_begin = np.zeros((batch if restarts else 0, size), hs.dtype), np.zeros((batch if restarts else 0, size), hs.dtype)
+    h_begin, c_begin = (
+        np.zeros((batch if restarts else 0, size), hs.dtype),
+        np.zeros((batch if restarts else 0, size), hs.dtype),
+    )
     for start in range(0, steps, block):
         stop = min(steps, start + block)
         low = steps - stop if reverse else start
@@ -82,7 +107,31 @@ def forward(kind, reverse, x, w_ih, w_hh, w_hn, bias, p, h0, c0, hs, cs, z, keep
 
 
 @kernel
-def backward(kind, reverse, w_hh, p, h0, c0, hs, cs, z, dhs, dcs, dh, dc, dzx, dzh, given_h, given_c, held, advance, restarts, restart, b0, b1):  # type: ignore[no-untyped-def]  # noqa: E501
+def backward(
+    kind,
+    reverse,
+    w_hh,
+    p,
+    h0,
+    c0,
+    hs,
+    cs,
+    z,
+    dhs,
+    dcs,
+    dh,
+    dc,
+    dzx,
+    dzh,
+    given_h,
+    given_c,
+    held,
+    advance,
+    restarts,
+    restart,
+    b0,
+    b1,
+):  # type: ignore[no-untyped-def]  # noqa: E501
     """The way back. dh and dc (B, H) hold the cotangents of the final state, and then those of the initial one."""
     steps, batch, size = hs.shape
     rows, width, columns = b1 - b0, w_hh.shape[2], w_hh.shape[0] * w_hh.shape[2]
@@ -90,7 +139,10 @@ def backward(kind, reverse, w_hh, p, h0, c0, hs, cs, z, dhs, dcs, dh, dc, dzx, d
     back = np.zeros((rows, columns), hs.dtype)  # dh, with the columns that the product needs
     for b in range(rows):
         back[b, :size] = dh[b0 + b]
-    h_begin, c_begin = np.zeros((batch if restarts else 0, size), hs.dtype), np.zeros((batch if restarts else 0, size), hs.dtype)
+    h_begin, c_begin = (
+        np.zeros((batch if restarts else 0, size), hs.dtype),
+        np.zeros((batch if restarts else 0, size), hs.dtype),
+    )
     for k in range(steps - 1, -1, -1):
         t = steps - 1 - k if reverse else k
         before = t + 1 if reverse else t - 1

@@ -122,7 +122,9 @@ def test_a_subclass_of_a_cell_is_not_taken_for_it():
     class Mine(LSTM):
         pass
 
-    assert "no kernel for the cell Mine" in xprnn.explain(nn.RecurrentLayer(Mine(), 2, 3), np.zeros((2, 1, 2), "float32"))
+    assert "no kernel for the cell Mine" in xprnn.explain(
+        nn.RecurrentLayer(Mine(), 2, 3), np.zeros((2, 1, 2), "float32")
+    )
 
 
 def test_without_numba_the_reference_runs(monkeypatch):

@@ -16,7 +16,20 @@ def grouped(a, w, c):
     """C (G, R, N) += A (G, R, K) W, in one call."""
     groups, rows, k = a.shape
     ldc = c.shape[2]
-    multiply(address(a, 0), groups, rows * k, rows, k, w.shape[0], k, w.shape[2], address(w, 0), address(c, 0), rows * ldc, ldc)
+    multiply(
+        address(a, 0),
+        groups,
+        rows * k,
+        rows,
+        k,
+        w.shape[0],
+        k,
+        w.shape[2],
+        address(w, 0),
+        address(c, 0),
+        rows * ldc,
+        ldc,
+    )
 
 
 def draw(*shape, dtype, rng):
@@ -41,7 +54,9 @@ def test_every_small_size(rows, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("k", "m", "n"), [(0, 3, 4), (1, 1, 1), (5, 7, 3), (127, 13, 65), (128, 6, 64), (300, 20, 130)])
+@pytest.mark.parametrize(
+    ("k", "m", "n"), [(0, 3, 4), (1, 1, 1), (5, 7, 3), (127, 13, 65), (128, 6, 64), (300, 20, 130)]
+)
 def test_transposed_product_in_parts(k, m, n, dtype):
     rng = np.random.default_rng(0)
     a, b = draw(k, m, dtype=dtype, rng=rng), draw(k, n, dtype=dtype, rng=rng)

@@ -1,6 +1,7 @@
 """Each law catches at least one deliberate bug: a law that cannot fail proves nothing."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,8 +51,8 @@ def of_cell(cell):
 
 class NeedsAStep(Mutant):
     def forward(self, x, state=None, **control):
-        output, final = self.inner(x, state, **control)
-        return output + 0.0 * ops.sum(output[0]), final
+        output, *rest = self.inner(x, state, **control)
+        return output + 0.0 * ops.sum(output[0]), *rest
 
 
 class DropsTheState(Mutant):
@@ -66,8 +67,8 @@ class IgnoresLengths(Mutant):
 
 class LooksAtPadding(Mutant):
     def forward(self, x, state=None, **control):
-        output, final = self.inner(x, state, **control)
-        return output + 0.0 * ops.sum(ops.as_tensor(x)), final
+        output, *rest = self.inner(x, state, **control)
+        return output + 0.0 * ops.sum(ops.as_tensor(x)), *rest
 
 
 class MixesTheBatch(Mutant):
@@ -92,8 +93,8 @@ class ReversesWholePadding(Mutant):
     def forward(self, x, state=None, **control):
         if not self.reverse:
             return self.inner(x, state, **control)
-        output, final = self.inner(ops.flip(ops.as_tensor(x), axis=0), state, **control)
-        return ops.flip(output, axis=0), final
+        output, *rest = self.inner(ops.flip(ops.as_tensor(x), axis=0), state, **control)
+        return ops.flip(output, axis=0), *rest
 
 
 class IgnoresReset(Mutant):
@@ -118,8 +119,8 @@ class RollsDice(Mutant):
     dice = np.random.default_rng(0)
 
     def forward(self, x, state=None, **control):
-        output, final = self.inner(x, state, **control)
-        return output + 1e-12 * self.dice.standard_normal(), final
+        output, *rest = self.inner(x, state, **control)
+        return output + 1e-12 * self.dice.standard_normal(), *rest
 
 
 class LosesTheFirstStep(Mutant):
@@ -187,7 +188,7 @@ def test_ignored_lengths_are_caught():
 
 @pytest.mark.parametrize("part", ["outputs", "gradients"])
 def test_a_wrong_implementation_is_caught(part, monkeypatch):
-    def forward(call, keep):
+    def forward(call):
         result, trace = sequence.forward(call)
         if part == "outputs":
             result = result._replace(sequences=tuple(1.001 * s for s in result.sequences))
@@ -202,6 +203,35 @@ def test_a_wrong_implementation_is_caught(part, monkeypatch):
     monkeypatch.setattr(dispatch, "IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
     monkeypatch.setattr("xprnn.testing.laws.IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
     assert broken("implementations_equal_the_reference", nn.GRU(3, 4, dtype="float64", rng=1))
+
+
+@pytest.mark.parametrize("forgotten", ["advance", "restart", "dc"])
+def test_a_way_back_that_forgets_something_is_caught(forgotten, monkeypatch):
+    """A kernel whose backward pass does not know of held steps, of resets, or of cotangents of c."""
+
+    def backward(call, trace, dsequences, dfinal, need_dx):
+        if forgotten == "dc":
+            dsequences = (dsequences[0], None)
+        else:
+            call = replace(call, steps=replace(call.steps, **{forgotten: None}))
+        return sequence.backward(call, trace, dsequences, dfinal, need_dx)
+
+    wrong = Impl("wrong", lambda call: [], sequence.forward, backward)
+    monkeypatch.setattr(dispatch, "IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
+    monkeypatch.setattr("xprnn.testing.laws.IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
+    assert broken("implementations_equal_the_reference", nn.LSTM(3, 4, dtype="float64", rng=1))
+
+
+def test_a_failing_implementation_does_not_pass_for_one_that_declines(monkeypatch):
+    def failing(call):
+        raise RuntimeError("illegal address")
+
+    wrong = Impl("wrong", lambda call: [], failing, sequence.backward)
+    monkeypatch.setattr(dispatch, "IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
+    monkeypatch.setattr("xprnn.testing.laws.IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
+    layer = nn.LSTM(3, 4, dtype="float64", rng=1)
+    with pytest.raises(RuntimeError, match="illegal address"):
+        LAWS["implementations_equal_the_reference"](layer, Example.draw(nn.LSTM(3, 4, dtype="float64"), 3))
 
 
 def test_an_implementation_that_declines_is_passed_over(monkeypatch):

@@ -31,15 +31,21 @@ def run(
             tuple(values[1:state_end]),
             steps,
             reverse,
+            keep,
         )
 
     call = call_on([tensor.data for tensor in inputs])
-    impl, result, cache = dispatch.run_forward(call, keep)
+    impl, result, cache = dispatch.run_forward(call)
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         if is_grad_enabled():  # it will itself be differentiated: compose the call of primitives, let the tape work
             replay, _ = sequence.forward(call_on(inputs))
-            return grad([*replay.sequences, *replay.final], inputs, cotangents, create_graph=True)
+            flows = [
+                (y, g)
+                for y, g in zip((*replay.sequences, *replay.final), cotangents, strict=True)
+                if g is not None and y.requires_grad
+            ]
+            return grad([y for y, _ in flows], inputs, [g for _, g in flows], create_graph=True)
         arrays = [None if g is None else g.data for g in cotangents]
         gradients = impl.backward(
             call, cache, tuple(arrays[: len(state)]), tuple(arrays[len(state) :]), x.requires_grad

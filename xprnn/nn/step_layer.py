@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from xprnn import ops, sequence
+from xprnn import dispatch, ops, sequence
 from xprnn.backend import dtype_name
 from xprnn.nn.module import Module, input_tensor
 from xprnn.nn.recurrent_layer import outer_state, state_parts
@@ -72,6 +72,7 @@ class Recurrent(Module):
                 raise ValueError(f"Recurrent: step returned {came}; expected a tuple of shapes {shapes}")
             return new, ()
 
+        dispatch.note(f"{type(self.cell).__name__}: composed of primitives, step by step")
         result, _ = sequence.scan(step, x, parts, steps, self.reverse)
         output = ops.permute_dims(result.sequences[0], (1, 0, 2)) if self.batch_first else result.sequences[0]
         found = (output, outer_state(result.final))
