@@ -1,0 +1,42 @@
+"""How many multiply-adds a second this machine can do: the register tile on operands that stay in the first cache."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from xprnn.kernels.cpu.compiling import kernel
+from xprnn.kernels.cpu.host import TILE
+from xprnn.kernels.cpu.intrinsics import address
+from xprnn.kernels.cpu.product import multiply
+
+DEPTH, REPEATS = 64, 20000
+
+
+@kernel
+def _spin(a: Any, w: Any, c: Any, repeats: Any) -> None:
+    rows, k = a.shape
+    for _ in range(repeats):
+        multiply(address(a, 0), 1, 0, rows, k, 1, k, w.shape[2], address(w, 0), address(c, 0), 0, c.shape[1])
+
+
+def peak(threads: int, rounds: int = 7) -> float:
+    """Floating-point operations a second in float32, all threads together; the best of a few rounds."""
+    columns = TILE.columns(4)
+
+    def work(_: int) -> None:
+        shapes = (TILE.rows, DEPTH), (1, DEPTH, columns), (TILE.rows, columns)
+        _spin(*[np.zeros(shape, "float32") for shape in shapes], REPEATS)
+
+    operations = 2.0 * TILE.rows * DEPTH * columns * REPEATS * threads
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+        best = np.inf
+        for _ in range(rounds):
+            start = time.perf_counter()
+            list(pool.map(work, range(threads)))
+            best = min(best, time.perf_counter() - start)
+    return operations / best
