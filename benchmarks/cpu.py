@@ -54,7 +54,9 @@ class Worker:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise SystemExit(f"the process of {self.name} ended; run benchmarks/worker.py {self.name} by hand to see why")
+            raise SystemExit(
+                f"the process of {self.name} ended; run benchmarks/worker.py {self.name} by hand to see why"
+            )
         return json.loads(answer)
 
 
@@ -126,14 +128,20 @@ def table(report: dict[str, Any]) -> str:
         lines.append(f"| {mode}: cell B,T,I,H | xprnn | {' | '.join(peers)} | ratio | of peak |")
         lines.append("|---|" + "---|" * (len(peers) + 3))
         for row in rows:
-            entered = [f"{row['ms'][n]:.3g} ±{row['spread'][n]:.0%}" if n in row["ms"] else "-" for n in ("xprnn", *peers)]
+            entered = [
+                f"{row['ms'][n]:.3g} ±{row['spread'][n]:.0%}" if n in row["ms"] else "-" for n in ("xprnn", *peers)
+            ]
             share = row["operations"] / (1e-3 * row["ms"]["xprnn"]) / report["peak"]
             shape = ",".join(map(str, row["shape"]))
             lines.append(f"| {row['cell']} {shape} | {' | '.join(entered)} | {ratio(row):.2f} | {share:.0%} |")
         ratios = [ratio(row) for row in rows]
         mean = float(np.exp(np.mean(np.log(ratios))))
         below = sum(r < 1 for r in ratios)
-        lines += ["", f"Geometric mean of the ratios, {mode}: {mean:.2f}; below 1 in {below} of {len(ratios)} rows.", ""]
+        lines += [
+            "",
+            f"Geometric mean of the ratios, {mode}: {mean:.2f}; below 1 in {below} of {len(ratios)} rows.",
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-
 from xprnn.kernels.cpu.compiling import kernel
 from xprnn.kernels.cpu.host import TILE
 from xprnn.kernels.cpu.intrinsics import address

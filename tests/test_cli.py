@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,12 @@ def test_without_dates_and_without_season(tmp_path):
     [
         (["--column", "tmp"], "no column 'tmp'; the file has 'day', 'temperature', 'double'"),
         ([], "say which column to forecast; columns of numbers: 'temperature', 'double'"),
-        (["--column", "double", "--test", "2000"], "test is 2000; expected a share"),
+        (["--column", "double", "--test", "2000"], "test is 2000.0; expected a share"),
+        (["--column", "double", "--test", "1.5"], "test is 1.5; expected a share"),
+        (["--column", "double", "--test", "nan"], "test is nan; expected a share"),
+        (["--column", "double", "--season", "inf"], "expected a list of lengths"),
+        (["--column", "double", "--seed", "-1"], "seed is -1"),
+        (["--column", "double", "--hidden", "100000000"], "llocate"),
         (["--column", "double", "--window", "5000"], "needs at least"),
         (["--column", "double", "--horizon", "0"], "horizon is 0"),
         (["--column", "double", "--season", "0.5"], "periods"),
@@ -158,6 +164,49 @@ def test_cupy_that_is_not_there(series, tmp_path):
     assert default_backend().name == "numpy"
 
 
+def test_a_picture_that_fails_costs_nothing_else(series, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a bug in the plotting library")
+
+    monkeypatch.setattr("xprnn.cli.draw_forecast", fail)
+    result = run("forecast", series, "--column", "double", "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "no picture of double: a bug in the plotting library" in result.stderr
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_column_names_with_dollar_signs(series, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "odd.csv"
+    path.write_text(series.read_text().replace("double", "$x_{$"))
+    result = run("forecast", path, "--column", "$x_{$", "--out", tmp_path / "out", *QUICK)
+    assert (result.exit_code, result.stderr.count("no picture")) == (0, 0), result.output
+
+
+def test_json_of_a_constant_series_has_no_nan(tmp_path):
+    path = tmp_path / "constant.csv"
+    path.write_text("y\n" + "7\n" * 100)
+    result = run("forecast", path, "--json", "--out", tmp_path / "out", *QUICK)
+    found = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    assert found["scores"]["y"][0]["mase"] is None
+    assert found["future"][0]["values"]["y"] == 7.0
+
+
+def test_long_reports_take_linear_time(tmp_path):
+    """Labels of rows past the end once cost a walk over all dates each."""
+    source = daily_temperatures(30)
+    start = time.perf_counter()
+    labels = [source.label(row) for row in range(len(source.values) + 5000)]
+    assert len(set(labels)) == len(labels)
+    assert time.perf_counter() - start < 5
+
+
+def test_warmup(tmp_path):
+    result = run("warmup")
+    assert result.exit_code == 0, result.output
+    assert "runs" in result.stdout
+
+
 def test_demo(tmp_path):
     result = run("demo", "--out", tmp_path / "out", *QUICK)
     assert result.exit_code == 0, result.output
@@ -167,8 +216,16 @@ def test_demo(tmp_path):
 def test_info():
     result = run("info")
     assert result.exit_code == 0, result.output
-    for part in ("xprnn 0.", "numpy: ready", "cupy:", "reference", "numba"):
+    for part in ("xprnn 0.", "numpy: ready", "cupy:", "reference", "numba", "GRU, T=2 B=1 I=2"):
         assert part in result.stdout
+
+
+def test_info_with_a_wrong_environment(monkeypatch):
+    monkeypatch.setattr("xprnn.backend._chosen.process", None)
+    monkeypatch.setenv("XPRNN_BACKEND", "cuda")
+    result = run("info")
+    assert result.exit_code == 1
+    assert "environment variable XPRNN_BACKEND: backend 'cuda' is unknown" in result.stderr
 
 
 @pytest.mark.skipif(not MELBOURNE.exists(), reason="the Melbourne series is not part of the project")

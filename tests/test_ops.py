@@ -133,7 +133,9 @@ CASES = {
         lambda a, b: ops.concat([a, b, a], axis=-1), lambda a, b: np.concatenate([a, b, a], axis=-1), ((2, 3), (2, 1))
     ),
     "unstack": Case(
-        lambda a: ops.concat([2.0 * ops.unstack(a)[1], ops.unstack(a)[0]]), lambda a: np.concatenate([2.0 * a[1], a[0]]), (M,)
+        lambda a: ops.concat([2.0 * ops.unstack(a)[1], ops.unstack(a)[0]]),
+        lambda a: np.concatenate([2.0 * a[1], a[0]]),
+        (M,),
     ),
     "unstack/axis": Case(lambda a: ops.unstack(a, -1)[1], lambda a: a[..., 1], (M,)),
     "stack": Case(lambda a, b: ops.stack([a, b]), lambda a, b: np.stack([a, b]), (M, M)),
@@ -441,3 +443,60 @@ def test_narrow_indices_into_a_large_array(dtype, home):
     x, index = np.arange(400.0).reshape(100, 4), np.arange(200).reshape(100, 2) % 4
     found = ops.take_along_axis(Tensor(home.asarray(x)), home.asarray(index.astype(dtype)))
     assert_close(found, np.take_along_axis(x, index, -1), 0.0)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x: ops.concat([x, x], 2),
+        lambda x: ops.stack([x, x], 3),
+        lambda x: ops.unstack(x, -3),
+        lambda x: ops.take(x, np.array([0]), 2),
+        lambda x: ops.take_along_axis(x, np.zeros((2, 3), int), 2),
+        lambda x: ops.flip(x, 2),
+        lambda x: ops.permute_dims(x, (0, 2)),
+        lambda x: ops.expand_dims(x, 3),
+        lambda x: ops.softmax(x, 2),
+        lambda x: ops.log_softmax(x, 2),
+    ],
+)
+def test_axis_never_wraps(op):
+    with pytest.raises(ValueError, match="is out of range for"):
+        op(Tensor(np.ones((2, 3))))
+
+
+def test_concat_needs_an_axis():
+    with pytest.raises(ValueError, match=r"concat: operand 1 has no axes; .*stack"):
+        ops.concat([np.ones(2), Tensor(1.0)])
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        ops.concat,
+        ops.stack,
+        lambda parts: ops.where(np.array([True, False]), *parts),
+        lambda parts: parts[0] * parts[1],
+    ],
+)
+def test_each_cotangent_has_its_operands_dtype(join):
+    parts = [Tensor(np.ones(2, dtype), requires_grad=True) for dtype in ("float32", "float64")]
+    join(parts).sum().backward()
+    assert [part.grad.dtype for part in parts] == [part.dtype for part in parts]
+
+
+@pytest.mark.parametrize("number", [np.int64, np.int32, int])
+def test_axes_and_shapes_may_be_numpy_integers(number):
+    x = Tensor(np.ones((2, 3)))
+    assert x.sum(axis=number(0)).shape == (3,)
+    assert x.mean(axis=(number(0), number(1))).shape == ()
+    assert x.reshape(number(6)).shape == (6,)
+    assert ops.concat([x, x], axis=number(1)).shape == (2, 6)
+
+
+@pytest.mark.parametrize("number", [np.int64, np.float32, np.float64, int, float])
+def test_an_exponent_of_any_kind_keeps_the_dtype(number):
+    x = Tensor(np.array([3.0], "float32"), requires_grad=True)
+    y = x ** number(2)
+    y.backward()
+    assert (y.item(), x.grad.item(), y.dtype) == (9.0, 6.0, np.float32)

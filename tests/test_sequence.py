@@ -145,7 +145,9 @@ def test_padding_may_be_nan(cell):
     control = {"lengths": LENGTHS, "mask": MASK}
     call = sequence_call(cell, NUMPY, **control)
     outside = ~(MASK & (np.arange(5)[:, None] < np.array(LENGTHS)))
-    dirty = SequenceCall(cell, call.weights, np.where(outside[..., None], np.nan, call.x), call.state, call.steps, False, True)
+    dirty = SequenceCall(
+        cell, call.weights, np.where(outside[..., None], np.nan, call.x), call.state, call.steps, False, True
+    )
     assert_close(tuple(sequence.forward(dirty)[0]), tuple(sequence.forward(call)[0]), 0.0)
     assert_close(explicit_and_taped(dirty)[0], explicit_and_taped(call)[0], 0.0)
 

@@ -1,4 +1,6 @@
+import copy
 import gc
+import pickle
 import threading
 import weakref
 
@@ -359,6 +361,10 @@ def of_layers(x):
 @pytest.mark.parametrize("walked", [False, True])
 def test_a_graph_dies_with_its_last_result(build, walked):
     x = Tensor(np.linspace(0.1, 1.0, 6).reshape(1, 2, 3), requires_grad=True)
+    build(
+        x
+    ).backward()  # the first call may compile kernels, and a compiler leaves cycles that hold its callers' frames
+    gc.collect()
     loss = build(x)
     nodes, results = [loss.node], []
     while nodes:
@@ -370,3 +376,74 @@ def test_a_graph_dies_with_its_last_result(build, walked):
         loss.backward()
     del loss, between
     assert [reference for reference in results if reference() is not None] == []
+
+
+# --- what was found by hostile use ----------------------------------------------------------------------------------
+
+
+def test_grad_of_one_tensor_or_any_iterable(x):
+    assert_close(grad((x * x).sum(), x), [2.0 * x.data])
+    assert_close(grad((t for t in [(x * x).sum()]), (t for t in [x])), [2.0 * x.data])
+    assert grad((x * x).sum(), []) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: grad(x, 1.0), "inputs is a float; expected a Tensor"),
+        (lambda x: grad(x, [x, np.ones(2)]), r"inputs\[1\] is a ndarray; expected a Tensor"),
+        (lambda x: grad([x, None], x), r"outputs\[1\] is a NoneType; expected a Tensor"),
+    ],
+)
+def test_grad_names_what_is_no_tensor(call, message, x):
+    with pytest.raises(TypeError, match=message):
+        call(x)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_second_backward_adds(create_graph, x):
+    for _ in range(2):
+        (x * x).sum().backward(create_graph=create_graph)
+    assert_close(x.grad, 4.0 * x.data)
+
+
+def test_each_leaf_owns_the_array_of_its_gradient(home):
+    p, q = leaf(home, np.ones(3)), leaf(home, np.ones(3))
+    cotangent = home.asarray(np.ones(3))
+    (p + q).backward(cotangent)
+    p.grad.data[...] = 5.0
+    assert host(q.grad).tolist() == host(cotangent).tolist() == [1.0, 1.0, 1.0]
+    r = leaf(home, np.ones(3))
+    r.sum().backward()  # the cotangent of a sum is one number, seen three times
+    r.grad.data[0] = 5.0
+    assert host(r.grad).tolist() == [5.0, 1.0, 1.0]
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("kind", [np.matrix, np.ma.MaskedArray])
+def test_arrays_with_other_operators_are_refused(kind):
+    with pytest.raises(TypeError, match="cannot be a Tensor.*use"):
+        Tensor(kind([[1.0, 2.0]]))
+
+
+def test_a_parameter_keeps_shape_and_dtype(home):
+    p = Parameter(home.asarray(np.ones(2, "float32")))
+    for data, error in ((np.ones(2), TypeError), (np.ones((2, 1), "float32"), ValueError)):
+        with pytest.raises(error, match=r"Parameter: data has shape .*; expected \(2,\) and float32"):
+            p.data = home.asarray(data)
+    assert (p.version, host(p).tolist()) == (0, [1.0, 1.0])
+    p.data = np.zeros(2, "float32")  # another library is allowed: module.to moves
+    assert p.data.tolist() == [0.0, 0.0]
+
+
+def test_a_leaf_can_be_copied_and_pickled(x):
+    (x * x).sum().backward()
+    for twin in (pickle.loads(pickle.dumps(x)), copy.deepcopy(x)):
+        assert twin.requires_grad
+        assert_close((twin, twin.grad), (x.data, x.grad.data), 0.0)
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.deepcopy])
+def test_what_holds_a_graph_cannot(duplicate, x):
+    with pytest.raises(TypeError, match=r"by multiply\) cannot be pickled or copied, .*detach\(\) it first"):
+        duplicate(x * 2.0)

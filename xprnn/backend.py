@@ -67,6 +67,9 @@ class Backend:
         """CuPy makes arrays on its current device, whatever ``device`` says."""
         return self.device if self.name == "cupy" and self.device is not None else nullcontext()
 
+    def __reduce__(self) -> Any:  # a module cannot be pickled
+        return get_backend, (self.name, self.device)
+
     def __str__(self) -> str:
         return self.name if self.device is None else f"{self.name} on {self.device}"
 

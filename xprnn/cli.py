@@ -8,13 +8,14 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from xprnn import __version__, dispatch
-from xprnn.backend import available_backends, default_backend, use_backend
+from xprnn.backend import DTYPES, available_backends, default_backend, use_backend
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
@@ -23,9 +24,12 @@ from xprnn.estimators.forecast_plot import draw_forecast
 from xprnn.estimators.report import ForecastReport
 from xprnn.estimators.rolling_origin import count_test_steps
 from xprnn.files import write_atomically
+from xprnn.nn import GRU, LSTM, RNN
+from xprnn.tensor import Tensor
 
 AR_ORDERS = (7, 29)
-EXPECTED = (ValueError, TypeError, ImportError, RuntimeError, OSError, FloatingPointError)  # a message, not a traceback
+# What wrong input can raise: it ends in a message, everything else in a traceback.
+EXPECTED = (ValueError, ImportError, RuntimeError, OSError, ArithmeticError, MemoryError)
 
 
 @click.group()
@@ -84,10 +88,7 @@ def forecast(file: Path, columns: tuple[str, ...], date: str | None, out: Path, 
     Trains on the first part of the file, tests on the rest, prints the errors of all, and writes forecast.csv,
     model.safetensors and forecast.png to the output folder.
     """
-    try:
-        _forecast(read_csv(file, columns, date), out, **options)
-    except EXPECTED as error:
-        raise click.ClickException(str(error)) from None
+    _run(lambda: read_csv(file, columns, date), out, **options)
 
 
 @main.command()
@@ -95,10 +96,16 @@ def forecast(file: Path, columns: tuple[str, ...], date: str | None, out: Path, 
 @forecast_options
 def demo(out: Path, **options: Any) -> None:
     """Forecast six years of generated daily temperatures: needs no file and no network."""
+    _run(daily_temperatures, out, **options)
+
+
+def _run(read: Callable[[], CsvSeries], out: Path, *, backend: str | None, **options: Any) -> None:
+    """Forecast on a backend, with one line for what went wrong."""
     try:
-        _forecast(daily_temperatures(), out, **options)
+        with use_backend(backend) if backend is not None else nullcontext():
+            _forecast(read(), out, **options)
     except EXPECTED as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(str(error) or type(error).__name__) from None
 
 
 def _forecast(
@@ -109,15 +116,12 @@ def _forecast(
     horizon: int,
     strategy: str,
     seasons: Sequence[float],
-    backend: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    if backend is not None:
-        use_backend(backend)
     _require_writable(out)  # before the work, not after it
     periods = tuple(seasons) or source.periods()
-    test_steps = count_test_steps(len(source.values), test if test < 1 else int(test))
+    test_steps = count_test_steps(len(source.values), test)
     train_steps = len(source.values) - test_steps
     forecaster = Forecaster(
         strategy=strategy,
@@ -135,11 +139,12 @@ def _forecast(
     evaluated = forecaster.backtest(source.values, test=test_steps, horizon=horizon, baselines=baselines)
     future = forecaster.observe(source.values[train_steps:]).predict(horizon)
     report = ForecastReport(source, evaluated, future)
+    if not as_json:
+        click.echo(report.table())
     written = _write(report, forecaster, out)
     if as_json:
-        click.echo(json.dumps(report.as_json() | {"files": written}, indent=2))
+        click.echo(json.dumps(report.as_json() | {"files": written}, indent=2, allow_nan=False))
     else:
-        click.echo(report.table())
         click.echo(f"\nwritten: {', '.join(written)}")
 
 
@@ -148,7 +153,8 @@ def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list
     found: list[SeriesForecaster] = [Persistence()]
     if not periods:
         click.echo("no season is known, so there is no seasonal naive forecast: give --season", err=True)
-    found += [SeasonalNaive(round(period)) for period in periods if round(period) <= train_steps]
+    seasons = dict.fromkeys(round(period) for period in periods)
+    found += [SeasonalNaive(season) for season in seasons if season <= train_steps]
     found += [AutoRegression(order) for order in AR_ORDERS if train_steps - order >= 2 * (order * columns + 1)]
     return found
 
@@ -160,19 +166,32 @@ def _require_writable(folder: Path) -> None:
 
 
 def _write(report: ForecastReport, forecaster: Forecaster, out: Path) -> list[str]:
-    """Write the files; without matplotlib, all but the picture."""
-    written = [out / "forecast.csv", out / "model.safetensors"]
-    write_atomically(written[0], report.csv_text().encode())
-    forecaster.save(written[1])
+    """Write the files. A picture that cannot be drawn costs nothing else."""
+    pictures = {}
     for k, column in enumerate(report.source.columns):
-        path = out / ("forecast.png" if k == 0 else f"forecast-{k}.png")
         try:
-            write_atomically(path, draw_forecast(report, k))
-        except ImportError as error:
+            pictures["forecast.png" if k == 0 else f"forecast-{k}.png"] = draw_forecast(report, k)
+        except Exception as error:  # matplotlib missing, or failing in one of its many ways
             click.echo(f"no picture of {column}: {error}", err=True)
-        else:
-            written.append(path)
-    return [str(path) for path in written]
+    write_atomically(out / "forecast.csv", report.csv_text().encode())
+    forecaster.save(out / "model.safetensors")
+    for name, picture in pictures.items():
+        write_atomically(out / name, picture)
+    return [str(out / name) for name in ("forecast.csv", "model.safetensors", *pictures)]
+
+
+@main.command()
+def warmup() -> None:
+    """Compile the kernels now, for this and later processes, instead of at their first use."""
+    import numpy as np
+    from tqdm import tqdm
+
+    verdict = ""
+    for dtype in tqdm(DTYPES, desc="compiling", unit="dtype"):
+        layer = LSTM(2, 3, dtype=dtype, rng=0)
+        x = Tensor(np.zeros((2, 1, 2), dtype), requires_grad=True)
+        verdict = dispatch.explain(lambda run, x: run(x)[0].sum().backward(), layer, x)
+    click.echo(verdict)
 
 
 @main.command()
@@ -180,6 +199,10 @@ def info() -> None:
     """Versions, backends, and what runs a recurrent layer here."""
     from xprnn.kernels import numba_status
 
+    try:
+        home = default_backend()
+    except (ValueError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from None
     click.echo(f"xprnn {__version__}, Python {platform.python_version()} on {platform.machine()} {sys.platform}")
     for name in ("numpy", "array-api-compat", "numba", "safetensors", "cupy-cuda12x", "cupy-cuda13x", "matplotlib"):
         try:
@@ -189,11 +212,11 @@ def info() -> None:
     click.echo("backends")
     for name, reason in available_backends().items():
         click.echo(f"  {name}: {reason or 'ready'}")
-    click.echo(f"  default: {default_backend()}")
-    click.echo("implementations of a recurrent sequence, in order of preference")
-    for impl in dispatch.IMPLEMENTATIONS:
-        click.echo(f"  {impl.name}")
-    click.echo(f"  compiled kernels: none in this version; numba: {numba_status()}")
+    click.echo(f"  default: {home}")
+    click.echo(f"numba: {numba_status()}")
+    click.echo("who runs a recurrent layer here")
+    for layer in (RNN(2, 3), LSTM(2, 3), LSTM(2, 3, peephole="full"), GRU(2, 3), GRU(2, 3, reset_after=False)):
+        click.echo(dispatch.explain(layer, home.zeros((2, 1, 2), "float32")))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import dtype_name
-from xprnn.cells import GRU, LSTM, Elman, PeepholeLSTM, State
+from xprnn.backend import Array, dtype_name
+from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, State
 from xprnn.sequence import Gradients, Result, SequenceCall
 
 
@@ -24,11 +24,11 @@ def _kernels() -> Any:
         return f"Numba cannot be used ({type(error).__name__}: {error})"
 
 
-def _kind(call: SequenceCall) -> str | None:
+def _kind(cell: Cell) -> str | None:
     """The kernel's name for a cell. By exact type: a subclass may compute something else."""
-    if type(call.cell) is Elman:
-        return call.cell.nonlinearity.upper()
-    return {LSTM: "LSTM", PeepholeLSTM: "PEEPHOLE", GRU: "GRU"}.get(type(call.cell))  # type: ignore[arg-type]
+    if type(cell) is Elman:
+        return cell.nonlinearity.upper()
+    return {LSTM: "LSTM", PeepholeLSTM: "PEEPHOLE", GRU: "GRU"}.get(type(cell))  # type: ignore[arg-type]
 
 
 def reasons_against(call: SequenceCall) -> list[str]:
@@ -43,7 +43,7 @@ def reasons_against(call: SequenceCall) -> list[str]:
         reasons.append(f"x has dtype {call.x.dtype}, but {mixed[0]} has {arrays[mixed[0]].dtype}")
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
-    if _kind(call) is None:
+    if _kind(call.cell) is None:
         reasons.append(f"no kernel for the cell {call.cell.name}")
     if not reasons and isinstance(_kernels(), str):
         reasons.append(_kernels())
@@ -54,7 +54,7 @@ def _arguments(call: SequenceCall) -> tuple[Any, ...]:
     kernels = _kernels()
     steps = call.steps.reversed() if call.reverse else call.steps
     flags = kernels.Flags(*(None if f is None else f[..., 0] for f in (steps.advance, steps.restart)))
-    return kernels, getattr(kernels, _kind(call) or ""), flags
+    return kernels, getattr(kernels, _kind(call.cell) or ""), flags
 
 
 def forward(call: SequenceCall) -> tuple[Result, Any]:
@@ -87,3 +87,17 @@ def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, n
         dhs, dcs[0] if dcs else None, dh, dc[0] if dc else None, need_dx,
     )  # fmt: skip
     return Gradients(dx, (dh,) if last is None else (dh, last), weights)
+
+
+def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs: int, batch: int) -> Any:
+    """The memory of a stack of layers that step by step without allocating; None where no kernel serves."""
+    dtype = dtype_name(weights[0])
+    name = _kind(cell)
+    if name is None or dtype not in ("float32", "float64") or any(type(w) is not np.ndarray for w in weights):
+        return None
+    kernels = _kernels()
+    return (
+        None
+        if isinstance(kernels, str)
+        else kernels.Stack([getattr(kernels, name)] * layers, inputs, size, batch, dtype)
+    )

@@ -64,12 +64,12 @@ def _forced_name() -> str | None:
     return None if name == "auto" else name
 
 
-class Declined(RuntimeError):
+class DeclinedError(RuntimeError):
     """The implementation that ``use_kernels`` forced cannot run a call; the message gives its reasons."""
 
 
 def select(call: SequenceCall) -> Impl:
-    """The implementation for a call. Raises :class:`Declined`."""
+    """The implementation for a call. Raises :class:`DeclinedError`."""
     forced = _forced_name()
     for impl in IMPLEMENTATIONS:
         if forced is None:
@@ -77,7 +77,7 @@ def select(call: SequenceCall) -> Impl:
                 return impl
         elif impl.name == forced:
             if reasons := impl.reasons_against(call):
-                raise Declined(f"use_kernels({forced!r}): it cannot run this call: {'; '.join(reasons)}")
+                raise DeclinedError(f"use_kernels({forced!r}): it cannot run this call: {'; '.join(reasons)}")
             return impl
     raise RuntimeError("no implementation can run this call")
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
+import time
 from pathlib import Path
+
+STALE_SECONDS = 3600.0
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -14,13 +18,19 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
     Raises OSError where the folder is missing or cannot be written to, or the disk is full; the temporary file is gone.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # of a link, what it points to
+    mode = target.stat().st_mode if target.exists() else None
+    for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):  # of a process that was killed
+        if time.time() - stale.stat().st_mtime > STALE_SECONDS:
+            stale.unlink(missing_ok=True)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
         os.replace(temporary, target)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {target}: {error.strerror or error}") from error

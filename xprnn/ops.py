@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 import operator
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from xprnn import backend
@@ -93,12 +94,14 @@ def divide(a: Operand, b: Operand) -> Tensor:
 
 
 @lifted
-def pow(x: Tensor, exponent: float) -> Tensor:  # noqa: A001 - the array API's name
+def pow(x: Tensor, exponent: Any) -> Tensor:  # noqa: A001 - the array API's name
     """x ** exponent, for a number as exponent."""
-    if not isinstance(exponent, (int, float)):
+    if not isinstance(exponent, numbers.Real):
         raise TypeError(
             f"pow: the exponent is a {type(exponent).__name__}; expected a number (write exp(b * log(a)) otherwise)"
         )
+    # NumPy's numbers have a dtype, which would widen a float32 base; Python's do not.
+    exponent = int(exponent) if isinstance(exponent, numbers.Integral) else float(exponent)
     power = 1.0 if exponent == 0 else exponent
     return record("pow", x.data**exponent, (x,), [lambda g, y: g * (exponent * x ** (power - 1))])
 
@@ -207,7 +210,11 @@ def tanh(x: Tensor) -> Tensor:
 
 @lifted
 def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + e ** -x), computed as tanh(x/2)/2 + 1/2, which cannot overflow."""
+    """1 / (1 + e ** -x), computed as tanh(x/2)/2 + 1/2.
+
+    This neither overflows nor needs a case distinction, and is exact to a rounding error of 1, not of the result: below
+    x = -38 (float32: -20) it is 0. For the logarithm take ``-softplus(-x)``.
+    """
     data = 0.5 * namespace(x.data).tanh(0.5 * x.data) + 0.5
     return record("sigmoid", data, (x,), [lambda g, y: g * (y * (1.0 - y))])
 
@@ -241,11 +248,16 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
-    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    """Axes counted from the front, all of them for None. Raises ValueError for one that is not there."""
+    axes = range(ndim) if axis is None else axis if isinstance(axis, Iterable) else (axis,)
     for a in axes:
         if not -ndim <= a < ndim:
             raise ValueError(f"axis {a} is out of range for {ndim} dimensions")
-    return tuple(a % ndim for a in axes)
+    return tuple(operator.index(a) % ndim for a in axes)
+
+
+def _axis(axis: int, ndim: int) -> int:
+    return _axes(operator.index(axis), ndim)[0]
 
 
 def _kept(y: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
@@ -325,7 +337,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 @lifted
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """e ** x / sum of e ** x along an axis."""
-    xp = namespace(x.data)
+    xp, axis = namespace(x.data), _axis(axis, x.ndim)
     powers = xp.exp(x.data - xp.max(x.data, axis=axis, keepdims=True))
     data = powers / xp.sum(powers, axis=axis, keepdims=True)
     return record("softmax", data, (x,), [lambda g, y: y * (g - sum(g * y, axis=axis, keepdims=True))])
@@ -334,7 +346,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
 @lifted
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log of softmax, without loss of precision."""
-    xp = namespace(x.data)
+    xp, axis = namespace(x.data), _axis(axis, x.ndim)
     shifted = x.data - xp.max(x.data, axis=axis, keepdims=True)
     data = shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
     return record("log_softmax", data, (x,), [lambda g, y: g - exp(y) * sum(g, axis=axis, keepdims=True)])
@@ -371,7 +383,7 @@ def matmul(a: Operand, b: Operand) -> Tensor:
 @lifted
 def reshape(x: Tensor, shape: int | tuple[int, ...]) -> Tensor:
     """The same elements in another shape; one length may be -1."""
-    shape = (shape,) if isinstance(shape, int) else shape
+    shape = tuple(shape) if isinstance(shape, Iterable) else (operator.index(shape),)
     if -1 in shape and x.size == 0:  # array libraries cannot infer a length from no elements
         shape = tuple(0 if n == -1 else n for n in shape)
     return record("reshape", namespace(x.data).reshape(x.data, shape), (x,), [lambda g, y: reshape(g, x.shape)])
@@ -380,9 +392,8 @@ def reshape(x: Tensor, shape: int | tuple[int, ...]) -> Tensor:
 @lifted
 def expand_dims(x: Tensor, axis: int) -> Tensor:
     """A new axis of length 1."""
-    return record(
-        "expand_dims", namespace(x.data).expand_dims(x.data, axis=axis), (x,), [lambda g, y: reshape(g, x.shape)]
-    )
+    data = namespace(x.data).expand_dims(x.data, axis=_axis(axis, x.ndim + 1))
+    return record("expand_dims", data, (x,), [lambda g, y: reshape(g, x.shape)])
 
 
 @lifted
@@ -402,10 +413,10 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 @lifted
 def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """The axes in another order."""
-    inverse = tuple(sorted(range(x.ndim), key=[a % x.ndim for a in axes].__getitem__))
-    return record(
-        "permute_dims", namespace(x.data).permute_dims(x.data, axes), (x,), [lambda g, y: permute_dims(g, inverse)]
-    )
+    axes = _axes(axes, x.ndim)
+    data = namespace(x.data).permute_dims(x.data, axes)
+    inverse = tuple(sorted(range(x.ndim), key=axes.__getitem__))
+    return record("permute_dims", data, (x,), [lambda g, y: permute_dims(g, inverse)])
 
 
 @lifted
@@ -417,36 +428,40 @@ def matrix_transpose(x: Tensor) -> Tensor:
 @lifted
 def flip(x: Tensor, axis: Axis = None) -> Tensor:
     """In reverse order along the axes."""
-    return record("flip", namespace(x.data).flip(x.data, axis=axis), (x,), [lambda g, y: flip(g, axis)])
+    axes = _axes(axis, x.ndim)
+    return record("flip", namespace(x.data).flip(x.data, axis=axes), (x,), [lambda g, y: flip(g, axes)])
 
 
 def concat(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
     """Joined along an existing axis."""
-    data = [value(x) for x in arrays]
-    xp = namespace(**{f"concat's operand {k}": x for k, x in enumerate(data)})
-    axis = axis % data[0].ndim
+    parts = [as_tensor(x) for x in arrays]
+    xp = namespace(**{f"concat's operand {k}": x.data for k, x in enumerate(parts)})
+    for k, x in enumerate(parts):
+        if x.ndim == 0:
+            raise ValueError(f"concat: operand {k} has no axes; expected at least one (stack joins along a new axis)")
+    axis = _axis(axis, parts[0].ndim)
+    data = xp.concat([x.data for x in parts], axis=axis)
     keys: list[Any] = []
     start = 0
-    for x in data:
+    for x in parts:
         keys.append((*[slice(None)] * axis, slice(start, start + x.shape[axis]), ...))
         start += x.shape[axis]
-    return record("concat", xp.concat(data, axis=axis), arrays, _picks(keys))
+    return record("concat", data, parts, _picks(keys, parts))
 
 
 def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
     """Joined along a new axis."""
-    data = [value(x) for x in arrays]
-    xp = namespace(**{f"stack's operand {k}": x for k, x in enumerate(data)})
-    lead = axis % (data[0].ndim + 1)
-    return record(
-        "stack", xp.stack(data, axis=axis), arrays, _picks([(*[slice(None)] * lead, k, ...) for k in range(len(data))])
-    )
+    parts = [as_tensor(x) for x in arrays]
+    xp = namespace(**{f"stack's operand {k}": x.data for k, x in enumerate(parts)})
+    axis = _axis(axis, parts[0].ndim + 1)
+    keys = [(*[slice(None)] * axis, k, ...) for k in range(len(parts))]
+    return record("stack", xp.stack([x.data for x in parts], axis=axis), parts, _picks(keys, parts))
 
 
 @lifted
 def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, all recorded as one operation: their cotangents are stacked once."""
-    axis = axis % x.ndim
+    axis = _axis(axis, x.ndim)
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         given = next(g for g in cotangents if g is not None)
@@ -455,9 +470,9 @@ def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     return record_joint("unstack", namespace(x.data).unstack(x.data, axis=axis), (x,), pullback)
 
 
-def _picks(keys: Sequence[Any]) -> list[Callable[[Tensor, Tensor], Tensor]]:
-    """Rules that give each input the part of the cotangent at its key."""
-    return [lambda g, y, key=key: g[key] for key in keys]  # type: ignore[misc]
+def _picks(keys: Sequence[Any], parts: Sequence[Tensor]) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    """Rules that give each part the piece of the cotangent at its key, in the part's dtype."""
+    return [lambda g, y, key=key, x=x: unbroadcast(g[key], x) for key, x in zip(keys, parts, strict=True)]  # type: ignore[misc]
 
 
 @lifted
@@ -489,7 +504,7 @@ def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:
 @lifted
 def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
     """Slices of x picked by number along an axis. The axes of indices, of any shape, take that one's place."""
-    axis = axis % x.ndim
+    axis = _axis(axis, x.ndim)
     if axis != 0:
         order = (axis, *(a for a in range(x.ndim) if a != axis))
         rows = take(permute_dims(x, order), indices)
@@ -517,7 +532,7 @@ def take_along_axis(x: Tensor, indices: Array, axis: int = -1) -> Tensor:
 
     indices have x's number of axes, and its lengths but along that axis.
     """
-    axis, indices = axis % x.ndim, value(indices)
+    axis, indices = _axis(axis, x.ndim), value(indices)
     xp = namespace(x=x.data, indices=indices)
     indices = xp.astype(indices, xp.int64, copy=False)  # a narrow type could not number all elements
     if axis != x.ndim - 1:

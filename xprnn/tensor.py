@@ -9,7 +9,7 @@ reverse topological order. A cotangent is itself a Tensor and the rules are writ
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -94,8 +94,9 @@ class Tensor:
     Parameters
     ----------
     data
-        An array of any backend, kept as it is without a copy, so do not write to it before ``backward``; or numbers and nested lists of them, which become an
-        array of the default backend.
+        An array of any backend, kept as it is without a copy, so do not write to it before ``backward``; or numbers and
+        nested lists of them, which become an array of the default backend. Raises TypeError for anything else, and for
+        np.matrix and masked arrays, whose operators mean something else.
     requires_grad
         Whether ``backward`` shall fill ``.grad``. Needs a float32 or float64 array.
 
@@ -111,14 +112,7 @@ class Tensor:
     __array_priority__ = 1000
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        if isinstance(data, Tensor):
-            data = data.data
-        if isinstance(data, (bool, int, float, list, tuple)):
-            data = default_backend().asarray(data)
-        elif isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays
-            data = np.asarray(data)
-        namespace(data)
-        self._data: Array = data
+        self._data: Array = _as_array(data)
         self.requires_grad = False
         self.grad: Tensor | None = None
         self.node: Node | None = None
@@ -143,8 +137,8 @@ class Tensor:
         return self._data
 
     @data.setter
-    def data(self, value: Array) -> None:
-        self._data = value
+    def data(self, value: Any) -> None:
+        self._data = _as_array(value)
         self.version += 1
 
     @property
@@ -204,9 +198,12 @@ class Tensor:
         gradients = _walk_back([self], [cotangent], None, create_graph, retain_graph)
         with set_grad_enabled(create_graph):
             for leaf, gradient in gradients:
-                if not create_graph:  # an object of its own, which nobody else's assignment of .data can change
-                    gradient = Tensor(gradient.data)
-                leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+                if leaf.grad is not None:
+                    leaf.grad = leaf.grad + gradient
+                elif create_graph:
+                    leaf.grad = gradient
+                else:  # an array of its own: rules may hand the same one, or a view, to several, or the caller's
+                    leaf.grad = Tensor(namespace(gradient.data).asarray(gradient.data, copy=True))
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -232,6 +229,14 @@ class Tensor:
             "Tensors do not change in place, since a gradient may need the old value: "
             "build a new one with where, concat or stack, or assign .data"
         )
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        if self.node is not None:
+            raise TypeError(
+                f"a Tensor that was computed (by {self.node.name}) cannot be pickled or copied, since it holds its "
+                "graph: detach() it first"
+            )
+        return None, {name: getattr(self, name) for name in Tensor.__slots__ if name != "__weakref__"}
 
     def __repr__(self) -> str:
         flag = ", requires_grad=True" if self.requires_grad and self.node is None else ""
@@ -265,12 +270,47 @@ class Tensor:
 
 
 class Parameter(Tensor):
-    """A Tensor that a Module registers and an optimizer updates."""
+    """A Tensor that a Module registers and an optimizer updates. Its shape and dtype never change."""
 
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
+
+    @property
+    def data(self) -> Array:
+        """The array. Assigning it replaces the value, maybe on another device; shape and dtype must stay."""
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        value = _as_array(value)
+        came, expected = [(tuple(array.shape), dtype_name(array)) for array in (value, self._data)]
+        if came != expected:
+            error = ValueError if came[0] != expected[0] else TypeError
+            raise error(
+                f"Parameter: data has shape {came[0]} and dtype {came[1]}; expected {expected[0]} and {expected[1]}: "
+                "make a new Parameter to change them"
+            )
+        self._data = value
+        self.version += 1
+
+
+def _as_array(data: Any) -> Array:
+    """What a Tensor may be made of, as an array."""
+    if isinstance(data, Tensor):
+        data = data.data
+    if isinstance(data, (bool, int, float, list, tuple)):
+        data = default_backend().asarray(data)
+    elif isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays
+        data = np.asarray(data)
+    elif type(data) is not np.ndarray and isinstance(data, np.ndarray):
+        if isinstance(data, np.ma.MaskedArray):
+            raise TypeError("a masked array cannot be a Tensor: use x.filled(0.0), and give losses and layers the mask")
+        if isinstance(data, np.matrix):
+            raise TypeError("an np.matrix cannot be a Tensor, since its operators mean something else: use np.asarray")
+    namespace(data)
+    return data
 
 
 def record(
@@ -312,8 +352,8 @@ def _attach(node: Node, outputs: tuple[Tensor, ...]) -> None:
 
 
 def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Sequence[Tensor],
+    outputs: Tensor | Iterable[Tensor],
+    inputs: Tensor | Iterable[Tensor],
     cotangents: Sequence[Tensor | Array | None] | None = None,
     *,
     create_graph: bool = False,
@@ -323,9 +363,9 @@ def grad(
 
     Each input counts as an independent variable: a path that leads from one input into another is not followed.
     An input that the outputs do not depend on gets None. ``cotangents`` may hold None for an output without one.
-    Arguments and errors otherwise as in :meth:`Tensor.backward`.
+    Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors.
     """
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    outputs, inputs = _listed("outputs", outputs), _listed("inputs", inputs)
     if cotangents is None:
         cotangents = [None] * len(outputs)
     elif len(cotangents) != len(outputs):
@@ -334,6 +374,17 @@ def grad(
         id(tensor): gradient for tensor, gradient in _walk_back(outputs, cotangents, inputs, create_graph, retain_graph)
     }
     return [found.get(id(tensor)) for tensor in inputs]
+
+
+def _listed(name: str, tensors: Any) -> list[Tensor]:
+    """One Tensor, or several, as a list."""
+    if not isinstance(tensors, Iterable):
+        raise TypeError(f"grad: {name} is a {type(tensors).__name__}; expected a Tensor or several")
+    listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    for position, tensor in enumerate(listed):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"grad: {name}[{position}] is a {type(tensor).__name__}; expected a Tensor")
+    return listed
 
 
 def _initial_cotangent(output: Tensor, cotangent: Any) -> Tensor:
@@ -366,7 +417,7 @@ def _walk_back(
 ) -> list[tuple[Tensor, Tensor]]:
     """(tensor, gradient) pairs, for the given inputs or, where inputs is None, for all leaves."""
     release = not (create_graph if retain_graph is None else retain_graph)
-    stops = {_key(tensor): tensor for tensor in inputs or ()}
+    stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
     gradients: dict[tuple[int, int], Tensor] = {}
     leaves: dict[tuple[int, int], Tensor] = dict(stops)
     with set_grad_enabled(create_graph):

@@ -2,5 +2,6 @@
 
 from .gates import GRU, LSTM, PEEPHOLE, RELU, TANH
 from .sequence import Cache, Flags, backward, forward
+from .stream import Stack
 
-__all__ = ["GRU", "LSTM", "PEEPHOLE", "RELU", "TANH", "Cache", "Flags", "backward", "forward"]
+__all__ = ["GRU", "LSTM", "PEEPHOLE", "RELU", "TANH", "Cache", "Flags", "Stack", "backward", "forward"]

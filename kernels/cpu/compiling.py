@@ -24,8 +24,8 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {"
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call, and keep the machine code on disk where a folder can be written.
 
-    Numba looks at a function's own file only to see whether kept code is still good. The folder's name therefore holds a
-    digest of all the kernels' files, the compiler's version and the CPU's features.
+    To see whether kept code is still good, Numba looks at a function's own file only. The folder's name therefore holds
+    a digest of all the kernels' files, the compiler's version and the CPU's features.
     """
     folder = cache_folder()
     if folder is None:

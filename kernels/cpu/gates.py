@@ -1,7 +1,7 @@
 """The cells' equations on rows of pre-activations, forward and back.
 
-Everything is in place: rows of z hold pre-activations, in blocks of H columns, and hold activations afterwards, which is
-what the way back needs. Blocks by kind of cell, with H-wide columns in this order:
+Everything is in place: rows of z hold pre-activations, in blocks of H columns, and hold activations afterwards, which
+is what the way back needs. Blocks by kind of cell, with H-wide columns in this order:
 
     TANH, RELU   z                LSTM, PEEPHOLE   i f g o                GRU   r z n and the product with h for n
 
@@ -10,22 +10,21 @@ A row whose sequence is held at this step (``advance`` 0) keeps its state.
 
 from __future__ import annotations
 
-
-from .compiling import kernel
 from .activations import sigmoid, tanh
+from .compiling import kernel
 
 TANH, RELU, LSTM, PEEPHOLE, GRU = range(5)
 BLOCKS = (1, 1, 4, 4, 4)
 
 
 @kernel
-def forward(kind, z, first, h_old, c_old, h, c, p, held, advance, b0, b1):  # type: ignore[no-untyped-def]
+def forward(kind, z, first, h_old, c_old, h, c, p, held, advance, b0, b1):
     """One step for sequences b0 to b1; row ``first`` of z belongs to b0."""
     size = h.shape[1]
     for b in range(b0, b1):
         if held and advance[b] == 0:
             h[b] = h_old[b]
-            if kind == LSTM or kind == PEEPHOLE:
+            if kind in (LSTM, PEEPHOLE):
                 c[b] = c_old[b]
             continue
         row = z[first + b - b0]
@@ -43,20 +42,20 @@ def forward(kind, z, first, h_old, c_old, h, c, p, held, advance, b0, b1):  # ty
 
 
 @kernel
-def _tanh(z, h):  # type: ignore[no-untyped-def]
+def _tanh(z, h):
     for j in range(h.size):
         h[j] = tanh(z[j])
 
 
 @kernel
-def _relu(z, h):  # type: ignore[no-untyped-def]
+def _relu(z, h):
     zero = h.dtype.type(0)
     for j in range(h.size):
         h[j] = zero if z[j] <= zero else z[j]  # written so that NaN passes
 
 
 @kernel
-def _elman_back(kind, h, dh, dz):  # type: ignore[no-untyped-def]
+def _elman_back(kind, h, dh, dz):
     zero, one = h.dtype.type(0), h.dtype.type(1)  # a plain 1 would turn float32 into float64
     if kind == TANH:
         for j in range(h.size):
@@ -68,7 +67,7 @@ def _elman_back(kind, h, dh, dz):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _lstm(i, f, g, o, c_old, c, h):  # type: ignore[no-untyped-def]
+def _lstm(i, f, g, o, c_old, c, h):
     for j in range(h.size):
         ij, fj, gj, oj = sigmoid(i[j]), sigmoid(f[j]), tanh(g[j]), sigmoid(o[j])
         cj = fj * c_old[j] + ij * gj
@@ -78,7 +77,7 @@ def _lstm(i, f, g, o, c_old, c, h):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _peephole(i, f, g, o, pi, pf, po, c_old, c, h):  # type: ignore[no-untyped-def]
+def _peephole(i, f, g, o, pi, pf, po, c_old, c, h):
     for j in range(h.size):
         old = c_old[j]
         ij, fj, gj = sigmoid(i[j] + pi[j] * old), sigmoid(f[j] + pf[j] * old), tanh(g[j])
@@ -91,7 +90,7 @@ def _peephole(i, f, g, o, pi, pf, po, c_old, c, h):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _gru(r, z, n, m, h_old, h):  # type: ignore[no-untyped-def]
+def _gru(r, z, n, m, h_old, h):
     for j in range(h.size):
         rj, zj = sigmoid(r[j]), sigmoid(z[j])
         nj = tanh(n[j] + rj * m[j])
@@ -100,11 +99,11 @@ def _gru(r, z, n, m, h_old, h):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def backward(kind, z, h_old, c_old, h, c, p, dh, dc, dzx, dzh, held, advance, b0, b1):  # type: ignore[no-untyped-def]
+def backward(kind, z, h_old, c_old, h, c, p, dh, dc, dzx, dzh, held, advance, b0, b1):
     """One step back for sequences b0 to b1.
 
-    Rows of dh (from row 0) and dc hold the cotangents of the new state, and hold those of the old state afterwards, but for
-    what comes through the product with h. Rows of dzx, and of dzh for a GRU, get the cotangents of the pre-activations.
+    Rows of dh (from row 0) and dc hold the cotangents of the new state, and hold those of the old state afterwards, but
+    for what comes through the product with h. Rows of dzx, and of dzh for a GRU, get those of the pre-activations.
     """
     size = h.shape[1]
     for b in range(b0, b1):
@@ -115,7 +114,7 @@ def backward(kind, z, h_old, c_old, h, c, p, dh, dc, dzx, dzh, held, advance, b0
                 dzh[b][:] = 0
             continue
         row, back = z[b], dh[b - b0]
-        if kind == LSTM or kind == PEEPHOLE:
+        if kind in (LSTM, PEEPHOLE):
             i, f, g, o = row[:size], row[size : 2 * size], row[2 * size : 3 * size], row[3 * size : 4 * size]
             di, df, dg, do = dx[:size], dx[size : 2 * size], dx[2 * size : 3 * size], dx[3 * size :]
             _output_back(o, c[b], back, dc[b], do)
@@ -134,7 +133,7 @@ def backward(kind, z, h_old, c_old, h, c, p, dh, dc, dzx, dzh, held, advance, b0
 
 
 @kernel
-def _output_back(o, c, dh, dc, do):  # type: ignore[no-untyped-def]
+def _output_back(o, c, dh, dc, do):
     zero, one = c.dtype.type(0), c.dtype.type(1)
     for j in range(c.size):
         t = tanh(c[j])
@@ -144,7 +143,7 @@ def _output_back(o, c, dh, dc, do):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _cell_back(i, f, g, c_old, dc, di, df, dg):  # type: ignore[no-untyped-def]
+def _cell_back(i, f, g, c_old, dc, di, df, dg):
     one = dc.dtype.type(1)
     for j in range(c_old.size):
         d = dc[j]
@@ -155,13 +154,13 @@ def _cell_back(i, f, g, c_old, dc, di, df, dg):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _add_scaled(dc, dz, p):  # type: ignore[no-untyped-def]
+def _add_scaled(dc, dz, p):
     for j in range(dc.size):
         dc[j] += dz[j] * p[j]
 
 
 @kernel
-def _gru_back(r, u, n, m, h_old, dh, dr, du, dn):  # type: ignore[no-untyped-def]
+def _gru_back(r, u, n, m, h_old, dh, dr, du, dn):
     one = dh.dtype.type(1)
     for j in range(h_old.size):
         d = dh[j]
@@ -173,7 +172,7 @@ def _gru_back(r, u, n, m, h_old, dh, dr, du, dn):  # type: ignore[no-untyped-def
 
 
 @kernel
-def _gru_product_back(dx, r, dh, size):  # type: ignore[no-untyped-def]
+def _gru_product_back(dx, r, dh, size):
     for j in range(2 * size):
         dh[j] = dx[j]
     for j in range(size):

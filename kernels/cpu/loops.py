@@ -1,17 +1,17 @@
 """A whole sequence in one compiled call, forward and back, for a share of its batch.
 
 No thread waits for another between steps: each runs all steps of its own sequences b0 to b1. Shapes: x (T, B, I),
-hs and cs (T, B, H), z (S, R, N) with N at least the columns of all gate blocks. Where z is kept for the way back, S = T and
-R = B; otherwise z is scratch for one block of steps and one share. The input product is done for a block of steps at a time,
-few enough that their pre-activations are still in the cache when their turn comes.
+hs and cs (T, B, H), z (S, R, N) with N at least the columns of all gate blocks. Where z is kept for the way back, S = T
+and R = B; otherwise z is scratch for one block of steps and one share. The input product is done for a block of steps
+at a time, few enough that their pre-activations are still in the cache when their turn comes.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .compiling import kernel
 from . import gates
+from .compiling import kernel
 from .gates import GRU, LSTM, PEEPHOLE
 from .intrinsics import address
 from .product import multiply
@@ -20,7 +20,7 @@ FEW = 6  # with fewer rows than a tile has, the rows of the input product are st
 
 
 @kernel
-def begin(here, old, restart, b0, b1):  # type: ignore[no-untyped-def]
+def begin(here, old, restart, b0, b1):
     """The state a step starts from: the old one, or zero where a new sequence begins."""
     for b in range(b0, b1):
         if restart[b] == 0:
@@ -52,13 +52,13 @@ def forward(
     restart,
     b0,
     b1,
-):  # type: ignore[no-untyped-def]  # noqa: E501
+):
     """Run a cell over time. ``w_hn`` is the GRU's product for n alone, which stays apart from the sum."""
     steps, batch, inputs = x.shape
     size, columns, z_rows = hs.shape[2], z.shape[2], z.shape[1]
     rows, width = b1 - b0, w_ih.shape[2]
     first = b0 if keep else 0
-    has_c = kind == LSTM or kind == PEEPHOLE
+    has_c = kind in (LSTM, PEEPHOLE)
     h_begin, c_begin = (
         np.zeros((batch if restarts else 0, size), hs.dtype),
         np.zeros((batch if restarts else 0, size), hs.dtype),
@@ -131,11 +131,11 @@ def backward(
     restart,
     b0,
     b1,
-):  # type: ignore[no-untyped-def]  # noqa: E501
+):
     """The way back. dh and dc (B, H) hold the cotangents of the final state, and then those of the initial one."""
     steps, batch, size = hs.shape
     rows, width, columns = b1 - b0, w_hh.shape[2], w_hh.shape[0] * w_hh.shape[2]
-    has_c = kind == LSTM or kind == PEEPHOLE
+    has_c = kind in (LSTM, PEEPHOLE)
     back = np.zeros((rows, columns), hs.dtype)  # dh, with the columns that the product needs
     for b in range(rows):
         back[b, :size] = dh[b0 + b]
@@ -175,7 +175,7 @@ def backward(
 
 
 @kernel
-def rows_times(a, w, c, first, last):  # type: ignore[no-untyped-def]
+def rows_times(a, w, c, first, last):
     """Rows first to last of C += A W, for A (T, B, K) as T*B rows, and W packed."""
     k = a.shape[2]
     multiply(

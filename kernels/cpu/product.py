@@ -1,7 +1,7 @@
 """Matrix products over packed weights: rows of A times W, added to rows of C.
 
-``pack`` lays W (K, N) out in panels of as many columns as a tile has, each panel contiguous, the last one filled up with
-zeros. ``multiply`` therefore adds zeros to the columns from N to ``padded(N)``, which C must have.
+``pack`` lays W (K, N) out in panels of as many columns as a tile has, each panel contiguous, the last one filled up
+with zeros. ``multiply`` therefore adds zeros to the columns from N to ``padded(N)``, which C must have.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def pack(w: Array) -> Array:
 
 
 @kernel
-def _column(a, row, step, rows, w, k, c, ldc):  # type: ignore[no-untyped-def]
+def _column(a, row, step, rows, w, k, c, ldc):
     """All rows of one panel."""
     while rows >= 6:
         _t6(a, row, step, w, k, c, ldc)
@@ -62,7 +62,7 @@ def _column(a, row, step, rows, w, k, c, ldc):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def multiply(a, groups, group_stride, rows, lda, panels, k, width, w, c, c_group_stride, ldc):  # type: ignore[no-untyped-def]
+def multiply(a, groups, group_stride, rows, lda, panels, k, width, w, c, c_group_stride, ldc):
     """C += A W, for ``groups`` groups of ``rows`` rows. a, w, c are addresses, strides count elements.
 
     Groups let one pass over the weights serve several steps of a sequence whose rows do not follow each other.
@@ -86,7 +86,7 @@ def multiply(a, groups, group_stride, rows, lda, panels, k, width, w, c, c_group
 
 
 @kernel
-def multiply_transposed(a, b, c, first, last):  # type: ignore[no-untyped-def]
+def multiply_transposed(a, b, c, first, last):
     """C[first:last] += (A^T B)[first:last], for A (K, M), B (K, N), C (M, padded N): a sum of outer products.
 
     B is packed a block at a time, small enough to stay in the first cache while all rows of C pass over it.
@@ -108,7 +108,7 @@ def multiply_transposed(a, b, c, first, last):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def add_rows(a, total, first, last):  # type: ignore[no-untyped-def]
+def add_rows(a, total, first, last):
     """total[first:last] += the sum of the rows of A, in those columns."""
     part = total[first:last]
     for k in range(a.shape[0]):

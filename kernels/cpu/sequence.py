@@ -1,8 +1,8 @@
 """Recurrent sequences on the host: packs weights, allocates, and runs the compiled loops.
 
-Arrays are NumPy's, float32 or float64, all of one type, of any layout. A kind of cell is one of the numbers in gates.py.
-Weights are those of one layer in one direction, by PyTorch's names: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H),
-and weight_ch (3, H) for peepholes.
+Arrays are NumPy's, float32 or float64, all of one type, of any layout; a kind of cell is a number from gates.py.
+Weights are those of one layer in one direction, by PyTorch's names: weight_ih (G*H, I), weight_hh (G*H, H), bias_ih and
+bias_hh (G*H), and weight_ch (3, H) for peepholes.
 """
 
 from __future__ import annotations
@@ -48,13 +48,12 @@ def forward(
     hs = np.empty((steps, batch, size), dtype)
     cs = np.empty((steps, batch, size) if has_c else (steps, 0, 0), dtype)
     c0 = np.empty((0, 0), dtype) if c0 is None else plain(c0)
-    columns = padded(BLOCKS[kind] * size, dtype.itemsize)
-    if kind == GRU:  # the product for n begins at 3H, and its last panel may reach further than all others
-        columns = max(columns, 3 * size + padded(size, dtype.itemsize))
+    columns = scratch_columns(kind, size, dtype.itemsize)
+    if kind == GRU:
         w_hh, w_hn = pack(w["weight_hh"][: 2 * size].T), pack(w["weight_hh"][2 * size :].T)
     else:
         w_hh, w_hn = pack(w["weight_hh"].T), np.empty((0, 0, 1), dtype)
-    w_ih, bias, p = pack(w["weight_ih"].T), _bias(kind, w, size, columns, dtype), _peepholes(w, size, dtype)
+    w_ih, bias, p = pack(w["weight_ih"].T), total_bias(kind, w, size, columns, dtype), _peepholes(w, size, dtype)
     z = np.empty((steps, batch, columns) if keep else (0, 0, 0), dtype)
     advance, restart = _bytes(flags.advance), _bytes(flags.restart)
 
@@ -63,7 +62,8 @@ def forward(
         scratch = z if keep else np.empty((block, b1 - b0, columns), dtype)
         held, restarts = flags.advance is not None, flags.restart is not None
         loops.forward(
-            kind, reverse, x, w_ih, w_hh, w_hn, bias, p, h0, c0, hs, cs, scratch, keep, block, held, advance, restarts, restart, b0, b1
+            kind, reverse, x, w_ih, w_hh, w_hn, bias, p, h0, c0, hs, cs, scratch, keep, block,
+            held, advance, restarts, restart, b0, b1,
         )  # fmt: skip
 
     if steps:
@@ -84,7 +84,7 @@ def backward(
     dc: Array | None,
     need_dx: bool,
 ) -> tuple[Array | None, Array, Array | None, Weights]:
-    """dx, dh0, dc0 and the gradients of the weights. dh and dc are cotangents of the final state, and are overwritten."""
+    """dx, dh0, dc0 and the gradients of the weights. dh and dc, cotangents of the final state, are overwritten."""
     x = plain(x)
     steps, batch, _ = x.shape
     size, dtype = dh.shape[1], x.dtype
@@ -97,8 +97,9 @@ def backward(
     def work(b0: int, b1: int) -> None:
         loops.backward(
             kind, reverse, w_hh, p, cache.h0, cache.c0, cache.hs, cache.cs, cache.z,
-            none if dhs is None else plain(dhs), none if dcs is None else plain(dcs), dh, cache.c0 if dc is None else dc, dzx, dzh,
-            dhs is not None, dcs is not None, flags.advance is not None, advance, flags.restart is not None, restart, b0, b1,
+            none if dhs is None else plain(dhs), none if dcs is None else plain(dcs),
+            dh, cache.c0 if dc is None else dc, dzx, dzh, dhs is not None, dcs is not None,
+            flags.advance is not None, advance, flags.restart is not None, restart, b0, b1,
         )  # fmt: skip
 
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
@@ -124,7 +125,7 @@ def backward(
 
 
 def plain(array: Array) -> Array:
-    """The array, or a copy that is contiguous, aligned and writeable: for any other, Numba would compile everything anew."""
+    """The array, or a copy: contiguous, aligned, writeable. For any other, Numba would compile everything anew."""
     return np.require(array, requirements=["C", "A", "W"])
 
 
@@ -158,7 +159,14 @@ def _sum(dz: Array) -> Array:
     return total
 
 
-def _bias(kind: int, w: Weights, size: int, columns: int, dtype: Any) -> Array:
+def scratch_columns(kind: int, size: int, itemsize: int) -> int:
+    """Columns of z: all gate blocks, and what the last panel of a product adds zeros to."""
+    columns = padded(BLOCKS[kind] * size, itemsize)
+    # A GRU's product for n begins at 3H, and its last panel may reach further than all others.
+    return max(columns, 3 * size + padded(size, itemsize)) if kind == GRU else columns
+
+
+def total_bias(kind: int, w: Weights, size: int, columns: int, dtype: Any) -> Array:
     """What pre-activations start from. A GRU's r and z take the sum of both biases, n and its product one each."""
     bias = np.zeros(columns, dtype)
     if "bias_ih" in w:

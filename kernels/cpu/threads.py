@@ -1,7 +1,7 @@
 """Shares of a batch on several threads.
 
-Compiled loops release the GIL, so plain Python threads serve: they start at once, any number of callers may use them, and a
-forked child makes its own. (Numba's thread pools forbid the one or the other.)
+Compiled loops release the GIL, so plain Python threads serve: they start at once, any number of callers may use them,
+and a forked child makes its own. (Numba's thread pools forbid the one or the other.)
 """
 
 from __future__ import annotations

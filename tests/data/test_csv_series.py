@@ -1,11 +1,11 @@
 """Reading CSV files: what comes out, and what each kind of damage is called."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pytest
 
-from xprnn.data.csv_series import CsvSeries, read_csv
+from xprnn.data.csv_series import read_csv
 from xprnn.data.synthetic import daily_temperatures
 
 GOOD = 'Date,Temp,Rain,Note\n1981-01-01,20.7,0,"warm, dry"\n1981-01-02,17.9,1.5,\n1981-01-03,18.8,0,\n'
@@ -25,7 +25,7 @@ def test_columns_and_dates(write):
     series = read_csv(write(GOOD), ["Rain", "Temp"])
     np.testing.assert_array_equal(series.values, [[0, 20.7], [1.5, 17.9], [0, 18.8]])
     assert series.columns == ("Rain", "Temp")
-    assert series.dates[2] == datetime(1981, 1, 3)
+    assert series.calendar.dates[2] == datetime(1981, 1, 3)
     assert [series.label(row) for row in (0, 2, 4)] == ["1981-01-01", "1981-01-03", "1981-01-05"]
 
 
@@ -38,12 +38,12 @@ def test_other_delimiters_and_a_byte_order_mark(write, delimiter):
 
 def test_the_only_column_of_numbers_needs_no_name(write):
     series = read_csv(write("y\n1\n2\n3\n"))
-    assert series.dates is None
+    assert series.calendar is None
     assert (series.columns, series.label(7)) == (("y",), "7")
 
 
 def test_a_column_of_years_is_not_taken_for_dates(write):
-    assert read_csv(write("year,y\n2020,1\n2021,2\n"), ["y"]).dates is None
+    assert read_csv(write("year,y\n2020,1\n2021,2\n"), ["y"]).calendar is None
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,14 @@ def test_a_column_of_years_is_not_taken_for_dates(write):
             "1980-01-03 does not come after the row before",
         ),
         (GOOD.replace("17.9,1.5,", "17.9"), {"columns": ["Temp"]}, "line 3 has 2 cells, the header has 4"),
-        ("", {}, "expected a header and at least one row, found 0 lines"),
-        ("y\n", {}, "expected a header and at least one row, found 1 lines"),
+        ("", {}, "expected a header and at least two rows, found 0 lines"),
+        ("y\n1\n", {}, "expected a header and at least two rows, found 2 lines"),
         ('a,b\n"1,2\n', {}, "line 2: unexpected end of data"),
+        ("1,2\n3,4\n5,6\n", {}, "line 1 holds only numbers; expected a header"),
+        ("t,t\n3,4\n5,6\n", {"columns": ["t"]}, "more than one column 't'"),
+        ("when,y\n01/31/2020,1\n01/30/2020,2\n", {}, "line 2, column 'when': '01/31/2020' is not an ISO 8601 date"),
+        ("y;z\n10,942;a\n10,95;b\n", {}, "columns of numbers: none, in line 2: '10,942', 'a'"),
+        ("y\n1_000\n2\n", {"columns": ["y"]}, "line 2, column 'y': '1_000' is not a finite number"),
     ],
 )
 def test_damage_is_named(write, content, options, message):
@@ -85,21 +90,6 @@ def test_files_that_cannot_be_read(write, tmp_path):
         read_csv(write("y\n1 °C\n", encoding="latin-1"))
 
 
-@pytest.mark.parametrize(
-    ("interval", "rows", "periods"),
-    [
-        (timedelta(days=1), 1000, (365.25,)),
-        (timedelta(days=1), 700, ()),  # less than two years
-        (timedelta(hours=1), 100, (24.0,)),
-        (timedelta(hours=1), 20000, (24.0, 8766.0)),
-        (timedelta(days=730), 50, ()),
-    ],
-)
-def test_periods_come_from_the_dates(interval, rows, periods):
-    dates = tuple(datetime(2000, 1, 1) + n * interval for n in range(rows))
-    assert CsvSeries(np.zeros((rows, 1)), ("y",), dates).periods() == periods
-
-
 def test_generated_temperatures_are_what_they_say():
     series = daily_temperatures(20, rng=0)
     t = np.arange(len(series.values))
@@ -108,3 +98,13 @@ def test_generated_temperatures_are_what_they_say():
     assert abs(shocks.std() - 2.2) < 0.05
     assert abs(np.corrcoef(shocks[1:], shocks[:-1])[0, 1]) < 0.05
     assert np.array_equal(series.values, daily_temperatures(20, rng=0).values)
+
+
+def test_months_and_utc_are_dates(write):
+    assert read_csv(write("when,y\n1949-01,1\n1949-02,2\n")).label(2) == "1949-03-01"
+    assert read_csv(write("when,y\n2020-01-01T00:00:00Z,1\n2020-01-01T01:00:00Z,2\n")).calendar is not None
+
+
+def test_quoted_line_breaks_and_leading_blank_lines(write):
+    series = read_csv(write('\n\nnote;y\n"two\nlines\u2028more";1\nb;2\n'), ["y"])
+    np.testing.assert_array_equal(series.values[:, 0], [1, 2])

@@ -14,6 +14,19 @@ def test_scaler_inverts_and_survives_constant_columns():
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(scaled.std(axis=0), [1, 0], atol=1e-12)
     np.testing.assert_allclose(scaler.inverse(scaled), series)
+    np.testing.assert_array_equal(scaler.inverse(scaled + 5.0)[:, 1], series[:, 1])
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-12, 1.0, 1e12, 1e150])
+def test_scaler_takes_any_scale(scale):
+    series = scale * np.random.default_rng(0).normal(size=(50, 1))
+    scaler = StandardScaler().fit(series)
+    np.testing.assert_allclose(scaler.transform(series).std(), 1.0)
+
+
+def test_scaler_says_what_is_too_large():
+    with pytest.raises(ValueError, match="values up to 1e\\+308 are too large"):
+        StandardScaler().fit(np.array([[1e308], [-1e308], [1e308]]))
 
 
 def test_windows_end_before_their_origin():
@@ -51,6 +64,8 @@ def test_as_series_names_the_first_bad_row():
     values[4, 0] = np.inf
     with pytest.raises(ValueError, match=r"demand: row 3, column 1 is nan \(2 values are not finite\)"):
         as_series(values, "demand")
+    with pytest.raises(TypeError, match="a masked array; fill or drop what is masked first"):
+        as_series(np.ma.array([1.0, 2.0], mask=[0, 1]))
     with pytest.raises(TypeError, match="expected numbers"):
         as_series(["a", "b"])
     with pytest.raises(ValueError, match=r"shape is \(2, 2, 2\); expected \(N,\) or \(N, F\)"):

@@ -74,7 +74,10 @@ def test_backtest_fits_on_the_training_part_only():
     ("options", "message"),
     [
         ({"test": 0.0}, "test is 0.0"),
-        ({"test": 1.0}, "test is 1.0"),
+        ({"test": 1.5}, "test is 1.5"),
+        ({"test": float("nan")}, "test is nan"),
+        ({"test": float("inf")}, "test is inf"),
+        ({"test": -3}, "test is -3"),
         ({"test": 60}, "test is 60"),
         ({"test": 0.001}, "test is 0.001"),
         ({"test": 10, "horizon": 11}, "horizon is 11; expected 1 to 10"),
@@ -84,3 +87,19 @@ def test_backtest_fits_on_the_training_part_only():
 def test_backtest_refuses_empty_parts(options, message):
     with pytest.raises(ValueError, match=message):
         backtest([Persistence()], SERIES, **options)
+
+
+def test_no_forecaster_reads_the_future():
+    for forecaster, first in ((Persistence(), 0), (SeasonalNaive(10), 9), (AutoRegression(2), 1)):
+        with pytest.raises(ValueError, match=f"origin {first} does not have {first + 1} steps before it"):
+            forecaster.fit(SERIES).forecast(SERIES, [first], 1)
+
+
+def test_two_forecasters_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="more than one forecaster is called persistence"):
+        backtest([Persistence(), Persistence()], SERIES)
+
+
+def test_a_number_of_steps_may_come_from_numpy():
+    assert backtest([Persistence()], SERIES, test=np.int64(12)).train_size == 48
+    assert backtest([Persistence()], SERIES, test=12.0).train_size == 48

@@ -1,8 +1,12 @@
 """The Forecaster: what it learns, what it may not see, and what it survives."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
+from xprnn import use_backend
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, backtest
 from xprnn.train import write_tensors
 
@@ -107,7 +111,7 @@ def test_save_and_load(tmp_path):
 def test_loading_something_else_is_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     write_tensors(path, {"a": np.zeros(3)}, {"kind": "checkpoint"})
-    with pytest.raises(ValueError, match='not a forecaster, but "checkpoint"'):
+    with pytest.raises(ValueError, match='not a forecaster of version 1, but "checkpoint"'):
         Forecaster.load(path)
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ValueError, match="truncated, corrupt"):
@@ -132,7 +136,13 @@ def test_a_failed_fit_leaves_the_forecaster_as_it_was():
         ({"epochs": 1.5}, "epochs is 1.5"),
         ({"horizon": 3}, "use strategy='direct'"),
         ({"validation": 1.0}, "validation is 1.0"),
-        ({"periods": (1.0,)}, "expected lengths above 1 step"),
+        ({"periods": (1.0,)}, "expected a list of lengths above 1 step"),
+        ({"periods": 5.0}, "periods are 5.0; expected a list"),
+        ({"periods": [float("inf")]}, "expected a list of lengths"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0; expected a number above 0"),
+        ({"clip_norm": 0}, "clip_norm is 0; expected a number above 0"),
+        ({"seed": -1}, "seed is -1; expected an integer of at least 0"),
+        ({"seed": "a"}, "seed is 'a'"),
         ({"dtype": "float16"}, "dtype is 'float16'"),
         ({"backend": "torch"}, "backend 'torch' is unknown"),
     ],
@@ -172,10 +182,30 @@ def test_another_number_of_columns():
 
 
 def test_constant_and_linear_series_are_fine():
-    constant = Forecaster(**QUICK).fit(np.full(100, 7.0)).predict(3)
-    np.testing.assert_allclose(constant, 7.0, atol=1.0)
+    both = np.column_stack([np.full(100, 7.0), wave(100)])
+    np.testing.assert_array_equal(Forecaster(**QUICK).fit(both).predict(3)[:, 0], 7.0)
     result = backtest([Forecaster(**QUICK)], np.full(100, 7.0))
     assert np.isnan(result.scores()[0]["mase"])  # nothing to scale by
+
+
+def test_numbers_may_come_from_numpy(tmp_path):
+    options = {"seed": np.int64(3), "hidden": np.int32(4), "clip_norm": np.float32(1), "validation": np.float32(0.2)}
+    forecaster = Forecaster(**QUICK | options).fit(wave(60))
+    forecaster.save(tmp_path / "model.safetensors")
+    assert forecaster.predict(np.int64(2)).shape == (2,)
+
+
+def test_it_can_be_pickled_and_copied():
+    forecaster = Forecaster(backend="numpy", **QUICK).fit(wave(60))
+    for other in (pickle.loads(pickle.dumps(forecaster)), copy.deepcopy(forecaster)):
+        assert np.array_equal(other.predict(3), forecaster.predict(3))
+
+
+def test_it_stays_on_the_backend_it_was_fitted_on():
+    pytest.importorskip("array_api_strict")
+    with use_backend("array_api_strict"):
+        forecaster = Forecaster(**QUICK).fit(wave(60))
+    assert np.isfinite(forecaster.predict(3)).all()
 
 
 def test_runs_on_array_api_strict():

@@ -103,17 +103,17 @@ def test_odd_layouts_compile_nothing_new():
 def test_reasons_are_given():
     x = np.zeros((3, 2, 4))
     assert "runs" in xprnn.explain(nn.LSTM(4, 5, dtype="float64"), x).splitlines()[1]
-    for layer, x, reason in (
+    for layer, sequence, reason in (
         (nn.LSTM(4, 5, dtype="float64", proj_size=2), x, "no kernel for the cell LSTM projected to 2"),
         (nn.LSTM(4, 5, dtype="float64", peephole="full"), x, "no kernel for the cell FullPeepholeLSTM"),
         (nn.GRU(4, 5, dtype="float64", reset_after=False), x, "no kernel for the cell ResetBeforeGRU"),
         (nn.GRU(4, 5, dtype="float64"), x[:0], "there is no step or no sequence to run"),
     ):
-        text = xprnn.explain(layer, x)
+        text = xprnn.explain(layer, sequence)
         assert f"compiled: declines ({reason})" in text
         assert "reference: runs" in text
         with xprnn.use_kernels("compiled"), pytest.raises(RuntimeError, match="it cannot run this call"):
-            layer(x)
+            layer(sequence)
 
 
 def test_a_subclass_of_a_cell_is_not_taken_for_it():

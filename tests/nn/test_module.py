@@ -173,3 +173,46 @@ def test_a_module_without_forward():
 
     with pytest.raises(NotImplementedError, match="Empty defines no forward"):
         Empty()(1)
+
+
+class Holder(nn.Module):
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
+def test_parameters_and_modules_in_nested_lists_are_found():
+    gains = [Parameter(np.ones(1)), (Parameter(np.ones(2)), 3, "text")]
+    model = Holder(gains=gains, blocks=[[nn.Linear(1, 1, bias=False)], []], sizes={"a": 1})
+    names = [name for name, _ in model.named_parameters()]
+    assert names == ["gains.0", "gains.1.0", "blocks.0.0.weight"]
+    model.load_state_dict({name: 5.0 + a for name, a in model.state_dict().items()})
+    assert host(gains[1][0]).tolist() == [6.0, 6.0]
+
+
+@pytest.mark.parametrize("part", [nn.Linear(1, 1), [Parameter(np.ones(1))]])
+def test_a_dict_of_parts_is_refused(part):
+    with pytest.raises(TypeError, match=r"Holder: layers\['a'\] holds a (Linear|Parameter), .* expected an attribute"):
+        Holder(layers={"a": part}).parameters()
+
+
+def test_a_cycle_of_modules_ends():
+    parent = Holder(child=Holder(weight=Parameter(np.ones(1))))
+    parent.child.parent = parent
+    assert [name for name, _ in parent.named_modules()] == ["", "child"]
+    assert [name for name, _ in parent.named_parameters()] == ["child.weight"]
+    assert not parent.eval().child.training
+    assert repr(parent).count("...") == 1
+
+
+def test_a_state_with_tied_weights_under_both_names():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    state = {"0.weight": np.eye(2), "0.bias": np.ones(2), "1.weight": np.eye(2), "1.bias": np.ones(2)}
+    model.load_state_dict(state)
+    assert_close(model[1].weight, np.eye(2, dtype="float32"), 0.0)
+    model.load_state_dict({name: 2.0 * a for name, a in state.items() if name != "0.weight"})
+    assert_close(model[0].weight, 2.0 * np.eye(2, dtype="float32"), 0.0)
+    with pytest.raises(ValueError, match=r"1.weight has shape \(3, 2\), expected \(2, 2\)"):
+        model.load_state_dict({**state, "1.weight": np.ones((3, 2))})
+    with pytest.raises(KeyError, match="unexpected: 1.weights, 2.weight"):
+        model.load_state_dict({**state, "1.weights": np.eye(2), "2.weight": np.eye(2)})

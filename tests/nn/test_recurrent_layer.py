@@ -1,3 +1,5 @@
+import inspect
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -330,6 +332,14 @@ BAD_CALLS = {
         ValueError,
         "LSTM: lengths contains 8; expected values from 0 to T = 7",
     ),
+    "a flag for all": (lstm, (X,), {"mask": True}, TypeError, "LSTM: mask is a bool; expected a list or an array of b"),
+    "a number": (
+        lambda: nn.GRU(4, 2),
+        (X,),
+        {"reset": 3},
+        TypeError,
+        "GRU: reset is a int; expected a list or an array",
+    ),
     "mask turned": (
         lstm,
         (X,),
@@ -369,6 +379,8 @@ BAD_LAYERS = {
     "proj_size negative": (lambda: lstm(proj_size=-1), "LSTM: proj_size is -1"),
     "no units": (lambda: nn.GRU(4, 0), "GRU: hidden_size is 0; expected an integer of at least 1"),
     "no inputs": (lambda: nn.RNN(0, 4), "RNN: input_size is 0; expected an integer of at least 1"),
+    "no units in an LSTM": (lambda: nn.LSTM(4, 0), "LSTM: hidden_size is 0; expected an integer of at least 1"),
+    "half a projection": (lambda: lstm(proj_size=0.5), "LSTM: proj_size is 0.5; expected an integer of at least 0"),
     "half a layer": (lambda: nn.RNN(4, 4, 1.5), "RNN: num_layers is 1.5; expected an integer of at least 1"),
     "a cell without units": (
         lambda: nn.LSTMCell(4, 0),
@@ -395,3 +407,35 @@ def test_other_devices_are_refused():
     layer.to("array_api_strict", array_api_strict.Device("device1"))
     with pytest.raises(TypeError, match=r"LSTM: x is a .*CPU_DEVICE.* LSTM: its parameters is a .*device1"):
         layer(STRICT.asarray(X))
+
+
+TORCH = "input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional"
+
+
+@pytest.mark.parametrize(
+    ("kind", "positional", "own"),
+    [
+        (nn.RNN, TORCH.replace("bias", "nonlinearity, bias"), "dtype, rng"),
+        (nn.LSTM, TORCH + ", proj_size", "peephole, forget_bias, dtype, rng"),
+        (nn.GRU, TORCH, "reset_after, dtype, rng"),
+        (nn.RNNCell, "input_size, hidden_size, bias, nonlinearity", "dtype, rng"),
+        (nn.LSTMCell, "input_size, hidden_size, bias", "peephole, forget_bias, dtype, rng"),
+        (nn.GRUCell, "input_size, hidden_size, bias", "reset_after, dtype, rng"),
+    ],
+)
+def test_arguments_stand_in_the_signature_in_pytorchs_order(kind, positional, own):
+    parameters = inspect.signature(kind).parameters.values()
+    assert ", ".join(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD) == positional
+    assert ", ".join(p.name for p in parameters if p.kind is p.KEYWORD_ONLY) == own
+
+
+def test_arguments_go_by_position_where_pytorchs_do():
+    layer = nn.LSTM(4, 3, 2, False, True, 0.5, True, 1)
+    assert (layer.bias, layer.batch_first, layer.dropout.p, layer.bidirectional) == (False, True, 0.5, True)
+    assert (layer.num_layers, layer.proj_size) == (2, 1)
+
+
+def test_sizes_of_numpy():
+    layer = nn.LSTM(*np.array([4, 2, 1]))
+    assert layer(X)[0].shape == (7, 3, 2)
+    assert repr(layer).startswith("LSTM(4, 2")

@@ -124,7 +124,7 @@ BAD = {
     "linear sizes": (
         lambda: nn.Linear(0, 2),
         ValueError,
-        "Linear: in_features and out_features are 0, 2; expected at least 1",
+        "Linear: in_features is 0; expected an integer of at least 1",
     ),
     "norm size": (
         lambda: nn.LayerNorm((2, 3))(ones((4, 3, 2), "float32")),
@@ -158,7 +158,12 @@ BAD = {
         ValueError,
         "padding_idx is 3; expected a row of 3",
     ),
-    "dropout": (lambda: nn.Dropout(-0.1), ValueError, "Dropout: dropout is -0.1; expected a probability from 0 to 1"),
+    "dropout": (lambda: nn.Dropout(-0.1), ValueError, "Dropout: p is -0.1; expected a probability from 0 to 1"),
+    "dropout integers": (
+        lambda: nn.Dropout(0.5)(np.ones(3, int)),
+        TypeError,
+        "Dropout: x has dtype int64; expected float32 or float64",
+    ),
     "dropout seed": (lambda: nn.Dropout(0.1, rng="seed"), TypeError, "rng is a str"),
     "sequential": (
         lambda: nn.Sequential(nn.Linear(2, 2), np.tanh),
@@ -172,3 +177,11 @@ BAD = {
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_sizes_and_numbers_of_numpy():
+    layer = nn.LayerNorm(np.int64(3), eps=np.float64(1e-5))
+    assert layer(np.ones((2, 3), "float32")).dtype == np.float32
+    assert nn.Linear(np.int32(3), np.int64(2)).weight.shape == (2, 3)
+    assert nn.Embedding(np.int64(3), np.int64(2)).weight.shape == (3, 2)
+    assert nn.Dropout(np.float64(0.5))(np.ones(3, "float32")).dtype == np.float32

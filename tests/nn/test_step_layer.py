@@ -87,14 +87,14 @@ BAD = {
     ),
     "no step": (lambda: nn.Recurrent(nn.Linear(2, 2)), TypeError, "Recurrent: cell is a Linear; expected an object"),
     "rank": (
-        lambda: nn.Recurrent(OwnLSTM(2, 4))(X[0]),
+        lambda: nn.Recurrent(OwnLSTM(2, 4))(X[0, 0]),
         ValueError,
-        r"Recurrent: x has shape \(3, 2\) .*expected \(T, B, I\)",
+        r"Recurrent: x has shape \(2,\); expected \(T, B, I\), or \(T, I\) without a batch",
     ),
     "integers": (
         lambda: nn.Recurrent(OwnLSTM(2, 4))(X.astype(int)),
-        ValueError,
-        "Recurrent: x has .*dtype int64; expected",
+        TypeError,
+        "Recurrent: x has dtype int64; expected float32 or float64",
     ),
     "state": (
         lambda: nn.Recurrent(OwnLSTM(2, 4))(X, (X[0], X[0])),
@@ -119,3 +119,15 @@ BAD = {
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_one_sequence_without_a_batch(rng):
+    layer = nn.Recurrent(OwnLSTM(2, 4, dtype="float64", rng=0))
+    x, state = rng.standard_normal((5, 2)), tuple(rng.standard_normal((2, 4)))
+    found = layer(x, state, return_all_states=True)
+    output, final, everything = layer(x[:, None], tuple(part[None] for part in state), return_all_states=True)
+    assert_close(found[0], host(output)[:, 0], 0.0)
+    assert_close(found[1], [host(part)[0] for part in final], 0.0)
+    assert_close(found[2], [host(part)[:, 0] for part in everything], 0.0)
+    with pytest.raises(ValueError, match="Recurrent: lengths, mask and reset need a batch"):
+        layer(x, lengths=[5])

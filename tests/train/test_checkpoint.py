@@ -202,3 +202,24 @@ def test_parts_without_a_state(tmp_path):
     ):
         save_checkpoint(tmp_path / "c", odd=Odd())
     assert not list(tmp_path.iterdir())
+
+
+class State:
+    def __init__(self, state):
+        self.state = state
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state):
+        self.state = dict(state)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_dots_in_keys_do_not_collide(tmp_path, turned):
+    state = {"a.b": np.zeros(1), "a": {"b": np.ones(2), "b'": np.ones(3)}}
+    state = dict(reversed(state.items())) if turned else state
+    part = State(state)
+    save_checkpoint(tmp_path / "file", part=part)
+    load_checkpoint(tmp_path / "file", part=part)
+    assert [a.shape for a in (part.state["a.b"], part.state["a"]["b"], part.state["a"]["b'"])] == [(1,), (2,), (3,)]

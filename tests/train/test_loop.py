@@ -16,6 +16,7 @@ from xprnn.train import (
     Cosine,
     EarlyStopping,
     History,
+    ProgressBar,
     ReduceOnPlateau,
     evaluate,
     fit,
@@ -329,3 +330,29 @@ def test_checkpoints_come_every_few_epochs_and_at_the_end(tmp_path):
     fit(model, points((1.0, 1.0)), line_loss, SGD(model.parameters()), epochs=5, callbacks=callbacks, **quiet)
     assert written == [False, False, True, False, True]
     assert (tmp_path / "c").exists()
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    model, other = Line(), Line()
+    with pytest.raises(ValueError, match="gradient to none of the optimizer's parameters"):
+        fit(model, points((1.0, 2.0)), line_loss, SGD(other.parameters()), epochs=1, **quiet)
+    assert model.w.item() == other.w.item() == 0.0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_the_progress_bar_is_closed_whatever_happens(error, capsys):
+    class Interrupt(Callback):
+        def on_batch_end(self, run):
+            raise error
+
+    bar, model = ProgressBar(), Line()
+    with pytest.raises(error):
+        fit(model, points((1.0, 2.0)), line_loss, SGD(model.parameters()), epochs=2, callbacks=[bar, Interrupt()])
+    assert bar._bar.disable  # tqdm's sign of having been closed
+
+
+def test_the_progress_bar_says_that_the_run_was_stopped(capsys):
+    model = Line(2.0)  # perfect from the start, so no later epoch is better
+    optimizer = SGD(model.parameters())
+    fit(model, points((1.0, 2.0)), line_loss, optimizer, epochs=np.int64(9), callbacks=[EarlyStopping(np.int64(2))])
+    assert "stopped early after epoch 3, best epoch 1" in capsys.readouterr().err.splitlines()[-1].split("\r")[-1]

@@ -207,3 +207,14 @@ def test_like_pytorch(rng, case):
     value, gradient = value_and_gradient(mine, ours)
     assert value == pytest.approx(reference.item(), rel=1e-12)
     np.testing.assert_allclose(gradient, theirs.grad.numpy(), rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.int64])
+def test_numbers_of_numpy_are_numbers(number):
+    x, t = np.zeros(3, "float32"), np.ones(3, "float32")
+    for found, expected in (
+        (bce_with_logits(x, t, pos_weight=number(2)), bce_with_logits(x, t, pos_weight=2.0)),
+        (huber(x, t, delta=number(2)), huber(x, t, delta=2.0)),
+    ):
+        assert found.dtype == np.float32
+        assert found.item() == expected.item()

@@ -5,7 +5,7 @@ import pytest
 
 from xprnn import Parameter, Tensor, nn
 from xprnn.backend import get_backend
-from xprnn.train import SGD, Adam, AdamW, RMSprop
+from xprnn.train import SGD, Adam, AdamW, Exponential, RMSprop, StepDecay, clip_grad_norm
 
 VARIANTS = [
     (SGD, {"lr": 0.1}),
@@ -228,3 +228,31 @@ def test_constructor_errors():
     ]:
         with pytest.raises(error, match=message):
             make()
+
+
+def test_frozen_parameters_stay_as_they_are():
+    frozen, moving = Parameter(np.ones(2), requires_grad=False), Parameter(np.ones(2))
+    optimizer = SGD([frozen, moving], 0.5, momentum=0.9)
+    moving.grad = frozen.grad = Tensor(np.ones(2))
+    optimizer.step()
+    assert (frozen.data.tolist(), moving.data.tolist()) == ([1.0, 1.0], [0.5, 0.5])
+    with pytest.raises(ValueError, match="SGD: no parameter requires a gradient"):
+        SGD([frozen], 0.5)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.int64])
+def test_numbers_of_numpy_do_not_widen(number):
+    p = Parameter(np.ones(2, "float32"))
+    optimizer = Adam([p], lr=number(1))
+    schedule = Exponential(optimizer, gamma=number(1))
+    for _ in range(2):
+        p.grad = Tensor(np.ones(2, "float32"))
+        clip_grad_norm([p], number(1))
+        optimizer.step()
+        schedule.step()
+        optimizer.lr = number(1)
+    assert p.dtype == p.grad.dtype == np.float32
+    assert type(optimizer.lr) is float
+    assert StepDecay(optimizer, every=np.int64(2)).every == 2
+    with pytest.raises(ValueError, match="Adam: lr is -1; expected a finite number, at least 0"):
+        optimizer.lr = -1

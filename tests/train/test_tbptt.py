@@ -200,3 +200,10 @@ def test_errors_come_at_the_call(x):
         truncated_bptt(layer(), x, k1=3, lengths=[1.0, 2.0, 3.0])
     with pytest.raises(TypeError, match="truncated_bptt: x is a list"):
         truncated_bptt(layer(), [1.0], k1=3)
+
+
+def test_a_mask_as_nested_lists(x):
+    mask = np.arange(T * B).reshape(T, B) % 3 > 0
+    net = layer()
+    found, expected = (join(truncated_bptt(net, x, k1=4, mask=m)) for m in (mask.tolist(), mask))
+    np.testing.assert_array_equal(found, expected)

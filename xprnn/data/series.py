@@ -18,10 +18,14 @@ Host = np.ndarray[Any, Any]
 def as_series(values: Any, owner: str = "series") -> Host:
     """Values of any backend as a float64 host array (N, F); a vector (N,) becomes one column.
 
-    Raises TypeError for values that are not numbers, ValueError for another rank or for values that are not finite; the
-    message names the first such row.
+    From a GPU it is copied: baselines, scores and reports are the host's work.
+
+    Raises TypeError for values that are not numbers, or are masked; ValueError for another rank or for values that are
+    not finite; the message names the first such row.
     """
-    series = np.asarray(values) if isinstance(values, (list, tuple)) else to_numpy(values)
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{owner}: a masked array; fill or drop what is masked first")
+    series = np.asarray(values) if isinstance(values, (list, tuple)) else np.asarray(to_numpy(values))
     if series.dtype.kind not in "fiu":
         raise TypeError(f"{owner}: dtype is {series.dtype}; expected numbers")
     series = series.astype(np.float64)
@@ -40,7 +44,7 @@ def as_series(values: Any, owner: str = "series") -> Host:
 
 
 class StandardScaler:
-    """Columns to mean 0 and standard deviation 1: z = (x - mean) / std. A constant column is only centred.
+    """Columns to mean 0 and standard deviation 1: z = (x - mean) / std. A constant column is 0, and comes back exactly.
 
     Fit it on the training part alone: what is known of the future must not reach the past.
     """
@@ -49,20 +53,30 @@ class StandardScaler:
         self.mean, self.std = mean, std
 
     def fit(self, series: Host) -> StandardScaler:
-        """Take mean and standard deviation from a series (N, F). Returns itself."""
-        self.mean = series.mean(axis=0)
-        std = series.std(axis=0)
+        """Take mean and standard deviation from a series (N, F). Raises ValueError where they overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = series.mean(axis=0), series.std(axis=0)
+        if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+            raise ValueError(f"StandardScaler: values up to {np.abs(series).max():.3g} are too large to be scaled")
         # Rounding leaves a constant column with a tiny deviation, and dividing by it would blow noise up.
-        self.std = np.where(std > 1e-12 * np.maximum(np.abs(self.mean), 1.0), std, 1.0)
+        varies = std > 1e-12 * np.abs(series).max(axis=0)
+        self.mean, self.std = np.where(varies, mean, series[0]), np.where(varies, std, 0.0)
         return self
 
     def transform(self, series: Host) -> Host:
         """x (..., F) to z."""
-        return (series - self.mean) / self.std
+        mean, std = self._fitted()
+        return (series - mean) / np.where(std == 0.0, 1.0, std)
 
     def inverse(self, scaled: Host) -> Host:
         """z (..., F) to x."""
-        return scaled * self.std + self.mean
+        mean, std = self._fitted()
+        return scaled * std + mean
+
+    def _fitted(self) -> tuple[Host, Host]:
+        if self.mean is None or self.std is None:
+            raise RuntimeError("StandardScaler: fit it first")
+        return self.mean, self.std
 
 
 def harmonics(index: Host, periods: Sequence[float]) -> Host:
@@ -78,8 +92,14 @@ def windows(series: Host, origins: Host, length: int) -> Host:
     Step ``origins[m]`` itself is the first one that window m does not see. Raises ValueError where a window would begin
     before the series or see past its end.
     """
+    origins = check_origins(series, origins, length)
+    return series[origins[None, :] - length + np.arange(length)[:, None]]
+
+
+def check_origins(series: Host, origins: Any, length: int) -> Host:
+    """Origins as an array, each with at least so many steps before it. Raises ValueError otherwise."""
     origins = np.asarray(origins)
     if len(origins) and (origins.min() < length or origins.max() > len(series)):
         wrong = origins.min() if origins.min() < length else origins.max()
-        raise ValueError(f"windows: origin {wrong} does not have {length} steps before it in a series of {len(series)}")
-    return series[origins[None, :] - length + np.arange(length)[:, None]]
+        raise ValueError(f"origin {wrong} does not have {length} steps before it in a series of {len(series)}")
+    return origins

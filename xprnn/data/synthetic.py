@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from xprnn.backend import Rng, generator
+from xprnn.data.calendar import Calendar
 from xprnn.data.csv_series import CsvSeries
 
 
@@ -22,4 +23,6 @@ def daily_temperatures(years: int = 6, *, rng: Rng = 0) -> CsvSeries:
         weather[t] = 0.6 * weather[t - 1] + shocks[t]
     values = 11.0 + 6.0 * np.cos(2.0 * np.pi * np.arange(days) / 365.25) + weather
     first = datetime(2015, 1, 15)
-    return CsvSeries(values.round(2)[:, None], ("temperature",), tuple(first + timedelta(days=t) for t in range(days)))
+    return CsvSeries(
+        values.round(2)[:, None], ("temperature",), Calendar([first + timedelta(days=t) for t in range(days)])
+    )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xprnn.data.series import windows
+from xprnn.data.series import check_origins, windows
 
 Host = np.ndarray[Any, Any]
 
@@ -40,7 +40,7 @@ class Persistence:
 
     def forecast(self, series: Host, origins: Host, horizon: int) -> Host:
         """The last value, again and again."""
-        return np.repeat(series[np.asarray(origins) - 1][:, None], horizon, axis=1)
+        return np.repeat(series[check_origins(series, origins, 1) - 1][:, None], horizon, axis=1)
 
 
 class SeasonalNaive:
@@ -65,7 +65,8 @@ class SeasonalNaive:
 
     def forecast(self, series: Host, origins: Host, horizon: int) -> Host:
         """The values of the last period before each origin, repeated."""
-        return series[np.asarray(origins)[:, None] - self.period + np.arange(horizon) % self.period]
+        starts = check_origins(series, origins, self.period)[:, None] - self.period
+        return series[starts + np.arange(horizon) % self.period]
 
 
 class AutoRegression:

@@ -18,7 +18,12 @@ def draw_forecast(report: ForecastReport, column: int = 0) -> bytes:
 
     Raises ImportError, saying which extra to install, where matplotlib is missing.
     """
-    figure_type, canvas_type = _matplotlib()
+    figure_type, canvas_type, settings = _matplotlib()
+    with settings({"text.parse_math": False}):  # a dollar sign in a column's name is a dollar sign
+        return _draw(report, column, figure_type, canvas_type)
+
+
+def _draw(report: ForecastReport, column: int, figure_type: Any, canvas_type: Any) -> bytes:
     test, name = report.backtest, report.source.columns[column]
     scores = {row["forecaster"]: row["rmse"] for row in test.scores(column)}
     model, *baselines = scores
@@ -62,11 +67,11 @@ def draw_forecast(report: ForecastReport, column: int = 0) -> bytes:
     close.set_title(f"The last {min(CLOSE_UP, len(at))} test steps, and what comes next")
     for axes in (whole, close):
         axes.set_ylabel(name)
-        axes.set_xlabel("step" if report.source.dates is None else "date")
+        axes.set_xlabel("step" if report.source.calendar is None else "date")
         axes.grid(alpha=0.25)
         # Beside the lines and not on them: forecasts fill the picture from edge to edge.
         axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.0), frameon=False)
-        if report.source.dates is not None:
+        if report.source.calendar is not None:
             ticks = [int(t) for t in axes.get_xticks() if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
             axes.set_xticks(ticks, [report.source.label(t) for t in ticks])
     out = io.BytesIO()
@@ -74,11 +79,12 @@ def draw_forecast(report: ForecastReport, column: int = 0) -> bytes:
     return out.getvalue()
 
 
-def _matplotlib() -> tuple[Any, Any]:
-    """Figure and an off-screen canvas; pyplot would keep figures alive and might want a display."""
+def _matplotlib() -> tuple[Any, Any, Any]:
+    """Figure, an off-screen canvas, and options for a while; pyplot would keep figures alive and want a display."""
     try:
+        from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"drawing needs matplotlib ({error}): pip install 'xprnn[plot]'") from None
-    return Figure, FigureCanvasAgg
+    return Figure, FigureCanvasAgg, rc_context

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+import operator
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, Backend, Rng, check_dtype, default_backend, generator, get_backend, namespace
+from xprnn.backend import (
+    Array,
+    Backend,
+    Rng,
+    backend_of,
+    check_dtype,
+    default_backend,
+    generator,
+    get_backend,
+    namespace,
+)
 from xprnn.data import Batches
 from xprnn.data.series import StandardScaler, as_series, harmonics, windows
 from xprnn.estimators.baselines import SeriesForecaster
@@ -84,10 +96,16 @@ class Forecaster:
             raise ValueError(f"Forecaster: cell is {cell!r}; expected one of {', '.join(map(repr, CELLS))}")
         if strategy not in ("recursive", "direct"):
             raise ValueError(f"Forecaster: strategy is {strategy!r}; expected 'recursive' or 'direct'")
-        counts = {"hidden": hidden, "layers": layers, "window": window, "horizon": horizon, "epochs": epochs}
-        for name, number in (counts | {"batch_size": batch_size, "patience": patience}).items():
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise ValueError(f"Forecaster: {name} is {number!r}; expected an integer of at least 1")
+        counts = {
+            "hidden": hidden,
+            "layers": layers,
+            "window": window,
+            "horizon": horizon,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "patience": patience,
+        }
+        sizes = {"learning_rate": learning_rate, "clip_norm": clip_norm}
         if strategy == "recursive" and horizon != 1:
             raise ValueError(
                 f"Forecaster: horizon is {horizon}, but the recursive strategy learns one step, and predict(k) goes "
@@ -95,19 +113,17 @@ class Forecaster:
             )
         if not 0.0 <= validation < 1.0:
             raise ValueError(f"Forecaster: validation is {validation}; expected a share from 0 to below 1")
-        if any(not period > 1.0 for period in periods):
-            raise ValueError(f"Forecaster: periods are {tuple(periods)}; expected lengths above 1 step")
+        if not isinstance(periods, (list, tuple)) or any(not 1.0 < period < math.inf for period in periods):
+            raise ValueError(f"Forecaster: periods are {periods!r}; expected a list of lengths above 1 step")
+        # Plain numbers, so that they can be written to a file.
         self.settings: dict[str, Any] = {
-            **counts,
+            **{name: _whole(name, number, 1) for name, number in counts.items()},
+            **{name: _positive(name, number) for name, number in sizes.items()},
             "cell": cell,
             "strategy": strategy,
             "periods": [float(period) for period in periods],
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "clip_norm": clip_norm,
-            "validation": validation,
-            "patience": patience,
-            "seed": seed,
+            "validation": float(validation),
+            "seed": _whole("seed", seed, 0),
             "dtype": check_dtype(dtype),
         }
         self.backend = None if backend is None else get_backend(backend)
@@ -134,13 +150,15 @@ class Forecaster:
         options, home = self.settings, self._home()
         origins = np.arange(options["window"], len(values) - options["horizon"] + 1)
         held_out = max(1, round(options["validation"] * len(origins))) if options["validation"] else 0
-        if len(origins) - held_out < 2:
-            least = options["window"] + options["horizon"] + 1 + held_out
+        if len(origins) - held_out - options["horizon"] + 1 < 2:
+            least = options["window"] + 2 * options["horizon"] + held_out
             raise ValueError(
                 f"Forecaster: the series has {len(values)} steps; with window={options['window']}, "
                 f"horizon={options['horizon']} and a validation part it needs at least {max(least, len(values) + 1)}"
             )
-        train, validate = origins[: len(origins) - held_out], origins[len(origins) - held_out :]
+        validate = origins[len(origins) - held_out :]
+        # What is learned ends before what is validated on begins, also where a target is several steps long.
+        train = origins[: len(origins) - held_out - (options["horizon"] - 1 if held_out else 0)]
         scaler = StandardScaler().fit(values[: train[-1] + options["horizon"]])
         draws = generator(options["seed"])
         network = self._build(values.shape[1], draws)
@@ -215,15 +233,22 @@ class Forecaster:
         network = self._fitted()
         arrays: dict[str, Any] = {f"network.{name}": array for name, array in network.state_dict().items()}
         arrays |= {"scaler.mean": self.scaler.mean, "scaler.std": self.scaler.std, "recent": self._recent}
-        metadata = {"kind": "forecaster", "settings": self.settings, "steps": self._steps, "vector": self._vector}
+        metadata = {
+            "kind": "forecaster",
+            "version": 1,
+            "settings": self.settings,
+            "steps": self._steps,
+            "vector": self._vector,
+        }
         write_tensors(path, arrays, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, backend: str | None = None) -> Forecaster:
         """Read what :meth:`save` wrote. Raises ValueError for a file that is damaged or is something else."""
         arrays, metadata = read_tensors(path)
-        if metadata.get("kind") != "forecaster":
-            raise ValueError(f"{os.fspath(path)}: not a forecaster, but {json.dumps(metadata.get('kind'))}")
+        kind, version = metadata.get("kind"), metadata.get("version")
+        if kind != "forecaster" or version != 1:
+            raise ValueError(f"{os.fspath(path)}: not a forecaster of version 1, but {json.dumps(kind)}, {version}")
         settings = metadata["settings"]
         forecaster = cls(backend=backend, **settings)
         network = forecaster._build(arrays["recent"].shape[1], 0)
@@ -259,8 +284,9 @@ class Forecaster:
     def _forecast(self, values: Host, origins: Host, horizon: int, start: int) -> Host:
         network, direct = self._fitted(), self.settings["strategy"] == "direct"
         most = self.settings["horizon"] if direct else None
-        if horizon < 1 or (most is not None and horizon > most):
-            raise ValueError(f"Forecaster: horizon is {horizon}; expected 1 to {most or 'any number'}")
+        horizon = _whole("horizon", horizon, 1)
+        if most is not None and horizon > most:
+            raise ValueError(f"Forecaster: horizon is {horizon}; expected 1 to {most}")
         self._check_columns(network, values)
         features = self._features(self.scaler.transform(values), start)
         parts = [
@@ -276,7 +302,7 @@ class Forecaster:
 
     def _steps_ahead(self, network: ForecastNetwork, features: Host, origins: Host, horizon: int, start: int) -> Host:
         """Scaled forecasts (M, horizon, F) for one batch of origins."""
-        home, dtype = self._home(), self.settings["dtype"]
+        home, dtype = backend_of(network.parameters()[0].data), self.settings["dtype"]
         x = home.asarray(windows(features, origins, self.settings["window"]).astype(dtype))
         with no_grad():
             output, state = network(x)
@@ -292,5 +318,18 @@ class Forecaster:
 
 def _gather(rows: Array, origins: Array, offsets: range) -> Array:
     """rows (N, C) at origin + offset: (len(offsets), M, C), on the device."""
-    xp = namespace(rows)
-    return xp.stack([xp.take(rows, origins + offset, axis=0) for offset in offsets])
+    xp, ahead = namespace(rows), backend_of(rows).arange(len(offsets)) + offsets.start
+    index = xp.reshape(xp.expand_dims(origins, axis=0) + xp.expand_dims(ahead, axis=1), (-1,))
+    return xp.reshape(xp.take(rows, index, axis=0), (len(offsets), origins.shape[0], rows.shape[1]))
+
+
+def _whole(name: str, number: Any, least: int) -> int:
+    if isinstance(number, bool) or not hasattr(number, "__index__") or operator.index(number) < least:
+        raise ValueError(f"Forecaster: {name} is {number!r}; expected an integer of at least {least}")
+    return operator.index(number)
+
+
+def _positive(name: str, number: Any) -> float:
+    if not 0.0 < float(number) < math.inf:
+        raise ValueError(f"Forecaster: {name} is {number!r}; expected a number above 0")
+    return float(number)

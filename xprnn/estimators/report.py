@@ -49,9 +49,9 @@ class ForecastReport:
             "train_size": test.train_size,
             "test_size": len(test.series) - test.train_size,
             "horizon": test.horizon,
-            "scores": {name: test.scores(k) for k, name in enumerate(columns)},
+            "scores": {name: [_without_nan(row) for row in test.scores(k)] for k, name in enumerate(columns)},
             "future": [
-                {"when": self.source.label(row)} | dict(zip(columns, map(float, self.future[n]), strict=True))
+                {"when": self.source.label(row), "values": dict(zip(columns, map(float, self.future[n]), strict=True))}
                 for n, row in enumerate(rows)
             ],
         }
@@ -73,3 +73,8 @@ class ForecastReport:
                 when = self.source.label(len(test.series) + ahead)
                 writer.writerow([when, column, ahead + 1, "", f"{self.future[ahead, k]:.6g}", *blanks])
         return out.getvalue()
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: what cannot be said is null."""
+    return {name: None if value != value else value for name, value in row.items()}

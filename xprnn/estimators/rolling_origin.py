@@ -81,6 +81,9 @@ def backtest(
     size = count_test_steps(len(series), test)
     if not 1 <= horizon <= size:
         raise ValueError(f"backtest: horizon is {horizon}; expected 1 to {size}, the length of the test part")
+    names = [forecaster.name for forecaster in forecasters]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"backtest: more than one forecaster is called {', '.join(sorted(doubled))}")
     train = series[: len(series) - size]
     for forecaster in forecasters:
         forecaster.fit(train)
@@ -91,7 +94,8 @@ def backtest(
 
 def count_test_steps(steps: int, test: float | int) -> int:
     """The number of test steps, from a share between 0 and 1 or a number."""
-    size = test if isinstance(test, int) else round(steps * test) if 0 < test < 1 else -1
-    if isinstance(test, bool) or not 1 <= size < steps:
+    whole = not isinstance(test, bool) and test >= 1 and test == test // 1
+    size = int(test) if whole else round(steps * test) if 0 < test < 1 else -1
+    if not 1 <= size < steps:
         raise ValueError(f"test is {test}; expected a share between 0 and 1, or a number of steps below {steps}")
     return size

@@ -11,6 +11,7 @@ from xprnn.nn.recurrent_cell import CellModule, GRUCell, LSTMCell, RNNCell
 from xprnn.nn.recurrent_layer import RecurrentLayer
 from xprnn.nn.sequential import Sequential
 from xprnn.nn.step_layer import Recurrent, StepCell
+from xprnn.nn.stream import Stream
 
 __all__ = [
     "GRU",
@@ -29,5 +30,6 @@ __all__ = [
     "RecurrentLayer",
     "Sequential",
     "StepCell",
+    "Stream",
     "init",
 ]

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from xprnn.backend import Rng, backend_of, dtype_name, generator
-from xprnn.nn.module import Module, input_tensor
+from xprnn.backend import DTYPES, Rng, backend_of, dtype_name, generator
+from xprnn.nn.arguments import input_tensor, probability
+from xprnn.nn.module import Module
 from xprnn.tensor import Tensor
 
 
 class Dropout(Module):
     """While training, y = x m / (1 - p), each m one with probability 1 - p, else zero; otherwise y = x.
 
-    Masks come from ``rng`` on the host, so that a seed gives the same bits on every backend.
+    x floating, of any shape; TypeError for another dtype. Masks come from ``rng`` on the host, so that a seed gives
+    the same bits on every backend.
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
-        self.p, self.rng = check_probability("Dropout", p), generator(rng)
+        self.p, self.rng = probability("Dropout", "p", p), generator(rng)
 
     def forward(self, x: Any) -> Tensor:
         x = input_tensor("Dropout", "x", x)
+        if dtype_name(x.data) not in DTYPES:
+            raise TypeError(f"Dropout: x has dtype {dtype_name(x.data)}; expected float32 or float64: cast it first")
         if not self.training or self.p == 0.0:
             return x
         kept = self.rng.random(x.shape, dtype="float32") >= self.p
@@ -28,10 +32,3 @@ class Dropout(Module):
 
     def describe(self) -> str:
         return f"{self.p}"
-
-
-def check_probability(owner: str, p: float) -> float:
-    """p where it is in [0, 1]; ValueError otherwise."""
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"{owner}: dropout is {p}; expected a probability from 0 to 1")
-    return float(p)

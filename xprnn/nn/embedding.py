@@ -7,7 +7,8 @@ from typing import Any
 from xprnn import ops
 from xprnn.backend import Rng, dtype_name, namespace
 from xprnn.nn import init
-from xprnn.nn.module import Module, input_tensor
+from xprnn.nn.arguments import input_tensor, whole_number
+from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -31,9 +32,11 @@ class Embedding(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
+        self.num_embeddings = whole_number("Embedding", "num_embeddings", num_embeddings)
+        self.embedding_dim = whole_number("Embedding", "embedding_dim", embedding_dim)
+        self.check = check
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx is {padding_idx}; expected a row of {num_embeddings}")
-        self.num_embeddings, self.embedding_dim, self.check = num_embeddings, embedding_dim, check
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         weight = init.normal((num_embeddings, embedding_dim), rng=rng, dtype=dtype)
         if self.padding_idx is not None:

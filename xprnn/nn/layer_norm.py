@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from xprnn import ops
 from xprnn.nn import init
-from xprnn.nn.module import Module, input_tensor
+from xprnn.nn.arguments import input_tensor, real_number, whole_number
+from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -19,8 +21,10 @@ class LayerNorm(Module):
     def __init__(
         self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, *, bias: bool = True, dtype: str = "float32"
     ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.normalized_shape, self.eps, self.dtype = shape, eps, dtype
+        lengths = normalized_shape if isinstance(normalized_shape, Iterable) else (normalized_shape,)
+        shape = tuple(whole_number("LayerNorm", "normalized_shape", length) for length in lengths)
+        self.normalized_shape, self.dtype = shape, dtype
+        self.eps = real_number("LayerNorm", "eps", eps, "a number of at least 0")
         self.weight = Parameter(init.constant(shape, 1.0, dtype=dtype))
         self.bias = Parameter(init.constant(shape, 0.0, dtype=dtype)) if bias else None
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from xprnn.backend import Rng, generator
 from xprnn.nn import init
-from xprnn.nn.module import Module, input_tensor
+from xprnn.nn.arguments import input_tensor, whole_number
+from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -22,12 +23,10 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: str = "float32", rng: Rng = None
     ) -> None:
-        if in_features < 1 or out_features < 1:
-            raise ValueError(
-                f"Linear: in_features and out_features are {in_features}, {out_features}; expected at least 1"
-            )
+        self.in_features = whole_number("Linear", "in_features", in_features)
+        self.out_features = whole_number("Linear", "out_features", out_features)
+        self.dtype = dtype
         draws, bound = generator(rng), 1.0 / math.sqrt(in_features)
-        self.in_features, self.out_features, self.dtype = in_features, out_features, dtype
         self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=draws, dtype=dtype))
         self.bias = Parameter(init.uniform((out_features,), bound, rng=draws, dtype=dtype)) if bias else None
 

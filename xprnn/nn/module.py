@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ from xprnn.tensor import Parameter, Tensor
 
 
 class Module:
-    """Base of all layers. Parameters and Modules assigned as attributes are found by name.
+    """Base of all layers. Parameters and Modules assigned as attributes, also in lists and tuples, are found by name.
 
+    Those of a list are "name.0", "name.1", ...; a dict of them raises TypeError, since nothing in it would be trained.
     Subclasses define ``forward``; call the module itself. ``training`` is True until :meth:`eval`.
     """
 
@@ -26,27 +28,35 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """(name, module) for each direct part; the modules of a list or tuple are "name.0", "name.1", ..."""
-        for name, part in vars(self).items():
-            if isinstance(part, Module):
-                yield name, part
-            elif isinstance(part, (list, tuple)):
-                yield from ((f"{name}.{k}", each) for k, each in enumerate(part) if isinstance(each, Module))
+        """(name, module) for each direct part."""
+        return ((name, part) for name, part in self._parts() if isinstance(part, Module))
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """(dotted name, module) for this module and everything inside it."""
-        yield prefix, self
-        for name, child in self.children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+    def _parts(self) -> Iterator[tuple[str, Module | Parameter]]:
+        """(name, part) for each Module and Parameter in this module's attributes."""
+        for name, value in vars(self).items():
+            yield from _parts_of(type(self).__name__, name, value)
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """(dotted name, module) for this module and everything inside it, each once, under its first name."""
+        seen: set[int] = set()
+
+        def walk(prefix: str, module: Module) -> Iterator[tuple[str, Module]]:
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield prefix, module
+                for name, child in module.children():
+                    yield from walk(_joined(prefix, name), child)
+
+        return walk("", self)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter), a shared parameter once, under its first name."""
         seen: set[int] = set()
         for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield f"{prefix}.{name}" if prefix else name, value
+            for name, part in module._parts():
+                if isinstance(part, Parameter) and id(part) not in seen:
+                    seen.add(id(part))
+                    yield _joined(prefix, name), part
 
     def parameters(self) -> list[Parameter]:
         """All parameters, each once."""
@@ -55,7 +65,7 @@ class Module:
     def generators(self) -> dict[str, np.random.Generator]:
         """The random generators of this module and its parts, by dotted name; a checkpoint keeps their states."""
         return {
-            f"{prefix}.{name}" if prefix else name: value
+            _joined(prefix, name): value
             for prefix, module in self.named_modules()
             for name, value in vars(module).items()
             if isinstance(value, np.random.Generator)
@@ -99,6 +109,7 @@ class Module:
         """Take values by name, cast to each parameter's dtype and moved to its device.
 
         Accepts what :meth:`state_dict` gives, and a PyTorch state_dict with NumPy arrays (or CPU tensors) as values.
+        A shared parameter may come under several of its names, as PyTorch has it; the first one counts.
 
         Raises
         ------
@@ -110,31 +121,46 @@ class Module:
             Shapes differ. Every wrong one is listed, and nothing has been loaded.
         """
         parameters = dict(self.named_parameters())
-        missing = [name for name in parameters if name not in state]
-        unexpected = [name for name in state if name not in parameters]
+        names = {id(parameter): name for name, parameter in parameters.items()}
+        # What the state calls it -> what we call it.
+        targets = {name: name if name in parameters else names.get(id(self._at(name))) for name in state}
+        missing = [name for name in parameters if name not in targets.values()]
+        unexpected = [name for name, target in targets.items() if target is None]
         if missing or unexpected:
             parts = [f"missing: {', '.join(missing)}"] * bool(missing)
             parts += [f"unexpected: {', '.join(unexpected)}"] * bool(unexpected)
             raise KeyError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(parts)}")
         if no_arrays := [
-            f"{name} is a {type(state[name]).__name__}" for name in parameters if not hasattr(state[name], "shape")
+            f"{name} is a {type(array).__name__}" for name, array in state.items() if not hasattr(array, "shape")
         ]:
             raise TypeError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(no_arrays)}; expected arrays")
         wrong = [
-            f"{name} has shape {np.shape(state[name])}, expected {parameter.shape}"
-            for name, parameter in parameters.items()
-            if np.shape(state[name]) != parameter.shape
+            f"{name} has shape {tuple(state[name].shape)}, expected {parameters[target].shape}"
+            for name, target in targets.items()
+            if target is not None and tuple(state[name].shape) != parameters[target].shape
         ]
         if wrong:
             raise ValueError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(wrong)}")
+        sources = {target: name for name, target in reversed(targets.items())}
         loaded = {}
         for name, parameter in parameters.items():
             home = backend_of(parameter.data)
-            copy = np.array(to_numpy(state[name]), dtype=dtype_name(parameter.data), order="C")
+            copy = np.array(to_numpy(state[sources[name]]), dtype=dtype_name(parameter.data), order="C")
             loaded[name] = home.asarray(copy)
         for name, array in loaded.items():
             parameters[name].data = array
 
+    def _at(self, name: str) -> Any:
+        """What stands under a dotted name, or None."""
+        found: Any = self
+        for key in str(name).split("."):
+            if isinstance(found, (list, tuple)):
+                found = dict(enumerate(found)).get(int(key)) if key.isdecimal() else None
+            else:
+                found = vars(found).get(key) if isinstance(found, Module) else None
+        return found
+
+    @reprlib.recursive_repr()  # a module may refer to the one that holds it
     def __repr__(self) -> str:
         inside = "".join(f"\n  {name}: " + repr(child).replace("\n", "\n  ") for name, child in self.children())
         return f"{type(self).__name__}({self.describe()}{inside}{chr(10) * bool(inside)})"
@@ -144,17 +170,21 @@ class Module:
         return ""
 
 
-def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Tensor:
-    """An argument as a Tensor, with its dtype checked. Raises TypeError naming the layer and the argument."""
-    if not isinstance(x, Tensor):
-        if not hasattr(x, "shape"):
-            raise TypeError(f"{owner}: {name} is a {type(x).__name__}; expected an array or a Tensor")
-        x = Tensor(x)
-    if dtype is not None and dtype_name(x.data) != dtype:
-        raise TypeError(
-            f"{owner}: {name} has dtype {dtype_name(x.data)}; the layer has {dtype}: "
-            f"cast {name}, or build the layer with dtype='float64'"
-            if dtype_name(x.data) == "float64"
-            else f"{owner}: {name} has dtype {dtype_name(x.data)}; expected {dtype}: cast it first"
-        )
-    return x
+def _parts_of(owner: str, name: str, value: Any) -> Iterator[tuple[str, Module | Parameter]]:
+    """The Modules and Parameters in an attribute: itself, or those in a list, with their positions in their names."""
+    if isinstance(value, (Module, Parameter)):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        for k, each in enumerate(value):
+            yield from _parts_of(owner, f"{name}.{k}", each)
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            for _, part in _parts_of(owner, name, each):
+                raise TypeError(
+                    f"{owner}: {name}[{key!r}] holds a {type(part).__name__}, which would not be trained, moved or "
+                    f"saved from a {type(value).__name__}; expected an attribute of its own, or a list"
+                )
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name

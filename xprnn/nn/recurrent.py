@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from xprnn.backend import Rng
 from xprnn.cells import GRU as GRUSpec
 from xprnn.cells import LSTM as LSTMSpec
 from xprnn.cells import Cell, Elman, FullPeepholeLSTM, PeepholeLSTM, Projected, ResetBeforeGRU
+from xprnn.nn.arguments import whole_number
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent_layer import LayerOptions, RecurrentLayer
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from xprnn.nn.recurrent_layer import RecurrentLayer
 
 
 class RNN(RecurrentLayer):
@@ -27,9 +25,18 @@ class RNN(RecurrentLayer):
         hidden_size: int,
         num_layers: int = 1,
         nonlinearity: str = "tanh",
-        **options: Unpack[LayerOptions],
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: str = "float32",
+        rng: Rng = None,
     ) -> None:
-        super().__init__(Elman(nonlinearity), input_size, hidden_size, num_layers, **options)
+        cell = Elman(nonlinearity)
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
+        )
 
 
 class LSTM(RecurrentLayer):
@@ -38,8 +45,7 @@ class LSTM(RecurrentLayer):
     i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o);  g = tanh(z_g);  c' = f c + i g;  h' = o tanh(c'),
     with z = W_ih x + b_ih + W_hh h + b_hh in blocks i, f, g, o.
 
-    Shapes, calling and further options (bias, batch_first, dropout, bidirectional, dtype, rng):
-    :class:`RecurrentLayer`. The state is a tuple (h, c).
+    Shapes, calling and the other arguments: :class:`RecurrentLayer`. The state is a tuple (h, c).
 
     Parameters
     ----------
@@ -57,19 +63,26 @@ class LSTM(RecurrentLayer):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
-        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
         proj_size: int = 0,
+        *,
         peephole: str | None = None,
         forget_bias: float | None = None,
-        **options: Unpack[LayerOptions],
+        dtype: str = "float32",
+        rng: Rng = None,
     ) -> None:
-        cell = lstm_cell("LSTM", peephole)
-        if not 0 <= proj_size < hidden_size:
+        hidden_size = whole_number("LSTM", "hidden_size", hidden_size)
+        if whole_number("LSTM", "proj_size", proj_size, 0) >= hidden_size:
             raise ValueError(
                 f"LSTM: proj_size is {proj_size}; expected at least 0 and less than hidden_size = {hidden_size}"
             )
+        cell = lstm_cell("LSTM", peephole)
+        cell = Projected(cell, proj_size) if proj_size else cell
         super().__init__(
-            Projected(cell, proj_size) if proj_size else cell, input_size, hidden_size, num_layers, **options
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
         )
         self.proj_size = proj_size
         if forget_bias is not None:
@@ -84,7 +97,7 @@ class GRU(RecurrentLayer):
     r, z = sigmoid(z_r), sigmoid(z_z);  n = tanh(W_in x + b_in + r (W_hn h + b_hn));  h' = (1 - z) n + z h.
     With ``reset_after=False``, as first published: n = tanh(W_in x + b_in + W_hn (r h) + b_hn).
 
-    Shapes, calling and further options: :class:`RecurrentLayer`. The state is one part, h.
+    Shapes, calling and the other arguments: :class:`RecurrentLayer`. The state is one part, h.
     """
 
     def __init__(
@@ -92,11 +105,19 @@ class GRU(RecurrentLayer):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
         *,
         reset_after: bool = True,
-        **options: Unpack[LayerOptions],
+        dtype: str = "float32",
+        rng: Rng = None,
     ) -> None:
-        super().__init__(GRUSpec() if reset_after else ResetBeforeGRU(), input_size, hidden_size, num_layers, **options)
+        cell = GRUSpec() if reset_after else ResetBeforeGRU()
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
+        )
 
 
 def lstm_cell(owner: str, peephole: str | None) -> Cell:

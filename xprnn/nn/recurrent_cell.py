@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any
 
 from xprnn import ops
 from xprnn.backend import Rng, check_dtype, generator, namespace
 from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
-from xprnn.nn.module import Module, input_tensor
+from xprnn.nn.arguments import input_tensor, whole_number
+from xprnn.nn.module import Module
 from xprnn.nn.recurrence import run
 from xprnn.nn.recurrent import lstm_cell, set_forget_bias
-from xprnn.nn.recurrent_layer import check_sizes, initial_weights, outer_state, state_parts
+from xprnn.nn.recurrent_layer import initial_weights
+from xprnn.nn.sequence_layer import outer_state, state_parts
 from xprnn.steps import Steps
 from xprnn.tensor import Parameter
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-
-class CellOptions(TypedDict, total=False):
-    """The options that every cell module has."""
-
-    dtype: str
-    rng: Rng
 
 
 class CellModule(Module):
@@ -45,8 +37,9 @@ class CellModule(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        check_sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
-        self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
+        self.cell, owner = cell, type(self).__name__
+        self.input_size = whole_number(owner, "input_size", input_size)
+        self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
         self.dtype = check_dtype(dtype)
         weights = initial_weights(cell, input_size, hidden_size, bias, dtype, generator(rng))
         self._names = list(weights)
@@ -58,7 +51,7 @@ class CellModule(Module):
         x = input_tensor(owner, "x", x, self.dtype)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{owner}: x has shape {x.shape}; expected (B, {self.input_size}) or ({self.input_size},)")
-        namespace(**{f"{owner}: x": x.data, f"{owner}: its parameters": self.parameters()[0].data})
+        namespace(**{f"{owner}: x": x.data, f"{owner}: its parameters": self.weight_ih.data})
         shapes = [(*x.shape[:-1], size) for size in self.cell.state_sizes(self.hidden_size)]
         parts = state_parts(owner, self.cell.state_names, state, shapes, x)
         single = x.ndim == 1
@@ -81,9 +74,11 @@ class RNNCell(CellModule):
         hidden_size: int,
         bias: bool = True,
         nonlinearity: str = "tanh",
-        **options: Unpack[CellOptions],
+        *,
+        dtype: str = "float32",
+        rng: Rng = None,
     ) -> None:
-        super().__init__(Elman(nonlinearity), input_size, hidden_size, bias, **options)
+        super().__init__(Elman(nonlinearity), input_size, hidden_size, bias, dtype=dtype, rng=rng)
 
 
 class LSTMCell(CellModule):
@@ -97,9 +92,10 @@ class LSTMCell(CellModule):
         *,
         peephole: str | None = None,
         forget_bias: float | None = None,
-        **options: Unpack[CellOptions],
+        dtype: str = "float32",
+        rng: Rng = None,
     ) -> None:
-        super().__init__(lstm_cell("LSTMCell", peephole), input_size, hidden_size, bias, **options)
+        super().__init__(lstm_cell("LSTMCell", peephole), input_size, hidden_size, bias, dtype=dtype, rng=rng)
         if forget_bias is not None:
             set_forget_bias(self, "", forget_bias)
 
@@ -114,6 +110,9 @@ class GRUCell(CellModule):
         bias: bool = True,
         *,
         reset_after: bool = True,
-        **options: Unpack[CellOptions],
+        dtype: str = "float32",
+        rng: Rng = None,
     ) -> None:
-        super().__init__(GRU() if reset_after else ResetBeforeGRU(), input_size, hidden_size, bias, **options)
+        super().__init__(
+            GRU() if reset_after else ResetBeforeGRU(), input_size, hidden_size, bias, dtype=dtype, rng=rng
+        )

@@ -1,7 +1,9 @@
 """The laws of recurrence: what holds for every layer, whatever its cell, implementation, backend and dtype.
 
 A law is a function of a time-major layer and an :class:`Example`, and raises AssertionError where it is broken. A layer
-is anything called as RecurrentLayer and Recurrent are: ``layer(x, state, lengths=, mask=, reset=, return_all_states=True) -> output, state, states``.
+is anything called as RecurrentLayer and Recurrent are:
+
+    layer(x, state, lengths=, mask=, reset=, return_all_states=True) -> output, state, states
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, Backend, backend_of, dtype_name, get_backend, to_numpy
-from xprnn.dispatch import IMPLEMENTATIONS, Declined, use_kernels
+from xprnn.dispatch import IMPLEMENTATIONS, DeclinedError, use_kernels
 from xprnn.tensor import Tensor, grad, no_grad
 from xprnn.testing.gradients import check_gradients, flatten
 from xprnn.testing.layouts import LAYOUTS
@@ -140,7 +142,7 @@ def _taken(layer: Any, example: Example) -> bool:
     """Whether the implementation that is forced has no reason against any part of the call."""
     try:
         _outputs(layer, example)
-    except Declined:
+    except DeclinedError:
         return False
     return True
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
+from xprnn.nn.arguments import whole_number
 from xprnn.train.checkpoint import save_checkpoint
 from xprnn.train.run import Run
 
@@ -26,6 +27,9 @@ class Callback:
     def on_fit_end(self, run: Run) -> None:
         """After the last epoch; not where an exception ended the run."""
 
+    def on_exit(self, run: Run) -> None:
+        """At the very end, whatever ended the run: for what must be closed."""
+
 
 class EarlyStopping(Callback):
     """Stop when the validation loss, or without validation the training loss, has not fallen for ``patience`` epochs.
@@ -35,13 +39,12 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int, min_delta: float = 0.0, restore_best: bool = True) -> None:
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ValueError(f"EarlyStopping: patience is {patience!r}; expected an integer of at least 1")
-        self.patience, self.min_delta, self.restore_best = patience, min_delta, restore_best
+        self.patience = whole_number("EarlyStopping", "patience", patience)
+        self.min_delta, self.restore_best = min_delta, restore_best
         self._forget()
 
     def _forget(self) -> None:
-        self.best, self.waited, self._weights = math.inf, 0, dict[str, Any]()
+        self.best, self.best_epoch, self.waited, self._weights = math.inf, 0, 0, dict[str, Any]()
 
     def on_fit_start(self, run: Run) -> None:
         if not run.history.epochs:
@@ -49,7 +52,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, run: Run) -> None:
         if run.metric < self.best - self.min_delta:
-            self.best, self.waited = run.metric, 0
+            self.best, self.best_epoch, self.waited = run.metric, run.epoch, 0
             if self.restore_best:
                 self._weights = run.model.state_dict()
         else:
@@ -57,22 +60,27 @@ class EarlyStopping(Callback):
             run.stop = run.stop or self.waited >= self.patience
 
     def on_fit_end(self, run: Run) -> None:
+        run.best_epoch = self.best_epoch
         if self._weights:
             run.model.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best loss and its weights, and how long none was better."""
-        return {"best": self.best, "waited": self.waited, "weights": dict(self._weights)}
+        """The best loss, its epoch and weights, and how long none was better."""
+        numbers = {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+        return {**numbers, "weights": dict(self._weights)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what :meth:`state_dict` gave. Raises ValueError for another run's ``restore_best``."""
         if math.isfinite(state["best"]) and bool(state["weights"]) != self.restore_best:
             raise ValueError(f"EarlyStopping: the state was kept with restore_best={bool(state['weights'])}")
-        self.best, self.waited, self._weights = float(state["best"]), int(state["waited"]), dict(state["weights"])
+        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
+        self.waited, self._weights = int(state["waited"]), dict(state["weights"])
 
 
 class ProgressBar(Callback):
-    """One line on stderr: epochs, batches, time, and the losses."""
+    """One line on stderr: epochs, batches, time, and the losses; at the end, whether and where the run was stopped."""
+
+    _bar: Any = None
 
     def on_fit_start(self, run: Run) -> None:
         from tqdm import tqdm
@@ -93,7 +101,13 @@ class ProgressBar(Callback):
         if not run.batches:
             self._bar.update()
 
-    def on_fit_end(self, run: Run) -> None:
+    def on_exit(self, run: Run) -> None:
+        if self._bar is None:
+            return
+        if run.stop and run.epoch < run.epochs:
+            best = f", best epoch {run.best_epoch}" if run.best_epoch else ""
+            self._bar.set_description_str(f"stopped early after epoch {run.epoch}{best}", refresh=False)
+            self._bar.refresh()
         self._bar.close()
 
 
@@ -104,9 +118,7 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: str | PathLike[str], every: int = 1) -> None:
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"Checkpoint: every is {every!r}; expected an integer of at least 1")
-        self.path, self.every = path, every
+        self.path, self.every = path, whole_number("Checkpoint", "every", every)
 
     def on_epoch_end(self, run: Run) -> None:
         if run.epoch % self.every == 0 or run.epoch == run.epochs or run.stop:

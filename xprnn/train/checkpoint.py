@@ -145,6 +145,8 @@ def _split(name: str, value: Any, arrays: dict[str, Array]) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if hasattr(value, "shape"):
+        while name in arrays:  # {"a.b": x, "a": {"b": y}}
+            name += "'"
         arrays[name] = value
         return {TENSOR: name}
     if isinstance(value, (list, tuple)):

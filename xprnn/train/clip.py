@@ -25,7 +25,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
         raise ValueError(f"clip_grad_norm: max_norm is {max_norm}; expected a number above 0")
     held = _with_gradient(parameters)
     norm = _norm("clip_grad_norm", held)
-    coefficient = max_norm / (norm + 1e-6)
+    coefficient = float(max_norm) / (norm + 1e-6)  # a number of NumPy's would widen float32 gradients
     if coefficient < 1.0:
         for parameter, gradient in held:
             parameter.grad = Tensor(gradient.data * coefficient)
@@ -40,7 +40,7 @@ def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> float:
     norm = _norm("clip_grad_value", held)
     if norm > max_value:  # no element is larger than the norm
         for parameter, gradient in held:
-            parameter.grad = Tensor(namespace(gradient.data).clip(gradient.data, -max_value, max_value))
+            parameter.grad = Tensor(namespace(gradient.data).clip(gradient.data, -float(max_value), float(max_value)))
     return norm
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from typing import Any
 
+from xprnn.nn.arguments import whole_number
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
@@ -64,10 +65,10 @@ def fit(
     FloatingPointError
         A training loss or gradient is not finite. That batch has changed no parameter.
     TypeError, ValueError
-        Wrong arguments; a loss that is not a scalar Tensor; an epoch without batches.
+        Wrong arguments; a loss that is not a scalar Tensor; an epoch without batches; a first batch that gives none of
+        the optimizer's parameters a gradient.
     """
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
-        raise ValueError(f"fit: epochs is {epochs!r}; expected an integer of at least 0")
+    epochs = whole_number("fit", "epochs", epochs, 0)
     if clip_norm is not None and clip_value is not None:
         raise ValueError("fit: clip_norm and clip_value are both given; expected at most one")
     for name, source in (("batches", batches), ("validation", validation)):
@@ -84,8 +85,9 @@ def fit(
         called.insert(0, ProgressBar())
     if resume is not None:
         load_checkpoint(resume, **run.parts)
-    with _mode(model, True):
+    with _mode(model, True), ExitStack() as closing:
         for callback in called:
+            closing.callback(callback.on_exit, run)
             callback.on_fit_start(run)
         while run.epoch < epochs and not run.stop:
             run.epoch += 1
@@ -144,6 +146,11 @@ def _train(
             )
         optimizer.zero_grad()
         result.backward()
+        if run.batch == 1 and all(parameter.grad is None for parameter in optimizer.parameters):
+            raise ValueError(
+                "fit: the loss gives a gradient to none of the optimizer's parameters, so nothing would be learned: "
+                "is the optimizer of this model, and made after the model's last change?"
+            )
         try:
             if clip_value is not None:
                 norms += clip_grad_value(optimizer.parameters, clip_value)

@@ -6,12 +6,13 @@ content, NaN included, changes neither the loss nor a gradient. Where nothing is
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
 from xprnn import ops
 from xprnn.backend import DTYPES, Array, backend_of, dtype_name, namespace, to_numpy
-from xprnn.nn.module import input_tensor
+from xprnn.nn.arguments import input_tensor
 from xprnn.tensor import Tensor
 
 
@@ -39,7 +40,7 @@ def huber(prediction: Any, target: Any, mask: Any = None, *, delta: float = 1.0)
 
     def loss(prediction: Tensor, target: Tensor) -> Tensor:
         size = ops.abs(prediction - target)
-        bounded = ops.minimum(size, delta)
+        bounded = ops.minimum(size, float(delta))
         return bounded * (size - 0.5 * bounded)
 
     return _elementwise("huber", "prediction", prediction, target, mask, loss)
@@ -54,9 +55,10 @@ def bce_with_logits(logits: Any, target: Any, mask: Any = None, pos_weight: Any 
     array (C,) for logits (..., C), multiplies the loss of positive targets. Raises TypeError and ValueError.
     """
     weight = 1.0 if pos_weight is None else ops.value(pos_weight)
+    weight = float(weight) if isinstance(weight, numbers.Real) else weight
 
     def loss(x: Tensor, t: Tensor) -> Tensor:
-        if not isinstance(weight, (int, float)):
+        if not isinstance(weight, float):
             _check_weight("bce_with_logits", "pos_weight", weight, x)
         return t * weight * ops.softplus(-x) + (1.0 - t) * ops.softplus(x)
 

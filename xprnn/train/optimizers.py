@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, backend_of, dtype_name, namespace, to_numpy
-from xprnn.tensor import Tensor
+from xprnn.nn.arguments import real_number
+from xprnn.tensor import Parameter, Tensor
 
 Slots = dict[str, Array]
 """The arrays that an optimizer keeps for one parameter, each of its shape."""
@@ -20,9 +21,10 @@ class Optimizer:
 
     ``step`` computes every new value before it assigns the first, so a step that fails changes nothing; ``.data`` gets
     a new array and the old one is never written to. What is kept follows its parameter when ``module.to`` has moved it.
-    ``lr`` may be assigned at any time.
+    ``lr`` may be assigned at any time. Frozen Parameters (``requires_grad`` False) are kept in place and left alone.
 
-    Raises ValueError for settings out of range, no parameters, or one given twice; TypeError for things that are none.
+    Raises ValueError for settings out of range, no parameters or frozen ones only, or one given twice; TypeError for
+    things that are none.
     """
 
     settings: tuple[str, ...] = ("lr",)
@@ -34,16 +36,28 @@ class Optimizer:
         if not self.parameters:
             raise ValueError(f"{owner}: no parameters; expected at least one, as from module.parameters()")
         for position, parameter in enumerate(self.parameters):
-            if not isinstance(parameter, Tensor) or not parameter.requires_grad or parameter.node is not None:
+            leaf = isinstance(parameter, Tensor) and parameter.node is None
+            if not leaf or not (parameter.requires_grad or isinstance(parameter, Parameter)):
                 raise TypeError(
                     f"{owner}: parameter {position} is a {type(parameter).__name__}; "
                     "expected a Parameter, or a Tensor with requires_grad that was not computed from others"
                 )
+        if not any(parameter.requires_grad for parameter in self.parameters):
+            raise ValueError(f"{owner}: no parameter requires a gradient; expected at least one that is not frozen")
         if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
             raise ValueError(f"{owner}: a parameter was given twice; it would be moved twice in each step")
-        self.lr = self._setting("lr", lr)
+        self.lr = lr
         self._steps = [0] * len(self.parameters)
         self._slots: list[Slots] = [{} for _ in self.parameters]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, rate: Any) -> None:
+        self._lr = self._setting("lr", rate)
 
     def slots(self) -> tuple[str, ...]:
         """The names of the arrays kept for each parameter; they start as zeros."""
@@ -60,7 +74,7 @@ class Optimizer:
         """
         moved = []
         for k, parameter in enumerate(self.parameters):
-            if parameter.grad is None:
+            if parameter.grad is None or not parameter.requires_grad:
                 continue
             data, gradient = parameter.data, self._gradient(k)
             xp, step = namespace(data), self._steps[k] + 1
@@ -141,10 +155,9 @@ class Optimizer:
 
     def _setting(self, name: str, number: Any, below: float = math.inf) -> float:
         """A setting that is a number from 0 to below a bound."""
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0.0 <= number < below:
-            bound = "a finite number" if below == math.inf else f"a number below {below:g}"
-            raise ValueError(f"{type(self).__name__}: {name} is {number!r}; expected {bound}, at least 0")
-        return float(number)
+        bound = "a finite number" if below == math.inf else f"a number below {below:g}"
+        highest = math.nextafter(below, 0.0)
+        return real_number(type(self).__name__, name, number, f"{bound}, at least 0", high=highest)
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={getattr(self, name)}" for name in self.settings)

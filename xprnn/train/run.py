@@ -56,6 +56,8 @@ class Run:
         Of the last batch.
     stop
         Set it to True to end after this epoch.
+    best_epoch
+        The epoch whose loss was the best, where :class:`EarlyStopping` looked for it and the run is over; else 0.
     parts
         What a checkpoint must hold to continue: everything of the above that has a state.
     """
@@ -66,7 +68,7 @@ class Run:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.history, self.stop = History(), False
         self.epoch, self.epochs, self.batch, self.batches = 0, epochs, 0, batches
-        self.loss = 0.0
+        self.loss, self.best_epoch = 0.0, 0
         self.parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "run": self}
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from xprnn.nn.arguments import real_number, whole_number
 from xprnn.train.optimizers import Optimizer
 
 
@@ -51,7 +53,7 @@ class StepDecay(Schedule):
     """lr = base lr gamma^floor(epoch / every)."""
 
     def __init__(self, optimizer: Optimizer, every: int, gamma: float = 0.1) -> None:
-        self.every, self.gamma = _count("StepDecay", "every", every, 1), _positive("StepDecay", "gamma", gamma)
+        self.every, self.gamma = whole_number("StepDecay", "every", every, 1), _positive("StepDecay", "gamma", gamma)
         super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
@@ -73,7 +75,7 @@ class Warmup(Schedule):
     """A linear rise, lr = base lr (epoch + 1) / (epochs + 1), until it is base lr; constant from there."""
 
     def __init__(self, optimizer: Optimizer, epochs: int) -> None:
-        self.epochs = _count("Warmup", "epochs", epochs, 1)
+        self.epochs = whole_number("Warmup", "epochs", epochs, 1)
         super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
@@ -88,11 +90,9 @@ class Cosine(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, total: int, warmup: int = 0, floor: float = 0.0) -> None:
-        self.warmup = _count("Cosine", "warmup", warmup, 0)
-        self.total = _count("Cosine", "total", total, self.warmup + 1)
-        if not 0.0 <= floor <= 1.0:
-            raise ValueError(f"Cosine: floor is {floor}; expected a fraction of the learning rate, from 0 to 1")
-        self.floor = floor
+        self.warmup = whole_number("Cosine", "warmup", warmup, 0)
+        self.total = whole_number("Cosine", "total", total, self.warmup + 1)
+        self.floor = real_number("Cosine", "floor", floor, "a fraction of the learning rate, from 0 to 1", high=1.0)
         super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
@@ -114,8 +114,8 @@ class ReduceOnPlateau(Schedule):
         self, optimizer: Optimizer, gamma: float = 0.1, patience: int = 10, min_delta: float = 0.0, floor: float = 0.0
     ) -> None:
         self.gamma = _positive("ReduceOnPlateau", "gamma", gamma)
-        self.patience = _count("ReduceOnPlateau", "patience", patience, 0)
-        self.min_delta, self.floor, self.best, self.waited = min_delta, floor, math.inf, 0
+        self.patience = whole_number("ReduceOnPlateau", "patience", patience, 0)
+        self.min_delta, self.floor, self.best, self.waited = min_delta, float(floor), math.inf, 0
         super().__init__(optimizer)
 
     def step(self, metric: float | None = None) -> None:
@@ -135,13 +135,5 @@ def _rise(epoch: int, epochs: int) -> float:
     return min(1.0, (epoch + 1) / (epochs + 1))
 
 
-def _count(owner: str, name: str, number: int, least: int) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise ValueError(f"{owner}: {name} is {number!r}; expected an integer of at least {least}")
-    return number
-
-
-def _positive(owner: str, name: str, number: float) -> float:
-    if not 0.0 < number < math.inf:
-        raise ValueError(f"{owner}: {name} is {number!r}; expected a number above 0")
-    return number
+def _positive(owner: str, name: str, number: Any) -> float:
+    return real_number(owner, name, number, "a number above 0", math.ulp(0.0), sys.float_info.max)

@@ -11,7 +11,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.backend import dtype_name, to_numpy
-from xprnn.nn.module import input_tensor
+from xprnn.nn.arguments import input_tensor
 from xprnn.tensor import Tensor
 
 
@@ -111,9 +111,13 @@ class _Control:
             if self.lengths.size and not 0 <= self.lengths.min() <= self.lengths.max() <= steps:
                 low, high = self.lengths.min(), self.lengths.max()
                 raise ValueError(f"truncated_bptt: lengths go from {low} to {high}; expected 0 to T = {steps}")
-        self.flags = {name: array for name, array in flags.items() if array is not None}
+        self.flags = {
+            name: array if hasattr(array, "shape") else np.asarray(array)
+            for name, array in flags.items()
+            if array is not None
+        }
         for name, array in self.flags.items():
-            shape = tuple(getattr(array, "shape", ()))
+            shape = tuple(array.shape)
             if len(shape) <= axis or shape[axis] != steps:
                 raise ValueError(f"truncated_bptt: {name} has shape {shape}; expected T = {steps} on axis {axis}")
 

@@ -1,0 +1,179 @@
+"""Latency of one LSTM step, batch 1, beside PyTorch, ONNX Runtime and NumPy: median and 99th percentile, in us.
+
+    python benchmarks/streaming.py
+
+One process, one thread, contenders in turns; the state is carried from step to step, as a stream needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BENCH_THREADS"), "1"))
+
+import numpy as np
+from cpu import arrays_for, device
+
+ROUNDS, STEPS = 20, 1000
+
+
+def xprnn(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+    """This library's stream."""
+    from xprnn import nn
+
+    hidden = arrays["dy"].shape[2]
+    layer = nn.LSTM(hidden, hidden)
+    layer.load_state_dict({name: a for name, a in arrays.items() if name not in ("x", "dy")})
+    stream, x = layer.stream(), arrays["x"][0]
+    return lambda: stream.step(x)
+
+
+def torch(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+    """torch.nn.LSTMCell in inference mode."""
+    import torch as library
+
+    library.set_num_threads(1)
+    hidden = arrays["dy"].shape[2]
+    cell = library.nn.LSTMCell(hidden, hidden)
+    cell.load_state_dict({k.removesuffix("_l0"): library.from_numpy(a) for k, a in arrays.items() if k.endswith("_l0")})
+    x = library.from_numpy(arrays["x"][0])
+    state = [(library.zeros(1, hidden), library.zeros(1, hidden))]
+
+    def step() -> Any:
+        with library.inference_mode():
+            state[0] = cell(x, state[0])
+        return state[0][0].numpy()
+
+    return step
+
+
+def numpy(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+    """The equations in NumPy."""
+    w_ih, w_hh = (np.ascontiguousarray(arrays[name].T) for name in ("weight_ih_l0", "weight_hh_l0"))
+    bias, x, hidden = arrays["bias_ih_l0"] + arrays["bias_hh_l0"], arrays["x"][0], arrays["dy"].shape[2]
+    state = [np.zeros((2, 1, hidden), "float32")]
+
+    def step() -> Any:
+        h, c = state[0]
+        z = x @ w_ih + h @ w_hh + bias
+        i, f, o = (1 / (1 + np.exp(-z[:, k * hidden : (k + 1) * hidden])) for k in (0, 1, 3))
+        c = f * c + i * np.tanh(z[:, 2 * hidden : 3 * hidden])
+        state[0] = (o * np.tanh(c), c)
+        return state[0][0]
+
+    return step
+
+
+def onnxruntime(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+    """An ONNX LSTM node of one step, with the state fed back."""
+    import onnxruntime as library
+    from onnx import TensorProto, helper, numpy_helper
+
+    hidden = arrays["dy"].shape[2]
+
+    def blocks(name: str) -> np.ndarray:
+        return np.concatenate([arrays[name][k * hidden : (k + 1) * hidden] for k in (0, 3, 1, 2)])
+
+    constants = {
+        "W": blocks("weight_ih_l0")[None],
+        "R": blocks("weight_hh_l0")[None],
+        "B": np.concatenate([blocks("bias_ih_l0"), blocks("bias_hh_l0")])[None],
+    }
+    shapes = {"x": (1, 1, hidden), "h": (1, 1, hidden), "c": (1, 1, hidden)}
+    node = helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "c"], ["", "h1", "c1"], hidden_size=hidden)
+    graph = helper.make_graph(
+        [node],
+        "step",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("h1", "c1")],
+        [numpy_helper.from_array(a, name) for name, a in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    options = library.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = library.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    state = [np.zeros((1, 1, hidden), "float32")] * 2
+    x = arrays["x"][:1]
+
+    def step() -> Any:
+        state[:] = session.run(None, {"x": x, "h": state[0], "c": state[1]})
+        return state[0][0]
+
+    return step
+
+
+CONTENDERS = {"xprnn": xprnn, "torch": torch, "onnxruntime": onnxruntime, "numpy": numpy}
+
+
+def measure(hidden: int, names: list[str]) -> dict[str, Any]:
+    """Percentiles of single steps, after ten equal steps have been found to agree."""
+    arrays = arrays_for("LSTM", (1, 1, hidden, hidden))
+    steps = {name: CONTENDERS[name](arrays) for name in names}
+    for _ in range(10):
+        results = {name: np.array(step()) for name, step in steps.items()}
+    for name, result in results.items():
+        worst = float(np.abs(result - results["xprnn"]).max())
+        if not worst <= 1e-4:
+            raise SystemExit(f"H={hidden}: {name} differs from xprnn by {worst:.1e}; nothing is timed")
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            for _ in range(STEPS):
+                start = time.perf_counter_ns()
+                step()
+                samples[name].append(time.perf_counter_ns() - start)
+    found = {name: np.percentile(s, [50, 99]) / 1e3 for name, s in samples.items()}
+    return {
+        "hidden": hidden,
+        "median": {n: float(p[0]) for n, p in found.items()},
+        "p99": {n: float(p[1]) for n, p in found.items()},
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """Markdown."""
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    names = list(report["versions"])
+    lines = [
+        f"{report['device']}, 1 thread, float32, batch 1, {report['date']}. {versions}.",
+        "Microseconds for one step: median (99th percentile).",
+        "",
+        f"| H | {' | '.join(names)} | ratio |",
+        "|---|" + "---|" * (len(names) + 1),
+    ]
+    for row in report["rows"]:
+        cells = [f"{row['median'][name]:.1f} ({row['p99'][name]:.1f})" for name in names]
+        best = min(ms for name, ms in row["median"].items() if name != "xprnn")
+        lines.append(f"| {row['hidden']} | {' | '.join(cells)} | {best / row['median']['xprnn']:.1f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print the table, write JSON and Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hidden", type=int, nargs="+", default=[32, 64, 128, 256])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder")
+    options = parser.parse_args()
+    names = [name for name in CONTENDERS if importlib.util.find_spec(name)]
+    report = {
+        "device": device(),
+        "date": datetime.date.today().isoformat(),
+        "versions": {name: importlib.import_module(name).__version__ for name in names},
+        "rows": [measure(hidden, names) for hidden in options.hidden],
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "streaming.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.out / "streaming.md").write_text(table(report) + "\n")
+    print(table(report))
+
+
+if __name__ == "__main__":
+    main()
