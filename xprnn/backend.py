@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -188,6 +189,10 @@ def namespace(*arrays: Any, **named: Any) -> Any:
     """
     if len(arrays) == 1 and not named:
         return _namespace_of("argument 0", arrays[0])
+    if not arrays and not named:
+        raise TypeError("expected at least one array, got none")
+    if all(type(array) is np.ndarray for array in (*arrays, *named.values())):  # nothing to compare, and most common
+        return _namespace_of("", arrays[0] if arrays else next(iter(named.values())))
     found: tuple[str, Any, Any, Any] | None = None
     for label, array in _labelled(arrays, named):
         if array is None or isinstance(array, (bool, int, float)):
@@ -205,9 +210,7 @@ def namespace(*arrays: Any, **named: Any) -> Any:
     return found[2]
 
 
-_namespaces: dict[
-    type, Any
-] = {}  # by type of array; asking array-api-compat each time would cost as much as a small sum
+_namespaces: dict[type, Any] = {}  # by type of array: asking array-api-compat costs as much as a small sum
 
 
 def _namespace_of(label: str, array: Any) -> Any:
@@ -294,7 +297,12 @@ def check_dtype(dtype: str) -> str:
 
 def dtype_name(array: Array) -> str:
     """The dtype as a word, the same in every library: "float32", "int64", ..."""
-    return str(array.dtype).rsplit(".", 1)[-1]
+    return _word(array.dtype)
+
+
+@cache
+def _word(dtype: Any) -> str:
+    return str(dtype).rsplit(".", 1)[-1]
 
 
 def scatter_add(index: Array, values: Array, size: int) -> Array:

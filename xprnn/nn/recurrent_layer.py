@@ -117,6 +117,8 @@ class RecurrentLayer(SequenceLayer):
 
 def _side_by_side(layers: list[Parts], axis: int) -> Parts:
     """The states of all layers and directions, each part stacked along an axis."""
+    if len(layers) == 1:
+        return tuple(ops.expand_dims(part, axis) for part in layers[0])
     return tuple(ops.stack(part, axis=axis) for part in zip(*layers, strict=True))
 
 
