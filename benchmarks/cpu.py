@@ -111,6 +111,19 @@ def ratio(row: dict[str, Any]) -> float:
     return min(peers) / row["ms"]["xprnn"] if peers else float("nan")
 
 
+def overview(report: dict[str, Any]) -> list[str]:
+    """A table of our times, each with its ratio."""
+    columns = list(dict.fromkeys((row["cell"], row["mode"]) for row in report["rows"]))
+    cells = {
+        (tuple(r["shape"]), r["cell"], r["mode"]): f"{r['ms']['xprnn']:.3g} ms ({ratio(r):.2f})" for r in report["rows"]
+    }
+    lines = [f"| B,T,I,H | {' | '.join(f'{cell} {mode}' for cell, mode in columns)} |", "|---|" + "---|" * len(columns)]
+    for shape in dict.fromkeys(key[0] for key in cells):
+        found = [cells.get((shape, *column), "-") for column in columns]
+        lines.append(f"| {','.join(map(str, shape))} | {' | '.join(found)} |")
+    return lines
+
+
 def table(report: dict[str, Any]) -> str:
     """Markdown."""
     peers = [name for name in report["versions"] if name != "xprnn"]
@@ -119,6 +132,10 @@ def table(report: dict[str, Any]) -> str:
         f"{report['device']}, {report['threads']} threads, float32, {report['date']}.",
         f"{versions}, Python {report['python']}.",
         f"Medians in ms; ratio is the best peer's time over ours; the peak is {report['peak'] / 1e9:.0f} GF/s.",
+        "",
+        "Ours, with the ratio:",
+        "",
+        *overview(report),
         "",
     ]
     for mode in ("inference", "training"):

@@ -5,7 +5,7 @@ import pytest
 
 from xprnn import ops
 from xprnn.tensor import Parameter, record
-from xprnn.testing import check_gradients, check_second_gradients, numerical_gradients
+from xprnn.testing import check_every_gradient, check_gradients, check_second_gradients, numerical_gradients
 
 
 def wrong_square(x):
@@ -28,6 +28,18 @@ def test_right_gradients_pass():
 def test_a_missing_factor_is_found():
     with pytest.raises(AssertionError, match="finite differences say"):
         check_gradients(wrong_square, [X])
+
+
+def test_the_wrong_entry_is_named():
+    check_every_gradient(lambda x: (ops.square(x), ops.sin(x)), [X])
+
+    def one_wrong_entry(x):
+        factor = np.full(X.shape, 2.0)
+        factor[2, 1] = 3.0
+        return record("one_wrong_entry", x.data * x.data, (x,), [lambda g, y: g * x * factor])
+
+    with pytest.raises(AssertionError, match=r"input 0 at \(2, 1\) is .* \(1 of 6 entries differ\)"):
+        check_every_gradient(one_wrong_entry, [X])
 
 
 def test_a_gradient_that_is_a_constant_is_found_by_the_second_check():

@@ -297,11 +297,12 @@ def check_dtype(dtype: str) -> str:
 
 def dtype_name(array: Array) -> str:
     """The dtype as a word, the same in every library: "float32", "int64", ..."""
-    return _word(array.dtype)
+    return _word(type(array.dtype).__module__, array.dtype)
 
 
 @cache
-def _word(dtype: Any) -> str:
+def _word(library: str, dtype: Any) -> str:
+    """Looked up by library too: dtypes of different ones must not be compared."""
     return str(dtype).rsplit(".", 1)[-1]
 
 

@@ -122,6 +122,28 @@ def numerical_gradients(
     return gradients
 
 
+def check_every_gradient(f: Function, inputs: Sequence[Array], *, eps: float = 1e-6, rtol: float = 1e-6) -> None:
+    """Compare every entry of every gradient with :func:`numerical_gradients`; says which entry is wrong. For small inputs.
+
+    Raises AssertionError where an entry differs by more than rtol max(1, |difference quotient|), TypeError for others
+    than float64.
+    """
+    draws = np.random.default_rng(0)
+    tensors = [Tensor(x, requires_grad=True) for x in inputs]
+    outputs = flatten(f(*tensors))
+    cotangents = [_like(y.data, draws.standard_normal(y.shape)) for y in outputs]
+    quotients = numerical_gradients(f, inputs, cotangents, eps)
+    for k, (gradient, tensor) in enumerate(zip(_grad(outputs, tensors, cotangents), tensors, strict=True)):
+        found, expected = _host_gradient(gradient, tensor), quotients[k]
+        wrong = np.argwhere(~(np.abs(found - expected) <= rtol * np.maximum(1.0, np.abs(expected))))
+        if len(wrong):
+            index = tuple(int(i) for i in wrong[0])
+            raise AssertionError(
+                f"gradient of input {k} at {index} is {found[index]:.10g}, finite differences say "
+                f"{expected[index]:.10g} ({len(wrong)} of {found.size} entries differ)"
+            )
+
+
 def flatten(outputs: Any) -> list[Tensor]:
     """The Tensors in nested tuples and lists, in order."""
     if isinstance(outputs, (tuple, list)):
