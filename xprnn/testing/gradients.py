@@ -123,7 +123,7 @@ def numerical_gradients(
 
 
 def check_every_gradient(f: Function, inputs: Sequence[Array], *, eps: float = 1e-6, rtol: float = 1e-6) -> None:
-    """Compare every entry of every gradient with :func:`numerical_gradients`; says which entry is wrong. For small inputs.
+    """Compare every entry of every gradient with :func:`numerical_gradients`; says which entry is wrong..
 
     Raises AssertionError where an entry differs by more than rtol max(1, |difference quotient|), TypeError for others
     than float64.
