@@ -19,7 +19,7 @@ _t1, _t2, _t3, _t4, _t5, _t6 = (make_tile(rows, 1) for rows in range(1, 7))
 TILE_COLUMNS = TILE.vectors * TILE.vector_bytes  # in bytes
 DEPTH = 128  # rows of B in a block: 32 KiB with the widest tile
 # Few rows need more columns in flight, to hide the latency of a multiply-add.
-_one_wide, _two_wide = make_tile(1, 4), make_tile(2, 2)
+_one_wide, _one_double, _two_double = make_tile(1, 4), make_tile(1, 2), make_tile(2, 2)
 
 
 def padded(columns: int, itemsize: int) -> int:
@@ -72,9 +72,12 @@ def multiply(a, groups, group_stride, rows, lda, panels, k, width, w, c, c_group
         while q + 4 <= panels:
             _one_wide(a, lda, 1, offset(w, q * k * width), k, offset(c, q * width), ldc)
             q += 4
+        if q + 2 <= panels:
+            _one_double(a, lda, 1, offset(w, q * k * width), k, offset(c, q * width), ldc)
+            q += 2
     elif rows == 2 and groups == 1:
         while q + 2 <= panels:
-            _two_wide(a, lda, 1, offset(w, q * k * width), k, offset(c, q * width), ldc)
+            _two_double(a, lda, 1, offset(w, q * k * width), k, offset(c, q * width), ldc)
             q += 2
     while q < panels:
         for g in range(groups):
