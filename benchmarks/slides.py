@@ -2,8 +2,8 @@
 
     python benchmarks/slides.py
 
-1. One sequence of 1000 steps, 50 inputs, 100 hidden units: a loop over steps with column vectors, the same loop with flat
-   vectors, both in NumPy and float64, beside this library in float32.
+1. One sequence of 1000 steps, 50 inputs, 100 hidden units: a loop over steps with column vectors, the same loop with
+   flat vectors, both in NumPy and float64, beside this library in float32.
 2. Is the sum of 50 normal numbers positive? 1000 sequences, 32 hidden units, 100 epochs; accuracy on 1000 others.
 """
 
@@ -68,7 +68,7 @@ def single_sequence() -> dict[str, Any]:
 
 
 def sum_task(seed: int) -> dict[str, float]:
-    """Train an LSTM to tell whether 50 numbers sum to more than zero. Settings were chosen on other draws than these."""
+    """Train an LSTM to tell whether 50 numbers sum to more than zero. The settings were chosen on other draws."""
     x = np.random.default_rng(seed).standard_normal((50, 2000, 1)).astype("float32")
     y = (x.sum(axis=0) > 0).astype("float32")
     recurrent, head = nn.LSTM(1, 32, forget_bias=1.0, rng=seed), nn.Linear(32, 1, rng=seed)
@@ -112,8 +112,8 @@ def main() -> None:
         "| sum > 0 of 50 numbers, LSTM H=32, 100 epochs of 1000 | held-out accuracy | training s | first call s |",
         "|---|---|---|---|",
         *[
-            f"| seed {task['seed']} | {task['accuracy']:.1%} | {task['seconds']:.2f} | {task['first call seconds']:.2f} |"
-            for task in tasks
+            f"| seed {t['seed']} | {t['accuracy']:.1%} | {t['seconds']:.2f} | {t['first call seconds']:.2f} |"
+            for t in tasks
         ],
         "",
         "The first call loads compiled kernels from the disk, or compiles them.",
