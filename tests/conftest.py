@@ -33,7 +33,8 @@ def home(request):
 def _settings_survive():
     """A test that changes the default backend or the forced kernels does not change the next test."""
     settings = xprnn.backend._chosen, xprnn.dispatch._forced
-    before = [setting.process for setting in settings]
+    before, working = [setting.process for setting in settings], set(xprnn.backend._working)
     yield
+    xprnn.backend._working.intersection_update(working)
     for setting, value in zip(settings, before, strict=True):
         setting.process = value

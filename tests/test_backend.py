@@ -268,3 +268,12 @@ def test_scatter_add_sums_rows(home, rng):
 def test_only_two_dtypes(dtype):
     with pytest.raises(ValueError, match="expected 'float32' or 'float64'"):
         backend.check_dtype(dtype)
+
+
+def test_devices_have_names(monkeypatch):
+    assert backend.devices("numpy")[0].startswith("CPU, ")
+    assert len(backend.devices("array_api_strict")) >= 2
+    properties = {"name": b"Some GPU", "totalGlobalMem": 80 * 2**30}
+    runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda k: properties)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(runtime=runtime)))
+    assert backend.devices("cupy") == ["0: Some GPU, 80 GiB"]

@@ -216,7 +216,7 @@ def test_demo(tmp_path):
 def test_info():
     result = run("info")
     assert result.exit_code == 0, result.output
-    for part in ("xprnn 0.", "numpy: ready", "cupy:", "reference", "numba", "GRU, T=2 B=1 I=2"):
+    for part in ("xprnn 0.", "numpy: ready, CPU", "cupy:", "reference", "numba", "GRU, T=2 B=1 I=2"):
         assert part in result.stdout
 
 

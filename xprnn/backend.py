@@ -111,6 +111,17 @@ def available_backends() -> dict[str, str]:
     return {name: _reason_against(name) for name in NAMES}
 
 
+def devices(name: str) -> list[str]:
+    """The devices of a backend that can be used here, by name."""
+    if name == "cupy":
+        runtime = importlib.import_module("cupy").cuda.runtime
+        properties = (runtime.getDeviceProperties(k) for k in range(runtime.getDeviceCount()))
+        return [f"{k}: {p['name'].decode()}, {p['totalGlobalMem'] / 2**30:.0f} GiB" for k, p in enumerate(properties)]
+    if name == "numpy":
+        return [f"CPU, {os.cpu_count()} cores"]
+    return [str(device) for device in get_backend(name).xp.__array_namespace_info__().devices()]
+
+
 def get_backend(name: str, device: Any = None) -> Backend:
     """The backend of that name: "numpy", "cupy", "array_api_strict", or "auto" for CuPy where a GPU works.
 

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from xprnn import __version__, dispatch
-from xprnn.backend import DTYPES, available_backends, default_backend, use_backend
+from xprnn.backend import DTYPES, available_backends, default_backend, devices, use_backend
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
@@ -211,7 +211,7 @@ def info() -> None:
             click.echo(f"  {name} is not installed")
     click.echo("backends")
     for name, reason in available_backends().items():
-        click.echo(f"  {name}: {reason or 'ready'}")
+        click.echo(f"  {name}: {reason or 'ready, ' + '; '.join(devices(name))}")
     click.echo(f"  default: {home}")
     click.echo(f"numba: {numba_status()}")
     click.echo("who runs a recurrent layer here")
