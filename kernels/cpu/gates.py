@@ -18,7 +18,7 @@ BLOCKS = (1, 1, 4, 4, 4)
 
 
 @kernel
-def forward(kind, z, first, h_old, c_old, h, c, p, held, advance, b0, b1):
+def forward(kind, keep, z, first, h_old, c_old, h, c, p, held, advance, b0, b1):
     """One step for sequences b0 to b1; row ``first`` of z belongs to b0."""
     size = h.shape[1]
     for b in range(b0, b1):
@@ -29,7 +29,9 @@ def forward(kind, z, first, h_old, c_old, h, c, p, held, advance, b0, b1):
             continue
         row = z[first + b - b0]
         if kind == LSTM:
-            _lstm(row[:size], row[size : 2 * size], row[2 * size : 3 * size], row[3 * size :], c_old[b], c[b], h[b])
+            _lstm(
+                row[:size], row[size : 2 * size], row[2 * size : 3 * size], row[3 * size :], c_old[b], c[b], h[b], keep
+            )
         elif kind == GRU:
             _gru(row[:size], row[size : 2 * size], row[2 * size : 3 * size], row[3 * size :], h_old[b], h[b])
         elif kind == PEEPHOLE:
@@ -67,13 +69,14 @@ def _elman_back(kind, h, dh, dz):
 
 
 @kernel
-def _lstm(i, f, g, o, c_old, c, h):
+def _lstm(i, f, g, o, c_old, c, h, keep):
     for j in range(h.size):
         ij, fj, gj, oj = sigmoid(i[j]), sigmoid(f[j]), tanh(g[j]), sigmoid(o[j])
         cj = fj * c_old[j] + ij * gj
         c[j] = cj
         h[j] = oj * tanh(cj)
-        i[j], f[j], g[j], o[j] = ij, fj, gj, oj
+        if keep:  # where nothing goes back, writing them would cost up to a tenth
+            i[j], f[j], g[j], o[j] = ij, fj, gj, oj
 
 
 @kernel

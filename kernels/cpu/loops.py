@@ -103,7 +103,7 @@ def forward(
                     w_hn.shape[0], size, width, address(w_hn, 0), address(z, at * columns + 3 * size), 0, columns,
                 )  # fmt: skip
             here = advance[t] if held else advance[0]
-            gates.forward(kind, z[z_low + t - low], first, h_old, c_old, hs[t], cs[t], p, held, here, b0, b1)
+            gates.forward(kind, keep, z[z_low + t - low], first, h_old, c_old, hs[t], cs[t], p, held, here, b0, b1)
 
 
 @kernel

@@ -51,6 +51,7 @@ def _step(memory, plan):
             )  # fmt: skip
         gates.forward(
             kind,
+            False,
             memory[at[Z] : at[Z] + batch * columns].reshape(batch, columns),
             0,
             memory[h_old : h_old + batch * size].reshape(batch, size),
