@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, dtype_name
+from xprnn.backend import DTYPES, Array, dtype_name
 from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, State
 from xprnn.sequence import Gradients, Result, SequenceCall
 
@@ -37,7 +37,7 @@ def reasons_against(call: SequenceCall) -> list[str]:
     arrays = {"x": call.x, **call.weights} | {f"state {k}": part for k, part in enumerate(call.state)}
     if others := [name for name, a in arrays.items() if type(a) is not np.ndarray]:
         reasons.append(f"{others[0]} is a {type(arrays[others[0]]).__name__}, not a NumPy array")
-    elif dtype_name(call.x) not in ("float32", "float64") or not call.x.dtype.isnative:
+    elif dtype_name(call.x) not in DTYPES or not call.x.dtype.isnative:
         reasons.append(f"no kernels for {call.x.dtype}")
     elif mixed := [name for name, a in arrays.items() if a.dtype != call.x.dtype]:
         reasons.append(f"x has dtype {call.x.dtype}, but {mixed[0]} has {arrays[mixed[0]].dtype}")
@@ -93,11 +93,9 @@ def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs:
     """The memory of a stack of layers that step by step without allocating; None where no kernel serves."""
     dtype = dtype_name(weights[0])
     name = _kind(cell)
-    if name is None or dtype not in ("float32", "float64") or any(type(w) is not np.ndarray for w in weights):
+    if name is None or dtype not in DTYPES or any(type(w) is not np.ndarray for w in weights):
         return None
     kernels = _kernels()
-    return (
-        None
-        if isinstance(kernels, str)
-        else kernels.Stack([getattr(kernels, name)] * layers, inputs, size, batch, dtype)
-    )
+    if isinstance(kernels, str):
+        return None
+    return kernels.Stack([getattr(kernels, name)] * layers, inputs, size, batch, dtype)

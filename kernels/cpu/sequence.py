@@ -66,8 +66,7 @@ def forward(
             held, advance, restarts, restart, b0, b1,
         )  # fmt: skip
 
-    if steps:
-        threads.share(work, batch, 2.0 * steps * batch * (inputs + size) * w["weight_ih"].shape[0])
+    threads.share(work, batch, 2.0 * steps * batch * (inputs + size) * w["weight_ih"].shape[0])
     return hs, cs if has_c else None, Cache(z, hs, cs, h0, c0) if keep else None
 
 
@@ -106,9 +105,8 @@ def backward(
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
     gradients = {"weight_ih": _outer_sum([(dzx, x)])}
-    if (
-        flags.restart is None
-    ):  # each step started from the state after the step before, and the first from the initial one
+    if flags.restart is None:
+        # Each step started from the state after the step before, and the first from the initial one.
         ahead, behind, start = (dzh[:-1], cache.hs[1:], dzh[-1:]) if reverse else (dzh[1:], cache.hs[:-1], dzh[:1])
         gradients["weight_hh"] = _outer_sum([(ahead, behind), (start, cache.h0[None])])
     else:

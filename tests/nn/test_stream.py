@@ -127,6 +127,13 @@ def test_odd_inputs_are_taken_or_named():
         nn.LSTM(3, 5).stream(batch=0)
 
 
+def test_a_state_that_fails_changes_nothing():
+    stream = nn.LSTM(3, 5, rng=1).stream()
+    with pytest.raises(TypeError, match="complex"):
+        stream.state = np.ones((1, 1, 5), "float32"), np.ones((1, 1, 5), "complex64")
+    assert not any(part.any() for part in stream.state)
+
+
 def test_nothing_is_allocated():
     stream, x = nn.LSTM(8, 32, num_layers=2, rng=1).stream(), np.ones((1, 8), "float32")
     for _ in range(10):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xprnn.backend import Array, Rng, backend_of, generator, namespace
+from xprnn.nn.arguments import whole_number
 from xprnn.tensor import Tensor
 
 
@@ -35,10 +36,8 @@ class Batches:
     ) -> None:
         if not arrays:
             raise ValueError("Batches: no arrays; expected at least one")
-        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
-            raise ValueError(f"Batches: batch_size is {batch_size!r}; expected an integer of at least 1")
-        if isinstance(axis, bool) or not hasattr(axis, "__index__") or axis < 0:
-            raise ValueError(f"Batches: axis is {axis!r}; expected an integer of at least 0")
+        self.batch_size = whole_number("Batches", "batch_size", batch_size)
+        self.axis = axis = whole_number("Batches", "axis", axis, 0)
         for position, array in enumerate(arrays):
             if isinstance(array, Tensor):
                 raise TypeError(f"Batches: argument {position} is a {type(array).__name__}; pass its .data")
@@ -54,8 +53,8 @@ class Batches:
             raise ValueError(
                 f"Batches: batch_size is {batch_size}, but there are {lengths[0]}: drop_last leaves nothing"
             )
-        self.arrays, self.length, self.axis = arrays, lengths[0], int(axis)
-        self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last
+        self.arrays, self.length = arrays, lengths[0]
+        self.shuffle, self.drop_last = shuffle, drop_last
         self.rng = generator(rng)
 
     def __len__(self) -> int:

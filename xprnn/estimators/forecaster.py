@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,10 +27,12 @@ from xprnn.data.series import StandardScaler, as_series, harmonics, windows
 from xprnn.estimators.baselines import SeriesForecaster
 from xprnn.estimators.forecast_network import CELLS, ForecastNetwork
 from xprnn.estimators.rolling_origin import Backtest, backtest
+from xprnn.nn.arguments import real_number, whole_number
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import Adam, Callback, EarlyStopping, History, fit, mse, read_tensors, write_tensors
 
 Host = np.ndarray[Any, Any]
+ABOVE_ZERO = (math.ulp(0.0), sys.float_info.max)
 ROWS_AT_ONCE = 2048  # forecasts made in one batch; bounds memory, changes no result
 
 
@@ -117,13 +119,16 @@ class Forecaster:
             raise ValueError(f"Forecaster: periods are {periods!r}; expected a list of lengths above 1 step")
         # Plain numbers, so that they can be written to a file.
         self.settings: dict[str, Any] = {
-            **{name: _whole(name, number, 1) for name, number in counts.items()},
-            **{name: _positive(name, number) for name, number in sizes.items()},
+            **{name: whole_number("Forecaster", name, number) for name, number in counts.items()},
+            **{
+                name: real_number("Forecaster", name, number, "a number above 0", *ABOVE_ZERO)
+                for name, number in sizes.items()
+            },
             "cell": cell,
             "strategy": strategy,
             "periods": [float(period) for period in periods],
             "validation": float(validation),
-            "seed": _whole("seed", seed, 0),
+            "seed": whole_number("Forecaster", "seed", seed, 0),
             "dtype": check_dtype(dtype),
         }
         self.backend = None if backend is None else get_backend(backend)
@@ -284,7 +289,7 @@ class Forecaster:
     def _forecast(self, values: Host, origins: Host, horizon: int, start: int) -> Host:
         network, direct = self._fitted(), self.settings["strategy"] == "direct"
         most = self.settings["horizon"] if direct else None
-        horizon = _whole("horizon", horizon, 1)
+        horizon = whole_number("Forecaster", "horizon", horizon)
         if most is not None and horizon > most:
             raise ValueError(f"Forecaster: horizon is {horizon}; expected 1 to {most}")
         self._check_columns(network, values)
@@ -321,15 +326,3 @@ def _gather(rows: Array, origins: Array, offsets: range) -> Array:
     xp, ahead = namespace(rows), backend_of(rows).arange(len(offsets)) + offsets.start
     index = xp.reshape(xp.expand_dims(origins, axis=0) + xp.expand_dims(ahead, axis=1), (-1,))
     return xp.reshape(xp.take(rows, index, axis=0), (len(offsets), origins.shape[0], rows.shape[1]))
-
-
-def _whole(name: str, number: Any, least: int) -> int:
-    if isinstance(number, bool) or not hasattr(number, "__index__") or operator.index(number) < least:
-        raise ValueError(f"Forecaster: {name} is {number!r}; expected an integer of at least {least}")
-    return operator.index(number)
-
-
-def _positive(name: str, number: Any) -> float:
-    if not 0.0 < float(number) < math.inf:
-        raise ValueError(f"Forecaster: {name} is {number!r}; expected a number above 0")
-    return float(number)

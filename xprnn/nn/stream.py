@@ -8,6 +8,8 @@ import numpy as np
 
 from xprnn import compiled
 from xprnn.backend import Array, backend_of, dtype_name, namespace
+from xprnn.nn.arguments import whole_number
+from xprnn.ops import value
 from xprnn.tensor import no_grad
 
 if TYPE_CHECKING:
@@ -31,10 +33,8 @@ class Stream:
         owner = type(layer).__name__
         if layer.bidirectional:
             raise ValueError(f"{owner}: a bidirectional layer needs the whole sequence; it cannot be streamed")
-        if batch is not None and (isinstance(batch, bool) or not hasattr(batch, "__index__") or batch < 1):
-            raise ValueError(f"{owner}.stream: batch is {batch!r}; expected an integer of at least 1, or None")
         self._layer, self._owner = layer, owner
-        self._batch = 1 if batch is None else int(batch)
+        self._batch = 1 if batch is None else whole_number(f"{owner}.stream", "batch", batch)
         self._shape = (layer.input_size,) if batch is None else (self._batch, layer.input_size)
         self._parameters = layer.parameters()
         self._stack = compiled.open_stack(
@@ -93,19 +93,22 @@ class Stream:
         return parts[0] if len(parts) == 1 else parts
 
     @state.setter
-    def state(self, value: Any) -> None:
+    def state(self, new: Any) -> None:
         zeros = self._zeros()
-        parts = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+        parts = tuple(new) if isinstance(new, (tuple, list)) else (new,)
         if [tuple(part.shape) for part in parts] != [tuple(part.shape) for part in zeros]:
             came, expected = ([tuple(part.shape) for part in some] for some in (parts, zeros))
             raise ValueError(f"{self._owner}.stream: the state has shapes {came}; expected {expected}")
-        arrays = tuple(getattr(part, "data", part) if hasattr(part, "requires_grad") else part for part in parts)
+        arrays = tuple(value(part) for part in parts)
         if self._stack is None:
             self._state = tuple(namespace(array).asarray(array, copy=True) for array in arrays)
             return
+        # All of them aside first: one that fails must not leave a mixture.
+        for zero, array in zip(zeros, arrays, strict=True):
+            np.copyto(zero, array, casting="same_kind")
         for number in range(self._layer.num_layers):
-            for view, array in zip(self._stack.views(number, self._stack.current), arrays, strict=True):
-                np.copyto(view, array[number], casting="same_kind")
+            for view, array in zip(self._stack.views(number, self._stack.current), zeros, strict=True):
+                view[...] = array[number]
 
     def _zeros(self) -> tuple[Array, ...]:
         layer, home = self._layer, backend_of(self._parameters[0].data)
