@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import DTYPES, Array, dtype_name
-from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, State
+from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, ResetBeforeGRU, State
 from xprnn.sequence import Gradients, Result, SequenceCall
 
 
@@ -28,7 +28,8 @@ def _kind(cell: Cell) -> str | None:
     """The kernel's name for a cell. By exact type: a subclass may compute something else."""
     if type(cell) is Elman:
         return cell.nonlinearity.upper()
-    return {LSTM: "LSTM", PeepholeLSTM: "PEEPHOLE", GRU: "GRU"}.get(type(cell))  # type: ignore[arg-type]
+    names = {LSTM: "LSTM", PeepholeLSTM: "PEEPHOLE", GRU: "GRU", ResetBeforeGRU: "RESET_BEFORE"}
+    return names.get(type(cell))
 
 
 def reasons_against(call: SequenceCall) -> list[str]:

@@ -1,76 +1,88 @@
 """The cells' equations on rows of pre-activations, forward and back.
 
-Everything is in place: rows of z hold pre-activations, in blocks of H columns, and hold activations afterwards, which
-is what the way back needs. Blocks by kind of cell, with H-wide columns in this order:
+Everything is in place: rows of z hold pre-activations, in blocks of H columns, and hold activations afterwards, where
+a way back needs them. Blocks by kind of cell, with H-wide columns in this order:
 
-    TANH, RELU   z                LSTM, PEEPHOLE   i f g o                GRU   r z n and the product with h for n
+    TANH, RELU     z                     GRU            r z n and the product with h for n
+    LSTM, PEEPHOLE i f g o               RESET_BEFORE   r z n and r h, whose product is added to n
 
-A row whose sequence is held at this step (``advance`` 0) keeps its state.
+A row whose sequence is held at this step (``advance`` 0) keeps its state. Arrays come as addresses of the first row of
+a share of the batch, since a slice of a Numba array counts references, which here would cost more than the arithmetic.
 """
 
 from __future__ import annotations
 
 from .activations import sigmoid, tanh
 from .compiling import kernel
+from .intrinsics import offset, one_like
 
-TANH, RELU, LSTM, PEEPHOLE, GRU = range(5)
-BLOCKS = (1, 1, 4, 4, 4)
+TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE = range(6)
+BLOCKS = (1, 1, 4, 4, 4, 4)
 
 
 @kernel
-def forward(kind, keep, z, first, h_old, c_old, h, c, p, held, advance, b0, b1):
-    """One step for sequences b0 to b1; row ``first`` of z belongs to b0."""
-    size = h.shape[1]
-    for b in range(b0, b1):
+def copy(target, source, size):
+    """target[:size] = source[:size]."""
+    for j in range(size):
+        target[j] = source[j]
+
+
+@kernel
+def clear(target, size):
+    """target[:size] = 0."""
+    for j in range(size):
+        target[j] = 0
+
+
+@kernel
+def add(target, source, size):
+    """target[:size] += source[:size]."""
+    for j in range(size):
+        target[j] += source[j]
+
+
+@kernel
+def forward(kind, keep, z, columns, h_old, c_old, h, c, p, size, held, advance, rows):
+    """One step. Rows of z are ``columns`` apart, those of states ``size``."""
+    for b in range(rows):
+        at = b * size
         if held and advance[b] == 0:
-            h[b] = h_old[b]
+            copy(offset(h, at), offset(h_old, at), size)
             if kind in (LSTM, PEEPHOLE):
-                c[b] = c_old[b]
+                copy(offset(c, at), offset(c_old, at), size)
             continue
-        row = z[first + b - b0]
+        z0 = offset(z, b * columns)
+        z1, z2, z3 = offset(z0, size), offset(z0, 2 * size), offset(z0, 3 * size)
         if kind == LSTM:
-            _lstm(
-                row[:size], row[size : 2 * size], row[2 * size : 3 * size], row[3 * size :], c_old[b], c[b], h[b], keep
-            )
+            _lstm(z0, z1, z2, z3, offset(c_old, at), offset(c, at), offset(h, at), keep, size)
         elif kind == GRU:
-            _gru(row[:size], row[size : 2 * size], row[2 * size : 3 * size], row[3 * size :], h_old[b], h[b])
+            _gru(z0, z1, z2, z3, offset(h_old, at), offset(h, at), keep, size)
         elif kind == PEEPHOLE:
-            i, f, g, o = row[:size], row[size : 2 * size], row[2 * size : 3 * size], row[3 * size :]
-            _peephole(i, f, g, o, p[0], p[1], p[2], c_old[b], c[b], h[b])
+            _peephole(z0, z1, z2, z3, p, offset(c_old, at), offset(c, at), offset(h, at), size)
+        elif kind == RESET_BEFORE:
+            _interpolate(z1, z2, offset(h_old, at), offset(h, at), size)
         elif kind == TANH:
-            _tanh(row, h[b])
+            _tanh(z0, offset(h, at), size)
         else:
-            _relu(row, h[b])
+            _relu(z0, offset(h, at), size)
 
 
 @kernel
-def _tanh(z, h):
-    for j in range(h.size):
+def _tanh(z, h, size):
+    for j in range(size):
         h[j] = tanh(z[j])
 
 
 @kernel
-def _relu(z, h):
-    zero = h.dtype.type(0)
-    for j in range(h.size):
-        h[j] = zero if z[j] <= zero else z[j]  # written so that NaN passes
+def _relu(z, h, size):
+    for j in range(size):
+        zero = z[j] - z[j] if z[j] <= 0 else z[j]  # written so that NaN passes
+        h[j] = zero
 
 
 @kernel
-def _elman_back(kind, h, dh, dz):
-    zero, one = h.dtype.type(0), h.dtype.type(1)  # a plain 1 would turn float32 into float64
-    if kind == TANH:
-        for j in range(h.size):
-            dz[j] = dh[j] * (one - h[j] * h[j])
-    else:
-        for j in range(h.size):
-            dz[j] = zero if h[j] <= zero else dh[j]
-    dh[:] = zero
-
-
-@kernel
-def _lstm(i, f, g, o, c_old, c, h, keep):
-    for j in range(h.size):
+def _lstm(i, f, g, o, c_old, c, h, keep, size):
+    for j in range(size):
         ij, fj, gj, oj = sigmoid(i[j]), sigmoid(f[j]), tanh(g[j]), sigmoid(o[j])
         cj = fj * c_old[j] + ij * gj
         c[j] = cj
@@ -80,76 +92,124 @@ def _lstm(i, f, g, o, c_old, c, h, keep):
 
 
 @kernel
-def _peephole(i, f, g, o, pi, pf, po, c_old, c, h):
-    for j in range(h.size):
+def _peephole(i, f, g, o, p, c_old, c, h, size):
+    pi, pf, po = p, offset(p, size), offset(p, 2 * size)
+    for j in range(size):
         old = c_old[j]
         ij, fj, gj = sigmoid(i[j] + pi[j] * old), sigmoid(f[j] + pf[j] * old), tanh(g[j])
         c[j] = fj * old + ij * gj
         i[j], f[j], g[j] = ij, fj, gj
-    for j in range(h.size):  # two loops of few arrays each: with more, LLVM gives up vectorising
+    for j in range(size):  # two loops of few arrays each: with more, LLVM gives up vectorising
         oj = sigmoid(o[j] + po[j] * c[j])
         h[j] = oj * tanh(c[j])
         o[j] = oj
 
 
 @kernel
-def _gru(r, z, n, m, h_old, h):
-    for j in range(h.size):
+def _gru(r, z, n, m, h_old, h, keep, size):
+    for j in range(size):
         rj, zj = sigmoid(r[j]), sigmoid(z[j])
         nj = tanh(n[j] + rj * m[j])
         h[j] = nj + zj * (h_old[j] - nj)
-        r[j], z[j], n[j] = rj, zj, nj
+        if keep:
+            r[j], z[j], n[j] = rj, zj, nj
 
 
 @kernel
-def backward(kind, z, h_old, c_old, h, c, p, dh, dc, dzx, dzh, held, advance, b0, b1):
-    """One step back for sequences b0 to b1.
-
-    Rows of dh (from row 0) and dc hold the cotangents of the new state, and hold those of the old state afterwards, but
-    for what comes through the product with h. Rows of dzx, and of dzh for a GRU, get those of the pre-activations.
-    """
-    size = h.shape[1]
-    for b in range(b0, b1):
-        dx = dzx[b]
+def reset(z, columns, h_old, size, held, advance, rows):
+    """RESET_BEFORE between its two products: r and z, and r h where the second product finds it."""
+    for b in range(rows):
+        r, old = offset(z, b * columns), offset(h_old, b * size)
+        update, product = offset(r, size), offset(r, 3 * size)
         if held and advance[b] == 0:
-            dx[:] = 0
-            if kind == GRU:
-                dzh[b][:] = 0
+            clear(product, size)  # the product for the weights' gradient sees these rows
             continue
-        row, back = z[b], dh[b - b0]
-        if kind in (LSTM, PEEPHOLE):
-            i, f, g, o = row[:size], row[size : 2 * size], row[2 * size : 3 * size], row[3 * size : 4 * size]
-            di, df, dg, do = dx[:size], dx[size : 2 * size], dx[2 * size : 3 * size], dx[3 * size :]
-            _output_back(o, c[b], back, dc[b], do)
-            if kind == PEEPHOLE:
-                _add_scaled(dc[b], do, p[2])
-            _cell_back(i, f, g, c_old[b], dc[b], di, df, dg)
-            if kind == PEEPHOLE:
-                _add_scaled(dc[b], di, p[0])
-                _add_scaled(dc[b], df, p[1])
-        elif kind == GRU:
-            r, u, n, m = row[:size], row[size : 2 * size], row[2 * size : 3 * size], row[3 * size : 4 * size]
-            _gru_back(r, u, n, m, h_old[b], back, dx[:size], dx[size : 2 * size], dx[2 * size :])
-            _gru_product_back(dx, r, dzh[b], size)
-        else:
-            _elman_back(kind, h[b], back, dx)
+        for j in range(size):
+            rj = sigmoid(r[j])
+            r[j], update[j] = rj, sigmoid(update[j])
+            product[j] = rj * old[j]
 
 
 @kernel
-def _output_back(o, c, dh, dc, do):
-    zero, one = c.dtype.type(0), c.dtype.type(1)
-    for j in range(c.size):
+def _interpolate(z, n, h_old, h, size):
+    for j in range(size):
+        nj = tanh(n[j])
+        n[j] = nj
+        h[j] = nj + z[j] * (h_old[j] - nj)
+
+
+@kernel
+def backward(
+    kind, z, columns, h_old, c_old, h, c, p, dh, dh_columns, dc, dzx, dzh, gates, size, held, advance, rows
+):  # fmt: skip
+    """One step back.
+
+    Rows of dh (``dh_columns`` apart) and dc hold the cotangents of the new state, and hold those of the old state
+    afterwards, but for what comes through products. Rows of dzx, and of dzh for a GRU, both ``gates`` wide, get those
+    of the pre-activations.
+    """
+    for b in range(rows):
+        dx, dx_h = offset(dzx, b * gates), offset(dzh, b * gates)
+        if held and advance[b] == 0:
+            clear(dx, gates)
+            if kind == GRU:
+                clear(dx_h, gates)
+            continue
+        at, back = b * size, offset(dh, b * dh_columns)
+        z0 = offset(z, b * columns)
+        z1, z2, z3 = offset(z0, size), offset(z0, 2 * size), offset(z0, 3 * size)
+        d1, d2, d3 = offset(dx, size), offset(dx, 2 * size), offset(dx, 3 * size)
+        if kind in (LSTM, PEEPHOLE):
+            dcell = offset(dc, at)
+            _output_back(z3, offset(c, at), back, dcell, d3, size)
+            if kind == PEEPHOLE:
+                _add_scaled(dcell, d3, offset(p, 2 * size), size)
+            _cell_back(z0, z1, z2, offset(c_old, at), dcell, dx, d1, d2, size)
+            if kind == PEEPHOLE:
+                _add_scaled(dcell, dx, p, size)
+                _add_scaled(dcell, d1, offset(p, size), size)
+        elif kind == GRU:
+            _gru_back(z0, z1, z2, z3, offset(h_old, at), back, dx, d1, d2, size)
+            copy(dx_h, dx, 2 * size)
+            _scaled(offset(dx_h, 2 * size), d2, z0, size)
+        elif kind == RESET_BEFORE:
+            _interpolate_back(z1, z2, offset(h_old, at), back, d1, d2, size)
+        elif kind == TANH:
+            _tanh_back(offset(h, at), back, dx, size)
+        else:
+            _relu_back(offset(h, at), back, dx, size)
+
+
+@kernel
+def _tanh_back(h, dh, dz, size):
+    for j in range(size):
+        dz[j] = dh[j] * (one_like(h[j]) - h[j] * h[j])
+        dh[j] = 0
+
+
+@kernel
+def _relu_back(h, dh, dz, size):
+    for j in range(size):
+        passed = dh[j] - dh[j] if h[j] <= 0 else dh[j]
+        dz[j] = passed
+        dh[j] = 0
+
+
+@kernel
+def _output_back(o, c, dh, dc, do, size):
+    for j in range(size):
         t = tanh(c[j])
+        one = one_like(t)
         do[j] = dh[j] * t * o[j] * (one - o[j])
         dc[j] += dh[j] * o[j] * (one - t * t)
-        dh[j] = zero
+        dh[j] = 0
 
 
 @kernel
-def _cell_back(i, f, g, c_old, dc, di, df, dg):
-    one = dc.dtype.type(1)
-    for j in range(c_old.size):
+def _cell_back(i, f, g, c_old, dc, di, df, dg, size):
+    for j in range(size):
         d = dc[j]
+        one = one_like(d)
         di[j] = d * g[j] * i[j] * (one - i[j])
         df[j] = d * c_old[j] * f[j] * (one - f[j])
         dg[j] = d * i[j] * (one - g[j] * g[j])
@@ -157,16 +217,22 @@ def _cell_back(i, f, g, c_old, dc, di, df, dg):
 
 
 @kernel
-def _add_scaled(dc, dz, p):
-    for j in range(dc.size):
+def _add_scaled(dc, dz, p, size):
+    for j in range(size):
         dc[j] += dz[j] * p[j]
 
 
 @kernel
-def _gru_back(r, u, n, m, h_old, dh, dr, du, dn):
-    one = dh.dtype.type(1)
-    for j in range(h_old.size):
+def _scaled(target, source, factor, size):
+    for j in range(size):
+        target[j] = source[j] * factor[j]
+
+
+@kernel
+def _gru_back(r, u, n, m, h_old, dh, dr, du, dn, size):
+    for j in range(size):
         d = dh[j]
+        one = one_like(d)
         dnj = d * (one - u[j]) * (one - n[j] * n[j])
         du[j] = d * (h_old[j] - n[j]) * u[j] * (one - u[j])
         dr[j] = dnj * m[j] * r[j] * (one - r[j])
@@ -175,8 +241,23 @@ def _gru_back(r, u, n, m, h_old, dh, dr, du, dn):
 
 
 @kernel
-def _gru_product_back(dx, r, dh, size):
-    for j in range(2 * size):
-        dh[j] = dx[j]
+def _interpolate_back(u, n, h_old, dh, du, dn, size):
     for j in range(size):
-        dh[2 * size + j] = dx[2 * size + j] * r[j]
+        d = dh[j]
+        one = one_like(d)
+        dn[j] = d * (one - u[j]) * (one - n[j] * n[j])
+        du[j] = d * (h_old[j] - n[j]) * u[j] * (one - u[j])
+        dh[j] = d * u[j]
+
+
+@kernel
+def reset_back(z, columns, h_old, drh, dh, dh_columns, dzx, gates, size, held, advance, rows):
+    """RESET_BEFORE between the two products of its way back: from the cotangent of r h to those of r and h."""
+    for b in range(rows):
+        if held and advance[b] == 0:
+            continue  # backward has cleared dzx
+        r, old, d = offset(z, b * columns), offset(h_old, b * size), offset(drh, b * dh_columns)
+        dr, back = offset(dzx, b * gates), offset(dh, b * dh_columns)
+        for j in range(size):
+            dr[j] = d[j] * old[j] * r[j] * (one_like(d[j]) - r[j])
+            back[j] += d[j] * r[j]

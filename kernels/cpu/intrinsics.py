@@ -34,6 +34,26 @@ def offset(typingctx: Any, pointer: Any, elements: Any) -> Any:
 
 
 @intrinsic
+def lanes(typingctx: Any, pointer: Any) -> Any:
+    """How many elements of what an address points to fill a vector."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(ir.IntType(64), TILE.lanes(signature.args[0].dtype.bitwidth // 8))
+
+    return types.intp(pointer), codegen
+
+
+@intrinsic
+def one_like(typingctx: Any, x: Any) -> Any:
+    """1 in the type of x: a plain literal would turn float32 into float64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(args[0].type, 1.0)
+
+    return x(x), codegen
+
+
+@intrinsic
 def float_bits(typingctx: Any, x: Any) -> Any:
     """The bit pattern of a float64 as an int64."""
 
@@ -53,61 +73,68 @@ def bits_float(typingctx: Any, bits: Any) -> Any:
     return types.float64(types.int64), codegen
 
 
-def make_tile(rows: int, panels: int) -> Any:
-    """An intrinsic that adds a block of a product: C[rows, panels * columns] += A[rows, K] W.
+def make_tile(rows: int, widths: tuple[int, ...]) -> Any:
+    """An intrinsic that adds a block of a product: C[rows, columns] += A[rows, K] W, some vectors of columns wide.
 
-    W is packed in panels: K rows of ``TILE.columns`` neighbours, one panel after another (product.py). The accumulators
-    stay in registers over all K steps; a step loads one row of each panel and one value of each row of A. A[r, k] lies
-    ``r * row + k * step`` elements from its start, so A may be a transposed array.
+    W is packed in panels: K rows of ``TILE.columns`` neighbours, one panel after another, the last one maybe narrower
+    (product.py). The accumulators stay in registers over all K steps; a step loads one row of each panel and one value
+    of each row of A. A[r, k] lies ``r * row + k * step`` elements from its start, so A may be a transposed array.
+    ``vectors`` must be one of the ``widths``: each is a loop of its own.
     """
 
     @intrinsic
-    def tile(typingctx: Any, a: Any, row: Any, step: Any, w: Any, k: Any, c: Any, ldc: Any) -> Any:
+    def tile(typingctx: Any, a: Any, row: Any, step: Any, w: Any, k: Any, c: Any, ldc: Any, vectors: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            a_data, row_value, step_value, w_data, k_value, c_data, ldc_value = args
             element = context.get_data_type(signature.args[0].dtype)
-            size = 4 if isinstance(element, ir.FloatType) else 8
-            lanes, columns, width = TILE.lanes(size), TILE.columns(size), panels * TILE.vectors
-            vector, i32, i64 = ir.VectorType(element, lanes), ir.IntType(32), ir.IntType(64)
-            # fmuladd and not fma: where there is no such instruction, it is a product and a sum and not a library call.
-            kind = ir.FunctionType(vector, [vector] * 3)
-            fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{lanes}f{8 * size}")
-
-            def vectors_at(base: Any, number: int) -> Any:
-                return builder.bitcast(builder.gep(base, [ir.Constant(i64, number * lanes)]), vector.as_pointer())
-
-            def times(value: Any, number: int) -> Any:
-                return builder.mul(value, ir.Constant(i64, number))
-
-            starts = [builder.gep(w_data, [times(k_value, p * columns)]) for p in range(panels)]
-            c_rows = [builder.gep(c_data, [times(ldc_value, r)]) for r in range(rows)]
-            block = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(rows)]
-            for r in range(rows):
-                for v in range(width):
-                    builder.store(builder.load(vectors_at(c_rows[r], v), align=size), block[r][v])
-            with cgutils.for_range(builder, k_value, intp=i64) as loop:
-                here = times(loop.index, columns)
-                weights = [
-                    builder.load(vectors_at(builder.gep(start, [here]), v), align=size)
-                    for start in starts
-                    for v in range(TILE.vectors)
-                ]
-                undefined = ir.Constant(vector, ir.Undefined)
-                everywhere = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
-                column = builder.mul(step_value, loop.index)
-                for r in range(rows):
-                    value = builder.load(builder.gep(a_data, [builder.add(times(row_value, r), column)]))
-                    one = builder.insert_element(undefined, value, ir.Constant(i32, 0))
-                    broadcast = builder.shuffle_vector(one, undefined, everywhere)
-                    for v in range(width):
-                        builder.store(
-                            builder.call(fma, [broadcast, weights[v], builder.load(block[r][v])]), block[r][v]
-                        )
-            for r in range(rows):
-                for v in range(width):
-                    builder.store(builder.load(block[r][v]), vectors_at(c_rows[r], v), align=size)
+            for width in widths:
+                with builder.if_then(builder.icmp_signed("==", args[7], ir.Constant(args[7].type, width))):
+                    _emit_block(builder, element, rows, width, *args[:7])
             return context.get_dummy_value()
 
-        return types.void(a, types.intp, types.intp, w, types.intp, c, types.intp), codegen
+        return types.void(a, types.intp, types.intp, w, types.intp, c, types.intp, types.intp), codegen
 
     return tile
+
+
+def _emit_block(
+    builder: Any, element: Any, rows: int, width: int, a: Any, row: Any, step: Any, w: Any, k: Any, c: Any, ldc: Any
+) -> None:
+    """The instructions of a block of ``rows`` rows and ``width`` vectors."""
+    size = 4 if isinstance(element, ir.FloatType) else 8
+    lanes = TILE.lanes(size)
+    vector, i32, i64 = ir.VectorType(element, lanes), ir.IntType(32), ir.IntType(64)
+    # fmuladd and not fma: where there is no such instruction, it is a product and a sum and not a library call.
+    kind = ir.FunctionType(vector, [vector] * 3)
+    fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{lanes}f{8 * size}")
+
+    def times(value: Any, number: int) -> Any:
+        return builder.mul(value, ir.Constant(i64, number))
+
+    def vector_at(base: Any, number: int) -> Any:
+        return builder.bitcast(builder.gep(base, [ir.Constant(i64, number * lanes)]), vector.as_pointer())
+
+    panels = [min(TILE.vectors, width - first) for first in range(0, width, TILE.vectors)]  # vectors in each
+    starts = [builder.gep(w, [times(k, p * TILE.columns(size))]) for p in range(len(panels))]
+    c_rows = [builder.gep(c, [times(ldc, r)]) for r in range(rows)]
+    block = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(rows)]
+    for r in range(rows):
+        for v in range(width):
+            builder.store(builder.load(vector_at(c_rows[r], v), align=size), block[r][v])
+    with cgutils.for_range(builder, k, intp=i64) as loop:
+        weights = [
+            builder.load(vector_at(builder.gep(start, [times(loop.index, panel * lanes)]), v), align=size)
+            for start, panel in zip(starts, panels, strict=True)
+            for v in range(panel)
+        ]
+        undefined = ir.Constant(vector, ir.Undefined)
+        everywhere = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
+        column = builder.mul(step, loop.index)
+        for r in range(rows):
+            value = builder.load(builder.gep(a, [builder.add(times(row, r), column)]))
+            one = builder.insert_element(undefined, value, ir.Constant(i32, 0))
+            broadcast = builder.shuffle_vector(one, undefined, everywhere)
+            for v in range(width):
+                builder.store(builder.call(fma, [broadcast, weights[v], builder.load(block[r][v])]), block[r][v])
+    for r in range(rows):
+        for v in range(width):
+            builder.store(builder.load(block[r][v]), vector_at(c_rows[r], v), align=size)

@@ -12,21 +12,27 @@ import numpy as np
 
 from . import gates
 from .compiling import kernel
-from .gates import GRU, LSTM, PEEPHOLE
-from .intrinsics import address
+from .gates import GRU, LSTM, PEEPHOLE, RESET_BEFORE
+from .intrinsics import address, offset
 from .product import multiply
 
 FEW = 6  # with fewer rows than a tile has, the rows of the input product are steps instead of sequences
 
 
 @kernel
-def begin(here, old, restart, b0, b1):
-    """The state a step starts from: the old one, or zero where a new sequence begins."""
-    for b in range(b0, b1):
+def start(here, old, restart, rows, size):
+    """The state a step starts from, in ``here``: the old one, or zero where a new sequence begins."""
+    for b in range(rows):
         if restart[b] == 0:
-            here[b] = old[b]
+            gates.copy(offset(here, b * size), offset(old, b * size), size)
         else:
-            here[b] = 0
+            gates.clear(offset(here, b * size), size)
+
+
+@kernel
+def state_before(k, before, batch, size, b0, first, states):
+    """Where the state before the k-th step lies: rows b0 on of the initial state, or of an earlier step's."""
+    return address(first, b0 * size) if k == 0 else address(states, (before * batch + b0) * size)
 
 
 @kernel
@@ -53,57 +59,60 @@ def forward(
     b0,
     b1,
 ):
-    """Run a cell over time. ``w_hn`` is the GRU's product for n alone, which stays apart from the sum."""
+    """Run a cell over time. ``w_hn`` is a GRU's product for n alone, which stays apart from the sum."""
     steps, batch, inputs = x.shape
     size, columns, z_rows = hs.shape[2], z.shape[2], z.shape[1]
-    rows, width = b1 - b0, w_ih.shape[2]
+    rows, has_c = b1 - b0, kind in (LSTM, PEEPHOLE)
     first = b0 if keep else 0
-    has_c = kind in (LSTM, PEEPHOLE)
-    h_begin, c_begin = (
-        np.zeros((batch if restarts else 0, size), hs.dtype),
-        np.zeros((batch if restarts else 0, size), hs.dtype),
-    )
-    for start in range(0, steps, block):
-        stop = min(steps, start + block)
-        low = steps - stop if reverse else start
+    h_start = np.empty((rows if restarts else 0, size), hs.dtype)
+    c_start = np.empty_like(h_start)
+    for begin in range(0, steps, block):
+        end = min(steps, begin + block)
+        low = steps - end if reverse else begin
         z_low = low if keep else 0
-        for k in range(stop - start):
+        for k in range(end - begin):
             for b in range(rows):
-                z[z_low + k, first + b] = bias
+                gates.copy(address(z, ((z_low + k) * z_rows + first + b) * columns), address(bias, 0), columns)
         if rows < FEW:
             for b in range(rows):
                 multiply(
-                    address(x, (low * batch + b0 + b) * inputs), 1, 0, stop - start, batch * inputs,
-                    w_ih.shape[0], inputs, width, address(w_ih, 0),
+                    address(x, (low * batch + b0 + b) * inputs), 1, 0, end - begin, batch * inputs,
+                    address(w_ih, 0), inputs, w_ih.shape[0],
                     address(z, (z_low * z_rows + first + b) * columns), 0, z_rows * columns,
                 )  # fmt: skip
         else:
             multiply(
-                address(x, (low * batch + b0) * inputs), stop - start, batch * inputs, rows, inputs,
-                w_ih.shape[0], inputs, width, address(w_ih, 0),
+                address(x, (low * batch + b0) * inputs), end - begin, batch * inputs, rows, inputs,
+                address(w_ih, 0), inputs, w_ih.shape[0],
                 address(z, (z_low * z_rows + first) * columns), z_rows * columns, columns,
             )  # fmt: skip
-        for k in range(start, stop):
+        for k in range(begin, end):
             t = steps - 1 - k if reverse else k
             before = t + 1 if reverse else t - 1
-            h_old, c_old = (h0, c0) if k == 0 else (hs[before], cs[before])
+            h_old = state_before(k, before, batch, size, b0, h0, hs)
+            c_old = state_before(k, before, batch, size, b0, c0, cs)
+            here = address(advance, t * batch + b0)
             if restarts:
-                begin(h_begin, h_old, restart[t], b0, b1)
+                where = address(restart, t * batch + b0)
+                start(address(h_start, 0), h_old, where, rows, size)
+                h_old = address(h_start, 0)
                 if has_c:
-                    begin(c_begin, c_old, restart[t], b0, b1)
-                h_old, c_old = h_begin, c_begin
-            at = (z_low + t - low) * z_rows + first
-            multiply(
-                address(h_old, b0 * size), 1, 0, rows, size,
-                w_hh.shape[0], size, width, address(w_hh, 0), address(z, at * columns), 0, columns,
-            )  # fmt: skip
+                    start(address(c_start, 0), c_old, where, rows, size)
+                    c_old = address(c_start, 0)
+            z_here = address(z, ((z_low + t - low) * z_rows + first) * columns)
+            multiply(h_old, 1, 0, rows, size, address(w_hh, 0), size, w_hh.shape[0], z_here, 0, columns)
             if kind == GRU:
-                multiply(
-                    address(h_old, b0 * size), 1, 0, rows, size,
-                    w_hn.shape[0], size, width, address(w_hn, 0), address(z, at * columns + 3 * size), 0, columns,
-                )  # fmt: skip
-            here = advance[t] if held else advance[0]
-            gates.forward(kind, keep, z[z_low + t - low], first, h_old, c_old, hs[t], cs[t], p, held, here, b0, b1)
+                n = offset(z_here, 3 * size)
+                multiply(h_old, 1, 0, rows, size, address(w_hn, 0), size, w_hn.shape[0], n, 0, columns)
+            elif kind == RESET_BEFORE:
+                gates.reset(z_here, columns, h_old, size, held, here, rows)
+                n, product = offset(z_here, 2 * size), offset(z_here, 3 * size)
+                multiply(product, 1, 0, rows, columns, address(w_hn, 0), size, w_hn.shape[0], n, 0, columns)
+            at = (t * batch + b0) * size
+            gates.forward(
+                kind, keep, z_here, columns, h_old, c_old, address(hs, at), address(cs, at), address(p, 0), size,
+                held, here, rows,
+            )  # fmt: skip
 
 
 @kernel
@@ -111,6 +120,7 @@ def backward(
     kind,
     reverse,
     w_hh,
+    w_hn,
     p,
     h0,
     c0,
@@ -132,46 +142,62 @@ def backward(
     b0,
     b1,
 ):
-    """The way back. dh and dc (B, H) hold the cotangents of the final state, and then those of the initial one."""
+    """The way back. dh and dc (B, H) hold the cotangents of the final state, and then those of the initial one.
+
+    ``w_hn`` is the product for n alone where it goes back apart from the others, before the reset gate.
+    """
     steps, batch, size = hs.shape
-    rows, width, columns = b1 - b0, w_hh.shape[2], w_hh.shape[0] * w_hh.shape[2]
+    rows, wide, columns, inner = b1 - b0, w_hh.shape[0], z.shape[2], dzh.shape[2]
     has_c = kind in (LSTM, PEEPHOLE)
-    back = np.zeros((rows, columns), hs.dtype)  # dh, with the columns that the product needs
+    back = np.zeros((rows, wide), hs.dtype)  # dh, with the columns that the product needs
+    drh = np.zeros((rows if kind == RESET_BEFORE else 0, wide), hs.dtype)
     for b in range(rows):
-        back[b, :size] = dh[b0 + b]
-    h_begin, c_begin = (
-        np.zeros((batch if restarts else 0, size), hs.dtype),
-        np.zeros((batch if restarts else 0, size), hs.dtype),
-    )
+        gates.copy(address(back, b * wide), address(dh, (b0 + b) * size), size)
+    h_start = np.empty((rows if restarts else 0, size), hs.dtype)
+    c_start = np.empty_like(h_start)
     for k in range(steps - 1, -1, -1):
         t = steps - 1 - k if reverse else k
         before = t + 1 if reverse else t - 1
-        h_old, c_old = (h0, c0) if k == 0 else (hs[before], cs[before])
+        h_old = state_before(k, before, batch, size, b0, h0, hs)
+        c_old = state_before(k, before, batch, size, b0, c0, cs)
+        here, where = address(advance, t * batch + b0), address(restart, t * batch + b0)
         if restarts:
-            begin(h_begin, h_old, restart[t], b0, b1)
+            start(address(h_start, 0), h_old, where, rows, size)
+            h_old = address(h_start, 0)
             if has_c:
-                begin(c_begin, c_old, restart[t], b0, b1)
-            h_old, c_old = h_begin, c_begin
+                start(address(c_start, 0), c_old, where, rows, size)
+                c_old = address(c_start, 0)
+        at = (t * batch + b0) * size
         for b in range(rows):
             if given_h:
-                back[b, :size] += dhs[t, b0 + b]
+                gates.add(address(back, b * wide), address(dhs, at + b * size), size)
             if given_c:
-                dc[b0 + b] += dcs[t, b0 + b]
-        here = advance[t] if held else advance[0]
-        gates.backward(kind, z[t], h_old, c_old, hs[t], cs[t], p, back, dc, dzx[t], dzh[t], held, here, b0, b1)
-        inner = dzh.shape[2]
-        multiply(
-            address(dzh, (t * batch + b0) * inner), 1, 0, rows, inner,
-            w_hh.shape[0], inner, width, address(w_hh, 0), address(back, 0), 0, columns,
+                gates.add(address(dc, (b0 + b) * size), address(dcs, at + b * size), size)
+        z_here, dx = address(z, (t * batch + b0) * columns), address(dzx, (t * batch + b0) * inner)
+        d = address(dzh, (t * batch + b0) * inner)
+        gates.backward(
+            kind, z_here, columns, h_old, c_old, address(hs, at), address(cs, at), address(p, 0),
+            address(back, 0), wide, address(dc, b0 * size), dx, d, inner, size, held, here, rows,
         )  # fmt: skip
+        if kind == RESET_BEFORE:
+            gates.clear(address(drh, 0), rows * wide)
+            multiply(
+                offset(dx, 2 * size), 1, 0, rows, inner, address(w_hn, 0), size, wide, address(drh, 0), 0, wide
+            )  # fmt: skip
+            gates.reset_back(
+                z_here, columns, h_old, address(drh, 0), address(back, 0), wide, dx, inner, size, held, here, rows
+            )
+            multiply(d, 1, 0, rows, inner, address(w_hh, 0), 2 * size, wide, address(back, 0), 0, wide)
+        else:
+            multiply(d, 1, 0, rows, inner, address(w_hh, 0), inner, wide, address(back, 0), 0, wide)
         if restarts:
             for b in range(rows):
-                if restart[t, b0 + b] != 0:
-                    back[b] = 0
+                if where[b] != 0:
+                    gates.clear(address(back, b * wide), wide)
                     if has_c:
-                        dc[b0 + b] = 0
+                        gates.clear(address(dc, (b0 + b) * size), size)
     for b in range(rows):
-        dh[b0 + b] = back[b, :size]
+        gates.copy(address(dh, (b0 + b) * size), address(back, b * wide), size)
 
 
 @kernel
@@ -179,6 +205,6 @@ def rows_times(a, w, c, first, last):
     """Rows first to last of C += A W, for A (T, B, K) as T*B rows, and W packed."""
     k = a.shape[2]
     multiply(
-        address(a, first * k), 1, 0, last - first, k, w.shape[0], k, w.shape[2], address(w, 0),
+        address(a, first * k), 1, 0, last - first, k, address(w, 0), k, w.shape[0],
         address(c, first * c.shape[1]), 0, c.shape[1],
     )  # fmt: skip

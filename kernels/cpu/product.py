@@ -1,7 +1,8 @@
 """Matrix products over packed weights: rows of A times W, added to rows of C.
 
-``pack`` lays W (K, N) out in panels of as many columns as a tile has, each panel contiguous, the last one filled up
-with zeros. ``multiply`` therefore adds zeros to the columns from N to ``padded(N)``, which C must have.
+``pack`` lays W (K, N) out in panels of as many columns as a tile has, each panel contiguous; the last one has as few
+vectors as hold its columns, and zeros where there are none. ``multiply`` therefore adds zeros to the columns from N to
+``padded(N)``, which C must have.
 """
 
 from __future__ import annotations
@@ -10,82 +11,97 @@ from typing import Any
 
 import numpy as np
 
+from . import threads
 from .compiling import kernel
 from .host import TILE
-from .intrinsics import address, make_tile, offset
+from .intrinsics import address, lanes, make_tile, offset
 
 Array = np.ndarray[Any, Any]
-_t1, _t2, _t3, _t4, _t5, _t6 = (make_tile(rows, 1) for rows in range(1, 7))
-TILE_COLUMNS = TILE.vectors * TILE.vector_bytes  # in bytes
+VECTORS = TILE.vectors  # of a whole panel
+VECTOR_BYTES = TILE.vector_bytes
 DEPTH = 128  # rows of B in a block: 32 KiB with the widest tile
+_narrow = tuple(range(1, VECTORS + 1))
+_t6, _t5, _t4, _t3 = (make_tile(rows, _narrow) for rows in (6, 5, 4, 3))
 # Few rows need more columns in flight, to hide the latency of a multiply-add.
-_one_wide, _one_double, _two_double = make_tile(1, 4), make_tile(1, 2), make_tile(2, 2)
+_t2 = make_tile(2, (*_narrow, 2 * VECTORS))
+_t1 = make_tile(1, (*range(1, 2 * VECTORS + 1), 4 * VECTORS))
 
 
 def padded(columns: int, itemsize: int) -> int:
     """How many columns C needs for a W of so many."""
-    width = TILE.columns(itemsize)
-    return -(-columns // width) * width
+    lanes = TILE.lanes(itemsize)
+    return -(-columns // lanes) * lanes
 
 
 def pack(w: Array) -> Array:
-    """W (K, N), of any strides, as panels (P, K, columns)."""
+    """W (K, N), of any strides, as panels: (padded N, K) elements, of which only the number is what the shape says."""
     k, n = w.shape
+    packed = np.empty((padded(n, w.itemsize), k), w.dtype)
     width = TILE.columns(w.itemsize)
-    panels = -(-n // width)
-    packed = np.empty((panels, k, width), dtype=w.dtype)
-    whole = n // width
-    packed[:whole] = w[:, : whole * width].reshape(k, whole, width).transpose(1, 0, 2)
-    if whole < panels:
-        packed[whole, :, : n - whole * width] = w[:, whole * width :]
-        packed[whole, :, n - whole * width :] = 0.0
+    threads.share(lambda first, last: _pack(w, packed, first, last), -(-n // width), 16.0 * w.size)
     return packed
 
 
 @kernel
-def _column(a, row, step, rows, w, k, c, ldc):
-    """All rows of one panel."""
-    while rows >= 6:
-        _t6(a, row, step, w, k, c, ldc)
-        a, c = offset(a, 6 * row), offset(c, 6 * ldc)
-        rows -= 6
-    if rows == 5:
-        _t5(a, row, step, w, k, c, ldc)
-    elif rows == 4:
-        _t4(a, row, step, w, k, c, ldc)
-    elif rows == 3:
-        _t3(a, row, step, w, k, c, ldc)
-    elif rows == 2:
-        _t2(a, row, step, w, k, c, ldc)
-    elif rows == 1:
-        _t1(a, row, step, w, k, c, ldc)
+def _pack(w, packed, first, last):
+    """Panels first to last. Goes by short runs down a column: W is the transpose of a parameter, as a rule."""
+    k, n = w.shape
+    columns, width, flat = packed.shape[0], VECTORS * (VECTOR_BYTES // w.itemsize), packed.reshape(-1)
+    zero = w.dtype.type(0)
+    for panel in range(first, last):
+        start = panel * width
+        wide = min(width, columns - start)
+        for low in range(0, k, 16):
+            for j in range(wide):
+                at = start * k + j
+                if start + j < n:
+                    for row in range(low, min(low + 16, k)):
+                        flat[at + row * wide] = w[row, start + j]
+                else:
+                    for row in range(low, min(low + 16, k)):
+                        flat[at + row * wide] = zero
 
 
 @kernel
-def multiply(a, groups, group_stride, rows, lda, panels, k, width, w, c, c_group_stride, ldc):
-    """C += A W, for ``groups`` groups of ``rows`` rows. a, w, c are addresses, strides count elements.
+def _panel(a, row, step, rows, w, k, c, ldc, vectors):
+    """All rows of one panel."""
+    while rows >= 6:
+        _t6(a, row, step, w, k, c, ldc, vectors)
+        a, c = offset(a, 6 * row), offset(c, 6 * ldc)
+        rows -= 6
+    if rows == 5:
+        _t5(a, row, step, w, k, c, ldc, vectors)
+    elif rows == 4:
+        _t4(a, row, step, w, k, c, ldc, vectors)
+    elif rows == 3:
+        _t3(a, row, step, w, k, c, ldc, vectors)
+    elif rows == 2:
+        _t2(a, row, step, w, k, c, ldc, vectors)
+    elif rows == 1:
+        _t1(a, row, step, w, k, c, ldc, vectors)
+
+
+@kernel
+def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_stride, ldc):
+    """C += A W, for ``groups`` groups of ``rows`` rows. a, w, c are addresses, strides and columns count elements.
 
     Groups let one pass over the weights serve several steps of a sequence whose rows do not follow each other.
     """
-    q = 0
-    if rows == 1 and groups == 1:
-        while q + 4 <= panels:
-            _one_wide(a, lda, 1, offset(w, q * k * width), k, offset(c, q * width), ldc)
-            q += 4
-        if q + 2 <= panels:
-            _one_double(a, lda, 1, offset(w, q * k * width), k, offset(c, q * width), ldc)
-            q += 2
-    elif rows == 2 and groups == 1:
-        while q + 2 <= panels:
-            _two_double(a, lda, 1, offset(w, q * k * width), k, offset(c, q * width), ldc)
-            q += 2
-    while q < panels:
-        for g in range(groups):
-            _column(
-                offset(a, g * group_stride), lda, 1, rows, offset(w, q * k * width), k,
-                offset(c, g * c_group_stride + q * width), ldc,
-            )  # fmt: skip
-        q += 1
+    wide = lanes(w)
+    left = columns // wide
+    while left > 0:
+        vectors = min(left, VECTORS)
+        if groups == 1 and rows == 1:
+            vectors = 4 * VECTORS if left >= 4 * VECTORS else min(left, 2 * VECTORS)
+            _t1(a, lda, 1, w, k, c, ldc, vectors)
+        elif groups == 1 and rows == 2 and left >= 2 * VECTORS:
+            vectors = 2 * VECTORS
+            _t2(a, lda, 1, w, k, c, ldc, vectors)
+        else:
+            for g in range(groups):
+                _panel(offset(a, g * group_stride), lda, 1, rows, w, k, offset(c, g * c_group_stride), ldc, vectors)
+        w, c = offset(w, vectors * wide * k), offset(c, vectors * wide)
+        left -= vectors
 
 
 @kernel
@@ -95,18 +111,23 @@ def multiply_transposed(a, b, c, first, last):
     B is packed a block at a time, small enough to stay in the first cache while all rows of C pass over it.
     """
     size, columns = b.shape
-    width = TILE_COLUMNS // b.itemsize
-    panel = np.zeros((DEPTH, width), b.dtype)
+    lane = VECTOR_BYTES // b.itemsize
+    width = VECTORS * lane
+    panel = np.empty(DEPTH * width, b.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
         for start in range(0, columns, width):
             stop = min(start + width, columns)
+            vectors = -(-(stop - start) // lane)
+            wide = vectors * lane
             for k in range(depth):
-                panel[k, : stop - start] = b[low + k, start:stop]
-            panel[:, stop - start :] = 0
-            _column(
+                for j in range(stop - start):
+                    panel[k * wide + j] = b[low + k, start + j]
+                for j in range(stop - start, wide):
+                    panel[k * wide + j] = 0
+            _panel(
                 address(a, low * a.shape[1] + first), 1, a.shape[1], last - first, address(panel, 0), depth,
-                address(c, first * c.shape[1] + start), c.shape[1],
+                address(c, first * c.shape[1] + start), c.shape[1], vectors,
             )  # fmt: skip
 
 

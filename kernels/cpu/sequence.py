@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import loops, threads
-from .gates import BLOCKS, GRU, LSTM, PEEPHOLE
+from .gates import BLOCKS, GRU, LSTM, PEEPHOLE, RESET_BEFORE
 from .product import add_rows, multiply_transposed, pack, padded
 
 Array = np.ndarray[Any, Any]
@@ -49,10 +49,7 @@ def forward(
     cs = np.empty((steps, batch, size) if has_c else (steps, 0, 0), dtype)
     c0 = np.empty((0, 0), dtype) if c0 is None else plain(c0)
     columns = scratch_columns(kind, size, dtype.itemsize)
-    if kind == GRU:
-        w_hh, w_hn = pack(w["weight_hh"][: 2 * size].T), pack(w["weight_hh"][2 * size :].T)
-    else:
-        w_hh, w_hn = pack(w["weight_hh"].T), np.empty((0, 0, 1), dtype)
+    w_hh, w_hn = forward_products(kind, w["weight_hh"])
     w_ih, bias, p = pack(w["weight_ih"].T), total_bias(kind, w, size, columns, dtype), _peepholes(w, size, dtype)
     z = np.empty((steps, batch, columns) if keep else (0, 0, 0), dtype)
     advance, restart = _bytes(flags.advance), _bytes(flags.restart)
@@ -90,12 +87,12 @@ def backward(
     dzx = np.empty((steps, batch, w["weight_ih"].shape[0]), dtype)
     dzh = np.empty_like(dzx) if kind == GRU else dzx
     none = np.empty((0, 0, 0), dtype)
-    w_hh, p = pack(w["weight_hh"]), _peepholes(w, size, dtype)
+    (w_hh, w_hn), p = _backward_products(kind, w["weight_hh"]), _peepholes(w, size, dtype)
     advance, restart = _bytes(flags.advance), _bytes(flags.restart)
 
     def work(b0: int, b1: int) -> None:
         loops.backward(
-            kind, reverse, w_hh, p, cache.h0, cache.c0, cache.hs, cache.cs, cache.z,
+            kind, reverse, w_hh, w_hn, p, cache.h0, cache.c0, cache.hs, cache.cs, cache.z,
             none if dhs is None else plain(dhs), none if dcs is None else plain(dcs),
             dh, cache.c0 if dc is None else dc, dzx, dzh, dhs is not None, dcs is not None,
             flags.advance is not None, advance, flags.restart is not None, restart, b0, b1,
@@ -105,7 +102,11 @@ def backward(
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
     gradients = {"weight_ih": _outer_sum([(dzx, x)])}
-    if flags.restart is None:
+    if kind == RESET_BEFORE:
+        h_before = _states_before(cache.h0, cache.hs, flags.restart, reverse)
+        parts = (dzx[..., : 2 * size], h_before), (dzx[..., 2 * size :], cache.z[..., 3 * size : 4 * size])
+        gradients["weight_hh"] = np.concatenate([_outer_sum([part]) for part in parts])
+    elif flags.restart is None:
         # Each step started from the state after the step before, and the first from the initial one.
         ahead, behind, start = (dzh[:-1], cache.hs[1:], dzh[-1:]) if reverse else (dzh[1:], cache.hs[:-1], dzh[:1])
         gradients["weight_hh"] = _outer_sum([(ahead, behind), (start, cache.h0[None])])
@@ -140,7 +141,7 @@ def _outer_sum(pairs: list[tuple[Array, Array]]) -> Array:
     """Sum over steps and sequences of dz^T x, (N, K), over pairs of dz (T, B, N) and x (T, B, K)."""
     n, k = pairs[0][0].shape[2], pairs[0][1].shape[2]
     total = np.zeros((n, padded(k, pairs[0][0].itemsize)), pairs[0][0].dtype)
-    flat = [(dz.reshape(-1, n), x.reshape(-1, k)) for dz, x in pairs]
+    flat = [(plain(dz.reshape(-1, n)), plain(x.reshape(-1, k))) for dz, x in pairs]
 
     def work(first: int, last: int) -> None:
         for dz, x in flat:
@@ -157,11 +158,27 @@ def _sum(dz: Array) -> Array:
     return total
 
 
+def forward_products(kind: int, w_hh: Array) -> tuple[Array, Array]:
+    """weight_hh packed for the way forward. A GRU's product for n is one of its own, and the second of the two."""
+    if kind not in (GRU, RESET_BEFORE):
+        return pack(w_hh.T), np.empty((0, 0), w_hh.dtype)
+    both = 2 * w_hh.shape[1]
+    return pack(w_hh[:both].T), pack(w_hh[both:].T)
+
+
+def _backward_products(kind: int, w_hh: Array) -> tuple[Array, Array]:
+    """The same for the way back, where only the reset before the product keeps them apart."""
+    if kind != RESET_BEFORE:
+        return pack(w_hh), np.empty((0, 0), w_hh.dtype)
+    both = 2 * w_hh.shape[1]
+    return pack(w_hh[:both]), pack(w_hh[both:])
+
+
 def scratch_columns(kind: int, size: int, itemsize: int) -> int:
     """Columns of z: all gate blocks, and what the last panel of a product adds zeros to."""
-    columns = padded(BLOCKS[kind] * size, itemsize)
-    # A GRU's product for n begins at 3H, and its last panel may reach further than all others.
-    return max(columns, 3 * size + padded(size, itemsize)) if kind == GRU else columns
+    # A GRU's product for n begins at its own block, and may reach further than all others.
+    last = {GRU: 3 * size, RESET_BEFORE: 2 * size}.get(kind, 0)
+    return max(padded(BLOCKS[kind] * size, itemsize), last + padded(size, itemsize))
 
 
 def total_bias(kind: int, w: Weights, size: int, columns: int, dtype: Any) -> Array:

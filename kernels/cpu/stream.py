@@ -12,58 +12,41 @@ import numpy as np
 
 from . import gates, sequence
 from .compiling import kernel
-from .gates import BLOCKS, GRU, LSTM, PEEPHOLE
-from .intrinsics import address
+from .gates import BLOCKS, GRU, LSTM, PEEPHOLE, RESET_BEFORE
+from .intrinsics import address, offset
 from .product import multiply, pack, padded
 
 Array = np.ndarray[Any, Any]
 
 # Columns of the plan: numbers, then places in the array. States are stored twice, the new one beside the old.
-CURRENT, KIND, BATCH, INPUTS, SIZE, COLUMNS, WIDTH, PANELS_IH, PANELS_HH, PANELS_HN = range(10)
-X, W_IH, W_HH, W_HN, BIAS, PEEPHOLES, H, C, Z, FIELDS = range(10, 20)
+CURRENT, KIND, BATCH, INPUTS, SIZE, COLUMNS, COLUMNS_IH, COLUMNS_HH, COLUMNS_HN = range(9)
+X, W_IH, W_HH, W_HN, BIAS, PEEPHOLES, H, C, Z, FIELDS = range(9, 19)
 
 
 @kernel
 def _step(memory, plan):
     current = plan[0, CURRENT]
-    nothing = np.empty(0, np.uint8)
+    always = address(np.empty(0, np.uint8), 0)
     for layer in range(plan.shape[0]):
         at = plan[layer]
-        kind, batch, size, columns, width = at[KIND], at[BATCH], at[SIZE], at[COLUMNS], at[WIDTH]
-        inputs = at[INPUTS]
-        x = at[X] if layer == 0 else plan[layer - 1, H] + (1 - current) * batch * inputs
-        h_old, h_new = at[H] + current * batch * size, at[H] + (1 - current) * batch * size
-        c_old, c_new = at[C] + current * batch * size, at[C] + (1 - current) * batch * size
+        kind, batch, size, columns, inputs = at[KIND], at[BATCH], at[SIZE], at[COLUMNS], at[INPUTS]
+        old, new = current * batch * size, (1 - current) * batch * size
+        x = address(memory, at[X] if layer == 0 else plan[layer - 1, H] + (1 - current) * batch * inputs)
+        h_old, h_new = address(memory, at[H] + old), address(memory, at[H] + new)
+        c_old, c_new = address(memory, at[C] + old), address(memory, at[C] + new)
+        z, w_hn = address(memory, at[Z]), address(memory, at[W_HN])
         for b in range(batch):
-            memory[at[Z] + b * columns : at[Z] + (b + 1) * columns] = memory[at[BIAS] : at[BIAS] + columns]
-        multiply(
-            address(memory, x), 1, 0, batch, inputs, at[PANELS_IH], inputs, width, address(memory, at[W_IH]),
-            address(memory, at[Z]), 0, columns,
-        )  # fmt: skip
-        multiply(
-            address(memory, h_old), 1, 0, batch, size, at[PANELS_HH], size, width, address(memory, at[W_HH]),
-            address(memory, at[Z]), 0, columns,
-        )  # fmt: skip
+            gates.copy(offset(z, b * columns), address(memory, at[BIAS]), columns)
+        multiply(x, 1, 0, batch, inputs, address(memory, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
+        multiply(h_old, 1, 0, batch, size, address(memory, at[W_HH]), size, at[COLUMNS_HH], z, 0, columns)
         if kind == GRU:
-            multiply(
-                address(memory, h_old), 1, 0, batch, size, at[PANELS_HN], size, width, address(memory, at[W_HN]),
-                address(memory, at[Z] + 3 * size), 0, columns,
-            )  # fmt: skip
-        gates.forward(
-            kind,
-            False,
-            memory[at[Z] : at[Z] + batch * columns].reshape(batch, columns),
-            0,
-            memory[h_old : h_old + batch * size].reshape(batch, size),
-            memory[c_old : c_old + batch * size].reshape(batch, size),
-            memory[h_new : h_new + batch * size].reshape(batch, size),
-            memory[c_new : c_new + batch * size].reshape(batch, size),
-            memory[at[PEEPHOLES] : at[PEEPHOLES] + 3 * size].reshape(3, size),
-            False,
-            nothing,
-            0,
-            batch,
-        )
+            multiply(h_old, 1, 0, batch, size, w_hn, size, at[COLUMNS_HN], offset(z, 3 * size), 0, columns)
+        elif kind == RESET_BEFORE:
+            gates.reset(z, columns, h_old, size, False, always, batch)
+            n, product = offset(z, 2 * size), offset(z, 3 * size)
+            multiply(product, 1, 0, batch, columns, w_hn, size, at[COLUMNS_HN], n, 0, columns)
+        p = address(memory, at[PEEPHOLES])
+        gates.forward(kind, False, z, columns, h_old, c_old, h_new, c_new, p, size, False, always, batch)
     plan[0, CURRENT] = 1 - current
 
 
@@ -80,17 +63,17 @@ class Stack:
         x = slice(0, batch * inputs)
         for layer, kind in enumerate(kinds):
             at, wide = self._plan[layer], inputs if layer == 0 else size
-            width = padded(1, dtype.itemsize)
-            product = 2 * size if kind == GRU else BLOCKS[kind] * size
             columns = sequence.scratch_columns(kind, size, dtype.itemsize)
-            whole = (3 if kind == GRU else BLOCKS[kind]) * size
-            panels = [-(-n // width) for n in (whole, product, size if kind == GRU else 0)]
-            at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS], at[WIDTH] = kind, batch, wide, size, columns, width
-            at[PANELS_IH], at[PANELS_HH], at[PANELS_HN] = panels
+            with_n = kind in (GRU, RESET_BEFORE)
+            gate_columns = (3 if with_n else BLOCKS[kind]) * size
+            products = gate_columns, 2 * size if with_n else gate_columns, size if with_n else 0
+            wide_ih, wide_hh, wide_hn = (padded(n, dtype.itemsize) for n in products)
+            at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS] = kind, batch, wide, size, columns
+            at[COLUMNS_IH], at[COLUMNS_HH], at[COLUMNS_HN] = wide_ih, wide_hh, wide_hn
             for field, length in (
-                (W_IH, panels[0] * wide * width),
-                (W_HH, panels[1] * size * width),
-                (W_HN, panels[2] * size * width),
+                (W_IH, wide_ih * wide),
+                (W_HH, wide_hh * size),
+                (W_HN, wide_hn * size),
                 (BIAS, columns),
                 (PEEPHOLES, 3 * size),
                 (H, 2 * batch * size),
@@ -112,10 +95,7 @@ class Stack:
         at, memory = self._plan[layer], self._memory
         kind, size = int(at[KIND]), int(at[SIZE])
         parts = {W_IH: pack(w["weight_ih"].T)}
-        if kind == GRU:
-            parts |= {W_HH: pack(w["weight_hh"][: 2 * size].T), W_HN: pack(w["weight_hh"][2 * size :].T)}
-        else:
-            parts[W_HH] = pack(w["weight_hh"].T)
+        parts[W_HH], parts[W_HN] = sequence.forward_products(kind, w["weight_hh"])
         if kind == PEEPHOLE:
             parts[PEEPHOLES] = w["weight_ch"]
         parts[BIAS] = sequence.total_bias(kind, w, size, int(at[COLUMNS]), memory.dtype)

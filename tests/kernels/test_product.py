@@ -16,20 +16,7 @@ def grouped(a, w, c):
     """C (G, R, N) += A (G, R, K) W, in one call."""
     groups, rows, k = a.shape
     ldc = c.shape[2]
-    multiply(
-        address(a, 0),
-        groups,
-        rows * k,
-        rows,
-        k,
-        w.shape[0],
-        k,
-        w.shape[2],
-        address(w, 0),
-        address(c, 0),
-        rows * ldc,
-        ldc,
-    )
+    multiply(address(a, 0), groups, rows * k, rows, k, address(w, 0), k, w.shape[0], address(c, 0), rows * ldc, ldc)
 
 
 def draw(*shape, dtype, rng):
@@ -42,7 +29,7 @@ def test_every_small_size(rows, dtype):
     rng, width = np.random.default_rng(rows), TILE.columns(np.dtype(dtype).itemsize)
     tolerance = 1e-5 if dtype == "float32" else 1e-13
     for k in (0, 1, 2, 7):
-        for n in (1, width - 1, width, width + 1, 4 * width, 5 * width + 3):
+        for n in (1, width // 2, width - 1, width, width + 1, 3 * width - 1, 4 * width, 5 * width + 3):
             for groups in (1, 3):
                 a, w = draw(groups, rows, k, dtype=dtype, rng=rng), draw(k, n, dtype=dtype, rng=rng)
                 c = draw(groups, rows, padded(n, a.itemsize), dtype=dtype, rng=rng)
