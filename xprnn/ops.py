@@ -222,7 +222,9 @@ def sigmoid(x: Tensor) -> Tensor:
 @lifted
 def relu(x: Tensor) -> Tensor:
     """max(x, 0), with gradient 0 at 0. NaN stays NaN."""
-    return where(x.data <= 0, zeros_like(x), x)
+    xp = namespace(x.data)
+    # A product with zeros and ones is several times faster than where, which the CPU cannot predict.
+    return record("relu", xp.maximum(x.data, 0), (x,), [lambda g, y: g * xp.astype(~(x.data <= 0), x.dtype)])
 
 
 @lifted
@@ -392,8 +394,8 @@ def reshape(x: Tensor, shape: int | tuple[int, ...]) -> Tensor:
 @lifted
 def expand_dims(x: Tensor, axis: int) -> Tensor:
     """A new axis of length 1."""
-    data = namespace(x.data).expand_dims(x.data, axis=_axis(axis, x.ndim + 1))
-    return record("expand_dims", data, (x,), [lambda g, y: reshape(g, x.shape)])
+    before = (slice(None),) * _axis(axis, x.ndim + 1)  # indexing is several times faster than np.expand_dims
+    return record("expand_dims", x.data[(*before, None, ...)], (x,), [lambda g, y: reshape(g, x.shape)])
 
 
 @lifted
@@ -480,16 +482,22 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     """Basic indexing: integers, slices, ... and None."""
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
-        number = hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0
-        if not (part is None or part is ... or isinstance(part, slice) or number):
+        if not (isinstance(part, (int, slice)) or part is None or part is ... or _is_number(part)):
             raise TypeError(
                 f"a Tensor is indexed with integers, slices, ... and None, not with a {type(part).__name__}: "
                 "pick rows by number with xprnn.ops.take, choose by a mask with xprnn.ops.where"
             )
-    key = tuple(operator.index(part) if hasattr(part, "__index__") else part for part in key)
+    key = tuple(
+        part if isinstance(part, slice) or not hasattr(part, "__index__") else operator.index(part) for part in key
+    )
     if ... not in key:
         key = (*key, ...)
     return record("getitem", x.data[key], (x,), [lambda g, y: _place(g, key, x.shape)])
+
+
+def _is_number(part: Any) -> bool:
+    """Whether an index is a single integer of any kind."""
+    return hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0
 
 
 def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:

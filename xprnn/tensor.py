@@ -298,13 +298,15 @@ class Parameter(Tensor):
 
 def _as_array(data: Any) -> Array:
     """What a Tensor may be made of, as an array."""
+    if type(data) is np.ndarray:  # the most common, and nothing to check
+        return data
     if isinstance(data, Tensor):
         data = data.data
     if isinstance(data, (bool, int, float, list, tuple)):
         data = default_backend().asarray(data)
     elif isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays
         data = np.asarray(data)
-    elif type(data) is not np.ndarray and isinstance(data, np.ndarray):
+    elif isinstance(data, np.ndarray):
         if isinstance(data, np.ma.MaskedArray):
             raise TypeError("a masked array cannot be a Tensor: use x.filled(0.0), and give losses and layers the mask")
         if isinstance(data, np.matrix):

@@ -37,29 +37,39 @@ def pack(w: Array) -> Array:
     """W (K, N), of any strides, as panels: (padded N, K) elements, of which only the number is what the shape says."""
     k, n = w.shape
     packed = np.empty((padded(n, w.itemsize), k), w.dtype)
-    width = TILE.columns(w.itemsize)
-    threads.share(lambda first, last: _pack(w, packed, first, last), -(-n // width), 16.0 * w.size)
+    flat, k_stride, n_stride = (plain(w.T), 1, k) if w.flags.f_contiguous else (plain(w), n, 1)
+    panels = -(-n // TILE.columns(w.itemsize))
+    threads.share(lambda first, last: _pack(flat, k_stride, n_stride, n, packed, first, last), panels, 16.0 * w.size)
     return packed
 
 
+def plain(array: Array) -> Array:
+    """The array, or a copy: contiguous, aligned, writeable. For any other, Numba would compile everything anew."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned and flags.writeable:
+        return array
+    return np.array(array, order="C")
+
+
 @kernel
-def _pack(w, packed, first, last):
-    """Panels first to last. Goes by short runs down a column: W is the transpose of a parameter, as a rule."""
-    k, n = w.shape
-    columns, width, flat = packed.shape[0], VECTORS * (VECTOR_BYTES // w.itemsize), packed.reshape(-1)
-    zero = w.dtype.type(0)
+def _pack(w, k_stride, n_stride, n, packed, first, last):
+    """Panels first to last. Goes down a column by short runs, since W is the transpose of a parameter as a rule."""
+    columns, k = packed.shape
+    width = VECTORS * lanes(address(packed, 0))
     for panel in range(first, last):
         start = panel * width
         wide = min(width, columns - start)
         for low in range(0, k, 16):
+            depth = min(16, k - low)
             for j in range(wide):
-                at = start * k + j
+                target = address(packed, start * k + low * wide + j)
                 if start + j < n:
-                    for row in range(low, min(low + 16, k)):
-                        flat[at + row * wide] = w[row, start + j]
+                    source = address(w, low * k_stride + (start + j) * n_stride)
+                    for row in range(depth):
+                        target[row * wide] = source[row * k_stride]
                 else:
-                    for row in range(low, min(low + 16, k)):
-                        flat[at + row * wide] = zero
+                    for row in range(depth):
+                        target[row * wide] = 0
 
 
 @kernel

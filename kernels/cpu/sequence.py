@@ -13,7 +13,7 @@ import numpy as np
 
 from . import loops, threads
 from .gates import BLOCKS, GRU, LSTM, PEEPHOLE, RESET_BEFORE
-from .product import add_rows, multiply_transposed, pack, padded
+from .product import add_rows, multiply_transposed, pack, padded, plain
 
 Array = np.ndarray[Any, Any]
 Weights = dict[str, Array]
@@ -121,11 +121,6 @@ def backward(
         products = (di, c_before), (df, c_before), (do, cache.cs)
         gradients["weight_ch"] = np.stack([np.einsum("tbh,tbh->h", dz, c) for dz, c in products])
     return _input_cotangent(dzx, w["weight_ih"]) if need_dx else None, dh, dc, gradients
-
-
-def plain(array: Array) -> Array:
-    """The array, or a copy: contiguous, aligned, writeable. For any other, Numba would compile everything anew."""
-    return np.require(array, requirements=["C", "A", "W"])
 
 
 def _input_cotangent(dzx: Array, w_ih: Array) -> Array:
