@@ -42,23 +42,23 @@ def add(target, source, size):
 
 
 @kernel
-def forward(kind, keep, z, columns, h_old, c_old, h, c, p, size, held, advance, rows):
-    """One step. Rows of z are ``columns`` apart, those of states ``size``."""
+def forward(kind, keep, z, columns, h_old, c_old, h, c, p, stride, size, held, advance, rows):
+    """One step of ``size`` units. Rows of z are ``columns`` apart; those of states, and the blocks of z, ``stride``."""
     for b in range(rows):
-        at = b * size
+        at = b * stride
         if held and advance[b] == 0:
             copy(offset(h, at), offset(h_old, at), size)
             if kind in (LSTM, PEEPHOLE):
                 copy(offset(c, at), offset(c_old, at), size)
             continue
         z0 = offset(z, b * columns)
-        z1, z2, z3 = offset(z0, size), offset(z0, 2 * size), offset(z0, 3 * size)
+        z1, z2, z3 = offset(z0, stride), offset(z0, 2 * stride), offset(z0, 3 * stride)
         if kind == LSTM:
             _lstm(z0, z1, z2, z3, offset(c_old, at), offset(c, at), offset(h, at), keep, size)
         elif kind == GRU:
             _gru(z0, z1, z2, z3, offset(h_old, at), offset(h, at), keep, size)
         elif kind == PEEPHOLE:
-            _peephole(z0, z1, z2, z3, p, offset(c_old, at), offset(c, at), offset(h, at), size)
+            _peephole(z0, z1, z2, z3, p, stride, offset(c_old, at), offset(c, at), offset(h, at), size)
         elif kind == RESET_BEFORE:
             _interpolate(z1, z2, offset(h_old, at), offset(h, at), size)
         elif kind == TANH:
@@ -92,8 +92,8 @@ def _lstm(i, f, g, o, c_old, c, h, keep, size):
 
 
 @kernel
-def _peephole(i, f, g, o, p, c_old, c, h, size):
-    pi, pf, po = p, offset(p, size), offset(p, 2 * size)
+def _peephole(i, f, g, o, p, stride, c_old, c, h, size):
+    pi, pf, po = p, offset(p, stride), offset(p, 2 * stride)
     for j in range(size):
         old = c_old[j]
         ij, fj, gj = sigmoid(i[j] + pi[j] * old), sigmoid(f[j] + pf[j] * old), tanh(g[j])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from llvmlite import ir
@@ -51,6 +52,53 @@ def one_like(typingctx: Any, x: Any) -> Any:
         return ir.Constant(args[0].type, 1.0)
 
     return x(x), codegen
+
+
+# --- threads at work on one array ------------------------------------------------------------------------------------
+
+
+@intrinsic
+def claim(typingctx: Any, flag: Any) -> Any:
+    """Set a flag, an integer at an address, and say whether this thread was the first to do so."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        one = ir.Constant(args[0].type.pointee, 1)
+        return builder.icmp_signed("==", builder.atomic_rmw("xchg", args[0], one, "acq_rel"), ir.Constant(one.type, 0))
+
+    return types.boolean(flag), codegen
+
+
+@intrinsic
+def count_up(typingctx: Any, counter: Any) -> Any:
+    """Add 1 to an integer at an address, after all that this thread has written."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.atomic_rmw("add", args[0], ir.Constant(args[0].type.pointee, 1), "acq_rel")
+        return context.get_dummy_value()
+
+    return types.void(counter), codegen
+
+
+@intrinsic
+def read_count(typingctx: Any, counter: Any) -> Any:
+    """An integer at an address, and with it the sight of what was written before others counted it up."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load_atomic(args[0], "acquire", 8)
+
+    return types.int64(counter), codegen
+
+
+@intrinsic
+def give_way(typingctx: Any) -> Any:
+    """Let another thread have this core, if one wants it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), name), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 @intrinsic

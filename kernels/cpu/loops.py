@@ -111,7 +111,7 @@ def forward(
             at = (t * batch + b0) * size
             gates.forward(
                 kind, keep, z_here, columns, h_old, c_old, address(hs, at), address(cs, at), address(p, 0), size,
-                held, here, rows,
+                size, held, here, rows,
             )  # fmt: skip
 
 

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import columns as by_columns
 from . import loops, threads
 from .gates import BLOCKS, GRU, LSTM, PEEPHOLE, RESET_BEFORE
+from .host import TILE
 from .product import add_rows, multiply_transposed, pack, padded, plain
 
 Array = np.ndarray[Any, Any]
 Weights = dict[str, Array]
+_PLACES = {GRU: np.array([0, 1, 3])}  # the block of z that each gate's product with h is added to, if not its own
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 
 
@@ -49,21 +52,36 @@ def forward(
     cs = np.empty((steps, batch, size) if has_c else (steps, 0, 0), dtype)
     c0 = np.empty((0, 0), dtype) if c0 is None else plain(c0)
     columns = scratch_columns(kind, size, dtype.itemsize)
-    w_hh, w_hn = forward_products(kind, w["weight_hh"])
     w_ih, bias, p = pack(w["weight_ih"].T), total_bias(kind, w, size, columns, dtype), _peepholes(w, size, dtype)
-    z = np.empty((steps, batch, columns) if keep else (0, 0, 0), dtype)
+    held, restarts = flags.advance is not None, flags.restart is not None
     advance, restart = _bytes(flags.advance), _bytes(flags.restart)
+    gates = len(w["weight_hh"])
+    parts = by_columns.parts(kind, batch, size, 2.0 * batch * size * gates, dtype.itemsize)
+    if parts > 1:
+        z = _input_product(x, w_ih, bias)
+        ends = by_columns.bounds(size, parts, TILE.lanes(dtype.itemsize))
+        w_hh, places = by_columns.pack_parts(w["weight_hh"], size, ends), _PLACES.get(kind, np.arange(gates // size))
+        claims, done = np.zeros((steps, parts), np.int64), np.zeros((steps, 8), np.int64)
+        threads.together(
+            lambda own: by_columns.forward(
+                kind, reverse, w_hh, places, np.array(ends), p, h0, c0, hs, cs, z, keep, held, advance, restarts,
+                restart, claims, done, own,
+            ),
+            parts,
+        )  # fmt: skip
+        return hs, cs if has_c else None, Cache(z, hs, cs, h0, c0) if keep else None
+    w_hh, w_hn = forward_products(kind, w["weight_hh"])
+    z = np.empty((steps, batch, columns) if keep else (0, 0, 0), dtype)
 
     def work(b0: int, b1: int) -> None:
         block = int(min(max(BLOCK_BYTES // ((b1 - b0) * columns * dtype.itemsize), 1), steps))
         scratch = z if keep else np.empty((block, b1 - b0, columns), dtype)
-        held, restarts = flags.advance is not None, flags.restart is not None
         loops.forward(
             kind, reverse, x, w_ih, w_hh, w_hn, bias, p, h0, c0, hs, cs, scratch, keep, block,
             held, advance, restarts, restart, b0, b1,
         )  # fmt: skip
 
-    threads.share(work, batch, 2.0 * steps * batch * (inputs + size) * w["weight_ih"].shape[0])
+    threads.share(work, batch, 2.0 * steps * batch * (inputs + size) * gates)
     return hs, cs if has_c else None, Cache(z, hs, cs, h0, c0) if keep else None
 
 
@@ -121,6 +139,15 @@ def backward(
         products = (di, c_before), (df, c_before), (do, cache.cs)
         gradients["weight_ch"] = np.stack([np.einsum("tbh,tbh->h", dz, c) for dz, c in products])
     return _input_cotangent(dzx, w["weight_ih"]) if need_dx else None, dh, dc, gradients
+
+
+def _input_product(x: Array, w_ih: Array, bias: Array) -> Array:
+    """z (T, B, N) = bias + x W_ih^T, for all steps at once."""
+    steps, batch, inputs = x.shape
+    z = np.tile(bias, (steps * batch, 1))
+    work = 2.0 * w_ih.size * len(z)
+    threads.share(lambda first, last: loops.rows_times(x, w_ih, z, first, last), len(z), work)
+    return z.reshape(steps, batch, len(bias))
 
 
 def _input_cotangent(dzx: Array, w_ih: Array) -> Array:

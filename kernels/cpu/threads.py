@@ -21,9 +21,27 @@ def _pool(process: int, workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="xprnn")
 
 
+def workers() -> int:
+    """How many threads there may be, this one among them."""
+    return int(get_num_threads())
+
+
+def together(work: Callable[[int], object], parts: int) -> None:
+    """Call ``work(part)`` on as many threads; returns when those that have begun are done.
+
+    Work must be such that any one thread finishes all of it, since others may be busy for other callers.
+    """
+    pool = _pool(os.getpid(), parts - 1)
+    waiting = [pool.submit(work, part) for part in range(1, parts)]
+    work(0)
+    for part in waiting:
+        if not part.cancel():
+            part.result()
+
+
 def share(work: Callable[[int, int], object], batch: int, operations: float) -> None:
     """Call ``work(b0, b1)`` for parts of the batch, on as many threads as it pays for; returns when all are done."""
-    parts = min(get_num_threads(), batch) if operations >= SERIAL_BELOW else 1
+    parts = min(workers(), batch) if operations >= SERIAL_BELOW else 1
     if parts <= 1:
         work(0, batch)
         return
