@@ -17,6 +17,7 @@ from xprnn.backend import (
     use_backend,
 )
 from xprnn.dispatch import explain, use_kernels
+from xprnn.precision import use_precision
 from xprnn.tensor import Parameter, Tensor, grad, no_grad
 
 __version__ = "0.1.0"
@@ -37,4 +38,5 @@ __all__ = [
     "to_numpy",
     "use_backend",
     "use_kernels",
+    "use_precision",
 ]

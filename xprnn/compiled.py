@@ -10,6 +10,7 @@ import numpy as np
 
 from xprnn.backend import DTYPES, Array, dtype_name
 from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, ResetBeforeGRU, State
+from xprnn.precision import current_precision
 from xprnn.sequence import Gradients, Result, SequenceCall
 
 
@@ -63,14 +64,20 @@ def forward(call: SequenceCall) -> tuple[Result, Any]:
     kernels, kind, flags = _arguments(call)
     h0, *rest = call.state
     hs, cs, saved = kernels.forward(
-        kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, call.keep
-    )
+        kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, call.keep,
+        _bf16(call.x) and not call.keep,
+    )  # fmt: skip
     sequences = (hs,) if cs is None else (hs, cs)
     last = 0 if call.reverse else -1
     final = tuple(s[last].copy() for s in sequences)
     if call.steps.inside is not None:
         sequences = tuple(np.where(call.steps.inside, s, s.dtype.type(0)) for s in sequences)
     return Result(sequences, final), saved
+
+
+def _bf16(x: Array) -> bool:
+    """Whether weights may be rounded to be read faster."""
+    return current_precision() == "bf16" and dtype_name(x) == "float32"
 
 
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
@@ -99,4 +106,4 @@ def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs:
     kernels = _kernels()
     if isinstance(kernels, str):
         return None
-    return kernels.Stack([getattr(kernels, name)] * layers, inputs, size, batch, dtype)
+    return kernels.Stack([getattr(kernels, name)] * layers, inputs, size, batch, dtype, _bf16(weights[0]))

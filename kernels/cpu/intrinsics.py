@@ -154,12 +154,21 @@ def _emit_block(
     # fmuladd and not fma: where there is no such instruction, it is a product and a sum and not a library call.
     kind = ir.FunctionType(vector, [vector] * 3)
     fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{lanes}f{8 * size}")
+    bf16 = isinstance(w.type.pointee, ir.IntType)  # the upper 16 bits of a float32
 
     def times(value: Any, number: int) -> Any:
         return builder.mul(value, ir.Constant(i64, number))
 
     def vector_at(base: Any, number: int) -> Any:
         return builder.bitcast(builder.gep(base, [ir.Constant(i64, number * lanes)]), vector.as_pointer())
+
+    def weights_at(base: Any, number: int) -> Any:
+        if not bf16:
+            return builder.load(vector_at(base, number), align=size)
+        halves, words = ir.VectorType(w.type.pointee, lanes), ir.VectorType(i32, lanes)
+        place = builder.bitcast(builder.gep(base, [ir.Constant(i64, number * lanes)]), halves.as_pointer())
+        upper = builder.shl(builder.zext(builder.load(place, align=2), words), ir.Constant(words, [16] * lanes))
+        return builder.bitcast(upper, vector)
 
     panels = [min(TILE.vectors, width - first) for first in range(0, width, TILE.vectors)]  # vectors in each
     starts = [builder.gep(w, [times(k, p * TILE.columns(size))]) for p in range(len(panels))]
@@ -170,7 +179,7 @@ def _emit_block(
             builder.store(builder.load(vector_at(c_rows[r], v), align=size), block[r][v])
     with cgutils.for_range(builder, k, intp=i64) as loop:
         weights = [
-            builder.load(vector_at(builder.gep(start, [times(loop.index, panel * lanes)]), v), align=size)
+            weights_at(builder.gep(start, [times(loop.index, panel * lanes)]), v)
             for start, panel in zip(starts, panels, strict=True)
             for v in range(panel)
         ]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from . import threads
 from .compiling import kernel
@@ -33,11 +35,15 @@ def padded(columns: int, itemsize: int) -> int:
     return -(-columns // lanes) * lanes
 
 
-def pack(w: Array) -> Array:
-    """W (K, N), of any strides, as panels: (padded N, K) elements, of which only the number is what the shape says."""
+def pack(w: Array, bf16: bool = False) -> Array:
+    """W (K, N), of any strides, as panels: (padded N, K) elements, of which only the number is what the shape says.
+
+    With ``bf16``, elements of float32 are rounded to the nearest bfloat16, kept as its 16 bits.
+    """
     k, n = w.shape
-    packed = np.empty((padded(n, w.itemsize), k), w.dtype)
     flat, k_stride, n_stride = (plain(w.T), 1, k) if w.flags.f_contiguous else (plain(w), n, 1)
+    flat = flat.view(np.uint32) if bf16 else flat
+    packed = np.empty((padded(n, w.itemsize), k), np.uint16 if bf16 else w.dtype)
     panels = -(-n // TILE.columns(w.itemsize))
     threads.share(lambda first, last: _pack(flat, k_stride, n_stride, n, packed, first, last), panels, 16.0 * w.size)
     return packed
@@ -51,11 +57,30 @@ def plain(array: Array) -> Array:
     return np.array(array, order="C")
 
 
+def stored(value):
+    """A weight as it is packed: itself, or of the bits of a float32 those of the nearest bfloat16."""
+    raise NotImplementedError
+
+
+@overload(stored)
+def _stored(value):
+    if value != types.uint32:
+        return lambda value: value
+    return _nearest_bf16
+
+
+def _nearest_bf16(value):
+    """Half of the last place kept is added, and just less than that to an even number; a NaN stays one."""
+    if value & 0x7FFFFFFF > 0x7F800000:
+        return np.uint16(value >> 16 | 0x40)
+    return np.uint16((value + 0x7FFF + (value >> 16 & 1)) >> 16)
+
+
 @kernel
 def _pack(w, k_stride, n_stride, n, packed, first, last):
     """Panels first to last. Goes down a column by short runs, since W is the transpose of a parameter as a rule."""
     columns, k = packed.shape
-    width = VECTORS * lanes(address(packed, 0))
+    width = VECTORS * lanes(address(w, 0))
     for panel in range(first, last):
         start = panel * width
         wide = min(width, columns - start)
@@ -66,7 +91,7 @@ def _pack(w, k_stride, n_stride, n, packed, first, last):
                 if start + j < n:
                     source = address(w, low * k_stride + (start + j) * n_stride)
                     for row in range(depth):
-                        target[row * wide] = source[row * k_stride]
+                        target[row * wide] = stored(source[row * k_stride])
                 else:
                     for row in range(depth):
                         target[row * wide] = 0
@@ -97,7 +122,7 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
 
     Groups let one pass over the weights serve several steps of a sequence whose rows do not follow each other.
     """
-    wide = lanes(w)
+    wide = lanes(c)
     left = columns // wide
     while left > 0:
         vectors = min(left, VECTORS)

@@ -11,15 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import columns as by_columns
-from . import loops, threads
+from . import columns, loops, threads
 from .gates import BLOCKS, GRU, LSTM, PEEPHOLE, RESET_BEFORE
-from .host import TILE
-from .product import add_rows, multiply_transposed, pack, padded, plain
+from .product import Array, add_rows, multiply_transposed, pack, padded, plain
 
-Array = np.ndarray[Any, Any]
 Weights = dict[str, Array]
-_PLACES = {GRU: np.array([0, 1, 3])}  # the block of z that each gate's product with h is added to, if not its own
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 
 
@@ -41,9 +37,20 @@ class Cache(NamedTuple):
 
 
 def forward(
-    kind: int, w: Weights, x: Array, h0: Array, c0: Array | None, flags: Flags, reverse: bool, keep: bool
+    kind: int,
+    w: Weights,
+    x: Array,
+    h0: Array,
+    c0: Array | None,
+    flags: Flags,
+    reverse: bool,
+    keep: bool,
+    bf16: bool = False,
 ) -> tuple[Array, Array | None, Cache | None]:
-    """Every h (T, B, H), every c for a cell that has one, and the cache if it is to be kept."""
+    """Every h (T, B, H), every c for a cell that has one, and the cache if it is to be kept.
+
+    With ``bf16`` weights of float32 are rounded to bfloat16 where they are packed, and read as half as many bytes.
+    """
     x, h0 = plain(x), plain(h0)
     steps, batch, inputs = x.shape
     size, dtype = h0.shape[1], x.dtype
@@ -51,37 +58,21 @@ def forward(
     hs = np.empty((steps, batch, size), dtype)
     cs = np.empty((steps, batch, size) if has_c else (steps, 0, 0), dtype)
     c0 = np.empty((0, 0), dtype) if c0 is None else plain(c0)
-    columns = scratch_columns(kind, size, dtype.itemsize)
-    w_ih, bias, p = pack(w["weight_ih"].T), total_bias(kind, w, size, columns, dtype), _peepholes(w, size, dtype)
-    held, restarts = flags.advance is not None, flags.restart is not None
-    advance, restart = _bytes(flags.advance), _bytes(flags.restart)
-    gates = len(w["weight_hh"])
-    parts = by_columns.parts(kind, batch, size, 2.0 * batch * size * gates, dtype.itemsize)
+    w_ih, bias, p = pack(w["weight_ih"].T, bf16), total_bias(kind, w, size, dtype), _peepholes(w, size, dtype)
+    states, control = (h0, c0, hs, cs), _control(flags)
+    parts = columns.parts(kind, batch, size, 2.0 * batch * size * len(w["weight_hh"]), dtype.itemsize)
     if parts > 1:
-        z = _input_product(x, w_ih, bias)
-        ends = by_columns.bounds(size, parts, TILE.lanes(dtype.itemsize))
-        w_hh, places = by_columns.pack_parts(w["weight_hh"], size, ends), _PLACES.get(kind, np.arange(gates // size))
-        claims, done = np.zeros((steps, parts), np.int64), np.zeros((steps, 8), np.int64)
-        threads.together(
-            lambda own: by_columns.forward(
-                kind, reverse, w_hh, places, np.array(ends), p, h0, c0, hs, cs, z, keep, held, advance, restarts,
-                restart, claims, done, own,
-            ),
-            parts,
-        )  # fmt: skip
+        z = columns.run(parts, kind, reverse, x, w_ih, w["weight_hh"], bias, p, states, keep, control, bf16)
         return hs, cs if has_c else None, Cache(z, hs, cs, h0, c0) if keep else None
-    w_hh, w_hn = forward_products(kind, w["weight_hh"])
-    z = np.empty((steps, batch, columns) if keep else (0, 0, 0), dtype)
+    w_hh, w_hn = forward_products(kind, w["weight_hh"], bf16)
+    z = np.empty((steps, batch, len(bias)) if keep else (0, 0, 0), dtype)
 
     def work(b0: int, b1: int) -> None:
-        block = int(min(max(BLOCK_BYTES // ((b1 - b0) * columns * dtype.itemsize), 1), steps))
-        scratch = z if keep else np.empty((block, b1 - b0, columns), dtype)
-        loops.forward(
-            kind, reverse, x, w_ih, w_hh, w_hn, bias, p, h0, c0, hs, cs, scratch, keep, block,
-            held, advance, restarts, restart, b0, b1,
-        )  # fmt: skip
+        block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
+        scratch = z if keep else np.empty((block, b1 - b0, len(bias)), dtype)
+        loops.forward(kind, reverse, x, w_ih, w_hh, w_hn, bias, p, *states, scratch, keep, block, *control, b0, b1)
 
-    threads.share(work, batch, 2.0 * steps * batch * (inputs + size) * gates)
+    threads.share(work, batch, 2.0 * steps * batch * (inputs + size) * len(w["weight_hh"]))
     return hs, cs if has_c else None, Cache(z, hs, cs, h0, c0) if keep else None
 
 
@@ -106,14 +97,13 @@ def backward(
     dzh = np.empty_like(dzx) if kind == GRU else dzx
     none = np.empty((0, 0, 0), dtype)
     (w_hh, w_hn), p = _backward_products(kind, w["weight_hh"]), _peepholes(w, size, dtype)
-    advance, restart = _bytes(flags.advance), _bytes(flags.restart)
+    control = _control(flags)
 
     def work(b0: int, b1: int) -> None:
         loops.backward(
             kind, reverse, w_hh, w_hn, p, cache.h0, cache.c0, cache.hs, cache.cs, cache.z,
             none if dhs is None else plain(dhs), none if dcs is None else plain(dcs),
-            dh, cache.c0 if dc is None else dc, dzx, dzh, dhs is not None, dcs is not None,
-            flags.advance is not None, advance, flags.restart is not None, restart, b0, b1,
+            dh, cache.c0 if dc is None else dc, dzx, dzh, dhs is not None, dcs is not None, *control, b0, b1,
         )  # fmt: skip
 
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
@@ -139,15 +129,6 @@ def backward(
         products = (di, c_before), (df, c_before), (do, cache.cs)
         gradients["weight_ch"] = np.stack([np.einsum("tbh,tbh->h", dz, c) for dz, c in products])
     return _input_cotangent(dzx, w["weight_ih"]) if need_dx else None, dh, dc, gradients
-
-
-def _input_product(x: Array, w_ih: Array, bias: Array) -> Array:
-    """z (T, B, N) = bias + x W_ih^T, for all steps at once."""
-    steps, batch, inputs = x.shape
-    z = np.tile(bias, (steps * batch, 1))
-    work = 2.0 * w_ih.size * len(z)
-    threads.share(lambda first, last: loops.rows_times(x, w_ih, z, first, last), len(z), work)
-    return z.reshape(steps, batch, len(bias))
 
 
 def _input_cotangent(dzx: Array, w_ih: Array) -> Array:
@@ -180,19 +161,15 @@ def _sum(dz: Array) -> Array:
     return total
 
 
-def forward_products(kind: int, w_hh: Array) -> tuple[Array, Array]:
+def forward_products(kind: int, w_hh: Array, bf16: bool = False) -> tuple[Array, Array]:
     """weight_hh packed for the way forward. A GRU's product for n is one of its own, and the second of the two."""
-    if kind not in (GRU, RESET_BEFORE):
-        return pack(w_hh.T), np.empty((0, 0), w_hh.dtype)
-    both = 2 * w_hh.shape[1]
-    return pack(w_hh[:both].T), pack(w_hh[both:].T)
+    both = 2 * w_hh.shape[1] if kind in (GRU, RESET_BEFORE) else len(w_hh)
+    return pack(w_hh[:both].T, bf16), pack(w_hh[both:].T, bf16)
 
 
 def _backward_products(kind: int, w_hh: Array) -> tuple[Array, Array]:
     """The same for the way back, where only the reset before the product keeps them apart."""
-    if kind != RESET_BEFORE:
-        return pack(w_hh), np.empty((0, 0), w_hh.dtype)
-    both = 2 * w_hh.shape[1]
+    both = 2 * w_hh.shape[1] if kind == RESET_BEFORE else len(w_hh)
     return pack(w_hh[:both]), pack(w_hh[both:])
 
 
@@ -203,9 +180,9 @@ def scratch_columns(kind: int, size: int, itemsize: int) -> int:
     return max(padded(BLOCKS[kind] * size, itemsize), last + padded(size, itemsize))
 
 
-def total_bias(kind: int, w: Weights, size: int, columns: int, dtype: Any) -> Array:
-    """What pre-activations start from. A GRU's r and z take the sum of both biases, n and its product one each."""
-    bias = np.zeros(columns, dtype)
+def total_bias(kind: int, w: Weights, size: int, dtype: Any) -> Array:
+    """What rows of z start from. A GRU's r and z take the sum of both biases, n and its product one each."""
+    bias = np.zeros(scratch_columns(kind, size, np.dtype(dtype).itemsize), dtype)
     if "bias_ih" in w:
         b_ih, b_hh = w["bias_ih"], w["bias_hh"]
         if kind == GRU:
@@ -220,8 +197,11 @@ def _peepholes(w: Weights, size: int, dtype: Any) -> Array:
     return plain(w["weight_ch"]) if "weight_ch" in w else np.empty((3, 0), dtype)
 
 
-def _bytes(flags: Array | None) -> Array:
-    return np.zeros((1, 0), np.uint8) if flags is None else plain(flags).view(np.uint8)
+def _control(flags: Flags) -> tuple[bool, Array, bool, Array]:
+    """Whether states are ever held, and where; whether sequences ever restart, and where."""
+    none = np.zeros((1, 0), np.uint8)
+    advance, restart = (none if f is None else plain(f).view(np.uint8) for f in flags)
+    return flags.advance is not None, advance, flags.restart is not None, restart
 
 
 def _states_before(first: Array, states: Array, restart: Array | None, reverse: bool) -> Array:

@@ -1,7 +1,7 @@
-"""One step at a time with nothing allocated: all weights, states and scratch of a stack of layers lie in one array.
+"""One step at a time with nothing allocated: all weights of a stack of layers lie in one array, the rest in another.
 
-A call then takes two arguments, which matters where a step takes a microsecond. The plan, one row of integers a layer,
-says what lies where; the first column of its first row tells which of two copies of the states is the current one.
+A call then takes three arguments, which matters where a step takes a microsecond. The plan, one row of integers a
+layer, says what lies where; the first column of its first row tells which of two copies of the states is the current.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ X, W_IH, W_HH, W_HN, BIAS, PEEPHOLES, H, C, Z, FIELDS = range(9, 19)
 
 
 @kernel
-def _step(memory, plan):
+def _step(weights, memory, plan):
     current = plan[0, CURRENT]
     always = address(np.empty(0, np.uint8), 0)
     for layer in range(plan.shape[0]):
@@ -34,11 +34,11 @@ def _step(memory, plan):
         x = address(memory, at[X] if layer == 0 else plan[layer - 1, H] + (1 - current) * batch * inputs)
         h_old, h_new = address(memory, at[H] + old), address(memory, at[H] + new)
         c_old, c_new = address(memory, at[C] + old), address(memory, at[C] + new)
-        z, w_hn = address(memory, at[Z]), address(memory, at[W_HN])
+        z, w_hn = address(memory, at[Z]), address(weights, at[W_HN])
         for b in range(batch):
             gates.copy(offset(z, b * columns), address(memory, at[BIAS]), columns)
-        multiply(x, 1, 0, batch, inputs, address(memory, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
-        multiply(h_old, 1, 0, batch, size, address(memory, at[W_HH]), size, at[COLUMNS_HH], z, 0, columns)
+        multiply(x, 1, 0, batch, inputs, address(weights, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
+        multiply(h_old, 1, 0, batch, size, address(weights, at[W_HH]), size, at[COLUMNS_HH], z, 0, columns)
         if kind == GRU:
             multiply(h_old, 1, 0, batch, size, w_hn, size, at[COLUMNS_HN], offset(z, 3 * size), 0, columns)
         elif kind == RESET_BEFORE:
@@ -56,11 +56,10 @@ class Stack:
     ``x`` (B, I) is where the input goes; ``h`` and ``c`` (B, H), one of each a layer, are views of the current states.
     """
 
-    def __init__(self, kinds: list[int], inputs: int, size: int, batch: int, dtype: Any) -> None:
-        dtype = np.dtype(dtype)
+    def __init__(self, kinds: list[int], inputs: int, size: int, batch: int, dtype: Any, bf16: bool = False) -> None:
+        dtype, self._bf16 = np.dtype(dtype), bf16
         self._plan = np.zeros((len(kinds), FIELDS), np.int64)
-        end = self._place(0, batch * inputs)[1]
-        x = slice(0, batch * inputs)
+        x, end, weights_end = slice(0, batch * inputs), batch * inputs, 0
         for layer, kind in enumerate(kinds):
             at, wide = self._plan[layer], inputs if layer == 0 else size
             columns = sequence.scratch_columns(kind, size, dtype.itemsize)
@@ -70,10 +69,9 @@ class Stack:
             wide_ih, wide_hh, wide_hn = (padded(n, dtype.itemsize) for n in products)
             at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS] = kind, batch, wide, size, columns
             at[COLUMNS_IH], at[COLUMNS_HH], at[COLUMNS_HN] = wide_ih, wide_hh, wide_hn
+            for field, length in (W_IH, wide_ih * wide), (W_HH, wide_hh * size), (W_HN, wide_hn * size):
+                at[field], weights_end = self._place(weights_end, length)
             for field, length in (
-                (W_IH, wide_ih * wide),
-                (W_HH, wide_hh * size),
-                (W_HN, wide_hn * size),
                 (BIAS, columns),
                 (PEEPHOLES, 3 * size),
                 (H, 2 * batch * size),
@@ -81,7 +79,7 @@ class Stack:
                 (Z, batch * columns),
             ):
                 at[field], end = self._place(end, length)
-        self._memory = np.zeros(end, dtype)
+        self._memory, self._weights = np.zeros(end, dtype), np.zeros(weights_end, np.uint16 if bf16 else dtype)
         self.x = self._memory[x].reshape(batch, inputs)
 
     @staticmethod
@@ -94,17 +92,16 @@ class Stack:
         """Take the weights of a layer."""
         at, memory = self._plan[layer], self._memory
         kind, size = int(at[KIND]), int(at[SIZE])
-        parts = {W_IH: pack(w["weight_ih"].T)}
-        parts[W_HH], parts[W_HN] = sequence.forward_products(kind, w["weight_hh"])
+        w_hh, w_hn = sequence.forward_products(kind, w["weight_hh"], self._bf16)
+        for field, packed in (W_IH, pack(w["weight_ih"].T, self._bf16)), (W_HH, w_hh), (W_HN, w_hn):
+            self._weights[at[field] : at[field] + packed.size] = packed.reshape(-1)
+        memory[at[BIAS] : at[BIAS] + at[COLUMNS]] = sequence.total_bias(kind, w, size, memory.dtype)
         if kind == PEEPHOLE:
-            parts[PEEPHOLES] = w["weight_ch"]
-        parts[BIAS] = sequence.total_bias(kind, w, size, int(at[COLUMNS]), memory.dtype)
-        for field, values in parts.items():
-            memory[at[field] : at[field] + values.size] = values.reshape(-1)
+            memory[at[PEEPHOLES] : at[PEEPHOLES] + 3 * size] = w["weight_ch"].reshape(-1)
 
     def step(self) -> None:
         """Take ``x``, and move every layer on."""
-        _step(self._memory, self._plan)
+        _step(self._weights, self._memory, self._plan)
 
     def views(self, layer: int, current: int) -> tuple[Array, ...]:
         """h (B, H) of a layer, and c where its cell has one, in one of the two copies."""

@@ -114,12 +114,46 @@ def test_columns_shared_among_threads_give_the_same_numbers(name, dtype, monkeyp
         whole = everything(layer, x, state, control, "compiled")
         for workers in (2, 3):
             monkeypatch.setattr(columns, "WORTHWHILE", 0.0)
+            monkeypatch.setattr(columns, "SCRATCH_BYTES", 1 << 12)  # a few steps at a time
             monkeypatch.setattr(threads, "workers", lambda workers=workers: workers)
             assert columns.parts(0, 2, 64, 1.0, x.itemsize) == workers
             shared = everything(layer, x, state, control, "compiled")
             monkeypatch.undo()
             for a, b in zip(whole, shared, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+def bf16(a):
+    """Rounded to the nearest bfloat16, ties to even, by another way than the kernels'."""
+    scale = np.exp2(np.floor(np.log2(np.abs(a, where=a != 0, out=np.ones_like(a)))) - 7)
+    return (np.round(a.astype("float64") / scale) * scale).astype("float32")
+
+
+@pytest.mark.parametrize(("batch", "hidden", "options"), [(2, 5, {}), (1, 64, {}), (7, 33, {"num_layers": 2})])
+@pytest.mark.parametrize("name", CELLS)
+def test_bf16_is_float32_with_rounded_weights(name, batch, hidden, options):
+    layer = CELLS[name](input_size=3, hidden_size=hidden, rng=0, **options)
+    x, state = draw_call(layer, 5, batch, 3, hidden, "float32", 0)
+    state = state[0] if len(state) == 1 else tuple(state)
+    with xprnn.no_grad(), xprnn.use_precision("bf16"):
+        found, stream = layer(x, state)[0].data, layer.stream(batch)
+    stream.state = state
+    steps = np.stack([np.array(stream.step(x_t)) for x_t in x])
+    for parameter_name, parameter in layer.named_parameters():
+        if parameter_name.startswith(("weight_ih", "weight_hh")):
+            assert not np.array_equal(bf16(parameter.data), parameter.data)
+            parameter.data = bf16(parameter.data)
+    np.testing.assert_array_equal(found, layer(x, state)[0].data)
+    np.testing.assert_allclose(steps, found, rtol=0, atol=1e-6)
+
+
+def test_training_stays_exact_under_bf16():
+    layer = nn.LSTM(3, 64, rng=0)
+    x, state = draw_call(layer, 5, 2, 3, 64, "float32", 0)
+    with xprnn.use_precision("bf16"):
+        rounded = everything(layer, x, state, {}, "compiled")
+    for a, b in zip(rounded, everything(layer, x, state, {}, "compiled"), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_thread_alone_finishes_all_parts(monkeypatch):

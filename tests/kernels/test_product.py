@@ -64,6 +64,16 @@ def test_pack_takes_any_layout():
     np.testing.assert_array_equal(pack(w[::-1, ::2]), pack(np.ascontiguousarray(w[::-1, ::2])))
 
 
+def test_bf16_rounds_to_nearest_even_and_keeps_nan_and_infinity():
+    bits = np.array(
+        [0x3F800000, 0x3F808000, 0x3F818000, 0x3F808001, 0x7F800000, 0xFF800000, 0x7F7FFFFF, 0x7F800001], np.uint32
+    )
+    packed = pack(bits.view(np.float32)[None], bf16=True).reshape(-1)[: len(bits)]
+    values = (packed.astype(np.uint32) << 16).view(np.float32)
+    expected = [1.0, 1.0, 1.015625, 1.0078125, np.inf, -np.inf, np.inf, np.nan]
+    np.testing.assert_array_equal(values, np.array(expected, np.float32))
+
+
 def test_nan_stays_in_its_row():
     a, w = np.ones((1, 8, 3)), np.ones((3, 9))
     a[0, 2, 1] = np.nan
