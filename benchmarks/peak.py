@@ -19,7 +19,7 @@ DEPTH, REPEATS = 64, 20000
 def _spin(a: Any, w: Any, c: Any, repeats: Any) -> None:
     rows, k = a.shape
     for _ in range(repeats):
-        multiply(address(a, 0), 1, 0, rows, k, 1, k, w.shape[2], address(w, 0), address(c, 0), 0, c.shape[1])
+        multiply(address(a, 0), 1, 0, rows, k, address(w, 0), k, c.shape[1], address(c, 0), 0, c.shape[1])
 
 
 def peak(threads: int, rounds: int = 7) -> float:
@@ -27,7 +27,7 @@ def peak(threads: int, rounds: int = 7) -> float:
     columns = TILE.columns(4)
 
     def work(_: int) -> None:
-        shapes = (TILE.rows, DEPTH), (1, DEPTH, columns), (TILE.rows, columns)
+        shapes = (TILE.rows, DEPTH), (columns, DEPTH), (TILE.rows, columns)
         _spin(*[np.zeros(shape, "float32") for shape in shapes], REPEATS)
 
     operations = 2.0 * TILE.rows * DEPTH * columns * REPEATS * threads
