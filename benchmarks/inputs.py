@@ -2,8 +2,8 @@
 
     python benchmarks/inputs.py
 
-Biases are zero, so that tiny inputs make all states and gradients tiny too. Prints forward and backward time relative to
-normal inputs, and writes benchmarks/results/inputs.md.
+Biases are zero, so that tiny inputs make all states and gradients tiny too. Prints the time of a way forward and back
+relative to normal inputs, and writes benchmarks/results/inputs.md.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from .intrinsics import address, lanes, make_tile, offset
 Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel
 VECTOR_BYTES = TILE.vector_bytes
+ROWS = 6  # of a whole tile
 DEPTH = 128  # rows of B in a block: 32 KiB with the widest tile
 _narrow = tuple(range(1, VECTORS + 1))
 _t6, _t5, _t4, _t3 = (make_tile(rows, _narrow) for rows in (6, 5, 4, 3))
@@ -98,12 +99,12 @@ def _pack(w, k_stride, n_stride, n, packed, first, last):
 
 
 @kernel
-def _panel(a, row, step, rows, w, k, c, ldc, vectors):
-    """All rows of one panel."""
-    while rows >= 6:
+def _panel(a, row, step, next_tile, rows, w, k, c, ldc, vectors):
+    """All rows of one panel; six rows of A begin ``next_tile`` elements after the six before them."""
+    while rows >= ROWS:
         _t6(a, row, step, w, k, c, ldc, vectors)
-        a, c = offset(a, 6 * row), offset(c, 6 * ldc)
-        rows -= 6
+        a, c = offset(a, next_tile), offset(c, ROWS * ldc)
+        rows -= ROWS
     if rows == 5:
         _t5(a, row, step, w, k, c, ldc, vectors)
     elif rows == 4:
@@ -134,7 +135,10 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
             _t2(a, lda, 1, w, k, c, ldc, vectors)
         else:
             for g in range(groups):
-                _panel(offset(a, g * group_stride), lda, 1, rows, w, k, offset(c, g * c_group_stride), ldc, vectors)
+                _panel(
+                    offset(a, g * group_stride), lda, 1, ROWS * lda, rows, w, k, offset(c, g * c_group_stride), ldc,
+                    vectors,
+                )  # fmt: skip
         w, c = offset(w, vectors * wide * k), offset(c, vectors * wide)
         left -= vectors
 
@@ -143,14 +147,18 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
 def multiply_transposed(a, b, c, first, last):
     """C[first:last] += (A^T B)[first:last], for A (K, M), B (K, N), C (M, padded N): a sum of outer products.
 
-    B is packed a block at a time, small enough to stay in the first cache while all rows of C pass over it.
+    Both are packed a block of K at a time: B in panels that stay in the first cache while all rows of C pass over them,
+    A in tiles, since a column of it would take a cache line, and maybe the same set of lines, for each number.
     """
     size, columns = b.shape
-    lane = VECTOR_BYTES // b.itemsize
+    lane, rows = VECTOR_BYTES // b.itemsize, last - first
     width = VECTORS * lane
     panel = np.empty(DEPTH * width, b.dtype)
+    tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS, a.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
+        for k in range(depth):
+            _pack_tiles(address(a, (low + k) * a.shape[1] + first), rows, address(tiles, k * ROWS), depth * ROWS)
         for start in range(0, columns, width):
             stop = min(start + width, columns)
             vectors = -(-(stop - start) // lane)
@@ -161,9 +169,19 @@ def multiply_transposed(a, b, c, first, last):
                 for j in range(stop - start, wide):
                     panel[k * wide + j] = 0
             _panel(
-                address(a, low * a.shape[1] + first), 1, a.shape[1], last - first, address(panel, 0), depth,
+                address(tiles, 0), 1, ROWS, depth * ROWS, rows, address(panel, 0), depth,
                 address(c, first * c.shape[1] + start), c.shape[1], vectors,
             )  # fmt: skip
+
+
+@kernel
+def _pack_tiles(source, rows, target, next_tile):
+    """One number of each row, six by six."""
+    for tile in range(rows // ROWS):
+        for r in range(ROWS):
+            target[tile * next_tile + r] = source[tile * ROWS + r]
+    for r in range(rows // ROWS * ROWS, rows):
+        target[rows // ROWS * next_tile + r - rows // ROWS * ROWS] = source[r]
 
 
 @kernel

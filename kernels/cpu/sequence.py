@@ -14,6 +14,7 @@ import numpy as np
 from . import columns, loops, threads
 from .gates import BLOCKS, GRU, LSTM, PEEPHOLE, RESET_BEFORE
 from .product import Array, add_rows, multiply_transposed, pack, padded, plain
+from .scratch import scratch
 
 Weights = dict[str, Array]
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
@@ -93,8 +94,8 @@ def backward(
     x = plain(x)
     steps, batch, _ = x.shape
     size, dtype = dh.shape[1], x.dtype
-    dzx = np.empty((steps, batch, w["weight_ih"].shape[0]), dtype)
-    dzh = np.empty_like(dzx) if kind == GRU else dzx
+    dzx = scratch("dzx", (steps, batch, w["weight_ih"].shape[0]), dtype)
+    dzh = scratch("dzh", dzx.shape, dtype) if kind == GRU else dzx
     none = np.empty((0, 0, 0), dtype)
     (w_hh, w_hn), p = _backward_products(kind, w["weight_hh"]), _peepholes(w, size, dtype)
     control = _control(flags)
