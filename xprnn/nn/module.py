@@ -34,7 +34,8 @@ class Module:
     def _parts(self) -> Iterator[tuple[str, Module | Parameter]]:
         """(name, part) for each Module and Parameter in this module's attributes."""
         for name, value in vars(self).items():
-            yield from _parts_of(type(self).__name__, name, value)
+            if not isinstance(value, _LEAVES):
+                yield from _parts_of(type(self).__name__, name, value)
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) for this module and everything inside it, each once, under its first name."""
@@ -170,16 +171,20 @@ class Module:
         return ""
 
 
+_LEAVES = (str, int, float, type(None))  # most attributes are: they are passed by before a generator is made for them
+
+
 def _parts_of(owner: str, name: str, value: Any) -> Iterator[tuple[str, Module | Parameter]]:
     """The Modules and Parameters in an attribute: itself, or those in a list, with their positions in their names."""
     if isinstance(value, (Module, Parameter)):
         yield name, value
     elif isinstance(value, (list, tuple)):
         for k, each in enumerate(value):
-            yield from _parts_of(owner, f"{name}.{k}", each)
-    elif isinstance(value, Mapping):
+            if not isinstance(each, _LEAVES):
+                yield from _parts_of(owner, f"{name}.{k}", each)
+    elif isinstance(value, (dict, Mapping)):
         for key, each in value.items():
-            for _, part in _parts_of(owner, name, each):
+            for _, part in () if isinstance(each, _LEAVES) else _parts_of(owner, name, each):
                 raise TypeError(
                     f"{owner}: {name}[{key!r}] holds a {type(part).__name__}, which would not be trained, moved or "
                     f"saved from a {type(value).__name__}; expected an attribute of its own, or a list"
