@@ -64,7 +64,7 @@ def run(
         z[: end - begin] = bias
         _add_input_product(x[low : low + end - begin], w_ih, z)
         claims, done = np.zeros((end - begin, count), np.int64), np.zeros((end - begin, 8), np.int64)
-        rest = (p, *states, z, low, keep, *control, begin, end, claims, done)
+        rest = (p, *states, z, low, *control, begin, end, claims, done)
         threads.together(lambda own: forward(kind, reverse, packed, places, ends, *rest, own), count)
 
     for begin in range(0, steps, block):
@@ -81,7 +81,7 @@ def _add_input_product(x: Array, w_ih: Array, z: Array) -> None:
 
 @kernel
 def forward(
-    kind, reverse, w_hh, blocks, ends, p, h0, c0, hs, cs, z, low_step, keep, held, advance, restarts, restart,
+    kind, reverse, w_hh, blocks, ends, p, h0, c0, hs, cs, z, low_step, held, advance, restarts, restart,
     begin, end, claims, done, own,
 ):  # fmt: skip
     """Run a cell over steps begin to end, from z (S, B, N) with the input's share of their pre-activations.
@@ -119,7 +119,7 @@ def forward(
                 w = offset(w, (high - low) * size)
             at = t * batch * size + low
             gates.forward(
-                kind, keep, offset(z_here, low), columns, offset(h_old, low), offset(c_old, low), address(hs, at),
+                kind, offset(z_here, low), columns, offset(h_old, low), offset(c_old, low), address(hs, at),
                 address(cs, at), address(p, low), size, high - low, held, address(advance, t * batch), batch,
             )  # fmt: skip
             count_up(address(done, (k - begin) * 8))

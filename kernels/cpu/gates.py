@@ -42,7 +42,7 @@ def add(target, source, size):
 
 
 @kernel
-def forward(kind, keep, z, columns, h_old, c_old, h, c, p, stride, size, held, advance, rows):
+def forward(kind, z, columns, h_old, c_old, h, c, p, stride, size, held, advance, rows):
     """One step of ``size`` units. Rows of z are ``columns`` apart; those of states, and the blocks of z, ``stride``."""
     for b in range(rows):
         at = b * stride
@@ -54,9 +54,9 @@ def forward(kind, keep, z, columns, h_old, c_old, h, c, p, stride, size, held, a
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, stride), offset(z0, 2 * stride), offset(z0, 3 * stride)
         if kind == LSTM:
-            _lstm(z0, z1, z2, z3, offset(c_old, at), offset(c, at), offset(h, at), keep, size)
+            _lstm(z0, z1, z2, z3, offset(c_old, at), offset(c, at), offset(h, at), size)
         elif kind == GRU:
-            _gru(z0, z1, z2, z3, offset(h_old, at), offset(h, at), keep, size)
+            _gru(z0, z1, z2, z3, offset(h_old, at), offset(h, at), size)
         elif kind == PEEPHOLE:
             _peephole(z0, z1, z2, z3, p, stride, offset(c_old, at), offset(c, at), offset(h, at), size)
         elif kind == RESET_BEFORE:
@@ -81,14 +81,15 @@ def _relu(z, h, size):
 
 
 @kernel
-def _lstm(i, f, g, o, c_old, c, h, keep, size):
+def _lstm(i, f, g, o, c_old, c, h, size):
     for j in range(size):
-        ij, fj, gj, oj = sigmoid(i[j]), sigmoid(f[j]), tanh(g[j]), sigmoid(o[j])
-        cj = fj * c_old[j] + ij * gj
-        c[j] = cj
-        h[j] = oj * tanh(cj)
-        if keep:  # where nothing goes back, writing them would cost up to a tenth
-            i[j], f[j], g[j], o[j] = ij, fj, gj, oj
+        ij, fj, gj = sigmoid(i[j]), sigmoid(f[j]), tanh(g[j])
+        c[j] = fj * c_old[j] + ij * gj
+        i[j], f[j], g[j] = ij, fj, gj
+    for j in range(size):  # two loops of few arrays each: with more, LLVM gives up vectorising
+        oj = sigmoid(o[j])
+        h[j] = oj * tanh(c[j])
+        o[j] = oj
 
 
 @kernel
@@ -106,13 +107,14 @@ def _peephole(i, f, g, o, p, stride, c_old, c, h, size):
 
 
 @kernel
-def _gru(r, z, n, m, h_old, h, keep, size):
+def _gru(r, z, n, m, h_old, h, size):
     for j in range(size):
-        rj, zj = sigmoid(r[j]), sigmoid(z[j])
-        nj = tanh(n[j] + rj * m[j])
-        h[j] = nj + zj * (h_old[j] - nj)
-        if keep:
-            r[j], z[j], n[j] = rj, zj, nj
+        r[j] = sigmoid(r[j])
+        n[j] = tanh(n[j] + r[j] * m[j])
+    for j in range(size):
+        zj = sigmoid(z[j])
+        z[j] = zj
+        h[j] = n[j] + zj * (h_old[j] - n[j])
 
 
 @kernel
@@ -208,12 +210,12 @@ def _output_back(o, c, dh, dc, do, size):
 @kernel
 def _cell_back(i, f, g, c_old, dc, di, df, dg, size):
     for j in range(size):
-        d = dc[j]
-        one = one_like(d)
-        di[j] = d * g[j] * i[j] * (one - i[j])
-        df[j] = d * c_old[j] * f[j] * (one - f[j])
-        dg[j] = d * i[j] * (one - g[j] * g[j])
-        dc[j] = d * f[j]
+        one = one_like(dc[j])
+        di[j] = dc[j] * g[j] * i[j] * (one - i[j])
+        dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
+    for j in range(size):
+        df[j] = dc[j] * c_old[j] * f[j] * (one_like(dc[j]) - f[j])
+        dc[j] *= f[j]
 
 
 @kernel

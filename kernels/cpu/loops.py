@@ -110,7 +110,7 @@ def forward(
                 multiply(product, 1, 0, rows, columns, address(w_hn, 0), size, w_hn.shape[0], n, 0, columns)
             at = (t * batch + b0) * size
             gates.forward(
-                kind, keep, z_here, columns, h_old, c_old, address(hs, at), address(cs, at), address(p, 0), size,
+                kind, z_here, columns, h_old, c_old, address(hs, at), address(cs, at), address(p, 0), size,
                 size, held, here, rows,
             )  # fmt: skip
 

@@ -46,7 +46,7 @@ def _step(weights, memory, plan):
             n, product = offset(z, 2 * size), offset(z, 3 * size)
             multiply(product, 1, 0, batch, columns, w_hn, size, at[COLUMNS_HN], n, 0, columns)
         p = address(memory, at[PEEPHOLES])
-        gates.forward(kind, False, z, columns, h_old, c_old, h_new, c_new, p, size, size, False, always, batch)
+        gates.forward(kind, z, columns, h_old, c_old, h_new, c_new, p, size, size, False, always, batch)
     plan[0, CURRENT] = 1 - current
 
 
