@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ SHAPES = [
 ]  # B, T, I, H
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
 ROUNDS, SAMPLE = 9, 0.05  # rounds of a sample each; a sample lasts at least so many seconds
+PAUSE = 0.05  # seconds before a sample: the threads of the one before may still be waiting by spinning
 TOLERANCE = 2e-3  # relative to the largest element; float32 sums in another order
 
 
@@ -93,6 +95,7 @@ def measure(workers: dict[str, Worker], kind: str, shape: Any, training: bool, f
     samples: dict[str, list[float]] = {name: [] for name in results}
     for _ in range(ROUNDS):
         for name, times in samples.items():
+            time.sleep(PAUSE)
             times.append(1e3 * workers[name].ask(sample=SAMPLE))
     operations = 2.0 * GATES[kind] * np.prod(shape[:2]) * (shape[2] + shape[3]) * shape[3] * (3 if training else 1)
     return {
