@@ -1,0 +1,128 @@
+"""Buckets: batches of sequences that are about equally long, so that little of a batch is padding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
+from xprnn.data.batching import Batches
+from xprnn.data.padding import alike, held, side_by_side
+from xprnn.nn.arguments import whole_number
+from xprnn.tensor import Tensor
+
+
+class Buckets(Batches):
+    """Padded batches of sequences of similar length; each ``iter()`` is an epoch, as of :class:`Batches`.
+
+    >>> buckets = Buckets([[1, 2], [3], [4, 5, 6]], np.array([0, 1, 0]), batch_size=2)
+    >>> [(x.T.tolist(), lengths.tolist(), label.tolist()) for x, lengths, label in buckets]
+    [([[4, 5, 6], [1, 2, 0]], [3, 2], [0, 0]), ([[3]], [1], [1])]
+
+    A list of sequences gives two arrays of each batch, padded (T, B, ...) and lengths (B,); an array (N, ...) gives its
+    rows. T is the longest of the batch.
+
+    The order: with ``shuffle`` all sequences are shuffled, cut into pools of ``pool`` batches, sorted by length inside
+    each pool and cut into batches, which are then shuffled. A larger pool means less padding, and batches that differ
+    less from epoch to epoch; ``pool=1`` is plain shuffling. Without ``shuffle`` the longest come first, so that running
+    out of memory shows at once. ``np.arange(N)`` as one of the arrays tells where each row came from.
+
+    Parameters
+    ----------
+    data
+        Lists of N sequences, as :func:`pad_sequences` takes them, and arrays (N, ...). Lengths of the first list
+        decide, then those of the next.
+    value
+        What stands past the end: one for all lists, or one for each.
+    drop_last
+        Leave out what does not fill a batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Things that are no sequences or arrays, or that differ in N; no list of sequences among them; settings.
+    """
+
+    def __init__(
+        self,
+        *data: Any,
+        batch_size: int,
+        shuffle: bool = False,
+        pool: int = 100,
+        value: float | Sequence[float] = 0,
+        batch_first: bool = False,
+        drop_last: bool = False,
+        rng: Rng = None,
+    ) -> None:
+        owner = "Buckets"
+        self.batch_size = whole_number(owner, "batch_size", batch_size)
+        self.pool = whole_number(owner, "pool", pool)
+        self.axis, self.batch_first = (0 if batch_first else 1), batch_first
+        self.data = [_part(owner, position, part) for position, part in enumerate(data)]
+        lists = [part for part in self.data if isinstance(part, list)]
+        if not lists:
+            raise ValueError(f"{owner}: there is no list of sequences among {len(data)} arguments")
+        sizes = [len(part) if isinstance(part, list) else int(part.shape[0]) for part in self.data]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"{owner}: the arguments have lengths {sizes}; expected equal ones")
+        self.length = sizes[0]
+        if drop_last and self.batch_size > self.length:
+            raise ValueError(
+                f"{owner}: batch_size is {batch_size}, but there are {self.length}: drop_last leaves nothing"
+            )
+        values = list(value) if isinstance(value, Sequence) else [value] * len(lists)
+        if len(values) != len(lists):
+            raise ValueError(f"{owner}: value has {len(values)} numbers; expected one, or {len(lists)} for the lists")
+        self.values = [held(owner, v, dtype_name(part[0])) for v, part in zip(values, lists, strict=True)]
+        self.lengths = np.array([[int(s.shape[0]) for s in part] for part in lists])
+        self.shuffle, self.drop_last, self.rng = shuffle, drop_last, generator(rng)
+        self.padding = math.nan
+        """The share of padding among all steps of the epoch that began last; NaN before the first."""
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        parts = self._epoch()
+        real = sum(int(self.lengths[:, part].sum()) for part in parts)
+        steps = sum(int(self.lengths[:, part].max(axis=1).sum()) * len(part) for part in parts)
+        self.padding = 1.0 - real / steps if steps else 0.0
+        for part in parts:
+            yield tuple(self._batch(part))
+
+    def _epoch(self) -> list[np.ndarray]:
+        """The numbers of the sequences in each batch."""
+        order = self.rng.permutation(self.length) if self.shuffle else np.arange(self.length)
+        if self.drop_last:  # before sorting, else it were always the shortest that are left out
+            order = order[: len(self) * self.batch_size]
+        step = self.batch_size * (self.pool if self.shuffle else len(self))
+        order = np.concatenate([self._longest_first(order[k : k + step]) for k in range(0, len(order), step)])
+        parts = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self))]
+        return [parts[k] for k in self.rng.permutation(len(parts))] if self.shuffle else parts
+
+    def _longest_first(self, numbers: np.ndarray) -> np.ndarray:
+        """Sorted by length, with equal ones in the order in which they come."""
+        return numbers[np.lexsort(-self.lengths[::-1, numbers])]
+
+    def _batch(self, part: np.ndarray) -> Iterator[Array]:
+        rows = iter(zip(self.lengths, self.values, strict=True))
+        for source in self.data:
+            if isinstance(source, list):
+                lengths, value = next(rows)
+                arrays = [source[k] for k in part]
+                yield side_by_side(arrays, int(lengths[part].max()), value, self.batch_first)
+                yield backend_of(arrays[0]).asarray(lengths[part], "int64")
+            else:
+                yield namespace(source).take(source, backend_of(source).asarray(part), axis=0)
+
+
+def _part(owner: str, position: int, part: Any) -> Any:
+    """An argument as a list of arrays, or as an array (N, ...)."""
+    if isinstance(part, (list, tuple)):
+        return alike(f"{owner}: argument {position}", part)
+    if isinstance(part, Tensor):
+        raise TypeError(f"{owner}: argument {position} is a {type(part).__name__}; pass its .data")
+    namespace(**{f"{owner}: argument {position}": part})
+    if part.ndim < 1 or part.shape[0] == 0:
+        raise ValueError(f"{owner}: argument {position} has shape {tuple(part.shape)}; expected (N, ...), N at least 1")
+    return part
