@@ -1,3 +1,4 @@
+import functools
 import math
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from helpers import assert_close, host
 
 import xprnn
+from xprnn import nn
 from xprnn.nn import init
 
 SHAPE = (300, 200)
@@ -62,3 +64,69 @@ def test_constant():
 def test_only_matrices_have_fans(draw, shape):
     with pytest.raises(ValueError, match=r"init: shape is .*; expected \(out, in\), both at least 1"):
         draw(shape)
+
+
+def test_identity():
+    np.testing.assert_array_equal(init.identity((6, 3), 0.5), 0.5 * np.tile(np.eye(3), (2, 1)))
+    np.testing.assert_array_equal(init.identity((2, 3)), np.eye(2, 3))
+    assert init.identity((2, 2), dtype="float64").dtype == np.float64
+
+
+LAYERS = {
+    "rnn": lambda: nn.RNN(5, 8, 2, bidirectional=True, dtype="float64", rng=0),
+    "lstm": lambda: nn.LSTM(5, 8, 2, peephole="full", dtype="float64", rng=0),
+    "projected": lambda: nn.LSTM(5, 8, proj_size=3, dtype="float64", rng=0),
+    "gru": lambda: nn.GRU(5, 8, bidirectional=True, rng=0),
+    "cell": lambda: nn.GRUCell(5, 8, dtype="float64", rng=0),
+}
+
+
+@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
+def test_redraw_gives_each_gate_its_own_matrix(make, home):
+    layer, untouched = make().to(home), make()
+    init.redraw(layer, weight_ih=init.xavier_uniform, weight_hh=init.orthogonal, rng=0)
+    old = dict(untouched.named_parameters())
+    assert any("weight_hh" in name for name in old)
+    for name, parameter in layer.named_parameters():
+        gates = np.split(host(parameter), layer.cell.gates) if name.startswith(("weight_ih", "weight_hh")) else []
+        if name.startswith("weight_hh"):
+            for gate in gates:
+                small = gate.T @ gate if gate.shape[0] > gate.shape[1] else gate @ gate.T
+                np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-6)
+        elif name.startswith("weight_ih"):
+            bound = math.sqrt(6 / sum(gates[0].shape))  # the fans of one gate, not of all side by side
+            for gate in gates:
+                assert 0.7 * bound < np.abs(gate).max() <= bound * (1 + 1e-6)
+        else:
+            assert_close(parameter, old[name].data, 0.0)
+
+
+def test_redraw_only_what_is_asked_for_and_with_options():
+    layer = nn.RNN(2, 3, dtype="float64", rng=0)
+    before = layer.state_dict()
+    init.redraw(layer, weight_hh=functools.partial(init.normal, std=0.01), rng=1)
+    after = layer.state_dict()
+    assert [name for name in before if not np.array_equal(before[name], after[name])] == ["weight_hh_l0"]
+    assert np.abs(after["weight_hh_l0"]).max() < 0.1
+    init.redraw(layer, weight_hh=init.identity)
+    np.testing.assert_array_equal(layer.weight_hh_l0.numpy(), np.eye(3))
+
+
+def test_redraw_has_the_same_bits_for_the_same_seed():
+    one, two = (nn.GRU(2, 3, rng=k) for k in range(2))
+    for layer in (one, two):
+        init.redraw(layer, weight_hh=init.he_normal, rng=5)
+    assert_close(one.weight_hh_l0, two.weight_hh_l0.data, 0.0)
+
+
+def test_redraw_refuses_and_then_changes_nothing():
+    with pytest.raises(TypeError, match="redraw: layer is a Linear; expected a recurrent layer or cell"):
+        init.redraw(nn.Linear(2, 2), weight_ih=init.xavier_uniform)
+    with pytest.raises(ValueError, match="redraw: neither weight_ih nor weight_hh is given"):
+        init.redraw(nn.RNN(2, 3))
+    layer = nn.RNN(2, 3, 2, rng=0)
+    before = layer.state_dict()
+    with pytest.raises(ValueError, match=r"redraw: weight_hh gave shape \(3,\) for weight_hh_l0; expected \(3, 3\)"):
+        init.redraw(layer, weight_ih=init.xavier_uniform, weight_hh=lambda shape, **o: np.ones(3))
+    for name, array in layer.state_dict().items():
+        assert_close(array, before[name], 0.0)

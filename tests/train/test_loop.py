@@ -78,12 +78,27 @@ def test_one_epoch_by_hand():
         history["validation_loss"]
 
 
-def test_clipping_changes_steps_but_not_the_recorded_norm():
+def test_norms_before_and_after_clipping():
+    seen = []
+
+    class Watch(Callback):
+        def on_batch_end(self, run):
+            seen.append((run.gradient_norm, run.clipped_norm))
+
     for clip in ({"clip_norm": 1.0}, {"clip_value": 1.0}):
         model = Line()
-        history = fit(model, points((1.0, 2.0)), line_loss, SGD(model.parameters(), 0.1), epochs=1, **clip, **quiet)
+        batches = points((1.0, 2.0), (1.0, 0.1))  # gradients -4, clipped to -1, and 2 * (0.1 - 0.1) = 0
+        history = fit(
+            model, batches, line_loss, SGD(model.parameters(), 0.1), epochs=1, callbacks=[Watch()], **clip, **quiet
+        )
         assert model.w.item() == pytest.approx(0.1, rel=1e-6)
-        assert history["gradient_norm"] == [4.0]
+        assert history["gradient_norm"] == [pytest.approx(2.0, rel=1e-6)]
+        assert history["clipped_norm"] == [pytest.approx(0.5, rel=1e-6)]
+        assert [pair for batch in seen for pair in batch] == pytest.approx([4.0, 1.0, 0.0, 0.0], abs=1e-6)
+        seen.clear()
+    model = Line()
+    history = fit(model, points((1.0, 2.0)), line_loss, SGD(model.parameters(), 0.1), epochs=2, **quiet)
+    assert history["clipped_norm"] == history["gradient_norm"]
 
 
 def test_losses_are_weighted_by_size():

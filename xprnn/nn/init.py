@@ -1,17 +1,23 @@
 """Initial values of weights. All numbers are drawn on the host, so a seed gives the same bits on every backend.
 
 Each function returns an array of the default backend. For a shape (out, in), fan_in = in and fan_out = out.
+:func:`redraw` puts them into a recurrent layer, gate by gate.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, Rng, check_dtype, default_backend, generator
+from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, dtype_name, generator, to_numpy
+from xprnn.tensor import Parameter
 
 Shape = tuple[int, ...]
+Draw = Callable[..., Array]
+"""One of the functions here that take shape, rng and dtype; functools.partial gives it other options."""
 
 
 def uniform(shape: Shape, bound: float, *, rng: Rng = None, dtype: str = "float32") -> Array:
@@ -61,6 +67,45 @@ def orthogonal(shape: Shape, gain: float = 1.0, *, rng: Rng = None, dtype: str =
     blocks = rows // columns if rows % columns == 0 else 1
     parts = [_orthogonal(rows // blocks, columns, draws) for _ in range(blocks)]
     return _array(gain * np.concatenate(parts), dtype)
+
+
+def identity(shape: Shape, gain: float = 1.0, *, rng: Rng = None, dtype: str = "float32") -> Array:
+    """The identity times the gain, for relu networks (Le, Jaitly and Hinton 2015, arXiv 1504.00941); draws nothing.
+
+    A shape (k H, H) gets k blocks, as of :func:`orthogonal`.
+    """
+    rows, columns = _matrix(shape)
+    blocks = rows // columns if rows % columns == 0 else 1
+    return _array(gain * np.tile(np.eye(rows // blocks, columns), (blocks, 1)), dtype)
+
+
+def redraw(layer: Any, *, weight_ih: Draw | None = None, weight_hh: Draw | None = None, rng: Rng = None) -> None:
+    """Give the input or the recurrent weights of a recurrent layer or cell new values, each gate's block by itself.
+
+    All gates' weights lie in one matrix (G H, I), but each gate is a matrix (H, I) with its own fans: drawn as one, an
+    LSTM's Xavier weights would be too small by up to sqrt(5/2).
+
+    >>> redraw(lstm, weight_ih=xavier_uniform, weight_hh=orthogonal, rng=0)  # doctest: +SKIP
+
+    Raises TypeError for other modules; ValueError where nothing is asked for, or a function gives another shape.
+    """
+    gates = getattr(getattr(layer, "cell", None), "gates", None)
+    if gates is None:
+        raise TypeError(f"redraw: layer is a {type(layer).__name__}; expected a recurrent layer or cell")
+    asked = {name: draw for name, draw in (("weight_ih", weight_ih), ("weight_hh", weight_hh)) if draw is not None}
+    if not asked:
+        raise ValueError("redraw: neither weight_ih nor weight_hh is given; expected a function such as orthogonal")
+    draws, drawn = generator(rng), list[tuple[Parameter, Array]]()
+    for name, parameter in layer.named_parameters():
+        if name[: len("weight_ih")] in asked:
+            kind, shape = name[: len("weight_ih")], (parameter.shape[0] // gates, parameter.shape[1])
+            dtype = dtype_name(parameter.data)
+            blocks = [to_numpy(asked[kind](shape, rng=draws, dtype=dtype)) for _ in range(gates)]
+            if wrong := [block.shape for block in blocks if block.shape != shape]:
+                raise ValueError(f"redraw: {kind} gave shape {wrong[0]} for {name}; expected {shape}")
+            drawn.append((parameter, backend_of(parameter.data).asarray(np.concatenate(blocks), dtype)))
+    for parameter, array in drawn:
+        parameter.data = array
 
 
 def _orthogonal(rows: int, columns: int, draws: np.random.Generator) -> np.ndarray:

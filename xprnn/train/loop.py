@@ -58,7 +58,8 @@ def fit(
     Returns
     -------
     For each epoch: loss and validation_loss, means over the batches weighted by their sizes (see :func:`evaluate`);
-    lr; gradient_norm, the mean over batches of the norm before clipping; seconds. The model's modes are as before.
+    lr; gradient_norm and clipped_norm, means over the batches of the norm of all gradients before and after clipping;
+    seconds. The model's modes are as before.
 
     Raises
     ------
@@ -92,12 +93,12 @@ def fit(
         while run.epoch < epochs and not run.stop:
             run.epoch += 1
             began, lr = time.perf_counter(), optimizer.lr
-            mean_loss, mean_norm = _train(run, batches, loss, clip_norm, clip_value, called)
+            mean_loss, norms = _train(run, batches, loss, clip_norm, clip_value, called)
             record = {"loss": mean_loss}
             if validation is not None:
                 record["validation_loss"] = evaluate(model, validation, loss)
             seconds = time.perf_counter() - began
-            run.history.epochs.append({**record, "lr": lr, "gradient_norm": mean_norm, "seconds": seconds})
+            run.history.epochs.append({**record, "lr": lr, **norms, "seconds": seconds})
             if schedule is not None:
                 schedule.step(run.metric)
             for callback in called:
@@ -131,10 +132,10 @@ def _train(
     clip_norm: float | None,
     clip_value: float | None,
     called: Sequence[Callback],
-) -> tuple[float, float]:
-    """One epoch; the means of loss and gradient norm."""
+) -> tuple[float, dict[str, float]]:
+    """One epoch; the means of the loss and of the gradient norms."""
     optimizer, axis = run.optimizer, getattr(batches, "axis", 0)
-    total, weight, norms, run.batch = 0.0, 0, 0.0, 0
+    total, weight, before, after, run.batch = 0.0, 0, 0.0, 0.0, 0
     for batch in batches:
         run.batch += 1
         result = _scalar(loss(run.model, batch))
@@ -152,20 +153,31 @@ def _train(
                 "is the optimizer of this model, and made after the model's last change?"
             )
         try:
-            if clip_value is not None:
-                norms += clip_grad_value(optimizer.parameters, clip_value)
-            else:
-                norms += clip_grad_norm(optimizer.parameters, math.inf if clip_norm is None else clip_norm)
+            run.gradient_norm, run.clipped_norm = _clip(optimizer.parameters, clip_norm, clip_value)
         except FloatingPointError as error:
             raise FloatingPointError(f"fit: in epoch {run.epoch}, batch {run.batch}: {error}") from None
         optimizer.step()
+        before, after = before + run.gradient_norm, after + run.clipped_norm
         size = _size(batch, axis)
         total, weight = total + run.loss * size, weight + size
         for callback in called:
             callback.on_batch_end(run)
     if run.batch == 0:
         raise ValueError(f"fit: batches had none in epoch {run.epoch}; each iter() must start anew")
-    return total / weight, norms / run.batch
+    return total / weight, {"gradient_norm": before / run.batch, "clipped_norm": after / run.batch}
+
+
+def _clip(parameters: Sequence[Tensor], clip_norm: float | None, clip_value: float | None) -> tuple[float, float]:
+    """Clip as asked; the norm of all gradients before and after it."""
+    if clip_value is not None:
+        before = clip_grad_value(parameters, clip_value)
+    elif clip_norm is not None:
+        before = clip_grad_norm(parameters, clip_norm)
+        return before, before * min(1.0, clip_norm / (before + 1e-6))  # to measure it would wait for a GPU again
+    else:
+        before = clip_grad_norm(parameters, math.inf)
+        return before, before
+    return before, clip_grad_norm(parameters, math.inf)
 
 
 def _size(batch: Any, axis: int) -> int:

@@ -52,8 +52,8 @@ class Run:
         The number of the running or last epoch, from 1, and how many there will be.
     batch, batches
         Likewise within the epoch; ``batches`` is None where their number is not known before.
-    loss
-        Of the last batch.
+    loss, gradient_norm, clipped_norm
+        Of the last batch; the norm of all gradients before and after clipping.
     stop
         Set it to True to end after this epoch.
     best_epoch
@@ -68,7 +68,7 @@ class Run:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.history, self.stop = History(), False
         self.epoch, self.epochs, self.batch, self.batches = 0, epochs, 0, batches
-        self.loss, self.best_epoch = 0.0, 0
+        self.loss, self.gradient_norm, self.clipped_norm, self.best_epoch = 0.0, 0.0, 0.0, 0
         self.parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "run": self}
 
     @property

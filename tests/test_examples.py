@@ -1,0 +1,84 @@
+"""Every example runs in its short mode, prints what it found and leaves a picture."""
+
+import os
+import re
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xprnn import available_backends
+
+pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != "common.py")
+LIMIT, TOTAL = 90.0, 400.0  # seconds for one example and for all: they take a few, unless kernels must be compiled
+spent = 0.0
+
+each_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+
+
+def run(path, *arguments, cwd, timeout):
+    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": python_path, "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(
+        [sys.executable, str(path), *arguments],
+        cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+
+
+def png_size(path):
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    return struct.unpack(">II", content[16:24])
+
+
+@pytest.mark.slow
+@each_example
+def test_short_mode(path, tmp_path):
+    global spent
+    began = time.perf_counter()
+    try:
+        done = run(path, "--quick", "--output", str(tmp_path / "made"), cwd=tmp_path, timeout=min(LIMIT, TOTAL - spent))
+    finally:
+        spent += time.perf_counter() - began
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^-+(  -+)+$", done.stdout, re.MULTILINE), f"no table in:\n{done.stdout}"
+    pictures = sorted((tmp_path / "made").glob("*.png"))
+    assert pictures, "no picture was saved"
+    for picture in pictures:
+        assert min(png_size(picture)) >= 300
+        assert picture.stat().st_size > 10_000, f"{picture.name} is nearly empty"
+    assert not [entry for entry in tmp_path.iterdir() if entry.name != "made"], "it writes outside --output"
+
+
+@each_example
+def test_options(path):
+    """Each example is a command made by the decorator that gives all of them their options."""
+    source = path.read_text(encoding="utf-8")
+    assert re.search(r"^from common import .*\bexample\b", source, re.MULTILINE | re.DOTALL)
+    assert re.search(r"^@example\n(@click\..*\n)*def main\(", source, re.MULTILINE)
+    assert source.endswith('if __name__ == "__main__":\n    main()\n')
+
+
+def test_help(tmp_path):
+    done = run(EXAMPLES[0], "--help", cwd=tmp_path, timeout=LIMIT)
+    for option in ("--quick", "--backend [numpy|cupy]", "--output"):
+        assert option in done.stdout
+
+
+@pytest.mark.skipif(not available_backends()["cupy"], reason="CuPy works here")
+def test_a_backend_that_cannot_be_used_is_one_sentence(tmp_path):
+    done = run(EXAMPLES[0], "--quick", "--backend", "cupy", "--output", str(tmp_path), cwd=tmp_path, timeout=LIMIT)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: backend 'cupy' cannot be used")
+    assert "Traceback" not in done.stderr
+
+
+def test_each_example_is_listed():
+    listed = re.findall(r"\]\((\w+)\.py\)", (ROOT / "examples" / "README.md").read_text(encoding="utf-8"))
+    assert listed == sorted(path.stem for path in EXAMPLES)

@@ -1,0 +1,150 @@
+"""How many gates and tanh units are near their limits, where they hardly learn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xprnn import cells
+from xprnn.backend import Array, to_numpy
+from xprnn.diagnose.flow import columns
+from xprnn.diagnose.watch import Taken, watched
+from xprnn.nn import Module
+from xprnn.nn.arguments import real_number
+from xprnn.tensor import Node, Tensor, no_grad, set_grad_enabled
+
+Host = np.ndarray
+SIGMOID, TANH, RELU = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
+Limits = tuple[float, float]
+NONE = (math.nan, math.nan)
+
+# What the steps of our cells save, in its order. By exact type: a subclass may save something else.
+_LSTM = {"i": SIGMOID, "f": SIGMOID, "g": TANH, "o": SIGMOID, "tanh c": TANH}
+_GRU = {"r": SIGMOID, "z": SIGMOID, "n": TANH}
+GATES: dict[type, dict[str, Limits]] = {
+    cells.LSTM: _LSTM,
+    cells.PeepholeLSTM: _LSTM,
+    cells.FullPeepholeLSTM: _LSTM,
+    cells.GRU: _GRU,
+    cells.ResetBeforeGRU: _GRU,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Saturation:
+    """What :func:`saturation` found. Arrays (T, N) on the host: a row for each step, a column for each gate.
+
+    Attributes
+    ----------
+    gates
+        The names of the columns: the layer's, as in :class:`xprnn.diagnose.GradientFlow`, a space, and the gate's.
+    low, high
+        Shares from 0 to 1 of units within ``tolerance`` of the lower and the upper limit, over the sequences that took
+        the step; NaN where none did.
+    tolerance
+        As given. A relu is at its lower limit where it is 0, and has no upper one.
+    """
+
+    gates: tuple[str, ...]
+    low: Host
+    high: Host
+    tolerance: float
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw a map of both shares on matplotlib axes, or on new ones, and return them (``.figure`` saves them)."""
+        from xprnn.diagnose.plots import draw_saturation
+
+        return draw_saturation(self, ax)
+
+
+def saturation(
+    model: Module, x: Any, run: Callable[[Any, Any], Any] | None = None, *, tolerance: float = 0.1
+) -> Saturation:
+    """The shares of gates and tanh units near their limits, for every recurrent layer and step.
+
+    A sigmoid is near where it is below tolerance or above 1 - tolerance (Karpathy, Johnson and Fei-Fei 2015,
+    arXiv 1506.02078, with 0.1), a tanh below -1 + tolerance or above 1 - tolerance.
+
+    Parameters
+    ----------
+    model, x
+        As for :func:`xprnn.diagnose.gradient_flow`. The model is afterwards as it was.
+    run
+        ``run(model, x)`` calls the model; a loss will do. Default: ``model(x)``.
+    tolerance
+        From 0 to 0.5.
+
+    Returns
+    -------
+    A :class:`Saturation` with i, f, g, o and "tanh c" of an LSTM, r, z, n of a GRU, h of an RNN. Of a cell of your
+    own, every sigmoid and tanh in its step, numbered: "sigmoid 1", "sigmoid 2", "tanh 1". NaN is near no limit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`xprnn.diagnose.gradient_flow`; a wrong tolerance.
+    """
+    tolerance = real_number("saturation", "tolerance", tolerance, "a number from 0 to 0.5", high=0.5)
+    with watched("saturation", model) as walks, no_grad():
+        model(x) if run is None else run(model, x)
+    names: list[str] = []
+    shares: list[list[tuple[float, float]]] = []
+    for walk in walks:
+        series: dict[str, list[tuple[float, float]]] = {}
+        advance = None if walk.steps.advance is None else to_numpy(walk.steps.advance)[:, :, 0]
+        for t, taken in enumerate(walk.taken):
+            for gate, values, limits in _activations(walk.cell, taken):
+                taking = to_numpy(values) if advance is None else to_numpy(values)[advance[t]]
+                series.setdefault(gate, [NONE] * len(walk.taken))[t] = _shares(taking, limits, tolerance)
+        names += [f"{walk.name} {gate}" for gate in series]
+        shares += series.values()
+    low, high = (columns([[pair[k] for pair in gate] for gate in shares]) for k in (0, 1))
+    return Saturation(tuple(names), low, high, tolerance)
+
+
+def _shares(values: Host, limits: Limits, tolerance: float) -> tuple[float, float]:
+    if values.size == 0:
+        return NONE
+    low, high = limits
+    margin = 0.0 if high == math.inf else tolerance
+    return float(np.mean(values <= low + margin)), float(np.mean(values >= high - margin))
+
+
+def _activations(cell: Any, taken: Taken) -> Iterator[tuple[str, Array, Limits]]:
+    """(name, values (B, H), limits) of everything in a step that can saturate."""
+    saved = taken.saved
+    if type(cell) is cells.Projected:  # saves the state before its projection first
+        cell, saved = cell.cell, saved[1:]
+    if type(cell) is cells.Elman:
+        yield "h", taken.after[0], TANH if cell.nonlinearity == "tanh" else RELU
+    elif type(cell) in GATES:
+        for (gate, limits), values in zip(GATES[type(cell)].items(), saved, strict=False):
+            yield gate, values, limits
+    else:
+        yield from _on_the_tape(taken)
+
+
+def _on_the_tape(taken: Taken) -> Iterator[tuple[str, Array, Limits]]:
+    """The results of all sigmoid and tanh operations in a step, inputs before what is made of them."""
+    limits, counts = {"sigmoid": SIGMOID, "tanh": TANH}, {"sigmoid": 0, "tanh": 0}
+    with set_grad_enabled(True):
+        leaves = tuple(Tensor(part, requires_grad=True) for part in taken.before)
+        after = taken.step(Tensor(taken.input, requires_grad=True), leaves)
+    seen: set[int] = set()
+    waiting: list[tuple[Tensor, bool]] = [(part, False) for part in reversed(after) if isinstance(part, Tensor)]
+    while waiting:
+        tensor, inputs_done = waiting.pop()
+        node: Node | None = tensor.node
+        if node is None:
+            continue
+        if not inputs_done and id(node) not in seen:
+            seen.add(id(node))
+            waiting.append((tensor, True))
+            waiting.extend((part, False) for part in reversed(node.inputs))
+        elif inputs_done and node.name in limits:
+            counts[node.name] += 1
+            yield f"{node.name} {counts[node.name]}", tensor.data, limits[node.name]
