@@ -44,9 +44,12 @@ class Backend:
     device: Any = None
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
-        """Bring host values, or an array of any backend, here. Copies only where it must."""
+        """Bring host values, or an array of any backend or library, here. Copies only where it must."""
         if not isinstance(values, (bool, int, float, list, tuple)):
-            if backend_of(values).name == self.name:
+            if self.name == "cupy" and _is_foreign_on_gpu(values):  # such as a CUDA tensor of PyTorch's
+                with self._current():
+                    values = self.xp.from_dlpack(values)
+            if _is_ours(values) and backend_of(values).name == self.name:
                 device = self.device if self.device is not None else compat.device(values)
                 values = compat.to_device(values, device)
                 return values if dtype is None else self.xp.astype(values, getattr(self.xp, dtype), copy=False)
@@ -169,7 +172,8 @@ class use_backend(Choice[Backend]):  # noqa: N801 - reads as a verb in both of i
     ...     print(backend)  # doctest: +SKIP
     cupy
 
-    It decides creation only: arrays that exist stay where they are, and ``module.to`` moves modules.
+    It decides creation only: arrays that exist stay where they are, and ``module.to`` moves modules. Of several GPUs,
+    make the one with your arrays CuPy's current device too: ``with cupy.cuda.Device(1): ...``.
     Raises what :func:`get_backend` raises, and then changes nothing.
     """
 
@@ -221,6 +225,21 @@ def namespace(*arrays: Any, **named: Any) -> Any:
     return found[2]
 
 
+def _is_ours(array: Any) -> bool:
+    """Whether it belongs to a library that we compute with."""
+    try:
+        namespace(array)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_foreign_on_gpu(array: Any) -> bool:
+    """Whether another library's array lies in the memory of a CUDA device: DLPack's device type 2."""
+    device = getattr(array, "__dlpack_device__", None)
+    return not _is_ours(array) and device is not None and int(device()[0]) == 2
+
+
 _namespaces: dict[type, Any] = {}  # by type of array: asking array-api-compat costs as much as a small sum
 
 
@@ -230,12 +249,16 @@ def _namespace_of(label: str, array: Any) -> Any:
     except KeyError:
         pass
     try:
-        xp = _namespaces[type(array)] = compat.array_namespace(array)
-        return xp
+        xp = compat.array_namespace(array)
     except TypeError:
+        raise TypeError(f"{label} is a {type(array).__name__}; expected an array of NumPy or CuPy") from None
+    if library(xp) not in NAMES and not xp.__name__.startswith("xprnn."):  # Tensors have a namespace of ours
         raise TypeError(
-            f"{label} is a {type(array).__name__}; expected an array of NumPy, CuPy or another array API library"
-        ) from None
+            f"{label} is a {_describe(array)[2:]}; expected an array of NumPy or CuPy: "
+            "xprnn.to_backend(array, name) takes it over, without a copy where it lies on the same device"
+        )
+    _namespaces[type(array)] = xp
+    return xp
 
 
 def _describe(array: Any) -> str:
@@ -255,9 +278,21 @@ def backend_of(array: Array) -> Backend:
 
 
 def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
-    """Move an array to a backend, explicitly. Returns it as it is where it is there already."""
+    """Move an array to a backend, explicitly. Returns it as it is where it is there already.
+
+    Takes arrays of other libraries too. A CPU tensor of PyTorch's becomes a NumPy array, and a CUDA tensor a CuPy
+    array, over the same memory. The other way round, ``torch.from_dlpack(x)`` takes any array of ours so.
+    """
     backend = name if isinstance(name, Backend) else get_backend(name, device)
     return backend.asarray(array)
+
+
+def least_and_greatest(array: Array) -> tuple[int, int]:
+    """The range of an array of integers that is not empty. Waits for a GPU once."""
+    xp = namespace(array)
+    ends = xp.min(array), xp.max(array)
+    low, high = ends if type(array) is np.ndarray else to_numpy(xp.stack(ends))
+    return int(low), int(high)
 
 
 def to_numpy(array: Any) -> np.ndarray[Any, Any]:
@@ -268,9 +303,10 @@ def to_numpy(array: Any) -> np.ndarray[Any, Any]:
         return np.asarray(array.numpy())
     if compat.is_cupy_array(array):
         return np.asarray(array.get())
-    xp = namespace(array)
-    if library(xp) == "array_api_strict":
-        array = compat.to_device(array, xp.Device("CPU_DEVICE"))
+    if _is_ours(array) or not hasattr(array, "__array__"):  # the rest are of other libraries, which know how
+        xp = namespace(array)
+        if library(xp) == "array_api_strict":
+            array = compat.to_device(array, xp.Device("CPU_DEVICE"))
     return np.asarray(array)
 
 
@@ -327,8 +363,9 @@ def scatter_add(index: Array, values: Array, size: int) -> Array:
     xp, columns = namespace(index=index, values=values), int(values.shape[1])
     home = backend_of(values)
     if home.name in ("numpy", "cupy"):
-        # One flat index an element: NumPy is several times faster so than with rows.
-        places = xp.reshape(xp.expand_dims(index, axis=1) * columns + home.arange(columns), (-1,))
+        # One flat index an element: NumPy is several times faster so than with rows. A narrow type could not hold it.
+        places = xp.expand_dims(xp.astype(index, xp.int64, copy=False), axis=1) * columns + home.arange(columns)
+        places = xp.reshape(places, (-1,))
         out = home.zeros((size * columns,), dtype_name(values))
         xp.add.at(out, places, xp.reshape(values, (-1,)))
         return xp.reshape(out, (size, columns))

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from xprnn import compiled, sequence
+from xprnn import compiled, cuda_paths, sequence
 from xprnn.cells import State
 from xprnn.sequence import Gradients, Result, SequenceCall
 from xprnn.setting import Choice, Setting
@@ -38,9 +38,13 @@ class Impl:
 
 
 COMPILED = Impl("compiled", compiled.reasons_against, compiled.forward, compiled.backward)
+CUDA_PERSISTENT, CUDA_STEP = (
+    Impl(path.name, path.reasons_against, path.forward, path.backward)
+    for path in (cuda_paths.PERSISTENT, cuda_paths.STEP)
+)
 REFERENCE = Impl("reference", lambda call: [], sequence.forward, sequence.backward)
 
-IMPLEMENTATIONS: list[Impl] = [COMPILED, REFERENCE]
+IMPLEMENTATIONS: list[Impl] = [COMPILED, CUDA_PERSISTENT, CUDA_STEP, REFERENCE]
 """In order of preference. The reference runs everything, everywhere, and stands last."""
 
 _forced: Setting[str] = Setting("kernels")
@@ -107,7 +111,9 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
 
     >>> print(explain(layer, x))  # doctest: +SKIP
     LSTM, T=100 B=32 I=64, forward in time
-      compiled: runs
+      compiled: declines (x is a cupy.ndarray, not a NumPy array)
+      cuda-persistent: runs
+      cuda-step: declines (another comes first)
       reference: declines (another comes first)
     """
     log: list[str] = []

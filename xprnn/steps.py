@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, backend_of, dtype_name, namespace
+from xprnn.backend import Array, backend_of, dtype_name, least_and_greatest, namespace
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,7 @@ def _lengths(owner: str, values: Any, x: Array) -> Array:
     if tuple(values.shape) != (batch,):
         raise ValueError(f"{owner}: lengths has shape {tuple(values.shape)}; expected (B,) = ({batch},)")
     if batch:
-        xp = namespace(values)
-        low, high = int(xp.min(values)), int(xp.max(values))
+        low, high = least_and_greatest(values)
         if low < 0 or high > steps:
             wrong = low if low < 0 else high
             raise ValueError(f"{owner}: lengths contains {wrong}; expected values from 0 to T = {steps}")

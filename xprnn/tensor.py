@@ -302,10 +302,10 @@ def _as_array(data: Any) -> Array:
         return data
     if isinstance(data, Tensor):
         data = data.data
-    if isinstance(data, (bool, int, float, list, tuple)):
-        data = default_backend().asarray(data)
-    elif isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays
+    if isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays; some are floats
         data = np.asarray(data)
+    elif isinstance(data, (bool, int, float, list, tuple)):
+        data = default_backend().asarray(data)
     elif isinstance(data, np.ndarray):
         if isinstance(data, np.ma.MaskedArray):
             raise TypeError("a masked array cannot be a Tensor: use x.filled(0.0), and give losses and layers the mask")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Rng, dtype_name, namespace
+from xprnn.backend import Rng, dtype_name, least_and_greatest, namespace
 from xprnn.nn import init
 from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.module import Module
@@ -49,7 +49,7 @@ class Embedding(Module):
             raise TypeError(f"Embedding: x has dtype {dtype_name(x)}; expected integers")
         xp = namespace(x=x, weight=self.weight.data)
         if self.check and x.size:
-            low, high = int(xp.min(x)), int(xp.max(x))
+            low, high = least_and_greatest(x)
             if low < 0 or high >= self.num_embeddings:
                 wrong = low if low < 0 else high
                 raise ValueError(f"Embedding: x contains {wrong}; expected numbers from 0 to {self.num_embeddings - 1}")

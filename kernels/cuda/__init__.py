@@ -1,0 +1,5 @@
+"""Recurrent sequences on CUDA devices. Importing this imports neither CuPy nor a compiler.
+
+step.py, a product and a pointwise kernel for each step, and persistent.py, one launch for all of them, have the
+interface of cpu/sequence.py. Below them: product.py (cuBLAS), launch.py (devices, compiling, launching).
+"""

@@ -1,0 +1,168 @@
+"""The equations of the cells for one unit, forward and back: one source for the host, the GPU and its simulator.
+
+These are plain functions of numbers. :func:`build` passes each to a compiler: Numba's ``njit`` for the host,
+``cuda.jit(device=True)`` for a GPU or, with NUMBA_ENABLE_CUDASIM=1, for its simulator, each with ``inline="always"``:
+a row of float64 on the host takes twenty times as long where a compiler only may inline, since it then gives up
+vectorising. z are pre-activations; d before a name is the cotangent of what it names; c and h are the states before a
+step where a new one is beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# An integer of 8 bits takes the floating-point type of what it meets; a plain 1 would make float64 of float32.
+ZERO, ONE, TWO = np.int8(0), np.int8(1), np.int8(2)
+
+
+class Cells(NamedTuple):
+    """Compiled functions, by the names of the equations below."""
+
+    sigmoid: Any
+    tanh: Any
+    tanh_back: Any
+    relu: Any
+    relu_back: Any
+    lstm_state: Any
+    lstm_output: Any
+    lstm_output_back: Any
+    lstm_input_back: Any
+    lstm_forget_back: Any
+    lstm: Any
+    lstm_back: Any
+    peephole: Any
+    peephole_back: Any
+    gru_candidate: Any
+    gru_update: Any
+    gru_update_back: Any
+    gru_candidate_back: Any
+    gru: Any
+    gru_back: Any
+
+
+def build(compiled: Callable[[Any], Any], tanh: Any) -> Cells:
+    """All functions, each passed through ``compiled``, on top of a hyperbolic tangent that compiled code can call."""
+
+    @compiled
+    def sigmoid(z):
+        return (tanh(z / TWO) + ONE) / TWO  # cannot overflow
+
+    # --- Elman: h = f(z) --------------------------------------------------------------------------------------------
+
+    @compiled
+    def tanh_back(h, dh):
+        return dh * (ONE - h * h)
+
+    @compiled
+    def relu(z):
+        return ZERO if z <= ZERO else z  # written so that NaN passes
+
+    @compiled
+    def relu_back(h, dh):
+        return ZERO if h <= ZERO else dh
+
+    # --- LSTM: c' = f c + i g,  h' = o tanh(c'), in parts: a peephole of o sees c', and loops over few arrays vectorise
+
+    @compiled
+    def lstm_state(zi, zf, zg, c):
+        """i, f, g and c'."""
+        i, f, g = sigmoid(zi), sigmoid(zf), tanh(zg)
+        return i, f, g, f * c + i * g
+
+    @compiled
+    def lstm_output(zo, c_new):
+        """o and h'."""
+        o = sigmoid(zo)
+        return o, o * tanh(c_new)
+
+    @compiled
+    def lstm_output_back(o, c_new, dh):
+        """dzo, and the part of dc' that comes from h'."""
+        t = tanh(c_new)
+        return dh * t * o * (ONE - o), dh * o * (ONE - t * t)
+
+    @compiled
+    def lstm_input_back(i, g, dc_new):
+        """dzi and dzg."""
+        return dc_new * g * i * (ONE - i), dc_new * i * (ONE - g * g)
+
+    @compiled
+    def lstm_forget_back(f, c, dc_new):
+        """dzf and dc."""
+        return dc_new * c * f * (ONE - f), dc_new * f
+
+    @compiled
+    def lstm(zi, zf, zg, zo, c):
+        """i, f, g, o, c' and h'."""
+        i, f, g, c_new = lstm_state(zi, zf, zg, c)
+        o, h_new = lstm_output(zo, c_new)
+        return i, f, g, o, c_new, h_new
+
+    @compiled
+    def lstm_back(i, f, g, o, c, c_new, dh, dc_new):
+        """dzi, dzf, dzg, dzo and dc."""
+        dzo, from_h = lstm_output_back(o, c_new, dh)
+        dzi, dzg = lstm_input_back(i, g, dc_new + from_h)
+        dzf, dc = lstm_forget_back(f, c, dc_new + from_h)
+        return dzi, dzf, dzg, dzo, dc
+
+    # --- LSTM with diagonal peepholes: pi c is added to zi, pf c to zf, po c' to zo --------------------------------
+
+    @compiled
+    def peephole(zi, zf, zg, zo, c, pi, pf, po):
+        """i, f, g, o, c' and h'."""
+        i, f, g, c_new = lstm_state(zi + pi * c, zf + pf * c, zg, c)
+        o, h_new = lstm_output(zo + po * c_new, c_new)
+        return i, f, g, o, c_new, h_new
+
+    @compiled
+    def peephole_back(i, f, g, o, c, c_new, dh, dc_new, pi, pf, po):
+        """dzi, dzf, dzg, dzo and dc."""
+        dzo, from_h = lstm_output_back(o, c_new, dh)
+        whole = dc_new + from_h + dzo * po
+        dzi, dzg = lstm_input_back(i, g, whole)
+        dzf, dc = lstm_forget_back(f, c, whole)
+        return dzi, dzf, dzg, dzo, dc + dzi * pi + dzf * pf
+
+    # --- GRU, reset after the product: n = tanh(x_n + r m), with m the product of h for n;  h' = (1 - z) n + z h ---
+
+    @compiled
+    def gru_candidate(zr, xn, m):
+        """r and n."""
+        r = sigmoid(zr)
+        return r, tanh(xn + r * m)
+
+    @compiled
+    def gru_update(zz, n, h):
+        """z and h'."""
+        z = sigmoid(zz)
+        return z, n + z * (h - n)
+
+    @compiled
+    def gru_update_back(z, n, h, dh):
+        """dzz, dx_n, and dh but for what comes through products."""
+        return dh * (h - n) * z * (ONE - z), dh * (ONE - z) * (ONE - n * n), dh * z
+
+    @compiled
+    def gru_candidate_back(r, m, dxn):
+        """dzr and dm."""
+        return dxn * m * r * (ONE - r), dxn * r
+
+    @compiled
+    def gru(zr, zz, xn, m, h):
+        """r, z, n and h'."""
+        r, n = gru_candidate(zr, xn, m)
+        z, h_new = gru_update(zz, n, h)
+        return r, z, n, h_new
+
+    @compiled
+    def gru_back(r, z, n, m, h, dh):
+        """dzr, dzz, dx_n, dm, and dh but for what comes through the product."""
+        dzz, dxn, through = gru_update_back(z, n, h, dh)
+        dzr, dm = gru_candidate_back(r, m, dxn)
+        return dzr, dzz, dxn, dm, through
+
+    return Cells(**{name: function for name, function in locals().items() if name in Cells._fields})
