@@ -12,9 +12,21 @@ a share of the batch, since a slice of a Numba array counts references, which he
 
 from __future__ import annotations
 
-from .activations import sigmoid, tanh
-from .compiling import kernel
-from .intrinsics import offset, one_like
+import numba
+
+from .. import scalar_cells
+from .activations import tanh
+from .compiling import OPTIONS, kernel
+from .intrinsics import offset
+
+# The equations, inlined before types are known: only so does LLVM see whole loops, and vectorise them. By names of
+# their own, since compiled code cannot look into a tuple of functions.
+_cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
+sigmoid, tanh_back, relu, relu_back = _cells.sigmoid, _cells.tanh_back, _cells.relu, _cells.relu_back
+lstm_state, lstm_output, lstm_output_back = _cells.lstm_state, _cells.lstm_output, _cells.lstm_output_back
+lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_back
+gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
+gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
 
 TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE = range(6)
 BLOCKS = (1, 1, 4, 4, 4, 4)
@@ -60,7 +72,7 @@ def forward(kind, z, columns, h_old, c_old, h, c, p, stride, size, held, advance
         elif kind == PEEPHOLE:
             _peephole(z0, z1, z2, z3, p, stride, offset(c_old, at), offset(c, at), offset(h, at), size)
         elif kind == RESET_BEFORE:
-            _interpolate(z1, z2, offset(h_old, at), offset(h, at), size)
+            _reset_before(z1, z2, offset(h_old, at), offset(h, at), size)
         elif kind == TANH:
             _tanh(z0, offset(h, at), size)
         else:
@@ -76,68 +88,53 @@ def _tanh(z, h, size):
 @kernel
 def _relu(z, h, size):
     for j in range(size):
-        zero = z[j] - z[j] if z[j] <= 0 else z[j]  # written so that NaN passes
-        h[j] = zero
+        h[j] = relu(z[j])
 
 
 @kernel
 def _lstm(i, f, g, o, c_old, c, h, size):
     for j in range(size):
-        ij, fj, gj = sigmoid(i[j]), sigmoid(f[j]), tanh(g[j])
-        c[j] = fj * c_old[j] + ij * gj
-        i[j], f[j], g[j] = ij, fj, gj
+        i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
     for j in range(size):  # two loops of few arrays each: with more, LLVM gives up vectorising
-        oj = sigmoid(o[j])
-        h[j] = oj * tanh(c[j])
-        o[j] = oj
+        o[j], h[j] = lstm_output(o[j], c[j])
 
 
 @kernel
 def _peephole(i, f, g, o, p, stride, c_old, c, h, size):
     pi, pf, po = p, offset(p, stride), offset(p, 2 * stride)
     for j in range(size):
-        old = c_old[j]
-        ij, fj, gj = sigmoid(i[j] + pi[j] * old), sigmoid(f[j] + pf[j] * old), tanh(g[j])
-        c[j] = fj * old + ij * gj
-        i[j], f[j], g[j] = ij, fj, gj
-    for j in range(size):  # two loops of few arrays each: with more, LLVM gives up vectorising
-        oj = sigmoid(o[j] + po[j] * c[j])
-        h[j] = oj * tanh(c[j])
-        o[j] = oj
+        i[j], f[j], g[j], c[j] = lstm_state(i[j] + pi[j] * c_old[j], f[j] + pf[j] * c_old[j], g[j], c_old[j])
+    for j in range(size):
+        o[j], h[j] = lstm_output(o[j] + po[j] * c[j], c[j])
 
 
 @kernel
 def _gru(r, z, n, m, h_old, h, size):
     for j in range(size):
-        r[j] = sigmoid(r[j])
-        n[j] = tanh(n[j] + r[j] * m[j])
+        r[j], n[j] = gru_candidate(r[j], n[j], m[j])
     for j in range(size):
-        zj = sigmoid(z[j])
-        z[j] = zj
-        h[j] = n[j] + zj * (h_old[j] - n[j])
+        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
 
 
 @kernel
 def reset(z, columns, h_old, size, held, advance, rows):
-    """RESET_BEFORE between its two products: r and z, and r h where the second product finds it."""
+    """RESET_BEFORE between its two products: r, and r h where the second product finds it."""
     for b in range(rows):
         r, old = offset(z, b * columns), offset(h_old, b * size)
-        update, product = offset(r, size), offset(r, 3 * size)
+        product = offset(r, 3 * size)
         if held and advance[b] == 0:
             clear(product, size)  # the product for the weights' gradient sees these rows
             continue
         for j in range(size):
-            rj = sigmoid(r[j])
-            r[j], update[j] = rj, sigmoid(update[j])
-            product[j] = rj * old[j]
+            r[j] = sigmoid(r[j])
+            product[j] = r[j] * old[j]
 
 
 @kernel
-def _interpolate(z, n, h_old, h, size):
+def _reset_before(z, n, h_old, h, size):
     for j in range(size):
-        nj = tanh(n[j])
-        n[j] = nj
-        h[j] = nj + z[j] * (h_old[j] - nj)
+        n[j] = tanh(n[j])
+        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
 
 
 @kernel
@@ -171,11 +168,11 @@ def backward(
                 _add_scaled(dcell, dx, p, size)
                 _add_scaled(dcell, d1, offset(p, size), size)
         elif kind == GRU:
-            _gru_back(z0, z1, z2, z3, offset(h_old, at), back, dx, d1, d2, size)
+            _update_back(z1, z2, offset(h_old, at), back, d1, d2, size)
+            _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
             copy(dx_h, dx, 2 * size)
-            _scaled(offset(dx_h, 2 * size), d2, z0, size)
         elif kind == RESET_BEFORE:
-            _interpolate_back(z1, z2, offset(h_old, at), back, d1, d2, size)
+            _update_back(z1, z2, offset(h_old, at), back, d1, d2, size)
         elif kind == TANH:
             _tanh_back(offset(h, at), back, dx, size)
         else:
@@ -185,37 +182,31 @@ def backward(
 @kernel
 def _tanh_back(h, dh, dz, size):
     for j in range(size):
-        dz[j] = dh[j] * (one_like(h[j]) - h[j] * h[j])
+        dz[j] = tanh_back(h[j], dh[j])
         dh[j] = 0
 
 
 @kernel
 def _relu_back(h, dh, dz, size):
     for j in range(size):
-        passed = dh[j] - dh[j] if h[j] <= 0 else dh[j]
-        dz[j] = passed
+        dz[j] = relu_back(h[j], dh[j])
         dh[j] = 0
 
 
 @kernel
 def _output_back(o, c, dh, dc, do, size):
     for j in range(size):
-        t = tanh(c[j])
-        one = one_like(t)
-        do[j] = dh[j] * t * o[j] * (one - o[j])
-        dc[j] += dh[j] * o[j] * (one - t * t)
+        do[j], from_h = lstm_output_back(o[j], c[j], dh[j])
+        dc[j] += from_h
         dh[j] = 0
 
 
 @kernel
 def _cell_back(i, f, g, c_old, dc, di, df, dg, size):
     for j in range(size):
-        one = one_like(dc[j])
-        di[j] = dc[j] * g[j] * i[j] * (one - i[j])
-        dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
+        di[j], dg[j] = lstm_input_back(i[j], g[j], dc[j])
     for j in range(size):
-        df[j] = dc[j] * c_old[j] * f[j] * (one_like(dc[j]) - f[j])
-        dc[j] *= f[j]
+        df[j], dc[j] = lstm_forget_back(f[j], c_old[j], dc[j])
 
 
 @kernel
@@ -225,31 +216,15 @@ def _add_scaled(dc, dz, p, size):
 
 
 @kernel
-def _scaled(target, source, factor, size):
+def _update_back(u, n, h_old, dh, du, dn, size):
     for j in range(size):
-        target[j] = source[j] * factor[j]
+        du[j], dn[j], dh[j] = gru_update_back(u[j], n[j], h_old[j], dh[j])
 
 
 @kernel
-def _gru_back(r, u, n, m, h_old, dh, dr, du, dn, size):
+def _candidate_back(r, m, dn, dr, dm, size):
     for j in range(size):
-        d = dh[j]
-        one = one_like(d)
-        dnj = d * (one - u[j]) * (one - n[j] * n[j])
-        du[j] = d * (h_old[j] - n[j]) * u[j] * (one - u[j])
-        dr[j] = dnj * m[j] * r[j] * (one - r[j])
-        dn[j] = dnj
-        dh[j] = d * u[j]
-
-
-@kernel
-def _interpolate_back(u, n, h_old, dh, du, dn, size):
-    for j in range(size):
-        d = dh[j]
-        one = one_like(d)
-        dn[j] = d * (one - u[j]) * (one - n[j] * n[j])
-        du[j] = d * (h_old[j] - n[j]) * u[j] * (one - u[j])
-        dh[j] = d * u[j]
+        dr[j], dm[j] = gru_candidate_back(r[j], m[j], dn[j])
 
 
 @kernel
@@ -261,5 +236,5 @@ def reset_back(z, columns, h_old, drh, dh, dh_columns, dzx, gates, size, held, a
         r, old, d = offset(z, b * columns), offset(h_old, b * size), offset(drh, b * dh_columns)
         dr, back = offset(dzx, b * gates), offset(dh, b * dh_columns)
         for j in range(size):
-            dr[j] = d[j] * old[j] * r[j] * (one_like(d[j]) - r[j])
-            back[j] += d[j] * r[j]
+            dr[j], dh_j = gru_candidate_back(r[j], old[j], d[j])
+            back[j] += dh_j

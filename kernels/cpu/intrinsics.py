@@ -44,16 +44,6 @@ def lanes(typingctx: Any, pointer: Any) -> Any:
     return types.intp(pointer), codegen
 
 
-@intrinsic
-def one_like(typingctx: Any, x: Any) -> Any:
-    """1 in the type of x: a plain literal would turn float32 into float64."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(args[0].type, 1.0)
-
-    return x(x), codegen
-
-
 # --- threads at work on one array ------------------------------------------------------------------------------------
 
 

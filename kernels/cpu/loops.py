@@ -103,6 +103,9 @@ def forward(
             multiply(h_old, 1, 0, rows, size, address(w_hh, 0), size, w_hh.shape[0], z_here, 0, columns)
             if kind == GRU:
                 n = offset(z_here, 3 * size)
+                if w_ih.shape[0] > 3 * size:  # the zeros that the input product added here are NaN where x is infinite
+                    for b in range(rows):
+                        gates.copy(offset(n, b * columns), address(bias, 3 * size), size)
                 multiply(h_old, 1, 0, rows, size, address(w_hn, 0), size, w_hn.shape[0], n, 0, columns)
             elif kind == RESET_BEFORE:
                 gates.reset(z_here, columns, h_old, size, held, here, rows)

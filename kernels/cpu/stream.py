@@ -40,7 +40,10 @@ def _step(weights, memory, plan):
         multiply(x, 1, 0, batch, inputs, address(weights, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
         multiply(h_old, 1, 0, batch, size, address(weights, at[W_HH]), size, at[COLUMNS_HH], z, 0, columns)
         if kind == GRU:
-            multiply(h_old, 1, 0, batch, size, w_hn, size, at[COLUMNS_HN], offset(z, 3 * size), 0, columns)
+            n = offset(z, 3 * size)
+            for b in range(batch):  # again, since the input product's padding is NaN where x is infinite
+                gates.copy(offset(n, b * columns), address(memory, at[BIAS] + 3 * size), size)
+            multiply(h_old, 1, 0, batch, size, w_hn, size, at[COLUMNS_HN], n, 0, columns)
         elif kind == RESET_BEFORE:
             gates.reset(z, columns, h_old, size, False, always, batch)
             n, product = offset(z, 2 * size), offset(z, 3 * size)

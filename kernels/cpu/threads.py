@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 
 from numba import get_num_threads
@@ -31,12 +31,14 @@ def together(work: Callable[[int], object], parts: int) -> None:
 
     Work must be such that any one thread finishes all of it, since others may be busy for other callers.
     """
-    pool = _pool(os.getpid(), parts - 1)
+    pool = _pool(os.getpid(), workers())
     waiting = [pool.submit(work, part) for part in range(1, parts)]
-    work(0)
+    try:
+        work(0)
+    finally:
+        _wait(waiting := [part for part in waiting if not part.cancel()])
     for part in waiting:
-        if not part.cancel():
-            part.result()
+        part.result()
 
 
 def share(work: Callable[[int, int], object], batch: int, operations: float) -> None:
@@ -46,8 +48,17 @@ def share(work: Callable[[int, int], object], batch: int, operations: float) -> 
         work(0, batch)
         return
     ends = [batch * k // parts for k in range(parts + 1)]
-    pool = _pool(os.getpid(), parts - 1)
+    pool = _pool(os.getpid(), workers())
     waiting = [pool.submit(work, ends[k], ends[k + 1]) for k in range(1, parts)]
-    work(ends[0], ends[1])
+    try:
+        work(ends[0], ends[1])
+    finally:
+        _wait(waiting)
     for part in waiting:
         part.result()
+
+
+def _wait(parts: list[Future[object]]) -> None:
+    """Until all are done, whatever fails: they write into arrays that the caller will use for something else."""
+    for part in parts:
+        part.exception()

@@ -264,12 +264,18 @@ def test_an_edit_of_any_kernel_file_moves_the_cache(tmp_path, monkeypatch):
 
     from xprnn.kernels.cpu import compiling
 
-    shutil.copytree(Path(compiling.__file__).parent, tmp_path / "cpu")
+    here = Path(compiling.__file__).parent
+    shutil.copytree(here, tmp_path / "cpu")
+    shutil.copy(here.parent / "scalar_cells.py", tmp_path)
     monkeypatch.setattr(compiling, "__file__", str(tmp_path / "cpu" / "compiling.py"))
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     folders = []
-    for edit in ("", "# one more line\n", "# one more line\n"):
-        with open(tmp_path / "cpu" / "gates.py", "a") as file:
+    for edited, edit in (
+        ("cpu/gates.py", ""),
+        ("cpu/gates.py", "# one more line\n"),
+        ("scalar_cells.py", "# and one\n"),
+    ):
+        with open(tmp_path / edited, "a") as file:
             file.write(edit)
         folders.append(compiling.cache_folder.__wrapped__())
     assert len(set(folders)) == 3
