@@ -9,6 +9,13 @@ from xprnn.train.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from xprnn.train.run import History, Run
 from xprnn.train.schedules import Cosine, Exponential, ReduceOnPlateau, Schedule, StepDecay, Warmup
 from xprnn.train.tbptt import Chunk, truncated_bptt
+from xprnn.train.teacher_forcing import (
+    ConstantRatio,
+    ExponentialRatio,
+    InverseSigmoidRatio,
+    LinearRatio,
+    TeacherForcing,
+)
 
 __all__ = [
     "SGD",
@@ -17,10 +24,14 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "Chunk",
+    "ConstantRatio",
     "Cosine",
     "EarlyStopping",
     "Exponential",
+    "ExponentialRatio",
     "History",
+    "InverseSigmoidRatio",
+    "LinearRatio",
     "Optimizer",
     "ProgressBar",
     "RMSprop",
@@ -28,6 +39,7 @@ __all__ = [
     "Run",
     "Schedule",
     "StepDecay",
+    "TeacherForcing",
     "Warmup",
     "bce_with_logits",
     "clip_grad_norm",
