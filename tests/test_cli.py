@@ -168,7 +168,7 @@ def test_a_picture_that_fails_costs_nothing_else(series, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("a bug in the plotting library")
 
-    monkeypatch.setattr("xprnn.cli.draw_forecast", fail)
+    monkeypatch.setattr("xprnn.cli.forecast_command.draw_forecast", fail)
     result = run("forecast", series, "--column", "double", "--out", tmp_path / "out", *QUICK)
     assert result.exit_code == 0, result.output
     assert "no picture of double: a bug in the plotting library" in result.stderr

@@ -118,3 +118,14 @@ def test_forcing_does_not_change_numbers(fast):
     with use_kernels("reference"):
         expected = host(layer(X)[0])
     np.testing.assert_array_equal(host(layer(X)[0]), expected)
+
+
+def test_blocks_that_begin_at_once_leave_nothing_behind():
+    one, other = use_kernels("reference"), use_kernels("compiled")  # as two threads do, each before the other enters
+    with one, other:
+        pass
+    assert dispatch._forced.process is None
+    use_kernels("compiled")
+    with one:
+        assert dispatch._forced.get() == "reference"
+    assert dispatch._forced.process == "compiled"

@@ -1,11 +1,13 @@
 """A stream gives, step by step, what the layer gives for the whole sequence."""
 
+import copy
+import pickle
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from xprnn import nn, use_kernels
+from xprnn import nn, use_kernels, use_precision
 from xprnn.backend import get_backend
 
 LAYERS = {
@@ -108,6 +110,19 @@ def test_on_array_api_strict():
         np.testing.assert_allclose(
             np.asarray(strict.asarray(stream.step(home.asarray(xt)), device=strict.Device("CPU_DEVICE"))), y
         )
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))])
+@pytest.mark.parametrize("name", ["lstm", "gru", "no kernel: projected"])
+def test_a_copy_goes_on_from_the_same_state_by_itself(name, copied):
+    layer, x = LAYERS[name](num_layers=2, rng=1), X.astype("float32")
+    with use_precision("bf16"):
+        stream = layer.stream(batch=2)
+    stream.step(x[0])
+    other = copied(stream)
+    expected = [stream.step(xt).copy() for xt in x[1:]]
+    np.testing.assert_array_equal([other.step(xt).copy() for xt in x[1:]], expected)
+    assert copied(layer.stream(None)).step(x[0, 0]).shape == layer.stream(None).step(x[0, 0]).shape
 
 
 def test_odd_inputs_are_taken_or_named():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def pad_sequences(
     ------
     TypeError, ValueError
         There is no sequence; one has another type, other axes or is too long, with its number; the dtype cannot hold
-        the value.
+        the value, or is one of integers that cannot hold a sequence.
     """
     owner = "pad_sequences"
     arrays = alike(owner, sequences, dtype)
@@ -114,7 +115,11 @@ def alike(owner: str, sequences: Any, dtype: str | None = None) -> list[Array]:
             )
     name = _common_dtype(owner, [arrays[k] for k in full], xp) if dtype is None else _dtype(owner, dtype)
     nothing = backend_of(first).zeros((0, *first.shape[1:]), name)
-    return [nothing if tuple(array.shape) == (0,) else xp.astype(array, nothing.dtype, copy=False) for array in arrays]
+    cast = [nothing if tuple(array.shape) == (0,) else xp.astype(array, nothing.dtype, copy=False) for array in arrays]
+    for k in full if dtype is not None and not dtype.startswith("float") else []:
+        if not bool(xp.all(xp.astype(cast[k], arrays[k].dtype) == arrays[k])):
+            raise ValueError(f"{owner}: sequence {k} holds numbers that {dtype} cannot hold: round or scale them first")
+    return cast
 
 
 def side_by_side(arrays: Sequence[Array], steps: int, value: Any, batch_first: bool) -> Array:
@@ -131,12 +136,15 @@ def side_by_side(arrays: Sequence[Array], steps: int, value: Any, batch_first: b
 
 
 def held(owner: str, value: Any, dtype: str) -> Any:
-    """The value as the dtype holds it, which must be the same number."""
+    """The value as the dtype holds it, which must be the same number, but for the rounding of floats."""
+    if not isinstance(value, (Real, np.bool_)):
+        raise TypeError(f"{owner}: value is {value!r}; expected a number")
     with np.errstate(invalid="ignore", over="ignore"):
-        number = np.asarray(value).astype(dtype)
-    if not dtype.startswith("float") and number != value:
+        number = np.asarray(value).astype(dtype).item()
+    rounded = dtype.startswith("float") and np.isfinite(number) == np.isfinite(value)
+    if number != value and not rounded:
         raise ValueError(f"{owner}: value is {value}, which {dtype} cannot hold: give dtype='float32' or 'float64'")
-    return number.item()
+    return number
 
 
 def _sequence(owner: str, k: int, sequence: Any) -> Array:
@@ -179,7 +187,7 @@ def _lengths(owner: str, lengths: Any) -> tuple[Array, list[int]]:
     """Lengths as an array, and as numbers of Python."""
     if isinstance(lengths, (list, tuple)):
         lengths = default_backend().asarray(np.asarray(lengths, dtype=None if len(lengths) else np.int64))
-    if not hasattr(lengths, "dtype"):
+    if isinstance(lengths, Tensor) or not hasattr(lengths, "dtype"):
         raise TypeError(f"{owner}: lengths is a {type(lengths).__name__}; expected a list or an array of integers")
     if not dtype_name(lengths).startswith(("int", "uint")):
         raise TypeError(f"{owner}: lengths has dtype {dtype_name(lengths)}; expected integers")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from xprnn.backend import Rng, generator
 from xprnn.data.calendar import Calendar
 from xprnn.data.csv_series import CsvSeries
+from xprnn.nn.arguments import real_number, whole_number
 
 
 def daily_temperatures(years: int = 6, *, rng: Rng = 0) -> CsvSeries:
@@ -26,3 +29,20 @@ def daily_temperatures(years: int = 6, *, rng: Rng = 0) -> CsvSeries:
     return CsvSeries(
         values.round(2)[:, None], ("temperature",), Calendar([first + timedelta(days=t) for t in range(days)])
     )
+
+
+def noisy_sine(
+    steps: int = 1000, *, period: float = 20.0, noise: float = 0.1, rng: Rng = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A sine and noise: the series (N,), sin(2 pi t / period) + N(0, noise^2), and the sine alone (N,).
+
+    Whoever knows the sine exactly is wrong by the next step's noise, so that no forecast has an RMSE below ``noise``;
+    with W noisy steps to see, of a wave whose period is known, sqrt(1 + 2 / W) noise can be reached. Raises ValueError
+    for steps below 1, a period of at most 2 steps, which cannot be seen, and noise below 0.
+    """
+    steps = whole_number("noisy_sine", "steps", steps)
+    noise = real_number("noisy_sine", "noise", noise, "a standard deviation, at least 0", high=sys.float_info.max)
+    expected = "a number of steps above 2"
+    period = real_number("noisy_sine", "period", period, expected, math.nextafter(2.0, 3.0), sys.float_info.max)
+    sine = np.sin(2.0 * np.pi / period * np.arange(steps))
+    return sine + generator(rng).normal(0.0, noise, steps), sine

@@ -87,7 +87,7 @@ def allowed(
         if isinstance(attention_mask, (list, tuple, np.ndarray)):
             attention_mask = home.asarray(np.asarray(attention_mask))
         mask = input_tensor(owner, "attention_mask", attention_mask).data
-        namespace(**{f"{owner}: key": like, f"{owner}: attention_mask": mask})
+        namespace(**{f"{owner}: its input": like, f"{owner}: attention_mask": mask})
         came = tuple(mask.shape)
         if dtype_name(mask) != "bool":
             raise TypeError(f"{owner}: attention_mask has dtype {dtype_name(mask)}; expected bool, True where to look")

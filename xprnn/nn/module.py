@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,17 @@ class Module:
     def eval(self) -> Module:
         """Switch to evaluation behaviour. Returns the module."""
         return self.train(False)
+
+    @contextmanager
+    def mode(self, training: bool) -> Iterator[None]:
+        """Train or evaluate inside the block; each module gets its own mode back after it."""
+        before = [(module, module.training) for _, module in self.named_modules()]
+        self.train(training)
+        try:
+            yield
+        finally:
+            for module, was in before:
+                module.training = was
 
     def to(self, backend: str | Backend, device: Any = None) -> Module:
         """Move all parameters, and their gradients, to a backend. Returns the module.

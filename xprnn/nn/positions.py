@@ -74,7 +74,7 @@ class LearnedPositions(Module):
 def sinusoids(steps: int, size: int) -> np.ndarray:
     """The table P (steps, size) of :class:`SinusoidalPositions`, float64 on the host."""
     angles = np.arange(steps)[:, None] / 10000.0 ** (np.arange(0, size, 2) / size)
-    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(steps, -1)[:, :size]
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(steps, size + size % 2)[:, :size]
 
 
 def _checked(owner: str, x: Any, size: int, batch_first: bool, dtype: str | None) -> Tensor:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -146,7 +144,7 @@ class Seq2Seq(Module):
 
     def greedy(self, source: Any, lengths: Any = None, *, max_length: int | None = None) -> list[Hypothesis]:
         """The most probable token at each step, for each source, in evaluation mode: :func:`xprnn.nn.greedy`."""
-        with _evaluating(self):
+        with self.mode(training=False), no_grad():
             step, settings = self._search(source, lengths, max_length)
             return greedy(step, **settings)
 
@@ -161,7 +159,7 @@ class Seq2Seq(Module):
         max_length: int | None = None,
     ) -> list[list[Hypothesis]]:
         """The best targets of each source, in evaluation mode: :func:`xprnn.nn.beam_search`."""
-        with _evaluating(self):
+        with self.mode(training=False), no_grad():
             step, settings = self._search(source, lengths, max_length)
             return beam_search(step, width=width, length_penalty=length_penalty, n_best=n_best, **settings)
 
@@ -237,16 +235,3 @@ def _check_pair(encoder: Any, decoder: Any) -> None:
 
 def _batch(state: Any) -> int:
     return int((state[0] if isinstance(state, tuple) else state).shape[1])
-
-
-@contextmanager
-def _evaluating(module: Module) -> Iterator[None]:
-    """Evaluation mode, without recording; each module gets its mode back."""
-    modes = [(part, part.training) for _, part in module.named_modules()]
-    module.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

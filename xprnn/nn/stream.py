@@ -10,6 +10,7 @@ from xprnn import compiled
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.arguments import whole_number
 from xprnn.ops import value
+from xprnn.precision import current_precision, use_precision
 from xprnn.tensor import no_grad
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Stream:
         self._layer, self._owner = layer, owner
         self._batch = 1 if batch is None else whole_number(f"{owner}.stream", "batch", batch)
         self._shape = (layer.input_size,) if batch is None else (self._batch, layer.input_size)
-        self._parameters = layer.parameters()
+        self._parameters, self._precision = layer.parameters(), current_precision()
         self._stack = compiled.open_stack(
             layer.cell,
             [p.data for p in self._parameters],
@@ -51,6 +52,11 @@ class Stream:
             self._outputs = [view if batch is not None else view[0] for view in views]
             self._input = self._stack.x if batch is not None else self._stack.x[0]
         self.reload()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles open streams of their own: memory is packed for this host, and full of views."""
+        batch = None if len(self._shape) == 1 else self._batch
+        return _reopened, (self._layer, batch, self._precision, self.state)
 
     def step(self, x: Array) -> Array:
         """One step of every layer; the output of the last one."""
@@ -127,3 +133,10 @@ class Stream:
             output, state = self._layer(whole, parts)
         self._state = tuple(part.data for part in (state if isinstance(state, tuple) else (state,)))
         return xp.reshape(output.data, (*self._shape[:-1], output.shape[-1]))
+
+
+def _reopened(layer: RecurrentLayer, batch: int | None, precision: str, state: Any) -> Stream:
+    with use_precision(precision):
+        stream = Stream(layer, batch)
+    stream.state = state
+    return stream

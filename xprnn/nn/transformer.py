@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Array, Rng, generator, namespace
+from xprnn.backend import Array, Rng, backend_of, generator, namespace
 from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.attention_weights import allowed
 from xprnn.nn.dropout import Dropout
@@ -153,10 +153,12 @@ class TransformerEncoderLayer(EncoderBase):
         return self.norm2(x + feed(x))
 
     def another(self) -> TransformerEncoderLayer:
-        """A layer with the same settings and weights of its own, drawn on from the same generator."""
-        return TransformerEncoderLayer(
+        """A layer with the same settings, beside this one; its weights are its own, drawn on from the same generator."""
+        layer = TransformerEncoderLayer(
             self.d_model, self.nhead, *self._settings, dtype=self.dtype, rng=self.dropout.rng
         )
+        layer.to(backend_of(self.linear1.weight.data)).train(self.training)
+        return layer
 
     def describe(self) -> str:
         return f"{self.d_model}, {self.nhead}, norm_first={self.norm_first}"

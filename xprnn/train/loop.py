@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from os import PathLike
 from typing import Any
 
@@ -86,7 +86,7 @@ def fit(
         called.insert(0, ProgressBar())
     if resume is not None:
         load_checkpoint(resume, **run.parts)
-    with _mode(model, True), ExitStack() as closing:
+    with model.mode(True), ExitStack() as closing:
         for callback in called:
             closing.callback(callback.on_exit, run)
             callback.on_fit_start(run)
@@ -116,7 +116,7 @@ def evaluate(model: Module, batches: Iterable[Any], loss: Loss) -> float:
     TypeError for a loss that is not a scalar Tensor, ValueError where there are no batches.
     """
     axis, total, weight = getattr(batches, "axis", 0), 0.0, 0
-    with _mode(model, False), no_grad():
+    with model.mode(False), no_grad():
         for batch in batches:
             size = _size(batch, axis)
             total, weight = total + _scalar(loss(model, batch)).item() * size, weight + size
@@ -195,15 +195,3 @@ def _scalar(loss: Any) -> Tensor:
         came = f"a Tensor of shape {loss.shape}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
         raise TypeError(f"loss(model, batch) returned {came}; expected a scalar Tensor")
     return loss
-
-
-@contextmanager
-def _mode(model: Module, training: bool) -> Iterator[None]:
-    """Train or evaluate inside the block; each module gets its mode back after it."""
-    before = [(module, module.training) for _, module in model.named_modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode

@@ -1,21 +1,17 @@
-"""The ``xprnn`` command."""
+"""``xprnn forecast`` and ``xprnn demo``."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from xprnn import __version__, dispatch
-from xprnn.backend import DTYPES, available_backends, default_backend, devices, use_backend
+from xprnn.backend import default_backend
+from xprnn.cli.errors import one_line_errors
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
@@ -24,18 +20,8 @@ from xprnn.estimators.forecast_plot import draw_forecast
 from xprnn.estimators.report import ForecastReport
 from xprnn.estimators.rolling_origin import count_test_steps
 from xprnn.files import write_atomically
-from xprnn.nn import GRU, LSTM, RNN
-from xprnn.tensor import Tensor
 
 AR_ORDERS = (7, 29)
-# What wrong input can raise: it ends in a message, everything else in a traceback.
-EXPECTED = (ValueError, ImportError, RuntimeError, OSError, ArithmeticError, MemoryError)
-
-
-@click.group()
-@click.version_option(__version__)
-def main() -> None:
-    """Recurrent neural networks for NumPy and CuPy arrays."""
 
 
 def forecast_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,7 +60,7 @@ def forecast_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@main.command()
+@click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--column", "columns", multiple=True, help="Column to forecast; may be repeated. Default: the only one.")
 @click.option("--date", help="Column with ISO 8601 dates. Default: the first, if it holds dates.")
@@ -91,7 +77,7 @@ def forecast(file: Path, columns: tuple[str, ...], date: str | None, out: Path, 
     _run(lambda: read_csv(file, columns, date), out, **options)
 
 
-@main.command()
+@click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("xprnn-demo"), show_default=True, help="Folder.")
 @forecast_options
 def demo(out: Path, **options: Any) -> None:
@@ -100,12 +86,8 @@ def demo(out: Path, **options: Any) -> None:
 
 
 def _run(read: Callable[[], CsvSeries], out: Path, *, backend: str | None, **options: Any) -> None:
-    """Forecast on a backend, with one line for what went wrong."""
-    try:
-        with use_backend(backend) if backend is not None else nullcontext():
-            _forecast(read(), out, **options)
-    except EXPECTED as error:
-        raise click.ClickException(str(error) or type(error).__name__) from None
+    with one_line_errors(backend):
+        _forecast(read(), out, **options)
 
 
 def _forecast(
@@ -178,46 +160,3 @@ def _write(report: ForecastReport, forecaster: Forecaster, out: Path) -> list[st
     for name, picture in pictures.items():
         write_atomically(out / name, picture)
     return [str(out / name) for name in ("forecast.csv", "model.safetensors", *pictures)]
-
-
-@main.command()
-def warmup() -> None:
-    """Compile the kernels now, for this and later processes, instead of at their first use."""
-    import numpy as np
-    from tqdm import tqdm
-
-    verdict = ""
-    for dtype in tqdm(DTYPES, desc="compiling", unit="dtype"):
-        layer = LSTM(2, 3, dtype=dtype, rng=0)
-        x = Tensor(np.zeros((2, 1, 2), dtype), requires_grad=True)
-        verdict = dispatch.explain(lambda run, x: run(x)[0].sum().backward(), layer, x)
-    click.echo(verdict)
-
-
-@main.command()
-def info() -> None:
-    """Versions, backends, and what runs a recurrent layer here."""
-    from xprnn.kernels import numba_status
-
-    try:
-        home = default_backend()
-    except (ValueError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"xprnn {__version__}, Python {platform.python_version()} on {platform.machine()} {sys.platform}")
-    for name in ("numpy", "array-api-compat", "numba", "safetensors", "cupy-cuda12x", "cupy-cuda13x", "matplotlib"):
-        try:
-            click.echo(f"  {name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            click.echo(f"  {name} is not installed")
-    click.echo("backends")
-    for name, reason in available_backends().items():
-        click.echo(f"  {name}: {reason or 'ready, ' + '; '.join(devices(name))}")
-    click.echo(f"  default: {home}")
-    click.echo(f"numba: {numba_status()}")
-    click.echo("who runs a recurrent layer here")
-    for layer in (RNN(2, 3), LSTM(2, 3), LSTM(2, 3, peephole="full"), GRU(2, 3), GRU(2, 3, reset_after=False)):
-        click.echo(dispatch.explain(layer, home.zeros((2, 1, 2), "float32")))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,81 @@
+"""Word vectors from GloVe's and word2vec's text files."""
+
+import numpy as np
+import pytest
+
+from xprnn.data import Vocabulary
+from xprnn.data.word_vectors import read_word_vectors
+
+GLOVE = "the 0.1 -0.2 3e-1\nn't 1 2 3\n. . . 4 5 6\ncaf\u00e9 7 8 9\n"
+
+
+@pytest.fixture
+def glove(tmp_path):
+    path = tmp_path / "glove.txt"
+    path.write_text(GLOVE, encoding="utf-8")
+    return path
+
+
+def test_glove(glove):
+    found = read_word_vectors(glove)
+    assert found.tokens == ("the", "n't", ". . .", "caf\u00e9")
+    np.testing.assert_allclose(found.vectors, [[0.1, -0.2, 0.3], [1, 2, 3], [4, 5, 6], [7, 8, 9]], rtol=1e-6)
+    assert found.vectors.dtype == np.float32
+
+
+def test_word2vec_has_a_first_line_of_sizes(glove, tmp_path):
+    path = tmp_path / "w2v.txt"
+    path.write_text("4 3\n" + GLOVE.replace("\n", " \n"), encoding="utf-8")  # and a space at the end of each line
+    np.testing.assert_array_equal(read_word_vectors(path).vectors, read_word_vectors(glove).vectors)
+    assert read_word_vectors(path).tokens == read_word_vectors(glove).tokens
+
+
+def test_only_some(glove):
+    found = read_word_vectors(glove, only=["caf\u00e9", "zebra"])
+    assert found.tokens == ("caf\u00e9",)
+    assert read_word_vectors(glove, only=[]).vectors.shape == (0, 3)
+
+
+def test_the_first_of_two_counts_and_other_bytes_are_passed_over(tmp_path):
+    path = tmp_path / "v"
+    path.write_bytes(b"a 1 2\na 3 4\n\xff\xfe 5 6\n\nb 7 8")
+    found = read_word_vectors(path)
+    assert found.tokens == ("a", "b")
+    assert found.vectors.tolist() == [[1, 2], [7, 8]]
+
+
+def test_table(glove):
+    vocabulary = Vocabulary.build([["the", "zebra", "caf\u00e9"]], specials=("pad", "unknown"))
+    vectors = read_word_vectors(glove)
+    weight, found = vectors.table(vocabulary, rng=0)
+    assert weight.shape == (5, 3)
+    ids = {token: vocabulary.encode([token])[0] for token in ("the", "zebra", "caf\u00e9")}
+    assert found.tolist() == [k in (ids["the"], ids["caf\u00e9"]) for k in range(5)]
+    np.testing.assert_array_equal(weight[ids["caf\u00e9"]], [7, 8, 9])
+    np.testing.assert_array_equal(weight[vocabulary.pad_id], 0)
+    assert (weight[[vocabulary.unknown_id, ids["zebra"]]] != 0).all()
+    again, _ = vectors.table(vocabulary, rng=0)
+    np.testing.assert_array_equal(weight, again)
+    assert vectors.table(vocabulary, dtype="float64")[0].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "there are no vectors in this file"),
+        (b"2 3\n", "there are no vectors"),
+        (b"word\n", "line 1: expected a token and its numbers"),
+        (b"a 1 2\nb 3\n", "line 2 has 1 numbers; expected 2, as in the lines before"),
+        (b"a 1 2\nb 3 x\n", "line 2: could not convert"),
+        (b"a 1 2\nb 3 nan\n", "line 2: expected finite numbers"),
+    ],
+)
+def test_broken_files(tmp_path, content, message):
+    (tmp_path / "v").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_word_vectors(tmp_path / "v")
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_word_vectors(tmp_path / "none")

@@ -1,0 +1,20 @@
+"""The ``xprnn`` command."""
+
+from __future__ import annotations
+
+import click
+
+from xprnn import __version__
+from xprnn.cli.forecast_command import demo, forecast
+from xprnn.cli.machine import info, warmup
+from xprnn.cli.sentiment_command import sentiment
+
+
+@click.group()
+@click.version_option(__version__)
+def main() -> None:
+    """Recurrent neural networks for NumPy and CuPy arrays."""
+
+
+for command in (forecast, demo, sentiment, warmup, info):
+    main.add_command(command)

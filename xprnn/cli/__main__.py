@@ -1,0 +1,5 @@
+"""``python -m xprnn.cli``."""
+
+from xprnn.cli import main
+
+main()

@@ -1,0 +1,22 @@
+"""Wrong input ends in one line, everything else in a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import click
+
+from xprnn.backend import use_backend
+
+EXPECTED = (ValueError, ImportError, RuntimeError, OSError, ArithmeticError, MemoryError)  # what wrong input can raise
+
+
+@contextmanager
+def one_line_errors(backend: str | None = None) -> Iterator[None]:
+    """Compute on a backend inside the block, with one line for what goes wrong there."""
+    try:
+        with use_backend(backend) if backend is not None else nullcontext():
+            yield
+    except EXPECTED as error:
+        raise click.ClickException(str(error) or type(error).__name__) from None

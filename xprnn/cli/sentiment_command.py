@@ -1,0 +1,209 @@
+"""``xprnn sentiment``: learn labels of texts from a file, and say them for other texts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xprnn.backend import default_backend
+from xprnn.cli.errors import one_line_errors
+from xprnn.data.text_file import TextTable, decode, lines_of, read_lines, read_table
+from xprnn.data.word_vectors import read_word_vectors
+from xprnn.estimators import NaiveBayes, TextClassifier
+from xprnn.estimators.forecast_network import CELLS
+from xprnn.estimators.text_explanation import Explanation
+from xprnn.estimators.text_input import split_texts
+from xprnn.estimators.text_network import POOLINGS
+from xprnn.estimators.text_report import NO_EVIDENCE, TextReport
+
+PATH = click.Path(path_type=Path)
+TABLES = (".csv", ".tsv")
+SHOWN = 6  # words of an explanation
+
+
+@click.group()
+def sentiment() -> None:
+    """Labels of texts, such as positive and negative."""
+
+
+def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that ``train`` and ``predict`` share."""
+    options = [
+        click.option("--encoding", default="utf-8", show_default=True, help="Of the files, such as latin-1."),
+        click.option("--backend", type=click.Choice(["auto", "numpy", "cupy"]), help="Where to compute."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@sentiment.command()
+@click.argument("file", type=PATH, required=False)
+@click.option("--positive", type=PATH, help="Instead of FILE: positive texts, one a line.")
+@click.option("--negative", type=PATH, help="Instead of FILE: negative texts, one a line.")
+@click.option("--text", default="text", show_default=True, help="Column of FILE with the texts.")
+@click.option("--label", default="label", show_default=True, help="Column of FILE with the labels.")
+@click.option("--out", type=PATH, default=Path("sentiment.safetensors"), show_default=True, help="Model file to write.")
+@click.option("--test", default=0.1, show_default=True, help="Share of each label's texts to test on; 0 for no test.")
+@click.option("--cell", type=click.Choice(list(CELLS)), default="gru", show_default=True, help="Recurrent cell.")
+@click.option("--pooling", type=click.Choice(POOLINGS), default="max", show_default=True, help="Of states over time.")
+@click.option("--hidden", default=64, show_default=True, help="Hidden units of each direction.")
+@click.option("--min-count", default=2, show_default=True, help="A word that comes fewer times is unknown.")
+@click.option("--vectors", type=PATH, help="Word vectors to start from: a text file of GloVe or word2vec.")
+@click.option("--dropout", default=0.7, show_default=True, help="While training; few texts want less.")
+@click.option("--learning-rate", default=1e-3, show_default=True, help="Of Adam; few texts want more.")
+@click.option("--epochs", default=40, show_default=True, help="At most this many; stops early.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same numbers.")
+@shared_options
+def train(backend: str | None, **options: Any) -> None:
+    """Learn labels of texts from a CSV file with a header, or from two files of one text a line.
+
+    Holds out a part of the texts, learns from the rest, prints how many of those held out it gets right, and writes the
+    model to a file for "xprnn sentiment predict".
+    """
+    with one_line_errors(backend):
+        _train(**options)
+
+
+def _train(
+    file: Path | None,
+    positive: Path | None,
+    negative: Path | None,
+    text: str,
+    label: str,
+    out: Path,
+    test: float,
+    vectors: Path | None,
+    seed: int,
+    encoding: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    classifier = TextClassifier(seed=seed, progress=True, **options)  # checks the options
+    _require_writable(out)  # before the work, not after it
+    texts, labels = _read_labelled(file, positive, negative, text, label, encoding)
+    known, unseen = split_texts(texts, labels, test, seed)
+    click.echo(
+        f"{len(texts)} texts with {len(set(labels))} labels, {len(known[0])} for training and "
+        f"{len(unseen[0])} for the test; computing on {default_backend()}",
+        err=True,
+    )
+    found = None
+    if vectors is not None:
+        words = {token for t in known[0] for token in classifier.tokenize(t)}
+        found = read_word_vectors(vectors, only=words)
+        click.echo(f"{vectors}: vectors for {len(found.tokens)} of {len(words)} words", err=True)
+    classifier.fit(*known, vectors=found)
+    report = None
+    if unseen[0]:
+        baseline = NaiveBayes().fit(*known)
+        others = {baseline.name: baseline.score(*unseen)}
+        said = classifier.predict(unseen[0]).tolist()
+        report = TextReport(classifier.classes, unseen[1], said, classifier.name, others)
+    classifier.save(out)
+    if as_json:
+        result = {"train_texts": len(known[0]), "test": report and report.as_json(), "file": str(out)}
+        click.echo(json.dumps(result, indent=2, allow_nan=False))
+        return
+    click.echo("no texts held out, so nothing is known of the accuracy" if report is None else report.table())
+    click.echo(f"\nwritten: {out}")
+
+
+def _read_labelled(
+    file: Path | None, positive: Path | None, negative: Path | None, text: str, label: str, encoding: str
+) -> tuple[list[str], list[str]]:
+    """Texts, and their labels as str."""
+    if file is not None and positive is None and negative is None:
+        table = read_table(file, text, label, encoding)
+        return list(table.texts), list(table.labels or ())
+    if file is not None or positive is None or negative is None:
+        raise click.UsageError("give either FILE, or --positive FILE and --negative FILE")
+    sides = {}
+    for name, path in (("negative", negative), ("positive", positive)):
+        sides[name] = read_lines(path, encoding).texts
+        if not sides[name]:
+            raise ValueError(f"{path}: there are no texts")
+    return [t for side in sides.values() for t in side], [name for name in sides for _ in sides[name]]
+
+
+@sentiment.command()
+@click.argument("model", type=PATH)
+@click.argument("file", type=PATH, required=False)
+@click.option("--text", help='Column of FILE with the texts; "text" in a .csv or .tsv file. Else: one text a line.')
+@click.option("--explain", is_flag=True, help="Also print the words that mattered most.")
+@shared_options
+def predict(
+    model: Path,
+    file: Path | None,
+    text: str | None,
+    explain: bool,
+    encoding: str,
+    backend: str | None,
+    as_json: bool,
+) -> None:
+    """Labels of the texts in FILE or, without it, on standard input.
+
+    Prints label, probability and text, parted by tabs. A text in which no word is known gets "no evidence".
+    """
+    with one_line_errors(backend):
+        classifier = TextClassifier.load(model)
+        table = _read_texts(file, text, encoding)
+        if not table.texts:
+            raise ValueError(f"{file or 'standard input'}: there are no texts")
+        labels, probabilities = classifier.predict(table.texts), classifier.predict_proba(table.texts)
+        explained = [classifier.explain(t) for t in table.texts] if explain else [None] * len(table.texts)
+        rows = [
+            _row(classifier, *row)
+            for row in zip(table.texts, table.lines, labels, probabilities, explained, strict=True)
+        ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, allow_nan=False, ensure_ascii=False))
+        return
+    for row in rows:
+        shown = f"{max(row['probabilities'].values()):.3f}" if row["evidence"] else "-"
+        click.echo(f"{row['label'] if row['evidence'] else NO_EVIDENCE}\t{shown}\t{' '.join(row['text'].split())}")
+        if row.get("words"):
+            click.echo("\t\t" + ", ".join(f"{word['token']} {word['effect']:+.2f}" for word in row["words"]))
+
+
+def _row(
+    classifier: TextClassifier, text: str, line: int, label: Any, shares: Any, explained: Explanation | None
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "line": line,
+        "text": text,
+        "label": label,
+        "evidence": label is not None,
+        "probabilities": {str(name): float(p) for name, p in zip(classifier.classes, shares, strict=True)},
+    }
+    if explained is not None and label is not None:
+        strongest = sorted(range(len(explained.tokens)), key=lambda k: -abs(explained.effects[k]))[:SHOWN]
+        row["words"] = [{"token": explained.tokens[k], "effect": float(explained.effects[k])} for k in strongest]
+    return row
+
+
+def _read_texts(file: Path | None, column: str | None, encoding: str) -> TextTable:
+    if file is None:
+        if column is not None:
+            raise click.UsageError("--text names a column of FILE, but there is none")
+        return lines_of(decode(sys.stdin.buffer.read(), encoding, "standard input"))
+    if column is not None or file.suffix.lower() in TABLES:
+        return read_table(file, column or "text", None, encoding)
+    return read_lines(file, encoding)
+
+
+def _require_writable(path: Path) -> None:
+    folder = path.parent
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected the name of a file to write")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder} to write {path.name} to")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write to the folder {folder}")

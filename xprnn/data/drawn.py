@@ -1,0 +1,48 @@
+"""Drawn: batches made anew by a function, so that nothing is seen twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from xprnn.backend import Rng, generator
+from xprnn.nn.arguments import whole_number
+
+
+class Drawn:
+    """Batches of :func:`xprnn.train.fit` without end: each ``iter()`` draws ``updates`` new ones, draw(rng=rng).
+
+    >>> from xprnn.data import adding_problem
+    >>> batches = Drawn(lambda rng: adding_problem(100, 32, rng=rng), updates=50, rng=0)
+    >>> [x.shape for x, y in batches][:2]
+    [(100, 32, 2), (100, 32, 2)]
+
+    ``axis`` is the one of the arrays along which sequences lie, by which ``fit`` weights the batches. ``state_dict``
+    keeps the generator, so that a resumed run draws what it would have drawn.
+
+    Raises TypeError for a draw that cannot be called, ValueError for updates below 1.
+    """
+
+    def __init__(self, draw: Callable[..., Any], *, updates: int, axis: int = 1, rng: Rng = None) -> None:
+        if not callable(draw):
+            raise TypeError(f"Drawn: draw is a {type(draw).__name__}; expected a function of rng that gives a batch")
+        self.draw, self.rng = draw, generator(rng)
+        self.updates, self.axis = whole_number("Drawn", "updates", updates), whole_number("Drawn", "axis", axis, 0)
+
+    def __len__(self) -> int:
+        return self.updates
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.draw(rng=self.rng) for _ in range(self.updates))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the generator, between two epochs."""
+        return {"generator": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` gave. Raises ValueError for the state of another kind of generator."""
+        try:
+            self.rng.bit_generator.state = state["generator"]
+        except (KeyError, TypeError, ValueError) as error:
+            kind = type(self.rng.bit_generator).__name__
+            raise ValueError(f"Drawn: the state does not fit a {kind} generator: {error}") from error

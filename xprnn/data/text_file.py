@@ -1,0 +1,115 @@
+"""Texts from files, one a line or a column of a CSV file, with errors that name the line."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+import reprlib
+from dataclasses import dataclass
+from pathlib import Path
+
+LINE_END = re.compile("\r\n|\n|\r")  # and not str.splitlines, for which \x85 ends a line: in cp1252 it is an ellipsis
+MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Texts, the label of each as the file has it (None without labels), and the line of the file where each begins."""
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    lines: tuple[int, ...]
+
+
+def decode(content: bytes, encoding: str, name: str) -> str:
+    """Bytes as text; ``name`` is how errors call where they are from.
+
+    Raises ValueError for an unknown encoding, and for bytes that are no text in it, with the line and the encoding to
+    try.
+    """
+    try:
+        known = codecs.lookup(encoding).name
+    except LookupError:
+        raise ValueError(f"{name}: encoding {encoding!r} is unknown; expected one such as utf-8 or latin-1") from None
+    try:
+        text = content.decode("utf-8-sig" if known == "utf-8" else known)
+    except UnicodeDecodeError as error:
+        line = len(LINE_END.findall(content[: error.start].decode("latin-1"))) + 1
+        other = MARKS.get(content[:2], "latin-1")
+        raise ValueError(
+            f"{name}: line {line}: byte 0x{content[error.start]:02x} is not text in {known}; if it has another "
+            f"encoding, name it: --encoding {other} on the command line, encoding={other!r} in Python"
+        ) from None
+    except (UnicodeError, LookupError) as error:  # UTF-16 without its mark; a codec that is not for text
+        raise ValueError(f"{name}: not text in {known}: {error}") from None
+    if "\0" in text:
+        line = len(LINE_END.findall(text[: text.index("\0")])) + 1
+        other = f": is it in {MARKS[content[:2]]}?" if content[:2] in MARKS else ""
+        raise ValueError(f"{name}: line {line} holds a zero byte, so this is no text in {known}{other}")
+    return text
+
+
+def lines_of(text: str) -> TextTable:
+    """One text a line, without spaces around it; lines with nothing else are left out."""
+    lines = [(k, line.strip()) for k, line in enumerate(LINE_END.split(text), start=1)]
+    kept = [(k, line) for k, line in lines if line]
+    return TextTable(tuple(line for _, line in kept), None, tuple(k for k, _ in kept))
+
+
+def read_lines(path: str | Path, encoding: str = "utf-8") -> TextTable:
+    """The lines of a file, as :func:`lines_of`. Raises OSError where it cannot be read, and as :func:`decode`."""
+    return lines_of(decode(Path(path).read_bytes(), encoding, str(path)))
+
+
+def read_table(path: str | Path, text: str = "text", label: str | None = "label", encoding: str = "utf-8") -> TextTable:
+    """Columns of a CSV file with a header: texts and, unless ``label`` is None, their labels.
+
+    Cells are parted by commas, semicolons or tabs, whichever the header has most of; a quoted one may go over lines.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        As :func:`decode`; no such column, or two; no rows; a row with another number of cells than the header, or
+        without a label. Messages name file and line.
+    """
+    path = Path(path)
+    content = decode(path.read_bytes(), encoding, str(path))
+    first = LINE_END.split(content.lstrip(), maxsplit=1)[0]
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    line = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}: line {line}: {error}") from None
+    if not rows:
+        raise ValueError(f"{path}: the file is empty; expected a header and rows")
+    header = [cell.strip() for cell in rows[0][1]]
+    names = [text] if label is None else [text, label]
+    for name in names:
+        if header.count(name) != 1:
+            problem = "no column" if name not in header else "more than one column"
+            raise ValueError(f"{path}: {problem} {name!r}; the header has {', '.join(map(reprlib.repr, header[:20]))}")
+    if len(rows) == 1:
+        raise ValueError(f"{path}: there are no rows below the header")
+    for line, cells in rows[1:]:
+        if len(cells) != len(header):
+            raise ValueError(
+                f"{path}: line {line} has {len(cells)} cells, the header has {len(header)}; "
+                "a text that holds the separator must stand in double quotes"
+            )
+    columns = {name: tuple(cells[header.index(name)].strip() for _, cells in rows[1:]) for name in names}
+    lines = tuple(line for line, _ in rows[1:])
+    if label is not None and (empty := [n for n, cell in zip(lines, columns[label], strict=True) if not cell]):
+        raise ValueError(
+            f"{path}: {len(empty)} rows have no label in column {label!r}, the first of them in line {empty[0]}; "
+            "label them or take them out"
+        )
+    return TextTable(columns[text], None if label is None else columns[label], lines)

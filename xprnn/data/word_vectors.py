@@ -1,0 +1,107 @@
+"""Word vectors that others have trained: the text formats of GloVe and word2vec."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import Rng, check_dtype, generator
+from xprnn.data.vocabulary import Vocabulary
+
+Host = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """Tokens and their vectors (N, D) float32, on the host."""
+
+    tokens: tuple[str, ...]
+    vectors: Host
+
+    def table(self, vocabulary: Vocabulary, *, rng: Rng = None, dtype: str = "float32") -> tuple[Host, Host]:
+        """An embedding's weight (V, D) for a vocabulary, and which of its rows (V,) have a vector here.
+
+        The others, specials among them, are drawn from N(0, s^2), s the deviation of all vectors, so that no row is
+        larger than the rest; pad is zero.
+        """
+        check_dtype(dtype)
+        places = {token: k for k, token in enumerate(self.tokens)}
+        first, spread = len(vocabulary.specials), float(self.vectors.std()) if self.vectors.size else 1.0
+        weight = generator(rng).normal(0.0, spread, (len(vocabulary), self.vectors.shape[1])).astype(dtype)
+        found = np.zeros(len(vocabulary), dtype=bool)
+        for row, token in enumerate(vocabulary.tokens, start=first):
+            if token in places:
+                weight[row], found[row] = self.vectors[places[token]], True
+        if "pad" in vocabulary.specials:
+            weight[vocabulary.pad_id] = 0.0
+        return weight, found
+
+
+def read_word_vectors(path: str | Path, only: Collection[str] | None = None) -> WordVectors:
+    """Read a text file of one token and its numbers a line, with or without word2vec's first line of two sizes.
+
+    ``only`` these tokens are kept, such as ``vocabulary.tokens``: files hold millions that a text never uses. Tokens
+    may hold spaces; of a token given twice the first line counts. UTF-8; tokens in other bytes are passed over.
+
+    Raises OSError where the file cannot be read; ValueError, with the line, for a number that is none or not finite,
+    another number of numbers than in the lines before, or a file without vectors.
+    """
+    path = Path(path)
+    wanted = None if only is None else {token.encode() for token in only}
+    kept: dict[bytes, Host] = {}
+    size = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            parts = line.rstrip().split(b" ")
+            if line.isspace() or (number == 1 and len(parts) == 2 and all(part.isdigit() for part in parts)):
+                continue
+            if not size:
+                size = _count_numbers(parts)
+                if not size:
+                    raise ValueError(f"{path}: line {number}: expected a token and its numbers, parted by spaces")
+            if len(parts) <= size:
+                found = f"{len(parts) - 1} numbers; expected {size}, as in the lines before"
+                raise ValueError(f"{path}: line {number} has {found}")
+            token = b" ".join(parts[:-size])
+            if token in kept or (wanted is not None and token not in wanted):
+                continue
+            kept[token] = _numbers(path, number, parts[-size:])
+    if not size:
+        raise ValueError(f"{path}: there are no vectors in this file")
+    tokens = {token: text for token in kept if (text := _text(token)) is not None}
+    vectors = [kept[token] for token in tokens]
+    return WordVectors(tuple(tokens.values()), np.array(vectors, np.float32).reshape(len(vectors), size))
+
+
+def _count_numbers(parts: list[bytes]) -> int:
+    """How many numbers the first line has after its token, which is not looked at."""
+    count = 0
+    for part in reversed(parts[1:]):
+        try:
+            float(part)
+        except ValueError:
+            break
+        count += 1
+    return count
+
+
+def _numbers(path: Path, line: int, parts: list[bytes]) -> Host:
+    try:
+        numbers = np.array([float(part) for part in parts])
+    except ValueError as error:
+        raise ValueError(f"{path}: line {line}: {error}") from None
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{path}: line {line}: expected finite numbers")
+    return numbers.astype(np.float32)
+
+
+def _text(token: bytes) -> str | None:
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return None
