@@ -96,6 +96,7 @@ def draw(curve: Curve, model: CharacterModel, held_out: float, unigram: float, n
 @click.option("--cell", type=click.Choice(["gru", "lstm", "rnn"]), default="gru", show_default=True)
 @click.option("--hidden", default=256, show_default=True, help="Hidden units.")
 @click.option("--epochs", default=4, show_default=True, help="Passes over the text.")
+@click.option("--dropout", default=0.0, show_default=True, help="With 8 epochs or more, 0.2 generalises better.")
 @click.option("--temperature", default=0.8, show_default=True, help="Of the sample: low is sure, high is daring.")
 @click.option("--prompt", default="\n", help="What the sample goes on from.")
 @click.option("--seed", default=0, show_default=True)
@@ -106,12 +107,13 @@ def main(
     cell: str,
     hidden: int,
     epochs: int,
+    dropout: float,
     temperature: float,
     prompt: str,
     seed: int,
 ) -> None:
     """Learn to write from a text, and write."""
-    settings: dict[str, Any] = {"cell": cell, "hidden": hidden, "epochs": epochs, "seed": seed}
+    settings: dict[str, Any] = {"cell": cell, "hidden": hidden, "epochs": epochs, "dropout": dropout, "seed": seed}
     if quick or data is None:
         settings |= {"hidden": 64, "chunk": 25, "batch_size": 4, "epochs": 5 if quick else 60}
     try:

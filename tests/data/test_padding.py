@@ -158,7 +158,7 @@ BAD = {
     "no number": (lambda: pad_sequences([[1.0]], None), TypeError, "value is None; expected a number"),
     "wrapped": (lambda: pad_sequences([[1], [300]], dtype="uint8"), ValueError, "sequence 1 holds numbers that uint8"),
     "cut off": (lambda: pad_sequences([[0.5]], dtype="int64"), ValueError, "holds numbers that int64 cannot hold"),
-    "tensor": (lambda: lengths_to_mask(Tensor(np.array([1]))), TypeError, "lengths is a Tensor"),
+    "mask tensor": (lambda: lengths_to_mask(Tensor(np.array([1]))), TypeError, "lengths is a Tensor"),
     "dtype": (lambda: pad_sequences([[1]], dtype="float"), ValueError, "dtype is 'float'; expected one of bool, int8"),
     "libraries": (lambda: pad_sequences([strict([1]), np.ones(1)]), TypeError, "sequence 0 is .*sequence 1 is"),
     "no common dtype": (

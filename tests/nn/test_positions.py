@@ -55,6 +55,11 @@ def test_the_kept_table_is_of_the_dtype_and_library_of_x(home):
         assert y.device == home.zeros((1,), dtype).device
 
 
+def test_no_steps(home):
+    for layer in nn.SinusoidalPositions(3), nn.LearnedPositions(6, 3, rng=0).to(home):
+        assert layer(home.zeros((0, 2, 3), "float32")).shape == (0, 2, 3)
+
+
 def test_learned(home, rng):
     layer = nn.LearnedPositions(6, 4, dtype="float64", rng=0).to(home)
     x = rng.standard_normal((5, 3, 4))

@@ -206,6 +206,13 @@ def test_bad_input(call, error, message):
         call()
 
 
+def test_further_layers_are_made_beside_the_first(home):
+    first = nn.TransformerEncoderLayer(E, 1, 4, rng=0).to(home).eval()
+    model = nn.TransformerEncoder(first, 2)
+    assert not model.layers[1].training
+    assert model(home.zeros((T, B, E), "float32")).shape == (T, B, E)
+
+
 def test_arrays_of_another_library(home):
     if home.name == "numpy":
         pytest.skip("the same library")

@@ -141,9 +141,9 @@ def held(owner: str, value: Any, dtype: str) -> Any:
         raise TypeError(f"{owner}: value is {value!r}; expected a number")
     with np.errstate(invalid="ignore", over="ignore"):
         number = np.asarray(value).astype(dtype).item()
-    rounded = dtype.startswith("float") and np.isfinite(number) == np.isfinite(value)
+    rounded = dtype.startswith("float") and np.isfinite(number) == np.isfinite(float(value))
     if number != value and not rounded:
-        raise ValueError(f"{owner}: value is {value}, which {dtype} cannot hold: give dtype='float32' or 'float64'")
+        raise ValueError(f"{owner}: value is {value}, which {dtype} cannot hold: give a dtype that can")
     return number
 
 

@@ -153,7 +153,7 @@ class TransformerEncoderLayer(EncoderBase):
         return self.norm2(x + feed(x))
 
     def another(self) -> TransformerEncoderLayer:
-        """A layer with the same settings, beside this one; its weights are its own, drawn on from the same generator."""
+        """A layer with the same settings beside this one, its weights drawn on from the same generator."""
         layer = TransformerEncoderLayer(
             self.d_model, self.nhead, *self._settings, dtype=self.dtype, rng=self.dropout.rng
         )

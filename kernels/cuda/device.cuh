@@ -1,0 +1,54 @@
+// The few things a GPU can do that CUDA C++ has no word for. On the CPU, cuda_emulator.h stands in for all of it.
+#pragma once
+#ifdef XPRNN_EMULATED
+#include "cuda_emulator.h"
+#else
+
+#define DYNAMIC_SHARED(name) extern __shared__ uint4 name[]
+
+// 16 bytes past the first cache, which may hold what they were a step ago.
+__device__ __forceinline__ uint4 load_fresh(const uint4* address) { return __ldcg(address); }
+
+// Add to a counter; whoever sees the new value sees all that this block wrote before a __syncthreads() before it.
+__device__ __forceinline__ void release_add(int* counter, int value) {
+    asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(counter), "r"(value) : "memory");
+}
+
+__device__ __forceinline__ int load_acquire(const int* counter) {
+    int value;
+    asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(counter) : "memory");
+    return value;
+}
+
+__device__ __forceinline__ float exchange_lanes(float value, int mask) {
+    return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+
+// The nearest bfloat16, ties to even, in the low half.
+__device__ __forceinline__ unsigned round_bf16(float value) {
+    unsigned pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(0.0f), "f"(value));
+    return pair & 0xffffu;
+}
+
+// The nearest float with 10 bits of mantissa, ties away from zero.
+__device__ __forceinline__ unsigned round_tf32(float value) {
+    unsigned word;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(value));
+    return word;
+}
+
+// sum (16, 8) += a (16, K) b (K, 8), with K = 16 bfloat16 or 8 TF32 values in words of 32 bits; a warp's lanes hold the
+// fragments as the PTX manual draws them for mma.m16n8k16 and mma.m16n8k8.
+#define XPRNN_MMA(name, shape)                                                                                   \
+    __device__ __forceinline__ void name(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,         \
+                                         unsigned b0, unsigned b1) {                                             \
+        asm("mma.sync.aligned." shape " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"          \
+                     : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])                                    \
+                     : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));                                    \
+    }
+XPRNN_MMA(mma_bf16, "m16n8k16.row.col.f32.bf16.bf16.f32")
+XPRNN_MMA(mma_tf32, "m16n8k8.row.col.f32.tf32.tf32.f32")
+#undef XPRNN_MMA
+
+#endif

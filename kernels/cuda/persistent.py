@@ -1,0 +1,268 @@
+"""Recurrent sequences on a device in one launch each way, with the recurrent weights on the chip for all steps.
+
+The interface is that of cpu/sequence.py, with CuPy arrays (float32) and a precision for the products. Blocks meet
+after every step, so all of them must be on the device at once: launches are cooperative, and a plan that would need
+more blocks than the device can hold is declined before. What stays on the chip is forgotten after the launch.
+
+precision      h and weight_hh, dz and weight_hh       sums, gates, states, results
+"float32"      as they are                             float32
+"tf32"         rounded to 10 bits after the point      float32
+"bf16"         rounded to 7 bits after the point       float32
+The products outside the loop take the same precision; product.py says how. On short sequences the largest relative
+error of any result or gradient is about 2e-7, 5e-4 and 4e-3 (tests, on the emulator).
+
+Diamos et al. 2016, "Persistent RNNs: Stashing Recurrent Weights On-Chip".
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import launch, plan, product, source
+from .plan import Plan
+from .step import GRU, LSTM, Flags, Weights
+
+Array = Any
+
+CELLS = {LSTM: "Lstm", GRU: "Gru"}
+NULL = np.uint64(0)
+SURELY = 1.5  # how much slower the plans must look before they are declined: both times are rough
+
+
+class Cache(NamedTuple):
+    """What the way back needs: gates (T, B, G*H), a GRU's product for n (T, B, H), and all states (T + 1, B, H)."""
+
+    z: Array
+    kept_more: Array | None
+    hs: Array
+    cs: Array | None
+
+
+class Device:
+    """Launches kernels on CuPy's current device and stream."""
+
+    def __init__(self, precision: str) -> None:
+        self.xp = importlib.import_module("cupy")
+        self.facts = launch.facts()
+        self.product = product.OnDevice("float32", precision)
+
+    def launch(self, shape: Plan, arguments: list[Any]) -> None:
+        """Arrays, None for no array, and numbers, in the order in which the kernel has them."""
+        kernel = _kernel(self.facts.number, shape.source, shape.name, shape.options)
+        given = [NULL if a is None else np.int32(a) if isinstance(a, int) else a for a in arguments]
+        kernel((shape.blocks, shape.groups), (shape.threads,), tuple(given), shared_mem=shape.shared_bytes)
+
+
+def reasons_against(
+    kind: int, steps: int, batch: int, inputs: int, size: int, dtype: str, precision: str, flags_present: bool
+) -> list[str]:
+    """What keeps this path from running a call on CuPy's current device."""
+    if kind not in CELLS:
+        return ["there are persistent kernels for LSTM and GRU only"]
+    if dtype != "float32":
+        return [f"persistent kernels are for float32, not {dtype}"]
+    if steps == 0 or batch == 0:
+        return ["there is no step or no sequence to run"]
+    if launch.simulated():
+        return ["Numba's simulator runs no CUDA C++"]
+    try:
+        facts = launch.facts()
+    except Exception as error:  # a broken driver raises what it likes
+        return [f"CuPy cannot use the device ({type(error).__name__}: {error})"]
+    needed = max(launch.OLDEST_BY_PRECISION[precision], source.OLDEST)
+    if facts.capability < needed:
+        shown = ["{}.{}".format(*version) for version in (facts.capability, needed)]
+        return [f"the device has compute capability {shown[0]}; persistent kernels in {precision} need {shown[1]}"]
+    if not facts.cooperative:
+        return ["the device cannot launch a grid whose blocks all run at once"]
+    if reason := product.reason_against(precision):
+        return [reason]
+    if steps * facts.multiprocessors >= 2**31 - 2**16:
+        return [f"{steps} steps are more than the barrier can count"]
+    shapes = _shapes(CELLS[kind], precision, batch, size, facts.multiprocessors, facts.shared_memory)
+    if isinstance(shapes, str):
+        return [shapes]
+    reasons = [_reason_against(facts.number, shape) for shape in shapes]
+    return [reason for reason in dict.fromkeys(reasons) if reason]
+
+
+def _shapes(
+    cell: str, precision: str, batch: int, size: int, multiprocessors: int, shared_memory: int
+) -> tuple[Plan, Plan] | str:
+    """The plans for both ways, or why there are none."""
+    forth = plan.best(cell, False, precision, batch, size, multiprocessors, shared_memory)
+    back = plan.best(cell, True, precision, batch, size, multiprocessors, shared_memory)
+    if forth is None or back is None:
+        return (
+            f"the recurrent weights of {size} units in {precision}, and states of {batch} sequences, do not fit into "
+            f"the registers and shared memory of {multiprocessors} multiprocessors"
+        )
+    ours = plan.microseconds(forth) + plan.microseconds(back)
+    others = 2 * plan.step_microseconds(cell, precision, batch, size)
+    if ours > SURELY * others:
+        return (
+            f"forward and back, a step should take {ours:.0f} microseconds, and with a product and a kernel for each "
+            f"step {others:.0f}"
+        )
+    return forth, back
+
+
+@cache
+def _reason_against(number: int, shape: Plan) -> str:
+    """Whether a kernel compiles and all blocks of a plan fit on the device at once; empty if so. Looked at once.
+
+    CuPy would only warn, and launch fewer blocks, for which the others would wait for ever.
+    """
+    try:
+        kernel = _kernel(number, shape.source, shape.name, shape.options)
+        driver = importlib.import_module("cupy").cuda.driver
+        resident = driver.occupancyMaxActiveBlocksPerMultiprocessor(
+            kernel.kernel.ptr, shape.threads, shape.shared_bytes
+        )
+    except Exception as error:  # compilers and drivers raise what they like
+        return f"the persistent kernels cannot be compiled and loaded ({type(error).__name__}: {error})"
+    held, wanted = resident * launch.facts().multiprocessors, shape.blocks * shape.groups
+    if held < wanted:
+        return f"the device can hold {held} blocks of the persistent kernel at once, and {wanted} must meet"
+    return ""
+
+
+@cache
+def _kernel(number: int, file: str, name: str, options: tuple[str, ...]) -> Any:
+    """A kernel on the current device. CuPy keeps what it compiled on disk, by the text and the options."""
+    cupy = importlib.import_module("cupy")
+    module = cupy.RawModule(code=source.text(file), options=options, enable_cooperative_groups=True)
+    kernel = module.get_function(name)
+    kernel.max_dynamic_shared_size_bytes = launch.facts().shared_memory
+    return kernel
+
+
+def _place(precision: str) -> Any:
+    return Device(precision)
+
+
+def _plan(place: Any, kind: int, backward: bool, precision: str, batch: int, size: int) -> Plan:
+    facts = place.facts
+    found = plan.best(CELLS[kind], backward, precision, batch, size, facts.multiprocessors, facts.shared_memory)
+    if found is None:
+        raise ValueError(f"persistent: {size} units in {precision} do not fit on the device; ask reasons_against first")
+    return found
+
+
+def _scratch(xp: Any, shape: Plan, batch: int) -> tuple[Array, Array]:
+    """What blocks exchange, (2, B, inner) as words, and a counter for each group at zero."""
+    return xp.empty((2, batch, shape.row_bytes // 4), "uint32"), xp.zeros(shape.groups, "int32")
+
+
+def forward(
+    kind: int,
+    w: Weights,
+    x: Array,
+    h0: Array,
+    c0: Array | None,
+    flags: Flags,
+    reverse: bool,
+    keep: bool,
+    precision: str = "float32",
+) -> tuple[Array, Array | None, Cache | None]:
+    """Every h (T, B, H), every c for a cell that has one, and the cache if it is to be kept."""
+    place = _place(precision)
+    xp, plain = place.xp, place.xp.ascontiguousarray
+    x, w = plain(x), {name: plain(a) for name, a in w.items()}
+    steps, batch, inputs = x.shape
+    size, columns = h0.shape[1], w["weight_ih"].shape[0]
+    shape = _plan(place, kind, False, precision, batch, size)
+
+    z = xp.empty((steps, batch, columns), x.dtype)
+    place.product(x.reshape(-1, inputs), w["weight_ih"], z.reshape(-1, columns), transpose_b=True)
+    kept_more = xp.empty((steps, batch, size), x.dtype) if keep and kind == GRU else None
+    hs = xp.empty((steps + 1, batch, size), x.dtype)
+    cs = None if c0 is None else xp.empty_like(hs)
+    exchange, arrivals = _scratch(xp, shape, batch)
+    arguments = [
+        z, kept_more, w["weight_hh"], w.get("bias_ih"), w.get("bias_hh"), plain(h0), None if c0 is None else plain(c0),
+        hs, cs, *_bytes(plain, flags), exchange, arrivals,
+        steps, batch, size, shape.group_rows, int(reverse), int(keep),
+    ]  # fmt: skip
+    place.launch(shape, arguments)
+    after = slice(0, steps) if reverse else slice(1, steps + 1)
+    return hs[after], None if cs is None else cs[after], Cache(z, kept_more, hs, cs) if keep else None
+
+
+def backward(
+    kind: int,
+    w: Weights,
+    x: Array,
+    cache: Cache,
+    flags: Flags,
+    reverse: bool,
+    dhs: Array | None,
+    dcs: Array | None,
+    dh: Array,
+    dc: Array | None,
+    need_dx: bool,
+    precision: str = "float32",
+) -> tuple[Array | None, Array, Array | None, Weights]:
+    """dx, dh0, dc0 and the gradients of the weights. dh and dc, cotangents of the final state, are overwritten."""
+    place = _place(precision)
+    xp, plain = place.xp, place.xp.ascontiguousarray
+    x, w = plain(x), {name: plain(a) for name, a in w.items()}
+    steps, batch, _ = x.shape
+    size = dh.shape[1]
+    shape = _plan(place, kind, True, precision, batch, size)
+
+    dzx = xp.empty_like(cache.z)
+    dzh = xp.empty_like(cache.z) if kind == GRU else None
+    exchange, arrivals = _scratch(xp, shape, batch)
+    arguments = [
+        cache.z, cache.kept_more, w["weight_hh"], cache.hs, cache.cs,
+        None if dhs is None else plain(dhs), None if dcs is None else plain(dcs), dh, dc, dzx, dzh,
+        *_bytes(plain, flags), exchange, arrivals, steps, batch, size, shape.group_rows, int(reverse),
+    ]  # fmt: skip
+    place.launch(shape, arguments)
+    dx, gradients = _weight_gradients(place, w, x, cache.hs, dzx, dzh, flags, reverse, need_dx)
+    return dx, dh, dc, gradients
+
+
+def _bytes(plain: Any, flags: Flags) -> tuple[Array | None, Array | None]:
+    """(T, B) booleans, a byte each."""
+    advance, restart = (None if f is None else plain(f) for f in flags)
+    return advance, restart
+
+
+def _weight_gradients(
+    place: Any,
+    w: Weights,
+    x: Array,
+    hs: Array,
+    dzx: Array,
+    dzh: Array | None,
+    flags: Flags,
+    reverse: bool,
+    need_dx: bool,
+) -> tuple[Array | None, Weights]:
+    """What needs no loop over time, one product each: dx and the gradients of the weights. dzh is None for dzx."""
+    xp, zero = place.xp, x.dtype.type(0)
+    steps, _, inputs = x.shape
+    before = hs[1:] if reverse else hs[:steps]
+    if flags.restart is not None:  # these steps started from zero
+        before = xp.where(flags.restart[..., None], zero, before)
+    if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
+        x = xp.where(flags.advance[..., None], x, zero)
+    rows_x = dzx.reshape(-1, dzx.shape[2])
+    rows_h = rows_x if dzh is None else dzh.reshape(rows_x.shape)
+    gradients = {"weight_ih": xp.empty_like(w["weight_ih"]), "weight_hh": xp.empty_like(w["weight_hh"])}
+    place.product(rows_x, x.reshape(-1, inputs), gradients["weight_ih"], transpose_a=True)
+    place.product(rows_h, before.reshape(-1, before.shape[2]), gradients["weight_hh"], transpose_a=True)
+    if "bias_ih" in w:
+        gradients["bias_ih"] = xp.sum(rows_x, axis=0)
+        gradients["bias_hh"] = gradients["bias_ih"].copy() if dzh is None else xp.sum(rows_h, axis=0)
+    if not need_dx:
+        return None, gradients
+    dx = xp.empty_like(x)
+    place.product(rows_x, w["weight_ih"], dx.reshape(-1, inputs))
+    return dx, gradients

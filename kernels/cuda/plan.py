@@ -1,0 +1,194 @@
+"""How a persistent kernel is laid out on a device: which part of the weights and of the batch each block has.
+
+A grid is blocks x groups: the hidden units are cut into ``blocks`` slices, the batch into ``groups``, each of which has
+the whole layer to itself. Everything here is arithmetic on sizes, so that it can be tested without a device;
+product.cuh and block.cuh say what the numbers mean to a kernel, and the names of both agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+
+NUMBERS = {"float32": "Float32", "tf32": "Tf32", "bf16": "Bf16"}
+GATES = {"Lstm": 4, "Gru": 3}
+REGISTERS = 65536  # of a multiprocessor, in all devices that have the instructions we use
+MOST_PER_THREAD = 255
+# Of a thread's registers, those for all but weights and the product, and the most that may hold weights: with these
+# the compiler kept everything in registers wherever it was tried.
+OTHER_REGISTERS = {"Float32": 36, "Tf32": 50, "Bf16": 104}
+WEIGHT_REGISTERS = {"Float32": 192, "Tf32": 152, "Bf16": 112}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One kernel on one shape. The first eight are compiled in; the others belong to the launch."""
+
+    backward: bool
+    cell: str
+    number: str
+    units: int
+    inner: int
+    warps: int
+    held: int
+    tiles: int
+    blocks: int
+    groups: int
+    group_rows: int
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return 32 * self.warps
+
+    @property
+    def columns(self) -> int:
+        """Of the product that a block has."""
+        return self.units if self.backward else GATES[self.cell] * self.units
+
+    @property
+    def rows(self) -> int:
+        """Of the product at once."""
+        return self.tiles if self.number == "Float32" else 16 * self.tiles
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one sequence in the exchange."""
+        return self.inner * (2 if self.number == "Bf16" else 4)
+
+    @property
+    def per_lane(self) -> int:
+        """Columns of the product that a lane has a part of."""
+        return self.columns // (_lanes_across(self.columns) if self.number == "Float32" else 8)
+
+    @property
+    def spans(self) -> int:
+        """Steps in which a warp walks along its slice of the inner index."""
+        return self.inner // (self.warps * _span(self.number, self.columns))
+
+    @property
+    def rest(self) -> int:
+        """Vectors of 16 bytes that a thread has in shared memory: the weights that are not in registers."""
+        return (self.spans - self.held) * self.per_lane
+
+    @property
+    def shared_bytes(self) -> int:
+        """Of dynamic shared memory a block: the weights that are not in registers, two partial sums, two states."""
+        stride = self.columns if self.columns % 16 == 8 else (self.columns + 7) // 16 * 16 + 8
+        partials = 2 * self.warps * self.rows * stride
+        return 16 * self.rest * self.threads + 4 * (partials + 2 * self.group_rows * self.units)
+
+    @property
+    def source(self) -> str:
+        """The file with the kernel."""
+        return "backward.cu" if self.backward else "forward.cu"
+
+    @property
+    def name(self) -> str:
+        """The kernel's name in it."""
+        return "persistent_backward" if self.backward else "persistent_forward"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the compiler is told."""
+        names = ("cell", "number", "units", "inner", "warps", "held", "tiles")
+        return "-std=c++17", *(f"-DXPRNN_{name.upper()}={getattr(self, name)}" for name in names)
+
+
+@cache
+def best(
+    cell: str, backward: bool, precision: str, batch: int, size: int, multiprocessors: int, shared_memory: int
+) -> Plan | None:
+    """The plan that should take the shortest time a step; None where the weights do not fit on the device."""
+    plans = candidates(cell, backward, precision, batch, size, multiprocessors, shared_memory)
+    return min(plans, key=microseconds, default=None)
+
+
+def candidates(
+    cell: str, backward: bool, precision: str, batch: int, size: int, multiprocessors: int, shared_memory: int
+) -> Iterator[Plan]:
+    """All plans that fit."""
+    number = NUMBERS[precision]
+    needed = GATES[cell] * size if backward else size
+    for units in (4, 8, 16, 32):
+        columns = units if backward else GATES[cell] * units
+        blocks = -(-size // units)
+        if blocks > multiprocessors or (number != "Float32" and columns % 8):
+            continue
+        for warps in (4, 8, 16):
+            span = warps * _span(number, columns)
+            inner = -(-needed // span) * span
+            for rows in sorted({-(-batch // groups) for groups in range(1, multiprocessors // blocks + 1)}):
+                groups = -(-batch // rows)
+                for tiles in (1, 2, 4, 8) if number == "Float32" else (1, 2):
+                    plan = Plan(backward, cell, number, units, inner, warps, 0, tiles, blocks, groups, rows)
+                    plan = replace(plan, held=_held(plan))
+                    wasteful = tiles > 1 and plan.rows >= 2 * rows
+                    if plan.held and plan.shared_bytes <= shared_memory and not wasteful:
+                        yield plan
+
+
+def _lanes_across(columns: int) -> int:
+    """column_lanes of product.cuh."""
+    lanes = 1
+    while columns // lanes > 8 or columns % lanes:
+        lanes *= 2
+    return lanes
+
+
+def _span(number: str, columns: int) -> int:
+    """Inner indices that a warp takes at once: 16 bytes a lane, of the lanes that stand along them."""
+    if number == "Float32":
+        return 4 * 32 // _lanes_across(columns)
+    return 32 if number == "Bf16" else 16
+
+
+def _held(plan: Plan) -> int:
+    """Spans of weights for which registers are left, beside sums, operands on their way, and all else."""
+    span, number = 4 * plan.per_lane, plan.number
+    most = WEIGHT_REGISTERS[number]
+    if number == "Float32":
+        sums, fetched, ahead = plan.per_lane * plan.tiles, 4 * plan.tiles, 0
+    else:
+        sums, fetched, ahead = 4 * plan.per_lane * plan.tiles, 16 * (plan.tiles - 1), 8 * plan.tiles
+        most -= 56 * (plan.tiles - 1)
+    free = min(MOST_PER_THREAD, REGISTERS // plan.threads) - OTHER_REGISTERS[number] - sums - fetched
+    if plan.spans * span > min(free, most):  # those that come from shared memory need registers on their way
+        free -= span + ahead
+    return max(0, min(plan.spans, min(free, most) // span))
+
+
+# Rates of one multiprocessor of an H100, per cycle. They only have to rank plans; benchmarks/gpu.py measures.
+CYCLES = 1700.0  # a microsecond
+MULTIPLY_ADDS = {"Float32": 80.0, "Tf32": 300.0, "Bf16": 600.0}
+SHARED_BYTES, EXCHANGE_BYTES = 128.0, 24.0
+ROUND_TRIP, BARRIER, SYNC, CELL = 700.0, 1500.0, 60.0, 250.0
+
+
+def microseconds(plan: Plan) -> float:
+    """What a step should take, from what it computes and moves."""
+    chunks = -(-plan.group_rows // plan.rows)
+    rows = chunks * plan.rows
+    busy = min(1.0, plan.warps / 8)  # fewer warps cannot hide their own latency
+    multiply = rows * plan.columns * plan.inner / (MULTIPLY_ADDS[plan.number] * busy)
+    exchange = plan.group_rows * plan.row_bytes / EXCHANGE_BYTES if plan.blocks > 1 else 0.0
+    rest = 16.0 * chunks * plan.rest * plan.threads
+    partial = 8.0 * plan.warps * rows * plan.columns
+    cell = chunks * (SYNC + CELL * -(-plan.rows * plan.units // plan.threads))
+    fixed = ROUND_TRIP + (BARRIER if plan.blocks > 1 else 0.0)
+    return (max(multiply, exchange) + (rest + partial) / SHARED_BYTES + cell + fixed) / CYCLES
+
+
+# Of a whole H100, per microsecond: multiply-adds of cuBLAS with many rows, bytes from memory; and the microseconds in
+# which the host gives out a product and a kernel. With few rows cuBLAS leaves multiprocessors idle.
+LIBRARY = {"float32": 30e6, "tf32": 150e6, "bf16": 250e6}
+ROWS_FOR_HALF, MEMORY_BYTES, HOST = 64, 2.5e6, 12.0
+
+
+def step_microseconds(cell: str, precision: str, batch: int, size: int) -> float:
+    """What a step should take as a product and a kernel of its own, neither of which keeps anything on the chip."""
+    columns = GATES[cell] * size
+    multiply = (batch + ROWS_FOR_HALF) * columns * size / LIBRARY[precision]
+    moved = 4.0 * (columns * size + 4 * batch * columns) / MEMORY_BYTES
+    return max(multiply, moved, HOST)

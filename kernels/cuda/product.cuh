@@ -1,0 +1,269 @@
+// The share of a recurrent product that one block has: its columns of the weights stay on the chip, rows come by.
+//
+//     partial[warp][row][column] = sum over the warp's k of  row[k] * weight(column, k)
+//
+// k is cut into one slice a warp, so that no two warps read the same part of a row; who needs the product adds the
+// warps' partial sums. A slice is walked in spans, of which each lane takes 16 bytes of a row and as many of each of
+// its columns. The weights of the first HELD spans stay in registers, those of the others, `rest`, in shared memory.
+#pragma once
+#include "device.cuh"
+
+// How numbers are held and multiplied. Sums are float32 in all of them.
+struct Float32 {
+    static constexpr int PER_WORD = 1;
+    static __device__ __forceinline__ unsigned round(float value) { return __float_as_uint(value); }
+    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { row[k] = round(value); }
+};
+
+struct Tf32 {
+    static constexpr int PER_WORD = 1;
+    static __device__ __forceinline__ unsigned round(float value) { return round_tf32(value); }
+    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { row[k] = round(value); }
+    static __device__ __forceinline__ void multiply_add(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
+                                                        unsigned b0, unsigned b1) {
+        mma_tf32(sum, a0, a1, a2, a3, b0, b1);
+    }
+};
+
+struct Bf16 {
+    static constexpr int PER_WORD = 2;
+    static __device__ __forceinline__ unsigned round(float value) { return round_bf16(value); }
+    static __device__ __forceinline__ void store(unsigned* row, int k, float value) {
+        reinterpret_cast<unsigned short*>(row)[k] = static_cast<unsigned short>(round(value));
+    }
+    static __device__ __forceinline__ void multiply_add(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
+                                                        unsigned b0, unsigned b1) {
+        mma_bf16(sum, a0, a1, a2, a3, b0, b1);
+    }
+};
+
+// Four words of weights from word `word` on. weight(column, k) must be 0 past the matrix.
+template <class Number, class Weight>
+__device__ __forceinline__ uint4 weight_vector(const Weight& weight, int column, int word) {
+    unsigned words[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const int k = (word + i) * Number::PER_WORD;
+        words[i] = Number::round(weight(column, k));
+        if (Number::PER_WORD == 2) words[i] |= Number::round(weight(column, k + 1)) << 16;
+    }
+    return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+// What both products share: LANES lanes stand side by side along k, and a lane has PER_LANE columns.
+template <class Number, int COLUMNS, int INNER, int WARPS, int HELD, int LANES, int PER_LANE>
+struct ResidentWeights {
+    static constexpr int THREADS = 32 * WARPS;
+    static constexpr int STRIDE = INNER / Number::PER_WORD / 4;   // vectors in a row
+    static constexpr int SPANS = STRIDE / (WARPS * LANES);
+    static constexpr int REST = (SPANS - HELD) * PER_LANE;   // vectors of a thread in shared memory
+    // 8 modulo 16, so that the 4 or 8 rows a warp writes or reads at once fall into different banks.
+    static constexpr int PARTIAL_STRIDE = COLUMNS % 16 == 8 ? COLUMNS : (COLUMNS + 7) / 16 * 16 + 8;
+    static_assert(SPANS * WARPS * LANES * 4 * Number::PER_WORD == INNER, "k must fill every warp's slice");
+    static_assert(0 < HELD && HELD <= SPANS, "of the weights, some are in registers");
+
+    uint4 held[HELD][PER_LANE];
+
+    // Where a lane that is number `along` of LANES finds its vector of a span.
+    static __device__ __forceinline__ int vector_at(int span, int along) {
+        return (static_cast<int>(threadIdx.x / 32) * SPANS + span) * LANES + along;
+    }
+
+    template <class Weight>
+    __device__ __forceinline__ void load(const Weight& weight, uint4* rest, int along, int column, int column_step) {
+        const auto vector = [&](int span, int n) {
+            return weight_vector<Number>(weight, column + n * column_step, vector_at(span, along) * 4);
+        };
+#pragma unroll
+        for (int span = 0; span < HELD; ++span) {
+#pragma unroll
+            for (int n = 0; n < PER_LANE; ++n) held[span][n] = vector(span, n);
+        }
+#pragma unroll 1
+        for (int i = 0; i < REST; ++i) rest[i * THREADS + threadIdx.x] = vector(HELD + i / PER_LANE, i % PER_LANE);
+    }
+
+    // step(what fetch(span) gave, weights of the span) for all spans. The compiler hoists what the first spans fetch;
+    // of the others, each is fetched while the one before it is used.
+    template <class Fetch, class Step>
+    __device__ __forceinline__ void for_spans(const uint4* rest, const Fetch& fetch, const Step& step) const {
+#pragma unroll
+        for (int span = 0; span < HELD; ++span) step(fetch(span), held[span]);
+        if (HELD == SPANS) return;
+        auto coming = fetch(HELD);
+#pragma unroll 1
+        for (int span = HELD; span < SPANS; ++span) {
+            uint4 here[PER_LANE];
+#pragma unroll
+            for (int n = 0; n < PER_LANE; ++n) here[n] = rest[((span - HELD) * PER_LANE + n) * THREADS + threadIdx.x];
+            const auto operands = coming;
+            if (span + 1 < SPANS) coming = fetch(span + 1);
+            step(operands, here);
+        }
+    }
+};
+
+// On tensor cores. Rows are the 16 of the instruction, columns its 8. The instruction may take k in any order that is
+// the same for both operands, so lane q of 4 takes the 4 words 4q to 4q+3 of a span of 16 in one load, and they serve
+// two instructions: words 0 and 1 the first, words 2 and 3 the second.
+template <class Number, int COLUMNS, int INNER, int WARPS, int HELD, int TILES>
+struct Product {
+    using Weights = ResidentWeights<Number, COLUMNS, INNER, WARPS, HELD, 4, COLUMNS / 8>;
+    static constexpr int ROWS = 16 * TILES;   // in one call
+    static constexpr int STRIDE = Weights::STRIDE, REST = Weights::REST;
+    static constexpr int PARTIALS = WARPS * ROWS * Weights::PARTIAL_STRIDE;
+    static_assert(COLUMNS % 8 == 0, "the instruction has 8 columns");
+
+    struct Operands {
+        uint4 low[TILES], high[TILES];   // of rows 0 to 7 and 8 to 15 of each tile
+    };
+
+    Weights weights;
+
+    static __device__ __forceinline__ int partial_at(int warp, int row, int column) {
+        return (warp * ROWS + row) * Weights::PARTIAL_STRIDE + column;
+    }
+
+    template <class Weight> __device__ __forceinline__ void load(const Weight& weight, uint4* rest) {
+        weights.load(weight, rest, threadIdx.x % 4, threadIdx.x % 32 / 4, 8);
+    }
+
+    // rows (count, STRIDE); those past count are 0, however many ROWS says. partial (WARPS, ROWS, PARTIAL_STRIDE).
+    __device__ __forceinline__ void multiply(const uint4* rows, int count, const uint4* rest, float* partial) const {
+        const int lane = threadIdx.x % 32, across = lane / 4, along = lane % 4;
+        float sums[TILES][COLUMNS / 8][4] = {};
+        const auto fetch = [&](int span) {
+            const uint4* here = rows + Weights::vector_at(span, along);
+            Operands operands;
+#pragma unroll
+            for (int tile = 0; tile < TILES; ++tile) {
+                const int row = 16 * tile + across;
+                operands.low[tile] = row < count ? load_fresh(here + row * STRIDE) : make_uint4(0, 0, 0, 0);
+                operands.high[tile] = row + 8 < count ? load_fresh(here + (row + 8) * STRIDE) : make_uint4(0, 0, 0, 0);
+            }
+            return operands;
+        };
+        weights.for_spans(rest, fetch, [&](const Operands& operands, const uint4* weight) {
+#pragma unroll
+            for (int n = 0; n < COLUMNS / 8; ++n) {
+                const uint4 w = weight[n];
+#pragma unroll
+                for (int tile = 0; tile < TILES; ++tile) {
+                    const uint4 a = operands.low[tile], b = operands.high[tile];
+                    Number::multiply_add(sums[tile][n], a.x, b.x, a.y, b.y, w.x, w.y);
+                    Number::multiply_add(sums[tile][n], a.z, b.z, a.w, b.w, w.z, w.w);
+                }
+            }
+        });
+#pragma unroll
+        for (int tile = 0; tile < TILES; ++tile) {
+#pragma unroll
+            for (int n = 0; n < COLUMNS / 8; ++n) {
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    const int to = partial_at(threadIdx.x / 32, 16 * tile + 8 * half + across, 8 * n + 2 * along);
+                    *reinterpret_cast<float2*>(partial + to) =
+                        make_float2(sums[tile][n][2 * half], sums[tile][n][2 * half + 1]);
+                }
+            }
+        }
+    }
+};
+
+// The widest power of two of lanes that leaves each at least one and, where it can, 6 or 8 columns.
+__host__ __device__ constexpr int column_lanes(int columns) {
+    int lanes = 1;
+    while (columns / lanes > 8 || columns % lanes) lanes *= 2;
+    return lanes;
+}
+
+// In plain float32. A warp's lanes stand along k and across columns; each sums its columns for all rows of a call
+// and then the lanes along k add up what they have, in such a way that each ends with rows of its own.
+template <int COLUMNS, int INNER, int WARPS, int HELD, int TILES>
+struct Product<Float32, COLUMNS, INNER, WARPS, HELD, TILES> {
+    static constexpr int ACROSS = column_lanes(COLUMNS), ALONG = 32 / ACROSS, PER_LANE = COLUMNS / ACROSS;
+    using Weights = ResidentWeights<Float32, COLUMNS, INNER, WARPS, HELD, ALONG, PER_LANE>;
+    static constexpr int ROWS = TILES;
+    static constexpr int STRIDE = Weights::STRIDE, REST = Weights::REST;
+    static constexpr int PARTIALS = WARPS * ROWS * Weights::PARTIAL_STRIDE;
+    static constexpr int LEFT = ROWS > ALONG ? ROWS / ALONG : 1;   // rows a lane ends with
+    static_assert((ROWS & (ROWS - 1)) == 0, "rows are halved from lane to lane");
+
+    struct Operands {
+        uint4 row[ROWS];
+    };
+
+    Weights weights;
+
+    static __device__ __forceinline__ int partial_at(int warp, int row, int column) {
+        return (warp * ROWS + row) * Weights::PARTIAL_STRIDE + column;
+    }
+
+    template <class Weight> __device__ __forceinline__ void load(const Weight& weight, uint4* rest) {
+        const int lane = threadIdx.x % 32;
+        weights.load(weight, rest, lane % ALONG, lane / ALONG, ACROSS);
+    }
+
+    __device__ __forceinline__ void multiply(const uint4* rows, int count, const uint4* rest, float* partial) const {
+        const int lane = threadIdx.x % 32, along = lane % ALONG, across = lane / ALONG;
+        float sums[PER_LANE][ROWS] = {};
+        const auto fetch = [&](int span) {
+            const uint4* here = rows + Weights::vector_at(span, along);
+            Operands operands;
+#pragma unroll
+            for (int row = 0; row < ROWS; ++row) {
+                operands.row[row] = row < count ? load_fresh(here + row * STRIDE) : make_uint4(0, 0, 0, 0);
+            }
+            return operands;
+        };
+        weights.for_spans(rest, fetch, [&](const Operands& operands, const uint4* weight) {
+#pragma unroll
+            for (int n = 0; n < PER_LANE; ++n) {
+                const uint4 w = weight[n];
+#pragma unroll
+                for (int row = 0; row < ROWS; ++row) {
+                    const uint4 h = operands.row[row];
+                    float& sum = sums[n][row];
+                    sum = fmaf(__uint_as_float(h.x), __uint_as_float(w.x), sum);
+                    sum = fmaf(__uint_as_float(h.y), __uint_as_float(w.y), sum);
+                    sum = fmaf(__uint_as_float(h.z), __uint_as_float(w.z), sum);
+                    sum = fmaf(__uint_as_float(h.w), __uint_as_float(w.w), sum);
+                }
+            }
+        });
+        int row = 0;
+#pragma unroll
+        for (int n = 0; n < PER_LANE; ++n) row = add_along(sums[n], along);
+        // Where there are more lanes than rows, several hold the same sum, and one of them writes it.
+        if (along % (ALONG > ROWS ? ALONG / ROWS : 1) != 0) return;
+#pragma unroll
+        for (int n = 0; n < PER_LANE; ++n) {
+#pragma unroll
+            for (int i = 0; i < LEFT; ++i) {
+                partial[partial_at(threadIdx.x / 32, row + i, n * ACROSS + across)] = sums[n][i];
+            }
+        }
+    }
+
+    // Halve the lanes again and again: each keeps half of its rows and takes its partner's sums for them; when one
+    // row is left, both keep it. Returns the first row that is now in sums[0].
+    static __device__ __forceinline__ int add_along(float* sums, int along) {
+        int first = 0;
+#pragma unroll
+        for (int mask = ALONG / 2, left = ROWS; mask > 0; mask /= 2, left = left > 1 ? left / 2 : 1) {
+            if (left == 1) {
+                sums[0] += exchange_lanes(sums[0], mask);
+            } else {
+                const bool upper = along & mask;
+                first += upper ? left / 2 : 0;
+#pragma unroll
+                for (int i = 0; i < left / 2; ++i) {
+                    const float mine = upper ? sums[i + left / 2] : sums[i];
+                    const float yours = upper ? sums[i] : sums[i + left / 2];
+                    sums[i] = mine + exchange_lanes(yours, mask);
+                }
+            }
+        }
+        return first;
+    }
+};

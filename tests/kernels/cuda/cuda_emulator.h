@@ -1,0 +1,267 @@
+// Runs CUDA C++ kernels on the CPU: what device.cuh wraps, and the few words of the language that our kernels use.
+//
+// Every CUDA thread is a coroutine, and one operating-system thread runs them all, so a run can be repeated exactly.
+// A coroutine gives way only where it must wait for others: at __syncthreads(), at an operation of a whole warp, and
+// in a spin loop. Blocks have an order, drawn from a seed, and one runs only while none before it can: those in front
+// get as far ahead as they are let, and where a barrier is missing they read what is not there yet. When nobody can go
+// on, the run ends with an error instead of hanging. Caches and the order of memory operations are not emulated.
+#pragma once
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define DYNAMIC_SHARED(name) uint4* name = reinterpret_cast<uint4*>(emulator::current->block->shared.data())
+
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(8) float2 {
+    float x, y;
+};
+struct dim3 {
+    unsigned x = 1, y = 1, z = 1;
+};
+using std::min;
+
+namespace emulator {
+
+// Everybody of a block, or of a warp, meets here again and again.
+struct Meeting {
+    int size, arrived = 0;
+    unsigned long generation = 0;
+};
+
+struct Warp {
+    Meeting meeting{32};
+    unsigned words[32][6];
+};
+
+struct Block {
+    Meeting meeting;
+    std::vector<uint4> shared;
+    std::vector<Warp> warps;
+    std::vector<struct Thread*> live;
+};
+
+struct Thread {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack;
+    Block* block;
+    dim3 thread_index, block_index;
+    Meeting* waits_for = nullptr;   // to get past this generation
+    unsigned long generation = 0;
+    bool done = false;
+};
+
+inline Thread* current = nullptr;
+inline ucontext_t scheduler;
+inline dim3 block_size, grid_size;
+inline unsigned long progress = 0;   // grows with all that a spinning thread may be waiting for
+
+inline void give_way() { swapcontext(&current->context, &scheduler); }
+
+inline void meet(Meeting& meeting) {
+    if (++meeting.arrived == meeting.size) {
+        meeting.arrived = 0;
+        ++meeting.generation;
+        ++progress;
+        return;
+    }
+    current->waits_for = &meeting;
+    current->generation = meeting.generation;
+    give_way();
+}
+
+inline Warp& warp() { return current->block->warps[current->thread_index.x / 32]; }
+inline unsigned lane() { return current->thread_index.x % 32; }
+
+inline float to_float(unsigned word) {
+    float value;
+    std::memcpy(&value, &word, 4);
+    return value;
+}
+
+inline unsigned to_word(float value) {
+    unsigned word;
+    std::memcpy(&word, &value, 4);
+    return word;
+}
+
+inline void (*body)(void* const* arguments);
+inline void* const* body_arguments;
+
+inline void enter() {
+    body(body_arguments);
+    current->done = true;
+    ++progress;
+    give_way();
+}
+
+// Run a kernel on all threads of a grid. Returns 0, or 1 after a deadlock, or 2 if it wrote past its shared memory,
+// which starts as NaN.
+inline int run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
+    constexpr size_t STACK = 1 << 16, GUARD = 64;
+    grid_size = grid;
+    block_size = block;
+    const size_t vectors = (shared_bytes + 15) / 16;
+    std::vector<std::unique_ptr<Block>> blocks;
+    std::vector<std::unique_ptr<Thread>> threads;
+    for (unsigned y = 0; y < grid.y; ++y) {
+        for (unsigned x = 0; x < grid.x; ++x) {
+            blocks.push_back(std::make_unique<Block>(Block{Meeting{static_cast<int>(block.x)}}));
+            Block& here = *blocks.back();
+            here.shared.assign(vectors + GUARD, uint4{~0u, ~0u, ~0u, ~0u});
+            here.warps.resize(block.x / 32);
+            for (unsigned i = 0; i < block.x; ++i) {
+                auto thread = std::make_unique<Thread>();
+                thread->stack.reset(new char[STACK]);
+                thread->block = &here;
+                thread->thread_index = {i, 0, 0};
+                thread->block_index = {x, y, 0};
+                getcontext(&thread->context);
+                thread->context.uc_stack.ss_sp = thread->stack.get();
+                thread->context.uc_stack.ss_size = STACK;
+                thread->context.uc_link = nullptr;
+                makecontext(&thread->context, enter, 0);
+                here.live.push_back(thread.get());
+                threads.push_back(std::move(thread));
+            }
+        }
+    }
+    std::mt19937 draws(seed);
+    std::vector<size_t> order(blocks.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::shuffle(order.begin(), order.end(), draws);
+    for (size_t place = 0; place < order.size();) {
+        auto& live = blocks[order[place]]->live;
+        std::shuffle(live.begin(), live.end(), draws);
+        const unsigned long before = progress;
+        for (Thread* thread : live) {
+            if (thread->waits_for != nullptr && thread->waits_for->generation == thread->generation) continue;
+            thread->waits_for = nullptr;
+            current = thread;
+            swapcontext(&scheduler, &thread->context);
+        }
+        live.erase(std::remove_if(live.begin(), live.end(), [](Thread* t) { return t->done; }), live.end());
+        if (progress == before) {
+            ++place;   // it waits, or has ended: the next one's turn
+        } else {
+            place = 0;
+            if (draws() % 256 < seed % 4) std::shuffle(order.begin(), order.end(), draws);
+        }
+    }
+    for (const auto& one : blocks) {
+        if (!one->live.empty()) return 1;
+        for (size_t i = vectors; i < one->shared.size(); ++i) {
+            const uint4 guard = one->shared[i];
+            if (~(guard.x & guard.y & guard.z & guard.w)) return 2;
+        }
+    }
+    return 0;
+}
+
+template <auto KERNEL, class... A, size_t... I>
+void call(void (*)(A...), void* const* arguments, std::index_sequence<I...>) {
+    KERNEL(*static_cast<A*>(arguments[I])...);
+}
+
+// As cuLaunchKernel: arguments are pointers to each argument.
+template <auto KERNEL, class... A>
+int launch(void (*)(A...), void* const* arguments, dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
+    body = [](void* const* given) {
+        call<KERNEL>(static_cast<void (*)(A...)>(nullptr), given, std::index_sequence_for<A...>{});
+    };
+    body_arguments = arguments;
+    return run(grid, block, shared_bytes, seed);
+}
+
+// sum (16, 8) += a (16, 8 words) b (8 words, 8) of a warp; part(word, p) is the p-th of the PARTS numbers in a word.
+// Sums are taken in double: the tensor core's own order and rounding are not documented.
+template <int PARTS, class Part>
+inline void multiply_add(float* sum, const unsigned (&mine)[6], Part part) {
+    Warp& here = warp();
+    std::copy(mine, mine + 6, here.words[lane()]);
+    meet(here.meeting);
+    const unsigned group = lane() / 4, pair = lane() % 4;
+    for (int i = 0; i < 4; ++i) {
+        const unsigned row = group + (i >= 2 ? 8 : 0), column = 2 * pair + i % 2;
+        double total = 0.0;
+        for (unsigned word = 0; word < 8; ++word) {
+            const unsigned a = here.words[row % 8 * 4 + word % 4][(row >= 8 ? 1 : 0) + (word >= 4 ? 2 : 0)];
+            const unsigned b = here.words[column * 4 + word % 4][4 + (word >= 4 ? 1 : 0)];
+            for (int p = 0; p < PARTS; ++p) total += static_cast<double>(part(a, p)) * part(b, p);
+        }
+        sum[i] += static_cast<float>(total);
+    }
+    meet(here.meeting);
+}
+
+}   // namespace emulator
+
+#define threadIdx (emulator::current->thread_index)
+#define blockIdx (emulator::current->block_index)
+#define blockDim (emulator::block_size)
+#define gridDim (emulator::grid_size)
+
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline unsigned __float_as_uint(float value) { return emulator::to_word(value); }
+inline float __uint_as_float(unsigned word) { return emulator::to_float(word); }
+
+inline void __syncthreads() { emulator::meet(emulator::current->block->meeting); }
+
+inline uint4 load_fresh(const uint4* address) { return *address; }
+
+inline void release_add(int* counter, int value) {
+    *counter += value;
+    ++emulator::progress;
+}
+
+inline int load_acquire(const int* counter) {
+    emulator::give_way();
+    return *static_cast<const volatile int*>(counter);
+}
+
+inline float exchange_lanes(float value, int mask) {
+    emulator::Warp& here = emulator::warp();
+    here.words[emulator::lane()][0] = emulator::to_word(value);
+    emulator::meet(here.meeting);
+    const float other = emulator::to_float(here.words[emulator::lane() ^ mask][0]);
+    emulator::meet(here.meeting);
+    return other;
+}
+
+inline unsigned round_bf16(float value) {
+    const unsigned word = emulator::to_word(value);
+    if (std::isnan(value)) return 0x7fffu;
+    return (word + 0x7fffu + (word >> 16 & 1)) >> 16;
+}
+
+inline unsigned round_tf32(float value) {
+    const unsigned word = emulator::to_word(value);
+    return std::isnan(value) ? 0x7fffffffu : (word + 0x1000u) & ~0x1fffu;
+}
+
+inline void mma_bf16(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+    emulator::multiply_add<2>(sum, {a0, a1, a2, a3, b0, b1}, [](unsigned word, int p) {
+        return emulator::to_float(p ? word & ~0xffffu : word << 16);
+    });
+}
+
+inline void mma_tf32(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+    emulator::multiply_add<1>(sum, {a0, a1, a2, a3, b0, b1}, [](unsigned word, int) {
+        return emulator::to_float(word & ~0x1fffu);
+    });
+}

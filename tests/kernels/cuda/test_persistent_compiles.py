@@ -1,0 +1,101 @@
+"""The persistent kernels on NVIDIA's compilers, which need no device: nothing spills, and all is float32."""
+
+import ctypes
+import dataclasses
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from xprnn.kernels.cuda import plan, source
+
+NVCC = shutil.which("nvcc")
+SOURCES = Path(source.__file__).parent
+H100, A100 = ("sm_90", 132, 232448), ("sm_80", 108, 166912)  # multiprocessors, shared memory of a block
+FTZ = "-ftz=true"  # CuPy adds it
+
+each_cell = pytest.mark.parametrize("cell", plan.GATES)
+each_precision = pytest.mark.parametrize("precision", plan.NUMBERS)
+each_way = pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+
+
+def compiled(shape, architecture, folder):
+    """What ptxas says of a plan's kernel, and its PTX."""
+    done = subprocess.run(
+        [NVCC, f"-arch={architecture}", "-cubin", FTZ, "-Xptxas", "-v", "--keep", "--keep-dir", str(folder),
+         *shape.options, "-o", str(folder / "kernel.cubin"), str(SOURCES / shape.source)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (ptx,) = folder.glob("*.ptx")
+    return done.stdout + done.stderr, ptx.read_text()
+
+
+def spilled(report):
+    """Bytes of stack frame, stores and loads that would have been registers."""
+    found = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
+    return [int(n) for n in found.groups()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+@pytest.mark.parametrize(
+    ("device", "batch", "size"),
+    [(H100, 64, 1024), (H100, 16, 512), (A100, 64, 512)],
+    ids=["sm_90, H=1024", "sm_90, H=512", "sm_80, H=512"],
+)
+@each_way
+@each_precision
+@each_cell
+def test_everything_stays_in_registers(tmp_path, cell, precision, backward, device, batch, size):
+    architecture, multiprocessors, shared_memory = device
+    shape = plan.best(cell, backward, precision, batch, size, multiprocessors, shared_memory)
+    report, ptx = compiled(shape, architecture, tmp_path)
+    assert spilled(report) == [0, 0, 0]
+    assert ".f64" not in ptx
+    assert ("mma.sync" in ptx) == (precision != "float32")
+    assert int(re.search(r"Used (\d+) registers", report)[1]) * shape.threads <= plan.REGISTERS
+
+
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+def test_a_plan_for_more_registers_than_there_are_spills(tmp_path):
+    shape = plan.best("Lstm", False, "bf16", 64, 1024, *H100[1:])
+    report, _ = compiled(dataclasses.replace(shape, warps=16, inner=2048, held=4), "sm_90", tmp_path)
+    assert spilled(report) != [0, 0, 0]
+
+
+def nvrtc():
+    """NVRTC from its wheel, as CuPy finds it; None where it is not installed."""
+    spec = importlib.util.find_spec("nvidia")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for library in sorted(Path(place).glob("*/lib/libnvrtc.so.*")):
+            return ctypes.CDLL(str(library))
+    return None
+
+
+@pytest.mark.skipif(nvrtc() is None, reason="needs the wheel nvidia-cuda-nvrtc")
+@each_way
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_one_text_compiles_at_run_time(precision, backward):
+    shape, library = plan.best("Lstm", backward, precision, 16, 512, *H100[1:]), nvrtc()
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    text = source.text(shape.source)
+    assert '#include "device.cuh"' not in text
+    library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
+    options = [option.encode() for option in (*shape.options, FTZ, "--gpu-architecture=sm_90")]
+    status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    assert status == 0, log.value.decode()
+    library.nvrtcGetCUBINSize(program, ctypes.byref(size))
+    assert size.value > 0
+
+
+def test_a_kernels_text_is_whole_and_includes_nothing_twice():
+    for name in ("forward.cu", "backward.cu"):
+        text = source.text(name)
+        assert re.findall(r'#include "(.*)"', text) == ["cuda_emulator.h"]  # which only tests ask for
+        assert text.count("struct GroupBarrier {") == text.count("struct Lstm {") == text.count("struct Tf32 {") == 1

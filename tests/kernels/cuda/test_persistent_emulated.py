@@ -1,0 +1,281 @@
+"""The persistent kernels, compiled for the CPU and run on cuda_emulator.h, against the reference engine."""
+
+import ctypes
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from xprnn.kernels.cuda import persistent, plan, product
+
+from xprnn import sequence
+from xprnn.cells import GRU, LSTM
+from xprnn.sequence import SequenceCall
+from xprnn.steps import Steps
+
+HERE = Path(__file__).parent
+SOURCES = Path(persistent.__file__).parent
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+CELLS = {"Lstm": (persistent.LSTM, LSTM()), "Gru": (persistent.GRU, GRU())}
+# What rounding the operands of the products leaves of the results of a few steps; float32 only adds in another order.
+TOLERANCES = {"float32": 1e-6, "tf32": 2e-3, "bf16": 2e-2}
+CANARY = 64  # elements before and behind every array that a kernel is given
+
+pytestmark = pytest.mark.skipif(COMPILER is None or sys.platform != "linux", reason="needs a C++ compiler on Linux")
+
+MAIN = """
+#define XPRNN_EMULATED
+#include SOURCE
+extern "C" int launch(void* const* arguments, unsigned blocks, unsigned groups, unsigned long shared, unsigned seed) {
+    return emulator::launch<KERNEL>(KERNEL, arguments, {blocks, groups}, {THREADS}, shared, seed);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Compile a plan's kernel, once."""
+    folder = tmp_path_factory.mktemp("emulated")
+    (folder / "main.cc").write_text(MAIN)
+
+    @cache
+    def compiled(file, name, options, sources):
+        library = folder / f"{abs(hash((file, name, options, sources)))}.so"
+        options = [option.replace("c++17", "c++20") for option in options]  # for the emulator's own sake
+        subprocess.run(
+            [COMPILER, "-O1", "-shared", "-fPIC", "-ffp-contract=off", *options, f'-DSOURCE="{file}"',
+             f"-DKERNEL={name}", f"-I{sources}", f"-I{HERE}", str(folder / "main.cc"), "-o", str(library)],
+            check=True,
+        )  # fmt: skip
+        return ctypes.CDLL(str(library)).launch
+
+    return compiled
+
+
+class Emulated:
+    """Stands in for persistent.Device: arrays are NumPy's, all that is fresh is NaN, and edges are watched."""
+
+    def __init__(self, build, seed=0, altered=None):
+        self.build, self.seed, self.altered = build, seed, altered or {}
+        self.facts = SimpleNamespace(multiprocessors=12, shared_memory=65536)
+        self.xp = SimpleNamespace(
+            empty=poisoned,
+            empty_like=lambda a: poisoned(a.shape, a.dtype),
+            zeros=np.zeros,
+            where=np.where,
+            sum=np.sum,
+            ascontiguousarray=np.ascontiguousarray,
+        )
+        self.product, self.plans = product.on_host, []
+
+    def launch(self, shape, arguments):
+        self.plans.append(shape)
+        guarded = [Guarded(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        values = [
+            ctypes.c_int(a) if isinstance(a, int) else ctypes.c_void_p(None if a is None else a.address)
+            for a in guarded
+        ]
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        run = self.build(shape.source, shape.name, shape.options, self.altered.get(shape.source, SOURCES))
+        status = run(pointers, shape.blocks, shape.groups, ctypes.c_ulong(shape.shared_bytes), self.seed)
+        assert status == 0, {1: "no thread could go on", 2: "written past the end of shared memory"}[status]
+        for a in guarded:
+            if isinstance(a, Guarded):
+                a.give_back()
+
+
+class Guarded:
+    """A copy of an array between two stretches of memory that must stay as they are."""
+
+    def __init__(self, array):
+        self.array, self.edge = array, CANARY * array.itemsize
+        self.memory = np.full(array.nbytes + 2 * self.edge + 64, 0xA5, np.uint8)
+        self.start = -self.memory.ctypes.data % 64 + self.edge  # aligned as on a device
+        self.inside = self.memory[self.start : self.start + array.nbytes]
+        self.inside[:] = array.reshape(-1).view(np.uint8)
+        self.address = self.memory.ctypes.data + self.start
+
+    def give_back(self):
+        outside = np.concatenate([self.memory[: self.start], self.memory[self.start + self.array.nbytes :]])
+        assert (outside == 0xA5).all(), "a kernel wrote outside an array"
+        self.array.reshape(-1).view(np.uint8)[:] = self.inside
+
+
+def poisoned(shape, dtype):
+    """Memory as a device may give it out: NaN, whichever way it is read."""
+    array = np.empty(shape, dtype)
+    array.reshape(-1).view(np.uint8)[:] = 0xFF
+    return array
+
+
+def problem(cell, steps, batch, inputs, size, *, bias=True, reverse=False, seed=0, **control):
+    """A call of the engine in float32, and cotangents for all it returns."""
+    draws = np.random.default_rng(seed)
+    draw = lambda *shape: draws.standard_normal(shape).astype("float32")
+    shapes = CELLS[cell][1].weight_shapes(inputs, size)
+    weights = {
+        name: draw(*shape) / np.float32(np.sqrt(size)) for name, shape in shapes.items() if bias or "bias" not in name
+    }
+    x = draw(steps, batch, inputs)
+    parts = len(CELLS[cell][1].state_names)
+    state = tuple(draw(batch, size) for _ in range(parts))
+    call = SequenceCall(CELLS[cell][1], weights, x, state, Steps.build("test", x, **control), reverse, True)
+    return call, tuple(draw(steps, batch, size) for _ in range(parts)), tuple(draw(batch, size) for _ in range(parts))
+
+
+def reference(call, dsequences, dfinal):
+    """All results in float64: states after every step, gradients of x, the initial state and the weights."""
+    wide = lambda arrays: tuple(a.astype("float64") for a in arrays)
+    call = SequenceCall(
+        call.cell, {n: a.astype("float64") for n, a in call.weights.items()}, call.x.astype("float64"),
+        wide(call.state), Steps(call.steps.advance, None, call.steps.restart), call.reverse, True,
+    )  # fmt: skip
+    result, trace = sequence.forward(call)
+    gradients = sequence.backward(call, trace, wide(dsequences), wide(dfinal))
+    return [*result.sequences, gradients.x, *gradients.state, *gradients.weights.values()], list(gradients.weights)
+
+
+def persistently(monkeypatch, place, cell, call, dsequences, dfinal, precision, names):
+    """The same from the kernels."""
+    monkeypatch.setattr(persistent, "_place", lambda precision: place)
+    kind = CELLS[cell][0]
+    steps = call.steps.reversed() if call.reverse else call.steps
+    flags = persistent.Flags(*(None if f is None else f[..., 0] for f in (steps.advance, steps.restart)))
+    h0, *rest = call.state
+    hs, cs, cache = persistent.forward(
+        kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, True, precision
+    )
+    inference, *_ = persistent.forward(
+        kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, False, precision
+    )
+    assert np.array_equal(inference, hs, equal_nan=True)
+    dhs, *dcs = dsequences
+    dh, *dc = (d.copy() for d in dfinal)
+    dx, dh, dc, weights = persistent.backward(
+        kind, call.weights, call.x, cache, flags, call.reverse, dhs, dcs[0] if dcs else None, dh,
+        dc[0] if dc else None, True, precision,
+    )  # fmt: skip
+    states = [hs] if cs is None else [hs, cs]
+    return [*states, dx, *([dh] if dc is None else [dh, dc]), *(weights[name] for name in names)]
+
+
+def small(cell, backward, precision, batch, size, groups=1):
+    """A plan of two warps, with weights in both places; tails of every kind, and one kernel for many shapes."""
+    number = plan.NUMBERS[precision]
+    rows = -(-batch // groups)
+    return plan.Plan(
+        backward, cell, number, units=8, inner=512 if backward else 128, warps=2, held=1,
+        tiles=2 if number == "Float32" else 1, blocks=-(-size // 8), groups=groups, group_rows=rows,
+    )  # fmt: skip
+
+
+def compare(monkeypatch, place, cell, precision, given, groups=1):
+    """Run a problem on the small plan, or on the planner's own where groups is 0; the results, found right."""
+    call, dsequences, dfinal = given
+    if groups:
+        monkeypatch.setattr(
+            persistent, "_plan",
+            lambda place, kind, backward, precision, batch, size: small(cell, backward, precision, batch, size, groups),
+        )  # fmt: skip
+    expected, names = reference(call, dsequences, dfinal)
+    found = persistently(monkeypatch, place, cell, call, dsequences, dfinal, precision, names)
+    assert [f.shape for f in found] == [e.shape for e in expected]
+    for f, e in zip(found, expected, strict=True):
+        error = np.linalg.norm(f - e) / max(np.linalg.norm(e), 1e-30)
+        assert error <= TOLERANCES[precision]  # NaN is not
+    return found
+
+
+each_cell = pytest.mark.parametrize("cell", CELLS)
+each_precision = pytest.mark.parametrize("precision", plan.NUMBERS)
+
+
+@each_precision
+@each_cell
+@pytest.mark.parametrize(
+    ("sizes", "groups", "options"),
+    [
+        ((5, 3, 4, 70), 1, {}),
+        ((1, 1, 2, 5), 1, {"bias": False}),
+        ((3, 37, 2, 24), 2, {"reverse": True}),
+        ((2, 2, 3, 64), 2, {}),
+    ],
+    ids=["tails", "one of each", "two groups, several chunks, reverse", "a group for each sequence"],
+)
+def test_results_and_gradients(monkeypatch, build, cell, precision, sizes, groups, options):
+    compare(monkeypatch, Emulated(build), cell, precision, problem(cell, *sizes, **options), groups)
+
+
+@each_precision
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True])
+def test_held_and_restarted_states(monkeypatch, build, cell, precision, reverse):
+    control = {
+        "lengths": [6, 0, 3, 5, 6, 6, 1],
+        "mask": np.random.default_rng(1).random((6, 7)) > 0.3,
+        "reset": np.random.default_rng(2).random((6, 7)) > 0.6,
+    }
+    call, *cotangents = problem(cell, 6, 7, 3, 35, reverse=reverse, **control)
+    call.x[~call.steps.advance[..., 0]] = np.nan  # what is not looked at may hold anything
+    compare(monkeypatch, Emulated(build), cell, precision, (call, *cotangents), 1 + reverse)
+
+
+@each_cell
+def test_the_order_of_threads_changes_no_bit(monkeypatch, build, cell):
+    given = problem(cell, 4, 5, 3, 40)
+    first, *others = (compare(monkeypatch, Emulated(build, seed=seed), cell, "float32", given, 1) for seed in range(5))
+    for other in others:
+        assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@each_cell
+def test_nan_stays_in_its_sequence(monkeypatch, build, cell):
+    call, dsequences, dfinal = problem(cell, 3, 4, 2, 12)
+    call.x[1, 2] = np.nan
+    monkeypatch.setattr(persistent, "_plan", lambda place, kind, *a: small(cell, *a))
+    hs, *_ = persistently(monkeypatch, Emulated(build), cell, call, dsequences, dfinal, "bf16", [])
+    assert np.isnan(hs[1:, 2]).all()
+    assert np.isfinite(hs[:, [0, 1, 3]]).all()
+
+
+@pytest.mark.parametrize(
+    ("cell", "precision", "sizes"), [("Lstm", "bf16", (3, 9, 3, 70)), ("Gru", "float32", (3, 5, 3, 44))]
+)
+def test_plans_of_the_planner(monkeypatch, build, cell, precision, sizes):
+    place = Emulated(build)
+    compare(monkeypatch, place, cell, precision, problem(cell, *sizes), groups=0)
+    assert all(shape.blocks * shape.groups <= place.facts.multiprocessors for shape in place.plans)
+
+
+MUTANTS = {
+    "does not wait for the others": ("forward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
+    "does not wait, on the way back": ("backward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
+    "waits for one too many": ("forward.cu", "barrier.cuh", "awaited += blocks", "awaited += blocks + 1"),
+    "has one slot for two steps": ("forward.cu", "forward.cu", "(k + 1) % 2", "k % 2"),
+    "reads sums too early": ("forward.cu", "forward.cu", "rest, sums);\n            __syncthreads();", "rest, sums);"),
+    "forgets a warp": ("forward.cu", "forward.cu", "warp < WARPS; ++warp", "warp < WARPS - 1; ++warp"),
+    "leaves the padding": ("forward.cu", "forward.cu", "    clear_padding(", "    if (false) clear_padding("),
+    "mixes up rows": ("forward.cu", "product.cuh", "8 * half + across", "8 * (1 - half) + across"),
+    "writes behind the last unit": ("forward.cu", "block.cuh", "idle(unit >= size)", "idle(unit > size)"),
+    "forgets the last product": ("backward.cu", "backward.cu", "k >= -1", "k >= 0"),
+    "adds up half of the lanes": ("forward.cu", "product.cuh", "mask = ALONG / 2", "mask = ALONG / 4"),
+    "leaves the other weights": ("backward.cu", "product.cuh", "span < SPANS; ++span", "span < HELD; ++span"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_these_tests_can_fail(monkeypatch, build, tmp_path, mutant):
+    sources = shutil.copytree(SOURCES, tmp_path / "cuda", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    kernel, file, before, after = MUTANTS[mutant]
+    text = (sources / file).read_text()
+    assert before in text
+    (sources / file).write_text(text.replace(before, after))
+    precision = "float32" if "lanes" in mutant else "bf16"
+    given = problem("Lstm", 4, 5, 3, 70)
+    compare(monkeypatch, Emulated(build), "Lstm", precision, given, 2)
+    with pytest.raises(AssertionError):
+        compare(monkeypatch, Emulated(build, altered={kernel: sources}), "Lstm", precision, given, 2)

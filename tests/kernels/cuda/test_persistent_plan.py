@@ -1,0 +1,127 @@
+"""Which shapes the persistent kernels take on a device, how they are laid out, and how they are launched."""
+
+import importlib
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from xprnn.kernels.cuda import launch, persistent, plan, product
+
+H100 = launch.Facts(0, (9, 0), 132, 232448, 65536, True)
+SHAPES = list(itertools.product(plan.GATES, [False, True], plan.NUMBERS, [1, 5, 16, 100], [5, 64, 130, 512, 1024]))
+
+
+@pytest.mark.parametrize(("cell", "backward", "precision", "batch", "size"), SHAPES)
+def test_every_candidate_covers_the_layer_and_fits(cell, backward, precision, batch, size):
+    found = list(plan.candidates(cell, backward, precision, batch, size, H100.multiprocessors, H100.shared_memory))
+    assert found
+    for shape in found:
+        needed = size * (plan.GATES[cell] if backward else 1)
+        assert shape.blocks * shape.units >= size > (shape.blocks - 1) * shape.units
+        assert shape.groups * shape.group_rows >= batch > (shape.groups - 1) * shape.group_rows
+        assert shape.blocks * shape.groups <= H100.multiprocessors
+        assert shape.inner >= needed
+        assert 0 < shape.held <= shape.spans
+        assert shape.shared_bytes <= H100.shared_memory
+        weights = 16 * (shape.held * shape.per_lane + shape.rest) * shape.threads
+        assert weights == shape.row_bytes * shape.columns  # none is left out, and none is there twice
+        assert shape.threads * 4 * shape.held * shape.per_lane < plan.REGISTERS
+
+
+def test_small_batches_use_the_whole_device_and_large_layers_both_kinds_of_memory():
+    shape = plan.best("Lstm", False, "bf16", 64, 512, 132, 232448)
+    assert shape.blocks * shape.groups > 100
+    assert plan.best("Lstm", True, "float32", 16, 1024, 132, 232448).rest > 0
+    assert plan.best("Lstm", False, "float32", 1, 4096, 132, 232448) is None
+
+
+class Kernel:
+    def __init__(self):
+        self.kernel, self.calls = SimpleNamespace(ptr=1234), []
+
+    def __call__(self, *arguments, **options):
+        self.calls.append((arguments, options))
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """An H100 on which everything works; tests take something away from it."""
+    kernel = Kernel()
+    state = SimpleNamespace(facts=H100, resident=1, kernel=kernel)
+    driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda pointer, threads, shared: state.resident)
+    cupy = SimpleNamespace(cuda=SimpleNamespace(driver=driver))
+    imported = importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", lambda name, *a: cupy if name == "cupy" else imported(name, *a))
+    monkeypatch.setattr(launch, "facts", lambda: state.facts)
+    monkeypatch.setattr(launch, "simulated", lambda: False)
+    monkeypatch.setattr(product, "reason_against", lambda precision: "")
+    monkeypatch.setattr(product, "OnDevice", lambda dtype, precision: None)
+    monkeypatch.setattr(persistent, "_kernel", lambda *a: state.kernel)
+    persistent._reason_against.cache_clear()
+    yield state
+    persistent._reason_against.cache_clear()
+
+
+def reasons(kind=persistent.LSTM, steps=10, batch=16, size=512, dtype="float32", precision="float32"):
+    return persistent.reasons_against(kind, steps, batch, 64, size, dtype, precision, False)
+
+
+@pytest.mark.parametrize("precision", plan.NUMBERS)
+@pytest.mark.parametrize("kind", persistent.CELLS)
+def test_what_the_kernels_are_for_has_no_reasons_against_it(device, kind, precision):
+    for batch, size in itertools.product((1, 16, 64), (128, 256, 512, 1024)):
+        assert reasons(kind, batch=batch, size=size, precision=precision) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ({"kind": 0}, "there are persistent kernels for LSTM and GRU only"),
+        ({"dtype": "float64"}, "persistent kernels are for float32, not float64"),
+        ({"steps": 0}, "there is no step or no sequence to run"),
+        ({"steps": 2**24}, "16777216 steps are more than the barrier can count"),
+        ({"size": 4096}, "the recurrent weights of 4096 units in float32, and states of 16 sequences, do not fit into"),
+        ({"batch": 256, "size": 1024}, "forward and back, a step should take"),
+    ],
+    ids=["cell", "dtype", "no step", "too long", "too large", "slower"],
+)
+def test_reasons_in_the_call(device, call, reason):
+    (found,) = reasons(**call)
+    assert found.startswith(reason)
+
+
+def test_reasons_in_the_device(device, monkeypatch):
+    device.facts = H100._replace(capability=(7, 5))
+    assert reasons() == []
+    assert reasons(precision="bf16") == ["the device has compute capability 7.5; persistent kernels in bf16 need 8.0"]
+    device.facts = H100._replace(cooperative=False)
+    assert reasons() == ["the device cannot launch a grid whose blocks all run at once"]
+    device.facts = H100._replace(multiprocessors=20)
+    assert "do not fit" in reasons(size=1024)[0]
+    monkeypatch.setattr(launch, "facts", lambda: 1 / 0)
+    assert reasons() == ["CuPy cannot use the device (ZeroDivisionError: division by zero)"]
+    monkeypatch.setattr(launch, "simulated", lambda: True)
+    assert reasons() == ["Numba's simulator runs no CUDA C++"]
+
+
+def test_a_grid_whose_blocks_could_not_all_run_is_declined(device):
+    device.resident = 0
+    (found,) = set(reasons(batch=1, size=1024))
+    assert found == "the device can hold 0 blocks of the persistent kernel at once, and 128 must meet"
+
+
+def test_a_kernel_that_does_not_compile_is_a_reason(device, monkeypatch):
+    monkeypatch.setattr(persistent, "_kernel", lambda *a: 1 / 0)
+    assert reasons() == ["the persistent kernels cannot be compiled and loaded (ZeroDivisionError: division by zero)"]
+
+
+def test_launch_passes_grid_memory_and_typed_arguments(device):
+    shape, array = plan.best("Gru", False, "bf16", 64, 512, 132, 232448), np.zeros(3, "float32")
+    persistent.Device("bf16").launch(shape, [array, None, 7])
+    (((grid, block, arguments), options),) = device.kernel.calls
+    assert (grid, block) == ((shape.blocks, shape.groups), (shape.threads,))
+    assert options == {"shared_mem": shape.shared_bytes}
+    assert arguments[0] is array
+    assert [type(a).__name__ for a in arguments[1:]] == ["uint64", "int32"]
+    assert arguments[1:] == (0, 7)
