@@ -166,7 +166,7 @@ def _emit_block(
     block = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(rows)]
     for r in range(rows):
         for v in range(width):
-            builder.store(builder.load(vector_at(c_rows[r], v), align=size), block[r][v])
+            builder.store(ir.Constant(vector, [0.0] * lanes), block[r][v])
     with cgutils.for_range(builder, k, intp=i64) as loop:
         weights = [
             weights_at(builder.gep(start, [times(loop.index, panel * lanes)]), v)
@@ -184,4 +184,6 @@ def _emit_block(
                 builder.store(builder.call(fma, [broadcast, weights[v], builder.load(block[r][v])]), block[r][v])
     for r in range(rows):
         for v in range(width):
-            builder.store(builder.load(block[r][v]), vector_at(c_rows[r], v), align=size)
+            # C comes last: in a sum over many blocks of K, small terms would be lost beside it one by one.
+            place = vector_at(c_rows[r], v)
+            builder.store(builder.fadd(builder.load(place, align=size), builder.load(block[r][v])), place, align=size)

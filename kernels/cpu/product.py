@@ -186,9 +186,14 @@ def _pack_tiles(source, rows, target, next_tile):
 
 @kernel
 def add_rows(a, total, first, last):
-    """total[first:last] += the sum of the rows of A, in those columns."""
+    """total[first:last] += the sum of the rows of A, in those columns; block by block, since long sums lose digits."""
     part = total[first:last]
-    for k in range(a.shape[0]):
-        row = a[k, first:last]
+    block = np.empty_like(part)
+    for low in range(0, a.shape[0], DEPTH):
+        block[:] = 0
+        for k in range(low, min(low + DEPTH, a.shape[0])):
+            row = a[k, first:last]
+            for j in range(block.size):
+                block[j] += row[j]
         for j in range(part.size):
-            part[j] += row[j]
+            part[j] += block[j]

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import launch, plan, product, source
+from .gradients import after_steps, weight_gradients
 from .plan import Plan
 from .step import GRU, LSTM, Flags, Weights
 
@@ -189,7 +190,7 @@ def forward(
         steps, batch, size, shape.group_rows, int(reverse), int(keep),
     ]  # fmt: skip
     place.launch(shape, arguments)
-    after = slice(0, steps) if reverse else slice(1, steps + 1)
+    after = after_steps(steps, reverse)
     return hs[after], None if cs is None else cs[after], Cache(z, kept_more, hs, cs) if keep else None
 
 
@@ -224,7 +225,7 @@ def backward(
         *_bytes(plain, flags), exchange, arrivals, steps, batch, size, shape.group_rows, int(reverse),
     ]  # fmt: skip
     place.launch(shape, arguments)
-    dx, gradients = _weight_gradients(place, w, x, cache.hs, dzx, dzh, flags, reverse, need_dx)
+    dx, gradients = weight_gradients(place, w, x, cache.hs, dzx, dzx if dzh is None else dzh, flags, reverse, need_dx)
     return dx, dh, dc, gradients
 
 
@@ -232,37 +233,3 @@ def _bytes(plain: Any, flags: Flags) -> tuple[Array | None, Array | None]:
     """(T, B) booleans, a byte each."""
     advance, restart = (None if f is None else plain(f) for f in flags)
     return advance, restart
-
-
-def _weight_gradients(
-    place: Any,
-    w: Weights,
-    x: Array,
-    hs: Array,
-    dzx: Array,
-    dzh: Array | None,
-    flags: Flags,
-    reverse: bool,
-    need_dx: bool,
-) -> tuple[Array | None, Weights]:
-    """What needs no loop over time, one product each: dx and the gradients of the weights. dzh is None for dzx."""
-    xp, zero = place.xp, x.dtype.type(0)
-    steps, _, inputs = x.shape
-    before = hs[1:] if reverse else hs[:steps]
-    if flags.restart is not None:  # these steps started from zero
-        before = xp.where(flags.restart[..., None], zero, before)
-    if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
-        x = xp.where(flags.advance[..., None], x, zero)
-    rows_x = dzx.reshape(-1, dzx.shape[2])
-    rows_h = rows_x if dzh is None else dzh.reshape(rows_x.shape)
-    gradients = {"weight_ih": xp.empty_like(w["weight_ih"]), "weight_hh": xp.empty_like(w["weight_hh"])}
-    place.product(rows_x, x.reshape(-1, inputs), gradients["weight_ih"], transpose_a=True)
-    place.product(rows_h, before.reshape(-1, before.shape[2]), gradients["weight_hh"], transpose_a=True)
-    if "bias_ih" in w:
-        gradients["bias_ih"] = xp.sum(rows_x, axis=0)
-        gradients["bias_hh"] = gradients["bias_ih"].copy() if dzh is None else xp.sum(rows_h, axis=0)
-    if not need_dx:
-        return None, gradients
-    dx = xp.empty_like(x)
-    place.product(rows_x, w["weight_ih"], dx.reshape(-1, inputs))
-    return dx, gradients

@@ -58,6 +58,15 @@ def test_transposed_product_in_parts(k, m, n, dtype):
     np.testing.assert_allclose(sums, a.sum(axis=0, dtype="float64"), rtol=tolerance, atol=tolerance)
 
 
+def test_long_sums_keep_their_digits():
+    ones, terms = np.ones((200_000, 1), "float32"), np.full((200_000, 3), 0.1, "float32")
+    total, product = np.zeros(3, "float32"), np.zeros((1, padded(3, 4)), "float32")
+    add_rows(terms, total, 0, 3)
+    multiply_transposed(ones, terms, product, 0, 1)
+    np.testing.assert_allclose(total, 20_000.0, rtol=1e-5)
+    np.testing.assert_allclose(product[0, :3], 20_000.0, rtol=1e-5)
+
+
 def test_pack_takes_any_layout():
     w = np.arange(35.0).reshape(5, 7)
     np.testing.assert_array_equal(pack(w.T), pack(np.ascontiguousarray(w.T)))

@@ -1,0 +1,41 @@
+"""What the way back does after its loop over time: one product for each gradient, whichever kernels ran the loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Array = Any
+Weights = dict[str, Array]
+
+
+def after_steps(steps: int, reverse: bool) -> slice:
+    """Where the states after each step stand among all T + 1."""
+    return slice(0, steps) if reverse else slice(1, steps + 1)
+
+
+def states_before(xp: Any, states: Array, flags: Any, reverse: bool) -> Array:
+    """The states (T, B, H) that each step started from, of all T + 1."""
+    before = states[after_steps(states.shape[0] - 1, not reverse)]
+    return before if flags.restart is None else xp.where(flags.restart[..., None], states.dtype.type(0), before)
+
+
+def weight_gradients(
+    place: Any, w: Weights, x: Array, hs: Array, dzx: Array, dzh: Array, flags: Any, reverse: bool, need_dx: bool
+) -> tuple[Array | None, Weights]:
+    """What needs no loop over time, one product each: dx, and the gradients of all weights but peepholes."""
+    xp, columns, inputs, size = place.xp, dzx.shape[2], x.shape[2], hs.shape[2]
+    if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
+        x = xp.where(flags.advance[..., None], x, x.dtype.type(0))
+    rows_x, rows_h = dzx.reshape(-1, columns), dzh.reshape(-1, columns)
+    gradients = {"weight_ih": xp.empty_like(w["weight_ih"]), "weight_hh": xp.empty_like(w["weight_hh"])}
+    place.product(rows_x, x.reshape(-1, inputs), gradients["weight_ih"], transpose_a=True)
+    before = states_before(xp, hs, flags, reverse)
+    place.product(rows_h, before.reshape(-1, size), gradients["weight_hh"], transpose_a=True)
+    if "bias_ih" in w:
+        gradients["bias_ih"] = xp.sum(rows_x, axis=0)
+        gradients["bias_hh"] = gradients["bias_ih"].copy() if dzh is dzx else xp.sum(rows_h, axis=0)
+    if not need_dx:
+        return None, gradients
+    dx = xp.empty_like(x)
+    place.product(rows_x, w["weight_ih"], dx.reshape(-1, inputs))
+    return dx, gradients
