@@ -21,10 +21,19 @@ def warmup() -> None:
     from tqdm import tqdm
 
     verdict = ""
-    for dtype in tqdm(DTYPES, desc="compiling", unit="dtype"):
-        layer = LSTM(2, 3, dtype=dtype, rng=0)
-        x = Tensor(np.zeros((2, 1, 2), dtype), requires_grad=True)
-        verdict = dispatch.explain(lambda run, x: run(x)[0].sum().backward(), layer, x)
+    with tqdm(total=3 * len(DTYPES), desc="compiling", unit="kernel") as progress:
+        for dtype in DTYPES:
+            small, wide, x = (
+                LSTM(2, 3, dtype=dtype, rng=0),
+                LSTM(2, 256, dtype=dtype, rng=0),
+                np.zeros((2, 1, 2), dtype),
+            )
+            verdict = dispatch.explain(lambda run, x: run(x)[0].sum().backward(), small, Tensor(x, requires_grad=True))
+            progress.update()
+            wide(x)  # one sequence of many units, whose columns threads share
+            progress.update()
+            small.stream().step(x[0])
+            progress.update()
     click.echo(verdict)
 
 

@@ -25,7 +25,8 @@ class Stream:
 
     On NumPy, cells with compiled kernels step without allocating anything: y is then a buffer that the step after next
     overwrites, so copy it to keep it. New weights are noticed when ``.data`` of a parameter is assigned, as optimizers
-    and ``load_state_dict`` do; after writing into an array in place, call ``reload()``.
+    and ``load_state_dict`` do; after writing into an array in place, call ``reload()``. A copy, or what comes out of a
+    pickle, goes on from the same state by itself.
 
     Raises ValueError for a bidirectional layer, which must see the end first, and for x of another shape.
     """
