@@ -112,7 +112,7 @@ def main(quick: bool, output: Path) -> None:
 
     figure, axes = plot(1, len(SHOWN), size=(13, 4.6), width_ratios=[len(text) for text in SHOWN])
     for plane, text in zip(axes, SHOWN, strict=True):
-        answer = written(data, model, [text], 1)[0]
+        answer = written(data, model, [text], 1)[0][: model.max_length - 1]  # room for the end of one that has none
         source, _ = pad_sequences([data.read.encode(list(text))])
         target, _ = pad_sequences([data.write.encode(list(answer), end=True)])
         _, weights = model(source, target, ratio=1.0, return_weights=True)

@@ -71,7 +71,8 @@ def main(quick: bool, output: Path) -> None:
     seen = words(2_000 if quick else 80_000, 1, SEEN, draws)
     known = set(seen)
     fresh = [word for word in words(2_500, 3, SEEN, draws) if word not in known]
-    by_length = {n: words(100 if quick else 300, n, n, draws) for n in range(3, LONGEST + 1)}
+    each = 100 if quick else 300
+    by_length = {n: [w for w in words(each, n, n, draws) if w not in known] for n in range(3, LONGEST + 1)}
     rows, models = [], {}
     for name, settings in SETTINGS.items():
         model = models[name] = build(settings["hidden"], settings["attention"])
@@ -84,7 +85,7 @@ def main(quick: bool, output: Path) -> None:
 
     word = "attention" if not quick else "rnn"
     model = models["attention"]
-    answer = written(model, [word])[0]
+    answer = written(model, [word])[0][:LONGEST]  # one that does not end would leave no place for the end token
     source, _ = pad_sequences([LETTERS.encode(list(word))])
     target, _ = pad_sequences([LETTERS.encode(list(answer), end=True)])
     _, weights = model(source, target, ratio=1.0, return_weights=True)

@@ -65,8 +65,8 @@ def main(quick: bool, output: Path) -> None:
     rows += [(name, *(flow.gradient_norms[-k, 0] for k in BACK)) for name, flow in {**sigmoids, **flows}.items()]
     print(f"|dL/dh_t|, L = sum of the last h, T = {STEPS}, {size} units (chains have one)")
     table(rows, ["", *(f"t = T-{k}" for k in BACK)])
-    print("gradient_flow equals the three closed forms to 1e-12. An LSTM or GRU alone does not help: as layers usually")
-    print("start, gates are half open and forget as fast as an RNN. Gates that start open keep the gradient.")
+    print("gradient_flow equals the three closed forms to 1e-12. An LSTM or GRU alone helps little: as layers usually")
+    print("start, gates are half open and lose the gradient too, a bit later than an RNN. Gates that start open keep it.")
     save(picture(chains, layers, flows), output, "vanishing_gradients")
     show_saturation(layers, x, output)
 

@@ -1,5 +1,7 @@
 """Text files as people have them."""
 
+import csv
+
 import pytest
 
 from xprnn.data.text_file import decode, read_lines, read_table
@@ -24,6 +26,12 @@ def test_encodings(tmp_path, encoding):
     assert read_lines(path, "utf-8" if encoding == "utf-8-sig" else encoding).texts == ("caf\u00e9", "na\u00efve")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-32"])
+def test_a_mark_at_the_beginning_is_no_text(tmp_path, encoding):
+    path = write(tmp_path / "a", "one" if encoding == "utf-32" else "\ufeffone", encoding)
+    assert read_lines(path, encoding).texts == ("one",)
+
+
 def test_an_ellipsis_of_cp1252_ends_no_line(tmp_path):
     assert len(read_lines(write(tmp_path / "a", "well\u2026 yes", "cp1252"), "latin-1").texts) == 1
 
@@ -34,6 +42,8 @@ def test_an_ellipsis_of_cp1252_ends_no_line(tmp_path):
         (b"good\nfine\ncaf\xe9\n", "utf-8", r"a: line 3: byte 0xe9 is not text in utf-8;.*--encoding latin-1"),
         (b"a\r\nb\r\n\xff\r\n", "utf-8", "line 3: byte 0xff"),
         ("a\nb".encode("utf-16"), "utf-8", "--encoding utf-16"),
+        ("a\nb".encode("utf-32"), "utf-8", "--encoding utf-32"),
+        ("a\nb".encode("utf-16")[:-1], "utf-16", "byte 0x62 is not text in utf-16; if it has another encoding, name it$"),
         ("a\nb".encode("utf-16"), "latin-1", "line 1 holds a zero byte, so this is no text in iso8859-1: is it in utf"),
         (b"ok\n\x00", "utf-8", "line 2 holds a zero byte"),
         (b"ok", "base64", "not text in base64"),
@@ -81,9 +91,16 @@ def test_columns_by_name(tmp_path):
         ("text,label,text\na,b,c\n", "more than one column 'text'"),
         ("text,label\nyes, it is,good\n", "line 2 has 3 cells, the header has 2; a text that holds the separator"),
         ("text,label\na,b\nc, \nd,\n", "2 rows have no label in column 'label', the first of them in line 3"),
-        ('text,label\na,b\n"open,b\n', "line 3: unexpected end of data"),
+        ('text,label\na,b\n"open,b\n', "line 3: unexpected end of data; .* written twice"),
+        ('text,label\na,b\n"a" film,b\n', "line 3: ',' expected after '\"'; .* written twice"),
     ],
 )
 def test_broken_tables(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         read_table(write(tmp_path / "a.csv", content))
+
+
+def test_a_text_may_be_long(tmp_path):
+    long = "word " * 100_000 + "end"
+    assert read_table(write(tmp_path / "a.csv", f"text,label\n{long},b\n")).texts == (long,)
+    assert csv.field_size_limit() < len(long)  # as others have set it

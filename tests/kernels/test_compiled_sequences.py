@@ -87,6 +87,45 @@ def test_large_values_saturate_as_in_the_reference():
     compare(layer, x, [np.full((1, 2, 5), 50.0), np.full((1, 2, 5), -20.0)], {})
 
 
+@pytest.mark.parametrize("infinity", [np.inf, -np.inf])
+@pytest.mark.parametrize("name", CELLS)
+def test_infinite_inputs_do_as_in_the_reference(name, infinity):
+    # 3H is no multiple of a vector's lanes: what padding adds beside a gate's columns is infinity times zero
+    layer = CELLS[name](input_size=3, hidden_size=7, rng=0)
+    x, _ = draw_call(layer, 4, 2, 3, 7, "float32", 0)
+    x[1, 0, 0] = infinity
+    stream = layer.stream(2)
+    found = {"stream": np.stack([np.array(stream.step(x_t)) for x_t in x])}
+    for implementation in ("compiled", "reference"):
+        with xprnn.use_kernels(implementation), np.errstate(invalid="ignore"):
+            found[implementation] = layer(x)[0].data
+    assert name == "relu" or np.isfinite(found["reference"]).any(axis=(1, 2)).all()
+    np.testing.assert_allclose(found["compiled"], found["reference"], atol=1e-5)
+    np.testing.assert_allclose(found["stream"], found["reference"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["share", "together"])
+def test_an_error_waits_for_the_other_threads(name, monkeypatch):
+    import time
+
+    from xprnn.kernels.cpu import threads
+
+    done = []
+
+    def work(first, last=None):
+        if first == 0:
+            raise KeyError("the first part fails")
+        time.sleep(0.05)
+        done.append(first)
+
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    # The second part has begun, or it would be withdrawn where that is allowed.
+    monkeypatch.setattr(threads.Future, "cancel", lambda self: False)
+    with pytest.raises(KeyError, match="the first part fails"):
+        threads.share(work, 2, 1e12) if name == "share" else threads.together(work, 2)
+    assert done == [1]
+
+
 def test_odd_layouts_compile_nothing_new():
     from xprnn.kernels.cpu import loops
 

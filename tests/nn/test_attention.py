@@ -268,6 +268,11 @@ BAD = {
         TypeError,
         "DotAttention: query has dtype float64",
     ),
+    "memory": (
+        lambda: dot(ones(3, 4, 2), ones(5, 4, 2)),
+        TypeError,
+        r"DotAttention: memory is a ndarray; expected what prepare\(\) returned",
+    ),
     "sizes": (lambda: nn.AdditiveAttention(3, 4, 0), ValueError, "AdditiveAttention: hidden_size is 0"),
     "dtype": (lambda: nn.GeneralAttention(3, 4, dtype="float16"), ValueError, "dtype is 'float16'"),
 }

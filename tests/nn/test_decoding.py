@@ -241,6 +241,21 @@ def test_impossible_tokens_are_never_taken():
     assert [h.tokens for h in found] == [(), (2,), (2, 2)]
 
 
+def test_what_follows_an_ended_sequence_is_not_looked_at():
+    """A table of probabilities has no row for what follows the end: the batch must not matter there either."""
+    table = np.log([[0.1, 0.1, 0.7, 0.1], [np.nan] * 4, [0.1, 0.6, 0.1, 0.2], [0.1, 0.2, 0.1, 0.6]])
+
+    def step(tokens, state):
+        scores = table[tokens]
+        scores[(state[:, 0] == 1.0) & (tokens == 2)] = np.log([0.1, 0.1, 0.1, 0.7])  # the second source goes on
+        return scores, state
+
+    state, settings = np.array([[0.0], [1.0]]), {"start": 0, "end": 1, "max_length": 6}
+    for search in (greedy, lambda *a, **k: beam_search(*a, width=2, n_best=2, **k)):
+        alone = [search(step, state[b : b + 1], batch=1, **settings)[0] for b in range(2)]
+        assert search(step, state, batch=2, **settings) == alone
+
+
 def answer(scores):
     return lambda tokens, state: (np.array([scores] * len(tokens)), state)
 
@@ -254,7 +269,22 @@ BAD = {
     ),
     "n_best": ({"n_best": 6}, answer([-1.0, -1.0]), ValueError, "n_best is 6; expected at most width = 5"),
     "penalty": ({"length_penalty": -1}, answer([-1.0, -1.0]), ValueError, "length_penalty is -1; expected a number"),
+    "endless penalty": (
+        {"length_penalty": np.inf},
+        answer([-1.0, -1.0]),
+        ValueError,
+        "length_penalty is inf; expected a number from 0 to 100",
+    ),
     "length": ({"max_length": 0}, answer([-1.0, -1.0]), ValueError, "max_length is 0"),
+    "no start": ({"start": None}, answer([-1.0, -1.0]), ValueError, "beam_search: start is None; expected an integer"),
+    "no end": ({"end": None}, answer([-1.0, -1.0]), ValueError, "beam_search: end is None; expected an integer"),
+    "list": ({}, lambda tokens, state: ([-1.0], state), TypeError, "beam_search: step returned a list; expected log-"),
+    "number in the state": (
+        {"state": (np.float64(1.0),)},
+        answer([-0.1, -3.0]),
+        TypeError,
+        "the state holds a float64 without axes; expected arrays",
+    ),
     "end": (
         {"end": 2},
         answer([-1.0, -1.0]),

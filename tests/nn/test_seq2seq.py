@@ -128,6 +128,16 @@ def test_greedy_decoding_is_free_running_up_to_the_end_token(kind, home):
         assert found.ended == ended
 
 
+def test_nothing_is_drawn_where_nothing_is_left_to_chance():
+    """Looking at a model between two batches must not change how it is trained."""
+    network, (source, target) = model(KINDS["gru, dot"]), data()
+    before = network.rng.bit_generator.state
+    network.free_run(source, 4)
+    network(source, target, ratio=0.0)
+    network(source, target, ratio=1.0)
+    assert network.rng.bit_generator.state == before
+
+
 def test_the_ratio_is_drawn_for_each_step_and_sequence():
     network = model({})
     target, fed = np.full((101, 50), 3), []
@@ -514,8 +524,13 @@ BAD = {
     ),
     "no memory": (
         lambda: network().decoder(tokens(1, 4), None),
-        ValueError,
+        TypeError,
         r"Decoder: memory is None; expected what prepare\(\) made",
+    ),
+    "memory type": (
+        lambda: network().decoder(tokens(1, 4), None, np.ones((6, 4, H), "float32")),
+        TypeError,
+        r"Decoder: memory is a ndarray; expected what prepare\(\) made",
     ),
     "another memory": (
         lambda: network().decoder(tokens(4, 3), None, network().encode(tokens(6, 4))[1]),
@@ -556,6 +571,26 @@ BAD = {
         lambda: nn.Decoder(C, H, attention="dot", memory_size=2 * H),
         ValueError,
         "attention 'dot' needs queries and keys of one length; they have 5 and 10: take 'general' or 'additive'",
+    ),
+    "attention of another size": (
+        lambda: nn.Decoder(C, H, attention=nn.GeneralAttention(H + 1, H), memory_size=H),
+        ValueError,
+        "Decoder: attention has query_size 6; expected 5",
+    ),
+    "attention of other keys": (
+        lambda: nn.Decoder(C, H, attention=nn.GeneralAttention(H, H), memory_size=2 * H),
+        ValueError,
+        "Decoder: attention has key_size 5; expected 10",
+    ),
+    "attention of another dtype": (
+        lambda: nn.Decoder(C, H, attention=nn.GeneralAttention(H, H, dtype="float64"), memory_size=H),
+        ValueError,
+        "Decoder: attention has dtype 'float64'; expected 'float32'",
+    ),
+    "another memory size": (
+        lambda: parts({"bidirectional": True}, {"attention": "general", "memory_size": H}),
+        ValueError,
+        "Seq2Seq: decoder has memory_size 5; expected 10, the encoder's output_size",
     ),
     "memory size": (
         lambda: nn.Decoder(C, H, attention="dot"),

@@ -179,6 +179,8 @@ def test_errors():
     for run, error, message in [
         (lambda: call(epochs=1.5), ValueError, "fit: epochs is 1.5"),
         (lambda: call(clip_norm=1.0, clip_value=1.0), ValueError, "clip_norm and clip_value are both given"),
+        (lambda: call(clip_norm=0.0), ValueError, "fit: clip_norm is 0.0; expected a number above 0"),
+        (lambda: call(clip_value="1"), ValueError, "fit: clip_value is '1'; expected a number above 0"),
         (lambda: call(iter([0])), TypeError, "fit: batches is a list_iterator, which lasts one epoch"),
         (lambda: call(validation=(i for i in [])), TypeError, "fit: validation is a generator"),
         (lambda: call([]), ValueError, "fit: batches had none in epoch 1"),

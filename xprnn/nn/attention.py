@@ -98,6 +98,8 @@ class Attention(Module):
         for a query that does not fit the memory.
         """
         owner = type(self).__name__
+        if not isinstance(memory, Memory):
+            raise TypeError(f"{owner}: memory is a {type(memory).__name__}; expected what prepare() returned")
         query = input_tensor(owner, "query", query, dtype_name(memory.keys.data))
         batch, size = memory.keys.shape[0], self.query_size or memory.keys.shape[-1]
         if query.ndim not in (2, 3) or query.shape[-2:] != (batch, size):

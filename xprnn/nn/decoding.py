@@ -62,7 +62,7 @@ def greedy(step: Step, state: Any, *, batch: int, start: int, end: int, max_leng
     ValueError, FloatingPointError
         Wrong arguments; log-probabilities of the wrong shape, above 0 or NaN.
     """
-    batch = whole_number("greedy", "batch", batch, 0)
+    batch, start, end = _checked("greedy", batch, start, end)
     max_length = whole_number("greedy", "max_length", max_length)
     tokens, running = np.full(batch, start), np.full(batch, True)
     totals, chosen = np.zeros(batch), np.zeros((batch, 0), int)
@@ -71,7 +71,7 @@ def greedy(step: Step, state: Any, *, batch: int, start: int, end: int, max_leng
         xp = namespace(scores)
         best = xp.argmax(scores, axis=-1)
         gains = to_numpy(xp.max(scores, axis=-1)).astype(float)
-        _check_values("greedy", gains)
+        _check_values("greedy", gains[running])  # what would follow an end is nothing
         tokens = np.where(running, to_numpy(best), end)
         totals += np.where(running, gains, 0.0)
         chosen = np.concatenate([chosen, tokens[:, None]], axis=1)
@@ -109,6 +109,8 @@ def beam_search(
     state
         Nested tuples of arrays or Tensors, (N, H) or (..., N, H) or (N,), or None: rows of hypotheses are picked on the
         last axis but one. What a source has in common for all its hypotheses belongs into the step, not here.
+    length_penalty
+        From 0, which is none, to 100.
     n_best
         How many to return, at most ``width``.
 
@@ -122,9 +124,9 @@ def beam_search(
         Wrong arguments; log-probabilities of the wrong shape, above 0 or NaN; a state of something else.
     """
     owner = "beam_search"
-    batch, width = whole_number(owner, "batch", batch, 0), whole_number(owner, "width", width)
+    (batch, start, end), width = _checked(owner, batch, start, end), whole_number(owner, "width", width)
     max_length, n_best = whole_number(owner, "max_length", max_length), whole_number(owner, "n_best", n_best)
-    alpha = real_number(owner, "length_penalty", length_penalty, "a number of at least 0")
+    alpha = real_number(owner, "length_penalty", length_penalty, "a number from 0 to 100", high=100.0)
     if n_best > width:
         raise ValueError(f"{owner}: n_best is {n_best}; expected at most width = {width}")
 
@@ -134,6 +136,7 @@ def beam_search(
     while batch and tokens.shape[2] <= max_length and np.isfinite(totals).any():
         scores, state = _ask(owner, step, tokens[:, :, -1].reshape(-1), state, end)
         gains = to_numpy(scores).astype(float).reshape(*totals.shape, -1)
+        gains[np.isneginf(totals)] = -np.inf  # whatever was said of the dead ones
         _check_values(owner, gains)
         classes, length = gains.shape[2], tokens.shape[2]
         candidates = np.moveaxis(totals[:, :, None] + gains, 1, 0).reshape(batch, -1)
@@ -176,8 +179,9 @@ def _pick(state: Any, rows: Host) -> Any:
         return None
     if isinstance(state, (tuple, list)):
         return tuple(_pick(part, rows) for part in state)
-    if not hasattr(state, "shape"):
-        raise TypeError(f"beam_search: the state holds a {type(state).__name__}; expected arrays, Tensors and tuples")
+    if not getattr(state, "shape", ()):
+        came = f"{type(state).__name__}{' without axes' * hasattr(state, 'shape')}"
+        raise TypeError(f"beam_search: the state holds a {came}; expected arrays, Tensors and tuples")
     array = ops.value(state)
     picked = namespace(array).take(array, backend_of(array).asarray(rows), axis=max(array.ndim - 2, 0))
     return Tensor(picked) if isinstance(state, Tensor) else picked
@@ -189,11 +193,18 @@ def _hypothesis(tokens: Host, total: float, score: float, ended: Any, end: int) 
     return Hypothesis(tuple(kept), float(total), float(score), bool(ended))
 
 
+def _checked(owner: str, batch: Any, start: Any, end: Any) -> tuple[int, int, int]:
+    whole = whole_number
+    return whole(owner, "batch", batch, 0), whole(owner, "start", start, 0), whole(owner, "end", end, 0)
+
+
 def _ask(owner: str, step: Step, tokens: Host, state: Any, end: int) -> tuple[Array, Any]:
     """One step, without recording: the log-probabilities as an array, and the next state."""
     with no_grad():
         scores, state = step(tokens, state)
     scores, rows = ops.value(scores), len(tokens)
+    if not hasattr(scores, "shape"):
+        raise TypeError(f"{owner}: step returned a {type(scores).__name__}; expected log-probabilities ({rows}, C)")
     if len(scores.shape) != 2 or scores.shape[0] != rows or not 0 <= end < scores.shape[1]:
         came, expected = tuple(scores.shape), f"({rows}, C) with the end token {end} among C"
         raise ValueError(f"{owner}: step returned log-probabilities of shape {came}; expected {expected}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
+from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, least_and_greatest, namespace
 from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.attention import Attention, Memory, named_attention
 from xprnn.nn.dropout import Dropout
@@ -82,7 +82,7 @@ class Reader(Module):
         if inside is not None:
             tokens = xp.where(xp.squeeze(inside, axis=-1), tokens, xp.zeros_like(tokens))
         if tokens.size:
-            low, high = int(xp.min(tokens)), int(xp.max(tokens))
+            low, high = least_and_greatest(tokens)
             if low < 0 or high >= self.input_size:
                 wrong, last = low if low < 0 else high, self.input_size - 1
                 raise ValueError(f"{owner}: {name} contains {wrong}, outside the vocabulary; expected 0 to {last}")
@@ -182,7 +182,10 @@ class Decoder(Reader):
                 raise TypeError(
                     f"Decoder: attention is a {type(attention).__name__}; expected an Attention or its name"
                 )
-            self.attention = attention
+            for name, needed in (("query_size", hidden_size), ("key_size", size), ("dtype", dtype)):
+                if (has := getattr(attention, name)) not in (None, needed):
+                    raise ValueError(f"Decoder: attention has {name} {has!r}; expected {needed!r}")
+            self.attention, self.memory_size = attention, size
             self.combination = Linear(size + hidden_size, hidden_size, dtype=dtype, rng=draws)
         self.readout = Linear(hidden_size, output_size, dtype=dtype, rng=draws)
 
@@ -201,8 +204,9 @@ class Decoder(Reader):
         hidden, state = self.rnn(self.embed(steps), state)
         weights = None
         if self.attention is not None:
-            if memory is None:
-                raise ValueError("Decoder: memory is None; expected what prepare() made of the encoder's outputs")
+            if not isinstance(memory, Memory):
+                came = "None" if memory is None else f"a {type(memory).__name__}"
+                raise TypeError(f"Decoder: memory is {came}; expected what prepare() made of the encoder's outputs")
             (length, rows, size), (batch, _, width) = hidden.shape, memory.values.shape
             if batch == 0 < rows or rows % max(batch, 1):
                 raise ValueError(f"Decoder: x has {rows} sequences and memory {batch}; expected a multiple of them")

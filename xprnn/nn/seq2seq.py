@@ -195,7 +195,8 @@ class Seq2Seq(Module):
         length, batch = given.shape[:2]
         if ratio == 1.0 or length < 2:
             return given
-        forced = self.rng.random((length, batch)) < ratio
+        # Free running leaves nothing to chance: to look at it must not change the draws of a training.
+        forced = self.rng.random((length, batch)) < ratio if ratio > 0.0 else np.full((length, batch), False)
         forced[0] = True
         # Between two cuts everything is forced: one call of the decoder.
         cuts = [0, *np.flatnonzero(~forced.all(axis=1)).tolist(), length]
@@ -231,6 +232,11 @@ def _check_pair(encoder: Any, decoder: Any) -> None:
     ):
         if of(encoder) != of(decoder):
             raise ValueError(f"Seq2Seq: encoder and decoder differ in {name}: {of(encoder)} and {of(decoder)}")
+    if decoder.attention is not None and decoder.memory_size != encoder.output_size:
+        raise ValueError(
+            f"Seq2Seq: decoder has memory_size {decoder.memory_size}; expected {encoder.output_size}, "
+            "the encoder's output_size"
+        )
 
 
 def _batch(state: Any) -> int:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from os import PathLike
 from typing import Any
 
-from xprnn.nn.arguments import whole_number
+from xprnn.nn.arguments import real_number, whole_number
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
@@ -72,6 +72,9 @@ def fit(
     epochs = whole_number("fit", "epochs", epochs, 0)
     if clip_norm is not None and clip_value is not None:
         raise ValueError("fit: clip_norm and clip_value are both given; expected at most one")
+    for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        if limit is not None:
+            real_number("fit", name, limit, "a number above 0", low=math.ulp(0.0))
     for name, source in (("batches", batches), ("validation", validation)):
         if isinstance(source, Iterator):
             raise TypeError(
