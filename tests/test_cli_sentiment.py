@@ -190,6 +190,21 @@ def test_where_nothing_can_be_written(table, tmp_path):
     assert "is a folder; expected the name of a file" in run("train", table, "--out", tmp_path).stderr
 
 
+def test_no_input_is_overwritten(table, tmp_path):
+    before = table.read_bytes()
+    (tmp_path / "link").symlink_to(table)
+    for arguments in (
+        [table],
+        [tmp_path / "link"],
+        ["--positive", table, "--negative", tmp_path / "other"],
+        [tmp_path / "other", "--vectors", table],
+    ):
+        result = run("train", *arguments, "--out", table, *QUICK)
+        assert result.exit_code == 2
+        assert "would be overwritten: give another --out" in result.stderr
+    assert table.read_bytes() == before
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_write_permission_is_named_before_the_work(table, tmp_path):
     folder = tmp_path / "fixed"
@@ -213,6 +228,16 @@ def test_predicting_with_what_is_not_there(model, tmp_path):
     assert "standard input: there are no texts" in run("predict", model, stdin="").stderr
     assert "standard input: line 2: byte 0xff is not text" in run("predict", model, stdin=b"ok\n\xff\n").stderr
     assert run("predict", model, "--text", "review", stdin="a").exit_code == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_signs_that_the_terminal_has_not(model, encoding):
+    runner = CliRunner(charset=encoding)
+    shown = runner.invoke(main, ["sentiment", "predict", str(model)], input="lovely \U0001f44d".encode())
+    assert (shown.exit_code, shown.exception) == (0, None)
+    assert shown.stdout.endswith("\tlovely \\U0001f44d\n")
+    found = runner.invoke(main, ["sentiment", "predict", str(model), "--json"], input="lovely \U0001f44d".encode())
+    assert json.loads(found.stdout)[0]["text"] == "lovely \U0001f44d"
 
 
 def test_cupy_that_is_not_there(model):

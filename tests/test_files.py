@@ -19,6 +19,15 @@ def test_mode_and_links_are_kept(tmp_path):
     assert real.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe with a name")
+def test_a_device_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="cannot write .*pipe: it is no regular file"):
+        write_atomically(tmp_path / "pipe", b"new")
+    assert not (tmp_path / "pipe").is_file()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomically(path, b"old")

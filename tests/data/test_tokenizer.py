@@ -82,7 +82,7 @@ def test_characters():
 
 def test_which_tokens_are_evidence():
     assert all(map(is_word, ["good", "n't", "3.5", ":)", "👍", "好", "के", "$"]))
-    assert not any(map(is_word, [".", "...", "!", "'", "(", "-", " ", "—", "¿", ""]))
+    assert not any(map(is_word, [".", "...", "!", "'", "(", "-", " ", "—", "¿", "+", "|", "^", ""]))
 
 
 @pytest.mark.parametrize("split", [split_words, split_characters])

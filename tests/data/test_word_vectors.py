@@ -34,6 +34,13 @@ def test_only_some(glove):
     found = read_word_vectors(glove, only=["caf\u00e9", "zebra"])
     assert found.tokens == ("caf\u00e9",)
     assert read_word_vectors(glove, only=[]).vectors.shape == (0, 3)
+    assert read_word_vectors(glove, only=["\ud800", "the"]).tokens == ("the",)  # half a sign, as cut tweets have it
+
+
+def test_vectors_are_one_for_each_token():
+    for vectors in (np.zeros(3), np.zeros((1, 3)), np.zeros((2, 3, 1))):
+        with pytest.raises(ValueError, match=r"WordVectors: vectors has shape .*; expected \(N, D\), N = 2 tokens"):
+            WordVectors(("a", "b"), vectors)
 
 
 def test_the_first_of_two_counts_and_other_bytes_are_passed_over(tmp_path):
@@ -68,6 +75,7 @@ def test_table(glove):
         (b"a 1 2\nb 3\n", "line 2 has 1 numbers; expected 2, as in the lines before"),
         (b"a 1 2\nb 3 x\n", "line 2: could not convert"),
         (b"a 1 2\nb 3 nan\n", "line 2: expected finite numbers"),
+        (b"a 1 2\nb 3 1e39\n", "line 2: expected finite numbers"),
     ],
 )
 def test_broken_files(tmp_path, content, message):

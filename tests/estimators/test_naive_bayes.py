@@ -36,6 +36,14 @@ def test_no_evidence():
     assert model.predict(["good", "zebra", "", "!"]).tolist() == ["up", None, None, None]
     assert model.predict_proba(["zebra"]).tolist() == [pytest.approx([1 / 3, 2 / 3])]
     assert model.score(["good", "zebra"], ["up", "up"]) == 0.5
+    marks = NaiveBayes().fit(["good ? !", "bad ."], ["up", "down"])  # a pair of marks is no word either
+    assert marks.predict(["? !", "good"]).tolist() == [None, "up"]
+
+
+def test_texts_that_can_be_read_once():
+    model = NaiveBayes().fit(iter(TEXTS), iter(LABELS))
+    assert model.predict(iter(["good", "bad"])).tolist() == ["up", "down"]
+    assert model.score(iter(TEXTS), iter(LABELS)) == 1.0
 
 
 def test_errors():

@@ -1,7 +1,9 @@
 """The TextClassifier: what it learns, what it admits not to know, and what it survives."""
 
 import copy
+import enum
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -132,6 +134,11 @@ def test_booleans_are_labels():
     assert TextClassifier(**QUICK).fit(["one", "two"], [True, False]).classes == (False, True)
 
 
+def test_members_of_a_str_enum_are_labels():
+    sides = enum.Enum("sides", {"UP": "up", "DOWN": "down"}, type=str)
+    assert TextClassifier(**QUICK).fit(["one", "two"], list(sides)).classes == ("down", "up")
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 def test_same_seed_same_bits(pooling):
     def run(seed):
@@ -175,6 +182,8 @@ def test_characters_and_tokenizers_of_your_own(tmp_path):
     assert TextClassifier(tokenizer="characters", **QUICK).fit(texts, labels).explain("ab").tokens == ("a", "b")
     classifier = TextClassifier(tokenizer=str.split, **QUICK).fit(texts, labels)
     assert classifier.explain("don't! go").tokens == ("don't!", "go")
+    arrays = TextClassifier(tokenizer=lambda text: np.array(text.split()), **QUICK).fit(texts, labels)
+    np.testing.assert_array_equal(arrays.explain("not good").effects, classifier.explain("not good").effects)
     classifier.save(tmp_path / "model")
     with pytest.raises(ValueError, match="tokenizer of its own: give load the same function"):
         TextClassifier.load(tmp_path / "model")
@@ -256,6 +265,8 @@ def test_loading_something_else_is_refused(fitted, tmp_path):
         (["good", "bad", "fine"], ["a", "", "b"], ValueError, "have no label: 1"),
         (["good", "bad"], [1, "a"], TypeError, "labels are of kind number, str; expected all str or all numbers"),
         (["good", "bad"], [(1,), (2,)], TypeError, "labels are of kind tuple"),
+        (["good", "bad"], [Fraction(1), Fraction(2)], TypeError, "labels are of kind Fraction"),  # no file could hold them
+        ({"good": 1, "bad": 0}, [1, 0], TypeError, "texts is a dict; expected a list of str"),
         (["", "..."], [1, 0], ValueError, "there is no word that comes min_count=1 times in the 2 texts"),
         (["good", "..."], [1, 0], ValueError, "all texts with a word that comes min_count=1 times have the label 1"),
     ],
