@@ -45,6 +45,8 @@ def pack(w: Array, bf16: bool = False) -> Array:
     flat, k_stride, n_stride = (plain(w.T), 1, k) if w.flags.f_contiguous else (plain(w), n, 1)
     flat = flat.view(np.uint32) if bf16 else flat
     packed = np.empty((padded(n, w.itemsize), k), np.uint16 if bf16 else w.dtype)
+    if n == 0:
+        return packed
     panels = -(-n // TILE.columns(w.itemsize))
     threads.share(lambda first, last: _pack(flat, k_stride, n_stride, n, packed, first, last), panels, 16.0 * w.size)
     return packed
