@@ -2,7 +2,9 @@
 
 A relu RNN that starts from the identity (Le, Jaitly and Hinton 2015, arXiv 1504.00941) learns to add two marked numbers
 of 30. Where its recurrent weights pass 1 gradients explode, and one step along such a gradient destroys what was
-learned (Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063).
+learned (Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063): the loss overflows, or the output gets
+stuck at the mean. A limit must be tight enough: with clip_norm=1 and clip_value=0.005 all of 14 seeds converge, with
+clip_value=0.05 some still diverge.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ RUNS: dict[str, tuple[float, dict[str, float]]] = {
     "no clipping": (0.03, {}),
     "no clipping, lr / 30": (0.001, {}),
     "clip_norm=1": (0.03, {"clip_norm": 1.0}),
-    "clip_value=0.05": (0.03, {"clip_value": 0.05}),
+    "clip_value=0.005": (0.03, {"clip_value": 0.005}),
 }
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, *_ = COLOURS
 

@@ -84,8 +84,13 @@ def main(
 ) -> None:
     """Compare poolings with naive Bayes, and show the words that one of them looked at."""
     made = data is None and positive is None and negative is None
-    texts, labels = made_up(600 if quick else 1500, seed=0) if made else read(data, positive, negative, encoding)
-    train, test = split_texts(texts, labels, 0.1, rng=0)
+    try:
+        texts, labels = made_up(600 if quick else 1500, seed=0) if made else read(data, positive, negative, encoding)
+        train, test = split_texts(texts, labels, 0.1, rng=0)
+        if not test[0]:
+            raise ValueError(f"{len(texts)} texts are too few to hold a tenth out")
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
     rows: list[tuple[Any, ...]] = []
     for pairs in (False, True):
         began = time.perf_counter()

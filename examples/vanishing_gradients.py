@@ -66,7 +66,7 @@ def main(quick: bool, output: Path) -> None:
     print(f"|dL/dh_t|, L = sum of the last h, T = {STEPS}, {size} units (chains have one)")
     table(rows, ["", *(f"t = T-{k}" for k in BACK)])
     print("gradient_flow equals the three closed forms to 1e-12. An LSTM or GRU alone helps little: as layers usually")
-    print("start, gates are half open and lose the gradient too, a bit later than an RNN. Gates that start open keep it.")
+    print("start, gates are half open and the gradient is lost a little later. Gates that start open keep it.")
     save(picture(chains, layers, flows), output, "vanishing_gradients")
     show_saturation(layers, x, output)
 

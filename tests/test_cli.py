@@ -122,6 +122,15 @@ def test_a_folder_without_write_permission_is_named_before_the_work(series, tmp_
     assert f"cannot write to the folder {folder}" in result.stderr
 
 
+def test_the_input_is_not_overwritten(series, tmp_path):
+    source = series.rename(tmp_path / "forecast.csv")
+    before = source.read_bytes()
+    result = run("forecast", source, "--column", "double", "--out", tmp_path, *QUICK)
+    assert result.exit_code == 2
+    assert "would be overwritten: give another --out" in result.stderr
+    assert source.read_bytes() == before
+
+
 def test_an_output_path_that_is_a_file_loses_nothing(series, tmp_path):
     taken = tmp_path / "taken"
     taken.write_text("precious")

@@ -230,9 +230,8 @@ def test_predicting_with_what_is_not_there(model, tmp_path):
     assert run("predict", model, "--text", "review", stdin="a").exit_code == 2
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_signs_that_the_terminal_has_not(model, encoding):
-    runner = CliRunner(charset=encoding)
+def test_signs_that_the_terminal_has_not(model):
+    runner = CliRunner(charset="cp1252")  # of pipes on Windows
     shown = runner.invoke(main, ["sentiment", "predict", str(model)], input="lovely \U0001f44d".encode())
     assert (shown.exit_code, shown.exception) == (0, None)
     assert shown.stdout.endswith("\tlovely \\U0001f44d\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import secrets
@@ -16,9 +17,12 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
     Writes a temporary file in the same folder, flushes it to the disk and moves it into place.
 
-    Raises OSError where the folder is missing or cannot be written to, or the disk is full; the temporary file is gone.
+    Raises OSError where the folder is missing or cannot be written to, the disk is full, or the path is that of a
+    folder or a device; the temporary file is gone.
     """
     target = Path(os.path.realpath(path))  # of a link, what it points to
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise OSError(errno.EINVAL, f"cannot write {target}: it is no regular file")
     mode = target.stat().st_mode if target.exists() else None
     for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):  # of a process that was killed
         if time.time() - stale.stat().st_mtime > STALE_SECONDS:

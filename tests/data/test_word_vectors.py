@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xprnn.data import Vocabulary
-from xprnn.data.word_vectors import read_word_vectors
+from xprnn.data.word_vectors import WordVectors, read_word_vectors
 
 GLOVE = "the 0.1 -0.2 3e-1\nn't 1 2 3\n. . . 4 5 6\ncaf\u00e9 7 8 9\n"
 

@@ -3,6 +3,7 @@
 import copy
 import enum
 import pickle
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -68,6 +69,22 @@ def test_a_text_is_predicted_as_if_alone(fitted):
     together = fitted.predict_proba(texts)
     np.testing.assert_allclose(together, [fitted.predict_proba([text])[0] for text in texts], atol=1e-6)
     np.testing.assert_allclose(together[::-1], fitted.predict_proba(texts[::-1]), atol=1e-6)
+
+
+def test_a_long_text_among_short_ones_costs_no_more_than_alone(fitted):
+    long, short = "not a good film " * 5000, ["bad film", "good film"] * 100
+
+    def peak(texts):
+        tracemalloc.start()
+        found = fitted.predict_proba(texts)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found, size
+
+    (alone, least), (together, most) = peak([long]), peak([*short[:99], long, *short[99:]])
+    np.testing.assert_allclose(together[99], alone[0], atol=1e-6)
+    np.testing.assert_allclose(np.delete(together, 99, axis=0), fitted.predict_proba(short), atol=1e-6)
+    assert most < 2 * least
 
 
 def test_no_known_word_is_no_evidence(fitted):
@@ -136,7 +153,8 @@ def test_booleans_are_labels():
 
 def test_members_of_a_str_enum_are_labels():
     sides = enum.Enum("sides", {"UP": "up", "DOWN": "down"}, type=str)
-    assert TextClassifier(**QUICK).fit(["one", "two"], list(sides)).classes == ("down", "up")
+    classes = TextClassifier(**QUICK).fit(["one", "two"], list(sides)).classes
+    assert [(type(label), label) for label in classes] == [(str, "down"), (str, "up")]
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
@@ -265,7 +283,7 @@ def test_loading_something_else_is_refused(fitted, tmp_path):
         (["good", "bad", "fine"], ["a", "", "b"], ValueError, "have no label: 1"),
         (["good", "bad"], [1, "a"], TypeError, "labels are of kind number, str; expected all str or all numbers"),
         (["good", "bad"], [(1,), (2,)], TypeError, "labels are of kind tuple"),
-        (["good", "bad"], [Fraction(1), Fraction(2)], TypeError, "labels are of kind Fraction"),  # no file could hold them
+        (["good", "bad"], [Fraction(1), Fraction(2)], TypeError, "labels are of kind Fraction"),  # not for files
         ({"good": 1, "bad": 0}, [1, 0], TypeError, "texts is a dict; expected a list of str"),
         (["", "..."], [1, 0], ValueError, "there is no word that comes min_count=1 times in the 2 texts"),
         (["good", "..."], [1, 0], ValueError, "all texts with a word that comes min_count=1 times have the label 1"),
@@ -337,6 +355,7 @@ def test_not_fitted(tmp_path):
         ({"word_dropout": -0.1}, "word_dropout is -0.1"),
         ({"count_ratios": -1}, "count_ratios is -1; expected a number of at least 0"),
         ({"validation": 1.0}, "validation is 1.0"),
+        ({"validation": "0.1"}, "validation is '0.1'; expected a share from 0 to below 1"),
         ({"learning_rate": 0}, "learning_rate is 0"),
         ({"patience": 0}, "patience is 0"),
         ({"seed": -1}, "seed is -1"),

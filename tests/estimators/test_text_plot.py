@@ -31,6 +31,17 @@ def test_words_and_labels_are_there():
     assert out.getvalue().startswith(b"\x89PNG")
 
 
+@pytest.mark.filterwarnings("error:.*layout not applied")
+def test_a_word_that_is_too_long_is_cut():
+    pytest.importorskip("matplotlib")
+    long = Explanation(("x" * 500, "\ud800"), (True, False), "positive", 0.6, np.ones(2), None)
+    figure = draw_explanations([long])
+    figure.savefig(io.BytesIO(), format="png")
+    cut, half = texts_of(figure)[1:]
+    assert (cut, half) == ("x" * (len(cut) - 1) + "\u2026", "?")
+    assert len(cut) <= 84
+
+
 def test_colours_say_for_and_against():
     pytest.importorskip("matplotlib")
     boxes = draw_explanations([SURE]).axes[0].patches

@@ -126,6 +126,22 @@ def test_an_error_waits_for_the_other_threads(name, monkeypatch):
     assert done == [1]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux lets a thread choose its processors")
+def test_helpers_keep_off_the_callers_processor(monkeypatch):
+    from xprnn.kernels.cpu import threads
+
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("there is one processor")
+    for here in sorted(allowed)[:2]:
+        monkeypatch.setattr(threads, "_processor", lambda here=here: here)
+        pool = threads.Pool(1)
+        pool.submit(lambda: None).result()
+        pool.keep_off()
+        assert pool.submit(lambda: os.sched_getaffinity(0)).result() == allowed - {here}
+        assert os.sched_getaffinity(0) == allowed  # the caller is left alone
+
+
 def test_odd_layouts_compile_nothing_new():
     from xprnn.kernels.cpu import loops
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from xprnn import __version__
@@ -14,6 +17,8 @@ from xprnn.cli.sentiment_command import sentiment
 @click.version_option(__version__)
 def main() -> None:
     """Recurrent neural networks for NumPy and CuPy arrays."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as on standard error: not every terminal has every sign of a text
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 for command in (forecast, demo, sentiment, warmup, info):

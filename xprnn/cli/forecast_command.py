@@ -12,6 +12,7 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
+from xprnn.cli.outputs import keep_inputs
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
@@ -74,6 +75,7 @@ def forecast(file: Path, columns: tuple[str, ...], date: str | None, out: Path, 
     Trains on the first part of the file, tests on the rest, prints the errors of all, and writes forecast.csv,
     model.safetensors and forecast.png to the output folder.
     """
+    keep_inputs(out / "forecast.csv", file)
     _run(lambda: read_csv(file, columns, date), out, **options)
 
 

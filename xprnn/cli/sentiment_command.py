@@ -13,6 +13,7 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
+from xprnn.cli.outputs import keep_inputs
 from xprnn.data.text_file import TextTable, decode, lines_of, read_lines, read_table
 from xprnn.data.word_vectors import read_word_vectors
 from xprnn.estimators import NaiveBayes, TextClassifier
@@ -87,6 +88,7 @@ def _train(
     **options: Any,
 ) -> None:
     classifier = TextClassifier(seed=seed, progress=True, **options)  # checks the options
+    keep_inputs(out, file, positive, negative, vectors)
     _require_writable(out)  # before the work, not after it
     texts, labels = _read_labelled(file, positive, negative, text, label, encoding)
     known, unseen = split_texts(texts, labels, test, seed)
@@ -164,7 +166,7 @@ def predict(
             for row in zip(table.texts, table.lines, labels, probabilities, explained, strict=True)
         ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2, allow_nan=False, ensure_ascii=False))
+        click.echo(json.dumps(rows, indent=2, allow_nan=False))
         return
     for row in rows:
         shown = f"{max(row['probabilities'].values()):.3f}" if row["evidence"] else "-"

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LINE_END = re.compile("\r\n|\n|\r")  # and not str.splitlines, for which \x85 ends a line: in cp1252 it is an ellipsis
-MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MARKS = {  # that of UTF-32 begins as that of UTF-16 does
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 @dataclass(frozen=True)
@@ -33,20 +38,22 @@ def decode(content: bytes, encoding: str, name: str) -> str:
         known = codecs.lookup(encoding).name
     except LookupError:
         raise ValueError(f"{name}: encoding {encoding!r} is unknown; expected one such as utf-8 or latin-1") from None
+    marked = next((kind for mark, kind in MARKS.items() if content.startswith(mark)), "")
     try:
-        text = content.decode("utf-8-sig" if known == "utf-8" else known)
+        text = content.decode(known).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = len(LINE_END.findall(content[: error.start].decode("latin-1"))) + 1
-        other = MARKS.get(content[:2], "latin-1")
+        other = marked or "latin-1"
+        how = "" if other == known else f": --encoding {other} on the command line, encoding={other!r} in Python"
         raise ValueError(
             f"{name}: line {line}: byte 0x{content[error.start]:02x} is not text in {known}; if it has another "
-            f"encoding, name it: --encoding {other} on the command line, encoding={other!r} in Python"
+            f"encoding, name it{how}"
         ) from None
     except (UnicodeError, LookupError) as error:  # UTF-16 without its mark; a codec that is not for text
         raise ValueError(f"{name}: not text in {known}: {error}") from None
     if "\0" in text:
         line = len(LINE_END.findall(text[: text.index("\0")])) + 1
-        other = f": is it in {MARKS[content[:2]]}?" if content[:2] in MARKS else ""
+        other = f": is it in {marked}?" if marked else ""
         raise ValueError(f"{name}: line {line} holds a zero byte, so this is no text in {known}{other}")
     return text
 
@@ -81,14 +88,17 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
     first = LINE_END.split(content.lstrip(), maxsplit=1)[0]
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     rows: list[tuple[int, list[str]]] = []
-    line = 1
+    line, limit = 1, csv.field_size_limit()
+    csv.field_size_limit(max(limit, len(content)))  # a text may be long
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 rows.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{path}: line {line}: {error}") from None
+        raise ValueError(f"{path}: line {line}: {error}; a double quote inside quotes is written twice") from None
+    finally:
+        csv.field_size_limit(limit)
     if not rows:
         raise ValueError(f"{path}: the file is empty; expected a header and rows")
     header = [cell.strip() for cell in rows[0][1]]

@@ -12,6 +12,7 @@ EMOTICON = r"(?<![\w:;=])[:;=][-o^']?[()\[\]DdPp/|*](?!\w)"
 NUMBER = r"\d+(?:[.,]\d+)*(?![^\W_])"
 # Scripts that put no spaces between words: each sign of theirs is a token.
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+SILENT = ("P", "Z", "C", "Sm", "Sk")  # Unicode categories of signs that say nothing on their own
 BLOCK = 128  # characters that are looked at together
 IGNORED = {ord(c): None for c in "\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"}  # how emoji look
 
@@ -45,8 +46,8 @@ def split_characters(text: str) -> list[str]:
 
 
 def is_word(token: str) -> bool:
-    """Whether a token says something on its own: not a space, a single punctuation mark or an ellipsis."""
-    return token.strip(".") != "" and (len(token) > 1 or unicodedata.category(token)[0] not in "PZC")
+    """Whether a token says something on its own: not a space, a single punctuation mark or operator, or an ellipsis."""
+    return token.strip(".") != "" and (len(token) > 1 or not unicodedata.category(token).startswith(SILENT))
 
 
 @functools.lru_cache

@@ -17,10 +17,15 @@ Host = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class WordVectors:
-    """Tokens and their vectors (N, D) float32, on the host."""
+    """Tokens and their vectors (N, D) float32, on the host. Raises ValueError for another shape."""
 
     tokens: tuple[str, ...]
     vectors: Host
+
+    def __post_init__(self) -> None:
+        shape, count = self.vectors.shape, len(self.tokens)
+        if len(shape) != 2 or shape[0] != count:
+            raise ValueError(f"WordVectors: vectors has shape {shape}; expected (N, D), N = {count} tokens")
 
     def table(self, vocabulary: Vocabulary, *, rng: Rng = None, dtype: str = "float32") -> tuple[Host, Host]:
         """An embedding's weight (V, D) for a vocabulary, and which of its rows (V,) have a vector here.
@@ -51,7 +56,7 @@ def read_word_vectors(path: str | Path, only: Collection[str] | None = None) -> 
     another number of numbers than in the lines before, or a file without vectors.
     """
     path = Path(path)
-    wanted = None if only is None else {token.encode() for token in only}
+    wanted = None if only is None else {token.encode(errors="surrogatepass") for token in only}
     kept: dict[bytes, Host] = {}
     size = 0
     with open(path, "rb") as file:
@@ -92,12 +97,13 @@ def _count_numbers(parts: list[bytes]) -> int:
 
 def _numbers(path: Path, line: int, parts: list[bytes]) -> Host:
     try:
-        numbers = np.array([float(part) for part in parts])
+        with np.errstate(over="ignore"):
+            numbers = np.array([float(part) for part in parts]).astype(np.float32)
     except ValueError as error:
         raise ValueError(f"{path}: line {line}: {error}") from None
     if not np.isfinite(numbers).all():
-        raise ValueError(f"{path}: line {line}: expected finite numbers")
-    return numbers.astype(np.float32)
+        raise ValueError(f"{path}: line {line}: expected finite numbers of float32")
+    return numbers
 
 
 def _text(token: bytes) -> str | None:

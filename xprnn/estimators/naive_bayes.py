@@ -48,6 +48,7 @@ class NaiveBayes:
 
     def predict(self, texts: Sequence[str]) -> Host:
         """The most probable label of each text (N,), None where no word is known; an array of objects."""
+        texts = check_texts("NaiveBayes.predict", texts)
         best = self.predict_proba(texts).argmax(axis=1)
         labels = np.empty(len(best), dtype=object)
         for k, text in enumerate(texts):
@@ -73,7 +74,7 @@ class NaiveBayes:
     def _known(self, text: str) -> list[str]:
         """The tokens of a text that were counted; none where no word is among them."""
         known = [token for token in self._tokens(text) if token in self._logs]
-        return known if any(map(is_word, known)) else []
+        return known if any(is_word(token) and " " not in token for token in known) else []
 
     def _tokens(self, text: str) -> list[str]:
         """Words and pairs, each once, in their order."""

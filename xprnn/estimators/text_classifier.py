@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, Backend, Rng, backend_of, check_dtype, default_backend, generator, get_backend
+from xprnn.backend import Array, Backend, Rng, backend_of, default_backend, generator, get_backend
 from xprnn.data.bucketing import Buckets
-from xprnn.data.tokenizer import is_word, split_characters, split_words
+from xprnn.data.padding import pad_sequences
+from xprnn.data.tokenizer import is_word
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
-from xprnn.estimators.forecast_network import CELLS
 from xprnn.estimators.text_explanation import Explanation
-from xprnn.estimators.text_input import check_texts, encode_labels, hold_out, log_count_ratios, share_right
-from xprnn.estimators.text_network import POOLINGS, TextNetwork
-from xprnn.nn.arguments import probability, real_number, whole_number
+from xprnn.estimators.text_input import cut_texts, encode_labels, hold_out, log_count_ratios, share_right
+from xprnn.estimators.text_network import TextNetwork
+from xprnn.estimators.text_settings import TOKENIZERS, Tokenizer, check_settings
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit, read_tensors, write_tensors
 
 Host = np.ndarray[Any, Any]
-Tokenizer = Callable[[str], list[str]]
-TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_characters}
 EMBEDDING = 100
-FINITE = sys.float_info.max
-ABOVE_ZERO = (math.ulp(0.0), FINITE)
-TEXTS_AT_ONCE = 256  # predicted in one batch; bounds memory, changes no result
+TEXTS_AT_ONCE = 256  # of the dev part in one batch
+TOKENS_AT_ONCE = 2**15  # predicted in one batch, padding too: a long text among short ones must not cost gigabytes
 
 
 class TextClassifier:
@@ -112,45 +107,28 @@ class TextClassifier:
         backend: str | None = None,
         progress: bool = False,
     ) -> None:
-        for name, choice, known in (("cell", cell, CELLS), ("pooling", pooling, POOLINGS)):
-            if choice not in known:
-                expected = ", ".join(map(repr, known))
-                raise ValueError(f"TextClassifier: {name} is {choice!r}; expected one of {expected}")
-        if not callable(tokenizer) and tokenizer not in TOKENIZERS:
-            expected = ", ".join(map(repr, TOKENIZERS))
-            raise ValueError(f"TextClassifier: tokenizer is {tokenizer!r}; expected {expected} or a function")
-        if not 0.0 <= validation < 1.0:
-            raise ValueError(f"TextClassifier: validation is {validation}; expected a share from 0 to below 1")
-        counts = {
-            "hidden": hidden,
-            "layers": layers,
-            "min_count": min_count,
-            "epochs": epochs,
-            "patience": patience,
-        }
-        optional = {
-            "embedding": (embedding, 1),
-            "max_vocabulary": (max_vocabulary, 3),  # two specials and a token
-            "batch_size": (batch_size, 1),
-        }
-        sizes = {"learning_rate": learning_rate, "clip_norm": clip_norm}
-        chances = {"dropout": dropout, "word_dropout": word_dropout}
-        owner = "TextClassifier"
-        # Plain values, so that they can be written to a file.
-        self.settings: dict[str, Any] = {
-            **{name: whole_number(owner, name, number) for name, number in counts.items()},
-            **{name: n if n is None else whole_number(owner, name, n, low) for name, (n, low) in optional.items()},
-            **{name: real_number(owner, name, n, "a number above 0", *ABOVE_ZERO) for name, n in sizes.items()},
-            **{name: probability(owner, name, number) for name, number in chances.items()},
-            "count_ratios": real_number(owner, "count_ratios", count_ratios, "a number of at least 0", high=FINITE),
-            "cell": cell,
-            "pooling": pooling,
-            "bidirectional": bool(bidirectional),
-            "tokenizer": tokenizer if isinstance(tokenizer, str) else "custom",
-            "validation": float(validation),
-            "seed": whole_number(owner, "seed", seed, 0),
-            "dtype": check_dtype(dtype),
-        }
+        self.settings = check_settings(
+            cell=cell,
+            pooling=pooling,
+            embedding=embedding,
+            hidden=hidden,
+            layers=layers,
+            bidirectional=bidirectional,
+            tokenizer=tokenizer,
+            min_count=min_count,
+            max_vocabulary=max_vocabulary,
+            count_ratios=count_ratios,
+            dropout=dropout,
+            word_dropout=word_dropout,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            clip_norm=clip_norm,
+            validation=validation,
+            patience=patience,
+            seed=seed,
+            dtype=dtype,
+        )
         self.tokenize: Tokenizer = TOKENIZERS[tokenizer] if isinstance(tokenizer, str) else tokenizer
         self.backend = None if backend is None else get_backend(backend)
         self.progress = progress
@@ -182,7 +160,8 @@ class TextClassifier:
         Raises
         ------
         TypeError
-            A text is not a str (its position is named), or labels are of several kinds or of one that has no order.
+            A text is not a str (its position is named), what the tokenizer gives is no list of str, or labels are of
+            several kinds, or neither str nor numbers.
         ValueError
             No texts, or another number of labels; a missing label; fewer than two different ones; no word that comes
             ``min_count`` times; vectors of another length than ``embedding``.
@@ -191,7 +170,7 @@ class TextClassifier:
 
         After an error the classifier is as it was.
         """
-        tokens = [self.tokenize(text) for text in check_texts("TextClassifier.fit", texts)]
+        tokens = cut_texts("TextClassifier.fit", texts, self.tokenize)
         classes, target = encode_labels("TextClassifier.fit", labels, len(tokens))
         options, home, draws = self.settings, self._home(), generator(self.settings["seed"])
         prior = np.bincount(target, minlength=len(classes)) / len(target)
@@ -289,8 +268,9 @@ class TextClassifier:
         best, attention, effects = int(everything.argmax()), None, np.zeros(len(tokens))
         evidence = _has_word(vocabulary, tokens)
         if evidence:
-            without = self._probabilities([tokens[:k] + tokens[k + 1 :] for k in range(len(tokens))])
-            effects = _log_odds(everything)[best] - _log_odds(without)[:, best]
+            for part in _portions([len(tokens)] * len(tokens)):  # all at once they would take memory for N^2 tokens
+                without = self._probabilities([tokens[:k] + tokens[k + 1 :] for k in part])
+                effects[part] = _log_odds(everything)[best] - _log_odds(without)[:, best]
             if self.settings["pooling"] == "attention":
                 home = backend_of(network.parameters()[0].data)
                 ids = home.asarray(np.asarray(vocabulary.encode(tokens))[:, None])
@@ -372,7 +352,7 @@ class TextClassifier:
 
     def _tokens(self, method: str, texts: Sequence[str]) -> list[list[str]]:
         self._fitted()
-        return [self.tokenize(text) for text in check_texts(f"TextClassifier.{method}", texts)]
+        return cut_texts(f"TextClassifier.{method}", texts, self.tokenize)
 
     def _probabilities(self, tokens: list[list[str]]) -> Host:
         """(N, C) float64, for texts as tokens."""
@@ -384,16 +364,26 @@ class TextClassifier:
         ids = [np.asarray(vocabulary.encode(tokens[k]), np.int64) for k in rows]
         home = backend_of(network.parameters()[0].data)
         with no_grad():
-            for x, lengths, at in Buckets(ids, np.asarray(rows), batch_size=TEXTS_AT_ONCE):
-                logits = network(home.asarray(x), home.asarray(lengths)).numpy().astype(np.float64)
+            for part in _portions([len(text) for text in ids]):
+                x, lengths = (home.asarray(array) for array in pad_sequences([ids[k] for k in part]))
+                logits = network(x, lengths).numpy().astype(np.float64)
                 powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-                found[at] = powers / powers.sum(axis=1, keepdims=True)
+                found[[rows[k] for k in part]] = powers / powers.sum(axis=1, keepdims=True)
         return found
 
 
 def _has_word(vocabulary: Vocabulary, tokens: list[str]) -> bool:
     """Whether some of the tokens are known words."""
     return any(token in vocabulary and is_word(token) for token in tokens)
+
+
+def _portions(lengths: list[int]) -> Iterator[list[int]]:
+    """The numbers of texts, the longest first, in parts of TOKENS_AT_ONCE or of one text."""
+    order, start = sorted(range(len(lengths)), key=lambda k: -lengths[k]), 0
+    while start < len(order):
+        stop = start + max(1, TOKENS_AT_ONCE // lengths[order[start]])
+        yield order[start:stop]
+        start = stop
 
 
 def _log_odds(probabilities: Host) -> Host:

@@ -10,7 +10,7 @@ from xprnn.estimators.text_report import NO_EVIDENCE
 
 AGAINST, NEITHER, FOR, UNKNOWN = "#D55E00", "#FFFFFF", "#0072B2", "#DDDDDD"  # Okabe and Ito's vermilion and blue
 LINE = 84  # characters of a line of text
-LONGEST = 24  # characters of a label that are shown
+LONGEST, WIDEST = 24, 40  # characters of a label, and of a word, that are shown
 
 
 def draw_explanations(explanations: Sequence[Explanation], title: str = "Which words speak for the label") -> Any:
@@ -29,7 +29,8 @@ def draw_explanations(explanations: Sequence[Explanation], title: str = "Which w
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"drawing needs matplotlib ({error}): pip install 'xprnn[plot]'") from None
-    blocks = [_lines(explanation) for explanation in explanations]
+    words = [[_shown(token) for token in explanation.tokens] for explanation in explanations]
+    blocks = [_lines(tokens) for tokens in words]
     rows = sum(map(len, blocks))
     strongest = max((float(abs(e.effects).max(initial=0.0)) for e in explanations), default=0.0) or 1.0
     colours = ScalarMappable(
@@ -40,17 +41,17 @@ def draw_explanations(explanations: Sequence[Explanation], title: str = "Which w
     axes = figure.subplots()
     names = [NO_EVIDENCE if e.label is None else f"{str(e.label)[:LONGEST]}, {e.probability:.0%}" for e in explanations]
     margin, y = 3.0 + max(map(len, names)), 0.0
-    for explanation, name, lines in zip(explanations, names, blocks, strict=True):
+    for explanation, tokens, name, lines in zip(explanations, words, names, blocks, strict=True):
         _write(axes, 0, y, name, ha="left", weight="bold")
         top = 0.0 if explanation.attention is None else float(explanation.attention.max())
         for line in lines:
             x = margin
             for k in line:
-                width, effect = len(explanation.tokens[k]) + 1.0, float(explanation.effects[k])
+                width, effect = len(tokens[k]) + 1.0, float(explanation.effects[k])
                 face = colours.cmap(0.5 + 0.5 * effect / strongest) if explanation.known[k] else UNKNOWN
                 axes.add_patch(_box(x + 0.1, y - 0.36, width - 0.2, 0.66, face))
                 dark = abs(effect) > 0.6 * strongest and explanation.known[k]
-                _write(axes, x + width / 2, y, explanation.tokens[k], color="white" if dark else "black")
+                _write(axes, x + width / 2, y, tokens[k], color="white" if dark else "black")
                 if explanation.attention is not None:
                     share = float(explanation.attention[k]) / top
                     axes.add_patch(_box(x + 0.1, y + 0.32, (width - 0.2) * share, 0.12, "black"))
@@ -68,11 +69,17 @@ def draw_explanations(explanations: Sequence[Explanation], title: str = "Which w
     return figure
 
 
-def _lines(explanation: Explanation) -> list[list[int]]:
+def _shown(token: str) -> str:
+    """A token as it can be drawn: not over the end of a line, and "?" for half a sign."""
+    token = token.encode(errors="replace").decode()
+    return token if len(token) <= WIDEST else token[: WIDEST - 1] + "\u2026"
+
+
+def _lines(tokens: Sequence[str]) -> list[list[int]]:
     """The positions of the tokens of each line; at least one line."""
     lines: list[list[int]] = [[]]
     room = float(LINE)
-    for k, token in enumerate(explanation.tokens):
+    for k, token in enumerate(tokens):
         if len(token) + 1 > room and lines[-1]:
             lines.append([])
             room = LINE

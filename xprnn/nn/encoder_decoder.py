@@ -111,7 +111,7 @@ class Encoder(Reader):
     cell
         "LSTM", "GRU" or "RNN".
     dropout
-        Probability of a zero after the embedding and between layers, while training.
+        Probability of a zero in what comes into the layers, embedded tokens or vectors, and between them, in training.
 
     Raises TypeError and ValueError for wrong types and shapes, and for tokens outside the vocabulary.
     """
@@ -153,7 +153,7 @@ class Decoder(Reader):
     memory_size
         The length of what is looked at, the encoder's ``output_size``. Needed for attention.
 
-    The other parameters and errors are those of :class:`Encoder`.
+    The other parameters and errors are those of :class:`Encoder`; ``dropout`` is also for what goes into W_o.
     """
 
     def __init__(
