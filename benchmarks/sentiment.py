@@ -5,8 +5,9 @@
 Data: sentence polarity dataset v1.0 of Pang and Lee 2005, 10,662 sentences in latin-1, one a line, half of them
 positive: https://www.cs.cornell.edu/people/pabo/movie-review-data/. Seed s holds out a tenth of each class, drawn by
 that seed, and trains on the rest, a tenth of which decides when training stops. The settings are the classifier's
-defaults; they were chosen on such tenths, never on a test part. For comparison: Kim 2014 (arXiv 1408.5882), table 2,
-CNN-rand, reports 76.1% as a mean over ten folds.
+defaults; they were chosen on such tenths, never on a test part of the same seed. The five splits overlap, so the dev
+part of one seed holds test texts of the others: "never on a test part" is true within a seed only. For comparison:
+Kim 2014 (arXiv 1408.5882), table 2, CNN-rand, reports 76.1% as a mean over ten folds.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from xprnn.cli import main
 from xprnn.estimators import TextClassifier
+from xprnn.train import write_tensors
 
 QUICK = ["--epochs", "3", "--hidden", "6"]
 GOOD, BAD = ["good", "great", "lovely"], ["bad", "awful", "dull"]
@@ -245,3 +246,21 @@ def test_cupy_that_is_not_there(model):
     if not available_backends()["cupy"]:
         pytest.skip("CuPy works here")
     assert "backend 'cupy' cannot be used" in run("predict", model, "--backend", "cupy", stdin="good").stderr
+
+
+def test_a_model_file_with_nothing_in_it(tmp_path):
+    write_tensors(tmp_path / "model", {}, {"kind": "text classifier", "version": 1})
+    result = run("predict", tmp_path / "model", stdin="good")
+    assert result.exit_code == 1
+    assert "model: not a whole text classifier: settings is missing" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_word_vectors_of_no_word(table, tmp_path):
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("zebra 1 2 3\n")
+    result = run("train", table, "--out", tmp_path / "model", "--vectors", vectors, *QUICK)
+    assert result.exit_code == 1
+    assert "words are known" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "model").exists()

@@ -57,3 +57,15 @@ output, _ = xprnn.nn.LSTM(2, 3)(np.ones((4, 1, 2), "float32"))
 print(xprnn.kernels.numba_status().split()[0], output.shape)
 """
     assert python(code).strip() == "unavailable (4, 1, 3)"
+
+
+def test_declined_calls_on_numpy_import_nothing_of_cuda():
+    code = """
+import sys
+import numpy as np
+import xprnn
+output, _ = xprnn.nn.LSTM(2, 3, peephole="full")(np.ones((4, 1, 2), "float32"))  # no compiled kernel for it
+output.sum().backward()
+print(*(name for name in sys.modules if name.startswith("xprnn.kernels.cuda")))
+"""
+    assert python(code).split() == []

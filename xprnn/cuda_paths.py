@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -71,8 +72,8 @@ class CudaPath:
 
 def _fits(array: Array) -> bool:
     """CuPy's arrays; and NumPy's where Numba simulates a device, which is how these paths are tested without one."""
-    if type(array) is np.ndarray:
-        return _simulated()
+    if type(array) is np.ndarray:  # the variable first: without it nothing of CUDA is imported
+        return "NUMBA_ENABLE_CUDASIM" in os.environ and _simulated()
     return type(array).__module__.split(".")[0] == "cupy" and type(array).__name__ == "ndarray"
 
 

@@ -87,3 +87,10 @@ def test_broken_files(tmp_path, content, message):
 def test_no_such_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_word_vectors(tmp_path / "none")
+
+
+@pytest.mark.parametrize("tokens", [(), ("zebra",)])
+def test_table_of_no_known_word(tokens):
+    vectors = WordVectors(tokens, np.full((len(tokens), 3), 0.1, np.float32))
+    with pytest.raises(ValueError, match="WordVectors.table: 0 of 2 words are known"):
+        vectors.table(Vocabulary(["the", "cat"], ["pad", "unknown"]))

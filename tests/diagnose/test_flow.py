@@ -297,9 +297,22 @@ def test_default_loss_is_the_last_step_in_any_layout(rng):
     assert_close(gradient_flow(pooled, x[:, None]).gradient_norms, gradient_flow(layer, x).gradient_norms, 1e-15)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_default_loss_of_a_classifier_is_all_of_it_whatever_its_shape(axis, rng):
+    layer = nn.LSTM(I, T, batch_first=axis == 1, dtype="float64", rng=0)
+    model = nn.Sequential(layer, Last(axis))
+    for x in (rng.standard_normal((T, T, I)), rng.standard_normal((T, I)))[: 2 - axis]:  # as many classes as steps
+        flow = gradient_flow(model, x, jacobians=0)
+        expected = gradient_flow(model, x, lambda m, x: ops.sum(m(x)), jacobians=0)
+        assert_close(flow.gradient_norms, expected.gradient_norms, 0.0)
+
+
 class Last(nn.Module):
+    def __init__(self, axis=0):
+        self.axis = axis
+
     def forward(self, x):
-        return x[-1]
+        return x[:, -1] if self.axis else x[-1]
 
 
 def test_layers_of_different_lengths_and_further_calls(rng):

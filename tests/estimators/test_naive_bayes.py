@@ -53,3 +53,9 @@ def test_errors():
         NaiveBayes().fit(["a", "b"], [1, 1])
     with pytest.raises(TypeError, match="NaiveBayes.fit: texts is a str"):
         NaiveBayes().fit("ab", [0, 1])
+
+
+def test_labels_of_another_type():
+    model = NaiveBayes().fit(["good", "bad"], [1, 0])
+    with pytest.raises(ValueError, match=r"none of the labels is known: \['1', '0'\]; expected some of \[0, 1\]"):
+        model.score(["good", "bad"], ["1", "0"])

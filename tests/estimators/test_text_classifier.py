@@ -310,6 +310,9 @@ def test_bad_texts_to_predict(fitted):
         fitted.score([], [])
     with pytest.raises(ValueError, match="1 texts and 2 labels"):
         fitted.score(["good"], [1, 0])
+    with pytest.raises(ValueError, match=r"score: none of the labels is known: \[1, 0\]; expected some of \['negative"):
+        fitted.score(["good", "bad"], [1, 0])
+    assert fitted.score(["a good film", "a good film"], ["positive", "other"]) == 0.5  # one that is known will do
     assert fitted.predict([]).shape == (0,)
     assert fitted.predict_proba([]).shape == (0, 2)
     assert fitted.has_evidence([]).shape == (0,)
@@ -389,3 +392,17 @@ def test_runs_on_array_api_strict(pooling):
 def test_vocabularies_are_plain(fitted):
     assert isinstance(fitted.vocabulary, Vocabulary)
     assert fitted.vocabulary.specials == ("pad", "unknown")
+
+
+@pytest.mark.parametrize("given", ["no", 1, None])
+def test_bidirectional_is_true_or_false(given):
+    with pytest.raises(ValueError, match=f"bidirectional is {given!r}; expected True or False"):
+        TextClassifier(bidirectional=given)
+    assert TextClassifier(bidirectional=np.bool_(False)).settings["bidirectional"] is False
+
+
+def test_word_vectors_of_no_word():
+    classifier = TextClassifier(**QUICK | {"embedding": None})
+    with pytest.raises(ValueError, match=r"0 of \d+ words are known"):
+        classifier.fit(*reviews(20), vectors=WordVectors(("zebra",), np.ones((1, 5), np.float32)))
+    assert classifier.network is None

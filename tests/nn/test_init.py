@@ -41,6 +41,23 @@ def test_orthogonal(shape, blocks):
         assert_close(product, 4.0 * np.eye(min(block.shape)), 1e-14)
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_orthogonal_and_identity_with_as_many_blocks_as_asked_for(blocks):
+    whole = init.orthogonal((12, 2), blocks=blocks, rng=0, dtype="float64")
+    for block in np.split(whole, blocks):
+        assert_close(block.T @ block, np.eye(2), 1e-14)
+    np.testing.assert_array_equal(init.identity((12, 2), blocks=blocks), np.tile(np.eye(12 // blocks, 2), (blocks, 1)))
+
+
+@pytest.mark.parametrize("draw", [init.orthogonal, init.identity])
+@pytest.mark.parametrize("blocks", [0, 5, 1.0, True])
+def test_rows_fall_into_equal_blocks(draw, blocks):
+    with pytest.raises(
+        ValueError, match=rf"init: blocks is {blocks}; expected (an integer of at least 1|a divisor of the 12 rows)"
+    ):
+        draw((12, 2), blocks=blocks)
+
+
 def test_orthogonal_is_uniform_and_not_biased_to_one_side():
     diagonals = [np.diag(init.orthogonal((3, 3), rng=seed, dtype="float64")) for seed in range(200)]
     assert np.abs(np.mean(diagonals, axis=0)).max() < 0.15
@@ -101,6 +118,24 @@ def test_redraw_gives_each_gate_its_own_matrix(make, home):
             assert_close(parameter, old[name].data, 0.0)
 
 
+@pytest.mark.parametrize("gain", [1.0, 0.5])
+def test_redraw_gives_a_gate_one_whole_orthogonal_matrix_where_it_is_a_stack_of_squares(gain):
+    layer = nn.LSTM(3, 6, 2, proj_size=2, dtype="float64", rng=0)  # gates (6, 3), (6, 2), later (6, 2) twice
+    draw = init.orthogonal if gain == 1.0 else functools.partial(init.orthogonal, gain=gain)
+    init.redraw(layer, weight_ih=draw, weight_hh=draw, rng=0)
+    for name in ("weight_ih_l0", "weight_hh_l0", "weight_ih_l1", "weight_hh_l1"):
+        for gate in np.split(host(getattr(layer, name)), 4):
+            np.testing.assert_allclose(np.linalg.svd(gate, compute_uv=False), gain, rtol=1e-14)
+
+
+def test_redraw_leaves_blocks_that_are_asked_for():
+    layer = nn.RNN(3, 6, dtype="float64", rng=0)
+    init.redraw(layer, weight_ih=functools.partial(init.identity, blocks=2))
+    np.testing.assert_array_equal(layer.weight_ih_l0.numpy(), np.tile(np.eye(3), (2, 1)))
+    init.redraw(layer, weight_ih=init.identity)
+    np.testing.assert_array_equal(layer.weight_ih_l0.numpy(), np.eye(6, 3))
+
+
 def test_redraw_only_what_is_asked_for_and_with_options():
     layer = nn.RNN(2, 3, dtype="float64", rng=0)
     before = layer.state_dict()
@@ -126,6 +161,9 @@ def test_redraw_refuses_and_then_changes_nothing():
         init.redraw(nn.RNN(2, 3))
     layer = nn.RNN(2, 3, 2, rng=0)
     before = layer.state_dict()
+    for draw, name in ((init.constant, "constant"), (init.uniform, "uniform"), (0.5, "0.5"), (np.add, "add")):
+        with pytest.raises(TypeError, match=rf"redraw: weight_hh is .*{name}.*; expected a function of \(shape, rng="):
+            init.redraw(layer, weight_ih=init.xavier_uniform, weight_hh=draw)
     with pytest.raises(ValueError, match=r"redraw: weight_hh gave shape \(3,\) for weight_hh_l0; expected \(3, 3\)"):
         init.redraw(layer, weight_ih=init.xavier_uniform, weight_hh=lambda shape, **o: np.ones(3))
     for name, array in layer.state_dict().items():

@@ -31,11 +31,14 @@ class WordVectors:
         """An embedding's weight (V, D) for a vocabulary, and which of its rows (V,) have a vector here.
 
         The others, specials among them, are drawn from N(0, s^2), s the deviation of all vectors, so that no row is
-        larger than the rest; pad is zero.
+        larger than the rest; pad is zero. Raises ValueError where no token of the vocabulary has a vector.
         """
         check_dtype(dtype)
         places = {token: k for k, token in enumerate(self.tokens)}
-        first, spread = len(vocabulary.specials), float(self.vectors.std()) if self.vectors.size else 1.0
+        if not any(token in places for token in vocabulary.tokens):
+            count = len(vocabulary.tokens)
+            raise ValueError(f"WordVectors.table: 0 of {count} words are known; expected vectors of some of them")
+        first, spread = len(vocabulary.specials), float(self.vectors.std())
         weight = generator(rng).normal(0.0, spread, (len(vocabulary), self.vectors.shape[1])).astype(dtype)
         found = np.zeros(len(vocabulary), dtype=bool)
         for row, token in enumerate(vocabulary.tokens, start=first):

@@ -72,7 +72,9 @@ def gradient_flow(
         What the model takes, or a whole batch for ``loss``.
     loss
         ``loss(model, x)``, a scalar Tensor, as for :func:`xprnn.train.fit`. Default: the sum over ``model(x)`` at the
-        last step or, where the result has not x's axes of time and batch, over all of it.
+        last step, or over all of it where the result has no axis of time: where it has not x's sizes of time and
+        batch, or fewer axes than an x of floats, as a classifier's (B, C) for an x (T, B, I). Give a loss to a
+        classifier of token numbers (T, B) with T == B == C, which looks like one number for each token.
     jacobians
         For how many sequences, from the first of the batch, Jacobians are computed; 0 for none. They are exact, by
         walks back from all S unit vectors of the state, and cost two S x S singular value decompositions for each
@@ -125,9 +127,9 @@ def _last_step(model: Any, x: Any) -> Tensor:
     if not isinstance(output, Tensor):
         raise TypeError(f"gradient_flow: the model returned a {type(output).__name__}, no Tensor; give a loss")
     shape = tuple(getattr(x, "shape", ()))
-    # The axes of time and batch: token numbers have no others.
+    # The axes of time and batch: token numbers have no others. Fewer axes than floats: (B, C), not (T, B).
     lead = shape[:-1] if shape and dtype_name(x) in DTYPES else shape
-    if lead and output.shape[: len(lead)] == lead:
+    if lead and output.ndim >= len(shape) and output.shape[: len(lead)] == lead:
         batch_first = any(getattr(part, "batch_first", False) for _, part in model.named_modules())
         axis = 1 if batch_first and len(lead) == 2 else 0
         if lead[axis] == 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -14,6 +13,7 @@ import numpy as np
 
 from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, generator, get_backend
 from xprnn.data.characters import Alphabet, character_streams, read_characters
+from xprnn.estimators.model_file import model_file
 from xprnn.nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
 from xprnn.nn.arguments import probability, real_number, whole_number
 from xprnn.tensor import Tensor, no_grad
@@ -27,7 +27,6 @@ from xprnn.train import (
     Schedule,
     cross_entropy,
     fit,
-    read_tensors,
     truncated_bptt,
     write_tensors,
 )
@@ -217,18 +216,17 @@ class CharacterModel:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, backend: str | None = None) -> CharacterModel:
-        """Read what :meth:`save` wrote. Raises ValueError for a file that is damaged or is something else."""
-        arrays, metadata = read_tensors(path)
-        kind, version = metadata.get("kind"), metadata.get("version")
-        if kind != "character model" or version != 1:
-            raise ValueError(
-                f"{os.fspath(path)}: not a character model of version 1, but {json.dumps(kind)}, {version}"
-            )
-        model = cls(backend=backend, **metadata["settings"])
-        alphabet = Alphabet(metadata["characters"])
-        network = CharacterNetwork(len(alphabet), model.settings, 0)
-        network.to(model.backend or default_backend())
-        network.load_state_dict(arrays)
+        """Read what :meth:`save` wrote.
+
+        Raises ValueError for a file that is damaged, lacks something, or is something else.
+        """
+        expected: dict[str, Any] = {"settings": cls().settings, "metadata": {"characters": str}}
+        with model_file(path, "character model", **expected, backend=backend) as (arrays, metadata):
+            model = cls(backend=backend, **metadata["settings"])
+            alphabet = Alphabet(metadata["characters"])
+            network = CharacterNetwork(len(alphabet), model.settings, 0)
+            network.to(model.backend or default_backend())
+            network.load_state_dict(arrays)
         network.eval()
         model.network, model.alphabet = network, alphabet
         return model

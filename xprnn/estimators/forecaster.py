@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -26,10 +25,11 @@ from xprnn.data import Batches
 from xprnn.data.series import StandardScaler, as_series, harmonics, windows
 from xprnn.estimators.baselines import SeriesForecaster
 from xprnn.estimators.forecast_network import CELLS, ForecastNetwork
+from xprnn.estimators.model_file import model_file
 from xprnn.estimators.rolling_origin import Backtest, backtest
 from xprnn.nn.arguments import real_number, whole_number
 from xprnn.tensor import Tensor, no_grad
-from xprnn.train import Adam, Callback, EarlyStopping, History, fit, mse, read_tensors, write_tensors
+from xprnn.train import Adam, Callback, EarlyStopping, History, fit, mse, write_tensors
 
 Host = np.ndarray[Any, Any]
 ABOVE_ZERO = (math.ulp(0.0), sys.float_info.max)
@@ -249,16 +249,24 @@ class Forecaster:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, backend: str | None = None) -> Forecaster:
-        """Read what :meth:`save` wrote. Raises ValueError for a file that is damaged or is something else."""
-        arrays, metadata = read_tensors(path)
-        kind, version = metadata.get("kind"), metadata.get("version")
-        if kind != "forecaster" or version != 1:
-            raise ValueError(f"{os.fspath(path)}: not a forecaster of version 1, but {json.dumps(kind)}, {version}")
-        settings = metadata["settings"]
-        forecaster = cls(backend=backend, **settings)
-        network = forecaster._build(arrays["recent"].shape[1], 0)
-        weights = {name.removeprefix("network."): a for name, a in arrays.items() if name.startswith("network.")}
-        network.load_state_dict(weights)
+        """Read what :meth:`save` wrote.
+
+        Raises ValueError for a file that is damaged, lacks something, or is something else.
+        """
+        expected: dict[str, Any] = {
+            "settings": cls().settings,
+            "metadata": {"steps": int, "vector": bool},
+            "arrays": {"recent": 2, "scaler.mean": 1, "scaler.std": 1},
+        }
+        with model_file(path, "forecaster", **expected, backend=backend) as (arrays, metadata):
+            forecaster = cls(backend=backend, **metadata["settings"])
+            columns = arrays["recent"].shape[1]
+            for name in ("scaler.mean", "scaler.std"):
+                if len(arrays[name]) != columns:
+                    raise ValueError(f"{name} has {len(arrays[name])} numbers; expected {columns}, one a column")
+            network = forecaster._build(columns, 0)
+            weights = {name.removeprefix("network."): a for name, a in arrays.items() if name.startswith("network.")}
+            network.load_state_dict(weights)
         network.eval()
         forecaster.network = network
         forecaster.scaler = StandardScaler(arrays["scaler.mean"], arrays["scaler.std"])

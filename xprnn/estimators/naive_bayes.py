@@ -69,7 +69,7 @@ class NaiveBayes:
 
     def score(self, texts: Sequence[str], labels: Sequence[Any]) -> float:
         """The share of texts whose label is the predicted one; None is never right."""
-        return share_right("NaiveBayes.score", self.predict(texts), labels)
+        return share_right("NaiveBayes.score", self.predict(texts), labels, self.classes)
 
     def _known(self, text: str) -> list[str]:
         """The tokens of a text that were counted; none where no word is among them."""

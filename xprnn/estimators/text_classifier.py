@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,12 +14,13 @@ from xprnn.data.padding import pad_sequences
 from xprnn.data.tokenizer import is_word
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
+from xprnn.estimators.model_file import model_file
 from xprnn.estimators.text_explanation import Explanation
 from xprnn.estimators.text_input import cut_texts, encode_labels, hold_out, log_count_ratios, share_right
 from xprnn.estimators.text_network import TextNetwork
 from xprnn.estimators.text_settings import TOKENIZERS, Tokenizer, check_settings
 from xprnn.tensor import Tensor, no_grad
-from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit, read_tensors, write_tensors
+from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit, write_tensors
 
 Host = np.ndarray[Any, Any]
 EMBEDDING = 100
@@ -164,7 +164,7 @@ class TextClassifier:
             several kinds, or neither str nor numbers.
         ValueError
             No texts, or another number of labels; a missing label; fewer than two different ones; no word that comes
-            ``min_count`` times; vectors of another length than ``embedding``.
+            ``min_count`` times; vectors of another length than ``embedding``, or of none of the words.
         FloatingPointError
             Training diverges.
 
@@ -252,9 +252,9 @@ class TextClassifier:
     def score(self, texts: Sequence[str], labels: Sequence[Any]) -> float:
         """The share of texts whose label is the predicted one; None is never right.
 
-        Raises ValueError for no texts, or another number of labels.
+        Raises ValueError for no texts, another number of labels, or labels none of which is known.
         """
-        return share_right("TextClassifier.score", self.predict(texts), labels)
+        return share_right("TextClassifier.score", self.predict(texts), labels, self.classes)
 
     def explain(self, text: str) -> Explanation:
         """Which words the prediction rests on: see :class:`Explanation`.
@@ -298,23 +298,29 @@ class TextClassifier:
     ) -> TextClassifier:
         """Read what :meth:`save` wrote, with the tokenizer where that was a function of your own.
 
-        Raises ValueError for a file that is damaged or is something else, and where the tokenizer is missing.
+        Raises ValueError for a file that is damaged, lacks something, or is something else, and where the tokenizer is
+        missing.
         """
-        arrays, metadata = read_tensors(path)
-        kind, version, name = metadata.get("kind"), metadata.get("version"), os.fspath(path)
-        if kind != "text classifier" or version != 1:
-            raise ValueError(f"{name}: not a text classifier of version 1, but {json.dumps(kind)}, {version}")
-        settings = dict(metadata["settings"])
-        if (settings["tokenizer"] == "custom") != (tokenizer is not None):
-            own = "a tokenizer of its own: give load the same function" if tokenizer is None else settings["tokenizer"]
-            raise ValueError(f"{name}: the classifier was made with tokenizer {own}")
-        classifier = cls(backend=backend, **settings | {"tokenizer": tokenizer or settings["tokenizer"]})
-        vocabulary = Vocabulary.from_state_dict(metadata["vocabulary"])
-        weights = {name.removeprefix("network."): a for name, a in arrays.items() if name.startswith("network.")}
-        network = classifier._build(vocabulary, len(metadata["classes"]), None, 0, weights["embedding.weight"].shape[1])
-        network.load_state_dict(weights)
+        expected: dict[str, Any] = {
+            "settings": cls().settings,
+            "metadata": {"classes": list, "vocabulary": dict},
+            "arrays": {"prior": 1, "network.embedding.weight": 2},
+        }
+        with model_file(path, "text classifier", **expected, backend=backend) as (arrays, metadata):
+            settings = metadata["settings"]
+            if (settings["tokenizer"] == "custom") != (tokenizer is not None):
+                own = "one of its own: give load the same function" if tokenizer is None else settings["tokenizer"]
+                raise ValueError(f"the tokenizer was {own}")
+            classifier = cls(backend=backend, **settings | {"tokenizer": tokenizer or settings["tokenizer"]})
+            vocabulary, classes = Vocabulary.from_state_dict(metadata["vocabulary"]), tuple(metadata["classes"])
+            if len(arrays["prior"]) != len(classes):
+                raise ValueError(f"prior has {len(arrays['prior'])} numbers; expected {len(classes)}, one a label")
+            weights = {name.removeprefix("network."): a for name, a in arrays.items() if name.startswith("network.")}
+            size = weights["embedding.weight"].shape[1]
+            network = classifier._build(vocabulary, len(classes), None, 0, size)
+            network.load_state_dict(weights)
         network.eval()
-        classifier.classes, classifier.vocabulary = tuple(metadata["classes"]), vocabulary
+        classifier.classes, classifier.vocabulary = classes, vocabulary
         classifier.network, classifier._prior = network, arrays["prior"]
         return classifier
 

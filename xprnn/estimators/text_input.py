@@ -102,12 +102,18 @@ def log_count_ratios(ids: Sequence[Host], target: Host, tokens: int, classes: in
     return np.log(inside / inside.sum(axis=0)) - np.log(outside / outside.sum(axis=0))
 
 
-def share_right(owner: str, predicted: Host, labels: Sequence[Any]) -> float:
-    """The share of predictions that are the label; None never is. Raises ValueError for none, or other lengths."""
+def share_right(owner: str, predicted: Host, labels: Sequence[Any], classes: Sequence[Any]) -> float:
+    """The share of predictions that are the label; None never is.
+
+    Raises ValueError for none, for other lengths, and for labels none of which is among the classes: "1" is not 1.
+    """
     labels = _listed(owner, "labels", labels, "a list")
     if len(predicted) != len(labels) or not len(predicted):
         counts = f"{len(predicted)} texts and {len(labels)} labels"
         raise ValueError(f"{owner}: {counts}; expected as many, and at least one")
+    if not any(label in classes for label in labels):
+        given, known = reprlib.repr(list(dict.fromkeys(labels))), reprlib.repr(list(classes))
+        raise ValueError(f"{owner}: none of the labels is known: {given}; expected some of {known}")
     return sum(p is not None and bool(p == label) for p, label in zip(predicted, labels, strict=True)) / len(labels)
 
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+import numpy as np
+
 from xprnn.backend import check_dtype
 from xprnn.data.tokenizer import split_characters, split_words
 from xprnn.estimators.forecast_network import CELLS
@@ -35,6 +37,8 @@ def check_settings(
     if not callable(tokenizer) and tokenizer not in TOKENIZERS:
         expected = ", ".join(map(repr, TOKENIZERS))
         raise ValueError(f"{owner}: tokenizer is {tokenizer!r}; expected {expected} or a function")
+    if not isinstance(bidirectional, (bool, np.bool_)):  # "no" would be true
+        raise ValueError(f"{owner}: bidirectional is {bidirectional!r}; expected True or False")
     optional = {name: given[name] for name in OPTIONAL}
     return {
         **{name: given[name] for name in CHOICES},

@@ -6,6 +6,7 @@ Each function returns an array of the default backend. For a shape (out, in), fa
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, dtype_name, generator, to_numpy
+from xprnn.nn.arguments import whole_number
 from xprnn.tensor import Parameter
 
 Shape = tuple[int, ...]
@@ -57,37 +59,47 @@ def he_normal(shape: Shape, *, rng: Rng = None, dtype: str = "float32") -> Array
     return normal(shape, math.sqrt(2.0 / _fans(shape)[0]), rng=rng, dtype=dtype)
 
 
-def orthogonal(shape: Shape, gain: float = 1.0, *, rng: Rng = None, dtype: str = "float32") -> Array:
+def orthogonal(
+    shape: Shape, gain: float = 1.0, *, blocks: int | None = None, rng: Rng = None, dtype: str = "float32"
+) -> Array:
     """Rows or columns, whichever are fewer, orthonormal up to the gain (Saxe et al. 2013, arXiv 1312.6120).
 
-    A shape (k H, H) with k > 1, as recurrent weights have it, gets k orthogonal blocks, one for each gate.
+    ``blocks`` of them on top of each other, each by itself. By default a shape (k H, H), as recurrent weights have it,
+    gets k, one for each gate, and any other shape 1.
     """
-    rows, columns = _matrix(shape)
+    rows, columns = _block(shape, blocks)
     draws = generator(rng)
-    blocks = rows // columns if rows % columns == 0 else 1
-    parts = [_orthogonal(rows // blocks, columns, draws) for _ in range(blocks)]
+    parts = [_orthogonal(rows, columns, draws) for _ in range(shape[0] // rows)]
     return _array(gain * np.concatenate(parts), dtype)
 
 
-def identity(shape: Shape, gain: float = 1.0, *, rng: Rng = None, dtype: str = "float32") -> Array:
+def identity(
+    shape: Shape,
+    gain: float = 1.0,
+    *,
+    blocks: int | None = None,
+    rng: Rng = None,
+    dtype: str = "float32",
+) -> Array:
     """The identity times the gain, for relu networks (Le, Jaitly and Hinton 2015, arXiv 1504.00941); draws nothing.
 
-    A shape (k H, H) gets k blocks, as of :func:`orthogonal`.
+    ``blocks`` as of :func:`orthogonal`.
     """
-    rows, columns = _matrix(shape)
-    blocks = rows // columns if rows % columns == 0 else 1
-    return _array(gain * np.tile(np.eye(rows // blocks, columns), (blocks, 1)), dtype)
+    rows, columns = _block(shape, blocks)
+    return _array(gain * np.tile(np.eye(rows, columns), (shape[0] // rows, 1)), dtype)
 
 
 def redraw(layer: Any, *, weight_ih: Draw | None = None, weight_hh: Draw | None = None, rng: Rng = None) -> None:
     """Give the input or the recurrent weights of a recurrent layer or cell new values, each gate's block by itself.
 
     All gates' weights lie in one matrix (G H, I), but each gate is a matrix (H, I) with its own fans: drawn as one, an
-    LSTM's Xavier weights would be too small by up to sqrt(5/2).
+    LSTM's Xavier weights would be too small by up to sqrt(5/2). Orthogonal and identity are one whole matrix for each
+    gate (``blocks=1``), unless functools.partial asks for more blocks.
 
     >>> redraw(lstm, weight_ih=xavier_uniform, weight_hh=orthogonal, rng=0)  # doctest: +SKIP
 
-    Raises TypeError for other modules; ValueError where nothing is asked for, or a function gives another shape.
+    Raises TypeError for other modules, and for what does not take shape, rng and dtype; ValueError where nothing is
+    asked for, or a function gives another shape.
     """
     gates = getattr(getattr(layer, "cell", None), "gates", None)
     if gates is None:
@@ -95,12 +107,13 @@ def redraw(layer: Any, *, weight_ih: Draw | None = None, weight_hh: Draw | None 
     asked = {name: draw for name, draw in (("weight_ih", weight_ih), ("weight_hh", weight_hh)) if draw is not None}
     if not asked:
         raise ValueError("redraw: neither weight_ih nor weight_hh is given; expected a function such as orthogonal")
+    options = {kind: _options(kind, draw) for kind, draw in asked.items()}
     draws, drawn = generator(rng), list[tuple[Parameter, Array]]()
     for name, parameter in layer.named_parameters():
         if name[: len("weight_ih")] in asked:
             kind, shape = name[: len("weight_ih")], (parameter.shape[0] // gates, parameter.shape[1])
             dtype = dtype_name(parameter.data)
-            blocks = [to_numpy(asked[kind](shape, rng=draws, dtype=dtype)) for _ in range(gates)]
+            blocks = [to_numpy(asked[kind](shape, rng=draws, dtype=dtype, **options[kind])) for _ in range(gates)]
             if wrong := [block.shape for block in blocks if block.shape != shape]:
                 raise ValueError(f"redraw: {kind} gave shape {wrong[0]} for {name}; expected {shape}")
             drawn.append((parameter, backend_of(parameter.data).asarray(np.concatenate(blocks), dtype)))
@@ -108,11 +121,36 @@ def redraw(layer: Any, *, weight_ih: Draw | None = None, weight_hh: Draw | None 
         parameter.data = array
 
 
+def _options(kind: str, draw: Any) -> dict[str, int]:
+    """What redraw gives a function besides shape, rng and dtype: a gate is one block, though it may be (k I, I)."""
+    try:
+        signature = inspect.signature(draw)
+        signature.bind((1, 1), rng=None, dtype="float32")
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"redraw: {kind} is {getattr(draw, '__name__', repr(draw))} ({error}); expected a function of "
+            "(shape, rng=..., dtype=...) such as orthogonal, functools.partial giving it other options"
+        ) from error
+    blocks = signature.parameters.get("blocks")
+    return {"blocks": 1} if blocks is not None and blocks.default is None else {}
+
+
 def _orthogonal(rows: int, columns: int, draws: np.random.Generator) -> np.ndarray:
     tall = draws.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(tall)
     q = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # without this the result is not uniform over orthogonal matrices
     return q if rows >= columns else q.T
+
+
+def _block(shape: Shape, blocks: int | None) -> Shape:
+    """The shape of one of the blocks on top of each other."""
+    rows, columns = _matrix(shape)
+    if blocks is None:
+        return (columns if rows % columns == 0 else rows), columns
+    blocks = whole_number("init", "blocks", blocks)
+    if rows % blocks:
+        raise ValueError(f"init: blocks is {blocks}; expected a divisor of the {rows} rows of shape {shape}")
+    return rows // blocks, columns
 
 
 def _fans(shape: Shape) -> tuple[int, int]:

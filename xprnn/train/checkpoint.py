@@ -71,7 +71,7 @@ def read_tensors(path: Path_) -> tuple[HostArrays, dict[str, Any]]:
         raise ValueError(f"read_tensors: {path} was not written by xprnn: its metadata has no entry {KEY!r}")
     try:
         found = json.loads(header[KEY])
-        metadata, digest = found["metadata"], found["sha256"]
+        metadata, digest = dict(found["metadata"]), found["sha256"]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"read_tensors: {path} is corrupt: its metadata cannot be read") from error
     if _digest(json.dumps(metadata), arrays) != digest:
