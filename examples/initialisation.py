@@ -1,9 +1,11 @@
 """Initialisation: what is left of a start state after 100 steps, and of a gradient after 100 steps back.
 
-h_0 and the gradient in h_T are drawn from N(0, 1), and no input comes. Recurrent weights that nearly keep the variance
-keep the signal: Xavier's (Glorot and Bengio 2010) and orthogonal ones for tanh, He's (arXiv 1502.01852) and the
-identity for relu. N(0, 1) makes tanh saturate and gradients explode; 0.01 N(0, 1) forgets at once. An LSTM remembers
-with its forget gate, so there the bias of that gate decides.
+h_0 and the gradient in h_T are drawn from N(0, 1), and no input comes. Xavier's weights (Glorot and Bengio 2010) and
+orthogonal ones with tanh lose part of the signal, the identity with relu loses only what the first relu cuts off. He's
+(arXiv 1502.01852) with relu keep the mean square only on average over the draws, so wide layers are needed: of the
+variance 0.005 is left after 100 steps with 128 units, and 4e-28 with the 32 units of --quick. N(0, 1) makes tanh
+saturate and gradients explode; 0.01 N(0, 1) forgets at once. An LSTM remembers with its forget gate, so there the bias
+of that gate decides.
 """
 
 from __future__ import annotations

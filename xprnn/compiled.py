@@ -16,7 +16,7 @@ from xprnn.sequence import Gradients, Result, SequenceCall
 
 
 @cache
-def _kernels() -> Any:
+def kernels() -> Any:
     """The kernels, imported and compiled only when a call needs them; or why there are none."""
     try:
         if importlib.import_module("numba").config.DISABLE_JIT:
@@ -32,19 +32,19 @@ KINDS = ("TANH", "RELU", "LSTM", "PEEPHOLE", "GRU", "RESET_BEFORE")
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
     reasons = kernel_calls.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", KINDS)
-    if not reasons and isinstance(_kernels(), str):
-        reasons.append(_kernels())
+    if not reasons and isinstance(kernels(), str):
+        reasons.append(kernels())
     return reasons
 
 
 def forward(call: SequenceCall) -> tuple[Result, Any]:
     """Run a call."""
-    return kernel_calls.forward(_kernels(), call, bf16=_bf16(call.x) and not call.keep)
+    return kernel_calls.forward(kernels(), call, bf16=_bf16(call.x) and not call.keep)
 
 
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
-    return kernel_calls.backward(_kernels(), call, saved, dsequences, dfinal, need_dx)
+    return kernel_calls.backward(kernels(), call, saved, dsequences, dfinal, need_dx)
 
 
 def _bf16(x: Array) -> bool:
@@ -58,7 +58,7 @@ def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs:
     name = kernel_calls.kind(cell)
     if name is None or dtype not in DTYPES or any(type(w) is not np.ndarray for w in weights):
         return None
-    kernels = _kernels()
-    if isinstance(kernels, str):
+    found = kernels()
+    if isinstance(found, str):
         return None
-    return kernels.Stack([getattr(kernels, name)] * layers, inputs, size, batch, dtype, _bf16(weights[0]))
+    return found.Stack([getattr(found, name)] * layers, inputs, size, batch, dtype, _bf16(weights[0]))

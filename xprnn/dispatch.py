@@ -13,8 +13,9 @@ from typing import Any
 
 from xprnn import compiled, cuda_paths, sequence
 from xprnn.cells import State
+from xprnn.products import forced
 from xprnn.sequence import Gradients, Result, SequenceCall
-from xprnn.setting import Choice, Setting
+from xprnn.setting import Choice
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,6 @@ REFERENCE = Impl("reference", lambda call: [], sequence.forward, sequence.backwa
 IMPLEMENTATIONS: list[Impl] = [COMPILED, CUDA_PERSISTENT, CUDA_STEP, REFERENCE]
 """In order of preference. The reference runs everything, everywhere, and stands last."""
 
-_forced: Setting[str] = Setting("kernels")
-
 
 class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its uses
     """Force one implementation by name, or let each call choose with "auto"; for the process, or as a context manager.
@@ -60,11 +59,11 @@ class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its u
         names = ["auto", *(impl.name for impl in IMPLEMENTATIONS)]
         if name not in names:
             raise ValueError(f"use_kernels: {name!r} is unknown; expected one of {', '.join(map(repr, names))}")
-        super().__init__(_forced, name)
+        super().__init__(forced, name)
 
 
 def _forced_name() -> str | None:
-    name = _forced.get()
+    name = forced.get()
     return None if name == "auto" else name
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from xprnn import backend
+from xprnn import backend, products
 from xprnn.backend import Array, namespace
 from xprnn.erf import erf as erf_array
 from xprnn.tensor import Cotangents, Tensor, record, record_joint
@@ -370,7 +370,7 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     xp = namespace(**{"matmul's left operand": a.data, "matmul's right operand": b.data})
     return record(
         "matmul",
-        xp.matmul(a.data, b.data),
+        products.matmul(xp, a.data, b.data),
         (a, b),
         [
             lambda g, y: unbroadcast(matmul(g, matrix_transpose(b)), a),

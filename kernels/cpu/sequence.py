@@ -13,6 +13,7 @@ import numpy as np
 
 from . import columns, loops, threads
 from .gates import BLOCKS, GRU, LSTM, PEEPHOLE, RESET_BEFORE
+from .matmul import matmul
 from .product import Array, add_rows, multiply_transposed, pack, padded, plain
 from .scratch import scratch
 
@@ -129,16 +130,8 @@ def backward(
         di, df, do = (dzx[..., k * size : (k + 1) * size] for k in (0, 1, 3))
         products = (di, c_before), (df, c_before), (do, cache.cs)
         gradients["weight_ch"] = np.stack([np.einsum("tbh,tbh->h", dz, c) for dz, c in products])
-    return _input_cotangent(dzx, w["weight_ih"]) if need_dx else None, dh, dc, gradients
-
-
-def _input_cotangent(dzx: Array, w_ih: Array) -> Array:
-    """dx = dzx W_ih."""
-    steps, batch, inner = dzx.shape
-    rows, inputs = steps * batch, w_ih.shape[1]
-    packed, dx = pack(w_ih), np.zeros((rows, padded(inputs, dzx.itemsize)), dzx.dtype)
-    threads.share(lambda first, last: loops.rows_times(dzx, packed, dx, first, last), rows, 2.0 * rows * inner * inputs)
-    return np.ascontiguousarray(dx[:, :inputs]).reshape(steps, batch, inputs)
+    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"]).reshape(x.shape) if need_dx else None
+    return dx, dh, dc, gradients
 
 
 def _outer_sum(pairs: list[tuple[Array, Array]]) -> Array:

@@ -249,7 +249,7 @@ def test_a_subclass_of_a_cell_is_not_taken_for_it():
 
 
 def test_without_numba_the_reference_runs(monkeypatch):
-    monkeypatch.setattr(compiled, "_kernels", lambda: "Numba cannot be used (ImportError: gone)")
+    monkeypatch.setattr(compiled, "kernels", lambda: "Numba cannot be used (ImportError: gone)")
     text = xprnn.explain(nn.GRU(2, 3), np.zeros((4, 1, 2), "float32"))
     assert "compiled: declines (Numba cannot be used (ImportError: gone))" in text
     assert "reference: runs" in text

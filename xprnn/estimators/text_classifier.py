@@ -309,8 +309,8 @@ class TextClassifier:
         with model_file(path, "text classifier", **expected, backend=backend) as (arrays, metadata):
             settings = metadata["settings"]
             if (settings["tokenizer"] == "custom") != (tokenizer is not None):
-                own = "one of its own: give load the same function" if tokenizer is None else settings["tokenizer"]
-                raise ValueError(f"the tokenizer was {own}")
+                own = "of its own: give load the same function" if tokenizer is None else settings["tokenizer"]
+                raise ValueError(f"it was made with a tokenizer {own}")
             classifier = cls(backend=backend, **settings | {"tokenizer": tokenizer or settings["tokenizer"]})
             vocabulary, classes = Vocabulary.from_state_dict(metadata["vocabulary"]), tuple(metadata["classes"])
             if len(arrays["prior"]) != len(classes):

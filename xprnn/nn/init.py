@@ -74,12 +74,7 @@ def orthogonal(
 
 
 def identity(
-    shape: Shape,
-    gain: float = 1.0,
-    *,
-    blocks: int | None = None,
-    rng: Rng = None,
-    dtype: str = "float32",
+    shape: Shape, gain: float = 1.0, *, blocks: int | None = None, rng: Rng = None, dtype: str = "float32"
 ) -> Array:
     """The identity times the gain, for relu networks (Le, Jaitly and Hinton 2015, arXiv 1504.00941); draws nothing.
 
