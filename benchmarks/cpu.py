@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ TOLERANCE = 2e-3  # relative to the largest element; float32 sums in another ord
 class Worker:
     """A contender's process."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name = name
+    def __init__(self, name: str, threads: int, command: Sequence[str] = (str(HERE / "worker.py"),)) -> None:
+        self.name, self.command = name, [*command, name]
         names = ("BENCH_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), name],
+            [sys.executable, *self.command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -56,9 +57,7 @@ class Worker:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise SystemExit(
-                f"the process of {self.name} ended; run benchmarks/worker.py {self.name} by hand to see why"
-            )
+            raise SystemExit(f"the process of {self.name} ended; run {' '.join(self.command)} by hand to see why")
         return json.loads(answer)
 
 

@@ -19,7 +19,6 @@ import importlib.util
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu import HERE, ROUNDS, SAMPLE, device
+from cpu import HERE, PAUSE, ROUNDS, SAMPLE, Worker, device
 
 SHAPES = [
     (64, 12, 12, 32, 64, 32),
@@ -200,32 +199,6 @@ def work(name: str) -> None:
         answers.flush()
 
 
-class Process:
-    """A contender, asked from here."""
-
-    def __init__(self, name: str, threads: int) -> None:
-        names = ("BENCH_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-        self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--work", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | dict.fromkeys(names, str(threads)),
-        )
-
-    def ask(self, **task: Any) -> Any:
-        """Send a task and wait for its answer."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(task) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"the process of {self.name} ended")
-        return json.loads(answer)
-
-
 def arrays_for(shape: tuple[int, ...], attention: str) -> dict[str, np.ndarray]:
     """Weights by name, and random sources and targets."""
     batch, steps, length, _, _, classes = shape
@@ -238,7 +211,7 @@ def arrays_for(shape: tuple[int, ...], attention: str) -> dict[str, np.ndarray]:
 
 
 def measure(
-    processes: dict[str, Process], shape: tuple[int, ...], attention: str, mode: str, folder: Path
+    processes: dict[str, Worker], shape: tuple[int, ...], attention: str, mode: str, folder: Path
 ) -> dict[str, Any]:
     """Samples of each contender in turns, after their results have been found equal."""
     arrays = arrays_for(shape, attention)
@@ -257,6 +230,7 @@ def measure(
     samples: dict[str, list[float]] = {name: [] for name in processes}
     for _ in range(ROUNDS):
         for name, times in samples.items():
+            time.sleep(PAUSE)
             times.append(processes[name].ask(do="sample"))
     tokens = int(arrays["target_lengths"].sum()) if mode == "forced, lengths" else shape[0] * shape[2]
     return {
@@ -303,7 +277,7 @@ def main() -> None:
         work(options.work)
         return
     names = [name for name in CONTENDERS if importlib.util.find_spec(name)]
-    processes = {name: Process(name, options.threads) for name in names}
+    processes = {name: Worker(name, options.threads, (__file__, "--work")) for name in names}
     report: dict[str, Any] = {
         "device": device(),
         "threads": options.threads,
