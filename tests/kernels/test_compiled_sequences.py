@@ -16,6 +16,7 @@ import xprnn
 from xprnn import compiled, nn
 from xprnn.tensor import Tensor, grad
 from xprnn.testing.strategies import flags, lengths
+from xprnn.train import SGD
 
 CELLS = {
     "rnn": lambda **o: nn.RNN(**o),
@@ -200,6 +201,36 @@ def test_bf16_is_float32_with_rounded_weights(name, batch, hidden, options):
             parameter.data = bf16(parameter.data)
     np.testing.assert_array_equal(found, layer(x, state)[0].data)
     np.testing.assert_allclose(steps, found, rtol=0, atol=1e-6)
+
+
+def change_by_step(layer, other):
+    SGD(layer.parameters(), lr=0.1).step()
+
+
+def change_by_loading(layer, other):
+    layer.load_state_dict(other.state_dict())
+
+
+def change_by_assignment(layer, other):
+    layer.weight_hh_l0.data = other.weight_hh_l0.data
+
+
+def change_in_place(layer, other):
+    layer.weight_hh_l0.data[0, 0] += 1.0
+
+
+@pytest.mark.parametrize("change", [change_by_step, change_by_loading, change_by_assignment, change_in_place])
+@pytest.mark.parametrize("hidden", [8, 256])  # the latter's columns are shared among threads
+def test_a_changed_parameter_is_seen_by_the_next_call(change, hidden):
+    layer, other = (nn.LSTM(3, hidden, rng=seed) for seed in (0, 1))
+    x = np.random.default_rng(0).standard_normal((4, 1, 3)).astype("float32")
+    before = layer(x)[0]
+    before.sum().backward()
+    change(layer, other)
+    after = layer(x)[0].data
+    assert not np.array_equal(before.data, after)
+    with xprnn.use_kernels("reference"):
+        np.testing.assert_allclose(after, layer(x)[0].data, atol=1e-5)
 
 
 def test_training_stays_exact_under_bf16():
