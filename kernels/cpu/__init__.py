@@ -1,8 +1,8 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from .gates import GRU, LSTM, PEEPHOLE, RELU, RESET_BEFORE, TANH
+from ..calls import GRU, LSTM, PEEPHOLE, RELU, RESET_BEFORE, TANH, Flags
 from .matmul import matmul
-from .sequence import Cache, Flags, backward, forward
+from .sequence import Cache, backward, forward
 from .stream import Stack
 
 __all__ = [

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..calls import GRU, LSTM, PEEPHOLE, RESET_BEFORE
 from . import gates, threads
 from .compiling import kernel
-from .gates import GRU, LSTM, PEEPHOLE, RESET_BEFORE
 from .host import TILE
 from .intrinsics import address, claim, count_up, give_way, offset, read_count
 from .loops import rows_times, start, state_before

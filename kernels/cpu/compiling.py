@@ -42,7 +42,7 @@ def cache_folder() -> Path | None:
     """Below NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache; None where nothing can be written there."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {config.CPU_NAME} {features()}".encode())
     here = Path(__file__).parent
-    for path in sorted([*here.glob("*.py"), here.parent / "scalar_cells.py"]):
+    for path in sorted([*here.glob("*.py"), *here.parent.glob("*.py")]):
         digest.update(path.read_bytes())
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(base) / "xprnn" / digest.hexdigest()[:16]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numba
 
 from .. import scalar_cells
+from ..calls import GRU, LSTM, PEEPHOLE, RESET_BEFORE, TANH
 from .activations import tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
@@ -28,7 +29,6 @@ lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_b
 gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
 gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
 
-TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE = range(6)
 BLOCKS = (1, 1, 4, 4, 4, 4)
 
 

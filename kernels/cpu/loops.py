@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..calls import GRU, LSTM, PEEPHOLE, RESET_BEFORE
 from . import gates
 from .compiling import kernel
-from .gates import GRU, LSTM, PEEPHOLE, RESET_BEFORE
 from .intrinsics import address, offset
 from .product import multiply
 

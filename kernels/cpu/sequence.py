@@ -11,21 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..calls import GRU, LSTM, PEEPHOLE, RESET_BEFORE, Flags, Weights
 from . import columns, loops, threads
-from .gates import BLOCKS, GRU, LSTM, PEEPHOLE, RESET_BEFORE
+from .gates import BLOCKS
 from .matmul import matmul
 from .product import Array, add_rows, multiply_transposed, pack, padded, plain
 from .scratch import scratch
 
-Weights = dict[str, Array]
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
-
-
-class Flags(NamedTuple):
-    """(T, B) booleans, or None: where the state moves on, and where it is zero before the step."""
-
-    advance: Array | None
-    restart: Array | None
 
 
 class Cache(NamedTuple):

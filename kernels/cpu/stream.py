@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import GRU, LSTM, PEEPHOLE, RESET_BEFORE, Weights
 from . import gates, sequence
 from .compiling import kernel
-from .gates import BLOCKS, GRU, LSTM, PEEPHOLE, RESET_BEFORE
+from .gates import BLOCKS
 from .intrinsics import address, offset
 from .product import multiply, pack, padded
 
@@ -91,7 +92,7 @@ class Stack:
         start = -(-end // 16) * 16
         return start, start + length
 
-    def load(self, layer: int, w: sequence.Weights) -> None:
+    def load(self, layer: int, w: Weights) -> None:
         """Take the weights of a layer."""
         at, memory = self._plan[layer], self._memory
         kind, size = int(at[KIND]), int(at[SIZE])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..calls import Flags, Weights
+
 Array = Any
-Weights = dict[str, Array]
 
 
 def after_steps(steps: int, reverse: bool) -> slice:
@@ -13,14 +14,14 @@ def after_steps(steps: int, reverse: bool) -> slice:
     return slice(0, steps) if reverse else slice(1, steps + 1)
 
 
-def states_before(xp: Any, states: Array, flags: Any, reverse: bool) -> Array:
+def states_before(xp: Any, states: Array, flags: Flags, reverse: bool) -> Array:
     """The states (T, B, H) that each step started from, of all T + 1."""
     before = states[after_steps(states.shape[0] - 1, not reverse)]
     return before if flags.restart is None else xp.where(flags.restart[..., None], states.dtype.type(0), before)
 
 
 def weight_gradients(
-    place: Any, w: Weights, x: Array, hs: Array, dzx: Array, dzh: Array, flags: Any, reverse: bool, need_dx: bool
+    place: Any, w: Weights, x: Array, hs: Array, dzx: Array, dzh: Array, flags: Flags, reverse: bool, need_dx: bool
 ) -> tuple[Array | None, Weights]:
     """What needs no loop over time, one product each: dx, and the gradients of all weights but peepholes."""
     xp, columns, inputs, size = place.xp, dzx.shape[2], x.shape[2], hs.shape[2]

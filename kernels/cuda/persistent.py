@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..calls import GRU, LSTM, Flags, Weights
 from . import launch, plan, product, source
 from .gradients import after_steps, weight_gradients
 from .plan import Plan
-from .step import GRU, LSTM, Flags, Weights
 
 Array = Any
 

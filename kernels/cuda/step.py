@@ -11,24 +11,17 @@ import importlib.util
 from functools import cache
 from typing import Any, NamedTuple
 
+from ..calls import GRU, LSTM, PEEPHOLE, RELU, TANH, Flags, Weights
 from . import launch, product
 from .gradients import after_steps, states_before, weight_gradients
 from .launch import place_of
 
-Array = Any
-Weights = dict[str, Array]
+__all__ = ["GRU", "LSTM", "PEEPHOLE", "RELU", "TANH", "Flags", "backward", "forward", "reasons_against"]
 
-TANH, RELU, LSTM, PEEPHOLE, GRU = range(5)  # as in cpu/gates.py
+Array = Any
 BLOCKS = (1, 1, 4, 4, 3)  # of the products
 NAMES = ("elman", "elman", "lstm", "lstm", "gru")  # of the kernels
 DTYPES = ("float32", "float64")
-
-
-class Flags(NamedTuple):
-    """(T, B) booleans, or None: where the state moves on, and where it is zero before the step."""
-
-    advance: Array | None
-    restart: Array | None
 
 
 class Cache(NamedTuple):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from xprnn.backend import Array, Rng, backend_of, generator, namespace
+from xprnn.data.generator_state import GeneratorState
 from xprnn.nn.arguments import whole_number
 from xprnn.tensor import Tensor
 
 
-class Batches:
+class Batches(GeneratorState):
     """Parts of arrays that belong together; each ``iter()`` is an epoch, in a new order with ``shuffle``.
 
     >>> import numpy as np
@@ -24,6 +24,8 @@ class Batches:
     Raises TypeError for things that are not arrays; ValueError for lengths that differ along ``axis``, no data, or a
     batch size that gives no batch.
     """
+
+    owner = "Batches"
 
     def __init__(
         self,
@@ -75,15 +77,3 @@ class Batches:
             else:
                 pairs = zip(self.arrays, orders, strict=True)
                 yield tuple(namespace(array).take(array, order[part], axis=self.axis) for array, order in pairs)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the generator, between two epochs."""
-        return {"generator": self.rng.bit_generator.state}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave. Raises ValueError for the state of another kind of generator."""
-        try:
-            self.rng.bit_generator.state = state["generator"]
-        except (KeyError, TypeError, ValueError) as error:
-            kind = type(self.rng.bit_generator).__name__
-            raise ValueError(f"Batches: the state does not fit a {kind} generator: {error}") from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from xprnn.backend import Rng, generator
+from xprnn.data.generator_state import GeneratorState
 from xprnn.nn.arguments import whole_number
 
 
-class Drawn:
+class Drawn(GeneratorState):
     """Batches of :func:`xprnn.train.fit` without end: each ``iter()`` draws ``updates`` new ones, draw(rng=rng).
 
     >>> from xprnn.data import adding_problem
@@ -23,6 +24,8 @@ class Drawn:
     Raises TypeError for a draw that cannot be called, ValueError for updates below 1.
     """
 
+    owner = "Drawn"
+
     def __init__(self, draw: Callable[..., Any], *, updates: int, axis: int = 1, rng: Rng = None) -> None:
         if not callable(draw):
             raise TypeError(f"Drawn: draw is a {type(draw).__name__}; expected a function of rng that gives a batch")
@@ -34,15 +37,3 @@ class Drawn:
 
     def __iter__(self) -> Iterator[Any]:
         return (self.draw(rng=self.rng) for _ in range(self.updates))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the generator, between two epochs."""
-        return {"generator": self.rng.bit_generator.state}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave. Raises ValueError for the state of another kind of generator."""
-        try:
-            self.rng.bit_generator.state = state["generator"]
-        except (KeyError, TypeError, ValueError) as error:
-            kind = type(self.rng.bit_generator).__name__
-            raise ValueError(f"Drawn: the state does not fit a {kind} generator: {error}") from error
