@@ -166,14 +166,20 @@ def multiply_transposed(a, b, c, first, last):
             vectors = -(-(stop - start) // lane)
             wide = vectors * lane
             for k in range(depth):
-                for j in range(stop - start):
-                    panel[k * wide + j] = b[low + k, start + j]
-                for j in range(stop - start, wide):
-                    panel[k * wide + j] = 0
+                _copy(address(b, (low + k) * columns + start), stop - start, address(panel, k * wide), wide)
             _panel(
                 address(tiles, 0), 1, ROWS, depth * ROWS, rows, address(panel, 0), depth,
                 address(c, first * c.shape[1] + start), c.shape[1], vectors,
             )  # fmt: skip
+
+
+@kernel
+def _copy(source, used, target, size):
+    """Some numbers, and zeros behind them."""
+    for j in range(used):
+        target[j] = source[j]
+    for j in range(used, size):
+        target[j] = 0
 
 
 @kernel
