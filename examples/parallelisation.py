@@ -35,7 +35,7 @@ def ways(layer: nn.RNN) -> dict[str, Callable[[Any], Any]]:
     def slides(x: Any) -> Any:
         every = []
         for b in range(x.shape[1]):
-            h, outputs = xp.zeros((UNITS, 1), dtype=x.dtype), []
+            h, outputs = xp.zeros((UNITS, 1), dtype=x.dtype, device=x.device), []
             for t in range(x.shape[0]):
                 h = xp.tanh(w_x @ x[t, b, :][:, None] + w_h @ h + column)
                 outputs.append(h[:, 0])

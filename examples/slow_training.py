@@ -66,8 +66,8 @@ def learn(way: str, seed: int, epochs: int) -> dict[str, Any]:
         optimizer = AdamW(parameters, lr=1e-2, weight_decay=1.0) if falling else Adam(parameters, lr=1e-2)
     history = fit(
         model,
-        Batches(x, y[None], batch_size=125, shuffle=True, rng=seed, axis=1),
-        lambda model, batch: bce_with_logits(model(batch[0]), batch[1][0]),
+        Batches(x, y[None, ...], batch_size=125, shuffle=True, rng=seed, axis=1),
+        lambda model, batch: bce_with_logits(model(batch[0]), batch[1][0, ...]),
         optimizer,
         epochs=epochs,
         clip_norm=1.0,

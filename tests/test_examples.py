@@ -56,6 +56,17 @@ def test_short_mode(path, tmp_path):
     assert not [entry for entry in tmp_path.iterdir() if entry.name != "made"], "it writes outside --output"
 
 
+@pytest.mark.slow
+@each_example
+def test_beside_the_host(path, tmp_path):
+    """With --backend cupy, for which another library's second device stands in."""
+    pytest.importorskip("array_api_strict")
+    arguments = (str(path), "--quick", "--backend", "cupy", "--output", str(tmp_path))
+    done = run(ROOT / "tests" / "beside_the_host.py", *arguments, cwd=tmp_path, timeout=2 * LIMIT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert list(tmp_path.glob("*.png"))
+
+
 @each_example
 def test_options(path):
     """Each example is a command made by the decorator that gives all of them their options."""
