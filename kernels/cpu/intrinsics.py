@@ -187,3 +187,34 @@ def _emit_block(
             # C comes last: in a sum over many blocks of K, small terms would be lost beside it one by one.
             place = vector_at(c_rows[r], v)
             builder.store(builder.fadd(builder.load(place, align=size), builder.load(block[r][v])), place, align=size)
+
+
+@intrinsic
+def transpose(typingctx: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:
+    """Write a square block of as many rows as a vector has elements as its columns; steps lead from row to row."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = context.get_data_type(signature.args[0].dtype)
+        size = signature.args[0].dtype.bitwidth // 8
+        lanes = TILE.lanes(size)
+        vector, i32, i64 = ir.VectorType(element, lanes), ir.IntType(32), ir.IntType(64)
+
+        def row_at(base: Any, step: Any, number: int) -> Any:
+            place = builder.gep(base, [builder.mul(step, ir.Constant(i64, number))])
+            return builder.bitcast(place, vector.as_pointer())
+
+        rows = [builder.load(row_at(args[0], args[1], r), align=size) for r in range(lanes)]
+        half = lanes // 2
+        while half:  # swap the two quarters beside the diagonal, in blocks of every size
+            for low in (r for r in range(lanes) if not r & half):
+                a, b = rows[low], rows[low + half]
+                first = [c if not c & half else lanes + c - half for c in range(lanes)]
+                second = [c + half if not c & half else lanes + c for c in range(lanes)]
+                rows[low] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(i32, lanes), first))
+                rows[low + half] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(i32, lanes), second))
+            half //= 2
+        for r in range(lanes):
+            builder.store(rows[r], row_at(args[2], args[3], r), align=size)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp), codegen

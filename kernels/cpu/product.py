@@ -16,7 +16,7 @@ from numba.extending import overload
 from . import threads
 from .compiling import kernel
 from .host import TILE
-from .intrinsics import address, lanes, make_tile, offset
+from .intrinsics import address, lanes, make_tile, offset, transpose
 
 Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel
@@ -42,13 +42,14 @@ def pack(w: Array, bf16: bool = False) -> Array:
     With ``bf16``, elements of float32 are rounded to the nearest bfloat16, kept as its 16 bits.
     """
     k, n = w.shape
-    flat, k_stride, n_stride = (plain(w.T), 1, k) if w.flags.f_contiguous else (plain(w), n, 1)
+    columnwise = w.flags.f_contiguous and not w.flags.c_contiguous
+    flat = plain(w.T if columnwise else w)
     flat = flat.view(np.uint32) if bf16 else flat
     packed = np.empty((padded(n, w.itemsize), k), np.uint16 if bf16 else w.dtype)
     if n == 0:
         return packed
-    panels = -(-n // TILE.columns(w.itemsize))
-    threads.share(lambda first, last: _pack(flat, k_stride, n_stride, n, packed, first, last), panels, 16.0 * w.size)
+    panels, do = -(-n // TILE.columns(w.itemsize)), _pack_columns if columnwise else _pack_rows
+    threads.share(lambda first, last: do(flat, n, packed, first, last), panels, 16.0 * w.size)
     return packed
 
 
@@ -80,24 +81,62 @@ def _nearest_bf16(value):
 
 
 @kernel
-def _pack(w, k_stride, n_stride, n, packed, first, last):
-    """Panels first to last. Goes down a column by short runs, since W is the transpose of a parameter as a rule."""
+def _pack_rows(w, n, packed, first, last):
+    """Panels first to last of W, whose rows are contiguous."""
     columns, k = packed.shape
     width = VECTORS * lanes(address(w, 0))
     for panel in range(first, last):
         start = panel * width
         wide = min(width, columns - start)
-        for low in range(0, k, 16):
-            depth = min(16, k - low)
-            for j in range(wide):
-                target = address(packed, start * k + low * wide + j)
-                if start + j < n:
-                    source = address(w, low * k_stride + (start + j) * n_stride)
-                    for row in range(depth):
-                        target[row * wide] = stored(source[row * k_stride])
+        for row in range(k):
+            _copy(address(w, row * n + start), min(wide, n - start), address(packed, start * k + row * wide), wide)
+
+
+@kernel
+def _pack_columns(w, n, packed, first, last):
+    """The same of a W whose columns are contiguous, as those of a parameter's transpose: w is (N, K)."""
+    columns, k = packed.shape
+    lane = lanes(address(w, 0))
+    width, block = VECTORS * lane, np.empty(lane * lane, w.dtype)
+    for panel in range(first, last):
+        start = panel * width
+        wide = min(width, columns - start)
+        for j in range(start, start + wide, lane):
+            for low in range(0, k, lane):
+                source, target = address(w, j * k + low), address(packed, start * k + low * wide + j - start)
+                if j + lane <= n and low + lane <= k:
+                    _turn_block(source, k, target, wide, address(block, 0))
                 else:
-                    for row in range(depth):
-                        target[row * wide] = 0
+                    _turn(source, k, n - j, target, wide, min(lane, k - low), lane)
+
+
+@kernel
+def _turn(source, source_step, used, target, target_step, rows, columns):
+    """A block of columns to rows; zeros where there are no more columns."""
+    for c in range(columns):
+        for r in range(rows):
+            target[r * target_step + c] = stored(source[c * source_step + r]) if c < used else 0
+
+
+def _turn_block(source, source_step, target, target_step, block):
+    """The same of a square block of whole vectors, by way of another where they are rounded."""
+    raise NotImplementedError
+
+
+@overload(_turn_block)
+def _turned_block(source, source_step, target, target_step, block):
+    if source.dtype == target.dtype:
+        return lambda source, source_step, target, target_step, block: transpose(
+            source, source_step, target, target_step
+        )
+
+    def rounded(source, source_step, target, target_step, block):
+        size = lanes(source)
+        transpose(source, source_step, block, size)
+        for row in range(size):
+            _copy(offset(block, row * size), size, offset(target, row * target_step), size)
+
+    return rounded
 
 
 @kernel
@@ -177,7 +216,7 @@ def multiply_transposed(a, b, c, first, last):
 def _copy(source, used, target, size):
     """Some numbers, and zeros behind them."""
     for j in range(used):
-        target[j] = source[j]
+        target[j] = stored(source[j])
     for j in range(used, size):
         target[j] = 0
 

@@ -67,10 +67,23 @@ def test_long_sums_keep_their_digits():
     np.testing.assert_allclose(product[0, :3], 20_000.0, rtol=1e-5)
 
 
-def test_pack_takes_any_layout():
-    w = np.arange(35.0).reshape(5, 7)
-    np.testing.assert_array_equal(pack(w.T), pack(np.ascontiguousarray(w.T)))
-    np.testing.assert_array_equal(pack(w[::-1, ::2]), pack(np.ascontiguousarray(w[::-1, ::2])))
+@pytest.mark.parametrize(("dtype", "bf16"), [("float32", False), ("float64", False), ("float32", True)])
+def test_panels_of_every_size_and_layout(dtype, bf16):
+    """Each panel holds its columns row by row, zeros behind the last; blocks of vectors are turned in registers."""
+    rng, lanes = np.random.default_rng(0), TILE.lanes(np.dtype(dtype).itemsize)
+    width = TILE.columns(np.dtype(dtype).itemsize)
+    for k in (0, 1, lanes - 1, lanes, 2 * lanes + 1):
+        for n in (0, 1, lanes, lanes + 1, width, width + lanes - 1, 2 * width + 2 * lanes):
+            w = rng.integers(-99, 99, (k, n)).astype(dtype)  # which a bfloat16 holds
+            wide = np.zeros((k, padded(n, w.itemsize)), dtype)
+            wide[:, :n] = w
+            panels = [wide[:, start : start + width].ravel() for start in range(0, wide.shape[1], width)]
+            expected = np.concatenate([*panels, np.zeros(0, dtype)])
+            for array in (w, np.asfortranarray(w), np.repeat(w, 2, axis=1)[:, ::2], w[::-1][::-1]):
+                packed = pack(array, bf16)
+                assert packed.shape == (wide.shape[1], k)
+                found = (packed.astype(np.uint32) << 16).view(np.float32) if bf16 else packed
+                np.testing.assert_array_equal(found.ravel(), expected)
 
 
 def test_bf16_rounds_to_nearest_even_and_keeps_nan_and_infinity():
