@@ -1,7 +1,11 @@
-"""Matrix products of the tape: the library's own, or the compiled kernels' where those keep out of its threads' way."""
+"""Operations of the tape that the compiled kernels can take, above all large matrix products.
+
+Those keep out of the way of the recurrent layers' threads, which the threads of NumPy's library do not.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,24 +23,27 @@ LEAST_WORK, LEAST_ROWS = 2**18, 16
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """The product of two arrays of the namespace xp, by its own rules."""
-    if _large(a, b) and forced.get() in (None, "auto", "compiled"):
-        kernels = compiled.kernels()
-        if not isinstance(kernels, str):
-            return kernels.matmul(a, b)
-    return xp.matmul(a, b)
+    kernels = kernels_for(a, b) if _large(a, b) else None
+    return xp.matmul(a, b) if kernels is None else kernels.matmul(a, b)
+
+
+def kernels_for(*arrays: Array) -> Any:
+    """The compiled kernels, where they take these arrays and ``use_kernels`` has not forced others; else None."""
+    first = arrays[0]
+    if forced.get() not in (None, "auto", "compiled") or not all(type(a) is np.ndarray for a in arrays):
+        return None
+    if not all(a.dtype == first.dtype for a in arrays) or first.dtype.name not in DTYPES or not first.dtype.isnative:
+        return None
+    kernels = compiled.kernels()
+    return None if isinstance(kernels, str) else kernels
 
 
 def _large(a: Array, b: Array) -> bool:
-    """Whether these are two matrices in NumPy for which the kernels are made."""
+    """Whether these are two matrices of sizes for which the kernels are made."""
     return (
-        type(a) is np.ndarray
-        and type(b) is np.ndarray
-        and a.ndim == 2
+        a.ndim == 2
         and b.ndim == 2
-        and a.dtype == b.dtype
-        and a.dtype.name in DTYPES
-        and a.dtype.isnative
         and a.shape[1] == b.shape[0]
         and a.shape[0] >= LEAST_ROWS
-        and a.size * b.shape[1] > LEAST_WORK
+        and math.prod(a.shape) * b.shape[1] > LEAST_WORK
     )

@@ -1,6 +1,7 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
 from ..calls import GRU, LSTM, PEEPHOLE, RELU, RESET_BEFORE, TANH, Flags
+from . import additive
 from .matmul import matmul
 from .sequence import Cache, backward, forward
 from .stream import Stack
@@ -15,6 +16,7 @@ __all__ = [
     "Cache",
     "Flags",
     "Stack",
+    "additive",
     "backward",
     "forward",
     "matmul",

@@ -19,6 +19,7 @@ from .host import features
 # error_model: without it a check for zero before each division keeps loops from being vectorised.
 # contract: fused multiply-add. Nothing that lets NaN or infinity be assumed away, or sums be reordered.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}}
+SUMMING = OPTIONS | {"fastmath": {"contract", "reassoc"}}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -27,12 +28,21 @@ def kernel(function: Callable[..., Any]) -> Any:
     To see whether kept code is still good, Numba looks at a function's own file only. The folder's name therefore holds
     a digest of all the kernels' files, the compiler's version and the CPU's features.
     """
+    return _compiled(function, OPTIONS)
+
+
+def summing_kernel(function: Callable[..., Any]) -> Any:
+    """The same of a function that sums over a loop: its terms may be added in another order, by whole vectors."""
+    return _compiled(function, SUMMING)
+
+
+def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     folder = cache_folder()
     if folder is None:
-        return numba.njit(**OPTIONS)(function)
+        return numba.njit(**options)(function)
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
+        return numba.njit(cache=True, **options)(function)
     finally:
         config.CACHE_DIR = before
 
