@@ -549,7 +549,7 @@ BAD = {
     "swapped": (
         lambda: nn.Seq2Seq(parts().decoder, parts().encoder),
         TypeError,
-        "Seq2Seq: encoder is a Decoder; expected a Encoder",
+        "Seq2Seq: encoder is a Decoder; expected nn.Encoder",
     ),
     "cell": (
         lambda: nn.Encoder(C, H, cell="lstm"),

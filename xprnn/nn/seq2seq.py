@@ -171,7 +171,7 @@ class Seq2Seq(Module):
         home = backend_of(self.decoder.readout.weight.data)
 
         def step(tokens: Any, state: Any) -> tuple[Tensor, Any]:
-            steps = Tensor(home.asarray(tokens[None]))
+            steps = Tensor(home.asarray(tokens[None, :]))
             outputs, state, _ = self.decoder(steps, state, memory, check=False)
             return ops.log_softmax(outputs[0]), state
 
@@ -205,8 +205,10 @@ class Seq2Seq(Module):
             for a, b in pairwise(cuts):
                 piece = given[a:b]
                 if a > 0:
-                    flags = home.asarray(forced[a].reshape(1, batch, *[1] * (given.ndim - 2)))
-                    first = ops.where(flags, piece[:1], self.decoder.feedback(output))
+                    first = self.decoder.feedback(output)
+                    if forced[a].any():
+                        flags = home.asarray(forced[a].reshape(1, batch, *[1] * (given.ndim - 2)))
+                        first = ops.where(flags, piece[:1], first)
                     piece = first if b == a + 1 else ops.concat([first, piece[1:]], axis=0)
                 pieces.append(piece)
                 if b < length:
@@ -225,7 +227,7 @@ class Seq2Seq(Module):
 def _check_pair(encoder: Any, decoder: Any) -> None:
     for name, part, kind in (("encoder", encoder, Encoder), ("decoder", decoder, Decoder)):
         if not isinstance(part, kind):
-            raise TypeError(f"Seq2Seq: {name} is a {type(part).__name__}; expected a {kind.__name__}")
+            raise TypeError(f"Seq2Seq: {name} is a {type(part).__name__}; expected nn.{kind.__name__}")
     for name, of in (
         ("dtype", lambda part: part.dtype),
         ("parts of the state", lambda part: len(part.rnn.state_names)),
