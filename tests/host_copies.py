@@ -7,31 +7,45 @@ import numpy as np
 NUMBERS = ("__bool__", "__complex__", "__float__", "__index__", "__int__")
 
 
-def _noting(log, name, original, when=lambda self, *args: True):
+def _noting(log, inside, name, original, when):
     def called(self, *args, **kwargs):
-        if when(self, *args):
-            log.append(name)
-        return original(self, *args, **kwargs)
+        if inside or not when(self, *args):  # CuPy's __float__ calls get: that is one copy
+            return original(self, *args, **kwargs)
+        log.append(name)
+        inside.append(name)
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            inside.pop()
 
     return called
 
 
+def _by_mask(self, key, *_):
+    """Whether elements are picked by a mask: how many there are must be known on the host."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return any(str(getattr(part, "dtype", "")).endswith("bool") for part in parts)
+
+
 @contextmanager
 def counted(home):
-    """``with counted(home) as log: ...``; the log names each copy, in order."""
-    log, patches = [], []
+    """``with counted(home) as log: ...``; the log names each copy, in order, and what else waits for the device."""
+    log, patches, inside = [], [], []
     if home.name == "array_api_strict":
         array = type(home.zeros((1,), "float32"))
         leaving = lambda self, device, *_: "CPU" in str(device) and "CPU" not in str(self.device)
-        patches = [(array, name, None) for name in NUMBERS] + [(array, "to_device", leaving)]
+        patches = [(array, name, None) for name in NUMBERS]
+        patches += [(array, "to_device", leaving), (array, "__getitem__", _by_mask)]
     elif home.name == "cupy":
         import cupy
 
-        patches = [(cupy.ndarray, name, None) for name in (*NUMBERS, "get", "item", "tolist")]
+        names = (*NUMBERS, "get", "item", "tolist")
+        patches = [(cupy.ndarray, name, None) for name in names if hasattr(cupy.ndarray, name)]  # it has no __index__
+        patches.append((cupy.ndarray, "__getitem__", _by_mask))
     before = [(owner, name, vars(owner).get(name)) for owner, name, _ in patches]
     for owner, name, when in patches:
         original = getattr(owner, name)
-        setattr(owner, name, _noting(log, name, original, when or (lambda self, *args: True)))
+        setattr(owner, name, _noting(log, inside, name, original, when or (lambda self, *args: True)))
     try:
         yield log
     finally:

@@ -1,7 +1,7 @@
 """What CuPy needs of the whole library, shown without a GPU on the second device of array_api_strict.
 
-Nothing comes to the host but what must: the counts below are all there are in a training step, however many steps the
-sequences have. tests/gpu/ repeats them with CuPy.
+Nothing comes to the host but what must: the counts below are all there are, however many steps the sequences have. In
+training it is one copy for every 64 batches, and one at the end of an epoch. tests/gpu/ repeats them with CuPy.
 """
 
 import array_api_strict
@@ -12,9 +12,23 @@ from host_copies import counted, random
 
 import xprnn
 from xprnn import Tensor, nn, ops
-from xprnn.backend import get_backend, least_and_greatest, to_backend, to_numpy, use_backend
-from xprnn.data import Batches
-from xprnn.train import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value, cross_entropy, fit, losses, mse
+from xprnn.backend import get_backend, to_backend, to_numpy, use_backend
+from xprnn.data import Batches, lengths_to_mask
+from xprnn.estimators import CharacterModel, Forecaster, TextClassifier
+from xprnn.train import (
+    SGD,
+    Adam,
+    AdamW,
+    ConstantRatio,
+    RMSprop,
+    TeacherForcing,
+    clip_grad_norm,
+    clip_grad_value,
+    cross_entropy,
+    fit,
+    losses,
+    mse,
+)
 
 HOME = get_backend("array_api_strict", array_api_strict.Device("device1"))
 OPTIMIZERS = {
@@ -61,6 +75,10 @@ def test_the_guard_counts():
             float(x[1])
     assert log[0] == "to_device"
     assert sorted(log[1:]) in (["__bool__", "__float__"], ["__bool__", "__bool__", "__float__"])
+    with counted(HOME) as log:
+        x[x > 0]
+        x[0], x[1:, ...]
+    assert log == ["__getitem__"]
     with pytest.raises(RuntimeError, match="device1"):
         np.asarray(x)
 
@@ -166,7 +184,7 @@ def test_clipping_copies_once_for_all_parameters(clip):
 
 
 @pytest.mark.parametrize("steps", [3, 12])
-def test_a_training_step_copies_the_loss_and_the_norm(steps):
+def test_training_copies_once_an_epoch(steps):
     class Model(nn.Module):
         def __init__(self):
             self.lstm, self.out = nn.LSTM(3, 4, rng=0), nn.Linear(4, 1, rng=0)
@@ -181,8 +199,97 @@ def test_a_training_step_copies_the_loss_and_the_norm(steps):
         history = fit(
             model, batches, lambda m, b: mse(m(b[0]), b[1][0, ...]), Adam(model.parameters()), epochs=2, progress=False
         )
-    assert log == ["to_device"] * 2 * 4 * 2  # loss and norm, in each of 4 batches of 2 epochs
+    assert log == ["to_device"] * 2
     assert np.isfinite(history["loss"]).all()
+
+
+class Top(nn.Module):
+    def __init__(self, body, features):
+        self.body, self.out = body, nn.Linear(features, 2, rng=0)
+
+
+def recurrent(model, x, lengths):
+    control = {"lengths": lengths, "mask": x[..., 0] == x[..., 0], "reset": x[..., 0] != x[..., 0]}
+    return model.body(x, **control)[0]
+
+
+def attended(model, x, lengths):
+    memory = model.body.prepare(x, lengths=lengths)
+    return model.body(x, memory)[0]
+
+
+def encoded(model, x, lengths):
+    return model.body(x, lengths=lengths, causal=True)
+
+
+BODIES = {
+    "lstm": (lambda: nn.LSTM(4, 4, rng=0), recurrent, 4),
+    "gru": (lambda: nn.GRU(4, 4, 2, rng=0), recurrent, 4),
+    "bidirectional": (lambda: nn.LSTM(4, 4, 2, bidirectional=True, dropout=0.5, rng=0), recurrent, 8),
+    "attention": (lambda: nn.AdditiveAttention(4, 4, 4, rng=0), attended, 4),
+    "transformer": (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, rng=0), 2), encoded, 4),
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def test_training_with_lengths_and_masks_on_the_device_copies_once_an_epoch(body):
+    make, call, features = body
+    model = Top(make(), features)
+    x, y, lengths = random(HOME, 5, 8, 4), random(HOME, 1, 8, 2), HOME.asarray(np.array([[5, 0, 3, 1] * 2]))
+
+    def loss(model, batch):
+        outputs = model.out(call(model, batch[0], batch[2][0, ...]))
+        return mse(outputs, random(HOME, *outputs.shape), lengths_to_mask(batch[2][0, ...], 5))
+
+    with counted(HOME) as log:
+        fit(
+            model,
+            Batches(x, y, lengths, batch_size=2, axis=1),
+            loss,
+            Adam(model.parameters()),
+            epochs=2,
+            clip_value=0.1,
+            progress=False,
+        )
+    assert log == ["to_device"] * 2
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+@pytest.mark.parametrize("attention", [None, "dot"])
+def test_training_sequence_to_sequence_copies_once_an_epoch(attention, ratio):
+    encoder = nn.Encoder(7, 5, embedding_dim=3, rng=0)
+    decoder = nn.Decoder(7, 5, embedding_dim=3, attention=attention, memory_size=5, rng=0)
+    model = nn.Seq2Seq(encoder, decoder, start=0, end=1, rng=0)
+    tokens, lengths = HOME.asarray(np.full((4, 8), 3)), HOME.asarray(np.full((1, 8), 3))
+
+    def loss(model, batch):
+        x, n = batch[0], batch[1][0, ...]
+        return cross_entropy(model(x, x, n, n), x, mask=lengths_to_mask(n, 4))
+
+    options = {"epochs": 2, "callbacks": [TeacherForcing(ConstantRatio(ratio))], "progress": False}
+    with counted(HOME) as log:
+        fit(model, Batches(tokens, lengths, batch_size=2, axis=1), loss, Adam(model.parameters()), **options)
+    assert log == ["to_device"] * 2
+
+
+def test_estimators_copy_once_an_epoch_and_once_a_prediction():
+    draws = np.random.default_rng(0)
+    texts = [" ".join(draws.choice(["good", "bad", "film", "the"], 5)) for _ in range(30)]
+    classifier = TextClassifier(embedding=4, hidden=4, epochs=2, batch_size=4, validation=0.0, count_ratios=0.0)
+    forecaster = Forecaster(hidden=4, window=10, epochs=2, batch_size=16, validation=0.0, periods=[7.0])
+    characters, text = CharacterModel(hidden=4, embedding=3, chunk=5, batch_size=4, epochs=2), "to be or not " * 99
+    series = np.sin(np.arange(120) / 5)
+    for expected, call in [
+        (2, lambda: classifier.fit(texts, [text.split()[0] in ("good", "film") for text in texts])),
+        (1, lambda: classifier.predict(texts)),
+        (2, lambda: forecaster.fit(series)),
+        (1, lambda: forecaster.predict(12)),
+        (2 * 2, lambda: characters.fit(text[:-700])),  # with validation
+        (1, lambda: characters.bits_per_character(text)),
+    ]:
+        with counted(HOME) as log:
+            call()
+        assert len(log) == expected, (expected, log)
 
 
 def test_what_is_made_stands_where_the_model_is():
@@ -208,12 +315,6 @@ def test_float32_stays_float32():
     assert {str(p.grad.dtype).rsplit(".")[-1] for p in layer.parameters()} == {"float32"}
     optimizer.step()
     assert {str(p.data.dtype).rsplit(".")[-1] for p in layer.parameters()} == {"float32"}
-
-
-def test_range_of_integers():
-    for values in ([3], [5, -2, 7, 0]):
-        assert least_and_greatest(HOME.asarray(np.array(values))) == (min(values), max(values))
-        assert least_and_greatest(np.array(values)) == (min(values), max(values))
 
 
 # --- running out of memory ------------------------------------------------------------------------------------------

@@ -287,14 +287,6 @@ def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
     return backend.asarray(array)
 
 
-def least_and_greatest(array: Array) -> tuple[int, int]:
-    """The range of an array of integers that is not empty. Waits for a GPU once."""
-    xp = namespace(array)
-    ends = xp.min(array), xp.max(array)
-    low, high = ends if type(array) is np.ndarray else to_numpy(xp.stack(ends))
-    return int(low), int(high)
-
-
 def to_numpy(array: Any) -> np.ndarray[Any, Any]:
     """Copy an array, or a Tensor's data, to the host. A NumPy array is returned as it is."""
     if isinstance(array, np.ndarray):

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, backend_of, dtype_name, least_and_greatest, namespace
+from xprnn.backend import Array, backend_of, dtype_name, namespace
+from xprnn.checks import within
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Steps:
             The layer's name, for messages.
         lengths
             (B,) integers from 0 to T. Brought to x's device. On the host (a list or NumPy array) checking is
-            free; on a GPU it waits for it.
+            free; on a GPU it waits for it, where it is not postponed.
         mask
             (T, B) booleans, False where the state is held.
         reset
@@ -110,11 +111,10 @@ def _lengths(owner: str, values: Any, x: Array) -> Array:
     steps, batch = x.shape[0], x.shape[1]
     if tuple(values.shape) != (batch,):
         raise ValueError(f"{owner}: lengths has shape {tuple(values.shape)}; expected (B,) = ({batch},)")
-    if batch:
-        low, high = least_and_greatest(values)
-        if low < 0 or high > steps:
-            wrong = low if low < 0 else high
-            raise ValueError(f"{owner}: lengths contains {wrong}; expected values from 0 to T = {steps}")
-    xp = namespace(values)
+
+    def outside(number: int) -> ValueError:
+        return ValueError(f"{owner}: lengths contains {number}; expected values from 0 to T = {steps}")
+
+    values, xp = within(values, steps + 1, outside), namespace(values)
     values = xp.astype(values, xp.int64, copy=False)  # a narrow type could not count to T
     return backend_of(x).asarray(values)

@@ -61,11 +61,42 @@ def test_training_goes_as_on_the_host(dtype):
         np.testing.assert_allclose(host(a), host(b), rtol=0, atol=tolerance)
 
 
-def test_a_training_step_copies_only_what_it_must():
+def test_training_copies_once_an_epoch():
     with counted(HOME) as log:
-        train(HOME, "float32", epochs=1)
-    # In each of three batches: the numbers of the embedding and of the classes, the loss, the norm.
-    assert len(log) == 3 * 4, log
+        train(HOME, "float32", epochs=4)
+    assert len(log) == 4, log
+
+
+@pytest.mark.parametrize("kind", ["token", "class", "loss", "gradient"])
+def test_a_bad_batch_ends_the_run_as_on_the_host(kind):
+    """Batch 3 of 6; tests/train/test_on_device.py has all cases."""
+
+    def loss(model, batch):
+        x, y, scale, slope = batch
+        steep = ops.sqrt(ops.sum(ops.square(model.out.bias * slope)))  # 0 has no slope
+        return ops.mean(cross_entropy(model(x), y) * scale) + 0.0 * steep
+
+    def run(home):
+        draws, batches = np.random.default_rng(0), []
+        for k in range(6):
+            x, y = draws.integers(0, 11, (5, 4)), draws.integers(0, 5, 4)
+            scale, slope = np.ones(1), np.ones(1)
+            if k == 2:
+                x[0, 0] += 11 * (kind == "token")
+                y[0] -= 9 * (kind == "class")
+                scale[0], slope[0] = np.nan if kind == "loss" else 1.0, float(kind != "gradient")
+            batches.append(tuple(home.asarray(array) for array in (x, y, scale, slope)))
+        model = Model("float64")
+        model.to(home)
+        optimizer = Adam(model.parameters(), lr=1e-2)
+        with pytest.raises((ValueError, FloatingPointError)) as caught, np.errstate(all="ignore"):
+            fit(model, batches, loss, optimizer, epochs=1, clip_norm=1.0, progress=False)
+        return str(caught.value), optimizer.counts, [host(p) for p in model.parameters()]
+
+    found, expected = run(HOME), run(xprnn.backend.get_backend("numpy"))
+    assert found[:2] == expected[:2]
+    for a, b in zip(found[2], expected[2], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("make", [SGD, Adam, AdamW, RMSprop])

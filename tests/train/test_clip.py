@@ -56,6 +56,12 @@ def test_large_float32_gradients_do_not_overflow(home):
     np.testing.assert_allclose(parameter.grad.numpy(), [0.6, 0.8], rtol=1e-5)
 
 
+def test_nothing_to_clip(home):
+    assert clip_grad_norm([Parameter(home.zeros((2,), "float32"))], 1.0) == 0.0
+    (parameter,) = with_gradients(home, np.zeros((0, 3)))
+    assert clip_grad_value([parameter], 1.0) == clip_grad_norm([parameter], 1.0) == 0.0
+
+
 @pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
 def test_refusals(home, clip):
     parameters = with_gradients(home, [1.0], [[1.0, math.nan]], [math.inf])

@@ -118,6 +118,15 @@ def test_losses_are_weighted_by_size():
     assert evaluate(Line(), [{1}, 2], lambda model, batch: Tensor(4.0)) == 4.0
 
 
+def test_norms_are_weighted_by_batches():
+    model = Line()
+    batches = [(np.ones(1), np.full(1, 2.0)), (np.ones(3), np.array([2.0, 2.0, 5.0]))]  # gradients -4 and -6
+    history = fit(model, batches, line_loss, SGD(model.parameters(), 0.0), epochs=1, clip_value=3.0, **quiet)
+    assert history["gradient_norm"] == [5.0]
+    assert history["clipped_norm"] == [3.0]
+    assert history["loss"] == [pytest.approx((4.0 + 3 * 11.0) / 4)]
+
+
 def test_it_learns_and_records_validation():
     x, y = data()
     model = Model()

@@ -204,6 +204,30 @@ def test_slots_follow_a_module_that_moves():
         np.testing.assert_allclose(found.numpy(), right.numpy(), rtol=1e-14)
 
 
+@variants
+def test_a_step_that_is_not_allowed_moves_nothing(home, kind, settings):
+    optimizer, expected = (kind(parameters(home), **settings) for _ in range(2))
+    yes, no = (home.asarray(np.array(allowed)) for allowed in (True, False))
+    for first, allowed in enumerate((no, yes, no, no, yes)):
+        before, counts = [p.numpy().copy() for p in optimizer.parameters], optimizer.counts
+        give_gradients(optimizer.parameters, first)
+        optimizer.step(where=allowed)
+        assert optimizer.counts == [n + 1 for n in counts]
+        if allowed is no:
+            for p, values in zip(optimizer.parameters, before, strict=True):
+                np.testing.assert_array_equal(p.numpy(), values)
+            optimizer.counts = counts
+            continue
+        give_gradients(expected.parameters, first)
+        expected.step()
+    for p, right in zip(optimizer.parameters, expected.parameters, strict=True):
+        np.testing.assert_array_equal(p.numpy(), right.numpy())
+    found, right = (each.state_dict()["parameters"] for each in (optimizer, expected))
+    for name, slots in right.items():
+        for key, value in slots.items():
+            np.testing.assert_array_equal(*(Tensor(v).numpy() for v in (found[name][key], value)))
+
+
 def test_zero_grad():
     optimizer = SGD(parameters(get_backend("numpy")))
     give_gradients(optimizer.parameters, 0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, backend_of, default_backend, dtype_name, namespace, to_numpy
+from xprnn.checks import within
 from xprnn.nn.arguments import whole_number
 from xprnn.tensor import Tensor
 
@@ -68,13 +69,21 @@ def lengths_to_mask(lengths: Any, steps: int | None = None, batch_first: bool = 
     """True on the real steps of each sequence: mask[t, b] = t < lengths[b].
 
     lengths (B,) integers from 0 to T, of any backend or a list; the mask (T, B) bool, or (B, T) with ``batch_first``,
-    is made beside them. T is ``steps``, or the largest length. Raises TypeError and ValueError for anything else.
+    is made beside them. T is ``steps``, or the largest length, which a GPU must be waited for. Raises TypeError and
+    ValueError for anything else.
     """
-    lengths, numbers = _lengths("lengths_to_mask", lengths)
-    longest = max(numbers, default=0)
-    steps = longest if steps is None else whole_number("lengths_to_mask", "steps", steps, 0)
-    if longest > steps:
-        raise ValueError(f"lengths_to_mask: lengths contains {longest}; expected values from 0 to steps = {steps}")
+    owner = "lengths_to_mask"
+    if steps is None:
+        lengths, numbers = _known_lengths(owner, lengths)
+        steps = max(numbers, default=0)
+    else:
+        steps = whole_number(owner, "steps", steps, 0)
+
+        def outside(number: int) -> ValueError:
+            expected = "at least 0" if number < 0 else f"values from 0 to steps = {steps}"
+            return ValueError(f"{owner}: lengths contains {number}; expected {expected}")
+
+        lengths = within(_lengths(owner, lengths), steps + 1, outside)
     xp, step = namespace(lengths), backend_of(lengths).arange(steps)
     return xp.expand_dims(step, axis=1 - batch_first) < xp.expand_dims(lengths, axis=int(batch_first))
 
@@ -87,7 +96,7 @@ def unpad(padded: Any, lengths: Any, batch_first: bool = False) -> list[Any]:
     if not hasattr(padded, "shape") or len(padded.shape) < 2:
         what = f"shape {tuple(padded.shape)}" if hasattr(padded, "shape") else f"type {type(padded).__name__}"
         raise ValueError(f"unpad: padded has {what}; expected an array with axes for steps and sequences")
-    _, numbers = _lengths("unpad", lengths)
+    _, numbers = _known_lengths("unpad", lengths)
     steps, batch = padded.shape[:2][::-1] if batch_first else padded.shape[:2]
     if len(numbers) != batch:
         raise ValueError(f"unpad: lengths has shape ({len(numbers)},); expected (B,) = ({batch},)")
@@ -183,8 +192,17 @@ def _dtype(owner: str, dtype: str) -> str:
     return dtype
 
 
-def _lengths(owner: str, lengths: Any) -> tuple[Array, list[int]]:
+def _known_lengths(owner: str, lengths: Any) -> tuple[Array, list[int]]:
     """Lengths as an array, and as numbers of Python."""
+    lengths = _lengths(owner, lengths)
+    numbers = to_numpy(lengths).tolist()
+    if min(numbers, default=0) < 0:
+        raise ValueError(f"{owner}: lengths contains {min(numbers)}; expected at least 0")
+    return lengths, numbers
+
+
+def _lengths(owner: str, lengths: Any) -> Array:
+    """Lengths as an array (B,) int64, with their numbers not yet looked at."""
     if isinstance(lengths, (list, tuple)):
         lengths = default_backend().asarray(np.asarray(lengths, dtype=None if len(lengths) else np.int64))
     if isinstance(lengths, Tensor) or not hasattr(lengths, "dtype"):
@@ -193,7 +211,4 @@ def _lengths(owner: str, lengths: Any) -> tuple[Array, list[int]]:
         raise TypeError(f"{owner}: lengths has dtype {dtype_name(lengths)}; expected integers")
     if len(lengths.shape) != 1:
         raise ValueError(f"{owner}: lengths has shape {tuple(lengths.shape)}; expected (B,)")
-    numbers = to_numpy(lengths).tolist()
-    if min(numbers, default=0) < 0:
-        raise ValueError(f"{owner}: lengths contains {min(numbers)}; expected at least 0")
-    return namespace(lengths).astype(lengths, namespace(lengths).int64, copy=False), numbers
+    return namespace(lengths).astype(lengths, namespace(lengths).int64, copy=False)

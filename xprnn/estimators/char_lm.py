@@ -26,6 +26,7 @@ from xprnn.train import (
     Run,
     Schedule,
     cross_entropy,
+    evaluate,
     fit,
     truncated_bptt,
     write_tensors,
@@ -170,11 +171,8 @@ class CharacterModel:
         ids, _ = self._read(text, alphabet)
         if len(ids) < 2:
             raise ValueError(f"CharacterModel: the text has {len(ids)} characters; expected at least two")
-        passes, total = _Passes(network, ids, {"batch_size": 1, "chunk": SCORED_AT_ONCE}), 0.0
-        with no_grad():
-            for batch in passes:
-                total += _loss(network, batch).item() * batch[0].shape[0]
-        return total / (len(ids) - 1) / math.log(2.0)
+        passes = _Passes(network, ids, {"batch_size": 1, "chunk": SCORED_AT_ONCE})
+        return evaluate(network, passes, _loss) / math.log(2.0)
 
     def sample(self, length: int, *, prompt: str = "\n", temperature: float = 1.0, rng: Rng = None) -> str:
         """Let the model write: ``length`` characters that follow a prompt, without the prompt.

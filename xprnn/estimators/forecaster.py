@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xprnn import ops
 from xprnn.backend import (
     Array,
     Backend,
@@ -314,19 +315,17 @@ class Forecaster:
             raise ValueError(f"Forecaster: the series has {values.shape[1]} columns; fitted on {network.columns}")
 
     def _steps_ahead(self, network: ForecastNetwork, features: Host, origins: Host, horizon: int, start: int) -> Host:
-        """Scaled forecasts (M, horizon, F) for one batch of origins."""
+        """Scaled forecasts (M, horizon, F) for one batch of origins, which come from the device together."""
         home, dtype = backend_of(network.parameters()[0].data), self.settings["dtype"]
-        x = home.asarray(windows(features, origins, self.settings["window"]).astype(dtype))
         with no_grad():
-            output, state = network(x)
-            steps = [output.numpy()]
-            while sum(step.shape[1] for step in steps) < horizon:
-                ahead = len(steps)
-                season = harmonics(start + origins + ahead, self.settings["periods"])
-                x = home.asarray(np.concatenate([steps[-1][:, 0], season], axis=1)[None].astype(dtype))
-                output, state = network(x, state)
-                steps.append(output.numpy())
-        return np.concatenate(steps, axis=1)[:, :horizon].astype(np.float64)
+            output, state = network(home.asarray(windows(features, origins, self.settings["window"]).astype(dtype)))
+            steps = [output]
+            following = start + origins + np.arange(1, horizon - output.shape[1] + 1)[:, None]
+            for season in Tensor(home.asarray(harmonics(following, self.settings["periods"]).astype(dtype))):
+                x = ops.concat([output[:, 0], season], axis=1)
+                output, state = network(ops.expand_dims(x, 0), state)
+                steps.append(output)
+            return ops.concat(steps, axis=1).numpy()[:, :horizon].astype(np.float64)
 
 
 def _gather(rows: Array, origins: Array, offsets: range) -> Array:

@@ -206,8 +206,8 @@ class TextClassifier:
             return Buckets([ids[k] for k in chosen], target[chosen], batch_size=batch_size, shuffle=shuffle, rng=draws)
 
         def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
-            x, lengths, label = (home.asarray(part) for part in batch)
-            return cross_entropy(model(x, lengths), label)
+            x, lengths, label = batch
+            return cross_entropy(model(home.asarray(x), lengths), home.asarray(label))
 
         train = buckets(evidence & ~held_out, batch_size, True)
         validation = buckets(evidence & held_out, TEXTS_AT_ONCE, False)
@@ -275,7 +275,7 @@ class TextClassifier:
                 home = backend_of(network.parameters()[0].data)
                 ids = home.asarray(np.asarray(vocabulary.encode(tokens))[:, None])
                 with no_grad():
-                    attention = network.attention(ids, home.asarray([len(tokens)])).numpy()[:, 0]
+                    attention = network.attention(ids, np.array([len(tokens)])).numpy()[:, 0]
         label = self.classes[best] if evidence else None
         return Explanation(tuple(tokens), known, label, float(everything[best]), effects, attention)
 
@@ -371,8 +371,8 @@ class TextClassifier:
         home = backend_of(network.parameters()[0].data)
         with no_grad():
             for part in _portions([len(text) for text in ids]):
-                x, lengths = (home.asarray(array) for array in pad_sequences([ids[k] for k in part]))
-                logits = network(x, lengths).numpy().astype(np.float64)
+                x, lengths = pad_sequences([ids[k] for k in part])
+                logits = network(home.asarray(x), lengths).numpy().astype(np.float64)
                 powers = np.exp(logits - logits.max(axis=1, keepdims=True))
                 found[[rows[k] for k in part]] = powers / powers.sum(axis=1, keepdims=True)
         return found

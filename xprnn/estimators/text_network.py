@@ -19,9 +19,9 @@ SPREAD = 0.1  # deviation of the first embeddings
 class TextNetwork(Module):
     """logits = W pool(h) + b, with h the states of a recurrent layer, in both directions, over embedded tokens.
 
-    ids (T, B) int64, lengths (B,), logits (B, C). While training, ``word_dropout`` is the probability that a token is
-    replaced by the one of number ``unknown`` (Iyyer et al. 2015), which so learns what a word that nobody knows says;
-    ``dropout`` acts on embeddings and on what was pooled.
+    ids (T, B) int64, lengths (B,) on the host, logits (B, C). While training, ``word_dropout`` is the probability that
+    a token is replaced by the one of number ``unknown`` (Iyyer et al. 2015), which so learns what a word that nobody
+    knows says; ``dropout`` acts on embeddings and on what was pooled.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class TextNetwork(Module):
         return self.pooling.weights(*self._states(ids, lengths))
 
     def _states(self, ids: Any, lengths: Any) -> tuple[Tensor, Any]:
-        """The recurrent layer's outputs (T, B, F), and which of them are real (T, B)."""
+        """The recurrent layer's outputs (T, B, F), and which of them are real (T, B), for lengths (B,) on the host."""
         ids = ops.value(ids)
-        xp, home = namespace(ids=ids, lengths=lengths), backend_of(ids)
+        xp, home = namespace(ids), backend_of(ids)
         if self.training and self.word_dropout:
             dropped = home.asarray(self.rng.random(tuple(ids.shape)) < self.word_dropout)
             ids = xp.where(dropped, xp.full_like(ids, self.unknown), ids)
-        mask = xp.expand_dims(home.arange(ids.shape[0]), axis=1) < xp.expand_dims(lengths, axis=0)
+        mask = xp.expand_dims(home.arange(ids.shape[0]), axis=1) < xp.expand_dims(home.asarray(lengths), axis=0)
         states, _ = self.recurrent(self.dropout(self.embedding(ids)), lengths=lengths)
         return states, mask
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Rng, dtype_name, least_and_greatest, namespace
+from xprnn.backend import Rng, dtype_name, namespace
+from xprnn.checks import within
 from xprnn.nn import init
 from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.module import Module
@@ -19,7 +20,7 @@ class Embedding(Module):
     N(0, 1). The row ``padding_idx`` is zero and stays zero: no gradient reaches it.
 
     Raises TypeError for x that is not integer; ValueError for a number outside the table (on a GPU this check waits for
-    the device; ``check=False`` leaves it out, for input that is known to be good).
+    the device, but not inside ``fit``; ``check=False`` leaves it out, for input that is known to be good).
     """
 
     def __init__(
@@ -48,15 +49,15 @@ class Embedding(Module):
         if not dtype_name(x).startswith(("int", "uint")):
             raise TypeError(f"Embedding: x has dtype {dtype_name(x)}; expected integers")
         xp = namespace(x=x, weight=self.weight.data)
-        if self.check and x.size:
-            low, high = least_and_greatest(x)
-            if low < 0 or high >= self.num_embeddings:
-                wrong = low if low < 0 else high
-                raise ValueError(f"Embedding: x contains {wrong}; expected numbers from 0 to {self.num_embeddings - 1}")
+        if self.check:
+            x = within(x, self.num_embeddings, self._outside)
         rows = ops.take(self.weight, x)
         if self.padding_idx is None:
             return rows
         return ops.where(xp.expand_dims(x == self.padding_idx, axis=-1), rows.detach(), rows)
+
+    def _outside(self, number: int) -> ValueError:
+        return ValueError(f"Embedding: x contains {number}; expected numbers from 0 to {self.num_embeddings - 1}")
 
     def describe(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"

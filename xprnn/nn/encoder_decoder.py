@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, least_and_greatest, namespace
+from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
+from xprnn.checks import within
 from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.attention import Attention, Memory, named_attention
 from xprnn.nn.dropout import Dropout
@@ -81,12 +82,12 @@ class Reader(Module):
         inside = Steps.build(f"{owner}: {name}", tokens, lengths).inside
         if inside is not None:
             tokens = xp.where(xp.squeeze(inside, axis=-1), tokens, xp.zeros_like(tokens))
-        if tokens.size:
-            low, high = least_and_greatest(tokens)
-            if low < 0 or high >= self.input_size:
-                wrong, last = low if low < 0 else high, self.input_size - 1
-                raise ValueError(f"{owner}: {name} contains {wrong}, outside the vocabulary; expected 0 to {last}")
-        return Tensor(tokens)
+
+        def outside(number: int) -> ValueError:
+            last = self.input_size - 1
+            return ValueError(f"{owner}: {name} contains {number}, outside the vocabulary; expected 0 to {last}")
+
+        return Tensor(within(tokens, self.input_size, outside))
 
     def embed(self, x: Tensor) -> Tensor:
         """Checked steps (T, B) or (T, B, I) as what the recurrent layers take."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
@@ -19,7 +20,7 @@ class Callback:
         """Before the first epoch; after a resumed run has been loaded."""
 
     def on_batch_end(self, run: Run) -> None:
-        """After the step of each training batch."""
+        """After the step of each training batch. To read ``run.loss`` here waits for a GPU, batch by batch."""
 
     def on_epoch_end(self, run: Run) -> None:
         """After the epoch was recorded in ``run.history``."""
@@ -77,28 +78,43 @@ class EarlyStopping(Callback):
         self.waited, self._weights = int(state["waited"]), dict(state["weights"])
 
 
+EVERY = 0.5  # seconds
+
+
 class ProgressBar(Callback):
-    """One line on stderr: epochs, batches, time, and the losses; at the end, whether and where the run was stopped."""
+    """One line on stderr: epochs, batches, time, and the losses; at the end, whether and where the run was stopped.
+
+    A loss on a GPU, which must be waited for, is shown every half second only.
+    """
 
     _bar: Any = None
+    _due = 0.0  # when to look at a loss that must be waited for
 
     def on_fit_start(self, run: Run) -> None:
         from tqdm import tqdm
 
         each = run.batches or 1
         self._bar = tqdm(total=run.epochs * each, initial=run.epoch * each, unit="batch" if run.batches else "epoch")
+        self._due = time.monotonic() + EVERY
 
     def on_batch_end(self, run: Run) -> None:
         if run.batches:
-            self._bar.set_postfix_str(f"loss {run.loss:.4g}", refresh=False)
+            self._show_loss(run)
             self._bar.update()
+
+    def _show_loss(self, run: Run) -> None:
+        if run.measured.settled or time.monotonic() >= self._due:
+            self._bar.set_postfix_str(f"loss {run.loss:.4g}", refresh=False)
+            self._due = time.monotonic() + EVERY
 
     def on_epoch_end(self, run: Run) -> None:
         last = run.history.epochs[-1]
         shown = [name for name in ("loss", "validation_loss") if name in last]
         losses = ", ".join(f"{name.replace('_', ' ')} {last[name]:.4g}" for name in shown)
         self._bar.set_description_str(f"epoch {run.epoch}/{run.epochs}: {losses}", refresh=False)
-        if not run.batches:
+        if run.batches:
+            self._show_loss(run)
+        else:
             self._bar.update()
 
     def on_exit(self, run: Run) -> None:

@@ -9,12 +9,15 @@ from contextlib import ExitStack
 from os import PathLike
 from typing import Any
 
+from xprnn.backend import Array, namespace, to_numpy
+from xprnn.checks import postponed, require
 from xprnn.nn.arguments import real_number, whole_number
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint
-from xprnn.train.clip import clip_grad_norm, clip_grad_value
+from xprnn.train.clip import clip
+from xprnn.train.measured import Measured, drawn
 from xprnn.train.optimizers import Optimizer
 from xprnn.train.run import History, Run
 from xprnn.train.schedules import Schedule
@@ -68,6 +71,11 @@ def fit(
     TypeError, ValueError
         Wrong arguments; a loss that is not a scalar Tensor; an epoch without batches; a first batch that gives none of
         the optimizer's parameters a gradient.
+
+    On a GPU no batch is waited for. Its numbers, and whether they are finite, whether tokens, classes and lengths in it
+    were in range, come to the host with those of up to 64 batches, at the end of the epoch, or when a callback reads
+    ``run.loss``. An error is then the one that would have been raised at once: neither the bad batch nor a later one
+    has changed a parameter or what the optimizer keeps; only callbacks and the order of the data have gone on.
     """
     epochs = whole_number("fit", "epochs", epochs, 0)
     if clip_norm is not None and clip_value is not None:
@@ -115,17 +123,19 @@ def evaluate(model: Module, batches: Iterable[Any], loss: Loss) -> float:
     """The mean of ``loss(model, batch)`` over batches, in evaluation mode and without recording.
 
     Each batch has the weight of its size: the length of its first array (of the batch itself, where it is one) along
-    ``batches.axis``, or axis 0; of another object its ``len``, or 1. The mode of the model is restored. Raises
-    TypeError for a loss that is not a scalar Tensor, ValueError where there are no batches.
+    ``batches.axis``, or axis 0; of another object its ``len``, or 1. The mode of the model is restored. Waits for a GPU
+    as :func:`fit` does. Raises TypeError for a loss that is not a scalar Tensor, ValueError where there are no batches.
     """
-    axis, total, weight = getattr(batches, "axis", 0), 0.0, 0
-    with model.mode(False), no_grad():
-        for batch in batches:
-            size = _size(batch, axis)
-            total, weight = total + _scalar(loss(model, batch)).item() * size, weight + size
-    if weight == 0:
+    axis, count = getattr(batches, "axis", 0), 0
+    with model.mode(False), no_grad(), Measured(1) as measured:
+        for batch, checks in drawn(batches):
+            count += 1
+            with postponed(checks):
+                value = _scalar(loss(model, batch)).data
+            measured.add(f"batch {count} of an evaluation", [value], [_size(batch, axis)], checks)
+    if count == 0:
         raise ValueError("evaluate: there are no batches")
-    return total / weight
+    return measured.means()[0]
 
 
 def _train(
@@ -137,50 +147,45 @@ def _train(
     called: Sequence[Callback],
 ) -> tuple[float, dict[str, float]]:
     """One epoch; the means of the loss and of the gradient norms."""
-    optimizer, axis = run.optimizer, getattr(batches, "axis", 0)
-    total, weight, before, after, run.batch = 0.0, 0, 0.0, 0.0, 0
-    for batch in batches:
-        run.batch += 1
-        result = _scalar(loss(run.model, batch))
-        run.loss = result.item()
-        if not math.isfinite(run.loss):
-            raise FloatingPointError(
-                f"fit: the loss is {run.loss} in epoch {run.epoch}, batch {run.batch}; no parameter was changed. "
-                "Look for NaN in the data or a too large learning rate; clip_norm can help"
-            )
-        optimizer.zero_grad()
-        result.backward()
-        if run.batch == 1 and all(parameter.grad is None for parameter in optimizer.parameters):
-            raise ValueError(
-                "fit: the loss gives a gradient to none of the optimizer's parameters, so nothing would be learned: "
-                "is the optimizer of this model, and made after the model's last change?"
-            )
-        try:
-            run.gradient_norm, run.clipped_norm = _clip(optimizer.parameters, clip_norm, clip_value)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"fit: in epoch {run.epoch}, batch {run.batch}: {error}") from None
-        optimizer.step()
-        before, after = before + run.gradient_norm, after + run.clipped_norm
-        size = _size(batch, axis)
-        total, weight = total + run.loss * size, weight + size
-        for callback in called:
-            callback.on_batch_end(run)
+    optimizer, axis, run.batch = run.optimizer, getattr(batches, "axis", 0), 0
+    with run.measure() as measured:
+        for batch, checks in drawn(batches):
+            run.batch += 1
+            place = f"epoch {run.epoch}, batch {run.batch}"
+            with postponed(checks):  # on the host nothing is, and what is wrong ends the run here
+                result = _scalar(loss(run.model, batch))
+                value = _finite(result.data, place)
+                optimizer.zero_grad()
+                result.backward()
+                if run.batch == 1 and all(parameter.grad is None for parameter in optimizer.parameters):
+                    raise ValueError(
+                        "fit: the loss gives a gradient to none of the optimizer's parameters, so nothing would be "
+                        "learned: is the optimizer of this model, and made after the model's last change?"
+                    )
+                norms = clip(f"fit: in {place}", optimizer.parameters, clip_norm, clip_value)
+            measured.add(place, (value, *norms), (_size(batch, axis), 1, 1), checks, run.mark)
+            optimizer.step(where=measured.allowed)
+            for callback in called:
+                callback.on_batch_end(run)
     if run.batch == 0:
         raise ValueError(f"fit: batches had none in epoch {run.epoch}; each iter() must start anew")
-    return total / weight, {"gradient_norm": before / run.batch, "clipped_norm": after / run.batch}
+    mean_loss, gradient_norm, clipped_norm = measured.means()
+    return mean_loss, {"gradient_norm": gradient_norm, "clipped_norm": clipped_norm}
 
 
-def _clip(parameters: Sequence[Tensor], clip_norm: float | None, clip_value: float | None) -> tuple[float, float]:
-    """Clip as asked; the norm of all gradients before and after it."""
-    if clip_value is not None:
-        before = clip_grad_value(parameters, clip_value)
-    elif clip_norm is not None:
-        before = clip_grad_norm(parameters, clip_norm)
-        return before, before * min(1.0, clip_norm / (before + 1e-6))  # to measure it would wait for a GPU again
-    else:
-        before = clip_grad_norm(parameters, math.inf)
-        return before, before
-    return before, clip_grad_norm(parameters, math.inf)
+def _finite(loss: Array, place: str) -> Array:
+    """The loss as a float64 array without axes of its own, required to be finite."""
+    xp = namespace(loss)
+    value = xp.astype(xp.reshape(loss, ()), xp.float64)
+
+    def not_finite() -> FloatingPointError:
+        return FloatingPointError(
+            f"fit: the loss is {float(to_numpy(value))} in {place}; no parameter was changed. "
+            "Look for NaN in the data or a too large learning rate; clip_norm can help"
+        )
+
+    require(~xp.isfinite(value), not_finite)
+    return value
 
 
 def _size(batch: Any, axis: int) -> int:

@@ -10,8 +10,11 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from xprnn import ops
-from xprnn.backend import DTYPES, Array, backend_of, dtype_name, namespace, to_numpy
+from xprnn.backend import DTYPES, Array, backend_of, dtype_name, namespace
+from xprnn.checks import within
 from xprnn.nn.arguments import input_tensor
 from xprnn.tensor import Tensor
 
@@ -74,7 +77,7 @@ def cross_entropy(
     weight (C,), all 1 by default; mask: booleans, of target's shape or of its leading axes.
 
     Raises TypeError for wrong types, ValueError for wrong shapes and class numbers. Checking the numbers waits for a
-    GPU once.
+    GPU once, but not inside ``fit``.
     """
     owner = "cross_entropy"
     logits = _floating(owner, "logits", input_tensor(owner, "logits", logits))
@@ -90,13 +93,12 @@ def cross_entropy(
     selected = target != ignore_index
     if mask is not None:
         selected = xp.logical_and(selected, _leading(owner, mask, target, "target"))
-    wrong = xp.logical_and(selected, xp.logical_or(target < 0, target >= classes))
-    any_wrong, all_selected = to_numpy(xp.stack([xp.any(wrong), xp.all(selected)]))
-    if any_wrong:
-        first = int(xp.max(xp.where(wrong, target, xp.full_like(target, -(2**63)))))
-        raise ValueError(f"{owner}: target contains {first}; expected class numbers from 0 to {classes - 1}")
-    if not all_selected:
-        target = xp.where(selected, target, xp.zeros_like(target))
+
+    def outside(number: int) -> ValueError:
+        return ValueError(f"{owner}: target contains {number}; expected class numbers from 0 to {classes - 1}")
+
+    target = within(xp.where(selected, target, xp.zeros_like(target)), classes, outside)
+    if type(target) is not np.ndarray or not selected.all():  # to look at all of them would wait for a device
         # Rows that do not count are replaced before anything is computed from them: 0 * NaN would still be NaN.
         logits = ops.where(xp.expand_dims(selected, axis=-1), logits, 0.0)
     # One number of each row: taken from the flat array, whose gradient is a short scatter instead of a one-hot table.

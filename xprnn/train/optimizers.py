@@ -67,8 +67,23 @@ class Optimizer:
         """The new value of a parameter and its new slots, in new arrays. ``step`` counts from 1."""
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
-    def step(self) -> None:
+    @property
+    def counts(self) -> list[int]:
+        """How many steps each parameter has made. May be assigned, where ``where`` was False in the last of them."""
+        return list(self._steps)
+
+    @counts.setter
+    def counts(self, counts: Iterable[int]) -> None:
+        self._steps = list(counts)
+
+    def step(self, where: Array | None = None) -> None:
         """Move every parameter that has a gradient.
+
+        Parameters
+        ----------
+        where
+            A boolean array without axes, beside the parameters. Where it is False, parameters and all that is kept for
+            them stay as they are, though the step is counted: nobody has to wait for a GPU to know which it is.
 
         Raises ValueError or TypeError for a gradient of another shape, dtype, library or device than its parameter.
         """
@@ -83,6 +98,9 @@ class Optimizer:
                 if not _together(array, data):
                     slots = {**slots, name: backend_of(data).asarray(array)}
             new, kept = self.update(data, gradient, slots, step)
+            if where is not None:
+                new = xp.where(where, new, data)
+                kept = {name: xp.where(where, array, slots[name]) for name, array in kept.items()}
             # NumPy turns results without axes into scalars, which asarray makes arrays again.
             moved.append((k, step, xp.asarray(new), {name: xp.asarray(array) for name, array in kept.items()}))
         for k, step, new, kept in moved:

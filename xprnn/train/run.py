@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from xprnn.nn.module import Module
+from xprnn.train.measured import Measured
 from xprnn.train.optimizers import Optimizer
 from xprnn.train.schedules import Schedule
 
@@ -53,7 +54,10 @@ class Run:
     batch, batches
         Likewise within the epoch; ``batches`` is None where their number is not known before.
     loss, gradient_norm, clipped_norm
-        Of the last batch; the norm of all gradients before and after clipping.
+        Of the last batch; the norm of all gradients before and after clipping. To read them waits for a GPU, and raises
+        what was wrong in the batches since they were read last.
+    measured
+        All that is measured of the batches of the epoch.
     stop
         Set it to True to end after this epoch.
     best_epoch
@@ -68,8 +72,38 @@ class Run:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.history, self.stop = History(), False
         self.epoch, self.epochs, self.batch, self.batches = 0, epochs, 0, batches
-        self.loss, self.gradient_norm, self.clipped_norm, self.best_epoch = 0.0, 0.0, 0.0, 0
+        self.best_epoch, self.measured = 0, self.measure()
         self.parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "run": self}
+
+    def measure(self) -> Measured:
+        """Begin to measure the batches of an epoch."""
+        self.measured = Measured(3)
+        return self.measured
+
+    @property
+    def loss(self) -> float:
+        return self._last(0)
+
+    @property
+    def gradient_norm(self) -> float:
+        return self._last(1)
+
+    @property
+    def clipped_norm(self) -> float:
+        return self._last(2)
+
+    def _last(self, position: int) -> float:
+        self.measured.settle()
+        return self.measured.last[position]
+
+    def mark(self) -> Callable[[], None]:
+        """What brings the counts of batches and of the optimizer's steps back to what they are now."""
+        batch, counts = self.batch, self.optimizer.counts
+
+        def undo() -> None:
+            self.batch, self.optimizer.counts = batch, counts
+
+        return undo
 
     @property
     def metric(self) -> float:
@@ -83,6 +117,7 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """The history, whether the run was stopped, and the names of all parts."""
+        self.measured.settle()  # nothing is kept of a run that has gone wrong
         return {**self.history.state_dict(), "stop": self.stop, "parts": sorted(self.parts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

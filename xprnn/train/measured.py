@@ -1,0 +1,146 @@
+"""What is measured of batches: on the host known at once, and from a device brought many batches at a time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xprnn.backend import Array, backend_of, namespace, to_numpy
+from xprnn.checks import Check, look_at, postponed
+
+AT_MOST = 64  # batches that wait: by so many may an error come late
+
+Undo = Callable[[], None]
+
+
+def drawn(batches: Iterable[Any]) -> Iterator[tuple[Any, list[Check]]]:
+    """Each batch, and the checks postponed while it was made."""
+    iterator, end = iter(batches), object()
+    while True:
+        with postponed() as checks:
+            batch = next(iterator, end)
+        if batch is end:
+            return look_at(checks)
+        yield batch, checks
+
+
+class Waiting(NamedTuple):
+    """A batch whose numbers are on a device: ``row`` has them and, behind, 1.0 for each check that found something."""
+
+    place: str
+    weights: Sequence[float]
+    row: Array
+    checks: Sequence[Check]
+    undo: Undo
+
+
+class Measured:
+    """Numbers of each batch, and their means over the batches; nothing waits for a device before :meth:`settle`.
+
+    That is called for every ``AT_MOST`` batches and at the end of a ``with`` block, whatever ended it.
+
+    Attributes
+    ----------
+    allowed
+        A boolean without axes on the device: False from the first batch in which a check found something. None on the
+        host, where such a batch raises an error at once.
+    last
+        The numbers of the last batch that has settled.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.last: Sequence[float] = [0.0] * count
+        self.allowed: Array | None = None
+        self._sums, self._weights = [0.0] * count, [0.0] * count
+        self._waiting: list[Waiting] = []
+        self._failed: tuple[Exception, Undo] | None = None
+
+    def add(
+        self,
+        place: str,
+        numbers: Sequence[Any],
+        weights: Sequence[float],
+        checks: Sequence[Check],
+        mark: Callable[[], Undo] = lambda: lambda: None,
+    ) -> None:
+        """Take the numbers of a batch, floats or arrays of one element, and what they weigh in the means.
+
+        ``mark()`` gives what undoes all that happened since, should the batch turn out to be wrong.
+        """
+        arrays = [array for array in (*numbers, *(check.wrong for check in checks)) if not _on_host(array)]
+        if not arrays:
+            self._take([float(np.reshape(number, ())) for number in numbers], weights)
+            return
+        xp, home = namespace(arrays[0]), backend_of(arrays[0])
+        row = xp.stack([xp.reshape(home.asarray(number, "float64"), ()) for number in numbers])
+        if checks:
+            wrong = xp.stack([check.wrong for check in checks])
+            fine = ~xp.any(wrong)
+            self.allowed = fine if self.allowed is None else self.allowed & fine
+            row = xp.concat([row, xp.astype(wrong, row.dtype)])
+        self._waiting.append(Waiting(place, weights, row, checks, mark()))
+        if len(self._waiting) >= AT_MOST:
+            self.settle()
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything is known."""
+        return not self._waiting
+
+    def settle(self) -> None:
+        """Bring everything to the host, in one copy.
+
+        Raises the error of the first check that found something, after the ``undo`` of its batch.
+        """
+        if self._failed is not None:  # whoever asks again hears of it again
+            error, undo = self._failed
+            undo()
+            raise error
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        numbers = iter(to_numpy(namespace(waiting[0].row).concat([batch.row for batch in waiting])).tolist())
+        for batch in waiting:
+            found = list(islice(numbers, len(batch.weights)))
+            flags = list(islice(numbers, len(batch.checks)))
+            for check, wrong in zip(batch.checks, flags, strict=True):
+                if wrong:
+                    self._failed = _at(batch.place, check.error()), batch.undo
+                    return self.settle()
+            self._take(found, batch.weights)
+
+    def means(self) -> list[float]:
+        """The weighted mean of each number. Raises ZeroDivisionError before the first batch."""
+        return [total / weight for total, weight in zip(self._sums, self._weights, strict=True)]
+
+    def _take(self, numbers: Sequence[float], weights: Sequence[float]) -> None:
+        self.last = numbers
+        self._sums = [total + number * w for total, number, w in zip(self._sums, numbers, weights, strict=True)]
+        self._weights = [total + w for total, w in zip(self._weights, weights, strict=True)]
+
+    def __enter__(self) -> Measured:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.settle()  # after an error too: an earlier batch may be what was wrong
+        finally:
+            self._waiting, self._failed = [], None
+
+
+def _on_host(number: Any) -> bool:
+    return isinstance(number, (float, np.ndarray))
+
+
+def _at(place: str, error: Exception) -> Exception:
+    """The error, with a note of the batch that it came from, which its traceback no longer tells."""
+    if sys.version_info >= (3, 11):
+        error.add_note(f"This was in {place}, whose numbers came from the device later.")
+    return error
