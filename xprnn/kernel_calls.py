@@ -17,12 +17,12 @@ from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, ResetBeforeGRU, St
 from xprnn.sequence import Gradients, Result, SequenceCall
 
 
+NAMES = {LSTM: "LSTM", PeepholeLSTM: "PEEPHOLE", GRU: "GRU", ResetBeforeGRU: "RESET_BEFORE"}
+
+
 def kind(cell: Cell) -> str | None:
     """The kernels' name for a cell. By exact type: a subclass may compute something else."""
-    if type(cell) is Elman:
-        return cell.nonlinearity.upper()
-    names = {LSTM: "LSTM", PeepholeLSTM: "PEEPHOLE", GRU: "GRU", ResetBeforeGRU: "RESET_BEFORE"}
-    return names.get(type(cell))
+    return cell.nonlinearity.upper() if type(cell) is Elman else NAMES.get(type(cell))
 
 
 def arrays(call: SequenceCall) -> dict[str, Array]:
@@ -32,14 +32,14 @@ def arrays(call: SequenceCall) -> dict[str, Array]:
 
 def reasons_against(call: SequenceCall, fits: Callable[[Array], bool], what: str, kinds: Collection[str]) -> list[str]:
     """What in a call itself is against kernels for some type of array, called ``what``, and some kinds of cells."""
-    reasons, given = [], arrays(call)
+    reasons, given, dtype = [], arrays(call), call.x.dtype
     if others := [name for name, array in given.items() if not fits(array)]:
         kind_of = type(given[others[0]])
         reasons.append(f"{others[0]} is a {kind_of.__module__.split('.')[0]}.{kind_of.__name__}, not {what}")
-    elif dtype_name(call.x) not in DTYPES or not call.x.dtype.isnative:
-        reasons.append(f"no kernels for {call.x.dtype}")
-    elif mixed := [name for name, array in given.items() if array.dtype != call.x.dtype]:
-        reasons.append(f"x has dtype {call.x.dtype}, but {mixed[0]} has {given[mixed[0]].dtype}")
+    elif dtype_name(call.x) not in DTYPES or not dtype.isnative:
+        reasons.append(f"no kernels for {dtype}")
+    elif mixed := [name for name, array in given.items() if array.dtype is not dtype and array.dtype != dtype]:
+        reasons.append(f"x has dtype {dtype}, but {mixed[0]} has {given[mixed[0]].dtype}")
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
     if kind(call.cell) not in kinds:
@@ -86,5 +86,7 @@ def _what(kernels: Any, call: SequenceCall) -> tuple[int, dict[str, Array]]:
 
 
 def _flags(kernels: Any, call: SequenceCall) -> Any:
+    if call.steps.advance is None and call.steps.restart is None:
+        return kernels.Flags(None, None)
     steps = call.steps.reversed() if call.reverse else call.steps
     return kernels.Flags(*(None if f is None else f[..., 0] for f in (steps.advance, steps.restart)))

@@ -27,9 +27,10 @@ ENOUGH_ROWS = 3  # for each thread, and the batch is better cut by sequences
 
 def parts(kind: int, batch: int, size: int, operations: float, itemsize: int) -> int:
     """Into how many parts a step of so many operations is cut; 1 where that does not pay, or cannot be done."""
-    workers = threads.workers()
-    lanes = TILE.lanes(itemsize)
-    if kind == RESET_BEFORE or batch >= ENOUGH_ROWS * workers or operations < WORTHWHILE or size % lanes:
+    if operations < WORTHWHILE or kind == RESET_BEFORE:
+        return 1
+    workers, lanes = threads.workers(), TILE.lanes(itemsize)
+    if batch >= ENOUGH_ROWS * workers or size % lanes:
         return 1
     return min(workers, size // lanes)
 

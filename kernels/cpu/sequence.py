@@ -18,6 +18,7 @@ from .matmul import matmul
 from .product import Array, add_rows, multiply_transposed, pack, padded, plain
 from .scratch import scratch
 
+NEVER = np.zeros((1, 0), np.uint8)
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 
 
@@ -150,7 +151,10 @@ def _sum(dz: Array) -> Array:
 
 def forward_products(kind: int, w_hh: Array, bf16: bool = False) -> tuple[Array, Array]:
     """weight_hh packed for the way forward. A GRU's product for n is one of its own, and the second of the two."""
-    both = 2 * w_hh.shape[1] if kind in (GRU, RESET_BEFORE) else len(w_hh)
+    if kind not in (GRU, RESET_BEFORE):
+        packed = pack(w_hh.T, bf16)
+        return packed, packed[:0]
+    both = 2 * w_hh.shape[1]
     return pack(w_hh[:both].T, bf16), pack(w_hh[both:].T, bf16)
 
 
@@ -176,7 +180,7 @@ def total_bias(kind: int, w: Weights, size: int, dtype: Any) -> Array:
             bias[: 2 * size] = b_ih[: 2 * size] + b_hh[: 2 * size]
             bias[2 * size : 3 * size], bias[3 * size : 4 * size] = b_ih[2 * size :], b_hh[2 * size :]
         else:
-            bias[: len(b_ih)] = b_ih + b_hh
+            np.add(b_ih, b_hh, out=bias[: len(b_ih)])
     return bias
 
 
@@ -186,8 +190,7 @@ def _peepholes(w: Weights, size: int, dtype: Any) -> Array:
 
 def _control(flags: Flags) -> tuple[bool, Array, bool, Array]:
     """Whether states are ever held, and where; whether sequences ever restart, and where."""
-    none = np.zeros((1, 0), np.uint8)
-    advance, restart = (none if f is None else plain(f).view(np.uint8) for f in flags)
+    advance, restart = (NEVER if f is None else plain(f).view(np.uint8) for f in flags)
     return flags.advance is not None, advance, flags.restart is not None, restart
 
 

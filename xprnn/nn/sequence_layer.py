@@ -115,8 +115,9 @@ class SequenceLayer(Module):
 
 def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence[tuple[int, ...]], x: Tensor) -> Parts:
     """A state argument as a tuple of Tensors beside x: zeros for None, else an array or a tuple of one a name."""
-    home, dtype = backend_of(x.data), dtype_name(x.data)
+    dtype = dtype_name(x.data)
     if state is None:
+        home = backend_of(x.data)
         return tuple(Tensor(home.zeros(shape, dtype)) for shape in shapes)
     parts = (state,) if len(names) == 1 and not isinstance(state, (tuple, list)) else state
     if not isinstance(parts, (tuple, list)) or len(parts) != len(names):
