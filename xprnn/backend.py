@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -223,6 +223,14 @@ def namespace(*arrays: Any, **named: Any) -> Any:
     if found is None:
         raise TypeError("expected at least one array, got none")
     return found[2]
+
+
+def shared_namespace(owner: str, names: Sequence[str], *arrays: Any) -> Any:
+    """As :func:`namespace`, of arguments that the error shall call "owner: name"."""
+    for array in arrays:
+        if type(array) is not np.ndarray:
+            return namespace(**{f"{owner}: {name}": array for name, array in zip(names, arrays, strict=True)})
+    return _namespace_of("", arrays[0])  # nothing to compare, and no names to put together
 
 
 def _is_ours(array: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import DTYPES, Array, Rng, check_dtype, dtype_name, generator, namespace
+from xprnn.backend import DTYPES, Array, Rng, check_dtype, dtype_name, generator, shared_namespace
 from xprnn.nn import init
 from xprnn.nn.additive_scores import additive_scores
 from xprnn.nn.arguments import input_tensor, whole_number
@@ -81,7 +81,7 @@ class Attention(Module):
         if values.ndim != 3 or values.shape[:2] != keys.shape[:2]:
             steps, batch = keys.shape[:2]
             raise ValueError(f"{owner}: values has shape {values.shape}; expected ({steps}, {batch}, V), as keys")
-        xp = namespace(**{f"{owner}: keys": keys.data, f"{owner}: values": values.data})
+        xp = shared_namespace(owner, ("keys", "values"), keys.data, values.data)
         seen = Steps.build(owner, keys.data, ops.value(lengths), ops.value(mask)).advance
         if seen is not None:  # absent content is replaced before anything is computed from it: 0 * NaN would be NaN
             same = values is keys
@@ -104,7 +104,7 @@ class Attention(Module):
         batch, size = memory.keys.shape[0], self.query_size or memory.keys.shape[-1]
         if query.ndim not in (2, 3) or query.shape[-2:] != (batch, size):
             raise ValueError(f"{owner}: query has shape {query.shape}; expected (L, {batch}, {size})")
-        namespace(**{f"{owner}: query": query.data, f"{owner}: keys": memory.keys.data})
+        shared_namespace(owner, ("query", "keys"), query.data, memory.keys.data)
         single = query.ndim == 2
         if single:
             query = ops.expand_dims(query, 0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.backend import DTYPES, Array, backend_of, dtype_name, namespace
+from xprnn.backend import DTYPES, Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.nn.arguments import input_tensor
 from xprnn.tensor import Tensor, record
 
@@ -48,7 +48,7 @@ def masked_softmax(scores: Any, mask: Any = None, axis: int = -1) -> Tensor:
     xp, s = namespace(scores.data), scores.data
     if mask is not None:
         mask = input_tensor(owner, "mask", mask).data
-        xp = namespace(**{f"{owner}: scores": s, f"{owner}: mask": mask})
+        xp = shared_namespace(owner, ("scores", "mask"), s, mask)
         if dtype_name(mask) != "bool":
             raise TypeError(f"{owner}: mask has dtype {dtype_name(mask)}; expected bool")
         if not _broadcasts(tuple(mask.shape), scores.shape):
@@ -87,7 +87,7 @@ def allowed(
         if isinstance(attention_mask, (list, tuple, np.ndarray)):
             attention_mask = home.asarray(np.asarray(attention_mask))
         mask = input_tensor(owner, "attention_mask", attention_mask).data
-        namespace(**{f"{owner}: its input": like, f"{owner}: attention_mask": mask})
+        shared_namespace(owner, ("its input", "attention_mask"), like, mask)
         came = tuple(mask.shape)
         if dtype_name(mask) != "bool":
             raise TypeError(f"{owner}: attention_mask has dtype {dtype_name(mask)}; expected bool, True where to look")

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Array, Rng, check_dtype, generator, namespace
+from xprnn.backend import Array, Rng, check_dtype, generator, shared_namespace
 from xprnn.nn import init
 from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.attention_weights import allowed, masked_softmax
@@ -164,8 +164,7 @@ class MultiheadAttention(Module):
         k = q if key is query and self.kdim == self.embed_dim else self._input("key", key, self.kdim)
         v = k if value is key and self.vdim == self.kdim else self._input("value", value, self.vdim)
         parameter = self.out_proj.weight.data
-        namespace(**{f"{OWNER}: query": q.data, f"{OWNER}: key": k.data, f"{OWNER}: value": v.data,
-                     f"{OWNER}: its parameters": parameter})  # fmt: skip
+        shared_namespace(OWNER, ("query", "key", "value", "its parameters"), q.data, k.data, v.data, parameter)
         for name, x, given in (("key", k, key), ("value", v, value)):
             if len(given.shape) != len(query.shape) or x.shape[1] != q.shape[1]:
                 raise ValueError(

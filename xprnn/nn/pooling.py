@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Rng, backend_of, dtype_name, generator, namespace
+from xprnn.backend import Rng, backend_of, dtype_name, generator, namespace, shared_namespace
 from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.attention_weights import masked_softmax
 from xprnn.nn.linear import Linear
@@ -37,7 +37,7 @@ class Pooling(Module):
             xp = namespace(x.data)
             return x, xp.ones(x.shape[:2], dtype=xp.bool, device=backend_of(x.data).device)
         mask = input_tensor(owner, "mask", mask).data
-        namespace(**{f"{owner}: x": x.data, f"{owner}: mask": mask})
+        shared_namespace(owner, ("x", "mask"), x.data, mask)
         if dtype_name(mask) != "bool":
             raise TypeError(f"{owner}: mask has dtype {dtype_name(mask)}; expected bool")
         if tuple(mask.shape) != x.shape[:2]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Rng, check_dtype, generator, namespace
+from xprnn.backend import Rng, check_dtype, generator, shared_namespace
 from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
 from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.module import Module
@@ -51,7 +51,7 @@ class CellModule(Module):
         x = input_tensor(owner, "x", x, self.dtype)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{owner}: x has shape {x.shape}; expected (B, {self.input_size}) or ({self.input_size},)")
-        namespace(**{f"{owner}: x": x.data, f"{owner}: its parameters": self.weight_ih.data})
+        shared_namespace(owner, ("x", "its parameters"), x.data, self.weight_ih.data)
         shapes = [(*x.shape[:-1], size) for size in self.cell.state_sizes(self.hidden_size)]
         parts = state_parts(owner, self.cell.state_names, state, shapes, x)
         single = x.ndim == 1

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from xprnn import ops
-from xprnn.backend import Rng, check_dtype, generator, namespace
+from xprnn.backend import Rng, check_dtype, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.nn import init
 from xprnn.nn.arguments import probability, whole_number
@@ -87,7 +87,7 @@ class RecurrentLayer(SequenceLayer):
 
     def _walk(self, x: Tensor, state: Parts, steps: Steps) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         owner, weights = type(self).__name__, self.weights()
-        namespace(**{f"{owner}: x": x.data, f"{owner}: its parameters": weights[0]["weight_ih"].data})
+        shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
         finals, sequences = [], []
         for layer in range(self.num_layers):
             if layer > 0:

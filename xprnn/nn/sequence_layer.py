@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import DTYPES, backend_of, dtype_name, namespace
+from xprnn.backend import DTYPES, backend_of, dtype_name, shared_namespace
 from xprnn.nn.arguments import input_tensor
 from xprnn.nn.module import Module
 from xprnn.steps import Steps
@@ -128,7 +128,7 @@ def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence
     for name, tensor, shape in zip(names, tensors, shapes, strict=True):
         if tensor.shape != shape:
             raise ValueError(f"{owner}: {name}_0 has shape {tensor.shape}; expected {shape}")
-        namespace(**{f"{owner}: x": x.data, f"{owner}: {name}_0": tensor.data})
+        shared_namespace(owner, ("x", f"{name}_0"), x.data, tensor.data)
     return tensors
 
 

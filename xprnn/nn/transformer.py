@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Array, Rng, backend_of, generator, namespace
+from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
 from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.attention_weights import allowed
 from xprnn.nn.dropout import Dropout
@@ -63,7 +63,7 @@ class EncoderBase(Module):
             expected = f"({axes}, {self.d_model}), or (T, {self.d_model}) without a batch"
             raise ValueError(f"{owner}: x has shape {x.shape}; expected {expected}")
         _, parameter = next(self.named_parameters())
-        namespace(**{f"{owner}: x": x.data, f"{owner}: its parameters": parameter.data})
+        shared_namespace(owner, ("x", "its parameters"), x.data, parameter.data)
         batched = x.ndim == 3
         if not batched and (lengths is not None or mask is not None):
             raise ValueError(f"{owner}: lengths and mask need a batch; x has shape {x.shape}")
