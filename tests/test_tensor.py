@@ -447,3 +447,21 @@ def test_a_leaf_can_be_copied_and_pickled(x):
 def test_what_holds_a_graph_cannot(duplicate, x):
     with pytest.raises(TypeError, match=r"by multiply\) cannot be pickled or copied, .*detach\(\) it first"):
         duplicate(x * 2.0)
+
+
+def test_sums_of_gradients_overwrite_nothing_but_themselves():
+    """A value used many times: its sum grows in place, beside the arrays that rules and callers handed in."""
+    x, g = Tensor(np.arange(3.0), requires_grad=True), np.array([1.0, 10.0, 100.0])
+    given, seen = g.copy(), []
+    y = x * 1.0
+    total = record("spy", y.data, (y,), [lambda g, _: seen.append(g.data.copy()) or g])
+    for _ in range(4):
+        total = total + y
+    total.backward(g, retain_graph=True)
+    np.testing.assert_array_equal(x.grad.data, 5 * given)
+    np.testing.assert_array_equal(g, given)
+    np.testing.assert_array_equal(seen, [given])
+    first = x.grad
+    (y * 2.0 + y + y + y).backward(g)
+    np.testing.assert_array_equal(x.grad.data, 10 * given)
+    np.testing.assert_array_equal(first.data, 5 * given)

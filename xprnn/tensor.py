@@ -378,6 +378,16 @@ def grad(
     return [found.get(id(tensor)) for tensor in inputs]
 
 
+def replayed(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Cotangents) -> Cotangents:
+    """What a pullback returns that will itself be differentiated, from its operation composed anew of primitives.
+
+    The gradients, as :func:`grad` gives them; but of an input that stands in several places, such as a shared weight,
+    all of it in the first, since the walk adds up what it is given.
+    """
+    found, first = grad(outputs, inputs, cotangents, create_graph=True), dict[int, int]()
+    return [g if first.setdefault(id(x), k) == k else None for k, (x, g) in enumerate(zip(inputs, found, strict=True))]
+
+
 def _listed(name: str, tensors: Any) -> list[Tensor]:
     """One Tensor, or several, as a list."""
     if not isinstance(tensors, Iterable):
@@ -422,11 +432,21 @@ def _walk_back(
     stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
     gradients: dict[tuple[int, int], Tensor] = {}
     leaves: dict[tuple[int, int], Tensor] = dict(stops)
+    sums: set[tuple[int, int]] = set()  # keys of gradients whose arrays are made here, and may be written to
     with set_grad_enabled(create_graph):
 
         def accumulate(tensor: Tensor, cotangent: Tensor) -> None:
             key = _key(tensor)
-            gradients[key] = gradients[key] + cotangent if key in gradients else cotangent
+            if key not in gradients:
+                gradients[key] = cotangent
+            elif create_graph:
+                gradients[key] = gradients[key] + cotangent
+            elif key in sums:  # a weight that many steps share: no new array for each of them
+                total = gradients[key].data
+                total += cotangent.data
+            else:
+                gradients[key] = Tensor(gradients[key].data + cotangent.data)
+                sums.add(key)
             if inputs is None and tensor.node is None:
                 leaves[key] = tensor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -15,7 +16,7 @@ _kept = threading.local()
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
     """An array of any content; it is lost when this thread asks for the same name again."""
     dtype = np.dtype(dtype)
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     if count * dtype.itemsize > KEPT_BYTES:
         return np.empty(shape, dtype)
     key = f"{name} {dtype}"
