@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
+
 from xprnn import backend, products
 from xprnn.backend import Array, namespace
 from xprnn.erf import erf as erf_array
@@ -65,7 +67,8 @@ def _binary(
     name: str, a: Operand, b: Operand, compute: Callable[[Any, Any], Array], *vjps: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     left, right = value(a), value(b)
-    namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
+    if type(left) is not np.ndarray or type(right) not in (np.ndarray, float):  # the most common, and nothing to check
+        namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
 
     def rule(vjp: Callable[[Tensor, Tensor], Tensor], x: Operand) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda g, y: unbroadcast(vjp(g, y), x)
