@@ -19,7 +19,6 @@ import numpy as np
 
 from xprnn import backend, products
 from xprnn.backend import Array, namespace
-from xprnn.erf import erf as erf_array
 from xprnn.tensor import Cotangents, Tensor, record, record_joint
 
 Axis = int | tuple[int, ...] | None
@@ -240,7 +239,7 @@ def softplus(x: Tensor) -> Tensor:
 @lifted
 def erf(x: Tensor) -> Tensor:
     """The error function."""
-    return record("erf", erf_array(x.data), (x,), [lambda g, y: g * (2.0 / math.sqrt(math.pi) * exp(-x * x))])
+    return record("erf", products.erf(x.data), (x,), [lambda g, y: g * (2.0 / math.sqrt(math.pi) * exp(-x * x))])
 
 
 @lifted

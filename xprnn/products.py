@@ -12,6 +12,7 @@ import numpy as np
 
 from xprnn import compiled
 from xprnn.backend import DTYPES, Array
+from xprnn.erf import erf as erf_array
 from xprnn.setting import Setting
 
 forced: Setting[str] = Setting("kernels")
@@ -19,12 +20,19 @@ forced: Setting[str] = Setting("kernels")
 
 # Below so many multiply-adds NumPy's library takes one thread; with fewer rows a product is not worth its packing.
 LEAST_WORK, LEAST_ROWS = 2**18, 16
+LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """The product of two arrays of the namespace xp, by its own rules."""
     kernels = kernels_for(a, b) if _large(a, b) else None
     return xp.matmul(a, b) if kernels is None else kernels.matmul(a, b)
+
+
+def erf(x: Array) -> Array:
+    """The error function of every element."""
+    kernels = kernels_for(x) if math.prod(x.shape) >= LEAST_ELEMENTS else None
+    return erf_array(x) if kernels is None else kernels.erf(x)
 
 
 def kernels_for(*arrays: Array) -> Any:

@@ -2,6 +2,7 @@
 
 from ..calls import GRU, LSTM, PEEPHOLE, RELU, RESET_BEFORE, TANH, Flags
 from . import additive
+from .elementwise import erf
 from .matmul import matmul
 from .sequence import Cache, backward, forward
 from .stream import Stack
@@ -18,6 +19,7 @@ __all__ = [
     "Stack",
     "additive",
     "backward",
+    "erf",
     "forward",
     "matmul",
 ]
