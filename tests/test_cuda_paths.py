@@ -137,7 +137,7 @@ def test_precision_is_float32_until_chosen():
 
 
 def test_unknown_precision_changes_nothing():
-    with pytest.raises(ValueError, match="'fp8' is unknown; expected one of float32, tf32, bf16"):
+    with pytest.raises(ValueError, match="'fp8' is unknown; expected one of float32, tf32, bf16, fp16"):
         xprnn.use_precision("fp8")
     assert xprnn.precision.current_precision() == "float32"
 
@@ -149,9 +149,21 @@ def test_precision_is_a_permission_that_training_on_the_host_does_not_need():
         np.testing.assert_array_equal(host(layer(X)[0]), expected)
 
 
-def test_tf32_needs_a_device_that_has_it(cupy, monkeypatch):
+@pytest.mark.parametrize("make", [nn.RNN, nn.LSTM, nn.GRU])
+def test_the_host_knows_no_fp16(make):
+    layer = make(3, 40, rng=0)
+    with xprnn.no_grad():
+        expected, steps = host(layer(X)[0]), [np.array(layer.stream(2).step(x)) for x in X]
+        with xprnn.use_precision("fp16"):
+            np.testing.assert_array_equal(host(layer(X)[0]), expected)
+            np.testing.assert_array_equal([np.array(layer.stream(2).step(x)) for x in X], steps)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_rounding_needs_a_device_that_has_it(cupy, monkeypatch, precision):
     old = vars(fake_cupy.Device()) | {"compute_capability": "75"}
     monkeypatch.setattr(cupy.cuda, "Device", lambda number=0: type("Device", (), old)())
     monkeypatch.setattr(step.importlib.util, "find_spec", lambda name: True)
-    with xprnn.use_precision("tf32"):
-        assert "compute capability 7.5; precision 'tf32' needs 8.0" in verdict(on_cupy(nn.GRU(3, 4)), X, "cuda-step")
+    with xprnn.use_precision(precision):
+        said = verdict(on_cupy(nn.GRU(3, 4)), X, "cuda-step")
+    assert f"compute capability 7.5; precision '{precision}' needs 8.0" in said

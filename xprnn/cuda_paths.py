@@ -43,12 +43,11 @@ class CudaPath:
             kernels = self._kernels()
         except Exception as error:  # a broken compiler stack raises far more than ImportError
             return [f"the kernels cannot be imported ({type(error).__name__}: {error})"]
-        steps, batch, inputs = call.x.shape
-        number = getattr(kernels, kernel_calls.kind(call.cell) or "")
-        flags = call.steps.advance is not None or call.steps.restart is not None
+        steps, batch, _ = call.x.shape
+        number, size = getattr(kernels, kernel_calls.kind(call.cell) or ""), call.state[0].shape[1]
         with _device_of(call.x):
             found: list[str] = kernels.reasons_against(
-                number, steps, batch, inputs, call.state[0].shape[1], dtype_name(call.x), current_precision(), flags
+                number, steps, batch, size, dtype_name(call.x), current_precision()
             )
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xprnn.setting import Choice, Setting
 
-PRECISIONS = ("float32", "tf32", "bf16")
+PRECISIONS = ("float32", "tf32", "bf16", "fp16")
 
 _chosen: Setting[str] = Setting("precision")
 
@@ -12,17 +12,23 @@ _chosen: Setting[str] = Setting("precision")
 class use_precision(Choice[str]):  # noqa: N801 - reads as a verb in both of its uses
     """Let recurrent layers round what they multiply; for the process, or as a context manager.
 
-    =========  ================================================================  ==========================
-    precision  operands of products, x W and h W and those of the gradients      sums, states, gates
-    =========  ================================================================  ==========================
-    float32    as they are; the default                                          float32
-    tf32       rounded to 10 bits after the point (relative error 2^-11)         float32
-    bf16       rounded to 7 bits after the point (relative error 2^-8)           float32
-    =========  ================================================================  ==========================
+    =========  ===========================================  =====================  ===================
+    precision  operands of the forward products x W, h W    of the backward ones   sums, states, gates
+    =========  ===========================================  =====================  ===================
+    float32    as they are; the default                     as they are            float32
+    tf32       rounded to 10 bits after the point (2^-11)   as forward             float32
+    bf16       rounded to 7 bits after the point (2^-8)     as forward             float32
+    fp16       rounded to 10 bits after the point (2^-11)   as in bf16             float32
+    =========  ===========================================  =====================  ===================
+
+    In parentheses, the largest relative error. In fp16, h and weight_hh may be taken as float16, which has steps of
+    2^-24 below 2^-14, and NaN in place of what it cannot hold: 65520 and more. x may well be so large, and is rounded
+    as in tf32. Cotangents may well be so small, and are rounded as in bf16: no loss needs to be scaled.
 
     It is a permission, for speed on a GPU's tensor cores: an implementation that knows float32 only is exact still, and
-    ``explain`` says which one runs. Weights, optimizers, other layers, and all that is float64 are not touched. A way
-    back goes as its way forward went. Raises ValueError for an unknown precision.
+    ``explain`` says which one runs. On the host only bf16 does anything: in inference and streams weights are read as
+    bfloat16, and nothing else is rounded. Parameters, optimizers, other layers, and all that is float64 are not
+    touched. Backward has the precision that its forward had. Raises ValueError for an unknown precision.
     """
 
     def __init__(self, precision: str) -> None:

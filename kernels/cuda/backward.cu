@@ -1,13 +1,12 @@
 // The way back through a recurrent layer in one launch, with the recurrent weights on the chip. See block.cuh.
 //
 // Each step, from the last to the first: wait for the cotangents dy of the pre-activations of the step after; one
-// product for what comes back through h; the cell; give dy on. One more product gives the cotangent of h0.
+// product for what comes back through h; the cell; give dy on. The last step's is of zeros; one more gives that of h0.
 // dy goes from block to block in the precision of the product; all else is float32.
 #include "block.cuh"
 
-using Resident = Product<Number, UNITS, INNER, WARPS, HELD, TILES>;
-constexpr int GATES = Cell::GATES, KEPT = Cell::KEPT, CHUNK = Resident::ROWS;
-constexpr int PER_THREAD = (CHUNK + ROW_STEP - 1) / ROW_STEP;   // rows of a chunk
+using Part = Block<UNITS>;
+constexpr int CHUNK = Part::CHUNK, PER_THREAD = Part::PER_THREAD;
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
     const float* z,                 // (T, B, G*H)   what the way forward kept
@@ -27,115 +26,98 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
     int* arrivals,                  // (groups)      zeros
     int steps, int batch, int size, int group_rows, int reverse) {
     DYNAMIC_SHARED(shared);
-    uint4* rest = shared;                                                       // (REST, THREADS)
-    float* partial = reinterpret_cast<float*>(rest + Resident::REST * THREADS);   // (2, WARPS, CHUNK, PARTIAL_STRIDE)
-    float* dh_here = partial + 2 * Resident::PARTIALS;                            // (group_rows, UNITS), as dc_here
-    float* dc_here = dh_here + group_rows * UNITS;
-
-    constexpr int WORDS = INNER / Number::PER_WORD;
-    const Block block(batch, size, group_rows);
-    const int first = block.first, rows = block.rows, unit = block.unit;
+    const Part block(shared, batch, size, group_rows);
+    const int rows = block.rows, unit = block.unit;
     GroupBarrier barrier(arrivals + blockIdx.y, gridDim.x);
 
-    Resident product;
+    Part::Resident product;
     product.load(
         [&](int column, int k) {
-            const int to = blockIdx.x * UNITS + column;
+            const int to = block.unit0 + column;
             return to < size && k < GATES * size ? weight_hh[k * size + to] : 0.0f;
         },
-        rest);
+        block.rest);
 
-    const auto at = [&](int t, int row) { return static_cast<long long>(t) * batch + first + row; };
-    const auto time = [&](int k) { return reverse ? steps - 1 - k : k; };
+    const int earlier = reverse ? 1 : 0, behind = 1 - earlier;   // from a step's time to the states around it
+    unsigned* later = block.step(exchange, 0, WORDS);
+    int across = batch * WORDS;   // from there to the other half, as in forward.cu
 
     for (int row = block.row0; row < rows && !block.idle; row += ROW_STEP) {
-        const int here = row * UNITS + threadIdx.x % UNITS;
-        dh_here[here] = dh[at(0, row) * size + unit];
-        if (Cell::HAS_C) dc_here[here] = dc[at(0, row) * size + unit];
+        block.keep(row, {block.of_unit(dh, 0, row), Cell::HAS_C ? block.of_unit(dc, 0, row) : 0.0f});
+#pragma unroll
+        for (int g = 0; g < GATES; ++g) Number::store(later + row * WORDS, g * size + unit, 0.0f);
     }
-    clear_padding(exchange, batch, first, rows, GATES * size);
-    __syncthreads();
+    block.clear_padding(exchange, GATES * size);
+    barrier.arrive();
 
-    for (int k = steps - 1; k >= -1; --k) {   // -1: what is before the first step
-        const int t = time(k);
-        const bool product_due = k + 1 < steps;
-        const unsigned* later = exchange + at((k + 2) % 2, 0) * WORDS;
-        unsigned* mine = exchange + at((k + 3) % 2, 0) * WORDS;
-
-        float kept[PER_THREAD][KEPT];
-        State old[PER_THREAD], now[PER_THREAD], given[PER_THREAD];
-        unsigned char moved[PER_THREAD], began[PER_THREAD], began_later[PER_THREAD];
-        // All that a chunk needs from outside, asked for before the product. It is used only afterwards: a thread waits
-        // where it first does anything with what it asked for.
-        const auto fetch = [&](int chunk) {
+    for (int k = steps - 1; k >= -1; --k) {   // -1: before the first step
+        const int t = reverse ? steps - 1 - k : k;
+        for (int chunk = 0; chunk < rows; chunk += CHUNK) {
+            State old[PER_THREAD] = {}, now[PER_THREAD] = {}, given[PER_THREAD] = {};
+            float kept[PER_THREAD][KEPT] = {};
+            int moved[PER_THREAD] = {}, began[PER_THREAD] = {};
+            // All that a chunk needs beside the product, asked for before it and used only afterwards: a thread waits
+            // where it first does anything with what it asked for.
 #pragma unroll
             for (int i = 0; i < PER_THREAD; ++i) {
-                const int row = block.row(chunk, CHUNK, i);
-                if (row < 0) continue;
-                began_later[i] = restart == nullptr || k + 1 == steps ? 0 : restart[at(time(k + 1), row)];
-                if (k < 0) continue;
-                const long long here = at(t, row) * size + unit;
-                const long long before = at(t + (reverse ? 1 : 0), row) * size + unit;
-                moved[i] = advance == nullptr ? 1 : advance[at(t, row)];
-                began[i] = restart == nullptr ? 0 : restart[at(t, row)];
-                given[i] = {dhs != nullptr ? dhs[here] : 0.0f, dcs != nullptr ? dcs[here] : 0.0f};
-                old[i] = {Cell::HAS_C ? 0.0f : hs[before], Cell::HAS_C ? cs[before] : 0.0f};
-                now[i] = {0.0f, Cell::HAS_C ? cs[at(t + (reverse ? 0 : 1), row) * size + unit] : 0.0f};
+                const int row = block.row(chunk, i);
+                if (row < 0 || k < 0) continue;
+                moved[i] = advance == nullptr ? 1 : block.of_row(advance, t, row);
+                began[i] = restart == nullptr ? 0 : block.of_row(restart, t, row);
+                given[i].h = dhs == nullptr ? 0.0f : block.of_unit(dhs, t, row);
+                given[i].c = dcs == nullptr ? 0.0f : block.of_unit(dcs, t, row);
+                old[i].h = Cell::HAS_C ? 0.0f : block.of_unit(hs, t + earlier, row);
+                old[i].c = Cell::HAS_C ? block.of_unit(cs, t + earlier, row) : 0.0f;
+                now[i] = {0.0f, Cell::HAS_C ? block.of_unit(cs, t + behind, row) : 0.0f};
 #pragma unroll
-                for (int g = 0; g < GATES; ++g) kept[i][g] = z[(at(t, row) * GATES + g) * size + unit];
-                if (KEPT > GATES) kept[i][KEPT - 1] = kept_more[here];
+                for (int g = 0; g < GATES; ++g) kept[i][g] = block.of_gate(z, t, row, g);
+                if (KEPT > GATES) kept[i][KEPT - 1] = block.of_unit(kept_more, t, row);
             }
-        };
-        fetch(0);
-        if (product_due) barrier.wait();
-        for (int chunk = 0, side = 0; chunk < rows; chunk += CHUNK, side ^= 1) {
-            float* sums = partial + side * Resident::PARTIALS;   // two, so that one wait a chunk is enough
-            if (product_due) {
-                product.multiply(reinterpret_cast<const uint4*>(later + chunk * WORDS), rows - chunk, rest, sums);
-                __syncthreads();
+            if (chunk == 0) barrier.wait();
+            float* sums = block.sums(chunk);
+            product.multiply(reinterpret_cast<const uint4*>(later + chunk * WORDS), rows - chunk, block.rest, sums);
+            Cell::Slopes slopes[PER_THREAD];   // while the tensor cores still multiply; of rows that are none as well
+#pragma unroll
+            for (int i = 0; i < PER_THREAD; ++i) {
+                slopes[i] = Cell::slopes(kept[i], began[i] ? State{0.0f, 0.0f} : old[i], now[i]);
             }
+            __syncthreads();
+            State d[PER_THREAD];
             float to_x[PER_THREAD][GATES] = {}, to_y[PER_THREAD][GATES] = {};
 #pragma unroll
             for (int i = 0; i < PER_THREAD; ++i) {
-                const int row = block.row(chunk, CHUNK, i);
+                const int row = block.row(chunk, i);
                 if (row < 0) continue;
-                const int here = row * UNITS + threadIdx.x % UNITS;
-                State d = {dh_here[here], Cell::HAS_C ? dc_here[here] : 0.0f};
-                if (product_due) {
-#pragma unroll
-                    for (int warp = 0; warp < WARPS; ++warp) {
-                        d.h += sums[Resident::partial_at(warp, row - chunk, threadIdx.x % UNITS)];
-                    }
-                }
-                if (began_later[i]) d = {0.0f, 0.0f};
+                d[i] = block.state(row);
+                block.add_sums<1>(&d[i].h, sums, i);
                 if (k < 0) {
-                    dh[at(0, row) * size + unit] = d.h;
-                    if (Cell::HAS_C) dc[at(0, row) * size + unit] = d.c;
+                    block.of_unit(dh, 0, row) = d[i].h;
+                    if (Cell::HAS_C) block.of_unit(dc, 0, row) = d[i].c;
                     continue;
                 }
-                d.h += given[i].h;
-                d.c += given[i].c;
-                if (began[i]) old[i] = {0.0f, 0.0f};
-                if (moved[i]) d = Cell::backward(kept[i], old[i], now[i], d, to_x[i], to_y[i]);
-#pragma unroll
-                for (int g = 0; g < GATES; ++g) Number::store(mine + row * WORDS, g * size + unit, to_y[i][g]);
-                dh_here[here] = d.h;
-                if (Cell::HAS_C) dc_here[here] = d.c;
-            }
-            // Nobody waits for the rest of what a step leaves.
-            if (k >= 0 && chunk + CHUNK >= rows) barrier.arrive();
-#pragma unroll
-            for (int i = 0; i < PER_THREAD; ++i) {
-                const int row = block.row(chunk, CHUNK, i);
-                if (row < 0 || k < 0) continue;
+                d[i].h += given[i].h;
+                d[i].c += given[i].c;
+                if (moved[i]) d[i] = Cell::backward(slopes[i], d[i], to_x[i], to_y[i]);
 #pragma unroll
                 for (int g = 0; g < GATES; ++g) {
-                    const long long to = (at(t, row) * GATES + g) * size + unit;
-                    dx[to] = to_x[i][g];
-                    if (KEPT > GATES) dy[to] = to_y[i][g];
+                    Number::store(later + across + row * WORDS, g * size + unit, began[i] ? 0.0f : to_y[i][g]);
                 }
             }
-            if (chunk + CHUNK < rows) fetch(chunk + CHUNK);
+            if (k >= 0 && chunk + CHUNK >= rows) barrier.arrive();
+            // Nobody waits for the rest of what a step leaves.
+#pragma unroll
+            for (int i = 0; i < PER_THREAD; ++i) {
+                const int row = block.row(chunk, i);
+                if (row < 0 || k < 0) continue;
+                block.keep(row, began[i] ? State{0.0f, 0.0f} : d[i]);
+#pragma unroll
+                for (int g = 0; g < GATES; ++g) {
+                    block.of_gate(dx, t, row, g) = to_x[i][g];
+                    if (KEPT > GATES) block.of_gate(dy, t, row, g) = to_y[i][g];
+                }
+            }
         }
+        later += across;
+        across = -across;
     }
 }

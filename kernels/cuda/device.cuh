@@ -9,9 +9,10 @@
 // 16 bytes past the first cache, which may hold what they were a step ago.
 __device__ __forceinline__ uint4 load_fresh(const uint4* address) { return __ldcg(address); }
 
-// Add to a counter; whoever sees the new value sees all that this block wrote before a __syncthreads() before it.
-__device__ __forceinline__ void release_add(int* counter, int value) {
-    asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(counter), "r"(value) : "memory");
+// Add 1 to a counter; whoever sees the new value sees all that this block wrote before a __syncthreads() before it. It
+// is inc, which has a largest value, because for an add the assembler first counts the lanes that are there.
+__device__ __forceinline__ void release_increment(int* counter) {
+    asm volatile("red.release.gpu.global.inc.u32 [%0], %1;" ::"l"(counter), "r"(0x7fffffff) : "memory");
 }
 
 __device__ __forceinline__ int load_acquire(const int* counter) {
@@ -31,6 +32,14 @@ __device__ __forceinline__ unsigned round_bf16(float value) {
     return pair & 0xffffu;
 }
 
+// The nearest float16, ties to even, in the low half. What is too large for it, or infinite, becomes NaN: an infinity
+// would end in a gate, as a plain 0 or 1.
+__device__ __forceinline__ unsigned round_fp16(float value) {
+    unsigned pair;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(0.0f), "f"(value));
+    return (pair & 0x7fffu) == 0x7c00u ? 0x7fffu : pair & 0xffffu;
+}
+
 // The nearest float with 10 bits of mantissa, ties away from zero.
 __device__ __forceinline__ unsigned round_tf32(float value) {
     unsigned word;
@@ -38,8 +47,8 @@ __device__ __forceinline__ unsigned round_tf32(float value) {
     return word;
 }
 
-// sum (16, 8) += a (16, K) b (K, 8), with K = 16 bfloat16 or 8 TF32 values in words of 32 bits; a warp's lanes hold the
-// fragments as the PTX manual draws them for mma.m16n8k16 and mma.m16n8k8.
+// sum (16, 8) += a (16, K) b (K, 8), with K = 16 bfloat16 or float16, or 8 TF32 values, in words of 32 bits; a warp's
+// lanes hold the fragments as the PTX manual draws them for mma.m16n8k16 and mma.m16n8k8.
 #define XPRNN_MMA(name, shape)                                                                                   \
     __device__ __forceinline__ void name(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,         \
                                          unsigned b0, unsigned b1) {                                             \
@@ -48,7 +57,14 @@ __device__ __forceinline__ unsigned round_tf32(float value) {
                      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));                                    \
     }
 XPRNN_MMA(mma_bf16, "m16n8k16.row.col.f32.bf16.bf16.f32")
+XPRNN_MMA(mma_fp16, "m16n8k16.row.col.f32.f16.f16.f32")
 XPRNN_MMA(mma_tf32, "m16n8k8.row.col.f32.tf32.tf32.f32")
 #undef XPRNN_MMA
+
+// The same value. Without it the compiler puts what the value is made of where it is used, which may be after a wait.
+__device__ __forceinline__ float computed_here(float value) {
+    asm volatile("" : "+f"(value));
+    return value;
+}
 
 #endif

@@ -4,9 +4,8 @@
 // h goes from block to block in the precision of the product; outputs and what stays with a thread are float32.
 #include "block.cuh"
 
-using Resident = Product<Number, Cell::GATES * UNITS, INNER, WARPS, HELD, TILES>;
-constexpr int GATES = Cell::GATES, KEPT = Cell::KEPT, CHUNK = Resident::ROWS;
-constexpr int PER_THREAD = (CHUNK + ROW_STEP - 1) / ROW_STEP;   // rows of a chunk
+using Part = Block<GATES * UNITS>;   // columns, in which the gates of a unit stand side by side
+constexpr int CHUNK = Part::CHUNK, PER_THREAD = Part::PER_THREAD;
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
     float* z,                       // (T, B, G*H)   in: x weight_ih^T; out, if keep: the first G of what is kept
@@ -24,116 +23,101 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
     int* arrivals,                  // (groups)      zeros
     int steps, int batch, int size, int group_rows, int reverse, int keep) {
     DYNAMIC_SHARED(shared);
-    uint4* rest = shared;                                                       // (REST, THREADS)
-    float* partial = reinterpret_cast<float*>(rest + Resident::REST * THREADS);   // (2, WARPS, CHUNK, PARTIAL_STRIDE)
-    float* h_here = partial + 2 * Resident::PARTIALS;                             // (group_rows, UNITS), as c_here
-    float* c_here = h_here + group_rows * UNITS;
-
-    constexpr int WORDS = INNER / Number::PER_WORD;
-    const Block block(batch, size, group_rows);
-    const int first = block.first, rows = block.rows, unit = block.unit;
+    const Part block(shared, batch, size, group_rows);
+    const int rows = block.rows, unit = block.unit;
     GroupBarrier barrier(arrivals + blockIdx.y, gridDim.x);
 
-    Resident product;
+    Part::Resident product;
     product.load(
         [&](int column, int k) {
-            const int row = blockIdx.x * UNITS + column % UNITS;
-            return row < size && k < size ? weight_hh[(column / UNITS * size + row) * size + k] : 0.0f;
+            const int to = block.unit0 + column / GATES;
+            return to < size && k < size ? weight_hh[(column % GATES * size + to) * size + k] : 0.0f;
         },
-        rest);
-    float b_ih[GATES] = {}, b_hh[GATES] = {};
+        block.rest);
+    float b_x[GATES] = {}, b_y[GATES] = {};   // of the two halves; where only their sum counts, all in y
     if (bias_ih != nullptr && !block.idle) {
 #pragma unroll
         for (int g = 0; g < GATES; ++g) {
-            b_ih[g] = bias_ih[g * size + unit];
-            b_hh[g] = bias_hh[g * size + unit];
+            b_y[g] = bias_hh[g * size + unit];
+            (g < Cell::SUMS ? b_y : b_x)[g] += bias_ih[g * size + unit];
         }
     }
 
-    // Where one step's (B, ...) begins, and one sequence in it.
-    const auto at = [&](int t, int row) { return static_cast<long long>(t) * batch + first + row; };
     const auto time = [&](int k) { return reverse ? steps - 1 - k : k; };
     const int behind = reverse ? 0 : 1;   // from a step's number to that of the state after it
+    // A step reads one half of the exchange and writes the other. Who writes has waited for all who read, a step ago,
+    // what was there. The address is kept and not computed, so that it is there when a wait ends.
+    unsigned* before = block.step(exchange, 0, WORDS);
+    int across = batch * WORDS;   // from the half that is read to the other
 
     for (int row = block.row0; row < rows && !block.idle; row += ROW_STEP) {
-        const long long from = at(0, row) * size + unit, to = at(reverse ? steps : 0, row) * size + unit;
-        const int here = row * UNITS + threadIdx.x % UNITS;
-        const bool zero = restart != nullptr && restart[at(time(0), row)];
-        h_here[here] = hs[to] = h0[from];
-        if (Cell::HAS_C) c_here[here] = cs[to] = c0[from];
-        Number::store(exchange + at(0, row) * WORDS, unit, zero ? 0.0f : h0[from]);
+        const int initial = reverse ? steps : 0;
+        State state = {block.of_unit(h0, 0, row), Cell::HAS_C ? block.of_unit(c0, 0, row) : 0.0f};
+        block.of_unit(hs, initial, row) = state.h;
+        if (Cell::HAS_C) block.of_unit(cs, initial, row) = state.c;
+        if (restart != nullptr && block.of_row(restart, time(0), row)) state = {0.0f, 0.0f};
+        Number::store(before + row * WORDS, unit, state.h);
+        block.keep(row, state);
     }
-    clear_padding(exchange, batch, first, rows, size);
+    block.clear_padding(exchange, size);
     barrier.arrive();
 
     for (int k = 0; k < steps; ++k) {
         const int t = time(k);
-        const unsigned* before = exchange + at(k % 2, 0) * WORDS;
-        unsigned* after = exchange + at((k + 1) % 2, 0) * WORDS;
-
-        float x[PER_THREAD][GATES];
-        unsigned char moves[PER_THREAD], begins[PER_THREAD], begins_next[PER_THREAD];
-        // All that a chunk needs from outside, asked for before the product. It is used only afterwards: a thread waits
-        // where it first does anything with what it asked for.
-        const auto fetch = [&](int chunk) {
+        for (int chunk = 0; chunk < rows; chunk += CHUNK) {
+            float x[PER_THREAD][GATES];
+            int moves[PER_THREAD], ends[PER_THREAD];   // ends: it is zero for the next step
+            // All that a chunk needs beside the product, asked for before it and used only afterwards: a thread waits
+            // where it first does anything with what it asked for.
 #pragma unroll
             for (int i = 0; i < PER_THREAD; ++i) {
-                const int row = block.row(chunk, CHUNK, i);
+                const int row = block.row(chunk, i);
                 if (row < 0) continue;
 #pragma unroll
-                for (int g = 0; g < GATES; ++g) x[i][g] = z[(at(t, row) * GATES + g) * size + unit];
-                moves[i] = advance == nullptr ? 1 : advance[at(t, row)];
-                begins[i] = restart == nullptr ? 0 : restart[at(t, row)];
-                begins_next[i] = restart == nullptr || k + 1 == steps ? 0 : restart[at(time(k + 1), row)];
+                for (int g = 0; g < GATES; ++g) x[i][g] = block.of_gate(z, t, row, g);
+                moves[i] = advance == nullptr ? 1 : block.of_row(advance, t, row);
+                ends[i] = restart == nullptr || k + 1 == steps ? 0 : block.of_row(restart, time(k + 1), row);
             }
-        };
-        fetch(0);
-        barrier.wait();
-        for (int chunk = 0, side = 0; chunk < rows; chunk += CHUNK, side ^= 1) {
-            float* sums = partial + side * Resident::PARTIALS;   // two, so that one wait a chunk is enough
-            product.multiply(reinterpret_cast<const uint4*>(before + chunk * WORDS), rows - chunk, rest, sums);
+            if (chunk == 0) barrier.wait();
+            float* sums = block.sums(chunk);
+            product.multiply(reinterpret_cast<const uint4*>(before + chunk * WORDS), rows - chunk, block.rest, sums);
             __syncthreads();
             State state[PER_THREAD];
             float kept[PER_THREAD][KEPT];
 #pragma unroll
             for (int i = 0; i < PER_THREAD; ++i) {
-                const int row = block.row(chunk, CHUNK, i);
+                const int row = block.row(chunk, i);
                 if (row < 0) continue;
-                const int here = row * UNITS + threadIdx.x % UNITS;
-                state[i] = {h_here[here], Cell::HAS_C ? c_here[here] : 0.0f};
-                if (begins[i]) state[i] = {0.0f, 0.0f};
+                state[i] = block.state(row);
                 if (moves[i]) {
                     float y[GATES];
 #pragma unroll
                     for (int g = 0; g < GATES; ++g) {
-                        x[i][g] += b_ih[g];
-                        y[g] = b_hh[g];
-#pragma unroll
-                        for (int warp = 0; warp < WARPS; ++warp) {
-                            y[g] += sums[Resident::partial_at(warp, row - chunk, g * UNITS + threadIdx.x % UNITS)];
-                        }
+                        if (g >= Cell::SUMS) x[i][g] += b_x[g];
+                        y[g] = b_y[g];
                     }
+                    block.add_sums<GATES>(y, sums, i);
                     state[i] = Cell::forward(x[i], y, state[i], kept[i]);
                 }
-                if (k + 1 < steps) Number::store(after + row * WORDS, unit, begins_next[i] ? 0.0f : state[i].h);
-                h_here[here] = state[i].h;
-                if (Cell::HAS_C) c_here[here] = state[i].c;
+                if (k + 1 < steps) Number::store(before + across + row * WORDS, unit, ends[i] ? 0.0f : state[i].h);
             }
-            // Nobody waits for the rest of what a step leaves.
             if (k + 1 < steps && chunk + CHUNK >= rows) barrier.arrive();
+            // Nobody waits for the rest of what a step leaves.
 #pragma unroll
             for (int i = 0; i < PER_THREAD; ++i) {
-                const int row = block.row(chunk, CHUNK, i);
+                const int row = block.row(chunk, i);
                 if (row < 0) continue;
-                hs[at(t + behind, row) * size + unit] = state[i].h;
-                if (Cell::HAS_C) cs[at(t + behind, row) * size + unit] = state[i].c;
+                block.keep(row, ends[i] ? State{0.0f, 0.0f} : state[i]);
+                block.of_unit(hs, t + behind, row) = state[i].h;
+                if (Cell::HAS_C) block.of_unit(cs, t + behind, row) = state[i].c;
                 if (keep && moves[i]) {
 #pragma unroll
-                    for (int g = 0; g < GATES; ++g) z[(at(t, row) * GATES + g) * size + unit] = kept[i][g];
-                    if (KEPT > GATES) kept_more[at(t, row) * size + unit] = kept[i][KEPT - 1];
+                    for (int g = 0; g < GATES; ++g) block.of_gate(z, t, row, g) = kept[i][g];
+                    if (KEPT > GATES) block.of_unit(kept_more, t, row) = kept[i][KEPT - 1];
                 }
             }
-            if (chunk + CHUNK < rows) fetch(chunk + CHUNK);
         }
+        before += across;
+        across = -across;
     }
 }

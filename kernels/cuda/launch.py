@@ -13,6 +13,8 @@ import inspect
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +26,8 @@ from . import product
 Array = Any
 OLDEST = (7, 0)
 NEWEST = (9, 0)  # that we compile for; a newer device takes it too, and a compiler need not know of it
-OLDEST_BY_PRECISION = {"float32": OLDEST, "tf32": (8, 0), "bf16": (8, 0)}
+OLDEST_BY_PRECISION = {"float32": OLDEST, "tf32": (8, 0), "bf16": (8, 0), "fp16": (8, 0)}
+PTX_VERSION = "8.0"  # CUDA 12.0's: a driver refuses PTX that says it is newer than the driver, whatever is in it
 THREADS = 128
 MOST_ROWS = 65535  # of a grid
 
@@ -84,10 +87,10 @@ class Simulator:
 class Device:
     """Runs kernels on CuPy arrays of one dtype, on CuPy's current device and stream."""
 
-    def __init__(self, dtype: str, precision: str) -> None:
+    def __init__(self, dtype: str, precision: str, backward: bool) -> None:
         self.xp = importlib.import_module("cupy")
         self._dtype, self._facts = dtype, facts()
-        self.product = product.OnDevice(dtype, precision)
+        self.product = product.OnDevice(dtype, precision, backward)
 
     def launch(self, name: str, size: int, batch: int, arrays: tuple[Array, ...], *numbers: int) -> None:
         """As in the simulator."""
@@ -97,9 +100,9 @@ class Device:
         loaded(name, self._dtype, self._facts.capability)(grid, (threads, 1), arguments)
 
 
-def place_of(x: Array, precision: str) -> Simulator | Device:
-    """Where a call with x runs: NumPy arrays in the simulator, CuPy's on the current device."""
-    return Simulator() if type(x) is np.ndarray else Device(x.dtype.name, precision)
+def place_of(x: Array, precision: str, backward: bool) -> Simulator | Device:
+    """Where one way of a call with x runs: NumPy arrays in the simulator, CuPy's on the current device."""
+    return Simulator() if type(x) is np.ndarray else Device(x.dtype.name, precision, backward)
 
 
 @cache
@@ -131,8 +134,22 @@ def ptx(name: str, dtype: str, capability: tuple[int, int]) -> str:
         types.CPointer(types.uint8) if parameter == "flags" else number for parameter in array_parameters(name)
     ]
     signature = types.void(*arguments, *[types.int64] * 4)
-    text, _ = compiler.compile(_source(name), signature, device=False, abi="numba", cc=capability, output="ptx")
-    return str(text)
+    with _row_stack():
+        text, _ = compiler.compile(_source(name), signature, device=False, abi="numba", cc=capability, output="ptx")
+    return re.sub(r"(?m)^\.version .*", f".version {PTX_VERSION}", str(text), count=1)
+
+
+@contextmanager
+def _row_stack() -> Iterator[None]:
+    """numba-cuda up to 0.30.4 asks for a name that NumPy 2.5 has no more, and then cannot compile anything."""
+    if "row_stack" in vars(np):
+        yield
+        return
+    np.row_stack = np.vstack
+    try:
+        yield
+    finally:
+        del np.row_stack
 
 
 def array_parameters(name: str) -> list[str]:

@@ -4,12 +4,15 @@ The interface is that of cpu/sequence.py, with CuPy arrays (float32) and a preci
 after every step, so all of them must be on the device at once: launches are cooperative, and a plan that would need
 more blocks than the device can hold is declined before. What stays on the chip is forgotten after the launch.
 
-precision      h and weight_hh, dz and weight_hh       sums, gates, states, results
-"float32"      as they are                             float32
-"tf32"         rounded to 10 bits after the point      float32
-"bf16"         rounded to 7 bits after the point       float32
-The products outside the loop take the same precision; product.py says how. On short sequences the largest relative
-error of any result or gradient is about 2e-7, 5e-4 and 4e-3 (tests, on the emulator).
+precision      h and weight_hh on the way forward, dz and weight_hh back      sums, gates, states, results
+"float32"      as they are                                                    float32
+"tf32"         rounded to 10 bits after the point                             float32
+"bf16"         rounded to 7 bits after the point                              float32
+"fp16"         rounded to float16, 10 bits after the point; back as in bf16   float32
+The products outside the loop take the same precision; product.py says how. What float16 cannot hold, 65520 and more,
+becomes NaN, and so does all that follows from it. Back it is bfloat16, since small cotangents would be 0 in float16.
+On short sequences the largest relative error of any result or gradient is about 2e-7, 5e-4 and 4e-3; in fp16 6e-4, and
+5e-3 of gradients (tests, on the emulator).
 
 Diamos et al. 2016, "Persistent RNNs: Stashing Recurrent Weights On-Chip".
 """
@@ -23,9 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..calls import GRU, LSTM, Flags, Weights
-from . import launch, plan, product, source
+from . import launch, product, source
 from .gradients import after_steps, weight_gradients
-from .plan import Plan
+from .plan import NUMBERS, Plan, microseconds, step_microseconds
+from .plan import best as best_plan
 
 Array = Any
 
@@ -46,21 +50,19 @@ class Cache(NamedTuple):
 class Device:
     """Launches kernels on CuPy's current device and stream."""
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: str, backward: bool) -> None:
         self.xp = importlib.import_module("cupy")
         self.facts = launch.facts()
-        self.product = product.OnDevice("float32", precision)
+        self.product = product.OnDevice("float32", precision, backward)
 
-    def launch(self, shape: Plan, arguments: list[Any]) -> None:
+    def launch(self, plan: Plan, arguments: list[Any]) -> None:
         """Arrays, None for no array, and numbers, in the order in which the kernel has them."""
-        kernel = _kernel(self.facts.number, shape.source, shape.name, shape.options)
+        kernel = _kernel(self.facts.number, plan.source, plan.name, plan.options)
         given = [NULL if a is None else np.int32(a) if isinstance(a, int) else a for a in arguments]
-        kernel((shape.blocks, shape.groups), (shape.threads,), tuple(given), shared_mem=shape.shared_bytes)
+        kernel((plan.blocks, plan.groups), (plan.threads,), tuple(given), shared_mem=plan.shared_bytes)
 
 
-def reasons_against(
-    kind: int, steps: int, batch: int, inputs: int, size: int, dtype: str, precision: str, flags_present: bool
-) -> list[str]:
+def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, precision: str) -> list[str]:
     """What keeps this path from running a call on CuPy's current device."""
     if kind not in CELLS:
         return ["there are persistent kernels for LSTM and GRU only"]
@@ -84,26 +86,26 @@ def reasons_against(
         return [reason]
     if steps * facts.multiprocessors >= 2**31 - 2**16:
         return [f"{steps} steps are more than the barrier can count"]
-    shapes = _shapes(CELLS[kind], precision, batch, size, facts.multiprocessors, facts.shared_memory)
-    if isinstance(shapes, str):
-        return [shapes]
-    reasons = [_reason_against(facts.number, shape) for shape in shapes]
+    plans = _plans(CELLS[kind], precision, batch, size, facts.multiprocessors, facts.shared_memory)
+    if isinstance(plans, str):
+        return [plans]
+    reasons = [_reason_against(facts.number, plan) for plan in plans]
     return [reason for reason in dict.fromkeys(reasons) if reason]
 
 
-def _shapes(
+def _plans(
     cell: str, precision: str, batch: int, size: int, multiprocessors: int, shared_memory: int
 ) -> tuple[Plan, Plan] | str:
     """The plans for both ways, or why there are none."""
-    forth = plan.best(cell, False, precision, batch, size, multiprocessors, shared_memory)
-    back = plan.best(cell, True, precision, batch, size, multiprocessors, shared_memory)
+    forth = best_plan(cell, False, precision, batch, size, multiprocessors, shared_memory)
+    back = best_plan(cell, True, precision, batch, size, multiprocessors, shared_memory)
     if forth is None or back is None:
         return (
             f"the recurrent weights of {size} units in {precision}, and states of {batch} sequences, do not fit into "
             f"the registers and shared memory of {multiprocessors} multiprocessors"
         )
-    ours = plan.microseconds(forth) + plan.microseconds(back)
-    others = 2 * plan.step_microseconds(cell, precision, batch, size)
+    ours = microseconds(forth) + microseconds(back)
+    others = sum(step_microseconds(cell, number, batch, size) for number in NUMBERS[precision])
     if ours > SURELY * others:
         return (
             f"forward and back, a step should take {ours:.0f} microseconds, and with a product and a kernel for each "
@@ -113,20 +115,18 @@ def _shapes(
 
 
 @cache
-def _reason_against(number: int, shape: Plan) -> str:
+def _reason_against(number: int, plan: Plan) -> str:
     """Whether a kernel compiles and all blocks of a plan fit on the device at once; empty if so. Looked at once.
 
     CuPy would only warn, and launch fewer blocks, for which the others would wait for ever.
     """
     try:
-        kernel = _kernel(number, shape.source, shape.name, shape.options)
+        kernel = _kernel(number, plan.source, plan.name, plan.options)
         driver = importlib.import_module("cupy").cuda.driver
-        resident = driver.occupancyMaxActiveBlocksPerMultiprocessor(
-            kernel.kernel.ptr, shape.threads, shape.shared_bytes
-        )
+        resident = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, plan.threads, plan.shared_bytes)
     except Exception as error:  # compilers and drivers raise what they like
         return f"the persistent kernels cannot be compiled and loaded ({type(error).__name__}: {error})"
-    held, wanted = resident * launch.facts().multiprocessors, shape.blocks * shape.groups
+    held, wanted = resident * launch.facts().multiprocessors, plan.blocks * plan.groups
     if held < wanted:
         return f"the device can hold {held} blocks of the persistent kernel at once, and {wanted} must meet"
     return ""
@@ -134,7 +134,7 @@ def _reason_against(number: int, shape: Plan) -> str:
 
 @cache
 def _kernel(number: int, file: str, name: str, options: tuple[str, ...]) -> Any:
-    """A kernel on the current device. CuPy keeps what it compiled on disk, by the text and the options."""
+    """A kernel on the current device, of that number. CuPy keeps what it compiled on disk, by text and options."""
     cupy = importlib.import_module("cupy")
     module = cupy.RawModule(code=source.text(file), options=options, enable_cooperative_groups=True)
     kernel = module.get_function(name)
@@ -142,21 +142,21 @@ def _kernel(number: int, file: str, name: str, options: tuple[str, ...]) -> Any:
     return kernel
 
 
-def _place(precision: str) -> Any:
-    return Device(precision)
+def _place(precision: str, backward: bool) -> Any:
+    return Device(precision, backward)
 
 
 def _plan(place: Any, kind: int, backward: bool, precision: str, batch: int, size: int) -> Plan:
     facts = place.facts
-    found = plan.best(CELLS[kind], backward, precision, batch, size, facts.multiprocessors, facts.shared_memory)
+    found = best_plan(CELLS[kind], backward, precision, batch, size, facts.multiprocessors, facts.shared_memory)
     if found is None:
         raise ValueError(f"persistent: {size} units in {precision} do not fit on the device; ask reasons_against first")
     return found
 
 
-def _scratch(xp: Any, shape: Plan, batch: int) -> tuple[Array, Array]:
+def _scratch(xp: Any, plan: Plan, batch: int) -> tuple[Array, Array]:
     """What blocks exchange, (2, B, inner) as words, and a counter for each group at zero."""
-    return xp.empty((2, batch, shape.row_bytes // 4), "uint32"), xp.zeros(shape.groups, "int32")
+    return xp.empty((2, batch, plan.row_bytes // 4), "uint32"), xp.zeros(plan.groups, "int32")
 
 
 def forward(
@@ -171,25 +171,25 @@ def forward(
     precision: str = "float32",
 ) -> tuple[Array, Array | None, Cache | None]:
     """Every h (T, B, H), every c for a cell that has one, and the cache if it is to be kept."""
-    place = _place(precision)
+    place = _place(precision, backward=False)
     xp, plain = place.xp, place.xp.ascontiguousarray
     x, w = plain(x), {name: plain(a) for name, a in w.items()}
     steps, batch, inputs = x.shape
     size, columns = h0.shape[1], w["weight_ih"].shape[0]
-    shape = _plan(place, kind, False, precision, batch, size)
+    plan = _plan(place, kind, False, precision, batch, size)
 
     z = xp.empty((steps, batch, columns), x.dtype)
     place.product(x.reshape(-1, inputs), w["weight_ih"], z.reshape(-1, columns), transpose_b=True)
     kept_more = xp.empty((steps, batch, size), x.dtype) if keep and kind == GRU else None
     hs = xp.empty((steps + 1, batch, size), x.dtype)
     cs = None if c0 is None else xp.empty_like(hs)
-    exchange, arrivals = _scratch(xp, shape, batch)
+    exchange, arrivals = _scratch(xp, plan, batch)
     arguments = [
         z, kept_more, w["weight_hh"], w.get("bias_ih"), w.get("bias_hh"), plain(h0), None if c0 is None else plain(c0),
         hs, cs, *_bytes(plain, flags), exchange, arrivals,
-        steps, batch, size, shape.group_rows, int(reverse), int(keep),
+        steps, batch, size, plan.group_rows, int(reverse), int(keep),
     ]  # fmt: skip
-    place.launch(shape, arguments)
+    place.launch(plan, arguments)
     after = after_steps(steps, reverse)
     return hs[after], None if cs is None else cs[after], Cache(z, kept_more, hs, cs) if keep else None
 
@@ -209,22 +209,22 @@ def backward(
     precision: str = "float32",
 ) -> tuple[Array | None, Array, Array | None, Weights]:
     """dx, dh0, dc0 and the gradients of the weights. dh and dc, cotangents of the final state, are overwritten."""
-    place = _place(precision)
+    place = _place(precision, backward=True)
     xp, plain = place.xp, place.xp.ascontiguousarray
     x, w = plain(x), {name: plain(a) for name, a in w.items()}
     steps, batch, _ = x.shape
     size = dh.shape[1]
-    shape = _plan(place, kind, True, precision, batch, size)
+    plan = _plan(place, kind, True, precision, batch, size)
 
     dzx = xp.empty_like(cache.z)
     dzh = xp.empty_like(cache.z) if kind == GRU else None
-    exchange, arrivals = _scratch(xp, shape, batch)
+    exchange, arrivals = _scratch(xp, plan, batch)
     arguments = [
         cache.z, cache.kept_more, w["weight_hh"], cache.hs, cache.cs,
         None if dhs is None else plain(dhs), None if dcs is None else plain(dcs), dh, dc, dzx, dzh,
-        *_bytes(plain, flags), exchange, arrivals, steps, batch, size, shape.group_rows, int(reverse),
+        *_bytes(plain, flags), exchange, arrivals, steps, batch, size, plan.group_rows, int(reverse),
     ]  # fmt: skip
-    place.launch(shape, arguments)
+    place.launch(plan, arguments)
     dx, gradients = weight_gradients(place, w, x, cache.hs, dzx, dzx if dzh is None else dzh, flags, reverse, need_dx)
     return dx, dh, dc, gradients
 

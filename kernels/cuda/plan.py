@@ -11,14 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
-NUMBERS = {"float32": "Float32", "tf32": "Tf32", "bf16": "Bf16"}
+# By precision, forward and backward; product.cuh has them, and persistent.py says why fp16 goes back as bf16.
+NUMBERS = {
+    "float32": ("Float32", "Float32"),
+    "tf32": ("Tf32", "Tf32"),
+    "bf16": ("Bf16", "Bf16"),
+    "fp16": ("Fp16", "Bf16"),
+}
+PER_WORD = {"Float32": 1, "Tf32": 1, "Bf16": 2, "Fp16": 2}
 GATES = {"Lstm": 4, "Gru": 3}
 REGISTERS = 65536  # of a multiprocessor, in all devices that have the instructions we use
 MOST_PER_THREAD = 255
 # Of a thread's registers, those for all but weights and the product, and the most that may hold weights: with these
 # the compiler kept everything in registers wherever it was tried.
-OTHER_REGISTERS = {"Float32": 36, "Tf32": 50, "Bf16": 104}
-WEIGHT_REGISTERS = {"Float32": 192, "Tf32": 152, "Bf16": 112}
+OTHER_REGISTERS = {"Float32": 36, "Tf32": 50, "Bf16": 104, "Fp16": 104}
+WEIGHT_REGISTERS = {"Float32": 192, "Tf32": 152, "Bf16": 112, "Fp16": 112}
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Plan:
     @property
     def row_bytes(self) -> int:
         """Of one sequence in the exchange."""
-        return self.inner * (2 if self.number == "Bf16" else 4)
+        return 4 * self.inner // PER_WORD[self.number]
 
     @property
     def per_lane(self) -> int:
@@ -109,7 +116,7 @@ def candidates(
     cell: str, backward: bool, precision: str, batch: int, size: int, multiprocessors: int, shared_memory: int
 ) -> Iterator[Plan]:
     """All plans that fit."""
-    number = NUMBERS[precision]
+    number = NUMBERS[precision][backward]
     needed = GATES[cell] * size if backward else size
     for units in (4, 8, 16, 32):
         columns = units if backward else GATES[cell] * units
@@ -141,7 +148,7 @@ def _span(number: str, columns: int) -> int:
     """Inner indices that a warp takes at once: 16 bytes a lane, of the lanes that stand along them."""
     if number == "Float32":
         return 4 * 32 // _lanes_across(columns)
-    return 32 if number == "Bf16" else 16
+    return 16 * PER_WORD[number]
 
 
 def _held(plan: Plan) -> int:
@@ -159,9 +166,9 @@ def _held(plan: Plan) -> int:
     return max(0, min(plan.spans, min(free, most) // span))
 
 
-# Rates of one multiprocessor of an H100, per cycle. They only have to rank plans; benchmarks/gpu.py measures.
+# Rates of one multiprocessor of an H100, per cycle. They only have to rank plans; benchmarks/gpu.py --tune fits them.
 CYCLES = 1700.0  # a microsecond
-MULTIPLY_ADDS = {"Float32": 80.0, "Tf32": 300.0, "Bf16": 600.0}
+MULTIPLY_ADDS = {"Float32": 80.0, "Tf32": 300.0, "Bf16": 600.0, "Fp16": 600.0}
 SHARED_BYTES, EXCHANGE_BYTES = 128.0, 24.0
 ROUND_TRIP, BARRIER, SYNC, CELL = 700.0, 1500.0, 60.0, 250.0
 
@@ -181,14 +188,15 @@ def microseconds(plan: Plan) -> float:
 
 
 # Of a whole H100, per microsecond: multiply-adds of cuBLAS with many rows, bytes from memory; and the microseconds in
-# which the host gives out a product and a kernel. With few rows cuBLAS leaves multiprocessors idle.
-LIBRARY = {"float32": 30e6, "tf32": 150e6, "bf16": 250e6}
+# which the host gives out a product and a kernel. With few rows cuBLAS leaves multiprocessors idle. In place of float16
+# it is given TF32.
+LIBRARY = {"Float32": 30e6, "Tf32": 150e6, "Bf16": 250e6, "Fp16": 150e6}
 ROWS_FOR_HALF, MEMORY_BYTES, HOST = 64, 2.5e6, 12.0
 
 
-def step_microseconds(cell: str, precision: str, batch: int, size: int) -> float:
+def step_microseconds(cell: str, number: str, batch: int, size: int) -> float:
     """What a step should take as a product and a kernel of its own, neither of which keeps anything on the chip."""
     columns = GATES[cell] * size
-    multiply = (batch + ROWS_FOR_HALF) * columns * size / LIBRARY[precision]
+    multiply = (batch + ROWS_FOR_HALF) * columns * size / LIBRARY[number]
     moved = 4.0 * (columns * size + 4 * batch * columns) / MEMORY_BYTES
     return max(multiply, moved, HOST)

@@ -25,17 +25,22 @@ struct Tf32 {
     }
 };
 
-struct Bf16 {
+// Two to a word, each rounded to the low half of what ROUND returns.
+template <unsigned ROUND(float), void MMA(float*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned)>
+struct Halves {
     static constexpr int PER_WORD = 2;
-    static __device__ __forceinline__ unsigned round(float value) { return round_bf16(value); }
+    static __device__ __forceinline__ unsigned round(float value) { return ROUND(value); }
     static __device__ __forceinline__ void store(unsigned* row, int k, float value) {
         reinterpret_cast<unsigned short*>(row)[k] = static_cast<unsigned short>(round(value));
     }
     static __device__ __forceinline__ void multiply_add(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
                                                         unsigned b0, unsigned b1) {
-        mma_bf16(sum, a0, a1, a2, a3, b0, b1);
+        MMA(sum, a0, a1, a2, a3, b0, b1);
     }
 };
+
+using Bf16 = Halves<round_bf16, mma_bf16>;
+using Fp16 = Halves<round_fp16, mma_fp16>;
 
 // Four words of weights from word `word` on. weight(column, k) must be 0 past the matrix.
 template <class Number, class Weight>
@@ -131,7 +136,9 @@ struct Product {
     // rows (count, STRIDE); those past count are 0, however many ROWS says. partial (WARPS, ROWS, PARTIAL_STRIDE).
     __device__ __forceinline__ void multiply(const uint4* rows, int count, const uint4* rest, float* partial) const {
         const int lane = threadIdx.x % 32, across = lane / 4, along = lane % 4;
-        float sums[TILES][COLUMNS / 8][4] = {};
+        // With few columns each instruction would wait for the one before it: let every other have sums of its own.
+        constexpr int CHAINS = TILES * (COLUMNS / 8) < 4 ? 2 : 1;
+        float sums[CHAINS][TILES][COLUMNS / 8][4] = {};
         const auto fetch = [&](int span) {
             const uint4* here = rows + Weights::vector_at(span, along);
             Operands operands;
@@ -150,8 +157,8 @@ struct Product {
 #pragma unroll
                 for (int tile = 0; tile < TILES; ++tile) {
                     const uint4 a = operands.low[tile], b = operands.high[tile];
-                    Number::multiply_add(sums[tile][n], a.x, b.x, a.y, b.y, w.x, w.y);
-                    Number::multiply_add(sums[tile][n], a.z, b.z, a.w, b.w, w.z, w.w);
+                    Number::multiply_add(sums[0][tile][n], a.x, b.x, a.y, b.y, w.x, w.y);
+                    Number::multiply_add(sums[CHAINS - 1][tile][n], a.z, b.z, a.w, b.w, w.z, w.w);
                 }
             }
         });
@@ -162,8 +169,12 @@ struct Product {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     const int to = partial_at(threadIdx.x / 32, 16 * tile + 8 * half + across, 8 * n + 2 * along);
-                    *reinterpret_cast<float2*>(partial + to) =
-                        make_float2(sums[tile][n][2 * half], sums[tile][n][2 * half + 1]);
+                    float* sum = sums[0][tile][n] + 2 * half;
+                    if constexpr (CHAINS == 2) {
+                        sum[0] += sums[1][tile][n][2 * half];
+                        sum[1] += sums[1][tile][n][2 * half + 1];
+                    }
+                    *reinterpret_cast<float2*>(partial + to) = make_float2(sum[0], sum[1]);
                 }
             }
         }

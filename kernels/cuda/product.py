@@ -7,7 +7,12 @@ precision      operands are rounded to        sums      (cuBLAS compute type)
 "float32"      nothing                        float32   CUBLAS_COMPUTE_32F
 "tf32"         10 bits after the point        float32   CUBLAS_COMPUTE_32F_FAST_TF32
 "bf16"         7 bits after the point         float32   CUBLAS_COMPUTE_32F_FAST_16BF
+"fp16"         as in tf32; back as in bf16    float32
 float64 arrays are multiplied in float64 whatever is chosen.
+
+TF32 has float16's 10 bits and float32's range: no input overflows. CUBLAS_COMPUTE_32F_FAST_16F may take either, and
+what it makes of numbers above 65504 is not documented. Back it is bfloat16, since float16 has no numbers as small as
+many cotangents.
 """
 
 from __future__ import annotations
@@ -19,11 +24,9 @@ import numpy as np
 
 Array = Any
 
-COMPUTE = {
-    "float32": "CUBLAS_COMPUTE_32F",
-    "tf32": "CUBLAS_COMPUTE_32F_FAST_TF32",
-    "bf16": "CUBLAS_COMPUTE_32F_FAST_16BF",
-}
+EXACT, TF32, BF16 = "CUBLAS_COMPUTE_32F", "CUBLAS_COMPUTE_32F_FAST_TF32", "CUBLAS_COMPUTE_32F_FAST_16BF"
+# Forward and backward.
+COMPUTE = {"float32": (EXACT, EXACT), "tf32": (TF32, TF32), "bf16": (BF16, BF16), "fp16": (TF32, BF16)}
 
 # Where cuBLAS reads its factors: on the host, and alive as long as this module.
 _FACTORS = {name: (np.zeros(1, name), np.ones(1, name)) for name in ("float32", "float64")}
@@ -63,15 +66,15 @@ def on_host(
 
 
 class OnDevice:
-    """The same on CuPy's current device and stream."""
+    """The same on CuPy's current device and stream, as a precision has it on one way."""
 
-    def __init__(self, dtype: str, precision: str) -> None:
+    def __init__(self, dtype: str, precision: str, backward: bool) -> None:
         cupy = importlib.import_module("cupy")
         cublas, runtime = cupy.cuda.cublas, cupy.cuda.runtime
         wide = dtype == "float64"
         self._multiply, self._handle = cublas.gemmEx, cupy.cuda.device.get_cublas_handle()
         self._type = runtime.CUDA_R_64F if wide else runtime.CUDA_R_32F
-        self._compute = cublas.CUBLAS_COMPUTE_64F if wide else getattr(cublas, COMPUTE[precision])
+        self._compute = cublas.CUBLAS_COMPUTE_64F if wide else getattr(cublas, COMPUTE[precision][backward])
         self._operations = cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_T
         self._algorithm = cublas.CUBLAS_GEMM_DEFAULT
         self._zero, self._one = _PLACES[dtype]
@@ -98,7 +101,7 @@ def reason_against(precision: str) -> str:
     """What keeps cuBLAS from multiplying as asked; empty if nothing does."""
     try:
         cublas = importlib.import_module("cupy").cuda.cublas
-        cublas.gemmEx, getattr(cublas, COMPUTE[precision])
+        cublas.gemmEx, [getattr(cublas, compute) for compute in COMPUTE[precision]]
     except Exception as error:  # a missing library of CUDA raises what it likes
         return f"cuBLAS cannot be used for precision {precision!r} ({type(error).__name__}: {error})"
     return ""

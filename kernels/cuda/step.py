@@ -34,9 +34,7 @@ class Cache(NamedTuple):
     options: int
 
 
-def reasons_against(
-    kind: int, steps: int, batch: int, inputs: int, size: int, dtype: str, precision: str, flags_present: bool
-) -> list[str]:
+def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, precision: str) -> list[str]:
     """What keeps this path from running a call on CuPy's current device, or in the simulator."""
     if launch.simulated():
         return [] if importlib.util.find_spec("numba") else ["Numba is not installed"]
@@ -82,7 +80,7 @@ def forward(
     """Every h (T, B, H), every c for a cell that has one, and the cache if it is to be kept."""
     from . import pointwise as do
 
-    place = place_of(x, precision)
+    place = place_of(x, precision, backward=False)
     xp, multiply = place.xp, place.product
     x, w = xp.ascontiguousarray(x), {name: xp.ascontiguousarray(a) for name, a in w.items()}
     steps, batch, inputs = x.shape
@@ -127,7 +125,7 @@ def backward(
     """dx, dh0, dc0 and the gradients of the weights. dh and dc, cotangents of the final state, are overwritten."""
     from . import pointwise as do
 
-    place = place_of(x, precision)
+    place = place_of(x, precision, backward=True)
     xp, multiply = place.xp, place.product
     x, w = xp.ascontiguousarray(x), {name: xp.ascontiguousarray(a) for name, a in w.items()}
     steps, batch, _ = x.shape

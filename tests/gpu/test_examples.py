@@ -21,7 +21,7 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name
 def test_example(path, tmp_path):
     done = subprocess.run(
         [sys.executable, str(path), "--quick", "--backend", "cupy", "--output", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
         capture_output=True,
         text=True,
         check=False,

@@ -87,6 +87,14 @@ inline void meet(Meeting& meeting) {
 inline Warp& warp() { return current->block->warps[current->thread_index.x / 32]; }
 inline unsigned lane() { return current->thread_index.x % 32; }
 
+inline float half_to_float(unsigned half) {
+    const int exponent = half >> 10 & 31, fraction = half & 1023;
+    const float size = exponent == 31 ? (fraction ? NAN : INFINITY)
+                       : exponent     ? std::ldexp(1024.0f + fraction, exponent - 25)
+                                      : std::ldexp(static_cast<float>(fraction), -24);
+    return half & 0x8000u ? -size : size;
+}
+
 inline float to_float(unsigned word) {
     float value;
     std::memcpy(&value, &word, 4);
@@ -224,8 +232,8 @@ inline void __syncthreads() { emulator::meet(emulator::current->block->meeting);
 
 inline uint4 load_fresh(const uint4* address) { return *address; }
 
-inline void release_add(int* counter, int value) {
-    *counter += value;
+inline void release_increment(int* counter) {
+    ++*counter;
     ++emulator::progress;
 }
 
@@ -249,6 +257,14 @@ inline unsigned round_bf16(float value) {
     return (word + 0x7fffu + (word >> 16 & 1)) >> 16;
 }
 
+inline unsigned round_fp16(float value) {
+    const float size = std::fabs(value);
+    if (!(size < 65520.0f)) return 0x7fffu;   // what would round to 65536, infinity and NaN
+    const unsigned word = emulator::to_word(size), sign = emulator::to_word(value) >> 16 & 0x8000u;
+    if (size < 0x1p-14f) return sign | static_cast<unsigned>(std::nearbyint(size * 0x1p24f));   // of the smallest step
+    return sign | (((word + 0xfffu + (word >> 13 & 1)) >> 13) - (112u << 10));
+}
+
 inline unsigned round_tf32(float value) {
     const unsigned word = emulator::to_word(value);
     return std::isnan(value) ? 0x7fffffffu : (word + 0x1000u) & ~0x1fffu;
@@ -260,8 +276,18 @@ inline void mma_bf16(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned
     });
 }
 
+inline void mma_fp16(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+    emulator::multiply_add<2>(sum, {a0, a1, a2, a3, b0, b1}, [](unsigned word, int p) {
+        return emulator::half_to_float(p ? word >> 16 : word & 0xffffu);
+    });
+}
+
 inline void mma_tf32(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
     emulator::multiply_add<1>(sum, {a0, a1, a2, a3, b0, b1}, [](unsigned word, int) {
         return emulator::to_float(word & ~0x1fffu);
     });
 }
+
+inline float __expf(float x) { return std::exp2(x * 1.4426950408889634f); }
+inline float __fdividef(float x, float y) { return x / y; }
+inline float computed_here(float value) { return value; }

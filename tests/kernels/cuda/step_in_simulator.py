@@ -185,15 +185,29 @@ def test_precision_is_that_of_the_way_forward(monkeypatch):
     assert fake_cupy.products[-1][-1] == "CUBLAS_COMPUTE_32F_FAST_16BF"
 
 
+def test_fp16_multiplies_as_tf32_and_on_the_way_back_as_bf16(monkeypatch):
+    stand_in(monkeypatch)
+    layer = nn.GRU(3, 4, rng=0)
+    for parameter in layer.parameters():
+        parameter.data = fake_cupy.array(parameter.data)
+    x, h = (fake_cupy.array(np.zeros(shape, "float32")) for shape in ((2, 2, 3), (1, 2, 4)))
+    with xprnn.use_kernels("cuda-step"), xprnn.use_precision("fp16"):
+        output, _ = layer(x, h)
+        assert {compute for *_, compute in fake_cupy.products} == {"CUBLAS_COMPUTE_32F_FAST_TF32"}
+        fake_cupy.products.clear()
+        output.sum().backward()
+        assert {compute for *_, compute in fake_cupy.products} == {"CUBLAS_COMPUTE_32F_FAST_16BF"}
+
+
 def test_reasons_of_a_device(monkeypatch):
     stand_in(monkeypatch)
-    arguments = (step.LSTM, 5, 2, 3, 4)
-    assert step.reasons_against(*arguments, "float32", "float32", False) == []
+    arguments = (step.LSTM, 5, 2, 4)
+    assert step.reasons_against(*arguments, "float32", "float32") == []
 
     def declines(because, dtype="float32", precision="float32"):
         launch._facts.cache_clear()
         step._reason_on.cache_clear()
-        (reason,) = step.reasons_against(*arguments, dtype, precision, False)
+        (reason,) = step.reasons_against(*arguments, dtype, precision)
         assert because in reason
 
     with monkeypatch.context() as patch:
@@ -201,7 +215,7 @@ def test_reasons_of_a_device(monkeypatch):
         declines("compute capability 6.1; precision 'float32' needs 7.0")
         patch.setitem(OLD, "compute_capability", "75")
         declines("compute capability 7.5; precision 'tf32' needs 8.0", precision="tf32")
-        assert step.reasons_against(*arguments, "float64", "tf32", False) == []  # float64 is not rounded
+        assert step.reasons_against(*arguments, "float64", "tf32") == []  # float64 is not rounded
     with monkeypatch.context() as patch:
         patch.setattr(step.importlib.util, "find_spec", lambda name: None)
         declines("numba-cuda is not installed: pip install")

@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -38,6 +40,13 @@ def test_float32_stays_float32(name, capability):
     assert ".f64" in compiled(name, "float64", capability)
 
 
+@each_device
+@each_kernel
+def test_an_older_driver_takes_it(name, capability):
+    """Whatever the age of the compiler; test_nothing_spills shows that nothing newer is in the text."""
+    assert re.findall(r"\.version (\S+)", compiled(name, "float32", capability)) == ["8.0"]
+
+
 @each_kernel
 def test_arguments_are_addresses_and_whole_numbers(name):
     text = compiled(name, "float32", (9, 0))
@@ -54,6 +63,20 @@ def test_what_is_kept_on_disk_is_compiled_once(monkeypatch, tmp_path):
     assert launch._kept("gru_forward", "float32", (9, 0)) == path
     assert path.read_text().count(".entry") == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_numpy_without_row_stack():
+    """As NumPy 2.5 is. In a process of its own, since numba-cuda asks for the name only once."""
+    compiled("gru_forward", "float32", (9, 0))
+    code = """
+import numpy
+vars(numpy).pop("row_stack", None)
+import xprnn
+from xprnn.kernels.cuda import launch
+print(".entry" in launch.ptx("gru_forward", "float32", (9, 0)), "row_stack" in vars(numpy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "True False\n", done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_not_needed(monkeypatch):

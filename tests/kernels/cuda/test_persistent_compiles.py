@@ -55,7 +55,9 @@ def test_everything_stays_in_registers(tmp_path, cell, precision, backward, devi
     report, ptx = compiled(shape, architecture, tmp_path)
     assert spilled(report) == [0, 0, 0]
     assert ".f64" not in ptx
-    assert ("mma.sync" in ptx) == (precision != "float32")
+    mma = {"Float32": set(), "Tf32": {"tf32.tf32"}, "Bf16": {"bf16.bf16"}, "Fp16": {"f16.f16"}}[shape.number]
+    assert set(re.findall(r"mma\.sync\S+\.f32\.(\w+\.\w+)\.f32", ptx)) == mma
+    assert "satfinite" not in ptx  # it would make the largest number of what is too large
     assert int(re.search(r"Used (\d+) registers", report)[1]) * shape.threads <= plan.REGISTERS
 
 
@@ -77,7 +79,7 @@ def nvrtc():
 
 @pytest.mark.skipif(nvrtc() is None, reason="needs the wheel nvidia-cuda-nvrtc")
 @each_way
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 def test_one_text_compiles_at_run_time(precision, backward):
     shape, library = plan.best("Lstm", backward, precision, 16, 512, *H100[1:]), nvrtc()
     program, size = ctypes.c_void_p(), ctypes.c_size_t()

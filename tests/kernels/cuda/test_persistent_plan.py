@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from xprnn.kernels.cuda import launch, persistent, plan, product
 
+from xprnn.precision import PRECISIONS
+
 H100 = launch.Facts(0, (9, 0), 132, 232448, 65536, True)
 SHAPES = list(itertools.product(plan.GATES, [False, True], plan.NUMBERS, [1, 5, 16, 100], [5, 64, 130, 512, 1024]))
 
@@ -36,6 +38,21 @@ def test_small_batches_use_the_whole_device_and_large_layers_both_kinds_of_memor
     assert plan.best("Lstm", False, "float32", 1, 4096, 132, 232448) is None
 
 
+def test_every_number_is_known_to_the_planner():
+    numbers = {number for both in plan.NUMBERS.values() for number in both}
+    for table in (plan.PER_WORD, plan.OTHER_REGISTERS, plan.WEIGHT_REGISTERS, plan.MULTIPLY_ADDS, plan.LIBRARY):
+        assert set(table) == numbers
+    for table in (plan.NUMBERS, product.COMPUTE, launch.OLDEST_BY_PRECISION):
+        assert tuple(table) == PRECISIONS
+
+
+def test_fp16_goes_back_as_bf16():
+    forth, back = (plan.best("Lstm", backward, "fp16", 64, 512, 132, 232448) for backward in (False, True))
+    assert (forth.number, back.number) == ("Fp16", "Bf16")
+    assert back == plan.best("Lstm", True, "bf16", 64, 512, 132, 232448)
+    assert "-DXPRNN_NUMBER=Fp16" in forth.options
+
+
 class Kernel:
     def __init__(self):
         self.kernel, self.calls = SimpleNamespace(ptr=1234), []
@@ -56,7 +73,7 @@ def device(monkeypatch):
     monkeypatch.setattr(launch, "facts", lambda: state.facts)
     monkeypatch.setattr(launch, "simulated", lambda: False)
     monkeypatch.setattr(product, "reason_against", lambda precision: "")
-    monkeypatch.setattr(product, "OnDevice", lambda dtype, precision: None)
+    monkeypatch.setattr(product, "OnDevice", lambda dtype, precision, backward: None)
     monkeypatch.setattr(persistent, "_kernel", lambda *a: state.kernel)
     persistent._reason_against.cache_clear()
     yield state
@@ -64,7 +81,7 @@ def device(monkeypatch):
 
 
 def reasons(kind=persistent.LSTM, steps=10, batch=16, size=512, dtype="float32", precision="float32"):
-    return persistent.reasons_against(kind, steps, batch, 64, size, dtype, precision, False)
+    return persistent.reasons_against(kind, steps, batch, size, dtype, precision)
 
 
 @pytest.mark.parametrize("precision", plan.NUMBERS)
@@ -118,7 +135,7 @@ def test_a_kernel_that_does_not_compile_is_a_reason(device, monkeypatch):
 
 def test_launch_passes_grid_memory_and_typed_arguments(device):
     shape, array = plan.best("Gru", False, "bf16", 64, 512, 132, 232448), np.zeros(3, "float32")
-    persistent.Device("bf16").launch(shape, [array, None, 7])
+    persistent.Device("bf16", backward=False).launch(shape, [array, None, 7])
     (((grid, block, arguments), options),) = device.kernel.calls
     assert (grid, block) == ((shape.blocks, shape.groups), (shape.threads,))
     assert options == {"shared_mem": shape.shared_bytes}
