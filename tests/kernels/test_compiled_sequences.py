@@ -105,44 +105,6 @@ def test_infinite_inputs_do_as_in_the_reference(name, infinity):
     np.testing.assert_allclose(found["stream"], found["reference"], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["share", "together"])
-def test_an_error_waits_for_the_other_threads(name, monkeypatch):
-    import time
-
-    from xprnn.kernels.cpu import threads
-
-    done = []
-
-    def work(first, last=None):
-        if first == 0:
-            raise KeyError("the first part fails")
-        time.sleep(0.05)
-        done.append(first)
-
-    monkeypatch.setattr(threads, "workers", lambda: 2)
-    # The second part has begun, or it would be withdrawn where that is allowed.
-    monkeypatch.setattr(threads.Future, "cancel", lambda self: False)
-    with pytest.raises(KeyError, match="the first part fails"):
-        threads.share(work, 2, 1e12) if name == "share" else threads.together(work, 2)
-    assert done == [1]
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux lets a thread choose its processors")
-def test_helpers_keep_off_the_callers_processor(monkeypatch):
-    from xprnn.kernels.cpu import threads
-
-    allowed = os.sched_getaffinity(0)
-    if len(allowed) < 2:
-        pytest.skip("there is one processor")
-    for here in sorted(allowed)[:2]:
-        monkeypatch.setattr(threads, "_processor", lambda here=here: here)
-        pool = threads.Pool(1)
-        pool.submit(lambda: None).result()
-        pool.keep_off()
-        assert pool.submit(lambda: os.sched_getaffinity(0)).result() == allowed - {here}
-        assert os.sched_getaffinity(0) == allowed  # the caller is left alone
-
-
 def test_odd_layouts_compile_nothing_new():
     from xprnn.kernels.cpu import loops
 

@@ -1,0 +1,110 @@
+"""Work shared among threads: every part once, whoever does it, and nothing left running or held."""
+
+import gc
+import os
+import threading
+import time
+import weakref
+
+import pytest
+
+pytest.importorskip("numba")
+
+from xprnn.kernels.cpu import threads
+
+import xprnn  # noqa: F401 - finds the kernels of a checkout
+
+
+@pytest.mark.parametrize("name", ["share", "together"])
+def test_an_error_waits_for_the_other_threads(name, monkeypatch):
+    begun, done = threading.Event(), []
+
+    def work(first, last=None):
+        if first == 0:
+            begun.wait()  # else the second part would be withdrawn
+            raise KeyError("the first part fails")
+        begun.set()
+        time.sleep(0.05)
+        done.append(first)
+
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    with pytest.raises(KeyError, match="the first part fails"):
+        threads.share(work, 2, 1e12) if name == "share" else threads.together(work, 2)
+    assert done == [1]
+
+
+def test_an_error_of_a_helper_is_raised(monkeypatch):
+    def work(first, last):
+        if first:
+            raise KeyError(f"part {first} fails")
+
+    monkeypatch.setattr(threads, "workers", lambda: 3)
+    with pytest.raises(KeyError, match="part 1 fails"):
+        threads.share(work, 3, 1e12)
+
+
+def test_parts_that_no_helper_begins_are_done_by_the_caller(monkeypatch):
+    """Since all helpers are busy, or no thread could be started."""
+    monkeypatch.setattr(threads, "workers", lambda: 4)
+    monkeypatch.setattr(threads, "_pool_of", lambda process, helpers: threads.Pool(0))
+    done = []
+    threads.share(lambda first, last: done.append((first, last)), 8, 1e12)
+    assert sorted(done) == [(0, 2), (2, 4), (4, 6), (6, 8)]
+    threads.together(done.append, 4)
+    assert done[4:] == [0]
+
+
+def test_what_is_done_keeps_no_arrays(monkeypatch):
+    class Held:
+        pass
+
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    held = Held()
+    alive = weakref.ref(held)
+    threads.share(lambda first, last, held=held: None, 2, 1e12)
+    del held
+    gc.collect()
+    for _ in range(100):  # a helper may be just about to go to sleep
+        if alive() is None:
+            return
+        time.sleep(0.01)
+    raise AssertionError("a helper still holds what it worked on")
+
+
+def test_many_callers_at_once(monkeypatch):
+    monkeypatch.setattr(threads, "workers", lambda: 3)
+    found = []
+
+    def call(number):
+        for _ in range(200):
+            sums = [0] * 30
+
+            def work(first, last, sums=sums):
+                for k in range(first, last):
+                    sums[k] += number
+
+            threads.share(work, 30, 1e12)
+            found.append(sums == [number] * 30)
+
+    callers = [threading.Thread(target=call, args=(k,)) for k in range(1, 9)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert found == [True] * 1600
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux lets a thread choose its processors")
+def test_helpers_keep_off_the_callers_processor(monkeypatch):
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("there is one processor")
+    for here in sorted(allowed)[:2]:
+        monkeypatch.setattr(threads, "_processor", lambda here=here: here)
+        pool, found = threads.Pool(1), []
+        for _ in range(2):  # by the second call the helper surely runs
+            part = threads.Part(lambda found=found: found.append(os.sched_getaffinity(0)))
+            pool.hand_out([part])
+            part.wait()
+        assert found[1] == allowed - {here}
+        assert os.sched_getaffinity(0) == allowed  # the caller is left alone
