@@ -1,18 +1,18 @@
 """One recurrent layer on the GPU: ours by each path of dispatch, and PyTorch's, with the same weights and inputs.
 
 A contender is made of the arrays of :func:`problem`. ``repeat(times)`` computes the output (T, B, H) and, in training,
-all gradients, and gives those of the last time by name, as that library's arrays.
+all gradients, and gives those of the last time by name, as that library's arrays. Both libraries work on the legacy
+default stream, so that what one has written the other may read without waiting for the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from gpu_rows import GATES
 
-GATES = {"LSTM": 4, "GRU": 3}
 Arrays = dict[str, Any]
 
 
@@ -65,7 +65,7 @@ class Ours:
         import xprnn
 
         self._xprnn, self._training, self._control = xprnn, training, control or {}
-        self._choices = lambda: (xprnn.use_kernels(path), xprnn.use_precision(precision))
+        self._path, self._precision = path, precision
         home = xprnn.backend.get_backend(backend)
         self._names = [name for name in arrays if name not in ("x", "dy")]
         directions = len(self._names) // 4
@@ -78,9 +78,7 @@ class Ours:
 
     def repeat(self, times: int) -> Any:
         """Run so often; what the last run gave."""
-        with ExitStack() as stack:
-            for choice in self._choices():
-                stack.enter_context(choice)
+        with self._xprnn.use_kernels(self._path), self._xprnn.use_precision(self._precision):
             for _ in range(times):
                 found = self._train() if self._training else self._infer()
         return found
@@ -106,9 +104,9 @@ class Torch:
         self._torch, self._training = torch, training
         types = {"float32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16", "float64": "float64"}
         dtype, self._tf32 = getattr(torch, types[precision]), precision == "tf32"
-        layer = getattr(torch.nn, cell)(arrays["x"].shape[2], arrays["dy"].shape[2])
-        layer.load_state_dict({name: torch.from_dlpack(arrays[name]) for name in names(1)})
-        self._layer = layer.to(device, dtype)
+        sizes = arrays["x"].shape[2], arrays["dy"].shape[2]
+        self._layer = getattr(torch.nn, cell)(*sizes, device=device, dtype=dtype)
+        self._layer.load_state_dict({name: torch.from_dlpack(arrays[name]) for name in names(1)})
         self._x, self._dy = (torch.from_dlpack(arrays[name]).to(device, dtype) for name in ("x", "dy"))
         self.clock: Clock = TorchClock()
 

@@ -7,28 +7,33 @@ from typing import Any
 
 Row = dict[str, Any]
 
-CELLS = {"LSTM": 4, "GRU": 3}  # gates
+GATES = {"LSTM": 4, "GRU": 3}
 MODES = ("inference", "training")
 PRECISIONS = ("float32", "tf32", "bf16", "fp16")
 BATCHES, SIZES, STEPS = (1, 16, 64, 256), (128, 256, 512, 1024), (128, 512)
 CHECKS = [(7, 3, 10, 100), (33, 19, 24, 130), (20, 64, 64, 512), (6, 37, 8, 1024)]  # T, B, I, H
-MICRO = ("ceilings", "launch", "barrier")
+MICRO = ("ceilings", "launch", "barrier", "host", "graph")
+MODELS = ("characters", "sentiment", "characters, large")  # of gpu_train.py
 
 
 def rows() -> list[Row]:
-    """Everything, what matters most first: whether results are right, what a barrier costs, then the grid."""
+    """Everything, what matters most first: whether results are right, what a barrier costs, training, then the grid."""
     checks: list[Row] = [
         {"what": "check", "cell": cell, "precision": precision, "shape": list(shape), "control": control}
-        for shape, control, precision, cell in itertools.product(CHECKS, (False, True), PRECISIONS[:3], CELLS)
+        for shape, control, precision, cell in itertools.product(CHECKS, (False, True), PRECISIONS, GATES)
     ]
     micro: list[Row] = [{"what": "micro", "name": name} for name in MICRO]
+    train: list[Row] = [
+        {"what": "train", "name": name, "precision": precision}
+        for precision, name in itertools.product(("float32", "bf16"), MODELS)
+    ]
     grid: list[Row] = [
         {"what": "grid", "cell": cell, "mode": mode, "precision": precision, "B": batch, "H": size, "T": steps}
         for cell, mode, precision, batch, size, steps in itertools.product(
-            CELLS, MODES, PRECISIONS, BATCHES, SIZES, STEPS
+            GATES, MODES, PRECISIONS, BATCHES, SIZES, STEPS
         )
     ]
-    return [*checks, *micro, *sorted(grid, key=_importance)]
+    return [*checks, *micro, *train, *sorted(grid, key=_importance)]
 
 
 def _importance(row: Row) -> tuple[int, ...]:
@@ -46,7 +51,7 @@ def _importance(row: Row) -> tuple[int, ...]:
 
 def key(row: Row) -> str:
     """The same for the same measurement in any run."""
-    names = ("what", "name", "cell", "mode", "precision", "B", "H", "T", "shape", "control")
+    names = ("what", "name", "cell", "mode", "way", "precision", "B", "H", "T", "shape", "control")
     return " ".join(f"{name}={row[name]}" for name in names if name in row)
 
 
@@ -62,12 +67,13 @@ BYTES = {"float32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 
 
 def floor(row: Row) -> float:
-    """Microseconds that a step takes at least with weights on the chip; the way back adds its own."""
-    forth = _way(row, CELLS[row["cell"]] * row["H"], row["H"])
+    """Microseconds that a step takes at least, with weight_hh on the chip; training adds backward and its gradient."""
+    size, columns = row["H"], GATES[row["cell"]] * row["H"]
+    forward = _way(row, columns, size)
     if row["mode"] == "inference":
-        return forth
-    weights = 2.0 * row["B"] * CELLS[row["cell"]] * row["H"] * row["H"] / H100["flops"][row["precision"]] * 1e6
-    return forth + _way(row, row["H"], CELLS[row["cell"]] * row["H"]) + weights
+        return forward
+    gradient = 2.0 * row["B"] * columns * size / H100["flops"][row["precision"]] * 1e6
+    return forward + _way(row, size, columns) + gradient
 
 
 def _way(row: Row, columns: int, inner: int) -> float:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpu_rows import CELLS, MODES, PRECISIONS, Row, floor
+from gpu_rows import GATES, MODES, PRECISIONS, Row, floor
 
 GOAL = {True: 1.0, False: 0.9}  # the ratio in cells with few sequences, and with many
 FEW = 64
 NOT_FACTS = ("rows", "device", "date", "missing")
+LIMIT = {"float32": 2e-5, "tf32": 5e-3, "bf16": 4e-2, "fp16": 4e-2}  # of a check's relative error
 UNLIKE = {
-    "fp16": "torch runs float16, ours bf16.",
+    "float32": "torch: allow_tf32=False.",
+    "tf32": "torch: float32 with allow_tf32=True.",
     "bf16": "torch runs bfloat16 throughout, ours rounds what it multiplies.",
+    "fp16": "torch runs float16 throughout, ours multiplies float16 and TF32 forward, bfloat16 backward.",
 }
 
 
+def wrong(row: Row, path: dict[str, Any]) -> bool:
+    """Whether a path's results are no results: long sequences may be off by more than those of a check, to a degree."""
+    known = "worst" in path and not str(path.get("where", "")).startswith("no float64")
+    return known and not path["worst"] <= 10 * LIMIT[row["precision"]]
+
+
 def best(row: Row) -> tuple[str, dict[str, Any]] | None:
-    """Our fastest path of a row, by name; None where none ran."""
-    ours = {name: path for name, path in row.get("paths", {}).items() if name != "torch" and "us_step" in path}
+    """Our fastest path of a row, by name; None where none ran and was right."""
+    paths = row.get("paths", {})
+    ours = {n: path for n, path in paths.items() if n != "torch" and "us_step" in path and not wrong(row, path)}
     return min(ours.items(), key=lambda item: item[1]["us_step"]) if ours else None
 
 
@@ -35,10 +45,13 @@ def table(report: dict[str, Any]) -> str:
     lines = [f"# {report['device']}, {report['date']}", "", *(f"- {name}: {value}" for name, value in facts.items())]
     if report["missing"]:
         lines += ["", f"{report['missing']} rows are not measured yet; run benchmarks/gpu.py again."]
-    lines += ["", *_summary(grid), *_checks([row for row in rows if row["what"] == "check"])]
+    checks = [row for row in rows if row["what"] == "check"]
+    lines += ["", *_summary(grid), "", _verdict(checks)]
+    lines += _training([row for row in rows if row["what"] == "train"])
     for row in rows:
         if row["what"] == "micro":
             lines += ["", f"## {row['name']}", "", *(f"- {n}: {v}" for n, v in row.get("found", {}).items())]
+    lines += _checks(checks)
     for mode in MODES:
         for precision in PRECISIONS:
             lines += _grid([row for row in grid if (row["mode"], row["precision"]) == (mode, precision)])
@@ -54,17 +67,19 @@ def _head(*names: str) -> list[str]:
 
 
 def _summary(grid: list[Row]) -> list[str]:
-    """How many cells reach the goal."""
+    """How many cells reach the goal. One in which none of our paths gave a right result does not."""
     lines = _head("precision", "cells", "ratio, geometric mean", "ratio at goal", "H >= 512 within twice the floor")
     for precision in PRECISIONS:
-        rows = [row for row in grid if row["precision"] == precision and not math.isnan(ratio(row))]
+        rows = [row for row in grid if row["precision"] == precision and "paths" in row]
         if not rows:
             continue
-        mean = math.exp(sum(math.log(ratio(row)) for row in rows) / len(rows))
-        reached = sum(ratio(row) >= GOAL[row["B"] <= FEW] for row in rows)
+        beside = [row for row in rows if "us_step" in row["paths"].get("torch", {})]
+        ratios = [ratio(row) for row in beside if best(row)]
+        mean = _number(math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None)
+        reached = sum(ratio(row) >= GOAL[row["B"] <= FEW] for row in beside)
         large = [row for row in rows if row["H"] >= 512]
         near = sum(_over_floor(row) <= 2 for row in large)
-        lines.append(_line(precision, len(rows), f"{mean:.2f}", f"{reached} of {len(rows)}", f"{near} of {len(large)}"))
+        lines.append(_line(precision, len(rows), mean, f"{reached} of {len(beside)}", f"{near} of {len(large)}"))
     return lines if len(lines) > 2 else ["No cell of the grid was measured."]
 
 
@@ -93,19 +108,53 @@ def _checks(checks: list[Row]) -> list[str]:
     return lines
 
 
+def _verdict(checks: list[Row]) -> str:
+    """How many results of checks are as they should be."""
+    every = [(row["precision"], path) for row in checks for path in row.get("paths", {}).values()]
+    found = [(precision, path) for precision, path in every if "worst" in path]
+    right = sum(path["worst"] <= LIMIT[precision] for precision, path in found)  # NaN is not
+    still = sum(path["moved"] == 0 for _, path in found)
+    limits = ", ".join(f"{limit:.0e} in {precision}" for precision, limit in LIMIT.items())
+    return (
+        f"Checks with errors within {limits}: {right} of {len(found)}; with the same bits each time: {still}; "
+        f"declined or failed: {len(every) - len(found)}."
+    )
+
+
+def _training(rows: list[Row]) -> list[str]:
+    """What a training step takes, launches and waits for."""
+    if not rows:
+        return []
+    lines = ["", "## Training, end to end", ""]
+    lines += ["A step of `fit` within an epoch. Times are taken without the profiler, all else is counted with it.", ""]
+    lines += _head("model", "precision", "ms a step", "GPU busy", "kernels a step", "copies to the host",
+                   "copies to the device", "host synchronisations", "counted by")  # fmt: skip
+    notes = []
+    for row in rows:
+        found = row.get("found", {})
+        busy = f"{found['busy']:.0%}" if "busy" in found else "-"
+        counts = [_number(found.get(name)) for name in ("kernels", "to host", "to device", "waits")]
+        lines.append(_line(row["name"], row["precision"], _number(found.get("ms")), busy, *counts,
+                           found.get("counted", row.get("error", "-"))))  # fmt: skip
+        if "most" in found:
+            most = ", ".join(f"{name} {share:.0%}" for name, share in found["most"].items())
+            notes.append(f"- most of the GPU's time, {row['name']}, {row['precision']}: {most}")
+    return [*lines, "", *notes] if notes else lines
+
+
 def _grid(rows: list[Row]) -> list[str]:
     """Times, errors and memory in one mode and precision."""
     if not rows:
         return []
     mode, precision = rows[0]["mode"], rows[0]["precision"]
     lines = ["", f"## {mode}, {precision}", ""]
-    lines += ["Microseconds a step; ratio is cuDNN's time over ours; floor is arithmetic; error is the worst result's."]
-    lines += [UNLIKE[precision], ""] if precision in UNLIKE else [""]
+    lines += ["Microseconds a step; ratio: cuDNN's time over ours; floor: an H100's, by arithmetic; error: the worst."]
+    lines += [UNLIKE[precision], ""]
     lines += _head(
         "cell B,H,T", "ours (path)", "cuDNN", "ratio", "floor", "ours/floor", "error, ours", "error, cuDNN",
         "peak MB, ours", "peak MB, cuDNN",
     )  # fmt: skip
-    order = list(CELLS)
+    order = list(GATES)
     for row in sorted(rows, key=lambda row: (order.index(row["cell"]), row["T"], row["H"], row["B"])):
         name, ours = best(row) or ("none", {})
         peer = row.get("paths", {}).get("torch", {})
@@ -125,7 +174,13 @@ def _failed(rows: list[Row]) -> list[str]:
     errors = [(_name(row), row["error"]) for row in rows if "error" in row]
     for row in rows:
         if row["what"] == "grid":
-            errors += [(f"{_name(row)}, {n}", p["error"]) for n, p in row.get("paths", {}).items() if "error" in p]
+            paths = row.get("paths", {})
+            errors += [(f"{_name(row)}, {n}", p["error"]) for n, p in paths.items() if "error" in p]
+            errors += [
+                (f"{_name(row)}, {n}", f"WRONG by {p['worst']:.1e} ({p.get('where')})")
+                for n, p in paths.items()
+                if wrong(row, p)
+            ]
     return ["", "## What failed", "", *(f"- {name}: {error}" for name, error in errors)] if errors else []
 
 

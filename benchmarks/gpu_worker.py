@@ -11,6 +11,7 @@ import platform
 import sys
 from functools import lru_cache
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from gpu_contenders import Arrays, Ours, Torch, control_for, problem
@@ -18,6 +19,7 @@ from gpu_rows import Row
 
 ROUNDS, SAMPLE = 7, 0.004  # samples of each contender in turns, each of so many seconds at least
 REPEATS = 10  # of each check, to see whether any bit moves
+LARGE, SMALL = 28, 24  # see poison
 STICKY = ("illegal", "misaligned", "launch failure", "unspecified", "cudaErrorLaunch", "hardware", "ECC")
 
 
@@ -32,7 +34,7 @@ def environment() -> Row:
         "device": facts["name"].decode(),
         "multiprocessors": facts["multiProcessorCount"],
         "capability": device.compute_capability,
-        "clock_mhz": facts.get("clockRate", 0) // 1000,
+        "clock_mhz": device.attributes.get("ClockRate", 0) // 1000,
         "memory_gb": round(facts["totalGlobalMem"] / 1e9, 1),
         "driver": cupy.cuda.runtime.driverGetVersion(),
         "runtime": cupy.cuda.runtime.runtimeGetVersion(),
@@ -40,7 +42,7 @@ def environment() -> Row:
         "cudnn": _cudnn(),
         **versions,
         "python": platform.python_version(),
-        "paths": ", ".join(paths()),
+        "paths": ", ".join(paths({})),
     }
 
 
@@ -58,26 +60,37 @@ def _cudnn() -> str:
         return f"missing ({error})"
 
 
-def paths() -> list[str]:
-    """Our implementations that could run on a device; any shape may be tried, whatever an estimate says of it."""
-    dispatch = importlib.import_module("xprnn.dispatch")
-    importlib.import_module("xprnn.kernels.cuda.persistent").SURELY = math.inf
-    return [impl.name for impl in dispatch.IMPLEMENTATIONS if impl.name not in ("compiled",)]
+def paths(row: Row) -> list[str]:
+    """Our implementations that could run on a device, without those that hung in other rows."""
+    dispatch, left_out = importlib.import_module("xprnn.dispatch"), ("compiled", *row.get("without", ()))
+    return [impl.name for impl in dispatch.IMPLEMENTATIONS if impl.name not in left_out]
+
+
+_answers: Any = None  # where main answers
+
+
+def trying(path: str) -> None:
+    """Say what runs next, so that it is known what hung."""
+    if _answers is not None:
+        _answers.write(json.dumps({"trying": path}) + "\n")
+        _answers.flush()
 
 
 def measure(row: Row) -> Row:
     """Times, errors and peaks of memory of a cell of the grid, for each path and for PyTorch."""
     import cupy
 
-    training, ours = row["mode"] == "training", "bf16" if row["precision"] == "fp16" else row["precision"]
+    training, precision = row["mode"] == "training", row["precision"]
+    release()
     arrays = problem(row["cell"], row["T"], row["B"], row["H"], row["H"], seed=row["B"] + row["H"], xp=cupy)
-    makers: dict[str, Any] = {"torch": lambda: Torch(row["cell"], arrays, training, row["precision"])}
-    for path in paths():
+    makers: dict[str, Any] = {"torch": lambda: Torch(row["cell"], arrays, training, precision)}
+    for path in paths(row):
         if path != "reference":  # a launch for every elementwise operation: checked, not timed
-            makers[path] = lambda path=path: Ours(row["cell"], arrays, training, path, ours)
+            makers[path] = lambda path=path: Ours(row["cell"], arrays, training, path, precision)
     exact = attempt(lambda: Torch(row["cell"], arrays, training, "float64").repeat(1))
     contenders, found = {}, {}
     for name, make in makers.items():
+        trying(name)
         made = attempt(lambda make=make: {"contender": make()})
         contender = made.pop("contender", None)
         if contender is not None:
@@ -116,6 +129,7 @@ def samples(contenders: dict[str, Any]) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(ROUNDS):
         for name, contender in contenders.items():
+            trying(name)
             count = counts[name]
             times[name].append(contender.clock.seconds(lambda c=contender, n=count: c.repeat(n)) / count)
     return times
@@ -129,17 +143,18 @@ def check(row: Row, backend: str = "cupy") -> Row:
     arrays, control, exact = _exactly(row["cell"], tuple(row["shape"]), row["control"])
 
     def one(path: str) -> Row:
+        trying(path)
         contender = Ours(row["cell"], arrays, True, path, row["precision"], control, backend=backend)
         moved, first = 0, None
         repeats = min(REPEATS, 2) if path == "reference" else REPEATS  # which is slow, and has nothing to race
         for _ in range(repeats):
-            poison()
-            found = on_host(contender.repeat(1))
+            poison(SMALL)
+            found = contender.repeat(1)
             first = found if first is None else first
-            moved += any(not np.array_equal(first[name], found[name], equal_nan=True) for name in found)
-        return worst(first or {}, exact) | {"moved": moved, "repeats": repeats}
+            moved += any(not same(first[name], found[name]) for name in found)
+        return worst(on_host(first or {}), exact) | {"moved": moved, "repeats": repeats}
 
-    return {"paths": {path: attempt(lambda path=path: one(path)) for path in paths()}}
+    return {"paths": {path: attempt(lambda path=path: one(path)) for path in paths(row)}}
 
 
 @lru_cache(maxsize=4)  # rows that differ in precision follow each other
@@ -158,14 +173,18 @@ def on_host(arrays: Arrays) -> Arrays:
     return {name: to_numpy(array).astype("float64") for name, array in arrays.items()}
 
 
-def worst(found: Arrays, exact: Arrays) -> Row:
-    """The largest relative error of any result, in the Euclidean norm, and of which."""
-    return largest(
-        {
-            name: float(np.linalg.norm(found[name] - exact[name]) / max(np.linalg.norm(exact[name]), 1e-30))
-            for name in exact
-        }
-    )
+def same(a: Any, b: Any) -> bool:
+    """Whether two arrays are equal, NaN where NaN is; they stay on their device."""
+    return bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def worst(found: Arrays, exact: Arrays, xp: Any = np) -> Row:
+    """The largest relative error of any result, in the Euclidean norm, and of which; arrays of xp."""
+
+    def norm(array: Any) -> float:
+        return float(xp.sqrt(xp.sum(xp.square(array), dtype="float64")))
+
+    return largest({name: norm(found[name] - exact[name]) / max(norm(exact[name]), 1e-30) for name in exact})
 
 
 def largest(errors: dict[str, float]) -> Row:
@@ -174,13 +193,23 @@ def largest(errors: dict[str, float]) -> Row:
     return {"worst": errors[where], "where": where}
 
 
-def poison() -> None:
-    """Fill what CuPy's pool gives out next with NaN."""
+def release() -> None:
+    """Give back what CuPy's and PyTorch's pools hold: each may need what the other keeps."""
+    import cupy
+
+    cupy.get_default_memory_pool().free_all_blocks()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()
+
+
+def poison(most: int = LARGE) -> None:
+    """Fill what CuPy's pool gives out next with NaN: blocks of 2**most numbers and less."""
     import cupy
 
     pool = cupy.get_default_memory_pool()
     pool.free_all_blocks()
-    held = [cupy.full(1 << size, cupy.nan, "float32") for size in (28, 26, 24, 22, 20, 18, 18, 16, 16, 14, 12, 10)]
+    sizes = [size for size in (28, 26, 24, 22, 22, 20, 20, 18, 18, 16, 16, 14, 12, 10) if size <= most]
+    held = [cupy.full(1 << size, cupy.nan, "float32") for size in sizes]
     del held
 
 
@@ -199,19 +228,29 @@ def answer(task: Row) -> Row:
         return environment()
     if task["what"] == "micro":
         return {"found": getattr(importlib.import_module("gpu_micro"), task["name"])()}
-    found = check(task) if task["what"] == "check" else measure(task)
+    if task["what"] == "train":
+        release()
+        return {"found": importlib.import_module("gpu_train").train(task)}
+    if task["what"] == "tune":
+        release()
+        return dict(importlib.import_module("gpu_tune").measure(task))
+    # Any shape is tried, whatever an estimate says of it.
+    with patch.multiple("xprnn.kernels.cuda.persistent", SURELY=math.inf):
+        found = check(task) if task["what"] == "check" else measure(task)
     fatal = [path.pop("fatal", False) for path in found["paths"].values()]
     return found | {"fatal": any(fatal)}
 
 
 def main() -> None:
     """Answer until nobody asks."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    sys.stdout = sys.stderr  # libraries print, and must not answer
+    global _answers
+    _answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print, in C too, and must not answer
     for line in sys.stdin:
-        answers.write(json.dumps(attempt(lambda line=line: answer(json.loads(line)))) + "\n")
-        answers.flush()
+        _answers.write(json.dumps(attempt(lambda line=line: answer(json.loads(line)))) + "\n")
+        _answers.flush()
 
 
 if __name__ == "__main__":
+    sys.modules["gpu_worker"] = sys.modules["__main__"]  # what others import is this, not a second one
     main()

@@ -1,56 +1,16 @@
-"""The parts of benchmarks/gpu.py that need no GPU: what it measures, resuming, workers that fail, and the tables."""
+"""The parts of benchmarks/gpu.py that need no GPU: what it measures, resuming, workers that fail, tables, sessions."""
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
+from gpu_benchmark import FOLDER, WORKER, gpu, main
 
-import xprnn
-
-FOLDER = Path(xprnn.__file__).parents[1] / "benchmarks"
-if not FOLDER.exists():
-    pytest.skip("these tests run in a checkout", allow_module_level=True)
-
-WORKER = """
-import json, os, sys, time
-for line in sys.stdin:
-    row = json.loads(line)
-    if row["what"] == "environment":
-        answer = {"device": "Toy GPU (1)", "cupy": "0"}
-    elif row.get("cell") == "GRU" and row.get("mode") == "training":
-        os._exit(3)
-    elif row["what"] == "micro" and row["name"] == "barrier":
-        time.sleep(60)
-    elif row["what"] == "micro":
-        answer = {"found": {"thing": "1 us"}}
-    elif row["what"] == "check":
-        ours = {"worst": 1e-7, "where": "x", "moved": 0, "repeats": 2}
-        answer = {"paths": {"ours": ours, "other": {"error": "E: no"}}}
-    else:
-        ours = {"us_step": 2.0, "worst": 1e-7, "peak": 5000000}
-        answer = {"paths": {"ours": ours, "torch": {"us_step": 3.0, "worst": 1e-6, "peak": 7000000}}}
-    print(json.dumps(answer), flush=True)
-"""
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import gpu
-
-    monkeypatch.setattr(gpu, "ROW_SECONDS", 5.0)
-    monkeypatch.setattr(gpu, "code_digest", lambda: "this code")
-    return gpu
-
-
-def main(gpu, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["gpu.py", *map(str, arguments)])
-    return gpu.main()
+__all__ = ["gpu"]
 
 
 def test_without_a_gpu_it_says_so(tmp_path):
@@ -70,11 +30,14 @@ def test_without_a_gpu_it_says_so(tmp_path):
 
 
 def test_rows_cover_the_grid_once_and_matter_most_first(gpu):
-    rows = gpu.rows()
+    rows = gpu.gpu_rows.rows()
     grid = [row for row in rows if row["what"] == "grid"]
     assert len({gpu.key(row) for row in rows}) == len(rows)
     assert len(grid) == 4 * 4 * 2 * 2 * 2 * 4
-    assert [row["what"] for row in rows] == sorted((row["what"] for row in rows), key=["check", "micro", "grid"].index)
+    assert [row["what"] for row in rows] == sorted(
+        (row["what"] for row in rows), key=["check", "micro", "train", "grid"].index
+    )
+    assert {row["precision"] for row in rows if row["what"] == "check"} == {"float32", "tf32", "bf16", "fp16"}
     first = grid[: len(grid) // 4]
     assert all(row["precision"] != "fp16" and row["T"] == 128 for row in first)
     assert {row["H"] for row in grid[:18]} == {512}
@@ -94,27 +57,33 @@ def test_floors_are_those_of_the_design_notes(gpu):
 def test_what_was_cut_off_goes_on_and_failures_cost_only_themselves(gpu, monkeypatch, tmp_path, capsys):
     worker = tmp_path / "worker.py"
     worker.write_text(WORKER)
-    wanted = "what=(check|micro)|precision=bf16 B=16 H=512 T=128"
-    options = ["--only", wanted, "--out", tmp_path / "results", "--worker", sys.executable, worker]
+    wanted = "what=(check|micro|train)|precision=bf16 B=16 H=512 T=128"
+    options = ["--only", wanted, "--out", tmp_path / "results", "--processes", 0, "--worker", sys.executable, worker]
     assert main(gpu, monkeypatch, "--budget", 0, *options) == 0
     lines = tmp_path / "results" / "gpu-toy-gpu-1.jsonl"
     assert "No cell of the grid was measured." in capsys.readouterr().out
     assert main(gpu, monkeypatch, *options) == 0
     found = gpu.measured(lines, "this code")
-    expected = [row for row in gpu.rows() if gpu.re.search(wanted, gpu.key(row))]
+    everything = gpu.gpu_rows.rows()
+    expected = [row for row in everything if gpu.re.search(wanted, gpu.key(row))]
     assert [gpu.key(row) for row in found] == [gpu.key(row) for row in expected]
     errors = {gpu.key(row): row["error"] for row in found if "error" in row}
     assert errors == {
         "what=micro name=barrier": "no answer within 5 s",
+        "what=train name=sentiment precision=float32": "E: no text",
+        "what=train name=sentiment precision=bf16": "E: no text",
         "what=grid cell=GRU mode=training precision=bf16 B=16 H=512 T=128": "the process ended with 3",
     }
     text = capsys.readouterr().out
     for part in ("# Toy GPU (1), ", "| bf16 | 3 | 1.50 | 3 of 3 | 3 of 3 |", "1.0e-07 (x)", "E: no", "- thing: 1 us",
                  "| LSTM 16,512,128 | 2.00 (ours) | 3.00 | 1.50 |", "rows are not measured yet",
+                 "in fp16: 64 of 64; with the same bits each time: 64; declined or failed: 64.",
+                 "| characters | bf16 | 2.50 | 25% | 40.00 | 0.50 | - | - | - |", "characters, large, bf16: gemm 75%",
+                 "| sentiment | bf16 | - | - | - | - | - | - | E: no text |",
                  "- micro barrier: no answer within 5 s"):  # fmt: skip
         assert part in text, part
     report = json.loads((tmp_path / "results" / "gpu-toy-gpu-1.json").read_text())
-    assert report["missing"] == len(gpu.rows()) - len(expected)
+    assert report["missing"] == len(everything) - len(expected)
     before = lines.read_text()
     with lines.open("a") as file:
         file.write(json.dumps(found[0] | {"code": "older"}) + '\n{"what": "cut o')
@@ -122,60 +91,80 @@ def test_what_was_cut_off_goes_on_and_failures_cost_only_themselves(gpu, monkeyp
     assert lines.read_text() == before
 
 
-def test_the_worker_checks_and_times(gpu, monkeypatch):
-    import gpu_worker
-
-    monkeypatch.setattr(gpu_worker, "REPEATS", 2)
-    monkeypatch.setattr(gpu_worker, "poison", lambda: None)
-    monkeypatch.setattr(gpu_worker, "paths", lambda: ["compiled", "nonsense"])
-    for control in (False, True):
-        row = {"what": "check", "cell": "GRU", "precision": "float32", "shape": [4, 3, 2, 6], "control": control}
-        paths = gpu_worker.check(row, backend="numpy")["paths"]
-        assert paths["compiled"]["worst"] < 1e-5
-        assert paths["compiled"]["moved"] == 0
-        assert "nonsense" in paths["nonsense"]["error"]
-    assert math.isnan(gpu_worker.worst({"a": np.array([np.nan])}, {"a": np.ones(1)})["worst"])
-    assert gpu_worker.attempt(lambda: 1 / 0) == {"error": "ZeroDivisionError: division by zero", "fatal": False}
-
-    class Toy:
-        def __init__(self, cost):
-            self.clock, self.cost, self.runs = self, cost, 0
-
-        def repeat(self, times):
-            self.runs = times
-
-        def seconds(self, work):
-            work()
-            return self.runs * self.cost
-
-    times = gpu_worker.samples({"slow": Toy(0.5), "fast": Toy(1e-4)})
-    assert np.allclose(times["slow"], 0.5)
-    assert np.allclose(times["fast"], 1e-4)
+HANGING = """
+import json, sys, time
+for line in sys.stdin:
+    row = json.loads(line)
+    for path in ("torch", "one", "two"):
+        if path not in row["without"]:
+            print(json.dumps({"trying": path}), flush=True)
+            time.sleep(60 if path == "one" else 0.1)
+    print(json.dumps({"paths": {}}), flush=True)
+"""
 
 
-@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
-def test_contenders_compute_the_same(gpu, cell):
-    pytest.importorskip("torch")
-    import gpu_contenders
-    import gpu_worker
-
-    arrays = gpu_contenders.problem(cell, 5, 3, 4, 7, seed=0)
-    exact = gpu_contenders.Torch(cell, arrays, True, "float64", "cpu").repeat(1)
-    ours = gpu_contenders.Ours(cell, arrays, True, "compiled", "float32", backend="numpy").repeat(2)
-    theirs = gpu_contenders.Torch(cell, arrays, True, "bf16", "cpu").repeat(2)
-    assert ours.keys() == theirs.keys() == exact.keys() == {"output", "x", *gpu_contenders.names(1)}
-    assert gpu_worker.errors_on_device(ours, exact)["worst"] < 1e-5
-    assert 1e-4 < gpu_worker.errors_on_device(theirs, exact)["worst"] < 0.1
-    for training in (False, True):
-        output = gpu_contenders.Ours(cell, arrays, training, "compiled", "float32", backend="numpy").repeat(1)["output"]
-        assert np.array_equal(output, ours["output"])
+def test_a_path_that_hangs_twice_is_left_out(gpu, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "ROW_SECONDS", 1.0)
+    worker = gpu.Worker([sys.executable, "-c", HANGING])
+    rows = [{"what": "grid", "B": k} for k in range(4)]
+    found = list(gpu.run(worker, rows, tmp_path / "rows", "this code", 30.0))
+    worker.stop()
+    assert [row.get("hung") for row in found] == ["one", "one", None, None]
+    assert found[0]["error"] == "no answer within 1 s, in one"
+    assert found[2] == {"what": "grid", "B": 2, "paths": {}, "code": "this code"}
 
 
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
-def test_the_kernel_that_times_the_barrier_compiles(gpu, tmp_path):
-    import gpu_micro
-    from xprnn.kernels.cuda import source
+def test_a_fast_path_that_is_wrong_is_no_result(gpu):
+    import gpu_table
 
-    (tmp_path / "meet.cu").write_text("\n".join(source.expanded(gpu_micro.BARRIER, set())))
-    command = ["nvcc", "-arch=sm_80", "-std=c++17", "-cubin", "-o", str(tmp_path / "meet.cubin")]
-    subprocess.run([*command, str(tmp_path / "meet.cu")], check=True)
+    fast, slow = {"us_step": 1.0, "worst": math.nan, "where": "x"}, {"us_step": 4.0, "worst": 1e-6, "where": "x"}
+    row = {"what": "grid", "cell": "GRU", "mode": "training", "precision": "float32", "B": 1, "H": 512, "T": 128}
+    row["paths"] = {"fast": fast, "slow": slow, "torch": {"us_step": 2.0, "worst": 1e-6}}
+    assert gpu_table.best(row) == ("slow", slow)
+    assert gpu_table.ratio(row) == 0.5
+    text = gpu_table.table({"device": "d", "date": "today", "missing": 0, "rows": [row]})
+    assert "- grid GRU training float32 1 512 128, fast: WRONG by nan (x)" in text
+    assert "| float32 | 1 | 0.50 | 0 of 1 | 1 of 1 |" in text
+    unknown = row | {"paths": {"fast": fast | {"where": "no float64: out of memory"}}}
+    assert gpu_table.best(unknown)[0] == "fast"
+    nothing = row | {"paths": {"fast": fast, "torch": row["paths"]["torch"]}}  # counts, as not reached
+    assert "| float32 | 2 | 0.50 | 0 of 2 | 1 of 2 |" in "\n".join(gpu_table._summary([row, nothing]))
+    alone = row | {"paths": {"slow": slow | {"us_step": 1.5}}}
+    assert "| float32 | 1 | - | 0 of 0 | 1 of 1 |" in "\n".join(gpu_table._summary([alone]))
+
+
+PYTHON = """#!/bin/sh
+echo "python $*"
+case "$*" in
+*"-m pytest"*) exec sleep 60 ;;
+*--tune*) exit 3 ;;
+*gpu.py*) echo "# Toy GPU" ; ls "$OUT" "$CUPY_CACHE_DIR" ; touch "$CUPY_CACHE_DIR/new" ; echo "path $PYTHONPATH" ;;
+esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("timeout") is None or shutil.which("tar") is None, reason="needs a POSIX system")
+def test_a_session_goes_through_all_of_it(tmp_path):
+    """Past what fails and what does not end, from the files of an earlier session, and leaves those for the next."""
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    script = tmp_path / "benchmarks" / "gpu_session.sh"
+    script.write_bytes((FOLDER / script.name).read_bytes())
+    (tmp_path / "benchmarks" / "results" / "gpu-toy.jsonl").write_text("{}\n")
+    (tmp_path / ".gpu" / "cupy").mkdir(parents=True)
+    (tmp_path / ".gpu" / "cupy" / "old.cubin").write_text("")
+    carried, out, python = tmp_path / ".gpu", tmp_path / "out", tmp_path / "python"
+    subprocess.run(["tar", "-czf", "cache.tar.gz", "cupy"], cwd=carried, check=True)
+    (carried / "some-1.whl").write_text("")
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    wanted = {"OUT": str(out), "PYTHON": str(python), "TESTS": "1", "GRID": "5", "TOTAL": "58"}
+    done = subprocess.run(["bash", str(script)], env=os.environ | wanted, capture_output=True, text=True, check=True)
+    said = done.stdout
+    assert said == (out / "gpu-session.log").read_text()
+    assert "== ended with 124" in said, "tests that hang"
+    assert "== ended with 3" in said, "a tuner that fails"
+    for part in ("python -m pytest tests/gpu -m", "--budget 5", "# Toy GPU", "gpu-toy.jsonl", "old.cubin",
+                 f"path {carried / 'some-1.whl'}"):  # fmt: skip
+        assert part in said, part
+    listed = subprocess.run(["tar", "-tzf", str(out / "cache.tar.gz")], capture_output=True, text=True, check=True)
+    assert {"cupy/old.cubin", "cupy/new"} <= set(listed.stdout.split())

@@ -16,7 +16,6 @@ from xprnn.backend import DTYPES, Array, dtype_name, namespace
 from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, ResetBeforeGRU, State
 from xprnn.sequence import Gradients, Result, SequenceCall
 
-
 NAMES = {LSTM: "LSTM", PeepholeLSTM: "PEEPHOLE", GRU: "GRU", ResetBeforeGRU: "RESET_BEFORE"}
 
 

@@ -11,8 +11,6 @@ pytest.importorskip("numba")
 
 from xprnn.kernels.cpu.scratch import KEPT_BYTES, scratch
 
-import xprnn  # noqa: F401 - finds the kernels of a checkout
-
 FAULTS = """
 import resource
 import numpy as np

@@ -12,8 +12,6 @@ pytest.importorskip("numba")
 
 from xprnn.kernels.cpu import threads
 
-import xprnn  # noqa: F401 - finds the kernels of a checkout
-
 
 @pytest.mark.parametrize("name", ["share", "together"])
 def test_an_error_waits_for_the_other_threads(name, monkeypatch):
