@@ -8,6 +8,7 @@ import pytest
 from helpers import host
 from host_copies import counted
 
+from xprnn import checks as module
 from xprnn import nn
 from xprnn.backend import get_backend
 from xprnn.checks import postponed, require, within
@@ -92,6 +93,25 @@ def test_what_was_wrong_before_another_error_comes_first():
     assert str(caught.value.__context__) == "because of it"
     with pytest.raises(KeyboardInterrupt):  # who is in a hurry does not wait
         in_a_block([True], KeyboardInterrupt())
+
+
+def test_an_interrupt_while_a_block_opens_leaves_none_open(monkeypatch):
+    """Else all checks of a notebook would be postponed from then on, with nobody to look at them."""
+    kept = module._kept
+
+    class Interrupted:
+        get = kept.get
+
+        def set(self, value):
+            kept.set(value)
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_kept", Interrupted())
+    with pytest.raises(KeyboardInterrupt), postponed():
+        pass
+    left, _ = kept.get(), kept.set(None)
+    assert left is None
 
 
 def test_threads_do_not_see_each_other():

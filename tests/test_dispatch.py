@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from helpers import host, sequence_call
 
-from xprnn import cells, dispatch, explain, nn, products, sequence, use_kernels
+from xprnn import cells, compiled_ops, dispatch, explain, nn, sequence, use_kernels
 from xprnn.backend import get_backend
 from xprnn.dispatch import REFERENCE, Impl, select
 
@@ -124,8 +124,8 @@ def test_blocks_that_begin_at_once_leave_nothing_behind():
     one, other = use_kernels("reference"), use_kernels("compiled")  # as two threads do, each before the other enters
     with one, other:
         pass
-    assert products.forced.process is None
+    assert compiled_ops.forced.process is None
     use_kernels("compiled")
     with one:
-        assert products.forced.get() == "reference"
-    assert products.forced.process == "compiled"
+        assert compiled_ops.forced.get() == "reference"
+    assert compiled_ops.forced.process == "compiled"

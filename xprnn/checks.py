@@ -35,15 +35,15 @@ def postponed(checks: list[Check] | None = None) -> Iterator[list[Check]]:
     they are looked at. Blocks nest, each with its own list, and do not reach other threads. A list given is gone on
     with.
     """
-    checks = [] if checks is None else checks
-    token = _kept.set(checks)
+    checks, before = [] if checks is None else checks, _kept.get()
     try:
+        _kept.set(checks)  # in here, since Ctrl-C may come between
         yield checks
     except Exception:
         look_at(checks)  # at once this would have come first, and it may be the reason
         raise
     finally:
-        _kept.reset(token)
+        _kept.set(before)
 
 
 def look_at(checks: Iterable[Check]) -> None:

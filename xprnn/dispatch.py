@@ -13,7 +13,7 @@ from typing import Any
 
 from xprnn import compiled, cuda_paths, sequence
 from xprnn.cells import State
-from xprnn.products import forced
+from xprnn.compiled_ops import forced
 from xprnn.sequence import Gradients, Result, SequenceCall
 from xprnn.setting import Choice
 

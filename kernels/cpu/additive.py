@@ -59,16 +59,18 @@ def _weighted(query, key, v, size, total):
 def _gradients(q, k, g, dq, dk, dv, b0, b1):
     """All but the factor v of dq and dk; dv for each b."""
     length, keys, size = q.shape[1], k.shape[1], q.shape[2]
-    bent = np.empty(size, q.dtype)
+    bent, of_row = np.empty(size, q.dtype), np.empty(size, q.dtype)
     for b in range(b0, b1):
         for row in range(length):
             at = (b * length + row) * size
+            of_row[:] = 0  # a sum of its own: long ones lose digits
             for s in range(keys):
                 to, here = (b * keys + s) * size, g[b, row, s]
                 _bend(address(q, at), address(k, to), address(bent, 0), size)
                 _add_slopes(address(bent, 0), here, address(dq, at), size)
                 _add_slopes(address(bent, 0), here, address(dk, to), size)
-                _add_times(address(bent, 0), here, address(dv, b * size), size)
+                _add_times(address(bent, 0), here, address(of_row, 0), size)
+            _add_times(address(of_row, 0), q.dtype.type(1), address(dv, b * size), size)
 
 
 # Loops of few arrays each: of more, the compiler does not find out that they do not overlap.

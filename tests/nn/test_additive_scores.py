@@ -1,12 +1,14 @@
 """The compiled scores of additive attention against their composition, forward and every gradient."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import xprnn
-from xprnn import Tensor
+from xprnn import Tensor, nn
 from xprnn.nn import additive_scores as module
 from xprnn.nn.additive_scores import additive_scores
 from xprnn.tensor import grad
@@ -76,6 +78,48 @@ def test_what_is_not_finite_stays_so_where_it_belongs(bad):
     (_, found), (_, expected) = (everything(path, inputs) for path in ("compiled", "reference"))
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-12, atol=1e-12)
+
+
+def test_a_tensor_may_stand_in_two_places():
+    """Queries that are their own keys: a gradient that is differentiated counts both places, each once."""
+    draws = np.random.default_rng(0)
+    x, v = (Tensor(draws.standard_normal(shape), requires_grad=True) for shape in ((2, 3, 5), (5,)))
+    (_, first), (_, second) = (everything("compiled", (x, x, v), order) for order in (1, 2))
+    (_, expected), (_, curved) = (everything("reference", (x, x, v), order) for order in (1, 2))
+    with xprnn.use_kernels("compiled"):
+        scores = additive_scores(x, x, v)
+        g = Tensor(np.random.default_rng(1).standard_normal(scores.shape))
+        again = grad(scores, (x, v), [g], create_graph=True)
+    for found, right in ((first, expected), (second, curved), (again, [expected[1], expected[3]])):
+        for a, b in zip(found, right, strict=True):
+            np.testing.assert_allclose(a.data, b.data, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("path", ["compiled", "reference"])
+@pytest.mark.parametrize(
+    ("keys", "units"), [((2, 4, 5), 6), ((2, 4, 9), 6), ((2, 4, 1), 6), ((1, 4, 6), 6), ((2, 4, 6), 7)]
+)
+def test_memory_of_other_shapes_is_not_read(path, keys, units):
+    shapes = (2, 3, 6), keys, (units,)
+    expected = f"query has shape (2, 3, 6), keys {keys} and v ({units},); expected (B, L, D), (B, S, D) and (D,)"
+    with xprnn.use_kernels(path), pytest.raises(ValueError, match=re.escape(expected)):
+        additive_scores(*(Tensor(np.zeros(shape)) for shape in shapes))
+
+
+def test_the_memory_of_another_layer():
+    one, other = (nn.AdditiveAttention(8, 8, size, rng=0) for size in (32, 16))
+    memory = other.prepare(np.zeros((5, 2, 8), "float32"))
+    with pytest.raises(ValueError, match=r"AdditiveAttention: .*, keys \(2, 5, 16\) and v \(32,\)"):
+        one(np.zeros((3, 2, 8), "float32"), memory)
+
+
+def test_long_sums_keep_their_digits():
+    inputs = [Tensor(np.full(shape, 0.3, "float32"), requires_grad=True) for shape in ((1, 700, 4), (1, 900, 4), (4,))]
+    with xprnn.use_kernels("compiled"):
+        found = grad(additive_scores(*inputs).sum(), inputs)
+    slope = 0.3 * (1 - np.tanh(0.6) ** 2)
+    for gradient, expected in zip(found, (900 * slope, 700 * slope, 700 * 900 * np.tanh(0.6)), strict=True):
+        np.testing.assert_allclose(gradient.data, expected, rtol=5e-5)
 
 
 def test_small_scores_import_no_kernels(monkeypatch):

@@ -433,6 +433,19 @@ def test_the_first_mistake_is_the_one_that_is_told(first, second):
         greedy(step, 0, batch=1, start=START, end=END, max_length=40)
 
 
+def test_scores_stay_on_one_device():
+    other = get_backend("array_api_strict", array_api_strict.Device("device2"))
+
+    def step(tokens, number):
+        home = (DEVICE, other)[number]
+        return home.asarray(np.log(np.full((1, 4), 0.25))), 1 - number
+
+    with pytest.raises(
+        TypeError, match="greedy: tokens so far is .*device1.* but greedy: log-probabilities is .*device2"
+    ):
+        greedy(step, 0, batch=1, start=START, end=END, max_length=5)
+
+
 # --- nothing, and wrong things --------------------------------------------------------------------------------------
 
 

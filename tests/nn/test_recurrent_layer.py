@@ -79,6 +79,14 @@ def test_first_and_second_gradients(make):
     check_gradients(slope, [x], layer.parameters())
 
 
+def test_a_weight_that_stands_in_two_places_has_one_gradient():
+    layer = nn.GRU(3, 3, dtype="float64", rng=0)
+    layer.weight_hh_l0 = layer.weight_ih_l0
+    output = layer(draw(4, 2, 3, dtype="float64"))[0]
+    found = grad(ops.sin(output).sum(), [layer.weight_ih_l0], create_graph=True, retain_graph=True)
+    assert_close(found, grad(ops.sin(output).sum(), [layer.weight_ih_l0]), 1e-13)
+
+
 @each_layer
 def test_all_states_agree_with_output_and_final_state(make):
     layer = make(dtype="float64", rng=0)

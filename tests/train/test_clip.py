@@ -49,6 +49,14 @@ def test_shared_gradients_and_repeated_parameters():
     assert a.grad.item() == b.grad.item() == pytest.approx(1 / math.sqrt(2))
 
 
+@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
+def test_gradients_whose_norm_overflows_only_together(home, clip):
+    held = with_gradients(home, [1.2e154], [1.2e154])
+    with pytest.raises(FloatingPointError, match="2 of 2 gradients are not finite"), np.errstate(over="ignore"):
+        clip(held, 1.0)
+    assert held[0].grad.item() == 1.2e154
+
+
 def test_large_float32_gradients_do_not_overflow(home):
     (parameter,) = with_gradients(home, [3e30, 4e30], dtype="float32")
     assert clip_grad_norm([parameter], 1.0) == pytest.approx(5e30, rel=1e-6)

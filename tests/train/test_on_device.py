@@ -1,8 +1,10 @@
 """fit on a device: what it copies to the host, and that it keeps every promise though it looks late."""
 
+import copy
 import gc
 import itertools
 import math
+import pickle
 import sys
 import weakref
 from types import SimpleNamespace
@@ -33,7 +35,7 @@ from xprnn.train import (
     truncated_bptt,
 )
 
-DEVICE = get_backend("array_api_strict", array_api_strict.Device("device1"))
+DEVICE, OTHER = (get_backend("array_api_strict", array_api_strict.Device(name)) for name in ("device1", "device2"))
 HOST = get_backend("numpy")
 OPTIMIZERS = {
     "sgd": lambda p: SGD(p, lr=0.1),
@@ -397,6 +399,135 @@ def test_a_shared_weight_that_stays_without_gradient():
         results.append((host(w).tolist(), history["loss"], history["gradient_norm"], history["clipped_norm"]))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-14)
     np.testing.assert_allclose(results[0][1:], results[1][1:], rtol=1e-14)
+
+
+@pytest.mark.parametrize("bad", [False, True])
+@pytest.mark.parametrize("home", [HOST, DEVICE], ids=str)
+def test_features_may_come_from_another_device(home, bad):
+    """The checks of the model that makes them lie there, and what is trained here obeys them."""
+    results = []
+    for place in (OTHER, HOST):
+        model = nn.Linear(3, 2, dtype="float64", rng=0).to(home)
+        optimizer, features = Adam(model.parameters(), lr=0.1), nn.Embedding(7, 3, dtype="float64", rng=0).to(place)
+
+        def squares(model, batch, place=place, features=features):
+            tokens = place.asarray(np.array([0, 6 + (bad and batch == 3)]))
+            return ops.mean(ops.square(model(home.asarray(host(features(tokens))))))
+
+        try:
+            end = fit(model, [1, 2, 3, 4], squares, optimizer, epochs=2, progress=False)["loss"]
+        except ValueError as error:
+            end = str(error)
+        results.append((model, optimizer, end))
+    assert_same(*results, rtol=1e-11)
+    assert isinstance(results[0][2], str) == bad
+    assert results[0][2] == (results[1][2] if bad else pytest.approx(results[1][2]))
+
+
+def test_each_batch_may_be_on_a_device_of_its_own():
+    class Parts(nn.Module):
+        def __init__(self):
+            self.one, self.two, self.three = (nn.Linear(3, 2, dtype="float64", rng=k) for k in range(3))
+
+    class Last(Watch):
+        def on_batch_end(self, run):
+            pass
+
+        def on_epoch_end(self, run):
+            self.seen.append(run.loss)
+
+    results = []
+    for homes in ((DEVICE, OTHER, HOST), [HOST] * 3):
+        model = Parts()
+        parts = model.one, model.two, model.three
+        for part, home in zip(parts, homes, strict=True):
+            part.to(home)
+
+        def squares(model, k, parts=parts, homes=homes):
+            return ops.mean(ops.square(parts[k](homes[k].asarray(np.ones((2, 3))))))
+
+        optimizer, batches, last = Adam(model.parameters(), lr=0.1), [0, 1, 2, 0, 1, 2], Last()
+        options = {"epochs": 2, "validation": [1, 0, 2], "callbacks": [last], "progress": False}
+        history = fit(model, batches, squares, optimizer, **options)
+        results.append((model, optimizer, history, last.seen))
+    assert_same(*results, rtol=1e-11)
+    np.testing.assert_allclose(results[0][3], results[1][3], rtol=1e-11)
+    for name in ("loss", "gradient_norm", "validation_loss"):
+        np.testing.assert_allclose(results[0][2][name], results[1][2][name], rtol=1e-11)
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_an_interrupt_while_waiting_loses_nothing(look, monkeypatch):
+    """Ctrl-C comes most likely where the run waits for the device."""
+
+    def interrupted(array):
+        monkeypatch.setattr(measured, "to_numpy", host)
+        raise KeyboardInterrupt
+
+    class Press(Callback):
+        def on_batch_end(self, run):
+            if run.batch == 5:
+                monkeypatch.setattr(measured, "to_numpy", interrupted)
+                if look:
+                    run.loss  # noqa: B018
+
+    bad = {(1, 3): ("class",)}
+    model, optimizer = start(DEVICE)
+    with pytest.raises(ValueError, match=MESSAGES["class"]) as caught:
+        fit(model, Epochs(DEVICE, 9, bad), loss, optimizer, epochs=1, progress=False, callbacks=[Press()])
+    assert isinstance(caught.value.__context__, KeyboardInterrupt)
+    assert_same((model, optimizer), run(HOST, Epochs(HOST, 9, bad)), rtol=1e-11)
+    # Where nothing is wrong, it ends the run as anywhere.
+    model, optimizer = start(DEVICE)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, Epochs(DEVICE, 9), loss, optimizer, epochs=1, progress=False, callbacks=[Press()])
+    assert optimizer.counts == [5 if look else 9] * 7
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))])
+@pytest.mark.parametrize("home", [HOST, DEVICE], ids=str)
+def test_a_run_can_be_copied_between_batches(home, copied):
+    class Copy(Watch):
+        def on_batch_end(self, run):
+            there = copied(run)
+            super().on_batch_end(run)
+            assert (there.epoch, there.batch, there.loss, there.gradient_norm) == self.seen[-1][:4]
+
+    copies = Copy()
+    run(home, Epochs(home, 3), epochs=2, callbacks=[copies])
+    assert len(copies.seen) == 6
+
+
+@pytest.mark.parametrize("home", [HOST, DEVICE], ids=str)
+def test_the_last_loss_stays_until_there_is_another(home):
+    class Curious(Epochs):
+        def __iter__(self):
+            for batch in super().__iter__():
+                seen.append(now.run.loss)
+                yield batch
+
+    class Now(Watch):
+        def on_fit_start(self, run):
+            self.run = run
+
+    seen, now = [], Now()
+    run(home, Curious(home, 3), epochs=2, callbacks=[now])
+    assert seen == [0.0, *[record[2] for record in now.seen[:-1]]]
+
+
+def test_an_optimizer_with_a_step_of_its_own_serves_on_the_host():
+    class Own(SGD):
+        def step(self):
+            super().step()
+
+    results = []
+    for kind in (Own, SGD):
+        model = Model()
+        optimizer = kind(model.parameters(), lr=0.1)
+        fit(model, Epochs(HOST, 3), loss, optimizer, epochs=1, progress=False)
+        results.append(host(tuple(model.parameters())))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_bar_looks_seldom(monkeypatch, capsys):

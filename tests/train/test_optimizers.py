@@ -228,6 +228,26 @@ def test_a_step_that_is_not_allowed_moves_nothing(home, kind, settings):
             np.testing.assert_array_equal(*(Tensor(v).numpy() for v in (found[name][key], value)))
 
 
+@pytest.mark.parametrize("where", [np.array([True]), np.array(1.0), np.array([[True, False]])])
+def test_a_wrong_where_changes_nothing(where):
+    optimizer = SGD([Parameter(np.ones(2)), Parameter(np.ones(()))], 0.5, momentum=0.9)
+    give_gradients(optimizer.parameters, 0)
+    with pytest.raises(ValueError, match="SGD: where has shape .* and dtype .*; expected a boolean without axes"):
+        optimizer.step(where=where)
+    assert optimizer.counts == [0, 0]
+    assert [p.data.tolist() for p in optimizer.parameters] == [[1.0, 1.0], 1.0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"), [([1], "counts has 1 numbers; expected 3"), ([1, -1, 2], "counts.1. is")]
+)
+def test_wrong_counts_change_nothing(counts, message):
+    optimizer = SGD(parameters(get_backend("numpy")))
+    with pytest.raises(ValueError, match=f"SGD: {message}"):
+        optimizer.counts = counts
+    assert optimizer.counts == [0, 0, 0]
+
+
 def test_zero_grad():
     optimizer = SGD(parameters(get_backend("numpy")))
     give_gradients(optimizer.parameters, 0)

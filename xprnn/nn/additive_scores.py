@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xprnn import ops, products
+from xprnn import compiled_ops, ops
 from xprnn.backend import namespace
-from xprnn.tensor import Cotangents, Tensor, grad, is_grad_enabled, record_joint
+from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
 
 LEAST_WORK = 2**15  # pairs times units: below, a call of the kernels is not worth their import
 
@@ -14,11 +14,17 @@ LEAST_WORK = 2**15  # pairs times units: below, a call of the kernels is not wor
 def additive_scores(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
     """e[b, l, s] = v . tanh(query[b, l] + keys[b, s]), for query (B, L, D), keys (B, S, D) and v (D,).
 
-    Composed, its tanh of (B, L, S, D) numbers is kept for the way back; the kernels compute it again instead.
+    Composed, its tanh of (B, L, S, D) numbers is kept for the way back; the kernels compute it again instead. Raises
+    ValueError for other shapes, of which the kernels would read what is not there.
     """
     arrays = q, k, w = query.data, keys.data, v.data
     namespace(query=q, keys=k, v=w)
-    kernels = products.kernels_for(*arrays) if query.size * keys.shape[1] >= LEAST_WORK else None
+    if query.shape[::2] != keys.shape[::2] or v.shape != query.shape[2:]:
+        raise ValueError(
+            f"AdditiveAttention: the projected query has shape {query.shape}, keys {keys.shape} and v {v.shape}; "
+            "expected (B, L, D), (B, S, D) and (D,): keys are what prepare() of this layer made"
+        )
+    kernels = compiled_ops.kernels_for(*arrays) if query.size * keys.shape[1] >= LEAST_WORK else None
     if kernels is None:
         return _composed(query, keys, v)
 
@@ -26,7 +32,7 @@ def additive_scores(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
         (g,) = cotangents
         assert g is not None
         if is_grad_enabled():  # it will itself be differentiated
-            return grad(_composed(query, keys, v), (query, keys, v), [g], create_graph=True)
+            return replayed([_composed(query, keys, v)], (query, keys, v), [g])
         return [Tensor(d) for d in kernels.additive.gradients(*arrays, g.data)]
 
     return record_joint("additive_scores", (kernels.additive.scores(*arrays),), (query, keys, v), pullback)[0]

@@ -163,7 +163,7 @@ class AdditiveAttention(Attention):
     """score(q, k) = v . tanh(W_q q + b + W_k k), with W_q (D, Q), W_k (D, K), b and v (D,).
 
     Bahdanau et al. 2014, arXiv 1409.0473. Parameters query_projection.weight and .bias, key_projection.weight, and v,
-    from U(+-1/sqrt(fan in)). Needs memory for B L S D numbers.
+    from U(+-1/sqrt(fan in)). On a device, and for second gradients, it needs memory for B L S D numbers.
     """
 
     def __init__(

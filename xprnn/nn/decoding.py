@@ -98,7 +98,7 @@ def _most_probable(step: Step, fed: Array, state: Any, end: int, max_length: int
         except Exception:
             yield from _brought(block)  # the last token that anybody needs may be among them
             raise
-        xp = namespace(scores)
+        xp = namespace(**{"greedy: tokens so far": tokens, "greedy: log-probabilities": scores})
         best = xp.argmax(scores, axis=-1)
         tokens = best if tokens is None else xp.where(tokens == end, tokens, best)
         fed = xp.asarray(tokens, copy=True)  # a step may write to what it is given

@@ -9,7 +9,7 @@ from xprnn import dispatch, sequence
 from xprnn.cells import Cell
 from xprnn.sequence import SequenceCall
 from xprnn.steps import Steps
-from xprnn.tensor import Cotangents, Tensor, grad, is_grad_enabled, record_joint
+from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
 
 Parts = tuple[Tensor, ...]
 
@@ -45,7 +45,7 @@ def run(
                 for y, g in zip((*replay.sequences, *replay.final), cotangents, strict=True)
                 if g is not None and y.requires_grad
             ]
-            return grad([y for y, _ in flows], inputs, [g for _, g in flows], create_graph=True)
+            return replayed([y for y, _ in flows], inputs, [g for _, g in flows])
         arrays = [None if g is None else g.data for g in cotangents]
         gradients = impl.backward(
             call, cache, tuple(arrays[: len(state)]), tuple(arrays[len(state) :]), x.requires_grad

@@ -78,7 +78,7 @@ class EarlyStopping(Callback):
         self.waited, self._weights = int(state["waited"]), dict(state["weights"])
 
 
-EVERY = 0.5  # seconds
+LOSS_EVERY = 0.5  # seconds between looks at a loss that must be waited for
 
 
 class ProgressBar(Callback):
@@ -95,7 +95,7 @@ class ProgressBar(Callback):
 
         each = run.batches or 1
         self._bar = tqdm(total=run.epochs * each, initial=run.epoch * each, unit="batch" if run.batches else "epoch")
-        self._due = time.monotonic() + EVERY
+        self._due = time.monotonic() + LOSS_EVERY
 
     def on_batch_end(self, run: Run) -> None:
         if run.batches:
@@ -105,7 +105,7 @@ class ProgressBar(Callback):
     def _show_loss(self, run: Run) -> None:
         if run.measured.settled or time.monotonic() >= self._due:
             self._bar.set_postfix_str(f"loss {run.loss:.4g}", refresh=False)
-            self._due = time.monotonic() + EVERY
+            self._due = time.monotonic() + LOSS_EVERY
 
     def on_epoch_end(self, run: Run) -> None:
         last = run.history.epochs[-1]

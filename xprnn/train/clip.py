@@ -99,7 +99,7 @@ def _norm(owner: str, held: Held, squares: Array) -> Number:
         )
 
     if type(squares) is np.ndarray:
-        total = math.fsum(squares.tolist())
+        total = float(squares.sum())
         require(not math.isfinite(total), not_finite)
         return math.sqrt(total)
     total = xp.sum(squares)

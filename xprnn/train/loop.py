@@ -127,7 +127,7 @@ def evaluate(model: Module, batches: Iterable[Any], loss: Loss) -> float:
     as :func:`fit` does. Raises TypeError for a loss that is not a scalar Tensor, ValueError where there are no batches.
     """
     axis, count = getattr(batches, "axis", 0), 0
-    with model.mode(False), no_grad(), Measured(1) as measured:
+    with model.mode(False), no_grad(), Measured([0.0]) as measured:
         for batch, checks in drawn(batches):
             count += 1
             with postponed(checks):
@@ -164,7 +164,10 @@ def _train(
                     )
                 norms = clip(f"fit: in {place}", optimizer.parameters, clip_norm, clip_value)
             measured.add(place, (value, *norms), (_size(batch, axis), 1, 1), checks, run.mark)
-            optimizer.step(where=measured.allowed)
+            if measured.allowed is None:
+                optimizer.step()
+            else:
+                optimizer.step(where=measured.allowed)
             for callback in called:
                 callback.on_batch_end(run)
     if run.batch == 0:

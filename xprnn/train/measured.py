@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xprnn.backend import Array, backend_of, namespace, to_numpy
+from xprnn.backend import Array, Backend, backend_of, namespace, to_numpy
 from xprnn.checks import Check, look_at, postponed
 
 AT_MOST = 64  # batches that wait: by so many may an error come late
@@ -25,7 +25,8 @@ def drawn(batches: Iterable[Any]) -> Iterator[tuple[Any, list[Check]]]:
         with postponed() as checks:
             batch = next(iterator, end)
         if batch is end:
-            return look_at(checks)
+            look_at(checks)
+            return
         yield batch, checks
 
 
@@ -42,7 +43,8 @@ class Waiting(NamedTuple):
 class Measured:
     """Numbers of each batch, and their means over the batches; nothing waits for a device before :meth:`settle`.
 
-    That is called for every ``AT_MOST`` batches and at the end of a ``with`` block, whatever ended it.
+    That is called for every ``AT_MOST`` batches and at the end of a ``with`` block, whatever ended it. Where there are
+    several devices, all is brought to the first.
 
     Attributes
     ----------
@@ -50,13 +52,14 @@ class Measured:
         A boolean without axes on the device: False from the first batch in which a check found something. None on the
         host, where such a batch raises an error at once.
     last
-        The numbers of the last batch that has settled.
+        The numbers of the last batch that has settled; at first what the constructor is given.
     """
 
-    def __init__(self, count: int) -> None:
-        self.last: Sequence[float] = [0.0] * count
+    def __init__(self, last: Sequence[float]) -> None:
+        self.last = last
         self.allowed: Array | None = None
-        self._sums, self._weights = [0.0] * count, [0.0] * count
+        self._home: Backend | None = None
+        self._sums, self._weights = [0.0] * len(last), [0.0] * len(last)
         self._waiting: list[Waiting] = []
         self._failed: tuple[Exception, Undo] | None = None
 
@@ -66,7 +69,7 @@ class Measured:
         numbers: Sequence[Any],
         weights: Sequence[float],
         checks: Sequence[Check],
-        mark: Callable[[], Undo] = lambda: lambda: None,
+        mark: Callable[[], Undo] = lambda: _nothing_to_undo,
     ) -> None:
         """Take the numbers of a batch, floats or arrays of one element, and what they weigh in the means.
 
@@ -74,12 +77,14 @@ class Measured:
         """
         arrays = [array for array in (*numbers, *(check.wrong for check in checks)) if not _on_host(array)]
         if not arrays:
+            self.settle()  # in the order of the batches
             self._take([float(np.reshape(number, ())) for number in numbers], weights)
             return
-        xp, home = namespace(arrays[0]), backend_of(arrays[0])
+        home = self._home = self._home or backend_of(arrays[0])
+        xp = home.xp
         row = xp.stack([xp.reshape(home.asarray(number, "float64"), ()) for number in numbers])
         if checks:
-            wrong = xp.stack([check.wrong for check in checks])
+            wrong = xp.stack([home.asarray(check.wrong) for check in checks])
             fine = ~xp.any(wrong)
             self.allowed = fine if self.allowed is None else self.allowed & fine
             row = xp.concat([row, xp.astype(wrong, row.dtype)])
@@ -97,22 +102,33 @@ class Measured:
 
         Raises the error of the first check that found something, after the ``undo`` of its batch.
         """
-        if self._failed is not None:  # whoever asks again hears of it again
-            error, undo = self._failed
-            undo()
-            raise error
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
+        self._raise()  # whoever asks again hears of it again
+        if not self._waiting:
             return
-        numbers = iter(to_numpy(namespace(waiting[0].row).concat([batch.row for batch in waiting])).tolist())
-        for batch in waiting:
+        rows = [batch.row for batch in self._waiting]
+        numbers = iter(to_numpy(namespace(rows[0]).concat(rows)).tolist())
+        while self._waiting:  # one by one: Ctrl-C may end this anywhere, and what was wrong must not be lost
+            batch = self._waiting[0]
             found = list(islice(numbers, len(batch.weights)))
             flags = list(islice(numbers, len(batch.checks)))
             for check, wrong in zip(batch.checks, flags, strict=True):
                 if wrong:
                     self._failed = _at(batch.place, check.error()), batch.undo
-                    return self.settle()
+                    self._waiting.clear()
+                    self._raise()
             self._take(found, batch.weights)
+            del self._waiting[0]
+
+    def _raise(self) -> None:
+        if self._failed is not None:
+            error, undo = self._failed
+            undo()
+            raise error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, in which nothing waits."""
+        self.settle()
+        return {**vars(self), "_home": None}
 
     def means(self) -> list[float]:
         """The weighted mean of each number. Raises ZeroDivisionError before the first batch."""
@@ -131,8 +147,15 @@ class Measured:
     ) -> None:
         try:
             self.settle()  # after an error too: an earlier batch may be what was wrong
+        except KeyboardInterrupt:
+            self.settle()
+            raise
         finally:
             self._waiting, self._failed = [], None
+
+
+def _nothing_to_undo() -> None:
+    """Where no counts have gone on."""
 
 
 def _on_host(number: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, backend_of, dtype_name, namespace, to_numpy
-from xprnn.nn.arguments import real_number
+from xprnn.nn.arguments import real_number, whole_number
 from xprnn.tensor import Parameter, Tensor
 
 Slots = dict[str, Array]
@@ -69,12 +69,15 @@ class Optimizer:
 
     @property
     def counts(self) -> list[int]:
-        """How many steps each parameter has made. May be assigned, where ``where`` was False in the last of them."""
+        """How many steps each parameter has made. Assign it to take back steps in which ``where`` was False."""
         return list(self._steps)
 
     @counts.setter
     def counts(self, counts: Iterable[int]) -> None:
-        self._steps = list(counts)
+        owner, counts = type(self).__name__, [*counts]
+        if len(counts) != len(self.parameters):
+            raise ValueError(f"{owner}: counts has {len(counts)} numbers; expected {len(self.parameters)}")
+        self._steps = [whole_number(owner, f"counts[{k}]", count, 0) for k, count in enumerate(counts)]
 
     def step(self, where: Array | None = None) -> None:
         """Move every parameter that has a gradient.
@@ -82,11 +85,16 @@ class Optimizer:
         Parameters
         ----------
         where
-            A boolean array without axes, beside the parameters. Where it is False, parameters and all that is kept for
-            them stay as they are, though the step is counted: nobody has to wait for a GPU to know which it is.
+            A boolean array without axes, best beside the parameters. Where it is False, they and all that is kept for
+            them stay as they are, though the step is counted: nobody has to wait for a GPU to know which it is. ``fit``
+            gives it on a GPU; a ``step`` of your own must take it there.
 
-        Raises ValueError or TypeError for a gradient of another shape, dtype, library or device than its parameter.
+        Raises ValueError or TypeError for a gradient of another shape, dtype, library or device than its parameter, and
+        for another ``where``.
         """
+        if where is not None and (tuple(where.shape), dtype_name(where)) != ((), "bool"):
+            came = f"shape {tuple(where.shape)} and dtype {dtype_name(where)}"
+            raise ValueError(f"{type(self).__name__}: where has {came}; expected a boolean without axes")
         moved = []
         for k, parameter in enumerate(self.parameters):
             if parameter.grad is None or not parameter.requires_grad:
@@ -99,6 +107,7 @@ class Optimizer:
                     slots = {**slots, name: backend_of(data).asarray(array)}
             new, kept = self.update(data, gradient, slots, step)
             if where is not None:
+                where = where if _together(where, data) else backend_of(data).asarray(where)
                 new = xp.where(where, new, data)
                 kept = {name: xp.where(where, array, slots[name]) for name, array in kept.items()}
             # NumPy turns results without axes into scalars, which asarray makes arrays again.

@@ -72,12 +72,12 @@ class Run:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.history, self.stop = History(), False
         self.epoch, self.epochs, self.batch, self.batches = 0, epochs, 0, batches
-        self.best_epoch, self.measured = 0, self.measure()
+        self.best_epoch, self.measured = 0, Measured([0.0] * 3)
         self.parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "run": self}
 
     def measure(self) -> Measured:
-        """Begin to measure the batches of an epoch."""
-        self.measured = Measured(3)
+        """Begin to measure the batches of an epoch; until the first is known, the last one of before is the last."""
+        self.measured = Measured(self.measured.last)
         return self.measured
 
     @property

@@ -6,14 +6,14 @@ import pytest
 pytest.importorskip("numba")
 
 import xprnn
-from xprnn import ops, products
+from xprnn import compiled_ops, ops
 from xprnn.testing import check_gradients
 
 
 @pytest.fixture
 def taken(monkeypatch):
     """The shapes of products that the kernels have computed."""
-    shapes, kernels = [], products.compiled.kernels()
+    shapes, kernels = [], compiled_ops.compiled.kernels()
     compute = kernels.matmul
 
     def count(a, b):
@@ -81,6 +81,6 @@ def test_who_computes(taken, monkeypatch):
     assert taken == [(100, 100, 100)] * 2
     with pytest.raises(ValueError, match="matmul"):
         ops.matmul(np.ones((100, 100)), np.ones((99, 100)))
-    monkeypatch.setattr(products.compiled, "kernels", lambda: "Numba cannot be used")
+    monkeypatch.setattr(compiled_ops.compiled, "kernels", lambda: "Numba cannot be used")
     product(100, 100, 100)
     assert len(taken) == 2
