@@ -56,6 +56,28 @@ def test_a_large_product_has_the_right_gradients(taken):
     assert {(70, 66, 65), (70, 65, 66), (66, 70, 65)} <= set(taken)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shapes", [((61, 30, 90), (61, 90, 90)), ((2, 20, 3, 40, 50), (2, 20, 3, 50, 60))])
+def test_stacks_of_small_matrices(shapes, dtype, monkeypatch):
+    kernels, calls = compiled_ops.compiled.kernels(), []
+    compute = kernels.matmul_stacks
+    monkeypatch.setattr(kernels, "matmul_stacks", lambda a, b: calls.append(1) or compute(a, b))
+    draws = np.random.default_rng(0)
+    a, b = (draws.standard_normal(shape).astype(dtype) for shape in shapes)
+    turned = np.swapaxes(np.ascontiguousarray(np.swapaxes(b, -1, -2)), -1, -2)
+    for right in (b, turned):
+        found = ops.matmul(a, right).data
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, np.matmul(a, right), rtol=0, atol=1e-4 if dtype == "float32" else 1e-12)
+    assert calls == [1, 1]
+    ops.matmul(a[:1], b)  # broadcast
+    ops.matmul(a[:1], b[:1])  # few
+    ops.matmul(np.ones((3, 200, 200), dtype), np.ones((3, 200, 200), dtype))  # large ones, which NumPy's threads share
+    with xprnn.use_kernels("reference"):
+        ops.matmul(a, b)
+    assert calls == [1, 1]
+
+
 def test_rows_do_not_see_each_other():
     a, b = np.ones((40, 100)), np.ones((100, 90))
     a[3, 5] = np.nan

@@ -20,13 +20,17 @@ forced: Setting[str] = Setting("kernels")
 
 # Below so many multiply-adds NumPy's library takes one thread; with fewer rows a product is not worth its packing.
 LEAST_WORK, LEAST_ROWS = 2**18, 16
+LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """The product of two arrays of the namespace xp, by its own rules."""
-    kernels = kernels_for(a, b) if _large(a, b) else None
-    return xp.matmul(a, b) if kernels is None else kernels.matmul(a, b)
+    large, many = _large(a, b), _many(a, b)
+    kernels = kernels_for(a, b) if large or many else None
+    if kernels is None:
+        return xp.matmul(a, b)
+    return kernels.matmul(a, b) if large else kernels.matmul_stacks(a, b)
 
 
 def erf(x: Array) -> Array:
@@ -54,4 +58,15 @@ def _large(a: Array, b: Array) -> bool:
         and a.shape[1] == b.shape[0]
         and a.shape[0] >= LEAST_ROWS
         and math.prod(a.shape) * b.shape[1] > LEAST_WORK
+    )
+
+
+def _many(a: Array, b: Array) -> bool:
+    """Whether these are stacks of as many matrices, for each of which NumPy takes one thread."""
+    return (
+        a.ndim == b.ndim > 2
+        and a.shape[:-2] == b.shape[:-2]
+        and a.shape[-1] == b.shape[-2]
+        and math.prod(a.shape[-2:]) * b.shape[-1] <= LEAST_WORK
+        and math.prod(a.shape) * b.shape[-1] > LEAST_STACKS
     )

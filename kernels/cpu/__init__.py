@@ -3,7 +3,7 @@
 from ..calls import GRU, LSTM, PEEPHOLE, RELU, RESET_BEFORE, TANH, Flags
 from . import additive
 from .elementwise import erf
-from .matmul import matmul
+from .matmul import matmul, matmul_stacks
 from .sequence import Cache, backward, forward
 from .stream import Stack
 
@@ -22,4 +22,5 @@ __all__ = [
     "erf",
     "forward",
     "matmul",
+    "matmul_stacks",
 ]

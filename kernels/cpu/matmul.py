@@ -1,4 +1,4 @@
-"""The product of two matrices on the threads of these kernels.
+"""Products of matrices on the threads of these kernels.
 
 NumPy's own library keeps its threads spinning for a while after each product. Where products and recurrent layers take
 turns, as in training, the threads of the one then hold up those of the other.
@@ -24,3 +24,14 @@ def matmul(a: Array, b: Array) -> Array:
         rows, packed = plain(a).reshape(1, m, k), pack(b)
         threads.share(lambda first, last: loops.rows_times(rows, packed, c, first, last), m, operations)
     return c if c.shape[1] == n else np.ascontiguousarray(c[:, :n])
+
+
+def matmul_stacks(a: Array, b: Array) -> Array:
+    """A B for stacks of matrices, A (N, ..., M, K) and B (N, ..., K, L): NumPy's products, shared among threads."""
+    out = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+    threads.share(
+        lambda first, last: np.matmul(a[first:last], b[first:last], out=out[first:last]),
+        len(a),
+        2.0 * a.size * b.shape[-1],
+    )
+    return out
