@@ -29,11 +29,12 @@ def is_grad_enabled() -> bool:
 @contextmanager
 def set_grad_enabled(enabled: bool) -> Iterator[None]:
     """Record operations in this block, or do not."""
-    token = _grad_enabled.set(enabled)
-    try:
+    before = _grad_enabled.get()
+    try:  # begun first, so that an interrupt after the setting cannot leave it
+        _grad_enabled.set(enabled)
         yield
     finally:
-        _grad_enabled.reset(token)
+        _grad_enabled.set(before)
 
 
 def no_grad() -> Any:

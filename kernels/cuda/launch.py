@@ -13,6 +13,7 @@ import inspect
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -134,9 +135,12 @@ def ptx(name: str, dtype: str, capability: tuple[int, int]) -> str:
         types.CPointer(types.uint8) if parameter == "flags" else number for parameter in array_parameters(name)
     ]
     signature = types.void(*arguments, *[types.int64] * 4)
-    with _row_stack():
+    with _compiling, _row_stack():
         text, _ = compiler.compile(_source(name), signature, device=False, abi="numba", cc=capability, output="ptx")
     return re.sub(r"(?m)^\.version .*", f".version {PTX_VERSION}", str(text), count=1)
+
+
+_compiling = threading.Lock()  # no thread takes away what another still needs
 
 
 @contextmanager
