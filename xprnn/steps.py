@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, backend_of, dtype_name, namespace
+from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.checks import within
 
 
@@ -85,7 +85,7 @@ def _on(x: Array, name: str, values: Any, owner: str) -> Array:
     """Control data beside x: host values are brought to x's device, anything else must be there already."""
     if isinstance(values, (list, tuple, np.ndarray)):
         return backend_of(x).asarray(np.asarray(values))
-    namespace(**{f"{owner}: x": x, f"{owner}: {name}": values})
+    shared_namespace(owner, ("x", name), x, values)
     return values
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from . import threads
 from .activations import tanh
 from .compiling import kernel, summing_kernel
+from .gates import add
 from .intrinsics import address
 from .product import Array, plain
 
@@ -70,7 +71,7 @@ def _gradients(q, k, g, dq, dk, dv, b0, b1):
                 _add_slopes(address(bent, 0), here, address(dq, at), size)
                 _add_slopes(address(bent, 0), here, address(dk, to), size)
                 _add_times(address(bent, 0), here, address(of_row, 0), size)
-            _add_times(address(of_row, 0), q.dtype.type(1), address(dv, b * size), size)
+            add(address(dv, b * size), address(of_row, 0), size)
 
 
 # Loops of few arrays each: of more, the compiler does not find out that they do not overlap.

@@ -122,7 +122,7 @@ def together(work: Callable[[int], object], parts: int) -> None:
 
     Work must be such that any one thread finishes all of it, since others may be busy for other callers.
     """
-    _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)], all_needed=False)
+    _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)])
 
 
 def share(work: Callable[[int, int], object], batch: int, operations: float) -> None:
@@ -133,20 +133,24 @@ def share(work: Callable[[int, int], object], batch: int, operations: float) -> 
         return
     ends = [batch * k // parts for k in range(parts + 1)]
     others = [Part(work, ends[k], ends[k + 1]) for k in range(1, parts)]
-    _beside(lambda: work(ends[0], ends[1]), others, all_needed=True)
+
+    def own() -> None:
+        work(ends[0], ends[1])
+        for part in others:
+            if part.begin():
+                part.run()
+
+    _beside(own, others)
 
 
-def _beside(own: Callable[[], object], others: Sequence[Part], all_needed: bool) -> None:
-    """Do one's own part while helpers do others, and then those that no helper has begun, if they are needed.
+def _beside(own: Callable[[], object], others: Sequence[Part]) -> None:
+    """Do one's own work while helpers do the other parts; those that nobody has begun by then are not done.
 
     Whatever fails, this waits for what has begun: it writes into arrays that the caller will use for something else.
     """
     _pool_of(os.getpid(), max(workers() - 1, 1)).hand_out(others)
     try:
         own()
-        for part in others:
-            if all_needed and part.begin():
-                part.run()
     finally:
         for part in others:
             if not part.begin():

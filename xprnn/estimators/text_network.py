@@ -6,6 +6,7 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.backend import Rng, backend_of, generator, namespace
+from xprnn.data.padding import lengths_to_mask
 from xprnn.estimators.forecast_network import CELLS
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.arguments import probability
@@ -84,7 +85,7 @@ class TextNetwork(Module):
         if self.training and self.word_dropout:
             dropped = home.asarray(self.rng.random(tuple(ids.shape)) < self.word_dropout)
             ids = xp.where(dropped, xp.full_like(ids, self.unknown), ids)
-        mask = xp.expand_dims(home.arange(ids.shape[0]), axis=1) < xp.expand_dims(home.asarray(lengths), axis=0)
+        mask = home.asarray(lengths_to_mask(lengths, ids.shape[0]))
         states, _ = self.recurrent(self.dropout(self.embedding(ids)), lengths=lengths)
         return states, mask
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.backend import DTYPES, Array, backend_of, dtype_name, namespace
+from xprnn.backend import DTYPES, Array, backend_of, dtype_name, shared_namespace
 from xprnn.checks import within
 from xprnn.nn.arguments import input_tensor
 from xprnn.tensor import Tensor
@@ -88,7 +88,7 @@ def cross_entropy(
         raise ValueError(
             f"{owner}: logits has shape {logits.shape} and target {tuple(target.shape)}; expected (..., C) and (...)"
         )
-    xp = namespace(**{f"{owner}: logits": logits.data, f"{owner}: target": target})
+    xp = shared_namespace(owner, ("logits", "target"), logits.data, target)
     target, classes = xp.astype(target, xp.int64), logits.shape[-1]
     selected = target != ignore_index
     if mask is not None:
@@ -123,7 +123,7 @@ def _elementwise(
     if target.shape != prediction.shape:
         shapes = f"{prediction.shape} and target {target.shape}"
         raise ValueError(f"{owner}: {name} has shape {shapes}; expected equal shapes: nothing is broadcast")
-    xp = namespace(**{f"{owner}: {name}": prediction.data, f"{owner}: target": target.data})
+    xp = shared_namespace(owner, (name, "target"), prediction.data, target.data)
     if target.dtype != prediction.dtype:
         dtypes = dtype_name(target.data), dtype_name(prediction.data)
         raise TypeError(f"{owner}: target has dtype {dtypes[0]}; expected {dtypes[1]}, as {name}: cast it first")
@@ -150,12 +150,12 @@ def _leading(owner: str, mask: Any, like: Array, name: str) -> Array:
         raise TypeError(f"{owner}: mask has dtype {dtype_name(mask)}; expected bool")
     if shape != expected[: len(shape)]:
         raise ValueError(f"{owner}: mask has shape {shape}; expected {expected}, as {name}, or its leading axes")
-    xp = namespace(**{f"{owner}: {name}": like, f"{owner}: mask": mask})
+    xp = shared_namespace(owner, (name, "mask"), like, mask)
     return xp.reshape(mask, (*shape, *[1] * (len(expected) - len(shape))))
 
 
 def _check_weight(owner: str, name: str, weight: Any, logits: Tensor) -> None:
-    namespace(**{f"{owner}: logits": logits.data, f"{owner}: {name}": weight})
+    shared_namespace(owner, ("logits", name), logits.data, weight)
     if tuple(weight.shape) != logits.shape[-1:] or weight.dtype != logits.dtype:
         raise ValueError(
             f"{owner}: {name} has shape {tuple(weight.shape)} and dtype {dtype_name(weight)}; "
