@@ -1,5 +1,7 @@
 """What several test files need."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,24 @@ def assert_close(found, expected, tol=1e-12):
     finite = expected[np.isfinite(expected)]
     scale = max(1.0, float(np.abs(finite).max(initial=0.0)))
     np.testing.assert_allclose(found, expected, rtol=0, atol=tol * scale)
+
+
+def lines_run(work):
+    """How many lines of Python a call runs: its cost, on every machine the same."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
 
 
 CELLS = {

