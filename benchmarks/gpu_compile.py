@@ -1,8 +1,8 @@
 """Compiles the kernels that rows need in many processes at once, into the caches on disk, before anything is measured.
 
 The worker would compile each at its first use, one after the other: 0.5 to 2 s for each of some hundreds. What fails
-here, or is cut off, is compiled there. CuPy and launch.py write each file of their caches under a temporary name
-first, so that no process reads half of one.
+here, or is cut off, is compiled there. CuPy writes each file of its cache under a temporary name first, so that no
+process reads half of one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def compile_one(job: Job) -> str:
     try:
         launch = importlib.import_module("xprnn.kernels.cuda.launch")
         if len(job) == 2:
-            _ = launch.loaded(*job, launch.facts().capability).num_regs
+            _ = launch.loaded(*job).num_regs
         else:
             importlib.import_module("xprnn.kernels.cuda.persistent")._kernel(launch.facts().number, *job)
     except Exception as error:  # a compiler raises what it likes, and the worker will say it of the row

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from xprnn.kernels.cuda import plan, source
+from xprnn.kernels.cuda import launch, plan, source, translate
 
 NVCC = shutil.which("nvcc")
 SOURCES = Path(source.__file__).parent
@@ -77,16 +77,30 @@ def nvrtc():
     return None
 
 
-@pytest.mark.skipif(nvrtc() is None, reason="needs the wheel nvidia-cuda-nvrtc")
+needs_nvrtc = pytest.mark.skipif(nvrtc() is None, reason="needs the wheel nvidia-cuda-nvrtc")
+
+
+@needs_nvrtc
 @each_way
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 def test_one_text_compiles_at_run_time(precision, backward):
-    shape, library = plan.best("Lstm", backward, precision, 16, 512, *H100[1:]), nvrtc()
-    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    shape = plan.best("Lstm", backward, precision, 16, 512, *H100[1:])
     text = source.text(shape.source)
     assert '#include "device.cuh"' not in text
+    compile_at_run_time(text, shape.options)
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_pointwise_kernels_compile_at_run_time(dtype):
+    compile_at_run_time(translate.text(), launch.options(dtype))
+
+
+def compile_at_run_time(text, options):
+    """As a device would have it, without one."""
+    program, size, library = ctypes.c_void_p(), ctypes.c_size_t(), nvrtc()
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
-    options = [option.encode() for option in (*shape.options, FTZ, "--gpu-architecture=sm_90")]
+    options = [option.encode() for option in (*options, FTZ, "--gpu-architecture=sm_90")]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
