@@ -10,7 +10,7 @@ import numpy as np
 
 from xprnn import kernel_calls
 from xprnn.backend import DTYPES, Array, dtype_name
-from xprnn.cells import Cell, State
+from xprnn.cells import Cell, State, Weights
 from xprnn.precision import current_precision
 from xprnn.sequence import Gradients, Result, SequenceCall
 
@@ -54,11 +54,21 @@ def _bf16(x: Array) -> bool:
 
 def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs: int, batch: int) -> Any:
     """The memory of a stack of layers that step by step without allocating; None where no kernel serves."""
-    dtype = dtype_name(weights[0])
+    dtype = weights[0].dtype
     name = kernel_calls.kind(cell)
-    if name is None or dtype not in DTYPES or any(type(w) is not np.ndarray for w in weights):
+    if name is None or any(type(w) is not np.ndarray or w.dtype != dtype for w in weights):
+        return None
+    if dtype.name not in DTYPES or not dtype.isnative:
         return None
     found = kernels()
     if isinstance(found, str):
         return None
-    return found.Stack([getattr(found, name)] * layers, inputs, size, batch, dtype, _bf16(weights[0]))
+    return found.Stack([getattr(found, name)] * layers, inputs, size, batch, dtype.name, _bf16(weights[0]))
+
+
+def load_stack(stack: Any, cell: Cell, layers: list[Weights], size: int, inputs: int) -> None:
+    """Give a stack its weights, all of which are looked at before the first is taken."""
+    for number, weights in enumerate(layers):
+        kernel_calls.check_weights(cell, weights, size if number else inputs, size)
+    for number, weights in enumerate(layers):
+        stack.load(number, weights)

@@ -115,6 +115,10 @@ class Stack:
         starts = [int(at[field]) + current * length for field in fields]
         return tuple(self._memory[s : s + length].reshape(int(at[BATCH]), int(at[SIZE])) for s in starts)
 
+    def turn(self) -> None:
+        """Make the other copy of all states the current one, in one go."""
+        self._plan[0, CURRENT] = 1 - self._plan[0, CURRENT]
+
     @property
     def current(self) -> int:
         """Which copy of the states is the current one."""
