@@ -298,8 +298,9 @@ def backend_of(array: Array) -> Backend:
 def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
     """Move an array to a backend, explicitly. Returns it as it is where it is there already.
 
-    Takes arrays of other libraries too, of JAX's or Dask's say, which computing calls refuse. A CPU tensor of PyTorch's becomes a NumPy array, and a CUDA tensor a CuPy
-    array, over the same memory. The other way round, ``torch.from_dlpack(x)`` takes any array of ours so.
+    Takes arrays of other libraries too, of JAX's or Dask's say, which computing calls refuse. A CPU tensor of PyTorch's
+    becomes a NumPy array, and a CUDA tensor a CuPy array, over the same memory. The other way round,
+    ``torch.from_dlpack(x)`` takes any array of ours so.
     """
     backend = name if isinstance(name, Backend) else get_backend(name, device)
     return backend.asarray(array)
