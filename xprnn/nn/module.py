@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, Backend, backend_of, dtype_name, get_backend, namespace, to_numpy
+from xprnn.backend import Array, Backend, get_backend, namespace
+from xprnn.nn.loading import Unmatched, assign, read
 from xprnn.nn.parts import GIVEN_ONCE, LEAVES, entries
 from xprnn.tensor import Parameter, Tensor
 
@@ -101,12 +102,13 @@ class Module:
 
     def _known(self) -> set[int]:
         """The ids of this module and all parts in it."""
-        known, waiting = set[int](), [self]
+        known = set[int]()
+        waiting: list[Module | Parameter] = [self]
         while waiting:
             part = waiting.pop()
-            if id(part) not in known:
-                known.add(id(part))
-                waiting.extend(each for _, each in part._found([])) if isinstance(part, Module) else None
+            if id(part) not in known and isinstance(part, Module):
+                waiting.extend(each for _, each in part._found([]))
+            known.add(id(part))
         return known
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
@@ -203,32 +205,33 @@ class Module:
         """
         backend = backend if isinstance(backend, Backend) else get_backend(backend, device)
         parameters = self.parameters()
-        moved = [
-            (backend.asarray(p.data), None if p.grad is None else backend.asarray(p.grad.data)) for p in parameters
-        ]
-        for parameter, (data, gradient) in zip(parameters, moved, strict=True):
-            parameter.data = data
-            parameter.grad = None if gradient is None else Tensor(gradient)
+        arrays = [backend.asarray(p.data) for p in parameters]
+        gradients = [None if p.grad is None else Tensor(backend.asarray(p.grad.data)) for p in parameters]
+        assign(parameters, arrays, gradients)
         return self
 
     def state_dict(self) -> dict[str, Array]:
         """A copy of every parameter's array, by dotted name."""
         return {name: namespace(p.data).asarray(p.data, copy=True) for name, p in self.named_parameters()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> Unmatched:
         """Take values by name, cast to each parameter's dtype and moved to its device.
 
-        Accepts what :meth:`state_dict` gives, and a PyTorch state_dict with NumPy arrays (or CPU tensors) as values.
-        A shared parameter may come under several of its names, as PyTorch has it; the first one counts.
+        Accepts what :meth:`state_dict` gives, and a PyTorch state_dict, with NumPy arrays or tensors of any floating
+        dtype, bfloat16 too, as values. A shared parameter may come under several of its names, as PyTorch has it; the
+        first one counts. ``strict=False`` takes what fits by name. Returns the names that had no partner, as
+        ``missing_keys`` and ``unexpected_keys``.
 
         Raises
         ------
         KeyError
-            Names are missing or unexpected.
+            Names are missing or unexpected, with ``strict``.
         TypeError
-            Values are not arrays.
+            Values are not arrays, or one cannot be read as real numbers.
         ValueError
-            Shapes differ. Every wrong one is listed, and nothing has been loaded.
+            Shapes differ. Every wrong one is listed.
+
+        After an error or an interrupt, nothing has been loaded.
         """
         parameters = dict(self.named_parameters())
         names = {id(parameter): name for name, parameter in parameters.items()}
@@ -236,29 +239,14 @@ class Module:
         targets = {name: name if name in parameters else names.get(id(self._at(name))) for name in state}
         missing = [name for name in parameters if name not in targets.values()]
         unexpected = [name for name, target in targets.items() if target is None]
-        if missing or unexpected:
+        if strict and (missing or unexpected):
             parts = [f"missing: {', '.join(missing)}"] * bool(missing)
             parts += [f"unexpected: {', '.join(unexpected)}"] * bool(unexpected)
             raise KeyError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(parts)}")
-        if no_arrays := [
-            f"{name} is a {type(array).__name__}" for name, array in state.items() if not hasattr(array, "shape")
-        ]:
-            raise TypeError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(no_arrays)}; expected arrays")
-        wrong = [
-            f"{name} has shape {tuple(state[name].shape)}, expected {parameters[target].shape}"
-            for name, target in targets.items()
-            if target is not None and tuple(state[name].shape) != parameters[target].shape
-        ]
-        if wrong:
-            raise ValueError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(wrong)}")
-        sources = {target: name for name, target in reversed(targets.items())}
-        loaded = {}
-        for name, parameter in parameters.items():
-            home = backend_of(parameter.data)
-            copy = np.array(to_numpy(state[sources[name]]), dtype=dtype_name(parameter.data), order="C")
-            loaded[name] = home.asarray(copy)
-        for name, array in loaded.items():
-            parameters[name].data = array
+        matched = [(name, parameters[target]) for name, target in targets.items() if target is not None]
+        loaded = read(type(self).__name__, state, matched)
+        assign([*loaded], [*loaded.values()], [parameter.grad for parameter in loaded])
+        return Unmatched(missing, unexpected)
 
     def _at(self, name: str) -> Any:
         """What stands under a dotted name, or None."""

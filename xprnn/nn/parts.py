@@ -17,10 +17,11 @@ Entries = Iterable[tuple[str, Any]]
 LEAVES = (str, int, float, type(None))
 """What most attributes are; they hold nothing."""
 
-GIVEN_ONCE = (
+_ITERATED: tuple[Any, ...] = ([], (), set(), {}, {}.values(), {}.items())
+GIVEN_ONCE: tuple[type, ...] = (
     *(GeneratorType, map, filter, zip, enumerate, reversed, itertools.chain, itertools.islice),
-    *(type(iterator) for iterator in (iter([]), reversed([]), iter(()), iter(set()))),
-    *(type(iterator) for iterator in (iter({}), iter({}.values()), iter({}.items()))),
+    *(type(iter(container)) for container in _ITERATED),
+    type(reversed([])),
 )
 """What cannot be looked into without using it up."""
 
@@ -31,7 +32,8 @@ def entries(value: Any) -> Entries:
     Looked into are mappings, sets, deques and the like, object arrays, dataclasses and namespaces, partial functions,
     and methods, which hold the object that they are of.
     """
-    opener = _opener(type(value))
+    kind: Any = type(value)
+    opener = _opener(kind)
     return () if opener is None else opener(value)
 
 
