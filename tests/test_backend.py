@@ -55,6 +55,105 @@ def test_dtype_name_is_the_same_everywhere(home, dtype):
     assert backend.dtype_name(home.asarray(np.ones(2), dtype)) == dtype
 
 
+# --- arrays of other libraries ---------------------------------------------------------------------------------------
+
+
+class Foreign:
+    """An array of a library that speaks the array API, whose namespace may be called anything."""
+
+    shape, ndim, dtype, device = (2, 3), 2, np.dtype("float32"), "chip"
+
+    def __init__(self, name):
+        self.name = name
+
+    def __array_namespace__(self, api_version=None):
+        return SimpleNamespace(__name__=self.name)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.full((2, 3), 7.0, "float32")
+
+
+def foreign(name):
+    return type(f"Array_{name.replace('.', '_')}", (Foreign,), {"__module__": name.split(".")[0]})(name)
+
+
+NAMESPACES = [
+    "jax.numpy",
+    "numpy",
+    "other.cupy",
+    "array_api_compat.torch",
+    "a.array_api_strict",
+    "dask.array",
+    "xprnnx",
+]
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+@pytest.mark.parametrize(
+    "call",
+    [
+        xprnn.Tensor,
+        namespace,
+        xprnn.ops.tanh,
+        lambda x: xprnn.ops.add(x, np.ones((2, 3), "float32")),
+        lambda x: xprnn.Tensor(np.ones((2, 3), "float32")) * x,
+        lambda x: namespace(x=np.ones(3), y=x),
+        xprnn.nn.Linear(3, 1),
+        xprnn.nn.LSTM(3, 1),
+        backend_of,
+    ],
+)
+def test_arrays_of_other_libraries_are_refused_by_name(name, call):
+    with pytest.raises(TypeError, match=rf"{name.split('.')[0]} Array_\w+ on device chip; .*xprnn.to_backend"):
+        call(foreign(name))
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_arrays_of_other_libraries_are_taken_over_where_that_is_asked_for(name, home):
+    taken = to_backend(foreign(name), home)
+    assert type(taken) is type(home.zeros((1,), "float32"))
+    assert host(taken).tolist() == [[7.0] * 3] * 2
+    assert type(to_numpy(foreign(name))) is np.ndarray
+
+
+def test_an_array_without_a_device_is_refused_by_name():
+    class Lazy:
+        shape = (2,)
+
+        def __array_namespace__(self, api_version=None):
+            return SimpleNamespace(__name__="lazy")
+
+    with pytest.raises(TypeError, match="Lazy; expected an array of NumPy or CuPy"):
+        xprnn.Tensor(Lazy())
+
+
+def test_jax_arrays():
+    jax = pytest.importorskip("jax.numpy")
+    x = jax.ones((2, 3))
+    for call in (xprnn.Tensor, xprnn.ops.tanh, xprnn.nn.Linear(3, 1), lambda x: xprnn.nn.LSTM(3, 1)(x)):
+        with pytest.raises(TypeError, match="jaxlib.* expected an array of NumPy or CuPy"):
+            call(x)
+    for mixed in (lambda: xprnn.Tensor(np.ones(3, "float32")) * x, lambda: x * xprnn.Tensor(np.ones(3, "float32"))):
+        with pytest.raises(TypeError, match="jaxlib"):
+            mixed()
+    assert type(to_backend(x, "numpy")) is type(to_numpy(x)) is np.ndarray
+    assert namespace(to_backend(x, "array_api_strict")) is STRICT
+
+
+def test_torch_tensors():
+    torch = pytest.importorskip("torch")
+    x = torch.ones((2, 3))
+    for call in (
+        xprnn.Tensor,
+        xprnn.ops.tanh,
+        xprnn.nn.Linear(3, 1),
+        lambda x: xprnn.Tensor(np.ones(3, "float32")) * x,
+    ):
+        with pytest.raises(TypeError, match="torch Tensor on device cpu; expected an array of NumPy or CuPy"):
+            call(x)
+    assert type(to_backend(x, "numpy")) is np.ndarray
+
+
 # --- moving ---------------------------------------------------------------------------------------------------------
 
 

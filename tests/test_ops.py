@@ -1,5 +1,6 @@
 import inspect
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -163,7 +164,7 @@ CASES = {
     ),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-NOT_PRIMITIVES = {"value", "as_tensor", "lifted", "unbroadcast", "zeros_like", "ones_like", "astype"}
+NOT_PRIMITIVES = {"value", "values", "as_tensor", "lifted", "unbroadcast", "zeros_like", "ones_like", "astype"}
 
 
 def test_every_primitive_has_a_case():
@@ -500,3 +501,66 @@ def test_an_exponent_of_any_kind_keeps_the_dtype(number):
     y = x ** number(2)
     y.backward()
     assert (y.item(), x.grad.item(), y.dtype) == (9.0, 6.0, np.float32)
+
+
+NUMBERS = [*(kind(1.5) for kind in (np.float64, np.float32, np.float16, np.longdouble)), np.int64(3), np.uint8(3)]
+WITH_NUMBERS = {
+    "x + k": lambda x, k: x + k,
+    "k + x": lambda x, k: k + x,
+    "x - k": lambda x, k: x - k,
+    "k - x": lambda x, k: k - x,
+    "x * k": lambda x, k: x * k,
+    "k * x": lambda x, k: k * x,
+    "x / k": lambda x, k: x / k,
+    "k / x": lambda x, k: k / x,
+    "x ** k": lambda x, k: x**k,
+    "x += k": lambda x, k: operator.iadd(x, k),
+    "add": lambda x, k: ops.add(k, x),
+    "multiply": lambda x, k: ops.multiply(x, k),
+    "maximum": lambda x, k: ops.maximum(x, k),
+    "maximum left": lambda x, k: ops.maximum(k, x),
+    "minimum": lambda x, k: ops.minimum(x, k),
+    "where": lambda x, k: ops.where(x > 1.0, x, k),
+    "where left": lambda x, k: ops.where(x > 1.0, k, x),
+    "mean": lambda x, k: (x * k).mean(),
+}
+
+
+@pytest.mark.parametrize("call", WITH_NUMBERS.values(), ids=WITH_NUMBERS.keys())
+def test_numbers_of_numpy_are_as_those_of_python(call, home):
+    """Also beside arrays of other libraries, which know nothing of NumPy's numbers."""
+    for number in NUMBERS:
+        found, expected = [], []
+        for k, answers in ((number, found), (float(number) if number.dtype.kind == "f" else int(number), expected)):
+            x = leaf(home, [[0.75, 1.5], [3.0, 2.5]], "float32")
+            y = call(x, k)
+            ops.sum(y).backward()
+            answers += [y, x.grad]
+        assert found[0].dtype == found[1].dtype == home.xp.float32
+        assert_close(found, expected, 0.0)
+
+
+@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne])
+def test_numbers_of_numpy_compare_as_those_of_python(compare, home):
+    x = leaf(home, [0.1, 0.2, 0.3], "float32")  # none of which is a float64
+    for k in (0.1, 0.2, 0.3):
+        assert host(compare(x, np.float64(k))).tolist() == host(compare(x, k)).tolist()
+        assert host(compare(np.float64(k), x)).tolist() == host(compare(k, x)).tolist()
+
+
+def test_a_layer_takes_what_was_scaled_by_a_number_of_numpy():
+    x = np.ones((2, 3), "float32")
+    assert xprnn.nn.Linear(3, 1)(Tensor(x) * np.sqrt(2.0) / np.int64(3)).dtype == np.float32
+
+
+def test_arrays_without_axes_and_two_numbers_of_numpy_stay_arrays():
+    assert (Tensor(np.ones(2, "float32")) * np.asarray(2.0)).dtype == np.float64
+    assert ops.add(np.float32(1.0), np.float32(2.0)).dtype == np.float32
+    assert ops.multiply(np.float32(3.0), 2.0).item() == 6.0
+
+
+@pytest.mark.parametrize("compare", [operator.lt, operator.ge, operator.eq, operator.ne])
+def test_comparisons_refuse_other_libraries(compare):
+    other = get_backend("array_api_strict").zeros((2,), "float64")
+    with pytest.raises(TypeError, match=r"comparison's left operand is a numpy ndarray .* array_api_strict Array"):
+        compare(Tensor(np.ones(2)), other)

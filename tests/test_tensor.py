@@ -2,7 +2,9 @@ import copy
 import gc
 import pickle
 import threading
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -465,3 +467,74 @@ def test_sums_of_gradients_overwrite_nothing_but_themselves():
     (y * 2.0 + y + y + y).backward(g)
     np.testing.assert_array_equal(x.grad.data, 10 * given)
     np.testing.assert_array_equal(first.data, 5 * given)
+
+
+# --- several threads ------------------------------------------------------------------------------------------------
+
+
+class Slow(Tensor):
+    """A gradient whose sum takes long enough for another thread to read it too."""
+
+    __slots__ = ()
+
+    def __add__(self, other):
+        total = Slow(ops.add(self, other))
+        time.sleep(0.002)
+        return total
+
+
+def in_threads(work, count=4):
+    """Run work(k) in so many threads at once; what any of them raised is raised here."""
+    start = threading.Barrier(count)
+
+    def run(k):
+        start.wait()
+        return work(k)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_several_threads_add_up(create_graph):
+    shared = Tensor(np.zeros(3), requires_grad=True)
+    shared.grad = Slow(np.zeros(3))
+
+    def work(k):
+        for _ in range(5):
+            (shared * float(k + 1)).sum().backward(create_graph=create_graph)
+
+    in_threads(work)
+    assert host(shared.grad).tolist() == [5.0 * (1 + 2 + 3 + 4)] * 3
+
+
+def test_first_gradients_of_several_threads_add_up():
+    class Leaf(Tensor):
+        __slots__ = ("kept",)
+
+        @property
+        def grad(self):
+            kept = getattr(self, "kept", None)
+            time.sleep(0.002)
+            return kept
+
+        @grad.setter
+        def grad(self, value):
+            self.kept = value
+
+    shared = Leaf(np.zeros(3), requires_grad=True)
+    in_threads(lambda k: (shared * float(k + 1)).sum().backward())
+    assert host(shared.grad).tolist() == [10.0] * 3
+
+
+def test_a_graph_that_another_thread_releases_is_refused(x):
+    shared = ops.exp(x)
+    other = shared.sum()
+
+    def rule(g, y):
+        other.backward()  # what another thread may do at any time
+        return g
+
+    with pytest.raises(RuntimeError, match=r"released by an earlier backward \(at exp\)"):
+        record("watched", shared.data, [shared], [rule]).sum().backward()
+    assert_close(x.grad, np.exp(x.data))

@@ -29,6 +29,11 @@ Array = Any
 Rng = int | np.random.Generator | None
 
 NAMES = ("numpy", "cupy", "array_api_strict")
+NAMESPACES = {
+    "array_api_compat.numpy": "numpy",
+    "array_api_compat.cupy": "cupy",
+    "array_api_strict": "array_api_strict",
+}
 DTYPES = ("float32", "float64")
 
 
@@ -260,7 +265,8 @@ def _namespace_of(label: str, array: Any) -> Any:
         xp = compat.array_namespace(array)
     except TypeError:
         raise TypeError(f"{label} is a {type(array).__name__}; expected an array of NumPy or CuPy") from None
-    if library(xp) not in NAMES and not xp.__name__.startswith("xprnn."):  # Tensors have a namespace of ours
+    name = getattr(xp, "__name__", "")
+    if name not in NAMESPACES and not name.startswith("xprnn."):  # Tensors have a namespace of ours
         raise TypeError(
             f"{label} is a {_describe(array)[2:]}; expected an array of NumPy or CuPy: "
             "xprnn.to_backend(array, name) takes it over, without a copy where it lies on the same device"
@@ -271,12 +277,16 @@ def _namespace_of(label: str, array: Any) -> Any:
 
 def _describe(array: Any) -> str:
     module = type(array).__module__.split(".")[0]
-    return f"a {module} {type(array).__name__} on device {compat.device(array)}"
+    try:
+        where = f" on device {compat.device(array)}"
+    except (AttributeError, TypeError):  # of a library that has none
+        where = ""
+    return f"a {module} {type(array).__name__}{where}"
 
 
 def library(xp: ModuleType) -> str:
-    """The backend name of a namespace: "numpy", "cupy" or "array_api_strict"."""
-    return xp.__name__.rsplit(".", 1)[-1]
+    """The backend name of a namespace: "numpy", "cupy" or "array_api_strict"; that of Tensors has its own."""
+    return NAMESPACES.get(xp.__name__, xp.__name__)
 
 
 def backend_of(array: Array) -> Backend:
@@ -288,8 +298,9 @@ def backend_of(array: Array) -> Backend:
 def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
     """Move an array to a backend, explicitly. Returns it as it is where it is there already.
 
-    Takes arrays of other libraries too. A CPU tensor of PyTorch's becomes a NumPy array, and a CUDA tensor a CuPy
-    array, over the same memory. The other way round, ``torch.from_dlpack(x)`` takes any array of ours so.
+    Takes arrays of other libraries too, of JAX's or Dask's say, which computing calls refuse. A CPU tensor of PyTorch's
+    becomes a NumPy array, and a CUDA tensor a CuPy array, over the same memory. The other way round,
+    ``torch.from_dlpack(x)`` takes any array of ours so.
     """
     backend = name if isinstance(name, Backend) else get_backend(name, device)
     return backend.asarray(array)

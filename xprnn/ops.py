@@ -32,6 +32,27 @@ def value(x: Operand) -> Any:
     return x.data if isinstance(x, Tensor) else x
 
 
+def values(a: Operand, b: Operand) -> tuple[Any, Any]:
+    """The arrays, or numbers, behind two operands.
+
+    A number of NumPy beside an array is taken as Python's: its dtype would widen float32, and other libraries refuse
+    it.
+    """
+    left, right = value(a), value(b)
+    if isinstance(left, np.generic) != isinstance(right, np.generic):
+        if isinstance(right, np.generic) and hasattr(left, "shape"):
+            right = _plain(right)
+        elif hasattr(right, "shape"):
+            left = _plain(left)
+    return left, right
+
+
+def _plain(number: np.generic) -> Any:
+    """A number of NumPy as Python's."""
+    item = number.item()
+    return float(item) if isinstance(item, np.floating) else item  # long doubles stay NumPy's
+
+
 def as_tensor(x: Any) -> Tensor:
     """The operand itself where it is a Tensor, else a constant around it."""
     return x if isinstance(x, Tensor) else Tensor(x)
@@ -67,6 +88,7 @@ def _binary(
 ) -> Tensor:
     left, right = value(a), value(b)
     if type(left) is not np.ndarray or type(right) not in (np.ndarray, float):  # the most common, and nothing to check
+        left, right = values(a, b)
         namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
 
     def rule(vjp: Callable[[Tensor, Tensor], Tensor], x: Operand) -> Callable[[Tensor, Tensor], Tensor]:
@@ -125,28 +147,29 @@ def minimum(a: Operand, b: Operand) -> Tensor:
 
 
 def _chosen(name: str, a: Operand, b: Operand) -> Tensor:
+    first = values(a, b)[0]
     return _binary(
         name,
         a,
         b,
         lambda a, b: getattr(namespace(a, b), name)(a, b),
-        lambda g, y: where(value(a) == y.data, g, zeros_like(g)),
-        lambda g, y: where(value(a) == y.data, zeros_like(g), g),
+        lambda g, y: where(first == y.data, g, zeros_like(g)),
+        lambda g, y: where(first == y.data, zeros_like(g), g),
     )
 
 
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """a where the condition holds, else b. Nothing flows back from an element that was not chosen, not even NaN."""
-    chosen = value(condition)
-    xp = namespace(condition=chosen, a=value(a), b=value(b))
-    like = value(a) if hasattr(value(a), "dtype") else value(b)
+    chosen, (left, right) = value(condition), values(a, b)
+    xp = namespace(condition=chosen, a=left, b=right)
+    like = left if hasattr(left, "dtype") else right
     if not hasattr(like, "dtype"):
         raise TypeError("where: a and b are both numbers; expected an array or Tensor for at least one of them")
-    if not backend.dtype_name(like).startswith("float") and any(isinstance(value(x), float) for x in (a, b)):
+    if not backend.dtype_name(like).startswith("float") and (isinstance(left, float) or isinstance(right, float)):
         raise TypeError(
             f"where: a float beside an array of {backend.dtype_name(like)} would be cut off; cast the array first"
         )
-    left, right = (x if hasattr(x, "dtype") else xp.full_like(like, x) for x in (value(a), value(b)))
+    left, right = (x if hasattr(x, "dtype") else xp.full_like(like, x) for x in (left, right))
     return record(
         "where",
         xp.where(chosen, left, right),
@@ -581,6 +604,18 @@ def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
 # --- operators ------------------------------------------------------------------------------------------------------
 
 
+def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Any]:
+    """A comparison that gives a plain boolean array."""
+
+    def compared(a: Tensor, b: Operand) -> Any:
+        left, right = values(a, b)
+        if hasattr(right, "shape") and type(right) is not type(left):
+            namespace(**{"the comparison's left operand": left, "the comparison's right operand": right})
+        return compare(left, right)
+
+    return compared
+
+
 def _give_operators() -> None:
     """Tensor's operators are these primitives; tensor.py cannot import them, so they are set here."""
     operators: dict[str, Any] = {
@@ -598,12 +633,12 @@ def _give_operators() -> None:
         "__matmul__": matmul,
         "__rmatmul__": lambda a, b: matmul(b, a),
         "__getitem__": getitem,
-        "__eq__": lambda a, b: a.data == value(b),
-        "__ne__": lambda a, b: a.data != value(b),
-        "__lt__": lambda a, b: a.data < value(b),
-        "__le__": lambda a, b: a.data <= value(b),
-        "__gt__": lambda a, b: a.data > value(b),
-        "__ge__": lambda a, b: a.data >= value(b),
+        "__eq__": _comparison(operator.eq),
+        "__ne__": _comparison(operator.ne),
+        "__lt__": _comparison(operator.lt),
+        "__le__": _comparison(operator.le),
+        "__gt__": _comparison(operator.gt),
+        "__ge__": _comparison(operator.ge),
         "sum": sum,
         "mean": mean,
         "reshape": reshape,

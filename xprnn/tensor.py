@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ import numpy as np
 from xprnn.backend import Array, default_backend, dtype_name, namespace, to_numpy
 
 _grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
+
+_adding = RLock()
+"""Held while gradients are added to those of leaves, which several threads may share."""
 
 
 def is_grad_enabled() -> bool:
@@ -59,14 +63,20 @@ class Node:
         # Weak, because an output holds its node. A consumer's node holds its inputs, so what can be reached is alive.
         self.outputs: tuple[weakref.ref[Tensor], ...] = ()
 
-    def check(self) -> None:
-        """Raise RuntimeError where this node can no longer give right gradients."""
-        if self.pullback is None:
+    def rule(self) -> tuple[tuple[Tensor, ...], Pullback]:
+        """The inputs and the pullback. Raises RuntimeError where they were released, maybe by another thread."""
+        inputs, pullback = self.inputs, self.pullback  # in the order in which release does not tear them apart
+        if pullback is None:
             raise RuntimeError(
                 f"backward: the graph of this result was released by an earlier backward (at {self.name}); "
                 "pass retain_graph=True to the first call to walk it twice"
             )
-        for position, (tensor, version) in enumerate(zip(self.inputs, self.versions, strict=True)):
+        return inputs, pullback
+
+    def check(self) -> None:
+        """Raise RuntimeError where this node can no longer give right gradients."""
+        inputs, _ = self.rule()
+        for position, (tensor, version) in enumerate(zip(inputs, self.versions, strict=False)):
             if tensor.version != version:
                 raise RuntimeError(
                     f"backward: input {position} of {self.name} (shape {tensor.shape}) was given new data after the "
@@ -82,7 +92,8 @@ class Node:
 
     def release(self) -> None:
         """Drop what the forward pass saved."""
-        self.pullback, self.inputs, self.versions = None, (), ()
+        self.pullback = None  # before the inputs, which another thread may be about to read
+        self.inputs, self.versions = (), ()
 
 
 Cotangents = Sequence["Tensor | None"]
@@ -181,6 +192,8 @@ class Tensor:
     ) -> None:
         """Add d(self)/d(leaf) to ``.grad`` of every leaf that requires it.
 
+        Threads may share leaves: each adds its gradients whole. A graph that threads share must be retained by each.
+
         Parameters
         ----------
         cotangent
@@ -197,7 +210,7 @@ class Tensor:
             ``.data`` was assigned since.
         """
         gradients = _walk_back([self], [cotangent], None, create_graph, retain_graph)
-        with set_grad_enabled(create_graph):
+        with set_grad_enabled(create_graph), _adding:
             for leaf, gradient in gradients:
                 if leaf.grad is not None:
                     leaf.grad = leaf.grad + gradient
@@ -466,9 +479,9 @@ def _walk_back(
             ]
             if all(cotangent is None for cotangent in incoming):
                 continue
-            assert node.pullback is not None
-            results = node.pullback(incoming, [reference() for reference in node.outputs])
-            for tensor, result in zip(node.inputs, results, strict=True):
+            sources, pullback = node.rule()
+            results = pullback(incoming, [reference() for reference in node.outputs])
+            for tensor, result in zip(sources, results, strict=True):
                 if result is not None and tensor.requires_grad:
                     accumulate(tensor, result)
         if release:

@@ -1,8 +1,17 @@
+import copy
+import functools
+import itertools
+import pickle
+from collections import UserList, deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType, SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers import assert_close, host
 
-from xprnn import Parameter, nn, ops
+from xprnn import Parameter, Tensor, nn, ops
 
 
 class Model(nn.Module):
@@ -150,6 +159,123 @@ def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
         assert_close(value, before[name], 0.0)
 
 
+def in_torch(change):
+    """What torch.nn.Linear(2, 3) gives, changed, and the values it should be loaded as."""
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(2, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.arange(6).reshape(3, 2) * 0.25)  # exact in bfloat16
+        layer.bias.copy_(torch.ones(3))
+    return {name: change(value) for name, value in layer.named_parameters()}
+
+
+BFLOAT16 = {
+    "torch parameters": lambda: in_torch(lambda p: p),
+    "torch bfloat16": lambda: in_torch(lambda p: p.detach().bfloat16()),
+    "torch bfloat16 parameters": lambda: in_torch(lambda p: p.bfloat16()),
+    "torch computed": lambda: in_torch(lambda p: (p * 2.0) / 2.0),
+    "torch bfloat16 transposed": lambda: in_torch(lambda p: p.detach().bfloat16().T.contiguous().T),
+    "ml_dtypes": lambda: {
+        name: np.asarray(array, "float32").astype(pytest.importorskip("ml_dtypes").bfloat16)
+        for name, array in STATE.items()
+    },
+    "jax": lambda: {
+        name: pytest.importorskip("jax.numpy").asarray(array, pytest.importorskip("jax.numpy").bfloat16)
+        for name, array in STATE.items()
+    },
+    "Tensors": lambda: {name: Tensor(array, requires_grad=True) * 1.0 for name, array in STATE.items()},
+    "float16": lambda: {name: array.astype("float16") for name, array in STATE.items()},
+    "big-endian": lambda: {name: array.astype(">f8") for name, array in STATE.items()},
+}
+STATE = {"weight": np.arange(6.0).reshape(3, 2) * 0.25, "bias": np.ones(3)}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", BFLOAT16.values(), ids=BFLOAT16.keys())
+def test_loading_takes_arrays_of_every_kind(make, dtype):
+    layer = nn.Linear(2, 3, dtype=dtype)
+    layer.load_state_dict(make())
+    for name, array in STATE.items():
+        assert_close(layer.state_dict()[name], array.astype(dtype), 0.0)
+        assert layer.state_dict()[name].dtype.isnative
+
+
+class Broken:
+    shape, dtype = (3,), "float32"
+
+    def __array__(self, dtype=None, copy=None):
+        raise ZeroDivisionError("its file is gone")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Broken(), "bias .a Broken. cannot be read: .*its file is gone"),
+        (np.ones(3, "complex64"), "bias .* complex64"),
+        (np.array(["1", "2", "3"]), "bias .*<U1"),
+        (np.array(["2020", "2021", "2022"], "datetime64[D]"), "bias .*datetime64"),
+        (np.array([None, {}, 1], object), "bias .* cannot be read"),
+        (np.ma.masked_array(np.ones(3), [True, False, False]), "bias .*masked"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_named_and_nothing_is_loaded(value, message):
+    layer = nn.Linear(2, 3, rng=0)
+    before = layer.state_dict()
+    with pytest.raises(TypeError, match=rf"Linear: state_dict does not fit; {message}"):
+        layer.load_state_dict({"weight": np.zeros((3, 2)), "bias": value})
+    assert_close(list(layer.state_dict().values()), list(before.values()), 0.0)
+
+
+def interrupted(monkeypatch, at):
+    """Let Ctrl-C come when a Parameter is given data for the ``at``-th time."""
+    setter, count = Parameter.data.fset, itertools.count()
+
+    def assign(self, value):
+        if next(count) == at:
+            raise KeyboardInterrupt
+        setter(self, value)
+
+    monkeypatch.setattr(Parameter, "data", Parameter.data.setter(assign))
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_an_interrupted_load_changes_nothing(at, monkeypatch):
+    model = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=1))
+    before = model.state_dict()
+    with monkeypatch.context() as patch:
+        interrupted(patch, at)
+        with pytest.raises(KeyboardInterrupt):
+            model.load_state_dict({name: array + 1.0 for name, array in before.items()})
+    assert_close(list(model.state_dict().values()), list(before.values()), 0.0)
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_an_interrupted_move_moves_nothing(at, monkeypatch):
+    model = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=1))
+    model(np.ones((1, 2), "float32")).sum().backward()
+    with monkeypatch.context() as patch:
+        interrupted(patch, at)
+        with pytest.raises(KeyboardInterrupt):
+            model.to("array_api_strict")
+    assert {type(array) for p in model.parameters() for array in (p.data, p.grad.data)} == {np.ndarray}
+
+
+def test_loading_what_fits():
+    model = Model()
+    before = model.state_dict()
+    found = model.load_state_dict(changed(scale=None, extra=np.ones(1), more=np.ones(1)), strict=False)
+    assert found.missing_keys == ["scale"]
+    assert found.unexpected_keys == ["extra", "more"]
+    expected = Model(rng=1).state_dict() | {"scale": before["scale"]}
+    assert_close(list(model.state_dict().values()), list(expected.values()), 0.0)
+    assert model.load_state_dict(before) == ([], [])
+    assert model.load_state_dict({}, strict=False).missing_keys == NAMES
+    with pytest.raises(ValueError, match="scale has shape"):
+        model.load_state_dict({"scale": np.ones(5), "extra": 1}, strict=False)
+    assert_close(list(model.state_dict().values()), list(before.values()), 0.0)
+
+
 def test_loading_after_use_stops_an_older_graph():
     layer = nn.Linear(2, 3)
     loss = ops.sum(layer(np.ones((1, 2), "float32")) * layer.bias)
@@ -216,3 +342,241 @@ def test_a_state_with_tied_weights_under_both_names():
         model.load_state_dict({**state, "1.weight": np.ones((3, 2))})
     with pytest.raises(KeyError, match="unexpected: 1.weights, 2.weight"):
         model.load_state_dict({**state, "1.weights": np.eye(2), "2.weight": np.eye(2)})
+
+
+# --- modes ----------------------------------------------------------------------------------------------------------
+
+
+def modes(model):
+    return {name for name, part in model.named_modules() if not part.training}
+
+
+def test_a_block_has_its_mode_and_changes_no_modules():
+    model, other = Model(), nn.Dropout()
+    with model.mode(training=False):
+        assert len(modes(model)) == 6
+        assert other.training
+        with model.lstm.mode(training=True):
+            assert modes(model) == {"", "embedding", "stack.0", "stack.1"}
+        assert len(modes(model)) == 6
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(modes, model).result() == set()
+        assert modes(copy.deepcopy(model)) == set()
+    assert modes(model) == set()
+    model.eval()
+    with pytest.raises(ZeroDivisionError), model.mode(training=True):
+        1 / (len(modes(model)))
+    assert len(modes(model)) == 6
+
+
+def test_a_part_in_evaluation_by_itself_stays_there():
+    model = Model()
+    model.lstm.eval()
+    with model.mode(training=True):
+        assert modes(model) == {"lstm", "lstm.dropout"}
+    model.eval()
+    assert len(modes(model)) == 6
+    with model.mode(training=True):
+        assert modes(model) == {"lstm", "lstm.dropout"}
+    with model.lstm.mode(training=True):
+        assert "lstm" not in modes(model)
+    model.lstm.dropout.train()
+    with model.mode(training=True):
+        assert modes(model) == {"lstm"}
+    model.lstm.train()
+    with model.mode(training=True):
+        assert modes(model) == set()
+    model.stack[1].training = False
+    with model.mode(training=True):
+        assert modes(model) == {"stack.1"}
+    model.train()
+    model.eval()
+    with model.mode(training=True):
+        assert modes(model) == set()
+
+
+def test_a_mode_chosen_inside_a_block_counts_there_and_after_it():
+    model = Model()
+    with model.mode(training=True):
+        model.lstm.eval()
+        assert modes(model) == {"lstm", "lstm.dropout"}
+        with model.mode(training=False):
+            assert len(modes(model)) == 6
+        assert modes(model) == {"lstm", "lstm.dropout"}
+    assert modes(model) == {"lstm", "lstm.dropout"}
+
+
+# --- a module loses no part -----------------------------------------------------------------------------------------
+
+
+def a_step_by_hand(layer):
+    layer.weight -= 0.1 * ops.ones_like(layer.weight)
+
+
+@pytest.mark.parametrize(
+    ("assign", "came"),
+    [
+        (a_step_by_hand, "Tensor"),
+        (lambda layer: setattr(layer, "weight", Tensor(np.ones((3, 2), "float32"), requires_grad=True)), "Tensor"),
+        (lambda layer: setattr(layer, "weight", layer.weight.data), "ndarray"),
+        (lambda layer: setattr(layer, "weight", layer.weight.detach()), "Tensor"),
+        (lambda layer: setattr(layer, "weight", 0.0), "float"),
+        (lambda layer: setattr(layer, "weight", [layer.weight.data]), "list"),
+    ],
+)
+def test_a_parameter_is_replaced_by_a_parameter_only(assign, came):
+    layer = nn.Linear(2, 3, rng=0)
+    before = layer.weight
+    with pytest.raises(TypeError, match=rf"Linear: weight is a Parameter and was given a {came}, .*weight.data = "):
+        assign(layer)
+    assert layer.weight is before
+    assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+
+
+def test_the_way_that_the_error_shows_is_a_step():
+    layer, x = nn.Linear(2, 1, rng=0), np.ones((4, 2), "float32")
+    loss = layer(x).sum()
+    loss.backward(retain_graph=True)
+    before = host(layer.weight).copy()
+    layer.weight.data = layer.weight.data - 0.1 * layer.weight.grad.data
+    assert_close(layer.weight, before - np.float32(0.1) * np.full((1, 2), 4.0, "float32"), 1e-6)
+    with pytest.raises(RuntimeError, match="was given new data"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("value", [np.tanh, [1, 2], "linear", Tensor([1.0]), 0])
+def test_a_module_is_replaced_by_a_module_only(value):
+    model = Holder(head=nn.Linear(2, 3), body=[nn.Linear(2, 2), 1])
+    for name in ("head", "body")[: 1 if isinstance(value, list) else 2]:
+        with pytest.raises(TypeError, match=rf"Holder: {name} (is a Linear|holds a Linear) and was given a"):
+            setattr(model, name, value)
+    assert len(model.parameters()) == 4
+
+
+def test_what_replaces_a_part_and_keeps_it_a_part():
+    model = Holder(head=nn.Linear(2, 3), gain=Parameter(np.ones(2)), body=[nn.Linear(2, 2)], size=3)
+    model.gain = Parameter(np.zeros(5))  # of another shape
+    model.head, model.body, model.size = nn.LSTM(2, 3), [nn.Linear(1, 1), nn.Linear(1, 1)], 4
+    model.body = (*model.body, nn.Linear(1, 1))
+    assert len(model.parameters()) == 1 + 4 + 6
+    model.gain = nn.Linear(1, 1)
+    model.head = None
+    model.body = None
+    assert [name for name, _ in model.named_parameters()] == ["gain.weight", "gain.bias"]
+    model.head = nn.Linear(1, 1)
+    del model.gain
+    assert [name for name, _ in model.named_parameters()] == ["head.weight", "head.bias"]
+
+
+@dataclass
+class Parts:
+    first: object
+    second: object = 1
+
+
+def object_array(values):
+    array = np.empty((1, len(values)), object)
+    for k, value in enumerate(values):
+        array[0, k] = value
+    return array
+
+
+HIDDEN = {
+    "dict": lambda part: {"a": part},
+    "mapping": lambda part: MappingProxyType({"a": [1, part]}),
+    "deque": lambda part: deque([part]),
+    "set": lambda part: {part},
+    "frozenset": lambda part: frozenset([part]),
+    "object array": lambda part: object_array([None, part]),
+    "dict values": lambda part: {"a": part}.values(),
+    "user list": lambda part: UserList([part]),
+    "dataclass": lambda part: Parts(part),
+    "dataclass in a list": lambda part: [0, Parts(1, [part])],
+    "namespace": lambda part: SimpleNamespace(layer=part),
+    "partial": lambda part: functools.partial(print, part),
+    "partial with keywords": lambda part: functools.partial(print, end=part),
+}
+
+
+@pytest.mark.parametrize("part", [nn.Linear(1, 1), Parameter(np.ones(1))], ids=["Linear", "Parameter"])
+@pytest.mark.parametrize("hide", HIDDEN.values(), ids=HIDDEN.keys())
+def test_parts_in_other_containers_are_refused(hide, part):
+    model = Holder(layers=hide(part))
+    for call in (model.parameters, model.state_dict, model.eval, lambda: model.to("numpy"), model.zero_grad):
+        with pytest.raises(
+            TypeError, match=rf"Holder: layers.* holds a {type(part).__name__}, .* expected an attribute"
+        ):
+            call()
+
+
+@pytest.mark.parametrize(
+    "hide", [lambda part: part.forward, lambda part: functools.partial(part), lambda part: [part.forward]]
+)
+def test_methods_of_other_modules_are_refused(hide):
+    with pytest.raises(TypeError, match=r"Holder: layers.* holds a Linear, .* expected an attribute"):
+        Holder(layers=hide(nn.Linear(1, 1))).parameters()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda parts: (part for part in parts), iter, functools.partial(map, None), reversed, zip]
+)
+def test_what_gives_its_parts_once_is_refused(make):
+    with pytest.raises(TypeError, match=r"Holder: layers is a \w+, which .*expected a list"):
+        Holder(layers=make([nn.Linear(1, 1)])).parameters()
+
+
+def test_a_part_of_the_class_is_refused():
+    with pytest.raises(TypeError, match=r"Net: layers is a Linear of the class, .* expected self.layers = "):
+
+        class Net(nn.Module):
+            layers = [nn.Linear(1, 1)]
+
+
+def test_a_part_that_is_found_may_stand_in_other_containers_too():
+    model = Holder(child=Holder(first=nn.Linear(1, 1)), gain=Parameter(np.ones(1)))
+    model.by_name = {"first": model.child.first}
+    model.rates, model.seen = {model.gain: 0.1}, {model.child.first.weight}
+    model.apply = model.child.first.forward
+    model.own = model.forward
+    assert [name for name, _ in model.named_parameters()] == ["gain", "child.first.weight", "child.first.bias"]
+    model.child.parent = model
+    assert len(model.parameters()) == 3
+    model.by_name["second"] = nn.Linear(1, 1)
+    with pytest.raises(TypeError, match=r"Holder: by_name\['second'\] holds a Linear"):
+        model.parameters()
+
+
+def test_a_module_with_a_lost_part_changes_no_mode():
+    model = Holder(first=nn.Linear(1, 1), others={"a": nn.Linear(1, 1)})
+    with pytest.raises(TypeError, match="others"):
+        model.eval()
+    assert model.first.training
+
+
+def test_other_values_in_containers_are_passed_over():
+    cyclic = [1]
+    cyclic.append([{"a": cyclic}])
+    model = Holder(
+        sizes={1, 2},
+        names=deque(["a"]),
+        table=np.array([None, "a"], object),
+        parts=Parts(1, {"a": 2}),
+        cyclic=cyclic,
+        function=functools.partial(print, 1),
+        method="text".upper,
+        shape=Tensor(np.ones(2), requires_grad=True),
+        kind=Parts,
+        count=itertools.count(),
+        layer=nn.Linear(1, 1),
+    )
+    model.own = model.forward
+    assert [name for name, _ in model.named_parameters()] == ["layer.weight", "layer.bias"]
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_modules_can_be_copied_and_pickled(duplicate):
+    model = Model().eval()
+    model.embedding.train()
+    other = duplicate(model)
+    assert_close(list(other.state_dict().values()), list(model.state_dict().values()), 0.0)
+    assert [part.training for _, part in other.named_modules()] == [part.training for _, part in model.named_modules()]

@@ -1,6 +1,7 @@
 """Encoder, decoder and both together: forced, mixed and free running against the equations, one step at a time."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -312,6 +313,29 @@ def test_decoding_is_evaluation_and_leaves_the_modes_alone():
 
 
 # --- nothing is computed twice --------------------------------------------------------------------------------------
+
+
+def test_a_search_in_one_thread_is_no_matter_of_another(monkeypatch):
+    network, (source, _) = model(KINDS["gru, dot"], both={"dropout": 0.5}, max_length=6), data()
+    network.encoder.eval()
+    expected = network.greedy(source, LENGTHS)
+    elsewhere, encode = [], network.encode
+
+    def spied(*args):
+        assert not network.decoder.dropout.training
+        with ThreadPoolExecutor(1) as pool:
+            elsewhere.extend(pool.map(lambda part: part.training, [network, network.encoder, network.decoder.dropout]))
+        return encode(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "encode", spied)
+        assert network.greedy(source, LENGTHS) == expected
+        assert network.beam_search(source, LENGTHS, width=1)[0][0].tokens == expected[0].tokens
+    assert elsewhere == [True, False, True] * 2
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: network.greedy(source, LENGTHS), range(8)):
+            assert found == expected
+    assert [network.training, network.encoder.training, network.decoder.training] == [True, False, True]
 
 
 @pytest.mark.parametrize("attention", ["general", "additive"])

@@ -1,6 +1,7 @@
 """fit: what it records, what it refuses, and runs that continue to the same bits."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -160,6 +161,67 @@ def test_modes():
     with pytest.raises(ZeroDivisionError):
         fit(model, [0], lambda m, b: 1 / 0, SGD(model.parameters()), epochs=1, **quiet)
     assert (model.training, model.out.training) == (False, True)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.base = nn.Sequential(nn.Linear(2, 4, rng=0), nn.Dropout(0.9, rng=1))
+        self.out = nn.Sequential(nn.Dropout(0.5, rng=2), nn.Linear(4, 1, rng=3))
+
+    def forward(self, x):
+        return self.out(self.base(x))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_part_that_was_set_to_evaluation_stays_in_it(whole, tmp_path):
+    model, seen, x = Net(), [], np.ones((4, 2), "float32")
+    model.base.eval()
+    if whole:  # looked at before it is trained, and not set back
+        model.eval()
+
+    def loss(model, batch):
+        seen.append(tuple(part.training for part in (model, model.base, model.base[1], model.out, model.out[0])))
+        return mse(model(x), x[:, :1])
+
+    options = {"validation": [0], "callbacks": [Checkpoint(tmp_path / "model")], **quiet}
+    fit(model, [0], loss, SGD(model.parameters()), epochs=2, **options)
+    assert seen == [(True, False, False, True, True), (False,) * 5] * 2
+    assert (model.training, model.base.training, model.out.training) == (not whole, False, not whole)
+    fit(model, [0], loss, SGD(model.parameters()), epochs=3, resume=tmp_path / "model", **options)
+    assert seen[4:] == seen[:2]
+    model.train()
+    fit(model, [0], loss, SGD(model.parameters()), epochs=1, **quiet)
+    assert seen[6:] == [(True,) * 5]
+
+
+def test_a_callback_can_freeze_a_part():
+    class Freeze(Callback):
+        def on_epoch_end(self, run):
+            run.model.base.eval()
+
+    model, seen, x = Net(), [], np.ones((4, 2), "float32")
+
+    def loss(model, batch):
+        seen.append((model.training, model.base[1].training))
+        return mse(model(x), x[:, :1])
+
+    fit(model, [0], loss, SGD(model.parameters()), epochs=3, callbacks=[Freeze()], **quiet)
+    assert seen == [(True, True), (True, False), (True, False)]
+
+
+def test_training_and_evaluation_in_several_threads_keep_their_modes():
+    model, x, seen = Net(), np.ones((4, 2), "float32"), []
+
+    def loss(model, batch):
+        with ThreadPoolExecutor(1) as pool:
+            seen.append((model.training, pool.submit(lambda: model.base[1].training).result()))
+        return mse(model(x), x[:, :1])
+
+    expected = evaluate(model, [0], loss)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: evaluate(model, [0, 1], loss), range(8))) == [expected] * 8
+    assert set(seen) == {(False, True)}
+    assert model.training
 
 
 def test_a_non_finite_loss_or_gradient_stops_before_the_step():

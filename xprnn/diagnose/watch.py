@@ -123,7 +123,8 @@ def _reachable(part: Tensor) -> Tensor:
 def watched(owner: str, model: Any, recorded_only: bool = False) -> Iterator[list[Walk]]:
     """Log into the list every walk of the model's recurrent layers inside the block, in evaluation mode.
 
-    ``recorded_only`` passes over walks under ``no_grad``. After the block the model is as before.
+    ``recorded_only`` passes over walks under ``no_grad``. After the block the model is as before; inside, its layers
+    are watched in every thread, so only one of them may use it.
 
     Raises TypeError where ``model`` is no Module, ValueError where no recurrent layer is in it, or none was called.
     """
@@ -133,22 +134,18 @@ def watched(owner: str, model: Any, recorded_only: bool = False) -> Iterator[lis
     layers = {name: part for name, part in modules.items() if isinstance(part, (RecurrentLayer, Recurrent))}
     if not layers:
         raise ValueError(f"{owner}: {type(model).__name__} has no recurrent layer (RNN, LSTM, GRU, Recurrent)")
-    modes = [(part, part.training) for part in modules.values()]
     draws = [(rng, rng.bit_generator.state) for rng in model.generators().values()]
     cells = [(layer, layer.cell) for layer in layers.values()]
     walks: list[Walk] = []
     try:
-        model.eval()
         for name, layer in layers.items():
             _watch(name, layer, walks, recorded_only)
-        with use_kernels("reference"):
+        with model.mode(training=False), use_kernels("reference"):
             yield walks
     finally:
         for layer, cell in cells:
             vars(layer).pop("_walk", None)
             vars(layer)["cell"] = cell
-        for part, mode in modes:
-            part.training = mode
         for rng, state in draws:
             rng.bit_generator.state = state
     if not walks:

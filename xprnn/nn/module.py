@@ -5,22 +5,71 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, Backend, backend_of, dtype_name, get_backend, namespace, to_numpy
+from xprnn.backend import Array, Backend, get_backend, namespace
+from xprnn.nn.loading import Unmatched, assign, read
+from xprnn.nn.parts import GIVEN_ONCE, LEAVES, entries
 from xprnn.tensor import Parameter, Tensor
+
+_modes: ContextVar[dict[int, tuple[Module, bool]]] = ContextVar("xprnn_modes", default={})  # noqa: B039 - never changed
+"""The modes that blocks around the caller chose, by id of the module, which stands beside it to stay alive."""
 
 
 class Module:
     """Base of all layers. Parameters and Modules assigned as attributes, also in lists and tuples, are found by name.
 
-    Those of a list are "name.0", "name.1", ...; a dict of them raises TypeError, since nothing in it would be trained.
-    Subclasses define ``forward``; call the module itself. ``training`` is True until :meth:`eval`.
+    Those of a list are "name.0", "name.1", ... No part is lost in silence: one that stands only in another container
+    (a dict, a set, an object array, a dataclass, a partial function, a method of another module) raises TypeError where
+    parts are looked for; assigning a Tensor, array or number in place of a Parameter, or anything but a Module or None
+    in place of a Module, raises it at once. Other objects are not looked into, nor is what a list is given later
+    checked. Subclasses define ``forward``; call the module itself.
     """
 
-    training: bool = True
+    _training, _by_itself = True, False  # the module's own mode, and whether it was set to evaluation by itself
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            for _, part in _parts_of(cls.__name__, name, value, []):
+                raise TypeError(
+                    f"{cls.__name__}: {name} is a {type(part).__name__} of the class, which all its objects would "
+                    f"share and none would train; expected self.{name} = ... in __init__"
+                )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = vars(self).get(name)
+        if not isinstance(held, LEAVES):
+            self._check_that_no_part_is_lost(name, held, value)
+        object.__setattr__(self, name, value)
+
+    def _check_that_no_part_is_lost(self, name: str, held: Any, value: Any) -> None:
+        if value is None or isinstance(value, (Module, Parameter)):
+            return
+        direct = isinstance(held, (Module, Parameter))
+        if isinstance(value, (list, tuple)) and (not direct or any(_parts_of("", name, value, []))):
+            return
+        for _, part in _parts_of("", name, held, []) if direct or isinstance(held, (list, tuple)) else ():
+            kind, way = type(part).__name__, "give it a Module or None"
+            if isinstance(part, Parameter):
+                way = f"change its value with {name}.data = array, or give it a Parameter or None"
+            raise TypeError(
+                f"{type(self).__name__}: {name} {'is' if direct else 'holds'} a {kind} and was given a "
+                f"{type(value).__name__}, so that the {kind} would no longer be trained, moved or saved: {way}"
+            )
+
+    @property
+    def training(self) -> bool:
+        """Whether it behaves as in training, so that dropout acts: until :meth:`eval`, or as :meth:`mode` says."""
+        chosen = _modes.get().get(id(self))
+        return self._training if chosen is None else chosen[1]
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self._set_modes({id(self): (self, mode)})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
@@ -34,9 +83,33 @@ class Module:
 
     def _parts(self) -> Iterator[tuple[str, Module | Parameter]]:
         """(name, part) for each Module and Parameter in this module's attributes."""
+        hidden: list[tuple[str, Any, Any]] = []
+        yield from self._found(hidden)
+        if hidden:
+            known = self._known()
+            for place, holder, part in hidden:
+                if id(part) not in known:
+                    raise TypeError(
+                        f"{type(self).__name__}: {place} holds a {type(part).__name__}, which would not be trained, "
+                        f"moved or saved from a {type(holder).__name__}; expected an attribute of its own, or a list"
+                    )
+
+    def _found(self, hidden: list[tuple[str, Any, Any]]) -> Iterator[tuple[str, Module | Parameter]]:
+        """The parts as ``_parts`` gives them; those in other containers are put on the list."""
         for name, value in vars(self).items():
-            if not isinstance(value, _LEAVES):
-                yield from _parts_of(type(self).__name__, name, value)
+            if not isinstance(value, LEAVES):
+                yield from _parts_of(type(self).__name__, name, value, hidden)
+
+    def _known(self) -> set[int]:
+        """The ids of this module and all parts in it."""
+        known = set[int]()
+        waiting: list[Module | Parameter] = [self]
+        while waiting:
+            part = waiting.pop()
+            if id(part) not in known and isinstance(part, Module):
+                waiting.extend(each for _, each in part._found([]))
+            known.add(id(part))
+        return known
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) for this module and everything inside it, each once, under its first name."""
@@ -80,24 +153,50 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Switch to training behaviour (dropout acts), or away from it. Returns the module."""
-        for _, module in self.named_modules():
-            module.training = mode
+        self._set_modes({id(module): (module, mode) for _, module in self.named_modules()})
         return self
 
     def eval(self) -> Module:
-        """Switch to evaluation behaviour. Returns the module."""
+        """Switch to evaluation behaviour. Returns the module.
+
+        A part that was switched by itself, as in ``model.encoder.eval()``, is frozen: ``fit`` leaves it so.
+        """
         return self.train(False)
+
+    def _set_modes(self, modes: dict[int, tuple[Module, bool]]) -> None:
+        """Give modules, this one and what is in it, modes of their own, which count in a block of ``mode`` too."""
+        for module, mode in modes.values():
+            object.__setattr__(module, "_training", bool(mode))
+            if mode or module is self:
+                object.__setattr__(module, "_by_itself", not mode)
+        chosen = _modes.get()
+        if inside := {key: modes[key] for key in modes.keys() & chosen.keys()}:
+            _modes.set({**chosen, **inside})
 
     @contextmanager
     def mode(self, training: bool) -> Iterator[None]:
-        """Train or evaluate inside the block; each module gets its own mode back after it."""
-        before = [(module, module.training) for _, module in self.named_modules()]
-        self.train(training)
-        try:
+        """Train or evaluate inside the block, in this thread or task only; no module changes its own mode.
+
+        To train leaves parts in evaluation that were set to it by themselves, and all that is in them as it is.
+        """
+        before = _modes.get()
+        chosen = {id(module): (module, training) for module in self._switched(training)}
+        try:  # begun first, so that an interrupt after the setting cannot leave it
+            _modes.set({**before, **chosen})
             yield
         finally:
-            for module, was in before:
-                module.training = was
+            _modes.set(before)
+
+    def _switched(self, training: bool) -> Iterator[Module]:
+        """The module and those in it that go with it into training or evaluation."""
+        seen: set[int] = set()
+        waiting = [self]
+        while waiting:
+            module = waiting.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield module
+                waiting.extend(part for _, part in module.children() if not (training and part._by_itself))
 
     def to(self, backend: str | Backend, device: Any = None) -> Module:
         """Move all parameters, and their gradients, to a backend. Returns the module.
@@ -106,32 +205,33 @@ class Module:
         """
         backend = backend if isinstance(backend, Backend) else get_backend(backend, device)
         parameters = self.parameters()
-        moved = [
-            (backend.asarray(p.data), None if p.grad is None else backend.asarray(p.grad.data)) for p in parameters
-        ]
-        for parameter, (data, gradient) in zip(parameters, moved, strict=True):
-            parameter.data = data
-            parameter.grad = None if gradient is None else Tensor(gradient)
+        arrays = [backend.asarray(p.data) for p in parameters]
+        gradients = [None if p.grad is None else Tensor(backend.asarray(p.grad.data)) for p in parameters]
+        assign(parameters, arrays, gradients)
         return self
 
     def state_dict(self) -> dict[str, Array]:
         """A copy of every parameter's array, by dotted name."""
         return {name: namespace(p.data).asarray(p.data, copy=True) for name, p in self.named_parameters()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> Unmatched:
         """Take values by name, cast to each parameter's dtype and moved to its device.
 
-        Accepts what :meth:`state_dict` gives, and a PyTorch state_dict with NumPy arrays (or CPU tensors) as values.
-        A shared parameter may come under several of its names, as PyTorch has it; the first one counts.
+        Accepts what :meth:`state_dict` gives, and a PyTorch state_dict, with NumPy arrays or tensors of any floating
+        dtype, bfloat16 too, as values. A shared parameter may come under several of its names, as PyTorch has it; the
+        first one counts. ``strict=False`` takes what fits by name. Returns the names that had no partner, as
+        ``missing_keys`` and ``unexpected_keys``.
 
         Raises
         ------
         KeyError
-            Names are missing or unexpected.
+            Names are missing or unexpected, with ``strict``.
         TypeError
-            Values are not arrays.
+            Values are not arrays, or one cannot be read as real numbers.
         ValueError
-            Shapes differ. Every wrong one is listed, and nothing has been loaded.
+            Shapes differ. Every wrong one is listed.
+
+        After an error or an interrupt, nothing has been loaded.
         """
         parameters = dict(self.named_parameters())
         names = {id(parameter): name for name, parameter in parameters.items()}
@@ -139,29 +239,14 @@ class Module:
         targets = {name: name if name in parameters else names.get(id(self._at(name))) for name in state}
         missing = [name for name in parameters if name not in targets.values()]
         unexpected = [name for name, target in targets.items() if target is None]
-        if missing or unexpected:
+        if strict and (missing or unexpected):
             parts = [f"missing: {', '.join(missing)}"] * bool(missing)
             parts += [f"unexpected: {', '.join(unexpected)}"] * bool(unexpected)
             raise KeyError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(parts)}")
-        if no_arrays := [
-            f"{name} is a {type(array).__name__}" for name, array in state.items() if not hasattr(array, "shape")
-        ]:
-            raise TypeError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(no_arrays)}; expected arrays")
-        wrong = [
-            f"{name} has shape {tuple(state[name].shape)}, expected {parameters[target].shape}"
-            for name, target in targets.items()
-            if target is not None and tuple(state[name].shape) != parameters[target].shape
-        ]
-        if wrong:
-            raise ValueError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(wrong)}")
-        sources = {target: name for name, target in reversed(targets.items())}
-        loaded = {}
-        for name, parameter in parameters.items():
-            home = backend_of(parameter.data)
-            copy = np.array(to_numpy(state[sources[name]]), dtype=dtype_name(parameter.data), order="C")
-            loaded[name] = home.asarray(copy)
-        for name, array in loaded.items():
-            parameters[name].data = array
+        matched = [(name, parameters[target]) for name, target in targets.items() if target is not None]
+        loaded = read(type(self).__name__, state, matched)
+        assign([*loaded], [*loaded.values()], [parameter.grad for parameter in loaded])
+        return Unmatched(missing, unexpected)
 
     def _at(self, name: str) -> Any:
         """What stands under a dotted name, or None."""
@@ -183,24 +268,30 @@ class Module:
         return ""
 
 
-_LEAVES = (str, int, float, type(None))  # most attributes are: they are passed by before a generator is made for them
+def _parts_of(
+    owner: str, name: str, value: Any, hidden: list[tuple[str, Any, Any]], around: tuple[Any, ...] = ()
+) -> Iterator[tuple[str, Module | Parameter]]:
+    """The Modules and Parameters in an attribute: itself, or those in a list, with their positions in their names.
 
-
-def _parts_of(owner: str, name: str, value: Any) -> Iterator[tuple[str, Module | Parameter]]:
-    """The Modules and Parameters in an attribute: itself, or those in a list, with their positions in their names."""
+    Those in other containers are put on the list of (place, container, part). ``around`` are containers that it is in.
+    """
     if isinstance(value, (Module, Parameter)):
         yield name, value
-    elif isinstance(value, (list, tuple)):
-        for k, each in enumerate(value):
-            if not isinstance(each, _LEAVES):
-                yield from _parts_of(owner, f"{name}.{k}", each)
-    elif isinstance(value, (dict, Mapping)):
-        for key, each in value.items():
-            for _, part in () if isinstance(each, _LEAVES) else _parts_of(owner, name, each):
-                raise TypeError(
-                    f"{owner}: {name}[{key!r}] holds a {type(part).__name__}, which would not be trained, moved or "
-                    f"saved from a {type(value).__name__}; expected an attribute of its own, or a list"
-                )
+    elif isinstance(value, GIVEN_ONCE):
+        raise TypeError(
+            f"{owner}: {name} is a {type(value).__name__}, which gives only once what is in it; expected a list"
+        )
+    elif not any(value is container for container in around):
+        around = (*around, value)
+        if isinstance(value, (list, tuple)):
+            for k, each in enumerate(value):
+                if not isinstance(each, LEAVES):
+                    yield from _parts_of(owner, f"{name}.{k}", each, hidden, around)
+            return
+        for place, each in entries(value):
+            if not isinstance(each, LEAVES):
+                for _, part in _parts_of(owner, name, each, hidden, around):
+                    hidden.append((name + place, value, part))
 
 
 def _joined(prefix: str, name: str) -> str:

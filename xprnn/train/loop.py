@@ -62,7 +62,8 @@ def fit(
     -------
     For each epoch: loss and validation_loss, means over the batches weighted by their sizes (see :func:`evaluate`);
     lr; gradient_norm and clipped_norm, means over the batches of the norm of all gradients before and after clipping;
-    seconds. The model's modes are as before.
+    seconds. The model is in training mode for this call only; a part that was set to evaluation by itself, as in
+    ``model.encoder.eval()``, stays in it.
 
     Raises
     ------
@@ -123,8 +124,9 @@ def evaluate(model: Module, batches: Iterable[Any], loss: Loss) -> float:
     """The mean of ``loss(model, batch)`` over batches, in evaluation mode and without recording.
 
     Each batch has the weight of its size: the length of its first array (of the batch itself, where it is one) along
-    ``batches.axis``, or axis 0; of another object its ``len``, or 1. The mode of the model is restored. Waits for a GPU
-    as :func:`fit` does. Raises TypeError for a loss that is not a scalar Tensor, ValueError where there are no batches.
+    ``batches.axis``, or axis 0; of another object its ``len``, or 1. The mode is that of this call only, so that other
+    threads may use the model meanwhile. Waits for a GPU as :func:`fit` does. Raises TypeError for a loss that is not a
+    scalar Tensor, ValueError where there are no batches.
     """
     axis, count = getattr(batches, "axis", 0), 0
     with model.mode(False), no_grad(), Measured([0.0]) as measured:

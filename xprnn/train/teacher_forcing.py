@@ -103,7 +103,7 @@ class TeacherForcing(Callback):
 
     def _set(self, run: Run) -> None:
         ratio = self.schedule(self.batches)
-        run.model.ratio = probability("TeacherForcing", f"schedule({self.batches})", ratio)  # type: ignore[attr-defined]
+        run.model.ratio = probability("TeacherForcing", f"schedule({self.batches})", ratio)
 
     def state_dict(self) -> dict[str, Any]:
         """How many batches were trained."""

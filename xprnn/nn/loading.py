@@ -1,0 +1,78 @@
+"""New values of parameters: read from arrays of any library, and given to all of them or to none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xprnn.backend import Array, backend_of, dtype_name, to_numpy
+from xprnn.tensor import Parameter, Tensor
+
+Host = np.ndarray[Any, Any]
+
+
+class Unmatched(NamedTuple):
+    """Names that a state lacks, and names that it has and the module has not, as PyTorch calls them."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def read(owner: str, state: Mapping[str, Any], matched: Sequence[tuple[str, Parameter]]) -> dict[Parameter, Array]:
+    """For each parameter its array in the state, copied, cast and moved; of several names the first one counts.
+
+    Raises TypeError for what is no array or cannot be read as real numbers, ValueError for other shapes.
+    """
+    problem = f"{owner}: state_dict does not fit"
+    if no_arrays := [
+        f"{name} is a {type(state[name]).__name__}" for name, _ in matched if not hasattr(state[name], "shape")
+    ]:
+        raise TypeError(f"{problem}; {'; '.join(no_arrays)}; expected arrays")
+    if wrong := [
+        f"{name} has shape {tuple(state[name].shape)}, expected {parameter.shape}"
+        for name, parameter in matched
+        if tuple(state[name].shape) != parameter.shape
+    ]:
+        raise ValueError(f"{problem}; {'; '.join(wrong)}")
+    arrays: dict[Parameter, Array] = {}
+    for name, parameter in matched:
+        if parameter in arrays:
+            continue
+        try:
+            host = _on_host(state[name], dtype_name(parameter.data))
+        except Exception as error:  # each library has errors of its own, and none names the entry
+            raise TypeError(f"{problem}; {name} (a {type(state[name]).__name__}) cannot be read: {error}") from error
+        arrays[parameter] = backend_of(parameter.data).asarray(host)
+    return arrays
+
+
+def _on_host(array: Any, dtype: str) -> Host:
+    """A copy on the host, in a dtype that NumPy knows."""
+    if hasattr(array, "detach"):  # a Tensor, or one of PyTorch's, which may want a gradient or lie on a device
+        array = array.detach()
+        if hasattr(array, "cpu"):
+            array = array.cpu()
+        if "bfloat16" in str(array.dtype) or "float8" in str(array.dtype):  # which NumPy has not
+            array = array.float()
+    host = to_numpy(array)
+    if isinstance(host, np.ma.MaskedArray):
+        raise TypeError("it is a masked array; expected one without a mask")
+    if host.dtype.kind in "cSUmM":
+        raise TypeError(f"it has dtype {host.dtype}; expected real numbers")
+    return np.array(host, dtype=dtype, order="C")
+
+
+def assign(parameters: Sequence[Parameter], arrays: Sequence[Array], gradients: Sequence[Tensor | None]) -> None:
+    """Give parameters new data and gradients; after an error or an interrupt all have their old ones."""
+    before = [(parameter, parameter.data, parameter.grad) for parameter in parameters]
+    count = 0
+    try:
+        for parameter, array, gradient in zip(parameters, arrays, gradients, strict=True):
+            count += 1
+            parameter.data, parameter.grad = array, gradient
+    except BaseException:
+        for parameter, array, gradient in before[:count]:
+            parameter.data, parameter.grad = array, gradient
+        raise

@@ -1,0 +1,65 @@
+"""Which values of attributes may hold parts of a module besides lists, and how one looks into them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import UserList, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, ValuesView
+from dataclasses import fields, is_dataclass
+from functools import cache, partial
+from types import GeneratorType, MethodType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+Entries = Iterable[tuple[str, Any]]
+
+LEAVES = (str, int, float, type(None))
+"""What most attributes are; they hold nothing."""
+
+_ITERATED: tuple[Any, ...] = ([], (), set(), {}, {}.values(), {}.items())
+GIVEN_ONCE: tuple[type, ...] = (
+    *(GeneratorType, map, filter, zip, enumerate, reversed, itertools.chain, itertools.islice),
+    *(type(iter(container)) for container in _ITERATED),
+    type(reversed([])),
+)
+"""What cannot be looked into without using it up."""
+
+
+def entries(value: Any) -> Entries:
+    """(place, value) for everything in a container other than a list or tuple; nothing for what is none.
+
+    Looked into are mappings, sets, deques and the like, object arrays, dataclasses and namespaces, partial functions,
+    and methods, which hold the object that they are of.
+    """
+    kind: Any = type(value)
+    opener = _opener(kind)
+    return () if opener is None else opener(value)
+
+
+@cache
+def _opener(kind: type) -> Callable[[Any], Entries] | None:
+    """How to look into the values of a type; None where they can hold nothing."""
+    if issubclass(kind, Mapping):
+        return _of_mapping
+    if issubclass(kind, (Set, deque, UserList, ValuesView)):
+        return lambda value: (("", each) for each in value)
+    if issubclass(kind, np.ndarray):
+        return lambda array: (("", each) for each in array.flat) if array.dtype == object else ()
+    if is_dataclass(kind):
+        return lambda value: ((f".{field.name}", getattr(value, field.name, None)) for field in fields(value))
+    if issubclass(kind, SimpleNamespace):
+        return lambda value: ((f".{name}", each) for name, each in vars(value).items())
+    if issubclass(kind, partial):
+        return lambda value: (("", each) for each in (value.func, *value.args, *value.keywords.values()))
+    if issubclass(kind, MethodType):
+        return lambda value: (("", value.__self__),)
+    return None
+
+
+def _of_mapping(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    for key, each in value.items():
+        if not isinstance(each, LEAVES):
+            yield f"[{key!r}]", each
+        if not isinstance(key, LEAVES):
+            yield "", key
