@@ -21,8 +21,9 @@ from xprnn.train.measured import Measured, drawn
 from xprnn.train.optimizers import Optimizer
 from xprnn.train.run import History, Run
 from xprnn.train.schedules import Schedule
+from xprnn.train.weighted import weighed
 
-Loss = Callable[[Any, Any], Tensor]
+Loss = Callable[[Any, Any], Tensor | tuple[Tensor, Any]]
 
 
 def fit(
@@ -47,7 +48,7 @@ def fit(
     batches, validation
         Each ``iter()`` is an epoch, as of :class:`xprnn.data.Batches` or a list.
     loss
-        ``loss(model, batch)``, a scalar Tensor.
+        ``loss(model, batch)``, a scalar Tensor; or a tuple of one and its weight, a number or a scalar array.
     clip_norm, clip_value
         Limits for :func:`clip_grad_norm` or :func:`clip_grad_value`; at most one of them.
     schedule
@@ -60,8 +61,8 @@ def fit(
 
     Returns
     -------
-    For each epoch: loss and validation_loss, means over the batches weighted by their sizes (see :func:`evaluate`);
-    lr; gradient_norm and clipped_norm, means over the batches of the norm of all gradients before and after clipping;
+    For each epoch: loss and validation_loss, means over all that is in the batches (see :func:`evaluate`); lr;
+    gradient_norm and clipped_norm, means over the batches of the norm of all gradients before and after clipping;
     seconds. The model's modes are as before.
 
     Raises
@@ -122,17 +123,21 @@ def fit(
 def evaluate(model: Module, batches: Iterable[Any], loss: Loss) -> float:
     """The mean of ``loss(model, batch)`` over batches, in evaluation mode and without recording.
 
-    Each batch has the weight of its size: the length of its first array (of the batch itself, where it is one) along
-    ``batches.axis``, or axis 0; of another object its ``len``, or 1. The mode of the model is restored. Waits for a GPU
-    as :func:`fit` does. Raises TypeError for a loss that is not a scalar Tensor, ValueError where there are no batches.
+    Each batch has the weight of its loss: what the losses of this package are means over, such as the number of
+    elements that a mask selects; or what ``loss`` returns beside it, as (loss, weight). Without either it has that of
+    its size: the length of its first array (of the batch itself, where it is one) along ``batches.axis``, or axis 0; of
+    another object its ``len``, or 1. NaN where all weights are 0.
+
+    The mode of the model is restored. Waits for a GPU as :func:`fit` does. Raises TypeError for a loss that is not a
+    scalar Tensor, ValueError where there are no batches.
     """
     axis, count = getattr(batches, "axis", 0), 0
     with model.mode(False), no_grad(), Measured([0.0]) as measured:
         for batch, checks in drawn(batches):
             count += 1
             with postponed(checks):
-                value = _scalar(loss(model, batch)).data
-            measured.add(f"batch {count} of an evaluation", [value], [_size(batch, axis)], checks)
+                value, weight = weighed("loss", loss(model, batch), _size(batch, axis))
+            measured.add(f"batch {count} of an evaluation", [value.data], [weight], checks)
     if count == 0:
         raise ValueError("evaluate: there are no batches")
     return measured.means()[0]
@@ -153,7 +158,7 @@ def _train(
             run.batch += 1
             place = f"epoch {run.epoch}, batch {run.batch}"
             with postponed(checks):  # on the host nothing is, and what is wrong ends the run here
-                result = _scalar(loss(run.model, batch))
+                result, weight = weighed("loss", loss(run.model, batch), _size(batch, axis))
                 value = _finite(result.data, place)
                 optimizer.zero_grad()
                 result.backward()
@@ -163,7 +168,7 @@ def _train(
                         "learned: is the optimizer of this model, and made after the model's last change?"
                     )
                 norms = clip(f"fit: in {place}", optimizer.parameters, clip_norm, clip_value)
-            measured.add(place, (value, *norms), (_size(batch, axis), 1, 1), checks, run.mark)
+            measured.add(place, (value, *norms), (weight, 1, 1), checks, run.mark)
             if measured.allowed is None:
                 optimizer.step()
             else:
@@ -199,10 +204,3 @@ def _size(batch: Any, axis: int) -> int:
     if shape is None:
         return max(1, len(batch)) if isinstance(batch, Sized) else 1
     return max(1, int(shape[axis])) if len(shape) > axis else 1
-
-
-def _scalar(loss: Any) -> Tensor:
-    if not isinstance(loss, Tensor) or loss.size != 1:
-        came = f"a Tensor of shape {loss.shape}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        raise TypeError(f"loss(model, batch) returned {came}; expected a scalar Tensor")
-    return loss
