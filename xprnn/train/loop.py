@@ -18,7 +18,7 @@ from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint
 from xprnn.train.clip import clip
 from xprnn.train.measured import Measured, drawn
-from xprnn.train.optimizers import Optimizer
+from xprnn.train.optimizer import Optimizer
 from xprnn.train.run import History, Run
 from xprnn.train.schedules import Schedule
 from xprnn.train.weighted import weighed

@@ -7,7 +7,7 @@ from typing import Any
 
 from xprnn.nn.module import Module
 from xprnn.train.measured import Measured
-from xprnn.train.optimizers import Optimizer
+from xprnn.train.optimizer import Optimizer
 from xprnn.train.schedules import Schedule
 
 
