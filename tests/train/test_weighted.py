@@ -114,7 +114,7 @@ def test_a_loss_may_return_its_weight():
             TypeError,
             r"returned a Tensor of shape \(2,\); expected a scalar Tensor, or one and",
         ),
-        ((1.0, 1), TypeError, "returned a float; expected a scalar Tensor"),
+        (("1", 1), TypeError, "returned a str; expected a scalar Tensor"),
         ((Tensor(1.0), 1, 1), TypeError, "returned a tuple; expected a scalar Tensor"),
     ],
 )

@@ -86,6 +86,14 @@ def weighed(owner: str, result: Any, size: int) -> tuple[Tensor, Weight]:
     return value, _checked(owner, ops.value(weight))
 
 
+def weighed_number(owner: str, result: Any, size: int) -> tuple[Tensor, Weight]:
+    """As :func:`weighed`, of what may also return a number or an array of one element in place of a Tensor."""
+    value, *weight = result if isinstance(result, tuple) else (result,)
+    if not isinstance(value, Tensor) and (isinstance(value, numbers.Real) or hasattr(value, "shape")):
+        value = Tensor(value)
+    return weighed(owner, (value, *weight) if weight else value, size)
+
+
 def _checked(owner: str, weight: Any) -> Weight:
     if isinstance(weight, numbers.Real):
         weight = np.asarray(weight, dtype=np.float64)
