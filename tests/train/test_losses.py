@@ -218,3 +218,67 @@ def test_numbers_of_numpy_are_numbers(number):
     ):
         assert found.dtype == np.float32
         assert found.item() == expected.item()
+
+
+def test_smoothed_labels_by_hand(home):
+    """Of two classes with s = 0.2, the right one has 0.9 of the weight and the other 0.1."""
+    x, target = leaf(home, np.log([[0.5, 0.5], [0.2, 0.8]])), home.asarray(np.array([0, 1]))
+    value, gradient = value_and_gradient(cross_entropy(x, target, label_smoothing=0.2), x)
+    first, second = math.log(2), -0.9 * math.log(0.8) - 0.1 * math.log(0.2)
+    assert value == pytest.approx((first + second) / 2, rel=1e-14)
+    np.testing.assert_allclose(gradient, np.array([[-0.4, 0.4], [0.1, -0.1]]) / 2, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE, "cross_entropy", "cross_entropy smoothed"])
+def test_reductions_agree(home, rng, name):
+    """Also where something is masked, with NaN under the mask."""
+    classes = name.startswith("cross")
+    loss = cross_entropy if classes else ELEMENTWISE[name]
+    smooth = {"label_smoothing": 0.3} if name.endswith("smoothed") else {}
+    x, mask = rng.normal(size=(4, 3)), np.array([True, False, True, True])
+    target = rng.integers(0, 3, 4) if classes else rng.random((4, 3))
+    x[1], target[1] = np.nan, 77
+    weight = np.full((4, 3), 2.0)
+    weight[1] = np.nan
+    options = {"mask": home.asarray(mask), **smooth}
+    if not classes:
+        options["weight"] = home.asarray(weight)
+    results = {}
+    for reduction in ("none", "sum", "mean"):
+        logits = leaf(home, x)
+        losses = loss(logits, home.asarray(target), reduction=reduction, **options)
+        (losses if losses.ndim == 0 else losses.sum()).backward()
+        results[reduction] = losses.numpy(), logits.grad.numpy()
+    each, total, mean = (results[reduction][0] for reduction in ("none", "sum", "mean"))
+    assert each.shape == (x.shape[:1] if classes else x.shape)
+    assert not each[1].any()
+    assert float(total) == pytest.approx(each.sum())
+    assert float(mean) == pytest.approx(each.sum() / (3 if classes else 18 if name in ("mse", "mae") else 9))
+    np.testing.assert_array_equal(results["none"][1], results["sum"][1])
+    assert not results["none"][1][1].any()
+    assert results["none"][1][mask].all()
+
+
+def test_weights_of_elements_by_hand():
+    x, zero, weight = np.array([1.0, 3.0]), np.zeros(2), np.array([3.0, 1.0])
+    assert mse(x, zero, weight=weight).item() == pytest.approx((3 + 9) / 4)
+    assert mae(x, zero, weight=weight).item() == pytest.approx((3 + 3) / 4)
+    assert huber(x, zero, weight=weight).item() == pytest.approx((1.5 + 2.5) / 2)
+    assert bce_with_logits(zero, zero, weight=weight).item() == pytest.approx(math.log(2) * 4 / 2)
+    assert mse(np.ones((3, 2)), np.zeros((3, 2)), weight=weight).item() == 1.0
+    assert mse(x, zero, weight=zero).item() == 0.0
+
+
+def test_errors_of_reductions_and_weights():
+    x = np.ones((4, 2))
+    for loss in (mse, mae, huber, bce_with_logits):
+        with pytest.raises(ValueError, match="reduction is 'avg'; expected 'mean', 'sum' or 'none'"):
+            loss(x, x, reduction="avg")
+        with pytest.raises(ValueError, match=r"weight has shape \(3,\); expected \(4, 2\), as .*, or one that broad"):
+            loss(x, x, weight=np.ones(3))
+        with pytest.raises(TypeError, match="weight has dtype float32; expected float64"):
+            loss(x, x, weight=np.ones(2, "float32"))
+    with pytest.raises(ValueError, match="cross_entropy: reduction is None"):
+        cross_entropy(x, np.zeros(4, dtype=int), reduction=None)
+    with pytest.raises(ValueError, match="cross_entropy: label_smoothing is 1.5; expected a probability"):
+        cross_entropy(x, np.zeros(4, dtype=int), label_smoothing=1.5)

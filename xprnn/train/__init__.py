@@ -5,7 +5,8 @@ from xprnn.train.checkpoint import load_checkpoint, read_tensors, save_checkpoin
 from xprnn.train.clip import clip_grad_norm, clip_grad_value
 from xprnn.train.loop import evaluate, fit
 from xprnn.train.losses import bce_with_logits, cross_entropy, huber, mae, mse
-from xprnn.train.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from xprnn.train.optimizer import Optimizer
+from xprnn.train.optimizers import SGD, Adam, AdamW, RMSprop
 from xprnn.train.run import History, Run
 from xprnn.train.schedules import Cosine, Exponential, ReduceOnPlateau, Schedule, StepDecay, Warmup
 from xprnn.train.tbptt import Chunk, truncated_bptt

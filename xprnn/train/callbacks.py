@@ -10,7 +10,7 @@ from typing import Any
 
 from xprnn.nn.arguments import whole_number
 from xprnn.train.checkpoint import save_checkpoint
-from xprnn.train.run import Run
+from xprnn.train.run import RECORDED, Run
 
 
 class Callback:
@@ -35,25 +35,39 @@ class Callback:
 class EarlyStopping(Callback):
     """Stop when the validation loss, or without validation the training loss, has not fallen for ``patience`` epochs.
 
-    An epoch counts as better when its loss is below the best one - min_delta; NaN never is. With ``restore_best`` the
-    model ends with the weights of the best epoch.
+    ``monitor`` watches something else in the history, such as "val_accuracy" (for "validation_accuracy"), which shall
+    fall or, with ``mode="max"``, rise. An epoch counts as better when it is so by more than min_delta; NaN never is.
+    With ``restore_best`` the model ends with the weights of the best epoch. Raises ValueError for settings, and at the
+    start of a run that will not record what is watched.
     """
 
-    def __init__(self, patience: int, min_delta: float = 0.0, restore_best: bool = True) -> None:
+    def __init__(
+        self,
+        patience: int,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        *,
+        monitor: str | None = None,
+        mode: str = "min",
+    ) -> None:
         self.patience = whole_number("EarlyStopping", "patience", patience)
         self.min_delta, self.restore_best = min_delta, restore_best
+        self.monitor, self.mode = monitor, _mode("EarlyStopping", mode)
         self._forget()
 
     def _forget(self) -> None:
-        self.best, self.best_epoch, self.waited, self._weights = math.inf, 0, 0, dict[str, Any]()
+        self.best = -math.inf if self.mode == "max" else math.inf
+        self.best_epoch, self.waited, self._weights = 0, 0, dict[str, Any]()
 
     def on_fit_start(self, run: Run) -> None:
+        run.monitored("EarlyStopping", self.monitor)
         if not run.history.epochs:
             self._forget()
 
     def on_epoch_end(self, run: Run) -> None:
-        if run.metric < self.best - self.min_delta:
-            self.best, self.best_epoch, self.waited = run.metric, run.epoch, 0
+        value = run.history.epochs[-1][run.monitored("EarlyStopping", self.monitor)]
+        if _better(value, self.best, self.mode, self.min_delta):
+            self.best, self.best_epoch, self.waited = value, run.epoch, 0
             if self.restore_best:
                 self._weights = run.model.state_dict()
         else:
@@ -78,11 +92,21 @@ class EarlyStopping(Callback):
         self.waited, self._weights = int(state["waited"]), dict(state["weights"])
 
 
+def _mode(owner: str, mode: Any) -> str:
+    if mode not in ("min", "max"):
+        raise ValueError(f"{owner}: mode is {mode!r}; expected 'min' or 'max'")
+    return str(mode)
+
+
+def _better(value: float, best: float, mode: str, min_delta: float = 0.0) -> bool:
+    return value > best + min_delta if mode == "max" else value < best - min_delta
+
+
 LOSS_EVERY = 0.5  # seconds between looks at a loss that must be waited for
 
 
 class ProgressBar(Callback):
-    """One line on stderr: epochs, batches, time, and the losses; at the end, whether and where the run was stopped.
+    """One line on stderr: epochs, batches, time, losses and metrics; at the end, whether and where the run was stopped.
 
     A loss on a GPU, which must be waited for, is shown every half second only.
     """
@@ -109,7 +133,7 @@ class ProgressBar(Callback):
 
     def on_epoch_end(self, run: Run) -> None:
         last = run.history.epochs[-1]
-        shown = [name for name in ("loss", "validation_loss") if name in last]
+        shown = [name for name in last if name == "loss" or name not in RECORDED]
         losses = ", ".join(f"{name.replace('_', ' ')} {last[name]:.4g}" for name in shown)
         self._bar.set_description_str(f"epoch {run.epoch}/{run.epochs}: {losses}", refresh=False)
         if run.batches:
@@ -130,12 +154,31 @@ class ProgressBar(Callback):
 class Checkpoint(Callback):
     """Write everything that ``fit(..., resume=path)`` needs after every ``every``-th epoch, and after the last one.
 
-    fit runs checkpoints after all other callbacks, so that they hold what those learned in the epoch.
+    With ``monitor``, such as "val_loss", instead after each epoch in which that was better than in all before: lower
+    or, with ``mode="max"``, higher. fit runs checkpoints after all other callbacks, so that they hold what those
+    learned in the epoch. Raises ValueError for settings, and at the start of a run that will not record what it watches.
     """
 
-    def __init__(self, path: str | PathLike[str], every: int = 1) -> None:
+    def __init__(
+        self, path: str | PathLike[str], every: int = 1, *, monitor: str | None = None, mode: str = "min"
+    ) -> None:
         self.path, self.every = path, whole_number("Checkpoint", "every", every)
+        self.monitor, self.mode = monitor, _mode("Checkpoint", mode)
+        if monitor is not None and self.every > 1:
+            raise ValueError("Checkpoint: every and monitor are both given; expected at most one")
+        if monitor is None and mode == "max":
+            raise ValueError("Checkpoint: mode is given, but no monitor that it could be of")
+
+    def on_fit_start(self, run: Run) -> None:
+        run.monitored("Checkpoint", self.monitor)
 
     def on_epoch_end(self, run: Run) -> None:
-        if run.epoch % self.every == 0 or run.epoch == run.epochs or run.stop:
+        if self._due(run):
             save_checkpoint(self.path, **run.parts)
+
+    def _due(self, run: Run) -> bool:
+        if self.monitor is None:
+            return run.epoch % self.every == 0 or run.epoch == run.epochs or run.stop
+        *before, last = run.history[self.monitor]
+        known = [value for value in before if not math.isnan(value)]
+        return not math.isnan(last) and all(_better(last, value, self.mode) for value in known)

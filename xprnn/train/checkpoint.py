@@ -99,7 +99,7 @@ def load_checkpoint(path: Path_, **parts: Any) -> None:
     """Bring objects to the states in a file of :func:`save_checkpoint`; parts of the file not asked for are left alone.
 
     Raises ValueError where the file lacks a part or a part refuses its state, and as :func:`read_tensors`. Either all
-    parts are loaded or, after an error, all are as before.
+    parts are loaded or, after an error or an interrupt, all are as before.
     """
     arrays, metadata = read_tensors(path)
     states = metadata.get("parts", {})
@@ -112,9 +112,11 @@ def load_checkpoint(path: Path_, **parts: Any) -> None:
     try:
         for name, part in parts.items():
             _load(part, _joined(states[name], arrays))
-    except Exception as error:
+    except BaseException as error:
         for other, state in before.items():
             _load(parts[other], state)
+        if not isinstance(error, Exception):
+            raise
         raise ValueError(f"load_checkpoint: {path}: {name} refuses: {error}; nothing has been loaded") from error
 
 

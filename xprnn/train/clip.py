@@ -11,6 +11,7 @@ import numpy as np
 from xprnn.backend import Array, namespace, to_numpy
 from xprnn.checks import require
 from xprnn.tensor import Tensor
+from xprnn.train.together import make, new_gradient
 
 Held = list[tuple[Tensor, Tensor]]
 """(parameter, gradient) for each parameter that has one."""
@@ -112,13 +113,12 @@ def _scale(held: Held, norm: Number, max_norm: float) -> Number:
     coefficient = float(max_norm) / (norm + 1e-6)
     if isinstance(coefficient, float):
         if coefficient < 1.0:
-            for parameter, gradient in held:
-                parameter.grad = Tensor(gradient.data * coefficient)
+            make([new_gradient(parameter, Tensor(gradient.data * coefficient)) for parameter, gradient in held])
         return min(1.0, coefficient)
     xp = namespace(coefficient)
     factor = xp.minimum(coefficient, 1.0)
-    for parameter, gradient in held:
-        parameter.grad = Tensor(gradient.data * xp.astype(factor, gradient.dtype))  # float64 would widen float32
+    scaled = [Tensor(gradient.data * xp.astype(factor, gradient.dtype)) for _, gradient in held]  # float64 would widen
+    make([new_gradient(parameter, gradient) for (parameter, _), gradient in zip(held, scaled, strict=True)])
     return factor
 
 
@@ -126,8 +126,9 @@ def _limit(held: Held, norm: Number, max_value: float) -> None:
     """Bring all elements of all gradients between +-max_value."""
     if isinstance(norm, float) and norm <= max_value:  # no element is larger than the norm
         return
-    limit = float(max_value)
+    limit, changes = float(max_value), []
     for parameter, gradient in held:
         xp = namespace(gradient.data)
         # Not clip: on CuPy that of array-api-compat picks elements by a mask, and to count them waits for the GPU.
-        parameter.grad = Tensor(xp.minimum(xp.maximum(gradient.data, -limit), limit))
+        changes.append(new_gradient(parameter, Tensor(xp.minimum(xp.maximum(gradient.data, -limit), limit))))
+    make(changes)

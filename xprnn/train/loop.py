@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from os import PathLike
 from typing import Any
@@ -14,15 +15,18 @@ from xprnn.checks import postponed, require
 from xprnn.nn.arguments import real_number, whole_number
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor, no_grad
+from xprnn.train.accumulation import Accumulated, in_groups
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint
 from xprnn.train.clip import clip
 from xprnn.train.measured import Measured, drawn
-from xprnn.train.optimizers import Optimizer
-from xprnn.train.run import History, Run
+from xprnn.train.optimizer import Optimizer
+from xprnn.train.run import NORMS, RECORDED, History, Run
 from xprnn.train.schedules import Schedule
+from xprnn.train.weighted import weighed, weighed_number
 
-Loss = Callable[[Any, Any], Tensor]
+Loss = Callable[[Any, Any], Tensor | tuple[Tensor, Any]]
+Metric = Callable[[Any, Any], Any]
 
 
 def fit(
@@ -39,6 +43,8 @@ def fit(
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
     resume: str | PathLike[str] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    accumulate: int = 1,
 ) -> History:
     """Train a model: for each batch of each epoch loss, backward, clipping, step.
 
@@ -47,7 +53,7 @@ def fit(
     batches, validation
         Each ``iter()`` is an epoch, as of :class:`xprnn.data.Batches` or a list.
     loss
-        ``loss(model, batch)``, a scalar Tensor.
+        ``loss(model, batch)``, a scalar Tensor; or a tuple of one and its weight, a number or a scalar array.
     clip_norm, clip_value
         Limits for :func:`clip_grad_norm` or :func:`clip_grad_value`; at most one of them.
     schedule
@@ -57,21 +63,28 @@ def fit(
     resume
         Continue from a file of the :class:`Checkpoint` callback, to the same bits as if never interrupted. The call
         must be otherwise the same.
+    metrics
+        ``{"accuracy": function}``, of ``function(model, batch)`` as ``loss``, which may return a plain number too. Each
+        is taken of every training batch before its step, and of the validation, in evaluation mode and without
+        recording: this costs one more forward pass.
+    accumulate
+        Step once for so many batches, and for those left at the end of an epoch, with the gradient of one large batch:
+        that of the mean over all that their losses are means over, by their weights (see :func:`evaluate`).
 
     Returns
     -------
-    For each epoch: loss and validation_loss, means over the batches weighted by their sizes (see :func:`evaluate`);
-    lr; gradient_norm and clipped_norm, means over the batches of the norm of all gradients before and after clipping;
-    seconds. The model is in training mode for this call only; a part that was set to evaluation by itself, as in
-    ``model.encoder.eval()``, stays in it.
+    For each epoch: loss and validation_loss, means over all that is in the batches (see :func:`evaluate`); lr;
+    gradient_norm and clipped_norm, means over the steps of the norm of all gradients before and after clipping; each
+    metric, and validation_<metric>; seconds. The model is in training mode for this call only; a part that was set to
+    evaluation by itself, as in ``model.encoder.eval()``, stays in it.
 
     Raises
     ------
     FloatingPointError
         A training loss or gradient is not finite. That batch has changed no parameter.
     TypeError, ValueError
-        Wrong arguments; a loss that is not a scalar Tensor; an epoch without batches; a first batch that gives none of
-        the optimizer's parameters a gradient.
+        Wrong arguments; a loss that is not a scalar Tensor; an epoch without batches; a first step in which none of the
+        optimizer's parameters has a gradient.
 
     On a GPU no batch is waited for. Its numbers, and whether they are finite, whether tokens, classes and lengths in it
     were in range, come to the host with those of up to 64 batches, at the end of the epoch, or when a callback reads
@@ -89,7 +102,9 @@ def fit(
             raise TypeError(
                 f"fit: {name} is a {type(source).__name__}, which lasts one epoch; expected a list or Batches"
             )
-    run = Run(model, optimizer, schedule, epochs, len(batches) if isinstance(batches, Sized) else None)
+    accumulate, metrics = whole_number("fit", "accumulate", accumulate), _named(metrics)
+    count = len(batches) if isinstance(batches, Sized) else None
+    run = Run(model, optimizer, schedule, epochs, count, tuple(metrics), validation is not None)
     called = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
     run.add_parts({"schedule": schedule, "batches": batches, "validation": validation})
     stateful = [callback for callback in callbacks if hasattr(callback, "state_dict")]
@@ -105,10 +120,12 @@ def fit(
         while run.epoch < epochs and not run.stop:
             run.epoch += 1
             began, lr = time.perf_counter(), optimizer.lr
-            mean_loss, norms = _train(run, batches, loss, clip_norm, clip_value, called)
-            record = {"loss": mean_loss}
+            clipping = functools.partial(clip, clip_norm=clip_norm, clip_value=clip_value)
+            record = _train(run, batches, loss, metrics, accumulate, clipping, called)
+            norms = {name: record.pop(name) for name in NORMS}
             if validation is not None:
-                record["validation_loss"] = evaluate(model, validation, loss)
+                means = _means(model, validation, [loss, *metrics.values()])
+                record.update(zip([f"validation_{name}" for name in ("loss", *metrics)], means, strict=True))
             seconds = time.perf_counter() - began
             run.history.epochs.append({**record, "lr": lr, **norms, "seconds": seconds})
             if schedule is not None:
@@ -120,62 +137,99 @@ def fit(
     return run.history
 
 
-def evaluate(model: Module, batches: Iterable[Any], loss: Loss) -> float:
+def evaluate(model: Module, batches: Iterable[Any], loss: Metric) -> float:
     """The mean of ``loss(model, batch)`` over batches, in evaluation mode and without recording.
 
-    Each batch has the weight of its size: the length of its first array (of the batch itself, where it is one) along
-    ``batches.axis``, or axis 0; of another object its ``len``, or 1. The mode is that of this call only, so that other
-    threads may use the model meanwhile. Waits for a GPU as :func:`fit` does. Raises TypeError for a loss that is not a
-    scalar Tensor, ValueError where there are no batches.
+    Each batch has the weight of its loss: what the losses of this package are means over, such as the number of
+    elements that a mask selects; or what ``loss`` returns beside it, as (loss, weight). Without either it has that of
+    its size: the length of its first array (of the batch itself, where it is one) along ``batches.axis``, or axis 0; of
+    another object its ``len``, or 1. NaN where all weights are 0.
+
+    ``loss`` may be any measure, and return a plain number. The mode is that of this call only, so that other threads
+    may use the model meanwhile. Waits for a GPU as :func:`fit` does. Raises TypeError for a loss that is not scalar,
+    ValueError where there are no batches.
     """
+    return _means(model, batches, [loss])[0]
+
+
+def _means(model: Module, batches: Iterable[Any], functions: Sequence[Metric]) -> list[float]:
+    """What :func:`evaluate` says of each function, in one pass."""
     axis, count = getattr(batches, "axis", 0), 0
-    with model.mode(False), no_grad(), Measured([0.0]) as measured:
+    with model.mode(False), no_grad(), Measured([0.0] * len(functions)) as measured:
         for batch, checks in drawn(batches):
             count += 1
             with postponed(checks):
-                value = _scalar(loss(model, batch)).data
-            measured.add(f"batch {count} of an evaluation", [value], [_size(batch, axis)], checks)
+                found = [weighed_number("loss", each(model, batch), _size(batch, axis)) for each in functions]
+            values, weights = [value.data for value, _ in found], [weight for _, weight in found]
+            measured.add(f"batch {count} of an evaluation", values, weights, checks)
     if count == 0:
         raise ValueError("evaluate: there are no batches")
-    return measured.means()[0]
+    return measured.means()
 
 
 def _train(
     run: Run,
     batches: Iterable[Any],
     loss: Loss,
-    clip_norm: float | None,
-    clip_value: float | None,
+    metrics: Mapping[str, Metric],
+    accumulate: int,
+    clipping: Callable[[str, Sequence[Tensor]], tuple[Any, Any]],
     called: Sequence[Callback],
-) -> tuple[float, dict[str, float]]:
-    """One epoch; the means of the loss and of the gradient norms."""
-    optimizer, axis, run.batch = run.optimizer, getattr(batches, "axis", 0), 0
+) -> dict[str, float]:
+    """One epoch; the means of the loss, the metrics and the gradient norms."""
+    model, optimizer, axis, run.batch = run.model, run.optimizer, getattr(batches, "axis", 0), 0
+    gathered = Accumulated(optimizer.parameters) if accumulate > 1 else None
     with run.measure() as measured:
-        for batch, checks in drawn(batches):
+        for (batch, checks), due in in_groups(drawn(batches), accumulate):
             run.batch += 1
-            place = f"epoch {run.epoch}, batch {run.batch}"
+            place, size = f"epoch {run.epoch}, batch {run.batch}", _size(batch, axis)
             with postponed(checks):  # on the host nothing is, and what is wrong ends the run here
-                result = _scalar(loss(run.model, batch))
-                value = _finite(result.data, place)
-                optimizer.zero_grad()
-                result.backward()
-                if run.batch == 1 and all(parameter.grad is None for parameter in optimizer.parameters):
-                    raise ValueError(
-                        "fit: the loss gives a gradient to none of the optimizer's parameters, so nothing would be "
-                        "learned: is the optimizer of this model, and made after the model's last change?"
-                    )
-                norms = clip(f"fit: in {place}", optimizer.parameters, clip_norm, clip_value)
-            measured.add(place, (value, *norms), (_size(batch, axis), 1, 1), checks, run.mark)
-            if measured.allowed is None:
-                optimizer.step()
-            else:
-                optimizer.step(where=measured.allowed)
+                result, weight = weighed("loss", loss(model, batch), size)
+                values, weights = [_finite(result.data, place)], [weight]
+                if gathered is None:
+                    optimizer.zero_grad()
+                    result.backward()
+                else:
+                    gathered.add(result, weight)
+                for name, metric in metrics.items():
+                    with model.mode(False), no_grad():
+                        value, weight = weighed_number(f"metrics[{name!r}]", metric(model, batch), size)
+                    values.append(value.data)
+                    weights.append(weight)
+                if due:
+                    if gathered is not None:
+                        gathered.finish()
+                    if run.batch <= accumulate and all(parameter.grad is None for parameter in optimizer.parameters):
+                        raise ValueError(
+                            "fit: the loss gives a gradient to none of the optimizer's parameters, so nothing would be "
+                            "learned: is the optimizer of this model, and made after the model's last change?"
+                        )
+                    values += clipping(f"fit: in {place}", optimizer.parameters)
+                    weights += [1.0, 1.0]
+            measured.add(place, values, weights, checks, run.mark)
+            if due:
+                if measured.allowed is None:
+                    optimizer.step()
+                else:
+                    optimizer.step(where=measured.allowed)
             for callback in called:
                 callback.on_batch_end(run)
     if run.batch == 0:
         raise ValueError(f"fit: batches had none in epoch {run.epoch}; each iter() must start anew")
-    mean_loss, gradient_norm, clipped_norm = measured.means()
-    return mean_loss, {"gradient_norm": gradient_norm, "clipped_norm": clipped_norm}
+    return dict(zip(("loss", *metrics, *NORMS), measured.means(), strict=True))
+
+
+def _named(metrics: Mapping[str, Metric] | None) -> dict[str, Metric]:
+    """The metrics, whose names must not be those of something else in the history."""
+    for name, metric in (metrics or {}).items():
+        if not isinstance(name, str) or name in RECORDED or name.startswith(("validation_", "val_")):
+            raise ValueError(
+                f"fit: a metric is named {name!r}; expected another name than {', '.join(RECORDED)}, "
+                "and none that begins with validation_ or val_"
+            )
+        if not callable(metric):
+            raise TypeError(f"fit: metrics[{name!r}] is a {type(metric).__name__}; expected a function(model, batch)")
+    return dict(metrics or {})
 
 
 def _finite(loss: Array, place: str) -> Array:
@@ -201,10 +255,3 @@ def _size(batch: Any, axis: int) -> int:
     if shape is None:
         return max(1, len(batch)) if isinstance(batch, Sized) else 1
     return max(1, int(shape[axis])) if len(shape) > axis else 1
-
-
-def _scalar(loss: Any) -> Tensor:
-    if not isinstance(loss, Tensor) or loss.size != 1:
-        came = f"a Tensor of shape {loss.shape}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        raise TypeError(f"loss(model, batch) returned {came}; expected a scalar Tensor")
-    return loss

@@ -1,7 +1,11 @@
 """Losses: how far predictions are from their targets, as one number to minimise.
 
-All return a scalar Tensor, the mean over the selected elements. What lies under a False mask counts as absent: its
-content, NaN included, changes neither the loss nor a gradient. Where nothing is selected the loss is exactly 0.
+``reduction`` says what becomes of the losses of the elements: "mean", the default, the mean of those selected; "sum"
+their sum; "none" all of them, with 0 where nothing is selected. A mean knows its ``weight``, over how much it is taken
+(:class:`xprnn.train.weighted.Mean`), by which ``fit`` and ``evaluate`` tell the mean over many batches.
+
+What lies under a False mask counts as absent: its content, NaN included, changes neither the loss nor a gradient. Where
+nothing is selected the loss is exactly 0.
 """
 
 from __future__ import annotations
@@ -15,28 +19,37 @@ import numpy as np
 from xprnn import ops
 from xprnn.backend import DTYPES, Array, backend_of, dtype_name, shared_namespace
 from xprnn.checks import within
-from xprnn.nn.arguments import input_tensor
+from xprnn.nn.arguments import input_tensor, probability
 from xprnn.tensor import Tensor
+from xprnn.train.weighted import Mean
+
+REDUCTIONS = ("mean", "sum", "none")
 
 
-def mse(prediction: Any, target: Any, mask: Any = None) -> Tensor:
-    """The mean squared error, mean of (prediction - target)^2.
+def mse(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, reduction: str = "mean") -> Tensor:
+    """The mean squared error, sum of w (prediction - target)^2 / sum of w.
 
     prediction, target of one shape and dtype; mask: booleans, of prediction's shape or of its leading axes, such as
-    (T, B) for (T, B, F). Raises TypeError for wrong types, ValueError for shapes that differ.
+    (T, B) for (T, B, F); weight w: 1, or an array that broadcasts to prediction's shape, of its dtype. Raises TypeError
+    for wrong types, ValueError for shapes that differ and another reduction than "mean", "sum" and "none".
     """
-    return _elementwise("mse", "prediction", prediction, target, mask, lambda p, t: ops.square(p - t))
+    error = lambda p, t: ops.square(p - t)  # noqa: E731 - as short as its name
+    return _elementwise("mse", "prediction", prediction, target, mask, error, reduction, weight, by_weight=True)
 
 
-def mae(prediction: Any, target: Any, mask: Any = None) -> Tensor:
-    """The mean absolute error, mean of |prediction - target|; gradient 0 at 0. Otherwise as :func:`mse`."""
-    return _elementwise("mae", "prediction", prediction, target, mask, lambda p, t: ops.abs(p - t))
+def mae(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, reduction: str = "mean") -> Tensor:
+    """The mean absolute error, sum of w |prediction - target| / sum of w; gradient 0 at 0. Otherwise as :func:`mse`."""
+    error = lambda p, t: ops.abs(p - t)  # noqa: E731
+    return _elementwise("mae", "prediction", prediction, target, mask, error, reduction, weight, by_weight=True)
 
 
-def huber(prediction: Any, target: Any, mask: Any = None, *, delta: float = 1.0) -> Tensor:
+def huber(
+    prediction: Any, target: Any, mask: Any = None, *, delta: float = 1.0, weight: Any = None, reduction: str = "mean"
+) -> Tensor:
     """Squared for small errors e = prediction - target, linear for large ones (Huber 1964).
 
-    e^2 / 2 where |e| <= delta, delta (|e| - delta / 2) beyond. Arguments and errors as in :func:`mse`; delta > 0.
+    e^2 / 2 where |e| <= delta, delta (|e| - delta / 2) beyond. Arguments and errors as in :func:`mse`; delta > 0. The
+    mean is that of the weighted losses, as PyTorch's: over the number of elements, not over the sum of w.
     """
     if not delta > 0:
         raise ValueError(f"huber: delta is {delta}; expected a number above 0")
@@ -46,40 +59,61 @@ def huber(prediction: Any, target: Any, mask: Any = None, *, delta: float = 1.0)
         bounded = ops.minimum(size, float(delta))
         return bounded * (size - 0.5 * bounded)
 
-    return _elementwise("huber", "prediction", prediction, target, mask, loss)
+    return _elementwise("huber", "prediction", prediction, target, mask, loss, reduction, weight)
 
 
-def bce_with_logits(logits: Any, target: Any, mask: Any = None, pos_weight: Any = None) -> Tensor:
+def bce_with_logits(
+    logits: Any,
+    target: Any,
+    mask: Any = None,
+    pos_weight: Any = None,
+    *,
+    weight: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
     """The binary cross-entropy of probabilities sigmoid(x), from their logits x.
 
-    mean of p t softplus(-x) + (1 - t) softplus(x), which neither overflows nor cancels; p is pos_weight, or 1.
+    mean of w (p t softplus(-x) + (1 - t) softplus(x)), which neither overflows nor cancels; p is pos_weight, or 1.
 
-    logits, target of one shape and dtype, target t from 0 to 1; mask as in :func:`mse`; pos_weight a number, or an
-    array (C,) for logits (..., C), multiplies the loss of positive targets. Raises TypeError and ValueError.
+    logits, target of one shape and dtype, target t from 0 to 1; mask and weight w as in :func:`mse`, but the mean is
+    over the number of elements; pos_weight a number, or an array (C,) for logits (..., C), multiplies the loss of
+    positive targets. Raises TypeError and ValueError.
     """
-    weight = 1.0 if pos_weight is None else ops.value(pos_weight)
-    weight = float(weight) if isinstance(weight, numbers.Real) else weight
+    positive = 1.0 if pos_weight is None else ops.value(pos_weight)
+    positive = float(positive) if isinstance(positive, numbers.Real) else positive
 
     def loss(x: Tensor, t: Tensor) -> Tensor:
-        if not isinstance(weight, float):
-            _check_weight("bce_with_logits", "pos_weight", weight, x)
-        return t * weight * ops.softplus(-x) + (1.0 - t) * ops.softplus(x)
+        if not isinstance(positive, float):
+            _check_weight("bce_with_logits", "pos_weight", positive, x)
+        return t * positive * ops.softplus(-x) + (1.0 - t) * ops.softplus(x)
 
-    return _elementwise("bce_with_logits", "logits", logits, target, mask, loss)
+    return _elementwise("bce_with_logits", "logits", logits, target, mask, loss, reduction, weight)
 
 
 def cross_entropy(
-    logits: Any, target: Any, *, ignore_index: int = -100, weight: Any = None, mask: Any = None
+    logits: Any,
+    target: Any,
+    *,
+    ignore_index: int = -100,
+    weight: Any = None,
+    mask: Any = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
 ) -> Tensor:
-    """The cross-entropy of softmax(logits) with class numbers, sum of w[t] (-log softmax(logits)[t]) / sum of w[t].
+    """The cross-entropy of p = softmax(logits) with class numbers t, sum of l / sum of w[t] over the elements.
+
+    l = -(1 - s) w[t] log p[t] - s / C sum over c of w[c] log p[c], where s = label_smoothing takes from the class and
+    gives to all C alike (Szegedy et al. 2016, arXiv 1512.00567).
 
     logits (..., C) floating; target (...) integers from 0 to C - 1, or ``ignore_index`` for elements that do not count;
-    weight (C,), all 1 by default; mask: booleans, of target's shape or of its leading axes.
+    weight w (C,), all 1 by default; mask: booleans, of target's shape or of its leading axes.
 
-    Raises TypeError for wrong types, ValueError for wrong shapes and class numbers. Checking the numbers waits for a
-    GPU once, but not inside ``fit``.
+    Raises TypeError for wrong types, ValueError for wrong shapes, class numbers, label_smoothing outside 0 to 1 and
+    another reduction than "mean", "sum" and "none". Checking the numbers waits for a GPU once, but not inside ``fit``.
     """
     owner = "cross_entropy"
+    _check_reduction(owner, reduction)
+    smoothing = probability(owner, "label_smoothing", label_smoothing)
     logits = _floating(owner, "logits", input_tensor(owner, "logits", logits))
     target = input_tensor(owner, "target", target).data
     if not dtype_name(target).startswith(("int", "uint")):
@@ -105,19 +139,31 @@ def cross_entropy(
     rows = xp.reshape(xp.arange(target.size, dtype=xp.int64, device=backend_of(target).device), target.shape)
     chosen = ops.take(ops.reshape(logits, (-1,)), rows * classes + target)
     losses = ops.logsumexp(logits, axis=-1) - chosen
-    weights = xp.astype(selected, logits.dtype)
+    counted = weights = xp.astype(selected, logits.dtype)
     if weight is not None:
         weight = ops.value(weight)
         _check_weight(owner, "weight", weight, logits)
         weights = weights * xp.reshape(xp.take(weight, xp.reshape(target, (-1,)), axis=0), target.shape)
-    total = xp.sum(weights)
-    return ops.sum(losses * weights) / xp.where(total == 0, xp.ones_like(total), total)
+    losses = losses * weights
+    if smoothing:
+        spread = ops.log_softmax(logits) if weight is None else ops.log_softmax(logits) * weight
+        losses = (1.0 - smoothing) * losses - (smoothing / classes) * (ops.sum(spread, axis=-1) * counted)
+    return _reduced(losses, reduction, xp.sum(weights) if reduction == "mean" else None)
 
 
 def _elementwise(
-    owner: str, name: str, prediction: Any, target: Any, mask: Any, loss: Callable[[Tensor, Tensor], Tensor]
+    owner: str,
+    name: str,
+    prediction: Any,
+    target: Any,
+    mask: Any,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    reduction: str,
+    weight: Any,
+    by_weight: bool = False,
 ) -> Tensor:
-    """The mean of a loss that compares element with element."""
+    """A loss that compares element with element; its mean is over the sum of weights or the number of elements."""
+    _check_reduction(owner, reduction)
     prediction = _floating(owner, name, input_tensor(owner, name, prediction))
     target = input_tensor(owner, "target", target)
     if target.shape != prediction.shape:
@@ -127,13 +173,55 @@ def _elementwise(
     if target.dtype != prediction.dtype:
         dtypes = dtype_name(target.data), dtype_name(prediction.data)
         raise TypeError(f"{owner}: target has dtype {dtypes[0]}; expected {dtypes[1]}, as {name}: cast it first")
+    if weight is not None:
+        weight = _broadcast_weight(owner, name, weight, prediction)
     if mask is None:
-        return ops.sum(loss(prediction, target)) * (1.0 / max(prediction.size, 1))
-    chosen = _leading(owner, mask, prediction.data, name)
-    # Selected before and after: the first keeps NaN away from the gradients, the second drops the loss of 0 against 0.
-    losses = ops.where(chosen, loss(ops.where(chosen, prediction, 0.0), ops.where(chosen, target, 0.0)), 0.0)
-    count = xp.sum(xp.broadcast_to(xp.astype(chosen, prediction.dtype), prediction.shape))
-    return ops.sum(losses) / xp.maximum(count, xp.ones_like(count))
+        chosen, losses = None, loss(prediction, target)
+    else:
+        chosen = _leading(owner, mask, prediction.data, name)
+        # Selected before and after: the first keeps NaN away from the gradients, the second drops the loss of 0 and 0.
+        losses = loss(ops.where(chosen, prediction, 0.0), ops.where(chosen, target, 0.0))
+        losses = ops.where(chosen, losses, 0.0)
+    if weight is not None:
+        weight = weight if chosen is None else xp.where(chosen, weight, xp.zeros_like(weight))
+        losses = losses * weight
+    if reduction != "mean":
+        return _reduced(losses, reduction, None)
+    if weight is not None and by_weight:
+        return _reduced(losses, reduction, xp.sum(weight))
+    if chosen is None:
+        return Mean(ops.sum(losses) * (1.0 / max(prediction.size, 1)), prediction.size)
+    counted = xp.broadcast_to(xp.astype(chosen, prediction.dtype), prediction.shape)
+    return _reduced(losses, reduction, xp.sum(counted))
+
+
+def _reduced(losses: Tensor, reduction: str, total: Array | None) -> Tensor:
+    """The losses of the elements; their sum; or their sum over the total, which is the weight of that mean."""
+    if reduction == "none":
+        return losses
+    if total is None:
+        return ops.sum(losses)
+    xp = shared_namespace("losses", ("losses",), losses.data)
+    return Mean(ops.sum(losses) / xp.where(total == 0, xp.ones_like(total), total), total)
+
+
+def _check_reduction(owner: str, reduction: Any) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{owner}: reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
+
+
+def _broadcast_weight(owner: str, name: str, weight: Any, like: Tensor) -> Any:
+    """A weight of each element, which broadcasts to the prediction's shape."""
+    weight = input_tensor(owner, "weight", weight).data
+    xp = shared_namespace(owner, (name, "weight"), like.data, weight)
+    if weight.dtype != like.dtype:
+        dtypes = dtype_name(weight), dtype_name(like.data)
+        raise TypeError(f"{owner}: weight has dtype {dtypes[0]}; expected {dtypes[1]}, as {name}: cast it first")
+    try:
+        return xp.broadcast_to(weight, like.shape)
+    except ValueError:
+        shapes = f"{tuple(weight.shape)}; expected {like.shape}, as {name}, or one that broadcasts to it"
+        raise ValueError(f"{owner}: weight has shape {shapes}") from None
 
 
 def _floating(owner: str, name: str, x: Tensor) -> Tensor:

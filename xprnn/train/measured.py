@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -31,10 +32,14 @@ def drawn(batches: Iterable[Any]) -> Iterator[tuple[Any, list[Check]]]:
 
 
 class Waiting(NamedTuple):
-    """A batch whose numbers are on a device: ``row`` has them and, behind, 1.0 for each check that found something."""
+    """A batch whose numbers are on a device.
+
+    ``row`` has them, then those weights that are there too (None in ``weights``), and 1.0 for each check that found
+    something.
+    """
 
     place: str
-    weights: Sequence[float]
+    weights: Sequence[float | None]
     row: Array
     checks: Sequence[Check]
     undo: Undo
@@ -67,28 +72,31 @@ class Measured:
         self,
         place: str,
         numbers: Sequence[Any],
-        weights: Sequence[float],
+        weights: Sequence[Any],
         checks: Sequence[Check],
         mark: Callable[[], Undo] = lambda: _nothing_to_undo,
     ) -> None:
-        """Take the numbers of a batch, floats or arrays of one element, and what they weigh in the means.
+        """Take the numbers of a batch and what they weigh in the means: floats or arrays of one element.
 
+        Where a batch has fewer numbers than others, it says nothing of the last ones.
         ``mark()`` gives what undoes all that happened since, should the batch turn out to be wrong.
         """
-        arrays = [array for array in (*numbers, *(check.wrong for check in checks)) if not _on_host(array)]
+        arrays = [array for array in (*numbers, *weights, *(check.wrong for check in checks)) if not _on_host(array)]
         if not arrays:
             self.settle()  # in the order of the batches
-            self._take([float(np.reshape(number, ())) for number in numbers], weights)
+            self._take([float(np.reshape(number, ())) for number in numbers], [float(weight) for weight in weights])
             return
         home = self._home = self._home or backend_of(arrays[0])
         xp = home.xp
-        row = xp.stack([xp.reshape(home.asarray(number, "float64"), ()) for number in numbers])
+        there = [weight for weight in weights if not _on_host(weight)]
+        row = xp.stack([xp.reshape(home.asarray(number, "float64"), ()) for number in (*numbers, *there)])
         if checks:
             wrong = xp.stack([home.asarray(check.wrong) for check in checks])
             fine = ~xp.any(wrong)
             self.allowed = fine if self.allowed is None else self.allowed & fine
             row = xp.concat([row, xp.astype(wrong, row.dtype)])
-        self._waiting.append(Waiting(place, weights, row, checks, mark()))
+        known = [float(weight) if _on_host(weight) else None for weight in weights]
+        self._waiting.append(Waiting(place, known, row, checks, mark()))
         if len(self._waiting) >= AT_MOST:
             self.settle()
 
@@ -110,13 +118,14 @@ class Measured:
         while self._waiting:  # one by one: Ctrl-C may end this anywhere, and what was wrong must not be lost
             batch = self._waiting[0]
             found = list(islice(numbers, len(batch.weights)))
+            weights = [next(numbers) if weight is None else weight for weight in batch.weights]
             flags = list(islice(numbers, len(batch.checks)))
             for check, wrong in zip(batch.checks, flags, strict=True):
                 if wrong:
                     self._failed = _at(batch.place, check.error()), batch.undo
                     self._waiting.clear()
                     self._raise()
-            self._take(found, batch.weights)
+            self._take(found, weights)
             del self._waiting[0]
 
     def _raise(self) -> None:
@@ -131,13 +140,14 @@ class Measured:
         return {**vars(self), "_home": None}
 
     def means(self) -> list[float]:
-        """The weighted mean of each number. Raises ZeroDivisionError before the first batch."""
-        return [total / weight for total, weight in zip(self._sums, self._weights, strict=True)]
+        """The weighted mean of each number, NaN where all that was taken weighs nothing."""
+        return [total / weight if weight else math.nan for total, weight in zip(self._sums, self._weights, strict=True)]
 
     def _take(self, numbers: Sequence[float], weights: Sequence[float]) -> None:
-        self.last = numbers
-        self._sums = [total + number * w for total, number, w in zip(self._sums, numbers, weights, strict=True)]
-        self._weights = [total + w for total, w in zip(self._weights, weights, strict=True)]
+        self.last = [*numbers, *self.last[len(numbers) :]]
+        for k, (number, weight) in enumerate(zip(numbers, weights, strict=True)):
+            self._sums[k] += number * weight
+            self._weights[k] += weight
 
     def __enter__(self) -> Measured:
         return self
@@ -159,7 +169,7 @@ def _nothing_to_undo() -> None:
 
 
 def _on_host(number: Any) -> bool:
-    return isinstance(number, (float, np.ndarray))
+    return isinstance(number, (int, float, np.ndarray, np.generic))
 
 
 def _at(place: str, error: Exception) -> Exception:

@@ -7,19 +7,31 @@ from typing import Any
 
 from xprnn.nn.module import Module
 from xprnn.train.measured import Measured
-from xprnn.train.optimizers import Optimizer
+from xprnn.train.optimizer import Optimizer
 from xprnn.train.schedules import Schedule
+
+NORMS = ("gradient_norm", "clipped_norm")
+RECORDED = ("loss", "lr", *NORMS, "seconds")
+"""What the history of every run has."""
+
+
+def full_name(name: str) -> str:
+    """The name under which something is recorded: val_ is short for validation_."""
+    return f"validation_{name.removeprefix('val_')}" if name.startswith("val_") else name
 
 
 class History:
-    """What was recorded in each epoch: ``history.epochs[2]["loss"]``, ``history["loss"]`` for the list over epochs."""
+    """What was recorded in each epoch: ``history.epochs[2]["loss"]``, ``history["loss"]`` for the list over epochs.
+
+    ``history["val_loss"]`` is short for ``history["validation_loss"]``.
+    """
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []
 
     def __getitem__(self, name: str) -> list[float]:
         """The values of one name. Raises KeyError, with the names there are."""
-        names = list(self.epochs[0]) if self.epochs else []
+        names, name = list(self.epochs[0]) if self.epochs else [], full_name(name)
         if name not in names:
             raise KeyError(f"History: {name!r} was not recorded; there is {', '.join(names) or 'nothing yet'}")
         return [epoch[name] for epoch in self.epochs]
@@ -54,10 +66,12 @@ class Run:
     batch, batches
         Likewise within the epoch; ``batches`` is None where their number is not known before.
     loss, gradient_norm, clipped_norm
-        Of the last batch; the norm of all gradients before and after clipping. To read them waits for a GPU, and raises
-        what was wrong in the batches since they were read last.
+        Of the last batch, and of the last step the norm of all gradients before and after clipping. To read them waits
+        for a GPU, and raises what was wrong in the batches since they were read last.
     measured
         All that is measured of the batches of the epoch.
+    recorded
+        The names that each record of the history has.
     stop
         Set it to True to end after this epoch.
     best_epoch
@@ -67,12 +81,20 @@ class Run:
     """
 
     def __init__(
-        self, model: Module, optimizer: Optimizer, schedule: Schedule | None, epochs: int, batches: int | None
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        schedule: Schedule | None,
+        epochs: int,
+        batches: int | None,
+        metrics: tuple[str, ...] = (),
+        validated: bool = False,
     ) -> None:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.history, self.stop = History(), False
         self.epoch, self.epochs, self.batch, self.batches = 0, epochs, 0, batches
-        self.best_epoch, self.measured = 0, Measured([0.0] * 3)
+        self.recorded = (*RECORDED, *metrics, *[f"validation_{name}" for name in ("loss", *metrics) if validated])
+        self.best_epoch, self.measured = 0, Measured([0.0] * (3 + len(metrics)))
         self.parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "run": self}
 
     def measure(self) -> Measured:
@@ -86,11 +108,11 @@ class Run:
 
     @property
     def gradient_norm(self) -> float:
-        return self._last(1)
+        return self._last(-2)
 
     @property
     def clipped_norm(self) -> float:
-        return self._last(2)
+        return self._last(-1)
 
     def _last(self, position: int) -> float:
         self.measured.settle()
@@ -110,6 +132,17 @@ class Run:
         """The last epoch's validation loss or, without one, its training loss."""
         last = self.history.epochs[-1]
         return last.get("validation_loss", last["loss"])
+
+    def monitored(self, owner: str, name: str | None) -> str:
+        """The name in the history of what a callback watches, by default that of :attr:`metric`.
+
+        Raises ValueError where nothing of that name will be recorded.
+        """
+        if name is None:
+            return "validation_loss" if "validation_loss" in self.recorded else "loss"
+        if full_name(name) not in self.recorded:
+            raise ValueError(f"{owner}: monitor is {name!r}; expected one of {', '.join(self.recorded)}")
+        return full_name(name)
 
     def add_parts(self, others: Mapping[str, Any]) -> None:
         """Let checkpoints hold these too, those of them that have a state."""

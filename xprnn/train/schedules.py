@@ -8,22 +8,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from xprnn.nn.arguments import real_number, whole_number
-from xprnn.train.optimizers import Optimizer
+from xprnn.train.optimizer import Optimizer
+from xprnn.train.together import Change, make, new_attribute
 
 
 class Schedule:
     """lr = base lr * factor(epoch), where the base is the optimizer's lr when the schedule is made; epochs from 0.
 
+    Each group of parameters has its own base and rate; a step that is interrupted changes none of them.
     Sets the rate of epoch 0 at once. Call ``step`` after each epoch, with the loss to watch where a schedule needs one.
     The rate itself belongs to the optimizer's state, the epoch to the schedule's.
     """
 
     state: tuple[str, ...] = ("epoch", "base_lr")
-    """The attributes, all numbers, that state_dict keeps."""
+    """The attributes, all numbers, that state_dict keeps; base_lr is a list where there are several groups."""
 
     def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer, self.base_lr, self.epoch = optimizer, optimizer.lr, 0
-        optimizer.lr = self.base_lr * self.factor(0)
+        self.optimizer, self.epoch = optimizer, 0
+        rates = [group["lr"] for group in optimizer.param_groups]
+        self.base_lr: Any = rates if len(rates) > 1 else rates[0]
+        make(self._rates(0))
+
+    def _rates(self, epoch: int) -> list[Change]:
+        """What gives each group its rate of an epoch."""
+        factor, bases = self.factor(epoch), self.base_lr if isinstance(self.base_lr, list) else [self.base_lr]
+        return self.optimizer.new_rates([base * factor for base in bases])
 
     def factor(self, epoch: int) -> float:
         """What multiplies the base rate in an epoch."""
@@ -31,22 +40,27 @@ class Schedule:
 
     def step(self, metric: float | None = None) -> None:
         """Go on to the next epoch."""
-        self.epoch += 1
-        self.optimizer.lr = self.base_lr * self.factor(self.epoch)
+        make([new_attribute(self, "epoch", self.epoch + 1), *self._rates(self.epoch + 1)])
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """The numbers that say where the schedule stands."""
-        return {name: getattr(self, name) for name in self.state}
+        values = {name: getattr(self, name) for name in self.state}
+        return {name: [*value] if isinstance(value, list) else value for name, value in values.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what :meth:`state_dict` gave. Raises ValueError, and loads nothing, where it does not fit."""
         owner = type(self).__name__
         if set(state) != set(self.state):
             raise ValueError(f"{owner}: the state has {sorted(state)}; expected {sorted(self.state)}")
-        for name, number in state.items():
-            if isinstance(number, bool) or not isinstance(number, (int, float)):
-                raise ValueError(f"{owner}: the state's {name} is {number!r}; expected a number")
-        vars(self).update(state)
+        groups = len(self.optimizer.param_groups)
+        for name, value in state.items():
+            several = name == "base_lr" and groups > 1
+            numbers = value if several and isinstance(value, (list, tuple)) else [value]
+            wrong = any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers)
+            if wrong or (several and len(numbers) != groups):
+                expected = f"{groups} numbers" if several else "a number"
+                raise ValueError(f"{owner}: the state's {name} is {value!r}; expected {expected}")
+        vars(self).update({name: list(v) if isinstance(v, (list, tuple)) else v for name, v in state.items()})
 
 
 class StepDecay(Schedule):
@@ -122,13 +136,13 @@ class ReduceOnPlateau(Schedule):
         """Go on to the next epoch. Raises ValueError without a metric."""
         if metric is None:
             raise ValueError("ReduceOnPlateau: step needs the metric to watch, such as the validation loss")
-        self.epoch += 1
+        changes, best, waited = [new_attribute(self, "epoch", self.epoch + 1)], self.best, self.waited + 1
         if metric < self.best - self.min_delta:
-            self.best, self.waited = float(metric), 0
-            return
-        self.waited += 1
-        if self.waited > self.patience:
-            self.optimizer.lr, self.waited = max(self.gamma * self.optimizer.lr, self.floor), 0
+            best, waited = float(metric), 0
+        elif waited > self.patience:
+            rates = [max(self.gamma * group["lr"], self.floor) for group in self.optimizer.param_groups]
+            changes, waited = changes + self.optimizer.new_rates(rates), 0
+        make([*changes, new_attribute(self, "best", best), new_attribute(self, "waited", waited)])
 
 
 def _rise(epoch: int, epochs: int) -> float:

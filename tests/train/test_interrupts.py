@@ -1,0 +1,173 @@
+"""Ctrl-C at any instruction of a step, of clipping, of schedules and of loading: all of it is done, or nothing."""
+
+import copy
+import sys
+
+import numpy as np
+import pytest
+
+from xprnn import Parameter, Tensor, nn
+from xprnn.train import (
+    SGD,
+    Adam,
+    AdamW,
+    Cosine,
+    ReduceOnPlateau,
+    RMSprop,
+    clip_grad_norm,
+    clip_grad_value,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+
+class Interrupting:
+    """Raises KeyboardInterrupt at the ``at``-th instruction of package code (line, with ``lines``), and counts them."""
+
+    def __init__(self, at, lines=False):
+        self.at, self.lines, self.count = at, lines, 0
+
+    def __call__(self, frame, event, arg):
+        if "xprnn" not in frame.f_code.co_filename or "/tests/" in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = not self.lines
+        if event == ("line" if self.lines else "opcode"):
+            self.count += 1
+            if self.count == self.at:
+                raise KeyboardInterrupt
+        return self
+
+
+def interrupted(call, at, lines=False):
+    """Whether the call was interrupted at that place; None where it has no such place."""
+    tracer, before = Interrupting(at, lines), sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return None
+
+
+def plain(value):
+    """Anything as what can be compared: arrays as nested lists."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    return np.asarray(value.data if isinstance(value, Tensor) else value).tolist() if hasattr(value, "shape") else value
+
+
+def assert_whole(make, act, look, lines=False):
+    """Interrupted anywhere, ``act`` leaves what ``look`` sees as it was before or as it is after."""
+    subject = make()
+    before = plain(look(subject))
+    act(subject)
+    after, seen, at = plain(look(subject)), set(), 1
+    assert before != after
+    while True:
+        subject = make()
+        if interrupted(lambda subject=subject: act(subject), at, lines) is None:
+            break
+        found = plain(look(subject))
+        assert found in (before, after), f"half of it was done when interrupted at {at}"
+        seen.add(found == after)
+        at += 1
+    assert at > 5
+    assert False in seen
+
+
+def ready(kind, **settings):
+    """An optimizer that has made two steps and has gradients for a third."""
+    params = [Parameter(np.arange(1.0, 3.0)), Parameter(np.array([3.0])), Parameter(np.ones((2, 2)))]
+    optimizer = kind([{"params": params[:2]}, {"params": params[2:], "lr": 0.5}], lr=0.1, **settings)
+    for _ in range(3):
+        for k, p in enumerate(params):
+            p.grad = Tensor(p.data + k)
+        if optimizer.counts[0] < 2:
+            optimizer.step()
+    return optimizer
+
+
+def everything(optimizer):
+    return optimizer.state_dict(), [[p.data, p.version > 2] for p in optimizer.parameters]
+
+
+def test_a_step_of_sgd_at_every_instruction():
+    assert_whole(lambda: ready(SGD, momentum=0.9), lambda optimizer: optimizer.step(), everything)
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW, RMSprop])
+def test_a_step_at_every_line(kind):
+    assert_whole(lambda: ready(kind), lambda optimizer: optimizer.step(), everything, lines=True)
+
+
+def test_a_step_on_a_device_at_every_line():
+    def step(optimizer):
+        optimizer.step(where=np.array(True))
+
+    assert_whole(lambda: ready(Adam, amsgrad=True), step, everything, lines=True)
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
+def test_clipping_at_every_instruction(clip):
+    gradients = lambda optimizer: [p.grad for p in optimizer.parameters]
+    assert_whole(lambda: ready(SGD), lambda optimizer: clip(optimizer.parameters, 0.5), gradients)
+    assert_whole(lambda: ready(SGD), lambda optimizer: optimizer.zero_grad(), gradients)
+
+
+@pytest.mark.parametrize("make", [lambda o: Cosine(o, 9, 2), lambda o: ReduceOnPlateau(o, patience=0)])
+def test_a_schedule_at_every_instruction(make):
+    def begun():
+        schedule = make(ready(SGD))
+        schedule.step(1.0)
+        return schedule
+
+    look = lambda schedule: (schedule.state_dict(), [group["lr"] for group in schedule.optimizer.param_groups])
+    assert_whole(begun, lambda schedule: schedule.step(2.0), look)
+    rates = lambda optimizer: [group["lr"] for group in optimizer.param_groups]
+    assert_whole(
+        lambda: ready(SGD), make if make(ready(SGD)).state[-1] == "base_lr" else lambda o: setattr(o, "lr", 2), rates
+    )
+
+
+def test_loading_an_optimizer_at_every_line():
+    other = ready(Adam)
+    other.lr = 3.0
+    other.step()
+    state = other.state_dict()
+    assert_whole(lambda: ready(Adam), lambda optimizer: optimizer.load_state_dict(state), everything, lines=True)
+
+
+def test_loading_a_checkpoint_at_every_line(tmp_path):
+    path = tmp_path / "c"
+
+    def parts(seed):
+        model = nn.Linear(2, 2, rng=seed)
+        optimizer = Adam(model.parameters(), lr=0.1 + seed)
+        for p in model.parameters():
+            p.grad = Tensor(np.ones_like(p.data))
+        optimizer.step()
+        return {"model": model, "optimizer": optimizer, "schedule": Cosine(optimizer, 9 + seed)}
+
+    save_checkpoint(path, **parts(1))
+    states = lambda parts: {name: part.state_dict() for name, part in parts.items()}
+    assert_whole(lambda: parts(0), lambda parts: load_checkpoint(path, **parts), states, lines=True)
+
+
+def test_an_update_of_another_shape_changes_nothing():
+    class Wrong(SGD):
+        def update(self, data, gradient, slots, step):
+            new, slots = super().update(data, gradient, slots, step)
+            return (new.astype("float32") if data.ndim == 2 else new), slots
+
+    optimizer = ready(SGD)
+    optimizer.__class__ = Wrong
+    before = plain(copy.deepcopy(everything(optimizer)))
+    with pytest.raises(ValueError, match=r"Wrong: update gave parameter 2 shape \(2, 2\) and dtype float32; expected"):
+        optimizer.step()
+    after = plain(everything(optimizer))
+    assert after[0]["parameters"] == before[0]["parameters"]
+    assert after[1] == before[1]

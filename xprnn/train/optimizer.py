@@ -1,0 +1,273 @@
+"""What all optimizers are: groups of parameters, steps that are made whole, and states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import Array, backend_of, dtype_name, namespace, to_numpy
+from xprnn.nn.arguments import whole_number
+from xprnn.tensor import Parameter, Tensor
+from xprnn.train.parameter_groups import Setting, grouped, number
+from xprnn.train.together import Change, make, new_attribute, new_data, new_gradient, new_items
+
+Slots = dict[str, Array]
+"""The arrays that an optimizer keeps for one parameter, each of its shape."""
+
+
+class Optimizer:
+    """Base of all optimizers. A subclass says what it keeps (``slots``) and how it moves one parameter (``update``).
+
+    The parameters may come in groups with settings of their own, as dicts: ``[{"params": [...], "lr": 0.1}, ...]``;
+    what a dict does not say is as in the constructor. ``param_groups`` has these dicts, filled up. To read
+    ``optimizer.lr`` gives the first group's rate, to assign it sets all; and so for the other settings. A subclass
+    hands its settings to ``super().__init__`` and declares each as a
+    :class:`xprnn.train.parameter_groups.Setting`.
+
+    ``step`` computes every new value before it assigns all of them at once, so a step that fails or is interrupted
+    changes nothing; ``.data`` gets a new array and the old one is never written to. What is kept follows its parameter
+    when ``module.to`` has moved it. Frozen Parameters (``requires_grad`` False) are kept in place and left alone.
+
+    Raises ValueError for settings out of range, no parameters or frozen ones only, or one given twice; TypeError for
+    things that are none.
+    """
+
+    settings: tuple[str, ...] = ("lr",)
+    """The constructor's arguments besides the parameters, each also an attribute; state_dict keeps them."""
+
+    lr = Setting(number())
+
+    def __init__(self, parameters: Iterable[Any], lr: float, **settings: Any) -> None:
+        owner, groups = type(self).__name__, grouped(type(self).__name__, parameters)
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        if not self.parameters:
+            raise ValueError(f"{owner}: no parameters; expected at least one, as from module.parameters()")
+        for position, parameter in enumerate(self.parameters):
+            leaf = isinstance(parameter, Tensor) and parameter.node is None
+            if not leaf or not (parameter.requires_grad or isinstance(parameter, Parameter)):
+                raise TypeError(
+                    f"{owner}: parameter {position} is a {type(parameter).__name__}; "
+                    "expected a Parameter, or a Tensor with requires_grad that was not computed from others"
+                )
+        if not any(parameter.requires_grad for parameter in self.parameters):
+            raise ValueError(f"{owner}: no parameter requires a gradient; expected at least one that is not frozen")
+        if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
+            raise ValueError(f"{owner}: a parameter was given twice; it would be moved twice in each step")
+        shared = {"lr": lr, **settings}
+        self.param_groups = [self._checked(k, {**shared, **group}) for k, group in enumerate(groups)]
+        self.group = self.param_groups[0]
+        self._group_of = [k for k, group in enumerate(groups) for _ in group["params"]]
+        self._steps = [0] * len(self.parameters)
+        self._slots: list[Slots] = [{} for _ in self.parameters]
+
+    def _checked(self, k: int, group: Mapping[str, Any]) -> dict[str, Any]:
+        """A group whose settings are in range."""
+        owner, checked, declared = type(self).__name__, {"params": group["params"]}, self._declared()
+        if unknown := group.keys() - declared - {"params"}:
+            raise ValueError(f"{owner}: group {k} has {min(unknown)}; expected params, {', '.join(declared)}")
+        checked.update({name: each.check(owner, name, group[name]) for name, each in declared.items()})
+        self.agree(checked)
+        return checked
+
+    @classmethod
+    def _declared(cls) -> dict[str, Setting]:
+        """The settings that groups can have of their own."""
+        settings = {name: getattr(cls, name, None) for name in cls.settings}
+        return {name: setting for name, setting in settings.items() if isinstance(setting, Setting)}
+
+    def agree(self, group: Mapping[str, Any]) -> None:
+        """Raise ValueError where the settings of a group do not go together."""
+
+    def slots(self) -> tuple[str, ...]:
+        """The names of the arrays kept for each parameter; they start as zeros."""
+        return ()
+
+    def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
+        """The new value of a parameter and its new slots, in new arrays. ``step`` counts from 1."""
+        raise NotImplementedError(f"{type(self).__name__} defines no update")
+
+    @property
+    def counts(self) -> list[int]:
+        """How many steps each parameter has made. Assign it to take back steps in which ``where`` was False."""
+        return list(self._steps)
+
+    @counts.setter
+    def counts(self, counts: Iterable[int]) -> None:
+        owner, counts = type(self).__name__, [*counts]
+        if len(counts) != len(self.parameters):
+            raise ValueError(f"{owner}: counts has {len(counts)} numbers; expected {len(self.parameters)}")
+        self._steps = [whole_number(owner, f"counts[{k}]", count, 0) for k, count in enumerate(counts)]
+
+    def step(self, where: Array | None = None) -> None:
+        """Move every parameter that has a gradient.
+
+        Parameters
+        ----------
+        where
+            A boolean array without axes, best beside the parameters. Where it is False, they and all that is kept for
+            them stay as they are, though the step is counted: nobody has to wait for a GPU to know which it is. ``fit``
+            gives it on a GPU; a ``step`` of your own must take it there.
+
+        Raises ValueError or TypeError for a gradient of another shape, dtype, library or device than its parameter, and
+        for another ``where``.
+        """
+        if where is not None and (tuple(where.shape), dtype_name(where)) != ((), "bool"):
+            came = f"shape {tuple(where.shape)} and dtype {dtype_name(where)}"
+            raise ValueError(f"{type(self).__name__}: where has {came}; expected a boolean without axes")
+        steps, kept_of, views = [*self._steps], [*self._slots], self._views()
+        changes: list[Change] = []
+        for k, parameter in enumerate(self.parameters):
+            if parameter.grad is None or not parameter.requires_grad:
+                continue
+            data, gradient = parameter.data, self._gradient(k)
+            xp, view = namespace(data), views[self._group_of[k]]
+            slots = {name: self._slot(k, name, data) for name in view.slots()}
+            new, kept = view.update(data, gradient, slots, steps[k] + 1)
+            if where is not None:
+                where = where if _together(where, data) else backend_of(data).asarray(where)
+                new = xp.where(where, new, data)
+                kept = {name: xp.where(where, array, slots[name]) for name, array in kept.items()}
+            new = xp.asarray(new)  # NumPy turns results without axes into scalars
+            if new.shape != data.shape or new.dtype != data.dtype:
+                came, expected = [f"shape {tuple(a.shape)} and dtype {dtype_name(a)}" for a in (new, data)]
+                raise ValueError(f"{type(self).__name__}: update gave parameter {k} {came}; expected {expected}")
+            steps[k], kept_of[k] = steps[k] + 1, {name: xp.asarray(array) for name, array in kept.items()}
+            changes += new_data(parameter, new)
+        make([*changes, new_attribute(self, "_steps", steps), new_attribute(self, "_slots", kept_of)])
+
+    def _views(self) -> list[Any]:
+        """The optimizer as each group sees it: with that one's settings."""
+        views: list[Any] = [self]
+        for group in self.param_groups[1:]:
+            view = copy(self)
+            view.group = group
+            views.append(view)
+        return views
+
+    def _slot(self, k: int, name: str, data: Array) -> Array:
+        """An array kept for a parameter, where that one is now; zeros at first."""
+        array = self._slots[k].get(name)
+        if array is None:
+            return namespace(data).zeros_like(data)
+        return array if _together(array, data) else backend_of(data).asarray(array)
+
+    def new_rates(self, rates: Sequence[Any]) -> list[Change]:
+        """What gives each group its learning rate. Raises ValueError for one that is out of range."""
+        owner = type(self).__name__
+        checked = [type(self).lr.check(owner, "lr", rate) for rate in rates]
+        return [new_items(group, {"lr": rate}) for group, rate in zip(self.param_groups, checked, strict=True)]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        make(new_gradient(parameter, None) for parameter in self.parameters)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The kind, the settings, and by each moved parameter's position its step count and slots.
+
+        The settings are those of the only group, or a list with those of each group and, as "params", the positions of
+        its parameters.
+        """
+        groups = [
+            {**{name: getattr(view, name) for name in self.settings}, "params": self._positions(k)}
+            for k, view in enumerate(self._views())
+        ]
+        if len(groups) == 1:
+            del groups[0]["params"]
+        return {
+            "optimizer": type(self).__name__,
+            "settings": groups if len(groups) > 1 else groups[0],
+            "parameters": {
+                str(k): {"step": step, **slots}
+                for k, (step, slots) in enumerate(zip(self._steps, self._slots, strict=True))
+                if step
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` gave, arrays cast and moved to where each parameter is.
+
+        Raises ValueError where it does not fit this optimizer, its groups or its parameters; nothing has been loaded
+        then, nor after an interrupt.
+        """
+        owner = type(self).__name__
+        if state.get("optimizer") != owner or not {"settings", "parameters"} <= set(state):
+            raise ValueError(f"{owner}: the state is of {state.get('optimizer', 'something else')}; expected {owner}")
+        fresh = self._fresh(state["settings"])
+        places = {str(k): k for k in range(len(self.parameters))}
+        for name, entry in state["parameters"].items():
+            if name not in places:
+                raise ValueError(f"{owner}: the state has parameter {name!r}; expected 0 to {len(places) - 1}")
+            fresh._take(places[name], entry)
+        changes = [new_items(*groups) for groups in zip(self.param_groups, fresh.param_groups, strict=True)]
+        others = [name for name in self.settings if name not in self._declared()]
+        changes += [new_attribute(self, name, getattr(fresh, name)) for name in (*others, "_steps", "_slots")]
+        make(changes)
+
+    def _fresh(self, settings: Any) -> Any:
+        """An optimizer of the same parameters, in the same groups, with the settings of a state."""
+        owner = type(self).__name__
+        given = (
+            settings if isinstance(settings, (list, tuple)) else [{**settings, "params": range(len(self.parameters))}]
+        )
+        if [list(group.get("params", [])) for group in given] != [
+            self._positions(k) for k in range(len(self.param_groups))
+        ]:
+            sizes = [[len(group.get("params", [])) for group in groups] for groups in (given, self.param_groups)]
+            raise ValueError(f"{owner}: the state has groups of {sizes[0]} parameters; expected {sizes[1]}, in order")
+        try:
+            if len(given) == 1:
+                return type(self)(self.parameters, **{name: v for name, v in given[0].items() if name != "params"})
+            groups = [
+                {"params": old["params"], **{name: new[name] for name in self._declared() if name in new}}
+                for new, old in zip(given, self.param_groups, strict=True)
+            ]
+            others = {name: value for name, value in given[0].items() if name not in {"params", *self._declared()}}
+            return type(self)(groups, lr=given[0]["lr"], **others)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{owner}: the state's settings do not fit: {error}") from error
+
+    def _positions(self, k: int) -> list[int]:
+        """Which of the parameters are in a group."""
+        return [position for position, group in enumerate(self._group_of) if group == k]
+
+    def _take(self, k: int, entry: Mapping[str, Any]) -> None:
+        names = self._views()[self._group_of[k]].slots()
+        where, expected = f"{type(self).__name__}: the state of parameter {k}", {"step", *names}
+        if set(entry) != expected:
+            raise ValueError(f"{where} has {sorted(entry)}; expected {sorted(expected)}")
+        if not isinstance(entry["step"], int) or entry["step"] < 1:
+            raise ValueError(f"{where} has step {entry['step']!r}; expected a count from 1")
+        data = self.parameters[k].data
+        for name in names:
+            array = np.array(to_numpy(entry[name]), dtype=dtype_name(data), order="C")
+            if array.shape != tuple(data.shape):
+                raise ValueError(f"{where} has {name} of shape {array.shape}; expected {tuple(data.shape)}")
+            self._slots[k][name] = backend_of(data).asarray(array)
+        self._steps[k] = entry["step"]
+
+    def _gradient(self, k: int) -> Array:
+        parameter = self.parameters[k]
+        gradient, what = parameter.grad, f"{type(self).__name__}: the gradient of parameter {k}"
+        if not isinstance(gradient, Tensor):
+            raise TypeError(f"{what} is a {type(gradient).__name__}; expected a Tensor")
+        if gradient.shape != parameter.shape:
+            raise ValueError(f"{what} has shape {gradient.shape}; expected {parameter.shape}")
+        if not _together(gradient.data, parameter.data):
+            namespace(**{f"parameter {k}": parameter.data, what: gradient.data})
+        if gradient.dtype != parameter.dtype:
+            raise TypeError(f"{what} has dtype {dtype_name(gradient.data)}; expected {dtype_name(parameter.data)}")
+        return gradient.data
+
+    def __repr__(self) -> str:
+        values = {name: [getattr(view, name) for view in self._views()] for name in self.settings}
+        settings = ", ".join(f"{name}={v[0] if v.count(v[0]) == len(v) else v}" for name, v in values.items())
+        groups = f" in {len(self.param_groups)} groups" if len(self.param_groups) > 1 else ""
+        return f"{type(self).__name__}({len(self.parameters)} parameters{groups}, {settings})"
+
+
+def _together(a: Array, b: Array) -> bool:
+    """Whether two arrays are of one library and on one device."""
+    return type(a) is type(b) and a.device == b.device

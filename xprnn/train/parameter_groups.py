@@ -1,0 +1,78 @@
+"""Groups of parameters, each with settings of its own, in the form of torch.optim."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from xprnn.nn.arguments import real_number
+from xprnn.tensor import Tensor
+from xprnn.train.together import make, new_items
+
+Check = Callable[[str, str, Any], Any]
+"""``check(owner, name, value)`` gives the value as it is kept, or raises ValueError."""
+
+
+class Setting:
+    """An attribute of an optimizer that each of its groups has its own value of.
+
+    Reading it gives that of the group which is being moved and, outside ``update`` and ``slots``, of the first one;
+    assigning it gives all groups the same.
+    """
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, optimizer: Any, owner: type | None = None) -> Any:
+        return self if optimizer is None else optimizer.group[self.name]
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        value = self.check(type(optimizer).__name__, self.name, value)
+        make(new_items(group, {self.name: value}) for group in optimizer.param_groups)
+
+
+def number(below: float = math.inf) -> Check:
+    """Numbers from 0 to below a bound."""
+    expected = f"{'a finite number' if below == math.inf else f'a number below {below:g}'}, at least 0"
+    highest = math.nextafter(below, 0.0)
+    return lambda owner, name, value: real_number(owner, name, value, expected, high=highest)
+
+
+def flag(owner: str, name: str, value: Any) -> bool:
+    """True or False."""
+    return bool(value)
+
+
+def pair(each: Check) -> Check:
+    """A tuple of two."""
+
+    def check(owner: str, name: str, value: Any) -> tuple[Any, Any]:
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise ValueError(f"{owner}: {name} is {value!r}; expected two numbers")
+        return each(owner, f"{name}[0]", value[0]), each(owner, f"{name}[1]", value[1])
+
+    return check
+
+
+def grouped(owner: str, parameters: Iterable[Any]) -> list[dict[str, Any]]:
+    """Parameters, or dicts with "params" and settings, as a list of dicts with lists of parameters.
+
+    Raises TypeError for dicts beside parameters, ValueError for a dict without parameters.
+    """
+    given = list(parameters)
+    mappings = [isinstance(one, Mapping) for one in given]
+    if not any(mappings):
+        return [{"params": given}]
+    if not all(mappings):
+        raise TypeError(f"{owner}: the parameters are dicts and others; expected parameters only, or dicts only")
+    for k, group in enumerate(given):
+        if "params" not in group:
+            raise ValueError(f"{owner}: group {k} has {', '.join(map(str, group)) or 'nothing'}; expected params in it")
+    return [
+        {**group, "params": [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])}
+        for group in given
+    ]
