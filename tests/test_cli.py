@@ -90,7 +90,7 @@ def test_without_dates_and_without_season(tmp_path):
         (["--column", "double", "--test", "2000"], "test is 2000.0; expected a share"),
         (["--column", "double", "--test", "1.5"], "test is 1.5; expected a share"),
         (["--column", "double", "--test", "nan"], "test is nan; expected a share"),
-        (["--column", "double", "--season", "inf"], "expected a list of lengths"),
+        (["--column", "double", "--season", "inf"], "is inf; expected a length above 1"),
         (["--column", "double", "--seed", "-1"], "seed is -1"),
         (["--column", "double", "--hidden", "100000000"], "llocate"),
         (["--column", "double", "--window", "5000"], "needs at least"),

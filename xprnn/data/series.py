@@ -5,6 +5,7 @@ Host arrays throughout; a series (N, F) is N steps of F columns.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ def as_series(values: Any, owner: str = "series") -> Host:
     """
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{owner}: a masked array; fill or drop what is masked first")
+    if not isinstance(values, (list, tuple)) and not hasattr(values, "shape") and not hasattr(values, "__array__"):
+        raise TypeError(f"{owner}: a {type(values).__name__}; expected numbers in an array or a list")
     series = np.asarray(values) if isinstance(values, (list, tuple)) else np.asarray(to_numpy(values))
     if series.dtype.kind not in "fiu":
         raise TypeError(f"{owner}: dtype is {series.dtype}; expected numbers")
@@ -97,8 +100,11 @@ def windows(series: Host, origins: Host, length: int) -> Host:
 
 
 def check_origins(series: Host, origins: Any, length: int) -> Host:
-    """Origins as an array, each with at least so many steps before it. Raises ValueError otherwise."""
-    origins = np.asarray(origins)
+    """Origins (M,) as an array of int64, each with at least so many steps before it. Raises ValueError otherwise."""
+    given, origins = origins, np.asarray(to_numpy(origins) if hasattr(origins, "shape") else origins)
+    if origins.ndim != 1 or (origins.dtype.kind not in "iu" and origins.size):
+        raise ValueError(f"origins are {reprlib.repr(given)}; expected a list of integers")
+    origins = origins.astype(np.int64)
     if len(origins) and (origins.min() < length or origins.max() > len(series)):
         wrong = origins.min() if origins.min() < length else origins.max()
         raise ValueError(f"origin {wrong} does not have {length} steps before it in a series of {len(series)}")
