@@ -51,7 +51,8 @@ class Backtest:
         columns = self.series.shape[1]
         if whole_number("Backtest.scores", "column", column, 0) >= columns:
             raise ValueError(f"Backtest.scores: column is {column}; expected 0 to {columns - 1}")
-        scale = float(np.mean(np.abs(np.diff(self.series[: self.train_size, column]))))
+        changes = np.abs(np.diff(self.series[: self.train_size, column]))
+        scale = float(np.mean(changes)) if len(changes) else 0.0
         rows = []
         for name, forecast in self.forecasts.items():
             error = forecast[..., column] - self.actual[..., column]
