@@ -10,7 +10,19 @@ from xprnn.data import CsvSeries
 from xprnn.estimators import Persistence, backtest
 from xprnn.estimators.report import ForecastReport, readable
 
-AWKWARD = [12345712.56, 12345713.57, 0.1 + 0.2, 1 / 3, 1e150, -1e-300, 5e-324, 2.0**53 + 2, -0.0, 123456789012345.6, 7.0]
+AWKWARD = [
+    12345712.56,
+    12345713.57,
+    0.1 + 0.2,
+    1 / 3,
+    1e150,
+    -1e-300,
+    5e-324,
+    2.0**53 + 2,
+    -0.0,
+    123456789012345.6,
+    7.0,
+]
 
 
 def report_of(values):
