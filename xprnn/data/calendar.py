@@ -141,7 +141,7 @@ def close_gaps(
         values, calendar = calendar.fill(values, fill)
         notice += f"; they are filled by fill={fill!r}"
     elif calendar.rule is not None:
-        notice += f"; rows are counted as steps, so seasons slide: fill can be {' or '.join(map(repr, FILLS))}"
+        notice += "; rows are counted as steps, so seasons slide: read_csv's fill, --fill and Calendar.fill close gaps"
     warnings.warn(f"{owner}: {notice}", stacklevel=stacklevel)
     return values, calendar
 

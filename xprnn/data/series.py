@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import to_numpy
+from xprnn.data.calendar import Calendar, close_gaps
+from xprnn.data.tables import columns_of
 
 Host = np.ndarray[Any, Any]
 
@@ -19,19 +21,17 @@ Host = np.ndarray[Any, Any]
 def as_series(values: Any, owner: str = "series") -> Host:
     """Values of any backend as a float64 host array (N, F); a vector (N,) becomes one column.
 
-    From a GPU it is copied: baselines, scores and reports are the host's work.
+    From a GPU it is copied: baselines, scores and reports are the host's work. A table (a frame, a dict of columns, a
+    structured array) gives its columns of numbers; its index, or its one column of dates, has to increase, and a
+    warning tells of dates that are missing.
 
-    Raises TypeError for values that are not numbers, or are masked; ValueError for another rank or for values that are
-    not finite; the message names the first such row.
+    Raises TypeError for values that are not numbers, or are masked; ValueError for another rank, for values that are
+    not finite, and for dates out of order; the message names the first such row.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{owner}: a masked array; fill or drop what is masked first")
-    if not isinstance(values, (list, tuple)) and not hasattr(values, "shape") and not hasattr(values, "__array__"):
-        raise TypeError(f"{owner}: a {type(values).__name__}; expected numbers in an array or a list")
-    series = np.asarray(values) if isinstance(values, (list, tuple)) else np.asarray(to_numpy(values))
-    if series.dtype.kind not in "fiu":
-        raise TypeError(f"{owner}: dtype is {series.dtype}; expected numbers")
-    series = series.astype(np.float64)
+    table = columns_of(values, owner)
+    series = _numbers(values, owner) if table is None else table.values
     if series.ndim == 1:
         series = series[:, None]
     if series.ndim != 2 or series.shape[1] == 0:
@@ -39,11 +39,31 @@ def as_series(values: Any, owner: str = "series") -> Host:
     wrong = np.argwhere(~np.isfinite(series))
     if len(wrong):
         row, column = wrong[0]
+        name = column if table is None else repr(table.names[column])
         raise ValueError(
-            f"{owner}: row {row}, column {column} is {series[row, column]} ({len(wrong)} values are not finite): "
+            f"{owner}: row {row}, column {name} is {series[row, column]} ({len(wrong)} values are not finite): "
             "fill or drop them first"
         )
+    if table is not None and table.dates is not None and len(table.dates) > 1:
+        try:
+            calendar = Calendar(table.dates)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{owner}: {error}") from None
+        series, _ = close_gaps(owner, series, calendar, None, stacklevel=4)
     return series
+
+
+def _numbers(values: Any, owner: str) -> Host:
+    """An array or a list as float64. Raises TypeError and ValueError."""
+    if not isinstance(values, (list, tuple)) and not hasattr(values, "shape") and not hasattr(values, "__array__"):
+        raise TypeError(f"{owner}: a {type(values).__name__}; expected numbers in an array, a list or a table")
+    try:
+        found = np.asarray(values) if isinstance(values, (list, tuple)) else np.asarray(to_numpy(values))
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{owner}: {error}") from None
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{owner}: dtype is {found.dtype}; expected numbers")
+    return found.astype(np.float64)
 
 
 class StandardScaler:

@@ -148,7 +148,7 @@ class Forecaster:
         return f"xprnn {self.settings['cell']}"
 
     def fit(self, series: Any, *, callbacks: Sequence[Callback] = ()) -> Forecaster:
-        """Learn from a series (N,) or (N, F) of any backend. Returns itself.
+        """Learn from a series (N,) or (N, F) of any backend, or a table of numbers. Returns itself.
 
         Raises ValueError for a series that is too short or has values that are not finite, and FloatingPointError if
         training diverges; a forecaster that was fitted before is then as it was.
@@ -189,7 +189,7 @@ class Forecaster:
         )
         self.network, self.scaler, self.training = network.eval(), scaler, history  # type: ignore[assignment]
         self._recent, self._steps = values[len(values) - options["window"] :], len(values)
-        self._vector = np.ndim(series) == 1
+        self._vector = np.ndim(series) == 1 and values.shape[1] == 1
         return self
 
     def observe(self, steps: Any) -> Forecaster:
