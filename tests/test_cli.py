@@ -39,7 +39,17 @@ def test_forecast_writes_table_csv_model_and_picture(series, tmp_path):
     out = tmp_path / "out"
     result = run("forecast", series, "--column", "temperature", "--test", "0.2", "--out", out, *QUICK)
     assert result.exit_code == 0, result.output
-    for name in ("xprnn lstm", "persistence", "seasonal naive (365)", "AR(7)", "AR(29)", "RMSE", "MAE", "MASE"):
+    for name in (
+        "xprnn lstm",
+        "persistence",
+        "seasonal naive (7)",
+        "seasonal naive (365)",
+        "AR(7)",
+        "AR(29)",
+        "RMSE",
+        "MAE",
+        "MASE",
+    ):
         assert name in result.stdout
     rows = list(csv.DictReader((out / "forecast.csv").read_text().splitlines()))
     assert len(rows) == 219 + 1
@@ -90,7 +100,7 @@ def test_without_dates_and_without_season(tmp_path):
         (["--column", "double", "--test", "2000"], "test is 2000.0; expected a share"),
         (["--column", "double", "--test", "1.5"], "test is 1.5; expected a share"),
         (["--column", "double", "--test", "nan"], "test is nan; expected a share"),
-        (["--column", "double", "--season", "inf"], "expected a list of lengths"),
+        (["--column", "double", "--season", "inf"], "is inf; expected a length above 1"),
         (["--column", "double", "--seed", "-1"], "seed is -1"),
         (["--column", "double", "--hidden", "100000000"], "llocate"),
         (["--column", "double", "--window", "5000"], "needs at least"),
@@ -104,6 +114,23 @@ def test_errors_are_one_line(series, tmp_path, arguments, message):
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert list((tmp_path / "out").glob("*")) == [] if (tmp_path / "out").exists() else True
+
+
+def test_missing_dates_are_told_and_filled(series, tmp_path):
+    lines = series.read_text().splitlines()
+    series.write_text("\n".join(lines[:100] + lines[103:]) + "\n")
+    arguments = ["forecast", series, "--column", "double", "--season", "7", "--out", tmp_path / "out", *QUICK]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "3 of 1096 rows are missing (one row every day): 2015-04-24, 2015-04-25, 2015-04-26" in result.stderr
+    assert "\n1093 rows" in result.stderr
+    result = run(*arguments, "--fill", "linear")
+    assert result.exit_code == 0, result.output
+    assert "they are filled by fill='linear'" in result.stderr
+    assert "\n1096 rows" in result.stderr
+    result = run(*arguments, "--fill", "refuse")
+    assert result.exit_code == 1
+    assert "3 of 1096 rows are missing" in result.stderr
 
 
 def test_missing_file_and_bad_value(tmp_path):

@@ -10,6 +10,9 @@ from xprnn.data.synthetic import daily_temperatures
 
 GOOD = 'Date,Temp,Rain,Note\n1981-01-01,20.7,0,"warm, dry"\n1981-01-02,17.9,1.5,\n1981-01-03,18.8,0,\n'
 
+GAPS = "when,y,z\n2020-01-01,1,10\n2020-01-02,2,20\n2020-01-03,3,30\n2020-01-05,7,50\n"
+NO_RULE = "when,y\n2020-01-01 00:00:01,1\n2020-01-01 00:17:03,2\n2020-01-01 01:00:00,5\n2020-01-05 12:00:00,3\n"
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -64,8 +67,22 @@ def test_a_column_of_years_is_not_taken_for_dates(write):
         (
             GOOD.replace("1981-01-03", "1980-01-03"),
             {"columns": ["Temp"]},
-            "1980-01-03 does not come after the row before",
+            "1980-01-03 does not come after the row before, 1981-01-02 00:00:00: sort the rows by date",
         ),
+        (
+            GOOD.replace("1981-01-03", "1981-01-02"),
+            {"columns": ["Temp"]},
+            "line 4, column 'Date': 1981-01-02 is there twice",
+        ),
+        (
+            "when,y\n2020-10-25 01:00,1\n2020-10-25 02:00,2\n2020-10-25 02:00,3\n",
+            {},
+            "line 4, column 'when': 2020-10-25 02:00 is there twice; where clocks are set back, write dates with their",
+        ),
+        ("y\n1\n2\n", {"fill": "linear"}, "fill is 'linear', but there are no dates to tell what is missing"),
+        (GOOD, {"fill": "nearest"}, "read_csv: fill is 'nearest'; expected one of 'previous', 'linear', 'refuse'"),
+        (GAPS, {"columns": ["y"], "fill": "refuse"}, "1 of 5 rows are missing (one row every day): 2020-01-04"),
+        (NO_RULE, {"fill": "linear"}, "the dates follow no rule"),
         (GOOD.replace("17.9,1.5,", "17.9"), {"columns": ["Temp"]}, "line 3 has 2 cells, the header has 4"),
         ("", {}, "expected a header and at least two rows, found 0 lines"),
         ("y\n1\n", {}, "expected a header and at least two rows, found 2 lines"),
@@ -98,6 +115,40 @@ def test_generated_temperatures_are_what_they_say():
     assert abs(shocks.std() - 2.2) < 0.05
     assert abs(np.corrcoef(shocks[1:], shocks[:-1])[0, 1]) < 0.05
     assert np.array_equal(series.values, daily_temperatures(20, rng=0).values)
+
+
+def test_missing_dates_are_told(write):
+    with pytest.warns(
+        UserWarning, match=r"1 of 5 rows are missing \(one row every day\): 2020-01-04; rows are counted"
+    ):
+        series = read_csv(write(GAPS), ["y"])
+    np.testing.assert_array_equal(series.values[:, 0], [1, 2, 3, 7])
+    assert [series.label(row) for row in (3, 4)] == ["2020-01-05", "2020-01-06"]
+
+
+@pytest.mark.parametrize(("fill", "rows"), [("linear", [5.0, 40.0]), ("previous", [3.0, 30.0])])
+def test_missing_dates_are_filled(write, fill, rows):
+    with pytest.warns(UserWarning, match=f"2020-01-04; they are filled by fill='{fill}'"):
+        series = read_csv(write(GAPS), ["y", "z"], fill=fill)
+    np.testing.assert_array_equal(series.values[2:], [[3, 30], rows, [7, 50]])
+    assert [series.label(row) for row in (3, 4, 5)] == ["2020-01-04", "2020-01-05", "2020-01-06"]
+
+
+@pytest.mark.parametrize("fill", [None, "linear", "previous", "refuse"])
+def test_nothing_is_said_where_nothing_is_missing(write, fill, recwarn):
+    assert len(read_csv(write(GOOD), ["Temp"], fill=fill).values) == 3
+    assert not recwarn
+
+
+def test_dates_without_a_rule_are_told(write):
+    with pytest.warns(UserWarning, match="the dates follow no rule: rows are counted as steps"):
+        series = read_csv(write(NO_RULE))
+    assert (series.label(3), series.label(4), series.periods()) == ("2020-01-05 12:00:00", "4", ())
+
+
+def test_quarters_and_years(write):
+    assert read_csv(write("when,y\n2020-Q3,1\n2020-Q4,2\n2021Q1,3\n")).label(3) == "2021-04-01"
+    assert read_csv(write("year,y\n2020,1\n2021,2\n2022,2\n"), ["y"], date="year").label(3) == "2023-01-01"
 
 
 def test_months_and_utc_are_dates(write):

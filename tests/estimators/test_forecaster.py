@@ -5,6 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xprnn import use_backend
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, backtest
@@ -136,9 +138,9 @@ def test_a_failed_fit_leaves_the_forecaster_as_it_was():
         ({"epochs": 1.5}, "epochs is 1.5"),
         ({"horizon": 3}, "use strategy='direct'"),
         ({"validation": 1.0}, "validation is 1.0"),
-        ({"periods": (1.0,)}, "expected a list of lengths above 1 step"),
+        ({"periods": (7, 1.0)}, r"periods\[1\] is 1.0; expected a length above 1 step"),
         ({"periods": 5.0}, "periods are 5.0; expected a list"),
-        ({"periods": [float("inf")]}, "expected a list of lengths"),
+        ({"periods": [float("inf")]}, r"periods\[0\] is inf; expected a length above 1 step"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0; expected a number above 0"),
         ({"clip_norm": 0}, "clip_norm is 0; expected a number above 0"),
         ({"seed": -1}, "seed is -1; expected an integer of at least 0"),
@@ -153,19 +155,34 @@ def test_bad_arguments(options, message):
 
 
 def test_too_short_a_series_says_what_it_needs():
-    with pytest.raises(ValueError, match="the series has 9 steps; with window=8, horizon=1 and a validation part"):
+    with pytest.raises(ValueError, match="the series has 9 steps; with window=8, horizon=1 and validation=0.15 it"):
         Forecaster(**QUICK).fit(wave(9))
 
 
-def test_the_least_length_that_is_named_is_enough():
-    for window, horizon in ((8, 1), (3, 4)):
-        options = {"strategy": "direct", "horizon": horizon, **QUICK, "window": window}
-        with pytest.raises(ValueError) as error:
-            Forecaster(**options).fit(wave(2))
-        least = int(str(error.value).rsplit(" ", 1)[-1])
-        Forecaster(**options).fit(wave(least))
-        with pytest.raises(ValueError):
-            Forecaster(**options).fit(wave(least - 1))
+@settings(max_examples=40, deadline=None)
+@given(
+    window=st.integers(1, 12),
+    horizon=st.integers(1, 9),
+    validation=st.one_of(st.just(0.0), st.floats(0.0, 0.95)),
+    steps=st.integers(0, 2),
+)
+def test_the_least_length_that_is_named_is_enough_and_no_less_is(window, horizon, validation, steps):
+    strategy = "direct" if horizon > 1 else "recursive"
+    options = {"window": window, "horizon": horizon, "strategy": strategy, "validation": validation}
+    forecaster = Forecaster(**options, hidden=1, epochs=1)
+    with pytest.raises(ValueError, match="it needs at least") as error:
+        forecaster.fit(np.zeros(steps))
+    least = int(str(error.value).rsplit(" ", 1)[-1])
+    assert np.isfinite(forecaster.fit(wave(least)).predict(1)).all()
+    with pytest.raises(ValueError, match=f"the series has {least - 1} steps; .* it needs at least {least}$"):
+        forecaster.fit(wave(least - 1))
+
+
+@pytest.mark.parametrize(("validation", "least"), [(0.9, 19), (0.999, 1003), (1 - 2**-30, 2**29 + 1)])
+def test_a_large_validation_part_needs_a_long_series(validation, least):
+    with pytest.raises(ValueError) as error:
+        Forecaster(window=3, validation=validation).fit(wave(8))
+    assert int(str(error.value).rsplit(" ", 1)[-1]) == pytest.approx(least, rel=3)
 
 
 def test_not_fitted():

@@ -1,7 +1,8 @@
-"""Wrong input ends in one line, everything else in a traceback."""
+"""Wrong input ends in one line, everything else in a traceback; what has to be said is one line too."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -20,3 +21,13 @@ def one_line_errors(backend: str | None = None) -> Iterator[None]:
             yield
     except EXPECTED as error:
         raise click.ClickException(str(error) or type(error).__name__) from None
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Say on standard error what the block warns of, each in a line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        click.echo(f"Warning: {warning.message}", err=True)

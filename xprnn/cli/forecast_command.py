@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from xprnn.backend import default_backend
-from xprnn.cli.errors import one_line_errors
+from xprnn.cli.errors import one_line_errors, one_line_warnings
 from xprnn.cli.outputs import keep_inputs
+from xprnn.data.calendar import FILLS
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
@@ -66,17 +67,24 @@ def forecast_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--column", "columns", multiple=True, help="Column to forecast; may be repeated. Default: the only one.")
 @click.option("--date", help="Column with ISO 8601 dates. Default: the first, if it holds dates.")
 @click.option(
+    "--fill",
+    type=click.Choice([*FILLS, "refuse"]),
+    help="Rows for missing dates: as the one before, or in a straight line. Default: they are told of, and not filled.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), default=Path("xprnn-forecast"), show_default=True, help="Folder."
 )
 @forecast_options
-def forecast(file: Path, columns: tuple[str, ...], date: str | None, out: Path, **options: Any) -> None:
+def forecast(
+    file: Path, columns: tuple[str, ...], date: str | None, fill: str | None, out: Path, **options: Any
+) -> None:
     """Forecast columns of a CSV file, beside persistence, seasonal naive and autoregression.
 
     Trains on the first part of the file, tests on the rest, prints the errors of all, and writes forecast.csv,
     model.safetensors and forecast.png to the output folder.
     """
     keep_inputs(out / "forecast.csv", file)
-    _run(lambda: read_csv(file, columns, date), out, **options)
+    _run(lambda: read_csv(file, columns, date, fill=fill), out, **options)
 
 
 @click.command()
@@ -89,7 +97,9 @@ def demo(out: Path, **options: Any) -> None:
 
 def _run(read: Callable[[], CsvSeries], out: Path, *, backend: str | None, **options: Any) -> None:
     with one_line_errors(backend):
-        _forecast(read(), out, **options)
+        with one_line_warnings():
+            source = read()
+        _forecast(source, out, **options)
 
 
 def _forecast(

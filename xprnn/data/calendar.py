@@ -1,74 +1,203 @@
-"""What dates tell about a series: how its rows are called, also those to come, and how long its seasons are."""
+"""What dates tell about a series: how its rows are called, also those to come, what is missing, and its seasons."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from datetime import datetime, time, timedelta
-from functools import cached_property
-from itertools import pairwise
-from statistics import median
+from datetime import date, datetime, time, timedelta, timezone
+from typing import Any
 
-DAY, YEAR = timedelta(days=1), timedelta(days=365.25)
+import numpy as np
+
+from xprnn.data.calendar_rules import DAY, WEEK, YEAR, Every, Monthly, Pattern, Rule, candidates, rounded
+from xprnn.nn.arguments import one_of
+
+Host = np.ndarray[Any, Any]
+EPOCH, MICROSECOND = datetime(1970, 1, 1), timedelta(microseconds=1)
+LONG = 10  # steps: a gap that is longer is an outage, and tells nothing of how many rows a year has
+SHOWN = 3  # missing dates that a sentence names
+FILLS = ("previous", "linear")
 
 
 class Calendar:
     """The dates of the rows of a series, strictly increasing, at least two.
 
-    It knows rows that are whole months apart, days without weekends, and rows at a fixed interval.
+    All of them together say which rule they follow: a fixed interval, the same times of each day or week (so weekdays),
+    days of months (their ends too, first and last weekdays, third Fridays), or even steps that a clock has rounded.
+    Where most steps follow a rule, the others are gaps. Where none fits, ``rule`` is None: rows to come are then called
+    by their numbers, and no season is known.
+
+    Of dates with a time zone, intervals below a day are those of UTC, and all other rules hold on the wall's clock.
+    Raises ValueError for fewer dates, a date that does not come after the one before, and zones on some dates only;
+    TypeError for what is no date.
     """
 
-    def __init__(self, dates: Sequence[datetime]) -> None:
+    def __init__(self, dates: Sequence[date]) -> None:
         if len(dates) < 2:
             raise ValueError(f"Calendar: {len(dates)} dates; expected at least two")
-        self.dates = tuple(dates)
+        self.dates = tuple(_checked(dates))
+        wall = _microseconds([moment.replace(tzinfo=None) for moment in self.dates])
+        aware = self.dates[0].tzinfo is not None
+        moments = _microseconds([_utc(moment) for moment in self.dates]) if aware else wall
+        wrong = np.flatnonzero(np.diff(moments) <= 0)
+        if len(wrong):
+            row = int(wrong[0]) + 1
+            raise ValueError(f"Calendar: date {row}, {self.dates[row]}, {out_of_order(*self.dates[row - 1 : row + 1])}")
+        self.rule, self._numbers, self._in_utc = _infer(wall, moments, aware)
+        self._whole_days = all(moment.time() == time.min for moment in self.dates)
 
     def label(self, row: int) -> str:
-        """The date of a row; rows past the end go on as the rows before them did."""
+        """The date of a row; rows past the end go on by the rule or, where there is none, have their number."""
         beyond = row - len(self.dates) + 1
-        date = self.dates[row] if beyond <= 0 else self._after(beyond)
-        return date.date().isoformat() if self._whole_days else date.isoformat(sep=" ")
+        if beyond <= 0:
+            return self._text(self.dates[row])
+        return str(row) if self.rule is None else self._text(self._made(int(self._numbers[-1]) + beyond))
 
     def periods(self) -> tuple[float, ...]:
-        """Day and year in rows, where there are more than two rows in them and two of them in the series."""
-        if self._months:
-            cycles = [12.0 / self._months]
+        """Day, week and year in rows, where there are more than two rows in them and two of them in the series.
+
+        Rows that are missing make a year shorter, unless it is a whole number of rows that they hardly change.
+        """
+        if self.rule is None:
+            return ()
+        steps = np.diff(self._numbers)
+        # By how many dates of the rule a row goes on: a few holidays belong to the year, an outage does not.
+        steps = steps[steps <= LONG]
+        a_row = float(steps.mean()) if len(steps) else 1.0
+        found = []
+        for span in (DAY, WEEK, YEAR):
+            rows = self.rule.rows(span)
+            there = rows / a_row
+            found.append(rows if rows == round(there) else there)
+        return tuple(rows for rows in found if 2.0 < rows <= len(self.dates) / 2)
+
+    @property
+    def missing(self) -> int:
+        """How many dates of the rule have no row between the first and the last."""
+        return 0 if self.rule is None else int(self._numbers[-1] - self._numbers[0]) + 1 - len(self.dates)
+
+    def notice(self) -> str | None:
+        """What has to be said about the dates, in a sentence: gaps, or that they follow no rule. None: nothing."""
+        if self.rule is None:
+            return (
+                "the dates follow no rule: rows are counted as steps, and rows to come have numbers; no season is known"
+            )
+        if not self.missing:
+            return None
+        before = np.flatnonzero(np.diff(self._numbers) > 1)[:SHOWN]
+        gaps = [
+            self._numbers[k] + 1 + np.arange(min(self._numbers[k + 1] - self._numbers[k] - 1, SHOWN)) for k in before
+        ]
+        shown = [self._text(self._made(int(number))) for number in np.concatenate(gaps)[:SHOWN]]
+        more = ", ..." if self.missing > len(shown) else ""
+        total = len(self.dates) + self.missing
+        return f"{self.missing} of {total} rows are missing ({self.rule}): {', '.join(shown)}{more}"
+
+    def fill(self, values: Host, method: str) -> tuple[Host, Calendar]:
+        """Rows for the missing dates: values (N, F) to (N + missing, F), and the calendar of them all.
+
+        "previous" repeats the row before a gap, "linear" goes straight from it to the row after. Raises ValueError for
+        another method, another number of rows, dates that follow no rule, and more missing rows than there are.
+        """
+        one_of("Calendar.fill", "method", method, FILLS)
+        if len(values) != len(self.dates):
+            raise ValueError(f"Calendar.fill: {len(values)} rows and {len(self.dates)} dates; expected as many")
+        if self.rule is None:
+            raise ValueError("Calendar.fill: the dates follow no rule, so that nobody knows which are missing")
+        if self.missing > len(self.dates):
+            raise ValueError(f"Calendar.fill: {self.notice()}: more than there are; cut the series at the longest gap")
+        every = np.arange(self._numbers[0], self._numbers[-1] + 1)
+        if method == "previous":
+            filled = values[np.searchsorted(self._numbers, every, side="right") - 1]
         else:
-            # Days without weekends, or without some leap days, fill a year with fewer rows: the mean interval knows.
-            mean = (self.dates[-1] - self.dates[0]) / (len(self.dates) - 1)
-            interval = mean if mean < 2 * self._interval else self._interval  # but a long gap in the data is none of it
-            cycles = [DAY / interval, YEAR / interval]
-        return tuple(cycle for cycle in cycles if 2.0 < cycle <= len(self.dates) / 2)
+            filled = np.stack([np.interp(every, self._numbers, column) for column in values.T], axis=1)
+        own = dict(zip(self._numbers.tolist(), self.dates, strict=True))
+        return filled, Calendar([own[number] if number in own else self._made(number) for number in every.tolist()])
 
-    def _after(self, rows: int) -> datetime:
-        """The date so many rows past the end."""
-        last = self.dates[-1]
-        if self._months:
-            month = last.month - 1 + rows * self._months
-            return last.replace(year=last.year + month // 12, month=month % 12 + 1)
-        if not self._weekdays_only:
-            return last + rows * self._interval
-        for _ in range(rows):
-            last += DAY * (3 if last.weekday() == 4 else 1)
-        return last
+    def _made(self, number: int) -> datetime:
+        """The date that the rule has for a number."""
+        assert self.rule is not None
+        found = EPOCH + int(self.rule.times(np.asarray([number]))[0]) * MICROSECOND
+        zone = self.dates[-1].tzinfo
+        return found.replace(tzinfo=timezone.utc).astimezone(zone) if self._in_utc else found.replace(tzinfo=zone)
 
-    @cached_property
-    def _interval(self) -> timedelta:
-        """The median time between rows."""
-        return timedelta(seconds=median((b - a).total_seconds() for a, b in pairwise(self.dates)))
+    def _text(self, moment: datetime) -> str:
+        return moment.date().isoformat() if self._whole_days else moment.isoformat(sep=" ")
 
-    @cached_property
-    def _months(self) -> int:
-        """How many months lie between any two rows; 0 where that is not so."""
-        numbers = [12 * date.year + date.month for date in self.dates]
-        steps = {b - a for a, b in pairwise(numbers)}
-        # A day after the 28th is not in every month.
-        same = len({(d.day, d.time()) for d in self.dates}) == 1 and self.dates[0].day <= 28
-        return steps.pop() if same and len(steps) == 1 else 0
 
-    @cached_property
-    def _weekdays_only(self) -> bool:
-        return self._interval == DAY and len(self.dates) > 7 and all(date.weekday() < 5 for date in self.dates)
+def close_gaps(
+    owner: str, values: Host, calendar: Calendar, fill: str | None, stacklevel: int = 3
+) -> tuple[Host, Calendar]:
+    """Values (N, F) and their calendar without gaps if these are to be filled; with a warning if there are any.
 
-    @cached_property
-    def _whole_days(self) -> bool:
-        return bool(self._months or self._interval >= DAY) and all(date.time() == time.min for date in self.dates)
+    fill: "previous", "linear", "refuse" for a ValueError, or None for rows that are counted as steps.
+    """
+    notice = calendar.notice()
+    if notice is None:
+        return values, calendar
+    if fill == "refuse" or (fill is not None and calendar.rule is None):
+        raise ValueError(f"{owner}: {notice}")
+    if fill is not None:
+        values, calendar = calendar.fill(values, fill)
+        notice += f"; they are filled by fill={fill!r}"
+    elif calendar.rule is not None:
+        notice += "; rows are counted as steps, so seasons slide: read_csv's fill, --fill and Calendar.fill close gaps"
+    warnings.warn(f"{owner}: {notice}", stacklevel=stacklevel)
+    return values, calendar
+
+
+def out_of_order(before: datetime, after: datetime) -> str:
+    """What is wrong with two dates, of which the second does not come after the first."""
+    if before == after:
+        again = (
+            "; where clocks are set back, write dates with their offset from UTC" if before.time() != time.min else ""
+        )
+        return f"is there twice{again}"
+    return f"does not come after the row before, {before}: sort the rows by date"
+
+
+def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, bool]:
+    """The rule with the fewest gaps, the plainest of several; the number of each date; whether it holds in UTC."""
+    best: tuple[Rule | None, Host, bool] = (None, np.arange(len(wall)), False)
+    share, plain = 0.5, 0.0  # of steps without a gap: fewer than half follow no rule
+    for times, in_utc in [(wall, False), (moments, True)] if aware else [(wall, False)]:
+        if (np.diff(times) <= 0).any():  # set back
+            continue
+        for rule in candidates(times):
+            physical = isinstance(rule, Every) and rule.interval < DAY
+            if aware and physical != in_utc:  # hours go on where clocks are set, days begin when they say so
+                continue
+            numbers = rule.numbers(times)
+            steps = None if numbers is None else np.diff(numbers)
+            if numbers is None or steps is None or (steps < 1).any():
+                continue
+            found = float((steps == 1).mean())
+            special = isinstance(rule, Pattern) or (isinstance(rule, Monthly) and rule.slots > 1)
+            # What the dates happen to leave out makes a pattern only if it explains most of the gaps.
+            if special and (found < 0.9 or 1.0 - found > 0.5 * (1.0 - plain)):
+                continue
+            plain = plain if special else max(plain, found)
+            if found > share or (best[0] is None and found == share):
+                best, share = (rule, numbers, in_utc), found
+    if best[0] is None and (even := rounded(moments)) is not None:
+        return even, np.arange(len(moments)), aware
+    return best
+
+
+def _checked(dates: Sequence[date]) -> list[datetime]:
+    found = []
+    for row, moment in enumerate(dates):
+        if not isinstance(moment, date):
+            raise TypeError(f"Calendar: date {row} is {moment!r}; expected a datetime")
+        found.append(moment if isinstance(moment, datetime) else datetime.combine(moment, time.min))
+        if (found[row].tzinfo is None) != (found[0].tzinfo is None):
+            raise ValueError(f"Calendar: date {row}, {moment}: some dates have a time zone and some do not")
+    return found
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(timezone.utc).replace(tzinfo=None)
+
+
+def _microseconds(moments: Sequence[datetime]) -> Host:
+    return np.asarray(moments, "datetime64[us]").astype(np.int64)

@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.calendar import Calendar
+from xprnn.data.calendar import FILLS, Calendar, close_gaps, out_of_order
+from xprnn.nn.arguments import one_of
 
 Host = np.ndarray[Any, Any]
 MONTH = re.compile(r"\d{4}-\d{2}")
+QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
+YEAR = re.compile(r"\d{4}")
 DATE_LIKE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
 
 
@@ -38,7 +41,9 @@ class CsvSeries:
         return () if self.calendar is None else self.calendar.periods()
 
 
-def read_csv(path: str | Path, columns: Sequence[str] = (), date: str | None = None) -> CsvSeries:
+def read_csv(
+    path: str | Path, columns: Sequence[str] = (), date: str | None = None, *, fill: str | None = None
+) -> CsvSeries:
     """Read columns of numbers from a CSV file with a header.
 
     Parameters
@@ -46,8 +51,12 @@ def read_csv(path: str | Path, columns: Sequence[str] = (), date: str | None = N
     columns
         Names. Default: the only column of numbers there is.
     date
-        The column with ISO 8601 dates (YYYY-MM-DD, with a time, or YYYY-MM). Default: the first column, if its first
-        value is such a date.
+        The column with ISO 8601 dates (YYYY-MM-DD, with a time, YYYY-MM or YYYY-Qn). Default: the first column, if its
+        first value is such a date. The years of a column that is named may stand alone, YYYY.
+    fill
+        What to do about dates that are missing between others, by the rule that most of them follow: "previous" repeats
+        the row before, "linear" goes straight to the row after, "refuse" raises. Default: a warning, and rows are
+        counted as steps, as they are where dates follow no rule.
 
     Raises
     ------
@@ -56,7 +65,12 @@ def read_csv(path: str | Path, columns: Sequence[str] = (), date: str | None = N
     ValueError
         Not text in UTF-8, no header, fewer than two rows, a missing or doubled column, a value that is not a finite
         number with a decimal point, a date in another form or not after the one before; messages name line and column.
+        Missing dates, or none that follow a rule, with ``fill="refuse"``; the latter, or no dates, with any ``fill``.
+
+    Warns, once, of missing dates and of how many were filled, and of dates that follow no rule.
     """
+    if fill is not None:
+        one_of("read_csv", "fill", fill, (*FILLS, "refuse"))
     path = Path(path)
     header, rows = _read_rows(path)
     if date is not None and date not in header:
@@ -85,7 +99,11 @@ def read_csv(path: str | Path, columns: Sequence[str] = (), date: str | None = N
             if number is None or not math.isfinite(number):
                 raise ValueError(f"{path}: line {line}, column {columns[k]!r}: {cells[place]!r} is not a finite number")
             values[n, k] = number
-    calendar = None if date is None else Calendar(_read_dates(path, rows, header.index(date), date))
+    if date is None:
+        if fill is not None:
+            raise ValueError(f"{path}: fill is {fill!r}, but there are no dates to tell what is missing")
+        return CsvSeries(values, tuple(columns), None)
+    values, calendar = close_gaps(str(path), values, _calendar(path, rows, header.index(date), date), fill)
     return CsvSeries(values, tuple(columns), calendar)
 
 
@@ -113,23 +131,30 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return header, rows[1:]
 
 
-def _read_dates(path: Path, rows: list[tuple[int, list[str]]], place: int, name: str) -> list[datetime]:
+def _calendar(path: Path, rows: list[tuple[int, list[str]]], place: int, name: str) -> Calendar:
+    """The calendar of a column of dates. Raises ValueError naming the line."""
     dates: list[datetime] = []
     for line, cells in rows:
-        parsed = _parse_date(cells[place])
+        where = f"{path}: line {line}, column {name!r}"
+        parsed = _parse_date(cells[place], years=True)
         if parsed is None:
-            raise ValueError(f"{path}: line {line}, column {name!r}: {cells[place]!r} is not an ISO 8601 date")
+            raise ValueError(f"{where}: {cells[place]!r} is not an ISO 8601 date")
         if dates and (parsed.tzinfo is None) != (dates[-1].tzinfo is None):
-            raise ValueError(f"{path}: line {line}, column {name!r}: some dates have a time zone and some do not")
+            raise ValueError(f"{where}: some dates have a time zone and some do not")
         if dates and parsed <= dates[-1]:
-            raise ValueError(f"{path}: line {line}, column {name!r}: {cells[place]} does not come after the row before")
+            raise ValueError(f"{where}: {cells[place]} {out_of_order(dates[-1], parsed)}")
         dates.append(parsed)
-    return dates
+    return Calendar(dates)
 
 
-def _parse_date(text: str) -> datetime | None:
+def _parse_date(text: str, years: bool = False) -> datetime | None:
+    """A date in one of the forms that are read; of digits alone only where they are known to be years."""
+    if years and YEAR.fullmatch(text):
+        text += "-01-01"
     if text.isdigit():  # "2020" may well be a number
         return None
+    if quarter := QUARTER.fullmatch(text):
+        text = f"{quarter[1]}-{3 * int(quarter[2]) - 2:02}"
     if MONTH.fullmatch(text):
         text += "-01"
     if text.endswith("Z"):  # which Python reads from 3.11 on

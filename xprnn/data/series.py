@@ -5,12 +5,15 @@ Host arrays throughout; a series (N, F) is N steps of F columns.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import to_numpy
+from xprnn.data.calendar import Calendar, close_gaps
+from xprnn.data.tables import columns_of
 
 Host = np.ndarray[Any, Any]
 
@@ -18,17 +21,17 @@ Host = np.ndarray[Any, Any]
 def as_series(values: Any, owner: str = "series") -> Host:
     """Values of any backend as a float64 host array (N, F); a vector (N,) becomes one column.
 
-    From a GPU it is copied: baselines, scores and reports are the host's work.
+    From a GPU it is copied: baselines, scores and reports are the host's work. A table (a frame, a dict of columns, a
+    structured array) gives its columns of numbers; its index, or its one column of dates, has to increase, and a
+    warning tells of dates that are missing.
 
-    Raises TypeError for values that are not numbers, or are masked; ValueError for another rank or for values that are
-    not finite; the message names the first such row.
+    Raises TypeError for values that are not numbers, or are masked; ValueError for another rank, for values that are
+    not finite, and for dates out of order; the message names the first such row.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{owner}: a masked array; fill or drop what is masked first")
-    series = np.asarray(values) if isinstance(values, (list, tuple)) else np.asarray(to_numpy(values))
-    if series.dtype.kind not in "fiu":
-        raise TypeError(f"{owner}: dtype is {series.dtype}; expected numbers")
-    series = series.astype(np.float64)
+    table = columns_of(values, owner)
+    series = _numbers(values, owner) if table is None else table.values
     if series.ndim == 1:
         series = series[:, None]
     if series.ndim != 2 or series.shape[1] == 0:
@@ -36,11 +39,31 @@ def as_series(values: Any, owner: str = "series") -> Host:
     wrong = np.argwhere(~np.isfinite(series))
     if len(wrong):
         row, column = wrong[0]
+        name = column if table is None else repr(table.names[column])
         raise ValueError(
-            f"{owner}: row {row}, column {column} is {series[row, column]} ({len(wrong)} values are not finite): "
+            f"{owner}: row {row}, column {name} is {series[row, column]} ({len(wrong)} values are not finite): "
             "fill or drop them first"
         )
+    if table is not None and table.dates is not None and len(table.dates) > 1:
+        try:
+            calendar = Calendar(table.dates)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{owner}: {error}") from None
+        series, _ = close_gaps(owner, series, calendar, None, stacklevel=4)
     return series
+
+
+def _numbers(values: Any, owner: str) -> Host:
+    """An array or a list as float64. Raises TypeError and ValueError."""
+    if not isinstance(values, (list, tuple)) and not hasattr(values, "shape") and not hasattr(values, "__array__"):
+        raise TypeError(f"{owner}: a {type(values).__name__}; expected numbers in an array, a list or a table")
+    try:
+        found = np.asarray(values) if isinstance(values, (list, tuple)) else np.asarray(to_numpy(values))
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{owner}: {error}") from None
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{owner}: dtype is {found.dtype}; expected numbers")
+    return found.astype(np.float64)
 
 
 class StandardScaler:
@@ -97,8 +120,11 @@ def windows(series: Host, origins: Host, length: int) -> Host:
 
 
 def check_origins(series: Host, origins: Any, length: int) -> Host:
-    """Origins as an array, each with at least so many steps before it. Raises ValueError otherwise."""
-    origins = np.asarray(origins)
+    """Origins (M,) as an array of int64, each with at least so many steps before it. Raises ValueError otherwise."""
+    given, origins = origins, np.asarray(to_numpy(origins) if hasattr(origins, "shape") else origins)
+    if origins.ndim != 1 or (origins.dtype.kind not in "iu" and origins.size):
+        raise ValueError(f"origins are {reprlib.repr(given)}; expected a list of integers")
+    origins = origins.astype(np.int64)
     if len(origins) and (origins.min() < length or origins.max() > len(series)):
         wrong = origins.min() if origins.min() < length else origins.max()
         raise ValueError(f"origin {wrong} does not have {length} steps before it in a series of {len(series)}")

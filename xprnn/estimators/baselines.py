@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xprnn.data.series import check_origins, windows
+from xprnn.data.series import as_series, check_origins, windows
+from xprnn.nn.arguments import whole_number
 
 Host = np.ndarray[Any, Any]
 
@@ -34,56 +35,63 @@ class Persistence:
 
     name = "persistence"
 
-    def fit(self, series: Host) -> Persistence:
+    def fit(self, series: Any) -> Persistence:
         """Nothing to learn."""
+        as_series(series, "Persistence")
         return self
 
-    def forecast(self, series: Host, origins: Host, horizon: int) -> Host:
+    def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """The last value, again and again."""
+        series, horizon = as_series(series, "Persistence"), whole_number("Persistence", "horizon", horizon)
         return np.repeat(series[check_origins(series, origins, 1) - 1][:, None], horizon, axis=1)
 
 
 class SeasonalNaive:
-    """As one period ago: y[t + k] = y[t + k - P], with as many whole periods back as it takes to be in the past."""
+    """As one period ago: y[t + k] = y[t + k - P], with as many whole periods back as it takes to be in the past.
+
+    P is a whole number of steps: for a year of days, take 365. Raises ValueError for any other.
+    """
 
     def __init__(self, period: int) -> None:
-        if period < 1:
-            raise ValueError(f"SeasonalNaive: period is {period}; expected at least 1 step")
-        self.period = period
+        self.period = whole_number("SeasonalNaive", "period", period)
 
     @property
     def name(self) -> str:
         return f"seasonal naive ({self.period})"
 
-    def fit(self, series: Host) -> SeasonalNaive:
+    def fit(self, series: Any) -> SeasonalNaive:
         """Nothing to learn. Raises ValueError for a series shorter than one period."""
+        series = as_series(series, "SeasonalNaive")
         if len(series) < self.period:
             raise ValueError(
                 f"SeasonalNaive: the series has {len(series)} steps; expected at least one period, {self.period}"
             )
         return self
 
-    def forecast(self, series: Host, origins: Host, horizon: int) -> Host:
+    def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """The values of the last period before each origin, repeated."""
+        series, horizon = as_series(series, "SeasonalNaive"), whole_number("SeasonalNaive", "horizon", horizon)
         starts = check_origins(series, origins, self.period)[:, None] - self.period
         return series[starts + np.arange(horizon) % self.period]
 
 
 class AutoRegression:
-    """AR(p) with intercept by least squares: y[t] = a + sum over k of A_k y[t - k]; on several columns, a VAR(p)."""
+    """AR(p) with intercept by least squares: y[t] = a + sum over k of A_k y[t - k]; on several columns, a VAR(p).
+
+    Raises ValueError for an order that is no whole number of at least 1.
+    """
 
     def __init__(self, order: int) -> None:
-        if order < 1:
-            raise ValueError(f"AutoRegression: order is {order}; expected at least 1")
-        self.order = order
+        self.order = whole_number("AutoRegression", "order", order)
         self.coefficients: Host | None = None
 
     @property
     def name(self) -> str:
         return f"AR({self.order})"
 
-    def fit(self, series: Host) -> AutoRegression:
+    def fit(self, series: Any) -> AutoRegression:
         """Least squares on every step that has p steps before it. Raises ValueError where there are too few."""
+        series = as_series(series, "AutoRegression")
         unknowns = self.order * series.shape[1] + 1
         if len(series) - self.order < unknowns:
             raise ValueError(
@@ -96,10 +104,14 @@ class AutoRegression:
         )[0]
         return self
 
-    def forecast(self, series: Host, origins: Host, horizon: int) -> Host:
+    def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """Recursively: a forecast is the input of the next."""
+        series, horizon = as_series(series, "AutoRegression"), whole_number("AutoRegression", "horizon", horizon)
         if self.coefficients is None:
             raise RuntimeError(f"{self.name}: fit it first")
+        columns = self.coefficients.shape[1]
+        if series.shape[1] != columns:
+            raise ValueError(f"{self.name}: the series has {series.shape[1]} columns; fitted on {columns}")
         recent = windows(series, origins, self.order)
         steps = []
         for _ in range(horizon):
@@ -110,5 +122,6 @@ class AutoRegression:
 
 def _with_intercept(recent: Host) -> Host:
     """(p, M, F) to rows (M, p F + 1)."""
-    flat = np.moveaxis(recent, 0, 1).reshape(recent.shape[1], -1)
-    return np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
+    steps, rows, columns = recent.shape
+    flat = np.moveaxis(recent, 0, 1).reshape(rows, steps * columns)
+    return np.concatenate([flat, np.ones((rows, 1))], axis=1)

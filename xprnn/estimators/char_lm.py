@@ -15,7 +15,7 @@ from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, 
 from xprnn.data.characters import Alphabet, character_streams, read_characters
 from xprnn.estimators.model_file import model_file
 from xprnn.nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
-from xprnn.nn.arguments import probability, real_number, whole_number
+from xprnn.nn.arguments import one_of, probability, real_number, share, true_or_false, whole_number
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import (
     Adam,
@@ -95,10 +95,6 @@ class CharacterModel:
         progress: bool = False,
     ) -> None:
         owner = "CharacterModel"
-        if cell not in CELLS:
-            raise ValueError(f"{owner}: cell is {cell!r}; expected one of {', '.join(map(repr, CELLS))}")
-        if not 0.0 <= validation < 1.0:
-            raise ValueError(f"{owner}: validation is {validation}; expected a share from 0 to below 1")
         counts = {
             "hidden": hidden,
             "layers": layers,
@@ -115,14 +111,14 @@ class CharacterModel:
                 name: real_number(owner, name, number, "a number above 0", *ABOVE_ZERO)
                 for name, number in sizes.items()
             },
-            "cell": cell,
+            "cell": one_of(owner, "cell", cell, CELLS),
             "dropout": probability(owner, "dropout", dropout),
-            "validation": float(validation),
+            "validation": share(owner, "validation", validation),
             "seed": whole_number(owner, "seed", seed, 0),
             "dtype": check_dtype(dtype),
         }
         self.backend = None if backend is None else get_backend(backend)
-        self.progress = progress
+        self.progress = true_or_false(owner, "progress", progress)
         self.alphabet: Alphabet | None = None
         self.network: CharacterNetwork | None = None
         self.training: History | None = None
@@ -179,13 +175,15 @@ class CharacterModel:
 
         Each is drawn from softmax(logits / temperature): below 1 more sure of itself, above 1 more daring; 0 takes the
         likeliest. The same rng gives the same text. Raises ValueError for an empty prompt, one with characters that the
-        fitted text does not have, and numbers out of range.
+        fitted text does not have, and numbers out of range; TypeError for a prompt that is no str.
         """
         network, alphabet = self._fitted()
         length = whole_number("CharacterModel.sample", "length", length, 0)
         temperature = real_number(
             "CharacterModel.sample", "temperature", temperature, "a finite number, at least 0", high=sys.float_info.max
         )
+        if not isinstance(prompt, str):
+            raise TypeError(f"CharacterModel.sample: prompt is a {type(prompt).__name__}; expected str")
         if not prompt:
             raise ValueError(
                 "CharacterModel.sample: the prompt is empty; expected at least one character to go on from"

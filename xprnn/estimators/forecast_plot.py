@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.estimators.report import ForecastReport
+from xprnn.estimators.report import ForecastReport, readable
 
 ACTUAL, MODEL, OTHER = "#000000", "#0072B2", "#E69F00"  # Okabe and Ito's colours, told apart by colour-blind readers
 CLOSE_UP = 60  # steps of the test part that the lower picture shows
@@ -37,7 +37,7 @@ def _draw(report: ForecastReport, column: int, figure_type: Any, canvas_type: An
     whole, close = figure.subplots(2, 1)
     whole.plot(at, test.series[at, column], color=ACTUAL, linewidth=0.8, label="actual")
     whole.plot(at, test.forecasts[model][:, -1, column], color=MODEL, linewidth=1.2, label=f"{model}, {ahead} ahead")
-    whole.set_title(f"{name}: {len(at)} test steps never seen in training, RMSE of {model} {scores[model]:.3g}")
+    whole.set_title(f"{name}: {len(at)} test steps never seen in training, RMSE of {model} {readable(scores[model])}")
 
     last = slice(-CLOSE_UP, None)
     close.plot(
@@ -48,10 +48,10 @@ def _draw(report: ForecastReport, column: int, figure_type: Any, canvas_type: An
         test.forecasts[model][last, -1, column],
         color=MODEL,
         linewidth=1.8,
-        label=f"{model} (RMSE {scores[model]:.3g})",
+        label=f"{model} (RMSE {readable(scores[model])})",
     )
     if rival is not None:
-        label = f"{rival}, best baseline (RMSE {scores[rival]:.3g})"
+        label = f"{rival}, best baseline (RMSE {readable(scores[rival])})"
         close.plot(
             at[last], test.forecasts[rival][last, -1, column], color=OTHER, linewidth=1.2, linestyle="--", label=label
         )

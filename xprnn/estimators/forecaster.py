@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,17 +24,19 @@ from xprnn.backend import (
     namespace,
 )
 from xprnn.data import Batches
-from xprnn.data.series import StandardScaler, as_series, harmonics, windows
+from xprnn.data.series import StandardScaler, as_series, check_origins, harmonics, windows
 from xprnn.estimators.baselines import SeriesForecaster
 from xprnn.estimators.forecast_network import CELLS, ForecastNetwork
 from xprnn.estimators.model_file import model_file
 from xprnn.estimators.rolling_origin import Backtest, backtest
-from xprnn.nn.arguments import real_number, whole_number
+from xprnn.nn.arguments import one_of, real_number, share, true_or_false, whole_number
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import Adam, Callback, EarlyStopping, History, fit, mse, write_tensors
 
 Host = np.ndarray[Any, Any]
 ABOVE_ZERO = (math.ulp(0.0), sys.float_info.max)
+ABOVE_ONE = (math.nextafter(1.0, 2.0), sys.float_info.max)
+LEAST_LEARNED = 2  # origins: one alone has no deviation to scale by
 ROWS_AT_ONCE = 2048  # forecasts made in one batch; bounds memory, changes no result
 
 
@@ -95,10 +98,7 @@ class Forecaster:
         backend: str | None = None,
         progress: bool = False,
     ) -> None:
-        if cell not in CELLS:
-            raise ValueError(f"Forecaster: cell is {cell!r}; expected one of {', '.join(map(repr, CELLS))}")
-        if strategy not in ("recursive", "direct"):
-            raise ValueError(f"Forecaster: strategy is {strategy!r}; expected 'recursive' or 'direct'")
+        owner = "Forecaster"
         counts = {
             "hidden": hidden,
             "layers": layers,
@@ -109,31 +109,32 @@ class Forecaster:
             "patience": patience,
         }
         sizes = {"learning_rate": learning_rate, "clip_norm": clip_norm}
-        if strategy == "recursive" and horizon != 1:
-            raise ValueError(
-                f"Forecaster: horizon is {horizon}, but the recursive strategy learns one step, and predict(k) goes "
-                "as far as you like; use strategy='direct' to learn several steps at once"
-            )
-        if not 0.0 <= validation < 1.0:
-            raise ValueError(f"Forecaster: validation is {validation}; expected a share from 0 to below 1")
-        if not isinstance(periods, (list, tuple)) or any(not 1.0 < period < math.inf for period in periods):
+        if not isinstance(periods, (list, tuple)):
             raise ValueError(f"Forecaster: periods are {periods!r}; expected a list of lengths above 1 step")
         # Plain numbers, so that they can be written to a file.
         self.settings: dict[str, Any] = {
-            **{name: whole_number("Forecaster", name, number) for name, number in counts.items()},
+            **{name: whole_number(owner, name, number) for name, number in counts.items()},
             **{
-                name: real_number("Forecaster", name, number, "a number above 0", *ABOVE_ZERO)
+                name: real_number(owner, name, number, "a number above 0", *ABOVE_ZERO)
                 for name, number in sizes.items()
             },
-            "cell": cell,
-            "strategy": strategy,
-            "periods": [float(period) for period in periods],
-            "validation": float(validation),
-            "seed": whole_number("Forecaster", "seed", seed, 0),
+            "cell": one_of(owner, "cell", cell, CELLS),
+            "strategy": one_of(owner, "strategy", strategy, ("recursive", "direct")),
+            "periods": [
+                real_number(owner, f"periods[{k}]", period, "a length above 1 step", *ABOVE_ONE)
+                for k, period in enumerate(periods)
+            ],
+            "validation": share(owner, "validation", validation),
+            "seed": whole_number(owner, "seed", seed, 0),
             "dtype": check_dtype(dtype),
         }
+        if strategy == "recursive" and horizon != 1:
+            raise ValueError(
+                f"{owner}: horizon is {horizon}; expected 1, as the recursive strategy learns one step, and predict(k) "
+                "goes as far as you like; use strategy='direct' to learn several steps at once"
+            )
         self.backend = None if backend is None else get_backend(backend)
-        self.progress = progress
+        self.progress = true_or_false(owner, "progress", progress)
         self.scaler = StandardScaler()
         self.network: ForecastNetwork | None = None
         self.training: History | None = None
@@ -147,24 +148,22 @@ class Forecaster:
         return f"xprnn {self.settings['cell']}"
 
     def fit(self, series: Any, *, callbacks: Sequence[Callback] = ()) -> Forecaster:
-        """Learn from a series (N,) or (N, F) of any backend. Returns itself.
+        """Learn from a series (N,) or (N, F) of any backend, or a table of numbers. Returns itself.
 
         Raises ValueError for a series that is too short or has values that are not finite, and FloatingPointError if
         training diverges; a forecaster that was fitted before is then as it was.
         """
         values = as_series(series, "Forecaster")
         options, home = self.settings, self._home()
-        origins = np.arange(options["window"], len(values) - options["horizon"] + 1)
-        held_out = max(1, round(options["validation"] * len(origins))) if options["validation"] else 0
-        if len(origins) - held_out - options["horizon"] + 1 < 2:
-            least = options["window"] + 2 * options["horizon"] + held_out
+        learned, held_out = self._parts(len(values))
+        if learned < LEAST_LEARNED:
             raise ValueError(
                 f"Forecaster: the series has {len(values)} steps; with window={options['window']}, "
-                f"horizon={options['horizon']} and a validation part it needs at least {max(least, len(values) + 1)}"
+                f"horizon={options['horizon']} and validation={options['validation']:g} it needs at least "
+                f"{self._least_steps()}"
             )
-        validate = origins[len(origins) - held_out :]
-        # What is learned ends before what is validated on begins, also where a target is several steps long.
-        train = origins[: len(origins) - held_out - (options["horizon"] - 1 if held_out else 0)]
+        origins = np.arange(options["window"], len(values) - options["horizon"] + 1)
+        train, validate = origins[:learned], origins[len(origins) - held_out :]
         scaler = StandardScaler().fit(values[: train[-1] + options["horizon"]])
         draws = generator(options["seed"])
         network = self._build(values.shape[1], draws)
@@ -190,7 +189,7 @@ class Forecaster:
         )
         self.network, self.scaler, self.training = network.eval(), scaler, history  # type: ignore[assignment]
         self._recent, self._steps = values[len(values) - options["window"] :], len(values)
-        self._vector = np.ndim(series) == 1
+        self._vector = np.ndim(series) == 1 and values.shape[1] == 1
         return self
 
     def observe(self, steps: Any) -> Forecaster:
@@ -217,7 +216,8 @@ class Forecaster:
 
     def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """Forecasts from many places: (M, horizon, F) from series[:origin] for each of the origins (M,)."""
-        return self._forecast(as_series(series, "Forecaster.forecast"), np.asarray(origins), horizon, 0)
+        values = as_series(series, "Forecaster.forecast")
+        return self._forecast(values, check_origins(values, origins, self.settings["window"]), horizon, 0)
 
     def backtest(
         self,
@@ -274,6 +274,23 @@ class Forecaster:
         forecaster._recent, forecaster._steps = arrays["recent"], metadata["steps"]
         forecaster._vector = metadata["vector"]
         return forecaster
+
+    def _parts(self, steps: int) -> tuple[int, int]:
+        """How many origins of a series are learned from, and how many are held out at its end.
+
+        What is learned ends before what is validated on begins, also where a target is several steps long.
+        """
+        horizon, share = self.settings["horizon"], self.settings["validation"]
+        origins = steps - self.settings["window"] - horizon + 1
+        held_out = max(1, round(share * origins)) if share else 0
+        return origins - held_out - (horizon - 1 if held_out else 0), held_out
+
+    def _least_steps(self) -> int:
+        """The length of the shortest series that ``fit`` takes; with each step more, no less is learned from."""
+        most = 1
+        while self._parts(most)[0] < LEAST_LEARNED:
+            most *= 2
+        return bisect_left(range(most), LEAST_LEARNED, key=lambda steps: self._parts(steps)[0])
 
     def _home(self) -> Backend:
         return self.backend or default_backend()

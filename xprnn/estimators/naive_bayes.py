@@ -11,6 +11,7 @@ import numpy as np
 
 from xprnn.data.tokenizer import is_word, split_words
 from xprnn.estimators.text_input import check_texts, encode_labels, share_right
+from xprnn.nn.arguments import true_or_false
 
 Host = np.ndarray[Any, Any]
 
@@ -21,10 +22,12 @@ class NaiveBayes:
     p(c | text) ~ p(c) product over its tokens t of p(t | c);  p(t | c) = (n(t, c) + 1) / sum over t of (n(t, c) + 1),
     with n(t, c) the number of training texts of class c that hold t. A text's own tokens count once, too. Text without
     a known word is no evidence, as in :class:`xprnn.estimators.TextClassifier`, whose methods and errors it shares.
+
+    Raises ValueError for ``pairs`` that are neither True nor False.
     """
 
     def __init__(self, pairs: bool = True) -> None:
-        self.pairs = bool(pairs)
+        self.pairs = true_or_false("NaiveBayes", "pairs", pairs)
         self.classes: tuple[Any, ...] = ()
         self._logs: dict[str, Host] = {}  # log p(t | c) for each token
         self._prior: Host = np.zeros(0)

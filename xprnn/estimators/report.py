@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ class ForecastReport:
             lines.append(f"  {'':{width}}  {'RMSE':>9}  {'MAE':>9}  {'MASE':>7}")
             for row in rows:
                 mark = "  best" if row["rmse"] == best else ""
-                numbers = f"{row['rmse']:#9.4g}  {row['mae']:#9.4g}  {row['mase']:7.3f}"
+                numbers = f"{readable(row['rmse']):>9}  {readable(row['mae']):>9}  {row['mase']:7.3f}"
                 lines.append(f"  {row['forecaster']:{width}}  {numbers}{mark}")
         return "\n".join(lines)
 
@@ -49,7 +50,7 @@ class ForecastReport:
             "train_size": test.train_size,
             "test_size": len(test.series) - test.train_size,
             "horizon": test.horizon,
-            "scores": {name: [_without_nan(row) for row in test.scores(k)] for k, name in enumerate(columns)},
+            "scores": {name: [_finite(row) for row in test.scores(k)] for k, name in enumerate(columns)},
             "future": [
                 {"when": self.source.label(row), "values": dict(zip(columns, map(float, self.future[n]), strict=True))}
                 for n, row in enumerate(rows)
@@ -57,7 +58,10 @@ class ForecastReport:
         }
 
     def csv_text(self) -> str:
-        """One line for each column, origin and step ahead: what came and what each forecaster said; then the future."""
+        """One line for each column, origin and step ahead: what came and what each forecaster said; then the future.
+
+        Numbers have the digits it takes to read back the same float, and no more.
+        """
         test, out = self.backtest, io.StringIO()
         names = list(test.forecasts)
         writer = csv.writer(out, lineterminator="\n")
@@ -65,16 +69,22 @@ class ForecastReport:
         for k, column in enumerate(self.source.columns):
             for m, origin in enumerate(test.origins):
                 for ahead in range(test.horizon):
-                    said = [f"{test.forecasts[name][m, ahead, k]:.6g}" for name in names]
                     row = int(origin) + ahead
-                    writer.writerow([self.source.label(row), column, ahead + 1, f"{test.series[row, k]:.6g}", *said])
+                    numbers = [test.series[row, k], *(test.forecasts[name][m, ahead, k] for name in names)]
+                    writer.writerow([self.source.label(row), column, ahead + 1, *map(str, numbers)])
             for ahead in range(len(self.future)):
                 blanks = [""] * (len(names) - 1)
                 when = self.source.label(len(test.series) + ahead)
-                writer.writerow([when, column, ahead + 1, "", f"{self.future[ahead, k]:.6g}", *blanks])
+                writer.writerow([when, column, ahead + 1, "", str(self.future[ahead, k]), *blanks])
         return out.getvalue()
 
 
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: what cannot be said is null."""
-    return {name: None if value != value else value for name, value in row.items()}
+def readable(number: float) -> str:
+    """Four digits or, of a large number, all before the point: 2.186, 0.04312, 12345713."""
+    return f"{number:.0f}" if 1e4 <= abs(number) < 1e15 else f"{number:#.4g}"
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity: what cannot be said is null."""
+    lost = {name: None for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
+    return row | lost

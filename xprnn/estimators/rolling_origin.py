@@ -10,6 +10,7 @@ import numpy as np
 
 from xprnn.data.series import as_series
 from xprnn.estimators.baselines import SeriesForecaster
+from xprnn.nn.arguments import real_number, whole_number
 
 Host = np.ndarray[Any, Any]
 
@@ -45,9 +46,13 @@ class Backtest:
         """RMSE, MAE and MASE of each forecaster, over all origins and steps ahead, in the units of the column.
 
         MASE (Hyndman and Koehler 2006) is MAE divided by the mean |y[t] - y[t - 1]| of the training part: below 1 is
-        better than persistence was there, one step ahead.
+        better than persistence was there, one step ahead. Raises ValueError for a column that is not there.
         """
-        scale = float(np.mean(np.abs(np.diff(self.series[: self.train_size, column]))))
+        columns = self.series.shape[1]
+        if whole_number("Backtest.scores", "column", column, 0) >= columns:
+            raise ValueError(f"Backtest.scores: column is {column}; expected 0 to {columns - 1}")
+        changes = np.abs(np.diff(self.series[: self.train_size, column]))
+        scale = float(np.mean(changes)) if len(changes) else 0.0
         rows = []
         for name, forecast in self.forecasts.items():
             error = forecast[..., column] - self.actual[..., column]
@@ -75,12 +80,19 @@ def backtest(
     horizon
         Steps ahead. Origins stop where the last step would be past the end.
 
-    Raises ValueError for an empty training or test part, and what the forecasters raise.
+    Raises TypeError for what is no forecaster; ValueError for none, two of one name, and an empty training or test
+    part; and what the forecasters raise.
     """
     series = as_series(series, "backtest")
     size = count_test_steps(len(series), test)
-    if not 1 <= horizon <= size:
+    if whole_number("backtest", "horizon", horizon) > size:
         raise ValueError(f"backtest: horizon is {horizon}; expected 1 to {size}, the length of the test part")
+    if not isinstance(forecasters, (list, tuple)) or not forecasters:
+        raise ValueError(f"backtest: forecasters are {forecasters!r}; expected a list of at least one")
+    for forecaster in forecasters:
+        if isinstance(forecaster, type) or not all(hasattr(forecaster, part) for part in ("name", "fit", "forecast")):
+            shown = f"{forecaster.__name__}, a class" if isinstance(forecaster, type) else f"{forecaster!r}"
+            raise TypeError(f"backtest: a forecaster is {shown}; expected an object with name, fit and forecast")
     names = [forecaster.name for forecaster in forecasters]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"backtest: more than one forecaster is called {', '.join(sorted(doubled))}")
@@ -94,8 +106,9 @@ def backtest(
 
 def count_test_steps(steps: int, test: float | int) -> int:
     """The number of test steps, from a share between 0 and 1 or a number."""
-    whole = not isinstance(test, bool) and test >= 1 and test == test // 1
-    size = int(test) if whole else round(steps * test) if 0 < test < 1 else -1
-    if not 1 <= size < steps:
-        raise ValueError(f"test is {test}; expected a share between 0 and 1, or a number of steps below {steps}")
+    expected = f"a share between 0 and 1, or a number of steps below {steps}"
+    number = real_number("backtest", "test", test, expected, high=steps - 1)
+    size = round(steps * number) if number < 1 else int(number)
+    if size < 1 or (number >= 1 and size != number):
+        raise ValueError(f"backtest: test is {test}; expected {expected}")
     return size

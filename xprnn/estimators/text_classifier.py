@@ -19,6 +19,7 @@ from xprnn.estimators.text_explanation import Explanation
 from xprnn.estimators.text_input import cut_texts, encode_labels, hold_out, log_count_ratios, share_right
 from xprnn.estimators.text_network import TextNetwork
 from xprnn.estimators.text_settings import TOKENIZERS, Tokenizer, check_settings
+from xprnn.nn.arguments import true_or_false
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit, write_tensors
 
@@ -131,7 +132,7 @@ class TextClassifier:
         )
         self.tokenize: Tokenizer = TOKENIZERS[tokenizer] if isinstance(tokenizer, str) else tokenizer
         self.backend = None if backend is None else get_backend(backend)
-        self.progress = progress
+        self.progress = true_or_false("TextClassifier", "progress", progress)
         self.classes: tuple[Any, ...] = ()
         """The labels, sorted: the columns of ``predict_proba``."""
         self.vocabulary: Vocabulary | None = None

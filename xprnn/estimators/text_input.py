@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Rng, generator
+from xprnn.nn.arguments import share
 
 Host = np.ndarray[Any, Any]
 Labelled = tuple[list[str], list[Any]]
@@ -62,12 +63,12 @@ def encode_labels(owner: str, labels: Sequence[Any], texts: int) -> tuple[tuple[
     return classes, np.array([places_of[label] for label in plain], np.int64)
 
 
-def hold_out(target: Host, share: float, rng: np.random.Generator) -> Host:
+def hold_out(target: Host, part: float, rng: np.random.Generator) -> Host:
     """A share of each class, drawn: True where held out."""
     held = np.zeros(len(target), dtype=bool)
     for k in np.unique(target):
         rows = rng.permutation(np.flatnonzero(target == k))
-        held[rows[: min(round(share * len(rows)), len(rows) - 1)]] = True
+        held[rows[: min(round(part * len(rows)), len(rows) - 1)]] = True
     return held
 
 
@@ -78,8 +79,7 @@ def split_texts(texts: Sequence[str], labels: Sequence[Any], test: float, rng: R
     """
     owner = "split_texts"
     texts, labels = check_texts(owner, texts), _listed(owner, "labels", labels, "a list")
-    if not 0.0 <= test < 1.0:
-        raise ValueError(f"{owner}: test is {test}; expected a share from 0 to below 1")
+    test = share(owner, "test", test)
     held = hold_out(encode_labels(owner, labels, len(texts))[1], test, generator(rng))
     train, rest = ([k for k in range(len(texts)) if held[k] == part] for part in (False, True))
     return _chosen(texts, labels, train), _chosen(texts, labels, rest)

@@ -7,13 +7,11 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-import numpy as np
-
 from xprnn.backend import check_dtype
 from xprnn.data.tokenizer import split_characters, split_words
 from xprnn.estimators.forecast_network import CELLS
 from xprnn.estimators.text_network import POOLINGS
-from xprnn.nn.arguments import probability, real_number, whole_number
+from xprnn.nn.arguments import one_of, probability, real_number, share, true_or_false, whole_number
 
 Tokenizer = Callable[[str], Iterable[str]]
 TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_characters}
@@ -30,18 +28,12 @@ def check_settings(
 ) -> dict[str, Any]:
     """The settings by their names; the tokenizer as "custom" where it is a function. Raises ValueError."""
     owner = "TextClassifier"
-    for name, known in CHOICES.items():
-        if given[name] not in known:
-            expected = ", ".join(map(repr, known))
-            raise ValueError(f"{owner}: {name} is {given[name]!r}; expected one of {expected}")
-    if not callable(tokenizer) and tokenizer not in TOKENIZERS:
+    if not callable(tokenizer) and not (isinstance(tokenizer, str) and tokenizer in TOKENIZERS):
         expected = ", ".join(map(repr, TOKENIZERS))
         raise ValueError(f"{owner}: tokenizer is {tokenizer!r}; expected {expected} or a function")
-    if not isinstance(bidirectional, (bool, np.bool_)):  # "no" would be true
-        raise ValueError(f"{owner}: bidirectional is {bidirectional!r}; expected True or False")
     optional = {name: given[name] for name in OPTIONAL}
     return {
-        **{name: given[name] for name in CHOICES},
+        **{name: one_of(owner, name, given[name], known) for name, known in CHOICES.items()},
         **{name: whole_number(owner, name, given[name], least) for name, least in COUNTS.items()},
         **{name: n if n is None else whole_number(owner, name, n, OPTIONAL[name]) for name, n in optional.items()},
         **{
@@ -50,10 +42,8 @@ def check_settings(
         },
         **{name: probability(owner, name, given[name]) for name in CHANCES},
         "count_ratios": real_number(owner, "count_ratios", count_ratios, "a number of at least 0", high=FINITE),
-        "validation": real_number(
-            owner, "validation", validation, "a share from 0 to below 1", high=math.nextafter(1.0, 0.0)
-        ),
-        "bidirectional": bool(bidirectional),
+        "validation": share(owner, "validation", validation),
+        "bidirectional": true_or_false(owner, "bidirectional", bidirectional),
         "tokenizer": tokenizer if isinstance(tokenizer, str) else "custom",
         "dtype": check_dtype(dtype),
     }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from xprnn.backend import dtype_name
 from xprnn.tensor import Tensor
@@ -19,14 +22,34 @@ def whole_number(owner: str, name: str, number: Any, least: int = 1) -> int:
 
 def real_number(owner: str, name: str, number: Any, expected: str, low: float = 0.0, high: float = math.inf) -> float:
     """A number of Python or NumPy from low to high, as Python's, whose dtype never widens float32 arrays."""
-    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not low <= float(number) <= high:
+    value = _as_float(number)
+    if not low <= value <= high:
         raise ValueError(f"{owner}: {name} is {number!r}; expected {expected}")
-    return float(number)
+    return value
 
 
 def probability(owner: str, name: str, number: Any) -> float:
     """A number from 0 to 1. Raises ValueError for anything else."""
     return real_number(owner, name, number, "a probability from 0 to 1", high=1.0)
+
+
+def share(owner: str, name: str, number: Any) -> float:
+    """A number from 0 to below 1. Raises ValueError for anything else."""
+    return real_number(owner, name, number, "a share from 0 to below 1", high=math.nextafter(1.0, 0.0))
+
+
+def one_of(owner: str, name: str, word: Any, known: Iterable[str]) -> str:
+    """One of the words that are known. Raises ValueError for anything else."""
+    if not isinstance(word, str) or word not in known:
+        raise ValueError(f"{owner}: {name} is {word!r}; expected one of {', '.join(map(repr, known))}")
+    return str(word)
+
+
+def true_or_false(owner: str, name: str, flag: Any) -> bool:
+    """A bool of Python or NumPy, as Python's. Raises ValueError for anything else: "no" would be true."""
+    if not isinstance(flag, (bool, np.bool_)):
+        raise ValueError(f"{owner}: {name} is {flag!r}; expected True or False")
+    return bool(flag)
 
 
 def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Tensor:
@@ -43,3 +66,13 @@ def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Ten
             else f"{owner}: {name} has dtype {dtype_name(x.data)}; expected {dtype}: cast it first"
         )
     return x
+
+
+def _as_float(number: Any) -> float:
+    """A real number as Python's; NaN for what is none, and for an integer that no float can hold."""
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
+        return math.nan
+    try:
+        return float(number)
+    except OverflowError:
+        return math.nan

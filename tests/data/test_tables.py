@@ -1,0 +1,204 @@
+"""Tables as series: numbers are columns, dates are the index, and everything else is an error that names the column."""
+
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from xprnn.data.series import as_series
+from xprnn.estimators import Forecaster, Persistence, backtest
+
+N = 6
+X, K = np.arange(N) * 1.5, np.arange(N)
+DATES = np.datetime64("2020-01-01") + np.arange(N)
+DAYS = DATES.tolist()
+
+
+def pandas():
+    return pytest.importorskip("pandas")
+
+
+def polars():
+    return pytest.importorskip("polars")
+
+
+def struct(**columns):
+    return np.rec.fromarrays(list(columns.values()), names=list(columns)).view(np.ndarray)
+
+
+class ArrowTable:
+    """What a table of Arrow offers."""
+
+    def __init__(self, **columns):
+        self.column_names, self.columns = list(columns), list(columns.values())
+
+
+GOOD = {
+    "dict": lambda: {"x": X, "i": list(K)},
+    "dict of dates": lambda: {"d": DAYS, "x": X, "i": K},
+    "dict of times": lambda: {"d": [datetime(2020, 1, 1, n, tzinfo=timezone.utc) for n in range(N)], "x": X, "i": K},
+    "dict of datetime64": lambda: {"x": X, "d": DATES, "i": K.astype("u1")},
+    "dict of numbers as names": lambda: {1: X, "1": K},
+    "structured": lambda: struct(x=X, i=K),
+    "structured with dates": lambda: struct(d=DATES, x=X, i=K),
+    "Arrow": lambda: ArrowTable(d=DATES, x=X, i=K),
+    "pandas": lambda: pandas().DataFrame({"x": X, "i": K}),
+    "pandas, dates as index": lambda: pandas().DataFrame({"x": X, "i": K}, index=pandas().DatetimeIndex(DATES)),
+    "pandas, Python's dates as index": lambda: pandas().DataFrame({"x": X, "i": K}, index=DAYS),
+    "pandas, dates as column": lambda: pandas().DataFrame({"x": X, "d": DATES, "i": K}),
+    "pandas, a zone": lambda: pandas().DataFrame({"x": X, "i": K}, index=pandas().DatetimeIndex(DATES, tz="UTC")),
+    "pandas, a zone's column": lambda: pandas().DataFrame(
+        {"d": pandas().DatetimeIndex(DATES, tz="UTC"), "x": X, "i": K}
+    ),
+    "pandas, periods": lambda: pandas().DataFrame(
+        {"x": X, "i": K}, index=pandas().period_range("2020", periods=N, freq="M")
+    ),
+    "pandas, words as index": lambda: pandas().DataFrame({"x": X, "i": K}, index=list("fedcba")),
+    "pandas, numbers as index": lambda: pandas().DataFrame({"x": X, "i": K}, index=K[::-1]),
+    "pandas, nullable": lambda: pandas().DataFrame(
+        {"x": pandas().array(X, "Float64"), "i": pandas().array(K, "Int64")}
+    ),
+    "pandas, sparse": lambda: pandas().DataFrame({"x": pandas().arrays.SparseArray(X), "i": K}),
+    "pandas, one name twice": lambda: pandas().DataFrame(np.stack([X, K], axis=1), columns=["a", "a"]),
+    "polars": lambda: polars().DataFrame({"x": X, "i": K}),
+    "polars, dates": lambda: polars().DataFrame({"d": DAYS, "x": X, "i": K}),
+    "polars, times": lambda: polars().DataFrame({"d": DATES.astype("M8[us]"), "x": X, "i": K.astype("u2")}),
+    "polars, a zone": lambda: (
+        polars()
+        .DataFrame({"d": DATES.astype("M8[us]"), "x": X, "i": K})
+        .with_columns(polars().col("d").dt.replace_time_zone("UTC"))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_numbers_are_columns_and_dates_the_index(name, recwarn):
+    np.testing.assert_array_equal(as_series(GOOD[name]()), np.stack([X, K], axis=1))
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pandas().Series(X),
+        lambda: pandas().Series(X, index=pandas().DatetimeIndex(DATES)),
+        lambda: pandas().Series(pandas().array(X, "Float64")),
+        lambda: polars().Series(X),
+        lambda: {"d": DAYS, "x": X},
+    ],
+)
+def test_one_column(make):
+    np.testing.assert_array_equal(as_series(make()), X[:, None])
+
+
+BAD_COLUMNS = {
+    "bool": X > 2,
+    "words": list("abcdef"),
+    "numbers as words": ["1"] * N,
+    "spans": (DATES - DATES[0]).astype("m8[us]"),
+    "complex": X * 1j,
+    "decimals": [Decimal("1.5")] * N,
+    "clock times": [time(hour) for hour in range(N)],
+    "nothing": [None] * N,
+    "a word among numbers": [1.0, "b", 2.0, 3.0, 4.0, 5.0],
+    "a word among dates": [*DAYS[:5], "later"],
+    "no date": [*DAYS[:5], None],
+    "matrix": np.ones((N, 2)),
+    "scalar": 3,
+}
+
+
+@pytest.mark.parametrize("kind", BAD_COLUMNS)
+def test_other_columns_of_a_dict_are_errors_that_name_them(kind):
+    with pytest.raises((TypeError, ValueError), match=r"^demand: .*column 'odd'"):
+        as_series({"x": X, "odd": BAD_COLUMNS[kind]}, "demand")
+
+
+LIBRARY_COLUMNS = [kind for kind in BAD_COLUMNS if kind not in ("matrix", "scalar")]
+
+
+@pytest.mark.parametrize("kind", LIBRARY_COLUMNS)
+def test_other_columns_of_pandas_are_errors_that_name_them(kind):
+    frame = pandas().DataFrame({"x": X, "odd": BAD_COLUMNS[kind]})
+    with pytest.raises((TypeError, ValueError), match=r"^demand: .*column 'odd'"):
+        as_series(frame, "demand")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LIBRARY_COLUMNS if "among" not in kind and kind != "complex"])
+def test_other_columns_of_polars_are_errors_that_name_them(kind):
+    frame = polars().DataFrame({"x": X, "odd": BAD_COLUMNS[kind]})
+    with pytest.raises((TypeError, ValueError), match=r"^demand: .*column 'odd'"):
+        as_series(frame, "demand")
+
+
+def test_categories_are_no_numbers_even_where_they_are_called_so():
+    with pytest.raises(TypeError, match=r"column 'c' is of category; expected numbers"):
+        as_series(pandas().DataFrame({"c": pandas().Categorical([1, 2, 3])}))
+    with pytest.raises(TypeError, match=r"column 'c' is of Categorical"):
+        as_series(polars().DataFrame({"c": polars().Series(["1", "2"], dtype=polars().Categorical)}))
+
+
+def test_missing_numbers_are_named():
+    for make in (
+        lambda: pandas().DataFrame({"a": X, "b": pandas().array([1, 2, 3, None, 5, 6], "Int64")}),
+        lambda: pandas().DataFrame({"a": X, "b": pandas().array([1, 2, 3, None, 5, 6], "Float64")}),
+        lambda: polars().DataFrame({"a": X, "b": [1, 2, 3, None, 5, 6]}),
+        lambda: {"a": X, "b": [1, 2, 3, np.nan, 5, 6]},
+    ):
+        with pytest.raises(ValueError, match=r"demand: row 3, column 'b' is nan \(1 values are not finite\)"):
+            as_series(make(), "demand")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({}, "no column of numbers"),
+        ({"d": DAYS}, "no column of numbers"),
+        ({"d": DAYS, "e": DATES, "x": X}, "column 'd' and column 'e' hold dates; leave out all but one"),
+        ({"x": X, "y": X[1:]}, "column 'x' has 6, column 'y' has 5 rows; expected as many"),
+        ({"d": DAYS[::-1], "x": X}, "2020-01-05 00:00:00, does not come after the row before, .*: sort the rows"),
+        ({"d": [DAYS[0], *DAYS[:5]], "x": X}, "2020-01-01 00:00:00, is there twice"),
+        ({"d": [np.datetime64("NaT"), *DATES[1:]], "x": X}, "row 0 of column 'd' is None; expected a date"),
+        ({"d": np.datetime64("2020", "ns") + np.arange(N), "x": X}, "column 'd' has dates finer than microseconds"),
+        (DATES, r"dtype is datetime64\[D\]; expected numbers"),
+        (DAYS, "dtype is object; expected numbers"),
+        ([[1, 2], [3]], "inhomogeneous"),
+        ([True, False], "dtype is bool; expected numbers"),
+        (None, "a NoneType; expected numbers in an array, a list or a table"),
+        ("123", "a str; expected numbers"),
+        ({1, 2}, "a set; expected numbers"),
+        ((n for n in range(3)), "a generator; expected numbers"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_named(table, message):
+    with pytest.raises((TypeError, ValueError), match=f"^demand: .*{message}"):
+        as_series(table, "demand")
+
+
+def test_missing_dates_of_a_table_are_told():
+    table = {"d": [*DAYS[:3], *DAYS[4:]], "x": X[1:]}
+    with pytest.warns(
+        UserWarning, match=r"Forecaster: 1 of 6 rows are missing \(one row every day\): 2020-01-04"
+    ) as told:
+        Forecaster(window=2, hidden=2, epochs=1, validation=0).fit(table)
+    assert told[0].filename == __file__
+    with pytest.warns(UserWarning, match="backtest: 1 of 6 rows are missing"):
+        backtest([Persistence()], table, test=2)
+
+
+def test_a_polars_frame_with_dates_forecasts_its_numbers():
+    frame = polars().DataFrame(
+        {"when": [date(2020, 1, 1) + timedelta(days=n) for n in range(60)], "y": np.sin(np.arange(60.0))}
+    )
+    forecaster = Forecaster(window=4, hidden=4, epochs=1)
+    result = forecaster.backtest(frame, test=10, baselines=[Persistence()])
+    assert result.series.shape == (60, 1)
+    assert np.abs(forecaster.fit(frame).predict(3)).max() < 10
+
+
+def test_two_numbers_of_a_structured_array_are_two_columns():
+    assert Forecaster(window=2, hidden=2, epochs=1).fit(struct(a=np.arange(20.0), b=np.ones(20))).predict(3).shape == (
+        3,
+        2,
+    )

@@ -1,0 +1,240 @@
+"""Rules that dates may follow: fixed intervals, patterns of a day or a week, days of months.
+
+A rule numbers its dates: ``numbers(times)`` is None where one of the times is none of them, and ``times`` goes back.
+Times are int64 microseconds since 1970, of a clock on the wall or of UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+Host = np.ndarray[Any, Any]
+SECOND = 10**6
+MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
+WEEK, YEAR = 7 * DAY, 8766 * HOUR
+MONDAY = 4 * DAY  # 1970-01-05
+UNITS = {"week": WEEK, "day": DAY, "hour": HOUR, "minute": MINUTE, "second": SECOND, "millisecond": 1000}
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MOST_A_MONTH = 4  # rows of a month that make a rule; more may be anything
+
+
+class Rule(Protocol):
+    """What a calendar needs to know."""
+
+    def numbers(self, times: Host) -> Host | None:
+        """The numbers of dates (N,), growing by 1 from one date of the rule to the next."""
+
+    def times(self, numbers: Host) -> Host:
+        """The dates of numbers (N,)."""
+
+    def rows(self, span: int) -> float:
+        """How many dates there are in a day, a week or a year."""
+
+
+@dataclass(frozen=True)
+class Every:
+    """start + k interval."""
+
+    start: int
+    interval: int
+
+    def numbers(self, times: Host) -> Host | None:
+        found, rest = np.divmod(times - self.start, self.interval)
+        return None if rest.any() else found
+
+    def times(self, numbers: Host) -> Host:
+        return self.start + numbers * self.interval
+
+    def rows(self, span: int) -> float:
+        return span / self.interval
+
+    def __str__(self) -> str:
+        name, unit = next((u for u in UNITS.items() if self.interval % u[1] == 0), ("microsecond", 1))
+        count = self.interval // unit
+        return f"one row every {name}" if count == 1 else f"one row every {count} {name}s"
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """start + k interval to the nearest unit, such as sixty rows a second with times in milliseconds."""
+
+    start: float
+    interval: float
+    unit: int
+
+    def numbers(self, times: Host) -> Host | None:
+        found = np.round((times - self.start) / self.interval).astype(np.int64)
+        return found if (np.abs(times - self.times(found)) <= self.unit).all() else None
+
+    def times(self, numbers: Host) -> Host:
+        return (np.round((self.start + numbers * self.interval) / self.unit) * self.unit).astype(np.int64)
+
+    def rows(self, span: int) -> float:
+        return span / self.interval
+
+    def __str__(self) -> str:
+        return f"one row every {self.interval / SECOND:.6g} seconds"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The same times in each period, a day or a week: weekdays, or the hours in which a shop is open."""
+
+    period: int
+    slots: tuple[int, ...]
+
+    def numbers(self, times: Host) -> Host | None:
+        cycles, slots = np.divmod(times - MONDAY, self.period)
+        places = np.minimum(np.searchsorted(self.slots, slots), len(self.slots) - 1)
+        return cycles * len(self.slots) + places if (np.asarray(self.slots)[places] == slots).all() else None
+
+    def times(self, numbers: Host) -> Host:
+        cycles, places = np.divmod(numbers, len(self.slots))
+        return MONDAY + cycles * self.period + np.asarray(self.slots)[places]
+
+    def rows(self, span: int) -> float:
+        if span == DAY < self.period:  # of the days that have rows
+            _, counts = np.unique(np.asarray(self.slots) // DAY, return_counts=True)
+            return float(counts[0]) if (counts == counts[0]).all() else 0.0
+        return len(self.slots) * span / self.period
+
+    def __str__(self) -> str:
+        return f"the same {len(self.slots)} rows each {'day' if self.period == DAY else 'week'}"
+
+
+class DaysOfMonths(Protocol):
+    """Months (M,) since 1970 to their days (M, L), from 1."""
+
+    def __call__(self, months: Host) -> Host: ...
+
+
+@dataclass(frozen=True)
+class Monthly:
+    """L days of every ``step``-th month, at one time of the day."""
+
+    month: int
+    step: int
+    time: int
+    days: DaysOfMonths
+    slots: int
+    name: str
+
+    def numbers(self, times: Host) -> Host | None:
+        months, days, clock = split_months(times)
+        same = self.days(months) == days[:, None]
+        cycles, rest = np.divmod(months - self.month, self.step)
+        if (clock != self.time).any() or rest.any() or not same.any(axis=1).all():
+            return None
+        return cycles * self.slots + same.argmax(axis=1)
+
+    def times(self, numbers: Host) -> Host:
+        cycles, slots = np.divmod(numbers, self.slots)
+        months = self.month + cycles * self.step
+        days = np.take_along_axis(self.days(months), slots[:, None], axis=1)[:, 0]
+        return (_first_days(months) + days - 1) * DAY + self.time
+
+    def rows(self, span: int) -> float:
+        months = 12 * span / YEAR
+        return months * self.slots / self.step
+
+    def __str__(self) -> str:
+        return f"{self.name} of every {'month' if self.step == 1 else f'{self.step} months'}"
+
+
+def candidates(times: Host) -> Iterator[Rule]:
+    """Rules that these dates may follow, the plainest first."""
+    steps = np.diff(times)
+    unit = int(np.gcd.reduce(steps))
+    months, days, clock = split_months(times)
+    monthly = (clock == clock[0]).all()
+    step = int(np.gcd.reduce(np.diff(months)))
+    last = _month_lengths(months)
+    if monthly and step:
+        day = 31 if (days == last).all() else int(days.max())
+        yield _on_days((day,), int(months[0]), step, int(clock[0]))
+    yield Every(int(times[0]), unit)
+    for period in (DAY, WEEK):
+        slots, counts = np.unique((times - MONDAY) % period, return_counts=True)
+        weekdays = period == WEEK and len(times) > 7 and _weekdays(slots)
+        if len(slots) < period // unit and (counts.min() > 1 or weekdays):
+            yield Pattern(period, tuple(slots.tolist()))
+    if not monthly:
+        return
+    for found in (days, np.where(days == last, 31, days)):
+        slots, counts = np.unique(found, return_counts=True)
+        if 1 < len(slots) <= MOST_A_MONTH and counts.min() > 1:
+            yield _on_days(tuple(slots.tolist()), int(months[0]), 1, int(clock[0]))
+    if step:
+        weekday, nth = int((_first_days(months[:1]) + days[0] + 2)[0] % 7), int(days[0] - 1) // 7
+        ways: dict[str, DaysOfMonths] = {
+            "the last weekday": partial(_business_day, last=True),
+            "the first weekday": partial(_business_day, last=False),
+            f"the {nth + 1}. {WEEKDAYS[weekday]}": partial(_nth_weekday, weekday=weekday, nth=nth),
+            f"the last {WEEKDAYS[weekday]}": partial(_nth_weekday, weekday=weekday, nth=None),
+        }
+        for name, way in ways.items():
+            yield Monthly(int(months[0]), step, int(clock[0]), way, 1, name)
+
+
+def rounded(times: Host) -> Rounded | None:
+    """Even steps that a clock of too few digits shows as uneven ones; None where they are not."""
+    unit = int(np.gcd.reduce(np.diff(times)))
+    interval = float(times[-1] - times[0]) / (len(times) - 1)
+    if len(times) < 8 or unit > SECOND or unit > interval / 8:
+        return None
+    found = Rounded(float(times[0]), interval, unit)
+    return found if (np.abs(times - found.times(np.arange(len(times)))) <= unit).all() else None
+
+
+def split_months(times: Host) -> tuple[Host, Host, Host]:
+    """Months since 1970, days of the month from 1, and the time of the day."""
+    dates, clock = np.divmod(times, DAY)
+    months = dates.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    return months, dates - _first_days(months) + 1, clock
+
+
+def _on_days(days: tuple[int, ...], month: int, step: int, time: int) -> Monthly:
+    name = f"day {', '.join(map(str, days))}".replace("31", "31, or the last,")
+    return Monthly(month, step, time, partial(_fixed_days, days=days), len(days), name)
+
+
+def _fixed_days(months: Host, days: tuple[int, ...]) -> Host:
+    """These days, in shorter months the last one instead: the end of months is day 31."""
+    return np.minimum(np.asarray(days), _month_lengths(months)[:, None])
+
+
+def _business_day(months: Host, last: bool) -> Host:
+    """The first or the last day from Monday to Friday."""
+    first = _first_days(months)
+    if last:
+        length = _month_lengths(months)
+        return (length - np.maximum((first + length + 2) % 7 - 4, 0))[:, None]
+    weekday = (first + 3) % 7
+    return np.where(weekday > 4, 8 - weekday, 1)[:, None]
+
+
+def _nth_weekday(months: Host, weekday: int, nth: int | None) -> Host:
+    """The n-th Monday (0), ..., Sunday (6) from 0, or the last one."""
+    first, length = _first_days(months), _month_lengths(months)
+    if nth is None:
+        return (length - ((first + length + 2) % 7 - weekday) % 7)[:, None]
+    return (1 + (weekday - (first + 3)) % 7 + 7 * nth)[:, None]
+
+
+def _weekdays(slots: Host) -> bool:
+    """Whether these times in a week are one a day, from Monday to Friday."""
+    return np.array_equal(slots - slots[0], np.arange(5) * DAY) and slots[0] < DAY
+
+
+def _first_days(months: Host) -> Host:
+    """Days from 1970 to the first of each month."""
+    return months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+
+
+def _month_lengths(months: Host) -> Host:
+    return _first_days(months + 1) - _first_days(months)

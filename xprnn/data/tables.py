@@ -1,0 +1,127 @@
+"""Tables as columns of numbers, and the dates of their rows.
+
+Frames of pandas and polars, tables of Arrow, dicts and structured arrays are asked what they can do; no library of
+theirs is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import to_numpy
+
+Host = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The numbers of a table (N, F), the names of its columns, and the dates of its rows where it has some."""
+
+    values: Host
+    names: tuple[str, ...]
+    dates: list[date] | None
+
+
+def columns_of(table: Any, owner: str) -> Columns | None:
+    """What a table holds, missing numbers as NaN; None for what is no table.
+
+    Dates are those of the index or of the one column of dates. Raises TypeError for a column of anything else, for more
+    than one of dates, and for none of numbers; ValueError for columns of several lengths, and for missing dates.
+    """
+    named = _named_columns(table)
+    if named is None:
+        return None
+    index: Any = getattr(table, "index", None) if hasattr(table, "iloc") else None
+    if hasattr(index, "to_timestamp"):  # periods
+        index = index.to_timestamp()
+    moments = None if index is None else _dates(owner, "the index", index, np.asarray(index.to_numpy()))
+    dates = [] if moments is None else [("the index", moments)]
+    found: list[tuple[str, Host]] = []
+    for name, column in named:
+        shown = f"column {name!r}"
+        array = _array(owner, shown, column)
+        if array.ndim != 1:
+            raise ValueError(f"{owner}: {shown} has shape {array.shape}; expected one number a row")
+        if array.dtype.kind in "fiu":
+            found.append((name, array.astype(np.float64)))
+        elif (moments := _dates(owner, shown, column, array)) is not None:
+            dates.append((shown, moments))
+        else:
+            raise _no_numbers(owner, shown, getattr(column, "dtype", array.dtype))
+    if len(dates) > 1:
+        raise TypeError(f"{owner}: {' and '.join(shown for shown, _ in dates)} hold dates; leave out all but one")
+    if not found:
+        raise TypeError(f"{owner}: no column of numbers")
+    lengths = [*((f"column {name!r}", len(column)) for name, column in found), *((name, len(d)) for name, d in dates)]
+    if len({length for _, length in lengths}) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths)
+        raise ValueError(f"{owner}: {told} rows; expected as many")
+    values = np.stack([column for _, column in found], axis=1)
+    return Columns(values, tuple(name for name, _ in found), dates[0][1] if dates else None)
+
+
+def _named_columns(table: Any) -> list[tuple[str, Any]] | None:
+    if isinstance(table, Mapping):
+        return [(str(name), column) for name, column in table.items()]
+    if isinstance(table, np.ndarray):
+        return None if table.dtype.names is None else [(name, table[name]) for name in table.dtype.names]
+    if hasattr(table, "iloc") and hasattr(table, "columns"):  # pandas: two columns may have one name
+        return [(_unique(table.columns, k), table.iloc[:, k]) for k in range(len(table.columns))]
+    if hasattr(table, "get_columns"):  # polars
+        return [(column.name, column) for column in table.get_columns()]
+    if hasattr(table, "column_names") and hasattr(table, "columns"):  # Arrow
+        return list(zip(table.column_names, table.columns, strict=True))
+    if hasattr(table, "to_numpy") and getattr(table, "ndim", 1) == 1:  # a single column of any of them
+        return [(str(getattr(table, "name", None) or 0), table)]
+    return None
+
+
+def _unique(names: Any, k: int) -> str:
+    """The name of column k, with its place where others have it too."""
+    return str(names[k]) if list(names).count(names[k]) == 1 else f"{names[k]} ({k})"
+
+
+def _array(owner: str, name: str, column: Any) -> Host:
+    """A column as an array; missing numbers are NaN. Raises TypeError for categories, which numbers may name."""
+    dtype = getattr(column, "dtype", None)
+    if hasattr(dtype, "categories"):
+        raise _no_numbers(owner, name, dtype)
+    if not isinstance(dtype, np.dtype) and (getattr(dtype, "kind", None) or "O") in "fiu":  # pandas' own numbers
+        return column.to_numpy(dtype="float64", na_value=np.nan)
+    if isinstance(column, (list, tuple)):
+        return np.asarray(column)
+    if not any(hasattr(column, way) for way in ("to_numpy", "shape", "__array__")):
+        raise TypeError(f"{owner}: {name} is a {type(column).__name__}; expected an array or a list")
+    return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else to_numpy(column))
+
+
+def _no_numbers(owner: str, name: str, kind: Any) -> TypeError:
+    return TypeError(f"{owner}: {name} is of {kind}; expected numbers: make it numbers, or leave it out")
+
+
+def _dates(owner: str, name: str, column: Any, array: Host) -> list[date] | None:
+    """The dates of a column; None where it holds something else."""
+    dtype = getattr(column, "dtype", None)
+    zone = getattr(dtype, "tz", None) or getattr(dtype, "time_zone", None)
+    if array.dtype.kind == "M" and zone is None:
+        moments = array.astype("datetime64[us]")
+        if ((moments != array) & ~np.isnat(array)).any():
+            raise ValueError(f"{owner}: {name} has dates finer than microseconds; leave it out")
+        found = moments.tolist()
+    elif array.dtype.kind in "MO":
+        items = column.to_list() if hasattr(column, "to_list") else array.tolist()
+        found = [item.to_pydatetime() if hasattr(item, "to_pydatetime") else item for item in items]
+        if not any(isinstance(item, date) and item == item for item in found):
+            return None
+    else:
+        return None
+    # NaT is what pandas has for no date; it is a date that differs from itself.
+    wrong = [k for k, moment in enumerate(found) if not isinstance(moment, date) or moment != moment]
+    if wrong:
+        raise ValueError(f"{owner}: row {wrong[0]} of {name} is {found[wrong[0]]!r}; expected a date")
+    return found
