@@ -274,3 +274,11 @@ def test_a_path_and_its_content_are_the_same_text(tmp_path):
     one, two = (CharacterModel(**QUICK).fit(text) for text in (TEXT, tmp_path / "text"))
     np.testing.assert_array_equal(parameters(one)[0], parameters(two)[0])
     assert one.bits_per_character(tmp_path / "text") == one.bits_per_character(TEXT)
+
+
+@pytest.mark.parametrize("text", ["anna bert carl dora " * 30, "abc\nabd\n" * 30, "ab" * 200])
+def test_the_default_prompt_is_always_of_the_text(text):
+    model = CharacterModel(**QUICK | {"epochs": 1}).fit(text)
+    assert len(model.sample(5, rng=0)) == 5
+    first = "\n" if "\n" in text else min(text)
+    assert model.sample(20, rng=0) == model.sample(20, prompt=first, rng=0)

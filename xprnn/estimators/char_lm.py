@@ -13,8 +13,9 @@ import numpy as np
 
 from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, generator, get_backend
 from xprnn.data.characters import Alphabet, character_streams, read_characters
-from xprnn.estimators.model_file import model_file
-from xprnn.nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
+from xprnn.estimators.forecast_network import CELLS, Shapes, recurrent_shapes
+from xprnn.estimators.model_file import check_weights, model_file
+from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.arguments import probability, real_number, whole_number
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import (
@@ -33,8 +34,8 @@ from xprnn.train import (
 )
 
 Host = np.ndarray[Any, Any]
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 ABOVE_ZERO = (math.ulp(0.0), sys.float_info.max)
+SHARE = (0.0, math.nextafter(1.0, 0.0))
 SCORED_AT_ONCE = 512  # steps of a text that is scored; bounds memory, changes no result
 
 
@@ -97,8 +98,6 @@ class CharacterModel:
         owner = "CharacterModel"
         if cell not in CELLS:
             raise ValueError(f"{owner}: cell is {cell!r}; expected one of {', '.join(map(repr, CELLS))}")
-        if not 0.0 <= validation < 1.0:
-            raise ValueError(f"{owner}: validation is {validation}; expected a share from 0 to below 1")
         counts = {
             "hidden": hidden,
             "layers": layers,
@@ -117,7 +116,7 @@ class CharacterModel:
             },
             "cell": cell,
             "dropout": probability(owner, "dropout", dropout),
-            "validation": float(validation),
+            "validation": real_number(owner, "validation", validation, "a share from 0 to below 1", *SHARE),
             "seed": whole_number(owner, "seed", seed, 0),
             "dtype": check_dtype(dtype),
         }
@@ -174,8 +173,10 @@ class CharacterModel:
         passes = _Passes(network, ids, {"batch_size": 1, "chunk": SCORED_AT_ONCE})
         return evaluate(network, passes, _loss) / math.log(2.0)
 
-    def sample(self, length: int, *, prompt: str = "\n", temperature: float = 1.0, rng: Rng = None) -> str:
+    def sample(self, length: int, *, prompt: str | None = None, temperature: float = 1.0, rng: Rng = None) -> str:
         """Let the model write: ``length`` characters that follow a prompt, without the prompt.
+
+        Default prompt: a newline or, where the fitted text had none, the first of its characters by code point.
 
         Each is drawn from softmax(logits / temperature): below 1 more sure of itself, above 1 more daring; 0 takes the
         likeliest. The same rng gives the same text. Raises ValueError for an empty prompt, one with characters that the
@@ -186,6 +187,8 @@ class CharacterModel:
         temperature = real_number(
             "CharacterModel.sample", "temperature", temperature, "a finite number, at least 0", high=sys.float_info.max
         )
+        if prompt is None:
+            prompt = "\n" if "\n" in alphabet.characters else alphabet.characters[0]
         if not prompt:
             raise ValueError(
                 "CharacterModel.sample: the prompt is empty; expected at least one character to go on from"
@@ -222,6 +225,10 @@ class CharacterModel:
         with model_file(path, "character model", **expected, backend=backend) as (arrays, metadata):
             model = cls(backend=backend, **metadata["settings"])
             alphabet = Alphabet(metadata["characters"])
+            if alphabet.characters != metadata["characters"]:
+                raise ValueError("characters are not in the order of their numbers, each once")
+            sizes = {name: model.settings[name] for name in ("cell", "embedding", "hidden", "layers")}
+            check_weights(arrays, CharacterNetwork.shapes(len(alphabet), **sizes), model.settings["dtype"])
             network = CharacterNetwork(len(alphabet), model.settings, 0)
             network.to(model.backend or default_backend())
             network.load_state_dict(arrays)
@@ -259,6 +266,13 @@ class CharacterNetwork(Module):
         )
         self.dropout = Dropout(options["dropout"], rng=draws)
         self.head = Linear(hidden, characters, dtype=dtype, rng=draws)
+
+    @staticmethod
+    def shapes(characters: int, cell: str, embedding: int, hidden: int, layers: int) -> Shapes:
+        """The parameters of such a network, without building it."""
+        yield "table.weight", (characters, embedding)
+        yield from recurrent_shapes("recurrent.", cell, embedding, hidden, layers)
+        yield from (("head.weight", (characters, hidden)), ("head.bias", (characters,)))
 
     def states(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Numbers x (T, B) on the host to outputs (T, B, H), and the state to go on from."""

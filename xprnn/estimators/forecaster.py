@@ -26,7 +26,7 @@ from xprnn.data import Batches
 from xprnn.data.series import StandardScaler, as_series, harmonics, windows
 from xprnn.estimators.baselines import SeriesForecaster
 from xprnn.estimators.forecast_network import CELLS, ForecastNetwork
-from xprnn.estimators.model_file import model_file
+from xprnn.estimators.model_file import check_weights, model_file
 from xprnn.estimators.rolling_origin import Backtest, backtest
 from xprnn.nn.arguments import real_number, whole_number
 from xprnn.tensor import Tensor, no_grad
@@ -34,6 +34,7 @@ from xprnn.train import Adam, Callback, EarlyStopping, History, fit, mse, write_
 
 Host = np.ndarray[Any, Any]
 ABOVE_ZERO = (math.ulp(0.0), sys.float_info.max)
+SHARE = (0.0, math.nextafter(1.0, 0.0))
 ROWS_AT_ONCE = 2048  # forecasts made in one batch; bounds memory, changes no result
 
 
@@ -114,8 +115,6 @@ class Forecaster:
                 f"Forecaster: horizon is {horizon}, but the recursive strategy learns one step, and predict(k) goes "
                 "as far as you like; use strategy='direct' to learn several steps at once"
             )
-        if not 0.0 <= validation < 1.0:
-            raise ValueError(f"Forecaster: validation is {validation}; expected a share from 0 to below 1")
         if not isinstance(periods, (list, tuple)) or any(not 1.0 < period < math.inf for period in periods):
             raise ValueError(f"Forecaster: periods are {periods!r}; expected a list of lengths above 1 step")
         # Plain numbers, so that they can be written to a file.
@@ -128,7 +127,7 @@ class Forecaster:
             "cell": cell,
             "strategy": strategy,
             "periods": [float(period) for period in periods],
-            "validation": float(validation),
+            "validation": real_number("Forecaster", "validation", validation, "a share from 0 to below 1", *SHARE),
             "seed": whole_number("Forecaster", "seed", seed, 0),
             "dtype": check_dtype(dtype),
         }
@@ -261,12 +260,17 @@ class Forecaster:
         }
         with model_file(path, "forecaster", **expected, backend=backend) as (arrays, metadata):
             forecaster = cls(backend=backend, **metadata["settings"])
-            columns = arrays["recent"].shape[1]
+            recent, columns = arrays["recent"], arrays["recent"].shape[1]
             for name in ("scaler.mean", "scaler.std"):
                 if len(arrays[name]) != columns:
                     raise ValueError(f"{name} has {len(arrays[name])} numbers; expected {columns}, one a column")
-            network = forecaster._build(columns, 0)
+            if len(recent) != forecaster.settings["window"] or not len(recent) <= metadata["steps"] <= sys.maxsize // 2:
+                raise ValueError(f"recent has {len(recent)} rows of {metadata['steps']} steps; expected one window")
+            if columns == 0 or (metadata["vector"] and columns > 1) or (arrays["scaler.std"] < 0.0).any():
+                raise ValueError(f"vector is {metadata['vector']}, columns are {columns}, or a deviation is below 0")
             weights = {name.removeprefix("network."): a for name, a in arrays.items() if name.startswith("network.")}
+            check_weights(weights, ForecastNetwork.shapes(*forecaster._sizes(columns)), forecaster.settings["dtype"])
+            network = forecaster._build(columns, 0)
             network.load_state_dict(weights)
         network.eval()
         forecaster.network = network
@@ -279,11 +283,14 @@ class Forecaster:
         return self.backend or default_backend()
 
     def _build(self, columns: int, rng: Rng) -> ForecastNetwork:
-        options = self.settings
-        sizes = (columns, 2 * len(options["periods"]), options["hidden"], options["layers"], options["horizon"])
-        network = ForecastNetwork(options["cell"], *sizes, options["dtype"], rng)
+        network = ForecastNetwork(*self._sizes(columns), self.settings["dtype"], rng)
         network.to(self._home())
         return network
+
+    def _sizes(self, columns: int) -> tuple[str, int, int, int, int, int]:
+        options = self.settings
+        features = 2 * len(options["periods"])
+        return options["cell"], columns, features, options["hidden"], options["layers"], options["horizon"]
 
     def _fitted(self) -> ForecastNetwork:
         if self.network is None:

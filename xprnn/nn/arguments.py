@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import reprlib
 from typing import Any
 
 from xprnn.backend import dtype_name
@@ -19,9 +20,13 @@ def whole_number(owner: str, name: str, number: Any, least: int = 1) -> int:
 
 def real_number(owner: str, name: str, number: Any, expected: str, low: float = 0.0, high: float = math.inf) -> float:
     """A number of Python or NumPy from low to high, as Python's, whose dtype never widens float32 arrays."""
-    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not low <= float(number) <= high:
-        raise ValueError(f"{owner}: {name} is {number!r}; expected {expected}")
-    return float(number)
+    try:
+        real = math.nan if isinstance(number, bool) or not isinstance(number, numbers.Real) else float(number)
+    except OverflowError:  # of an integer
+        real = math.nan
+    if not low <= real <= high:
+        raise ValueError(f"{owner}: {name} is {reprlib.repr(number)}; expected {expected}")
+    return real
 
 
 def probability(owner: str, name: str, number: Any) -> float:
