@@ -24,6 +24,8 @@ HostArrays = dict[str, np.ndarray[Any, Any]]
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES = ("bool", *INTEGERS, "float16", "float32", "float64")
 KEY, TENSOR = "xprnn", "__tensor__"
+STORED = {"BOOL": "bool", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+STORED |= {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
 
 
 class ModelFileError(ValueError):
@@ -81,6 +83,32 @@ def read_tensors(path: Path_) -> tuple[HostArrays, dict[str, Any]]:
             f"read_tensors: {path} is corrupt: its content does not have the checksum it was written with"
         )
     return arrays, metadata
+
+
+def load_weights(path: Path_) -> HostArrays:
+    """The arrays, on the host, of a safetensors file, whoever wrote it: ``model.load_state_dict(load_weights(path))``.
+
+    bfloat16 and float16 become float32, which holds each of their numbers; all others keep their dtype. What the file
+    says besides is not looked at. Checkpoints that may hold code (.pt, .bin, .pkl) are never read.
+
+    Raises FileNotFoundError or another OSError where it cannot be read; ModelFileError, a ValueError, where it is
+    truncated, corrupt, no safetensors file, or holds numbers of another kind.
+    """
+    from safetensors import deserialize
+
+    with _opened("load_weights", path), open(path, "rb") as file:
+        entries = deserialize(file.read())  # type: ignore[no-untyped-call]
+        return {name: _decoded(entry["dtype"], entry["data"]).reshape(entry["shape"]) for name, entry in entries}
+
+
+def _decoded(dtype: str, data: bytes) -> np.ndarray[Any, Any]:
+    """Numbers of the file's dtype, flat, in memory of their own."""
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if dtype not in STORED:
+        raise ValueError(f"its arrays have dtype {dtype}; expected one of BF16, {', '.join(STORED)}")
+    array = np.frombuffer(data, STORED[dtype])
+    return array.astype(np.float32) if dtype == "F16" else array.astype(array.dtype.newbyteorder("="))
 
 
 @contextmanager
