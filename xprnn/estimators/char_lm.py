@@ -17,6 +17,7 @@ from xprnn.estimators.forecast_network import CELLS, Shapes, recurrent_shapes
 from xprnn.estimators.model_file import check_weights, model_file
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.arguments import probability, real_number, whole_number
+from xprnn.nn.sampling import Sampler
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import (
     Adam,
@@ -173,34 +174,41 @@ class CharacterModel:
         passes = _Passes(network, ids, {"batch_size": 1, "chunk": SCORED_AT_ONCE})
         return evaluate(network, passes, _loss) / math.log(2.0)
 
-    def sample(self, length: int, *, prompt: str | None = None, temperature: float = 1.0, rng: Rng = None) -> str:
+    def sample(
+        self,
+        length: int,
+        *,
+        prompt: str | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        rng: Rng = None,
+    ) -> str:
         """Let the model write: ``length`` characters that follow a prompt, without the prompt.
 
-        Default prompt: a newline or, where the fitted text had none, the first of its characters by code point.
+        Default prompt: a newline or, where the fitted text had none, the first of its characters by code point. Each
+        character is drawn from softmax(logits / temperature): below 1 more sure of itself, above 1 more daring; 0 takes
+        the likeliest. ``top_k`` draws from the k likeliest only, ``top_p`` from the fewest that have together at least
+        this probability: :class:`xprnn.nn.sampling.Sampler`. The same rng gives the same text.
 
-        Each is drawn from softmax(logits / temperature): below 1 more sure of itself, above 1 more daring; 0 takes the
-        likeliest. The same rng gives the same text. Raises ValueError for an empty prompt, one with characters that the
-        fitted text does not have, and numbers out of range.
+        Raises ValueError for an empty prompt, one with characters that the fitted text does not have, and numbers out
+        of range.
         """
-        network, alphabet = self._fitted()
-        length = whole_number("CharacterModel.sample", "length", length, 0)
-        temperature = real_number(
-            "CharacterModel.sample", "temperature", temperature, "a finite number, at least 0", high=sys.float_info.max
-        )
+        owner, (network, alphabet) = "CharacterModel.sample", self._fitted()
+        length = whole_number(owner, "length", length, 0)
+        sampler = Sampler(owner, temperature, top_k, top_p, rng)
         if prompt is None:
             prompt = "\n" if "\n" in alphabet.characters else alphabet.characters[0]
         if not prompt:
-            raise ValueError(
-                "CharacterModel.sample: the prompt is empty; expected at least one character to go on from"
-            )
-        draws, stream, written = generator(rng), network.recurrent.stream(), []
+            raise ValueError(f"{owner}: the prompt is empty; expected at least one character to go on from")
+        stream, written = network.recurrent.stream(), []
         with no_grad():
-            for k in alphabet.encode(prompt)[:-1]:
-                stream.step(network.table.weight.data[int(k) : int(k) + 1, :])
-            last = int(alphabet.encode(prompt)[-1])
+            *before, last = alphabet.encode(prompt).tolist()
+            for k in before:
+                stream.step(network.table.weight.data[k : k + 1, :])
             for _ in range(length):
                 h = stream.step(network.table.weight.data[last : last + 1, :])
-                last = _draw(network.head(h).numpy()[0], temperature, draws)
+                last = int(sampler.draw(network.head(h).numpy())[0])
                 written.append(last)
         return alphabet.decode(written)
 
@@ -313,9 +321,3 @@ def _loss(network: Any, batch: tuple[Array, Chunk]) -> Tensor:
     """The mean cross-entropy of a chunk, in nats a character."""
     targets, chunk = batch
     return cross_entropy(network.head(chunk.output), targets)
-
-
-def _draw(logits: Host, temperature: float, draws: np.random.Generator) -> int:
-    """A number with probability softmax(logits / temperature), by the Gumbel-max trick, which cannot overflow."""
-    logits = logits.astype(np.float64)
-    return int(np.argmax(logits + temperature * draws.gumbel(size=len(logits))))
