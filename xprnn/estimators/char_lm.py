@@ -159,7 +159,8 @@ class CharacterModel:
             progress=self.progress,
         )
         network.eval()
-        self.network, self.alphabet, self.training = network, alphabet, history
+        # At once, so that Ctrl-C finds the old fit or the new one.
+        vars(self).update(network=network, alphabet=alphabet, training=history)
         return self
 
     def bits_per_character(self, text: str | Path) -> float:

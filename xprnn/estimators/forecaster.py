@@ -187,9 +187,10 @@ class Forecaster:
             callbacks=[*([EarlyStopping(options["patience"])] if held_out else []), *callbacks],
             progress=self.progress,
         )
-        self.network, self.scaler, self.training = network.eval(), scaler, history  # type: ignore[assignment]
-        self._recent, self._steps = values[len(values) - options["window"] :], len(values)
-        self._vector = np.ndim(series) == 1
+        network.eval()
+        fitted = {"network": network, "scaler": scaler, "training": history, "_vector": np.ndim(series) == 1}
+        recent = {"_recent": values[len(values) - options["window"] :], "_steps": len(values)}
+        vars(self).update(fitted | recent)  # at once, so that Ctrl-C finds the old fit or the new one
         return self
 
     def observe(self, steps: Any) -> Forecaster:
@@ -199,8 +200,8 @@ class Forecaster:
         """
         network, new = self._fitted(), as_series(steps, "Forecaster.observe")
         self._check_columns(network, new)
-        self._recent = np.concatenate([self._recent, new])[-self.settings["window"] :]
-        self._steps += len(new)
+        recent = np.concatenate([self._recent, new])[-self.settings["window"] :]
+        vars(self).update(_recent=recent, _steps=self._steps + len(new))  # at once
         return self
 
     def predict(self, horizon: int | None = None) -> Host:

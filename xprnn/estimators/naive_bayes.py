@@ -43,8 +43,9 @@ class NaiveBayes:
         known = sorted(set().union(*counts))
         table = np.array([[count[token] + 1.0 for token in known] for count in counts]).reshape(len(classes), -1)
         logs = np.log(table / table.sum(axis=1, keepdims=True)).T
-        fitted = classes, own, dict(zip(known, logs, strict=True)), np.bincount(target) / len(target)
-        self.classes, self._labels, self._logs, self._prior = fitted
+        fitted = {"classes": classes, "_labels": own, "_logs": dict(zip(known, logs, strict=True))}
+        # At once, so that Ctrl-C finds the old fit or the new one.
+        vars(self).update(fitted, _prior=np.bincount(target) / len(target))
         return self
 
     def predict(self, texts: Sequence[str], *, unknown: str = "frequent") -> Host:

@@ -235,8 +235,9 @@ class TextClassifier:
             progress=self.progress,
         )
         network.eval()
-        self.classes, self.vocabulary, self.network, self.training = classes, vocabulary, network, history
-        self._prior, self._labels = prior, own
+        fitted = {"classes": classes, "vocabulary": vocabulary, "network": network, "training": history}
+        # At once, so that Ctrl-C finds the old fit or the new one.
+        vars(self).update(fitted, _prior=prior, _labels=own)
         return self
 
     def predict(self, texts: Sequence[str], *, unknown: str = "frequent") -> Host:
