@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ import numba
 from numba.core import config
 
 from .host import features
+from .kept_code import KeptCode
 
 # error_model: without it a check for zero before each division keeps loops from being vectorised.
 # contract: fused multiply-add. Nothing that lets NaN or infinity be assumed away, or sums be reordered.
@@ -23,11 +24,7 @@ SUMMING = OPTIONS | {"fastmath": {"contract", "reassoc"}}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function at its first call, and keep the machine code on disk where a folder can be written.
-
-    To see whether kept code is still good, Numba looks at a function's own file only. The folder's name therefore holds
-    a digest of all the kernels' files, the compiler's version and the CPU's features.
-    """
+    """Compile a function at its first call, and keep the machine code on disk where a folder can be written."""
     return _compiled(function, OPTIONS)
 
 
@@ -37,28 +34,25 @@ def summing_kernel(function: Callable[..., Any]) -> Any:
 
 
 def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
-    folder = cache_folder()
-    if folder is None:
-        return numba.njit(**options)(function)
-    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
-    try:
-        return numba.njit(cache=True, **options)(function)
-    finally:
-        config.CACHE_DIR = before
+    dispatcher, folder = numba.njit(**options)(function), cache_folder()
+    if folder is not None and not config.DISABLE_JIT:
+        dispatcher._cache = KeptCode(function, folder)  # where njit(cache=True) puts Numba's
+    return dispatcher
 
 
 @cache
 def cache_folder() -> Path | None:
-    """Below NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache; None where nothing can be written there."""
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {config.CPU_NAME} {features()}".encode())
+    """Below NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache; None where there is no home.
+
+    Its name holds a digest of what the machine code depends on: all the kernels' files, the versions of Python and of
+    the compiler, and the CPU's features.
+    """
+    versions = f"{sys.version_info[:2]} {numba.__version__} {llvmlite.__version__}"
+    digest = hashlib.sha256(f"{versions} {config.CPU_NAME} {features()}".encode())
     here = Path(__file__).parent
     for path in sorted([*here.glob("*.py"), *here.parent.glob("*.py")]):
         digest.update(path.read_bytes())
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(base) / "xprnn" / digest.hexdigest()[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
+    if base.startswith("~"):
         return None
+    return Path(base).absolute() / "xprnn" / digest.hexdigest()[:16]

@@ -274,3 +274,25 @@ def test_a_path_and_its_content_are_the_same_text(tmp_path):
     one, two = (CharacterModel(**QUICK).fit(text) for text in (TEXT, tmp_path / "text"))
     np.testing.assert_array_equal(parameters(one)[0], parameters(two)[0])
     assert one.bits_per_character(tmp_path / "text") == one.bits_per_character(TEXT)
+
+
+@pytest.mark.parametrize("text", ["anna bert carl dora " * 30, "abc\nabd\n" * 30, "ab" * 200])
+def test_the_default_prompt_is_always_of_the_text(text):
+    model = CharacterModel(**QUICK | {"epochs": 1}).fit(text)
+    assert len(model.sample(5, rng=0)) == 5
+    first = "\n" if "\n" in text else min(text)
+    assert model.sample(20, rng=0) == model.sample(20, prompt=first, rng=0)
+
+
+def test_drawing_from_the_likeliest_only():
+    model = CharacterModel(**QUICK).fit(TEXT)
+    likeliest = model.sample(30, prompt="the", temperature=0)
+    for options in ({"top_k": 1}, {"top_p": 0.0}, {"temperature": 5.0, "top_k": 1}):
+        assert model.sample(30, prompt="the", rng=0, **options) == likeliest
+    assert model.sample(30, rng=0, top_k=99, top_p=1.0) == model.sample(30, rng=0)
+    daring = {"temperature": 50.0, "rng": 0}
+    assert len(set(model.sample(200, top_k=3, **daring))) < len(set(model.sample(200, **daring)))
+    with pytest.raises(ValueError, match="CharacterModel.sample: top_k is 0"):
+        model.sample(5, top_k=0)
+    with pytest.raises(ValueError, match="CharacterModel.sample: top_p is 2"):
+        model.sample(5, top_p=2)

@@ -1,10 +1,15 @@
 """Loading the files of fitted models: whatever a file lacks is a ValueError that names the file and what is missing."""
 
+import json
+import math
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from xprnn import nn
 from xprnn.estimators import CharacterModel, Forecaster, TextClassifier
-from xprnn.train import read_tensors, write_tensors
+from xprnn.train import ModelFileError, load_checkpoint, read_tensors, write_tensors
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 8
 
@@ -90,3 +95,167 @@ def test_arrays_of_another_length(saved, model, name, tmp_path):
     write_tensors(tmp_path / "long", arrays | {name: np.ones(7)}, metadata)
     with pytest.raises(ValueError, match=rf"long: cannot load this .*{name} has 7 numbers; expected \d"):
         model.load(tmp_path / "long")
+
+
+ODD = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    3,
+    5000,
+    10**7,
+    2**63,
+    10**400,
+    0.0,
+    0.5,
+    -0.5,
+    1e308,
+    math.nan,
+    math.inf,
+    "",
+    "no",
+]
+ODD += [[], [1], [[]], {}, {"a": 1}, [0.5], [10**400], [math.nan], [None], "cat" * 999]
+
+
+def used(model):
+    """What a loaded model is there for."""
+    if isinstance(model, CharacterModel):
+        model.sample(3, rng=0)
+        return model.bits_per_character("the cat")
+    if isinstance(model, Forecaster):
+        model.observe(np.ones(1) if model._vector else np.ones((1, model.network.columns)))
+        return model.predict(model.settings["horizon"])
+    return model.predict(["good film", "zzt"])
+
+
+def loads_or_is_refused(model, path):
+    """Either it loads and works, or there is the one error, which names the file; nothing large is made on the way."""
+    loaded, message = None, ""
+    tracemalloc.start()
+    try:
+        loaded = model.load(path)
+    except ModelFileError as error:
+        message = str(error)
+    finally:
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert size < 40 * path.stat().st_size + 2**20
+    if loaded is None:
+        assert path.name in message
+        return False
+    used(loaded)
+    return True
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_every_setting_with_every_odd_value(saved, model, tmp_path):
+    arrays, metadata = read_tensors(saved[model])
+    path, taken = tmp_path / "odd.safetensors", set()
+    places = [("settings", name) for name in metadata["settings"]] + [(name, None) for name in metadata]
+    for outer, inner in places:
+        for value in ODD:
+            other = json.loads(json.dumps(metadata))
+            (other if inner is None else other[outer])[outer if inner is None else inner] = value
+            write_tensors(path, arrays, other)
+            if loads_or_is_refused(model, path) and value != (
+                metadata[outer] if inner is None else metadata[outer][inner]
+            ):
+                taken.add((inner or outer, str(value)))
+    fixed = {"hidden", "layers", "embedding", "window", "periods", "dtype", "cell", "kind", "version"}
+    assert {place for place in taken if place[0] in fixed} <= {("embedding", "None")}  # as of given vectors
+    # What a loaded model does not need may be anything that it could have been made with.
+    assert ("epochs", "5000") in taken
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_every_array_in_every_odd_form(saved, model, tmp_path):
+    arrays, metadata = read_tensors(saved[model])
+    path = tmp_path / "odd.safetensors"
+    for name, array in arrays.items():
+        flat = array.reshape(-1)
+        wrong = [array[None], array[..., :0], flat[:1], np.float64(1.0), np.full_like(array, np.nan)]
+        wrong += [array.astype("int32"), array.astype("float16"), array > 0.0, np.zeros((0, 5)), np.zeros((2**40, 0))]
+        wrong += [np.full_like(array, -np.inf)]
+        for other in map(np.asarray, wrong):
+            if other.dtype == array.dtype and np.array_equal(other, array):
+                continue
+            write_tensors(path, arrays | {name: other}, metadata)
+            assert not loads_or_is_refused(model, path), (name, other)
+    write_tensors(path, arrays | {"other": np.zeros(1), "network.other": np.zeros(1)}, metadata)
+    loads_or_is_refused(model, path)
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_a_small_file_that_declares_much(saved, model, tmp_path):
+    arrays, metadata = read_tensors(saved[model])
+    for name, value in (("hidden", 10**6), ("layers", 10**9), ("hidden", 10**300)):
+        path = tmp_path / "much.safetensors"
+        write_tensors(path, arrays, metadata | {"settings": metadata["settings"] | {name: value}})
+        assert not loads_or_is_refused(model, path)
+
+
+def with_header(content, header):
+    """A file with another header in front of the same arrays."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_headers_of_all_kinds(saved, model, tmp_path):
+    content, path = saved[model].read_bytes(), tmp_path / "header.safetensors"
+    size = int.from_bytes(content[:8], "little")
+    header, deep = content[8 : 8 + size], "[" * 100_000 + "]" * 100_000
+    text = json.loads(header)
+    inner = {"sha256": "", "metadata": {}}
+    headers = [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        header[:-9],
+        header + b" ",
+        deep.encode(),
+        b"\xff" * 9,
+        header.replace(b"F32", b"F99"),
+    ]
+    headers += [header.replace(b"F32", b"BF16"), header.replace(b'"data_offsets":[', b'"data_offsets":[9')]
+    for value in ("", deep, "1", "null", '{"sha256": 1}', json.dumps(inner), f'{{"sha256":"","metadata":{deep}}}'):
+        headers.append(json.dumps(text | {"__metadata__": {"xprnn": value}}).encode())
+    headers.append(json.dumps(text | {"__metadata__": {"xprnn": 3}}).encode())
+    for other in headers:
+        path.write_bytes(with_header(content, other))
+        assert not loads_or_is_refused(model, path) or other == header + b" "
+    for start in (b"\xff" * 8, (2**62).to_bytes(8, "little"), (0).to_bytes(8, "little"), content[:8][::-1]):
+        path.write_bytes(start + content[8:])
+        assert not loads_or_is_refused(model, path)
+    for end in range(0, len(content), 97):
+        path.write_bytes(content[:end])
+        assert not loads_or_is_refused(model, path)
+
+
+def test_a_name_that_comes_twice(saved, tmp_path):
+    content, path = saved[Forecaster].read_bytes(), tmp_path / "twice.safetensors"
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    twice = header.replace(b'\\"hidden\\": 4', b'\\"hidden\\": 9, \\"hidden\\": 4')
+    assert twice != header
+    path.write_bytes(with_header(content, twice))
+    with pytest.raises(ModelFileError, match="twice.safetensors is corrupt"):
+        Forecaster.load(path)
+
+
+@pytest.mark.parametrize(
+    "parts", [True, 3, None, [], ["model"], "model", {"model": True}, {"model": {}}, {"model": []}]
+)
+def test_a_checkpoint_with_odd_parts(tmp_path, parts):
+    path, model = tmp_path / "odd.safetensors", nn.Linear(2, 2, rng=0)
+    before = model.state_dict()
+    write_tensors(path, {}, {"parts": parts})
+    with pytest.raises(ModelFileError, match=r"odd.safetensors"):
+        load_checkpoint(path, model=model)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])

@@ -33,11 +33,13 @@ def test_pairs_tell_what_words_cannot():
 
 def test_no_evidence():
     model = NaiveBayes().fit(TEXTS, LABELS)
-    assert model.predict(["good", "zebra", "", "!"]).tolist() == ["up", None, None, None]
+    assert model.predict(["good", "zebra", "", "!"], unknown="none").tolist() == ["up", None, None, None]
+    assert model.predict(["bad", "zebra", "", "!"]).tolist() == ["down", "up", "up", "up"]
     assert model.predict_proba(["zebra"]).tolist() == [pytest.approx([1 / 3, 2 / 3])]
-    assert model.score(["good", "zebra"], ["up", "up"]) == 0.5
+    assert model.score(["good", "zebra"], ["up", "up"], unknown="none") == 0.5
+    assert model.score(["good", "zebra"], ["up", "up"]) == 1.0
     marks = NaiveBayes().fit(["good ? !", "bad ."], ["up", "down"])  # a pair of marks is no word either
-    assert marks.predict(["? !", "good"]).tolist() == [None, "up"]
+    assert marks.predict(["? !", "good"], unknown="none").tolist() == [None, "up"]
 
 
 def test_texts_that_can_be_read_once():

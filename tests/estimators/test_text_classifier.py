@@ -11,9 +11,9 @@ import pytest
 
 from xprnn import use_backend
 from xprnn.data import Vocabulary, WordVectors
-from xprnn.estimators import TextClassifier
+from xprnn.estimators import NaiveBayes, TextClassifier
 from xprnn.estimators.text_input import hold_out, log_count_ratios
-from xprnn.train import write_tensors
+from xprnn.train import ModelFileError, read_tensors, write_tensors
 
 QUICK = {"embedding": 8, "hidden": 6, "epochs": 2, "min_count": 1, "seed": 1}
 FILLERS = ["the", "film", "is", "a", "story", "about", "people", "who", "meet", "in", "some", "town", "one", "day"]
@@ -91,7 +91,7 @@ def test_no_known_word_is_no_evidence(fitted):
     texts = ["qwx zzt", "", " \n", "...", "?!", "a good film", "qwx good"]
     evidence = [False] * 5 + [True] * 2
     assert fitted.has_evidence(texts).tolist() == evidence
-    assert [label is not None for label in fitted.predict(texts)] == evidence
+    assert [label is not None for label in fitted.predict(texts, unknown="none")] == evidence
     labels = reviews(600)[1]
     shares = [labels.count(name) / 600 for name in fitted.classes]
     np.testing.assert_allclose(fitted.predict_proba(texts)[:5], [shares] * 5)
@@ -99,7 +99,68 @@ def test_no_known_word_is_no_evidence(fitted):
 
 def test_a_known_punctuation_mark_is_no_evidence():
     classifier = TextClassifier(**QUICK).fit(["good !", "bad .", "fine !", "awful ."], [1, 0, 1, 0])
-    assert classifier.predict(["!", ". . ."]).tolist() == [None, None]
+    assert classifier.predict(["!", ". . ."], unknown="none").tolist() == [None, None]
+
+
+@pytest.mark.parametrize("kind", [TextClassifier, NaiveBayes])
+def test_without_evidence_the_most_frequent_label_is_said(kind):
+    classifier = kind(**QUICK if kind is TextClassifier else {})
+    classifier.fit(["good", "fine", "bad"], ["up", "up", "down"])
+    assert classifier.predict(["zzt", "", "bad"]).tolist() == ["up", "up", "down"]
+    assert classifier.predict(["zzt"]).dtype.kind == "U"
+    silent = classifier.predict(["zzt", "bad"], unknown="none")
+    assert (silent.tolist(), silent.dtype) == ([None, "down"], object)
+    assert classifier.score(["zzt", "bad"], ["up", "down"]) == 1.0
+    assert classifier.score(["zzt", "bad"], ["up", "down"], unknown="none") == 0.5
+    with pytest.raises(ValueError, match="predict: unknown is None; expected one of 'frequent', 'none'"):
+        classifier.predict(["bad"], unknown=None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [
+        (["up", "down"], "<U4"),
+        ([1, 0], "int64"),
+        ([True, False], "bool"),
+        ([0.5, -1], "float64"),
+        ([np.int8(3), np.int8(-1)], "int8"),
+        (np.array([7, 300], "uint16"), "uint16"),
+        (np.array([0.1, 0.2], "float32"), "float32"),
+        (np.array(["up", "down"], object), "<U4"),
+        (np.array(["up", "down"], "U20"), "<U4"),
+        ([2**64, 1], "object"),  # no number of NumPy
+        (["a\0", "b"], "object"),  # nor a str of NumPy
+    ],
+)
+@pytest.mark.parametrize("kind", [TextClassifier, NaiveBayes])
+def test_predicted_labels_have_the_dtype_of_those_given(tmp_path, kind, labels, dtype):
+    quick = QUICK | {"epochs": 1}
+    classifier = kind(**quick if kind is TextClassifier else {}).fit(["good", "bad"], labels)
+    found = classifier.predict(["good", "bad", "zzt"])
+    assert found.dtype == dtype
+    assert set(found.tolist()) <= set(classifier.classes)
+    if kind is TextClassifier:
+        classifier.save(tmp_path / "model")
+        again = TextClassifier.load(tmp_path / "model").predict(["good", "bad", "zzt"])
+        assert again.dtype == dtype
+        assert again.tolist() == found.tolist()
+
+
+def test_scores_of_scikit_learn_take_the_predictions():
+    metrics = pytest.importorskip("sklearn.metrics")
+    for labels in ([1, 0], [True, False], ["up", "down"]):
+        classifier = TextClassifier(**QUICK).fit(["good", "bad"] * 4, labels * 4)
+        texts, actual = ["good", "bad", "zzt"], [*labels, labels[0]]
+        assert metrics.accuracy_score(actual, classifier.predict(texts)) == classifier.score(texts, actual)
+
+
+def test_a_file_whose_labels_are_not_its_classes(tmp_path):
+    TextClassifier(**QUICK).fit(["good", "bad"], np.array([1, 2], "int8")).save(tmp_path / "model")
+    arrays, metadata = read_tensors(tmp_path / "model")
+    for labels in (np.array([1, 3], "int8"), np.array([1], "int8"), np.zeros((2, 2), "int8")):
+        write_tensors(tmp_path / "other", arrays | {"labels": labels}, metadata)
+        with pytest.raises(ModelFileError, match="labels are not the classes"):
+            TextClassifier.load(tmp_path / "other")
 
 
 def test_no_evidence_is_never_right(fitted):

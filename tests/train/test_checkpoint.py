@@ -8,7 +8,17 @@ import pytest
 from xprnn import nn
 from xprnn.backend import to_numpy
 from xprnn.data import Batches
-from xprnn.train import SGD, Adam, Exponential, load_checkpoint, read_tensors, save_checkpoint, write_tensors
+from xprnn.train import (
+    SGD,
+    Adam,
+    Exponential,
+    ModelFileError,
+    load_checkpoint,
+    load_weights,
+    read_tensors,
+    save_checkpoint,
+    write_tensors,
+)
 
 ARRAYS = {
     "a.b": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -223,3 +233,84 @@ def test_dots_in_keys_do_not_collide(tmp_path, turned):
     save_checkpoint(tmp_path / "file", part=part)
     load_checkpoint(tmp_path / "file", part=part)
     assert [a.shape for a in (part.state["a.b"], part.state["a"]["b"], part.state["a"]["b'"])] == [(1,), (2,), (3,)]
+
+
+def test_an_interrupt_leaves_every_part_as_it_was(tmp_path):
+    class Interrupted(State):
+        def load_state_dict(self, state):
+            if "stop" in state:
+                self.state = {}
+                raise KeyboardInterrupt
+            super().load_state_dict(state)
+
+    save_checkpoint(tmp_path / "c", **parts(0), other=State({"stop": 1}))
+    mine, other = parts(1), Interrupted({"go": 1})
+    before = snapshot(mine)
+    with pytest.raises(KeyboardInterrupt):
+        load_checkpoint(tmp_path / "c", **mine, other=other)
+    assert snapshot(mine) == before
+    assert other.state == {"go": 1}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_weights_that_pytorch_wrote(tmp_path, kind, dtype):
+    torch, save = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    theirs = getattr(torch.nn, kind)(3, 4, num_layers=2, bidirectional=True).to(getattr(torch, dtype))
+    save.save_file(theirs.state_dict(), tmp_path / "theirs.safetensors", {"format": "pt"})
+    weights = load_weights(tmp_path / "theirs.safetensors")
+    for name, tensor in theirs.state_dict().items():
+        assert weights[name].dtype == ("float64" if dtype == "float64" else "float32")
+        np.testing.assert_array_equal(weights[name], tensor.double().numpy())
+    ours = getattr(nn, kind)(3, 4, num_layers=2, bidirectional=True, rng=0)
+    ours.load_state_dict(weights)
+    x = np.random.default_rng(0).standard_normal((5, 2, 3)).astype("float32")
+    expected = theirs.float()(torch.tensor(x))[0].detach().numpy()
+    np.testing.assert_allclose(ours(x)[0].numpy(), expected, atol=1e-5)
+    with pytest.raises(ModelFileError, match=r"theirs.* was not written by xprnn: .*; load_weights reads the arrays"):
+        read_tensors(tmp_path / "theirs.safetensors")
+
+
+def test_all_dtypes_and_shapes_of_others(tmp_path):
+    from safetensors.numpy import save_file
+
+    arrays = {name: array for name, array in ARRAYS.items() if array.dtype.isnative}
+    arrays |= {dtype: np.array([0, 1, 100], dtype) for dtype in ("int8", "int16", "int32", "int64", "uint8", "uint16")}
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, tmp_path / "f")
+    found = load_weights(str(tmp_path / "f"))
+    assert set(found) == set(arrays)
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, arrays[name])
+        assert array.dtype == arrays[name].dtype
+        assert array.flags.writeable
+    save_checkpoint(tmp_path / "own", model=nn.Linear(2, 2, rng=0))
+    assert set(load_weights(tmp_path / "own")) == {"model.parameters.weight", "model.parameters.bias"}
+
+
+def test_special_numbers_of_bfloat16(tmp_path):
+    torch, save = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    x = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)  # every one there is
+    save.save_file({"x": x}, tmp_path / "f")
+    np.testing.assert_array_equal(load_weights(tmp_path / "f")["x"], x.float().numpy())
+
+
+def test_weights_that_cannot_be_read(tmp_path):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"load_weights: cannot read .*weights.safetensors: No such file"):
+        load_weights(path)
+    with pytest.raises(IsADirectoryError, match="load_weights: cannot read"):
+        load_weights(tmp_path)
+    save_file({"x": np.arange(6.0)}, path)
+    content = path.read_bytes()
+    for damaged in [content[:end] for end in range(0, len(content), 5)] + [
+        content.replace(b"F64", b"F8_E4M3"),
+        content.replace(b"F64", b"C64"),
+        content.replace(b"[6]", b"[7]"),
+        b"PK\3\4" + content,
+        b"\x80\x02" + content,
+    ]:
+        path.write_bytes(damaged)
+        with pytest.raises(ModelFileError, match=r"load_weights: .*weights.safetensors is truncated, corrupt or no"):
+            load_weights(path)

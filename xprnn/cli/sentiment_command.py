@@ -106,8 +106,8 @@ def _train(
     report = None
     if unseen[0]:
         baseline = NaiveBayes().fit(*known)
-        others = {baseline.name: baseline.score(*unseen)}
-        said = classifier.predict(unseen[0]).tolist()
+        others = {baseline.name: baseline.score(*unseen, unknown="none")}
+        said = classifier.predict(unseen[0], unknown="none").tolist()
         report = TextReport(classifier.classes, unseen[1], said, classifier.name, others)
     classifier.save(out)
     if as_json:
@@ -159,7 +159,8 @@ def predict(
         table = _read_texts(file, text, encoding)
         if not table.texts:
             raise ValueError(f"{file or 'standard input'}: there are no texts")
-        labels, probabilities = classifier.predict(table.texts), classifier.predict_proba(table.texts)
+        labels = classifier.predict(table.texts, unknown="none")
+        probabilities = classifier.predict_proba(table.texts)
         explained = [classifier.explain(t) for t in table.texts] if explain else [None] * len(table.texts)
         rows = [
             _row(classifier, *row)

@@ -13,9 +13,11 @@ import numpy as np
 
 from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, generator, get_backend
 from xprnn.data.characters import Alphabet, character_streams, read_characters
-from xprnn.estimators.model_file import model_file
-from xprnn.nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
+from xprnn.estimators.forecast_network import CELLS, Shapes, recurrent_shapes
+from xprnn.estimators.model_file import check_weights, model_file
+from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.arguments import one_of, probability, real_number, share, true_or_false, whole_number
+from xprnn.nn.sampling import Sampler
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import (
     Adam,
@@ -33,8 +35,8 @@ from xprnn.train import (
 )
 
 Host = np.ndarray[Any, Any]
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 ABOVE_ZERO = (math.ulp(0.0), sys.float_info.max)
+SHARE = (0.0, math.nextafter(1.0, 0.0))
 SCORED_AT_ONCE = 512  # steps of a text that is scored; bounds memory, changes no result
 
 
@@ -155,7 +157,8 @@ class CharacterModel:
             progress=self.progress,
         )
         network.eval()
-        self.network, self.alphabet, self.training = network, alphabet, history
+        # At once, so that Ctrl-C finds the old fit or the new one.
+        vars(self).update(network=network, alphabet=alphabet, training=history)
         return self
 
     def bits_per_character(self, text: str | Path) -> float:
@@ -170,32 +173,43 @@ class CharacterModel:
         passes = _Passes(network, ids, {"batch_size": 1, "chunk": SCORED_AT_ONCE})
         return evaluate(network, passes, _loss) / math.log(2.0)
 
-    def sample(self, length: int, *, prompt: str = "\n", temperature: float = 1.0, rng: Rng = None) -> str:
+    def sample(
+        self,
+        length: int,
+        *,
+        prompt: str | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        rng: Rng = None,
+    ) -> str:
         """Let the model write: ``length`` characters that follow a prompt, without the prompt.
 
-        Each is drawn from softmax(logits / temperature): below 1 more sure of itself, above 1 more daring; 0 takes the
-        likeliest. The same rng gives the same text. Raises ValueError for an empty prompt, one with characters that the
-        fitted text does not have, and numbers out of range; TypeError for a prompt that is no str.
+        Default prompt: a newline or, where the fitted text had none, the first of its characters by code point. Each
+        character is drawn from softmax(logits / temperature): below 1 more sure of itself, above 1 more daring; 0 takes
+        the likeliest. ``top_k`` draws from the k likeliest only, ``top_p`` from the fewest that have together at least
+        this probability: :class:`xprnn.nn.sampling.Sampler`. The same rng gives the same text.
+
+        Raises ValueError for an empty prompt, one with characters that the fitted text does not have, and numbers out
+        of range; TypeError for a prompt that is no str.
         """
-        network, alphabet = self._fitted()
-        length = whole_number("CharacterModel.sample", "length", length, 0)
-        temperature = real_number(
-            "CharacterModel.sample", "temperature", temperature, "a finite number, at least 0", high=sys.float_info.max
-        )
+        owner, (network, alphabet) = "CharacterModel.sample", self._fitted()
+        length = whole_number(owner, "length", length, 0)
+        sampler = Sampler(owner, temperature, top_k, top_p, rng)
+        if prompt is None:
+            prompt = "\n" if "\n" in alphabet.characters else alphabet.characters[0]
         if not isinstance(prompt, str):
-            raise TypeError(f"CharacterModel.sample: prompt is a {type(prompt).__name__}; expected str")
+            raise TypeError(f"{owner}: prompt is a {type(prompt).__name__}; expected str")
         if not prompt:
-            raise ValueError(
-                "CharacterModel.sample: the prompt is empty; expected at least one character to go on from"
-            )
-        draws, stream, written = generator(rng), network.recurrent.stream(), []
+            raise ValueError(f"{owner}: the prompt is empty; expected at least one character to go on from")
+        stream, written = network.recurrent.stream(), []
         with no_grad():
-            for k in alphabet.encode(prompt)[:-1]:
-                stream.step(network.table.weight.data[int(k) : int(k) + 1, :])
-            last = int(alphabet.encode(prompt)[-1])
+            *before, last = alphabet.encode(prompt).tolist()
+            for k in before:
+                stream.step(network.table.weight.data[k : k + 1, :])
             for _ in range(length):
                 h = stream.step(network.table.weight.data[last : last + 1, :])
-                last = _draw(network.head(h).numpy()[0], temperature, draws)
+                last = int(sampler.draw(network.head(h).numpy())[0])
                 written.append(last)
         return alphabet.decode(written)
 
@@ -220,6 +234,10 @@ class CharacterModel:
         with model_file(path, "character model", **expected, backend=backend) as (arrays, metadata):
             model = cls(backend=backend, **metadata["settings"])
             alphabet = Alphabet(metadata["characters"])
+            if alphabet.characters != metadata["characters"]:
+                raise ValueError("characters are not in the order of their numbers, each once")
+            sizes = {name: model.settings[name] for name in ("cell", "embedding", "hidden", "layers")}
+            check_weights(arrays, CharacterNetwork.shapes(len(alphabet), **sizes), model.settings["dtype"])
             network = CharacterNetwork(len(alphabet), model.settings, 0)
             network.to(model.backend or default_backend())
             network.load_state_dict(arrays)
@@ -257,6 +275,13 @@ class CharacterNetwork(Module):
         )
         self.dropout = Dropout(options["dropout"], rng=draws)
         self.head = Linear(hidden, characters, dtype=dtype, rng=draws)
+
+    @staticmethod
+    def shapes(characters: int, cell: str, embedding: int, hidden: int, layers: int) -> Shapes:
+        """The parameters of such a network, without building it."""
+        yield "table.weight", (characters, embedding)
+        yield from recurrent_shapes("recurrent.", cell, embedding, hidden, layers)
+        yield from (("head.weight", (characters, hidden)), ("head.bias", (characters,)))
 
     def states(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Numbers x (T, B) on the host to outputs (T, B, H), and the state to go on from."""
@@ -297,9 +322,3 @@ def _loss(network: Any, batch: tuple[Array, Chunk]) -> Tensor:
     """The mean cross-entropy of a chunk, in nats a character."""
     targets, chunk = batch
     return cross_entropy(network.head(chunk.output), targets)
-
-
-def _draw(logits: Host, temperature: float, draws: np.random.Generator) -> int:
-    """A number with probability softmax(logits / temperature), by the Gumbel-max trick, which cannot overflow."""
-    logits = logits.astype(np.float64)
-    return int(np.argmax(logits + temperature * draws.gumbel(size=len(logits))))

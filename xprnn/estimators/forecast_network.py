@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from xprnn import ops
+from xprnn import cells, ops
 from xprnn.backend import Rng, generator
+from xprnn.cells import Cell
 from xprnn.nn import GRU, LSTM, RNN, Linear, Module
 from xprnn.tensor import Tensor
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+EQUATIONS: dict[str, Cell] = {"rnn": cells.Elman("tanh"), "lstm": cells.LSTM(), "gru": cells.GRU()}
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
+"""The names and shapes of a network's parameters, one after the other."""
+
+
+def recurrent_shapes(prefix: str, cell: str, inputs: int, hidden: int, layers: int, directions: int = 1) -> Shapes:
+    """Those of a recurrent layer, without building it."""
+    for layer in range(layers):
+        shapes = EQUATIONS[cell].weight_shapes(inputs if layer == 0 else directions * hidden, hidden)
+        for suffix in ("", "_reverse")[:directions]:
+            yield from ((f"{prefix}{name}_l{layer}{suffix}", shape) for name, shape in shapes.items())
 
 
 class ForecastNetwork(Module):
@@ -26,6 +39,12 @@ class ForecastNetwork(Module):
         self.columns, self.horizon = columns, horizon
         self.recurrent = CELLS[cell](columns + features, hidden, layers, dtype=dtype, rng=draws)
         self.head = Linear(hidden, horizon * columns, dtype=dtype, rng=draws)
+
+    @staticmethod
+    def shapes(cell: str, columns: int, features: int, hidden: int, layers: int, horizon: int) -> Shapes:
+        """The parameters of such a network, without building it."""
+        yield from recurrent_shapes("recurrent.", cell, columns + features, hidden, layers)
+        yield from (("head.weight", (horizon * columns, hidden)), ("head.bias", (horizon * columns,)))
 
     def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Forecasts after the last step of x, and the state to go on from."""

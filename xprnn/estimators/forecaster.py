@@ -27,7 +27,7 @@ from xprnn.data import Batches
 from xprnn.data.series import StandardScaler, as_series, check_origins, harmonics, windows
 from xprnn.estimators.baselines import SeriesForecaster
 from xprnn.estimators.forecast_network import CELLS, ForecastNetwork
-from xprnn.estimators.model_file import model_file
+from xprnn.estimators.model_file import check_weights, model_file
 from xprnn.estimators.rolling_origin import Backtest, backtest
 from xprnn.nn.arguments import one_of, real_number, share, true_or_false, whole_number
 from xprnn.tensor import Tensor, no_grad
@@ -187,9 +187,11 @@ class Forecaster:
             callbacks=[*([EarlyStopping(options["patience"])] if held_out else []), *callbacks],
             progress=self.progress,
         )
-        self.network, self.scaler, self.training = network.eval(), scaler, history  # type: ignore[assignment]
-        self._recent, self._steps = values[len(values) - options["window"] :], len(values)
-        self._vector = np.ndim(series) == 1 and values.shape[1] == 1
+        network.eval()
+        vector = np.ndim(series) == 1 and values.shape[1] == 1
+        fitted = {"network": network, "scaler": scaler, "training": history, "_vector": vector}
+        recent = {"_recent": values[len(values) - options["window"] :], "_steps": len(values)}
+        vars(self).update(fitted | recent)  # at once, so that Ctrl-C finds the old fit or the new one
         return self
 
     def observe(self, steps: Any) -> Forecaster:
@@ -199,8 +201,8 @@ class Forecaster:
         """
         network, new = self._fitted(), as_series(steps, "Forecaster.observe")
         self._check_columns(network, new)
-        self._recent = np.concatenate([self._recent, new])[-self.settings["window"] :]
-        self._steps += len(new)
+        recent = np.concatenate([self._recent, new])[-self.settings["window"] :]
+        vars(self).update(_recent=recent, _steps=self._steps + len(new))  # at once
         return self
 
     def predict(self, horizon: int | None = None) -> Host:
@@ -261,12 +263,17 @@ class Forecaster:
         }
         with model_file(path, "forecaster", **expected, backend=backend) as (arrays, metadata):
             forecaster = cls(backend=backend, **metadata["settings"])
-            columns = arrays["recent"].shape[1]
+            recent, columns = arrays["recent"], arrays["recent"].shape[1]
             for name in ("scaler.mean", "scaler.std"):
                 if len(arrays[name]) != columns:
                     raise ValueError(f"{name} has {len(arrays[name])} numbers; expected {columns}, one a column")
-            network = forecaster._build(columns, 0)
+            if len(recent) != forecaster.settings["window"] or not len(recent) <= metadata["steps"] <= sys.maxsize // 2:
+                raise ValueError(f"recent has {len(recent)} rows of {metadata['steps']} steps; expected one window")
+            if columns == 0 or (metadata["vector"] and columns > 1) or (arrays["scaler.std"] < 0.0).any():
+                raise ValueError(f"vector is {metadata['vector']}, columns are {columns}, or a deviation is below 0")
             weights = {name.removeprefix("network."): a for name, a in arrays.items() if name.startswith("network.")}
+            check_weights(weights, ForecastNetwork.shapes(*forecaster._sizes(columns)), forecaster.settings["dtype"])
+            network = forecaster._build(columns, 0)
             network.load_state_dict(weights)
         network.eval()
         forecaster.network = network
@@ -296,11 +303,14 @@ class Forecaster:
         return self.backend or default_backend()
 
     def _build(self, columns: int, rng: Rng) -> ForecastNetwork:
-        options = self.settings
-        sizes = (columns, 2 * len(options["periods"]), options["hidden"], options["layers"], options["horizon"])
-        network = ForecastNetwork(options["cell"], *sizes, options["dtype"], rng)
+        network = ForecastNetwork(*self._sizes(columns), self.settings["dtype"], rng)
         network.to(self._home())
         return network
+
+    def _sizes(self, columns: int) -> tuple[str, int, int, int, int, int]:
+        options = self.settings
+        features = 2 * len(options["periods"])
+        return options["cell"], columns, features, options["hidden"], options["layers"], options["horizon"]
 
     def _fitted(self) -> ForecastNetwork:
         if self.network is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.tokenizer import is_word, split_words
-from xprnn.estimators.text_input import check_texts, encode_labels, share_right
+from xprnn.estimators.text_input import check_texts, chosen_labels, number_labels, share_right
 from xprnn.nn.arguments import true_or_false
 
 Host = np.ndarray[Any, Any]
@@ -31,6 +31,7 @@ class NaiveBayes:
         self.classes: tuple[Any, ...] = ()
         self._logs: dict[str, Host] = {}  # log p(t | c) for each token
         self._prior: Host = np.zeros(0)
+        self._labels: Host = np.zeros(0)  # the classes in the labels' own dtype
 
     @property
     def name(self) -> str:
@@ -40,23 +41,22 @@ class NaiveBayes:
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> NaiveBayes:
         """Count. Returns itself."""
         tokens = [self._tokens(text) for text in check_texts("NaiveBayes.fit", texts)]
-        classes, target = encode_labels("NaiveBayes.fit", labels, len(tokens))
+        classes, own, target = number_labels("NaiveBayes.fit", labels, len(tokens))
         counts = [Counter(t for k in np.flatnonzero(target == c) for t in tokens[k]) for c in range(len(classes))]
         known = sorted(set().union(*counts))
         table = np.array([[count[token] + 1.0 for token in known] for count in counts]).reshape(len(classes), -1)
         logs = np.log(table / table.sum(axis=1, keepdims=True)).T
-        self.classes, self._logs = classes, dict(zip(known, logs, strict=True))
-        self._prior = np.bincount(target) / len(target)
+        fitted = {"classes": classes, "_labels": own, "_logs": dict(zip(known, logs, strict=True))}
+        # At once, so that Ctrl-C finds the old fit or the new one.
+        vars(self).update(fitted, _prior=np.bincount(target) / len(target))
         return self
 
-    def predict(self, texts: Sequence[str]) -> Host:
-        """The most probable label of each text (N,), None where no word is known; an array of objects."""
+    def predict(self, texts: Sequence[str], *, unknown: str = "frequent") -> Host:
+        """The most probable label of each text (N,): :meth:`xprnn.estimators.TextClassifier.predict`."""
         texts = check_texts("NaiveBayes.predict", texts)
         best = self.predict_proba(texts).argmax(axis=1)
-        labels = np.empty(len(best), dtype=object)
-        for k, text in enumerate(texts):
-            labels[k] = self.classes[best[k]] if self._known(text) else None
-        return labels
+        evidence = np.array([bool(self._known(text)) for text in texts], dtype=bool)
+        return chosen_labels("NaiveBayes.predict", self._labels, best, evidence, unknown)
 
     def predict_proba(self, texts: Sequence[str]) -> Host:
         """The probabilities of ``classes`` for each text (N, C)."""
@@ -70,9 +70,9 @@ class NaiveBayes:
         powers = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
         return powers / powers.sum(axis=1, keepdims=True)
 
-    def score(self, texts: Sequence[str], labels: Sequence[Any]) -> float:
-        """The share of texts whose label is the predicted one; None is never right."""
-        return share_right("NaiveBayes.score", self.predict(texts), labels, self.classes)
+    def score(self, texts: Sequence[str], labels: Sequence[Any], *, unknown: str = "frequent") -> float:
+        """The share of texts whose label is what ``predict`` says; None is never right."""
+        return share_right("NaiveBayes.score", self.predict(texts, unknown=unknown), labels, self.classes)
 
     def _known(self, text: str) -> list[str]:
         """The tokens of a text that were counted; none where no word is among them."""

@@ -6,6 +6,7 @@ import math
 import numbers
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from xprnn.nn.arguments import share
 Host = np.ndarray[Any, Any]
 Labelled = tuple[list[str], list[Any]]
 KINDS: dict[str, Any] = {"bool": bool, "number": (int, float), "str": str}
+UNKNOWN = ("frequent", "none")
 
 
 def check_texts(owner: str, texts: Any) -> list[str]:
@@ -51,7 +53,7 @@ def encode_labels(owner: str, labels: Sequence[Any], texts: int) -> tuple[tuple[
     if missing := [k for k, label in enumerate(plain) if _is_missing(label)]:
         places = ", ".join(map(str, missing[:5])) + ", ..." * (len(missing) > 5)
         raise ValueError(f"{owner}: {len(missing)} texts have no label: {places}; label them or leave them out")
-    kinds = {next((kind for kind, types in KINDS.items() if isinstance(x, types)), type(x).__name__) for x in plain}
+    kinds = _kinds(plain)
     if len(kinds) > 1 or not kinds <= set(KINDS):
         raise TypeError(f"{owner}: labels are of kind {', '.join(sorted(kinds))}; expected all str or all numbers")
     if kinds == {"str"}:
@@ -61,6 +63,43 @@ def encode_labels(owner: str, labels: Sequence[Any], texts: int) -> tuple[tuple[
         raise ValueError(f"{owner}: all {texts} labels are {classes[0]!r}; expected at least two different ones")
     places_of = {label: k for k, label in enumerate(classes)}
     return classes, np.array([places_of[label] for label in plain], np.int64)
+
+
+def number_labels(owner: str, labels: Sequence[Any], texts: int) -> tuple[tuple[Any, ...], Host, Host]:
+    """As :func:`encode_labels`, with the classes in the labels' own dtype between the two."""
+    dtype, listed = getattr(labels, "dtype", None), _listed(owner, "labels", labels, "a list")
+    classes, target = encode_labels(owner, listed, texts)
+    if not isinstance(dtype, np.dtype):  # of a list, or of a table's own column
+        dtype = np.asarray(listed).dtype
+    return classes, label_array(classes, dtype), target
+
+
+def label_array(classes: Sequence[Any], dtype: Any = None) -> Host:
+    """Classes (C,) in a dtype of booleans or numbers, or in the one that suits them; objects where none does."""
+    if dtype is None or dtype.kind not in "biuf":
+        dtype = np.asarray(classes).dtype
+    array = np.array(classes, dtype=dtype)
+    return array if array.tolist() == list(classes) else np.array(classes, dtype=object)
+
+
+def check_classes(classes: Sequence[Any]) -> tuple[Any, ...]:
+    """The classes of a file. Raises ValueError where they are not what :func:`encode_labels` gives."""
+    kinds = _kinds(classes)
+    if len(kinds) > 1 or not kinds <= set(KINDS) or any(map(_is_missing, classes)):
+        raise ValueError(f"classes are {reprlib.repr(classes)}; expected all str or all numbers")
+    if len(classes) < 2 or any(a >= b for a, b in pairwise(classes)):
+        raise ValueError(f"classes are {reprlib.repr(classes)}; expected at least two, sorted, each once")
+    return tuple(classes)
+
+
+def chosen_labels(owner: str, classes: Host, best: Host, evidence: Host, unknown: str) -> Host:
+    """The classes of numbers (N,), or where there is no evidence what ``unknown`` says: that number's too, or None."""
+    if unknown not in UNKNOWN:
+        raise ValueError(f"{owner}: unknown is {unknown!r}; expected one of {', '.join(map(repr, UNKNOWN))}")
+    if unknown == "frequent":
+        return classes[best]
+    labels = np.array([*classes.tolist(), None], dtype=object)
+    return labels[np.where(evidence, best, len(classes))]
 
 
 def hold_out(target: Host, part: float, rng: np.random.Generator) -> Host:
@@ -122,6 +161,10 @@ def _listed(owner: str, name: str, things: Any, expected: str) -> list[Any]:
     if isinstance(things, (str, bytes, Mapping, Set)) or not isinstance(things, Iterable):
         raise TypeError(f"{owner}: {name} is a {type(things).__name__}; expected {expected}")
     return list(things)
+
+
+def _kinds(labels: Iterable[Any]) -> set[str]:
+    return {next((kind for kind, types in KINDS.items() if isinstance(x, types)), type(x).__name__) for x in labels}
 
 
 def _is_missing(label: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from xprnn import ops
 from xprnn.backend import Rng, backend_of, generator, namespace
 from xprnn.data.padding import lengths_to_mask
-from xprnn.estimators.forecast_network import CELLS
+from xprnn.estimators.forecast_network import CELLS, Shapes, recurrent_shapes
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.arguments import probability
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
@@ -59,6 +59,27 @@ class TextNetwork(Module):
         self.pooling = _pooling(pooling, features, bidirectional, dtype, draws)
         self.dropout = Dropout(dropout, rng=draws)
         self.head = Linear(features, classes, dtype=dtype, rng=draws)
+
+    @staticmethod
+    def shapes(
+        tokens: int,
+        classes: int,
+        *,
+        cell: str,
+        embedding: int,
+        hidden: int,
+        layers: int,
+        bidirectional: bool,
+        pooling: str,
+    ) -> Shapes:
+        """The parameters of such a network, without building it."""
+        features = hidden * (1 + bidirectional)
+        yield "embedding.weight", (tokens, embedding)
+        yield from recurrent_shapes("recurrent.", cell, embedding, hidden, layers, 1 + bidirectional)
+        if pooling == "attention":
+            yield from (("pooling.hidden.weight", (features, features)), ("pooling.hidden.bias", (features,)))
+            yield "pooling.score.weight", (1, features)
+        yield from (("head.weight", (classes, features)), ("head.bias", (classes,)))
 
     def forward(self, ids: Any, lengths: Any) -> Tensor:
         """The logits (B, C) of texts (T, B)."""

@@ -4,7 +4,7 @@ from xprnn.nn import init
 from xprnn.nn.attention import AdditiveAttention, Attention, DotAttention, GeneralAttention, Memory
 from xprnn.nn.attention_weights import masked_softmax
 from xprnn.nn.chrono import chrono_init
-from xprnn.nn.decoding import Hypothesis, beam_search, greedy
+from xprnn.nn.decoding import Hypothesis, beam_search, greedy, sample
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.embedding import Embedding
 from xprnn.nn.encoder_decoder import Decoder, Encoder
@@ -64,4 +64,5 @@ __all__ = [
     "greedy",
     "init",
     "masked_softmax",
+    "sample",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +25,7 @@ def real_number(owner: str, name: str, number: Any, expected: str, low: float = 
     """A number of Python or NumPy from low to high, as Python's, whose dtype never widens float32 arrays."""
     value = _as_float(number)
     if not low <= value <= high:
-        raise ValueError(f"{owner}: {name} is {number!r}; expected {expected}")
+        raise ValueError(f"{owner}: {name} is {reprlib.repr(number)}; expected {expected}")
     return value
 
 

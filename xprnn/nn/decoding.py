@@ -2,7 +2,7 @@
 
 A model takes part as a ``step(tokens, state) -> log-probabilities, state``: a decoder, a language model, anything.
 What it is fed and what it returns stay on its device. A search looks at numbers on the host, and waits for a GPU,
-once every 16 tokens (greedy) or once a token (beam).
+once every 16 tokens (greedy) or once a token (sample, beam).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.backend import Array, Backend, backend_of, default_backend, dtype_name, namespace, to_numpy
+from xprnn.backend import Array, Backend, Rng, backend_of, default_backend, dtype_name, namespace, to_numpy
 from xprnn.nn.arguments import real_number, whole_number
 from xprnn.nn.continuations import Host, best_continuations, check_values
+from xprnn.nn.sampling import Sampler
 from xprnn.tensor import Tensor, no_grad
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -117,6 +118,61 @@ def _brought(block: list[tuple[Array, Array]]) -> Iterator[tuple[Host, Host]]:
     columns = [xp.astype(xp.stack(column), xp.float64) for column in zip(*block, strict=True)]
     tokens, gains = to_numpy(xp.stack(columns))
     yield from zip(tokens.astype(int), gains, strict=True)
+
+
+def sample(
+    step: Step,
+    state: Any,
+    *,
+    batch: int,
+    start: int,
+    end: int,
+    max_length: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    rng: Rng = None,
+) -> list[Hypothesis]:
+    """Tokens drawn at each step, until the end token or ``max_length`` tokens.
+
+    Parameters
+    ----------
+    step, state
+        As of :func:`greedy`; not called again once all have ended.
+    temperature, top_k, top_p
+        Each token is drawn from softmax(log-probabilities / temperature) of the k likeliest, and of these from the
+        fewest that have together at least the probability p: :class:`xprnn.nn.sampling.Sampler`.
+    rng
+        Seed or NumPy generator; the same one gives the same tokens on any backend.
+
+    Returns
+    -------
+    A hypothesis for each of the batch; its log-probability and score are the model's own, whatever it was drawn with.
+
+    Raises
+    ------
+    ValueError, TypeError, FloatingPointError
+        Wrong arguments; log-probabilities of the wrong shape or type, above 0, NaN or all -inf.
+    """
+    batch, start, end = _checked("sample", step, batch, start, end)
+    max_length = whole_number("sample", "max_length", max_length)
+    sampler = Sampler("sample", temperature, top_k, top_p, rng)
+    if batch == 0:
+        return []
+    running, totals, chosen, fed = np.full(batch, True), np.zeros(batch), list[Host](), _start(state, batch, start)
+    while running.any() and len(chosen) < max_length:
+        scores, state = _ask("sample", step, fed, state, end)
+        here = np.where(running[:, None], to_numpy(scores).astype(float), 0.0)  # what would follow an end is nothing
+        check_values("sample", here)
+        tokens = np.where(running, sampler.draw(here), end)
+        totals += np.take_along_axis(here, tokens[:, None], axis=1)[:, 0]
+        chosen.append(tokens)
+        running &= tokens != end
+        fed = backend_of(scores).asarray(tokens)
+    return [
+        _hypothesis(row, total, total, not cut, end)
+        for row, total, cut in zip(np.stack(chosen, axis=1), totals.tolist(), running, strict=True)
+    ]
 
 
 def beam_search(

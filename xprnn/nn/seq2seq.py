@@ -12,7 +12,7 @@ from xprnn import ops
 from xprnn.backend import Rng, backend_of, generator
 from xprnn.nn.arguments import probability, whole_number
 from xprnn.nn.attention import Memory
-from xprnn.nn.decoding import Hypothesis, Step, beam_search, greedy
+from xprnn.nn.decoding import Hypothesis, Step, beam_search, greedy, sample
 from xprnn.nn.encoder_decoder import Decoder, Encoder
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
@@ -148,6 +148,22 @@ class Seq2Seq(Module):
             step, settings = self._search(source, lengths, max_length)
             return greedy(step, **settings)
 
+    def sample(
+        self,
+        source: Any,
+        lengths: Any = None,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_length: int | None = None,
+        rng: Rng = None,
+    ) -> list[Hypothesis]:
+        """Tokens drawn at each step, for each source, in evaluation mode: :func:`xprnn.nn.sample`."""
+        with self.mode(training=False), no_grad():
+            step, settings = self._search(source, lengths, max_length)
+            return sample(step, temperature=temperature, top_k=top_k, top_p=top_p, rng=rng, **settings)
+
     def beam_search(
         self,
         source: Any,
@@ -164,7 +180,7 @@ class Seq2Seq(Module):
             return beam_search(step, width=width, length_penalty=length_penalty, n_best=n_best, **settings)
 
     def _search(self, source: Any, lengths: Any, max_length: int | None) -> tuple[Step, dict[str, Any]]:
-        """What greedy and beam search need."""
+        """What greedy, sample and beam search need."""
         if self.decoder.embedding is None:
             raise TypeError("Seq2Seq: the decoder writes real numbers, which cannot be searched: use free_run")
         state, memory = self.encode(source, lengths)

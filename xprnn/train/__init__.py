@@ -1,7 +1,14 @@
 """Training: losses, optimizers, clipping, schedules, truncated backpropagation, the loop and its checkpoints."""
 
 from xprnn.train.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
-from xprnn.train.checkpoint import load_checkpoint, read_tensors, save_checkpoint, write_tensors
+from xprnn.train.checkpoint import (
+    ModelFileError,
+    load_checkpoint,
+    load_weights,
+    read_tensors,
+    save_checkpoint,
+    write_tensors,
+)
 from xprnn.train.clip import clip_grad_norm, clip_grad_value
 from xprnn.train.loop import evaluate, fit
 from xprnn.train.losses import bce_with_logits, cross_entropy, huber, mae, mse
@@ -33,6 +40,7 @@ __all__ = [
     "History",
     "InverseSigmoidRatio",
     "LinearRatio",
+    "ModelFileError",
     "Optimizer",
     "ProgressBar",
     "RMSprop",
@@ -50,6 +58,7 @@ __all__ = [
     "fit",
     "huber",
     "load_checkpoint",
+    "load_weights",
     "mae",
     "mse",
     "read_tensors",

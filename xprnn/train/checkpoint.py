@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -23,6 +24,12 @@ HostArrays = dict[str, np.ndarray[Any, Any]]
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES = ("bool", *INTEGERS, "float16", "float32", "float64")
 KEY, TENSOR = "xprnn", "__tensor__"
+STORED = {"BOOL": "bool", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+STORED |= {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
+
+
+class ModelFileError(ValueError):
+    """A file that is damaged, lacks something, or is something else; the message names it."""
 
 
 def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
@@ -51,32 +58,78 @@ def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[st
 def read_tensors(path: Path_) -> tuple[HostArrays, dict[str, Any]]:
     """The arrays, on the host, and the metadata of a file that :func:`write_tensors` wrote.
 
-    Raises FileNotFoundError or another OSError where it cannot be read; ValueError where it is truncated, corrupt (its
-    checksum is verified) or written by something else.
+    Raises FileNotFoundError or another OSError where it cannot be read; ModelFileError, a ValueError, where it is
+    truncated, corrupt (its checksum is verified) or written by something else, for which there is
+    :func:`load_weights`.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
+    with _opened("read_tensors", path), safe_open(path, framework="np") as file:
+        header = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()} if KEY in header else {}  # noqa: SIM118 - no dict
+    if KEY not in header:
+        raise ModelFileError(
+            f"read_tensors: {path} was not written by xprnn: its metadata has no entry {KEY!r}; "
+            "load_weights reads the arrays of any safetensors file"
+        )
+    try:
+        found = json.loads(header[KEY], object_pairs_hook=_without_repeats)
+        metadata, digest = dict(found["metadata"]), found["sha256"]
+        text = json.dumps(metadata)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelFileError(f"read_tensors: {path} is corrupt: its metadata cannot be read") from error
+    if _digest(text, arrays) != digest:
+        raise ModelFileError(
+            f"read_tensors: {path} is corrupt: its content does not have the checksum it was written with"
+        )
+    return arrays, metadata
+
+
+def load_weights(path: Path_) -> HostArrays:
+    """The arrays, on the host, of a safetensors file, whoever wrote it: ``model.load_state_dict(load_weights(path))``.
+
+    bfloat16 and float16 become float32, which holds each of their numbers; all others keep their dtype. What the file
+    says besides is not looked at. Checkpoints that may hold code (.pt, .bin, .pkl) are never read.
+
+    Raises FileNotFoundError or another OSError where it cannot be read; ModelFileError, a ValueError, where it is
+    truncated, corrupt, no safetensors file, or holds numbers of another kind.
+    """
+    from safetensors import deserialize
+
+    with _opened("load_weights", path), open(path, "rb") as file:
+        entries = deserialize(file.read())  # type: ignore[no-untyped-call]
+        return {name: _decoded(entry["dtype"], entry["data"]).reshape(entry["shape"]) for name, entry in entries}
+
+
+def _decoded(dtype: str, data: bytes) -> np.ndarray[Any, Any]:
+    """Numbers of the file's dtype, flat, in memory of their own."""
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if dtype not in STORED:
+        raise ValueError(f"its arrays have dtype {dtype}; expected one of BF16, {', '.join(STORED)}")
+    array = np.frombuffer(data, STORED[dtype])
+    return array.astype(np.float32) if dtype == "F16" else array.astype(array.dtype.newbyteorder("="))
+
+
+@contextmanager
+def _opened(owner: str, path: Path_) -> Iterator[None]:
+    """A block that reads a safetensors file: an OSError that names it, and what else goes wrong a ModelFileError."""
     try:
         with open(path, "rb"):
             pass
+        yield
     except OSError as error:
-        raise OSError(error.errno, f"read_tensors: cannot read {path}: {error.strerror or error}") from error
-    try:
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()} if KEY in header else {}  # noqa: SIM118 - no dict
-    except SafetensorError as error:
-        raise ValueError(f"read_tensors: {path} is truncated, corrupt or no safetensors file: {error}") from error
-    if KEY not in header:
-        raise ValueError(f"read_tensors: {path} was not written by xprnn: its metadata has no entry {KEY!r}")
-    try:
-        found = json.loads(header[KEY])
-        metadata, digest = dict(found["metadata"]), found["sha256"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"read_tensors: {path} is corrupt: its metadata cannot be read") from error
-    if _digest(json.dumps(metadata), arrays) != digest:
-        raise ValueError(f"read_tensors: {path} is corrupt: its content does not have the checksum it was written with")
-    return arrays, metadata
+        raise OSError(error.errno, f"{owner}: cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # of the reader, or of NumPy for a shape or a dtype that it does not have
+        raise ModelFileError(f"{owner}: {path} is truncated, corrupt or no safetensors file: {error}") from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError for a name that comes twice: two readers would see two things."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name comes twice in one object")
+    return found
 
 
 def save_checkpoint(path: Path_, **parts: Any) -> None:
@@ -98,13 +151,15 @@ def save_checkpoint(path: Path_, **parts: Any) -> None:
 def load_checkpoint(path: Path_, **parts: Any) -> None:
     """Bring objects to the states in a file of :func:`save_checkpoint`; parts of the file not asked for are left alone.
 
-    Raises ValueError where the file lacks a part or a part refuses its state, and as :func:`read_tensors`. Either all
-    parts are loaded or, after an error or an interrupt, all are as before.
+    Raises ModelFileError, a ValueError, where the file lacks a part or a part refuses its state, and as
+    :func:`read_tensors`. Either all parts are loaded or, after an error or an interrupt, all are as before.
     """
     arrays, metadata = read_tensors(path)
     states = metadata.get("parts", {})
+    if not isinstance(states, dict):
+        raise ModelFileError(f"load_checkpoint: {path}: its parts are a {type(states).__name__}; expected dict")
     if missing := [name for name in parts if name not in states]:
-        raise ValueError(
+        raise ModelFileError(
             f"load_checkpoint: {path} has no {', '.join(missing)}; it has {', '.join(states) or 'nothing'}"
         )
     before = {name: _state(part) for name, part in parts.items()}
@@ -117,7 +172,7 @@ def load_checkpoint(path: Path_, **parts: Any) -> None:
             _load(parts[other], state)
         if not isinstance(error, Exception):
             raise
-        raise ValueError(f"load_checkpoint: {path}: {name} refuses: {error}; nothing has been loaded") from error
+        raise ModelFileError(f"load_checkpoint: {path}: {name} refuses: {error}; nothing has been loaded") from error
 
 
 def _state(part: Any) -> dict[str, Any]:

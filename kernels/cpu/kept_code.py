@@ -1,0 +1,122 @@
+"""Machine code that is kept on disk between processes: used where it is whole, made anew where it is not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+DIGEST = hashlib.sha256().digest_size
+
+
+class KeptCode:
+    """The cache of one function, in the place of Numba's own, which believes what it reads.
+
+    A file for each signature: a SHA-256, and a pickle of the signature and of the machine code. Damaged machine code
+    would end the process or compute something else, so nothing is looked at whose checksum is wrong. Whatever cannot be
+    read is compiled and replaced; what cannot be written stays in memory, and one warning says so.
+    """
+
+    def __init__(self, function: Callable[..., Any], folder: Path) -> None:
+        place = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
+        self._name = re.sub(r"\W+", "-", f"{place}.{function.__code__.co_firstlineno}")
+        self._made_of = _made_of(function)
+        self._folder, self._enabled = folder, True
+
+    @property
+    def cache_path(self) -> str:
+        """Where the files are."""
+        return str(self._folder)
+
+    def enable(self) -> None:
+        """Read and write again."""
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Neither read nor write."""
+        self._enabled = False
+
+    def flush(self) -> None:
+        """Forget what is kept of this function."""
+        for path in self._folder.glob(f"{self._name}-*.code"):
+            path.unlink(missing_ok=True)
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """What was compiled for a signature; None where it is not there, or not whole."""
+        target.refresh()
+        if not self._enabled:
+            return None
+        try:
+            key = self._key(signature, target.codegen())
+            content = self._path(key).read_bytes()
+            if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+                return None
+            kept, parts = pickle.loads(content[DIGEST:])
+            return CompileResult._rebuild(target, *parts) if kept == key else None
+        except Exception:  # whatever it is, compiling is the answer
+            return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep what was compiled for a signature."""
+        if not self._enabled or result.lifted or result.library.has_dynamic_globals:  # addresses of this process
+            return
+        key = self._key(signature, result.codegen)
+        content = dumps((key, result._reduce()))
+        try:
+            _replace(self._path(key), hashlib.sha256(content).digest() + content)
+        except OSError as error:
+            _warn(self._folder, error.strerror or str(error))
+
+    def _key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
+        return signature, codegen.magic_tuple(), self._made_of
+
+    def _path(self, key: tuple[Any, ...]) -> Path:
+        """Its name says what is in it only as far as a name can: the key inside decides."""
+        return self._folder / f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.code"
+
+
+def _made_of(function: Callable[..., Any]) -> bytes:
+    """A digest of a function's own code; what it calls must be in the folder's name."""
+    code = function.__code__
+    constants = [constant for constant in code.co_consts if not isinstance(constant, CodeType)]
+    digest = hashlib.sha256(repr((code.co_code, code.co_names, constants)).encode())
+    if function.__closure__:
+        digest.update(dumps(tuple(cell.cell_contents for cell in function.__closure__)))
+    return digest.digest()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Move a whole file into place.
+
+    The temporary one is named by the process, so that processes that are killed over and over do not fill the disk;
+    should two write to it, from two hosts, the checksum tells.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@cache  # once for each folder
+def _warn(folder: Path, reason: str) -> None:
+    warnings.warn(
+        f"compiled kernels cannot be kept in {folder} ({reason}): each process compiles them anew, which takes "
+        "seconds; name a folder that can be written to in NUMBA_CACHE_DIR",
+        RuntimeWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,183 @@
+"""Machine code on disk: whatever its files hold, results are right; what cannot be kept is compiled each time."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+numba = pytest.importorskip("numba")
+from xprnn.kernels.cpu import compiling, kept_code  # noqa: E402
+
+if numba.config.DISABLE_JIT:
+    pytest.skip("nothing is compiled", allow_module_level=True)
+
+
+def scale_of(factor):
+    def scale(x):
+        total = 0.0
+        for k in range(len(x)):
+            total += factor * x[k]
+        return total
+
+    return scale
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "cache_folder", lambda: tmp_path / "kept")
+    kept_code._warn.cache_clear()
+    return tmp_path / "kept"
+
+
+def run(factor=2.0):
+    """(result, whether it was read from disk), of a function that this process has not compiled."""
+    function = compiling.kernel(scale_of(factor))
+    result = function(np.arange(4.0))
+    return result, bool(sum(function.stats.cache_hits.values()))
+
+
+def silent(call):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return call()
+
+
+def test_what_is_kept_is_used(folder):
+    assert silent(run) == (12.0, False)
+    assert len(list(folder.iterdir())) == 1
+    assert silent(run) == (12.0, True)
+    assert silent(lambda: run(3.0)) == (18.0, False)  # another closure
+    assert silent(run) == (12.0, True)
+
+
+def test_every_kind_of_damage_is_mended(folder):
+    run()
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    draws = np.random.default_rng(0)
+    places = [0, 31, 32, len(whole) - 1, *draws.integers(0, len(whole), 12).tolist()]
+    flipped = [whole[:k] + bytes([whole[k] ^ (1 << int(draws.integers(8)))]) + whole[k + 1 :] for k in places]
+    for content in (*flipped, b"", whole[:20], whole[:-1], whole + b"\0", os.urandom(100)):
+        path.write_bytes(content)
+        assert silent(run) == (12.0, False)
+        assert silent(run) == (12.0, True)  # it was replaced
+    assert list(folder.iterdir()) == [path]
+
+
+def test_a_right_checksum_of_something_else(folder):
+    run()
+    (path,) = folder.iterdir()
+    for content in (b"", b"no pickle", b"cno_such_module\nthing\n.", pickle.dumps(3), pickle.dumps(((1, 2, 3), ()))):
+        path.write_bytes(hashlib.sha256(content).digest() + content)
+        assert silent(run) == (12.0, False)
+        assert silent(run) == (12.0, True)
+
+
+def test_another_function_behind_the_name_is_not_taken(folder):
+    run(3.0)
+    (other,) = folder.iterdir()
+    run(2.0)
+    (path,) = set(folder.iterdir()) - {other}
+    path.write_bytes(other.read_bytes())
+    assert run(2.0) == (12.0, False)
+
+
+@pytest.mark.parametrize("broken", ["no folder", "full", "a folder in its place"])
+def test_what_cannot_be_written_is_kept_in_memory_and_said_once(folder, monkeypatch, broken):
+    if broken == "no folder":
+        folder.write_text("a file")
+    elif broken == "full":
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "replace", full)
+    else:
+        run()
+        (path,) = folder.iterdir()
+        path.unlink()
+        path.mkdir()
+    with pytest.warns(RuntimeWarning, match=r"cannot be kept in .*kept \(.+NUMBA_CACHE_DIR") as said:
+        assert [run(), run()] == [(12.0, False)] * 2
+    assert len(said) == 1
+    assert not [path for path in folder.glob("*") if path.is_file()]
+
+
+def test_a_folder_that_can_only_be_read_is_read(folder, monkeypatch):
+    run()
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("mkdir", "write_bytes"):
+        monkeypatch.setattr(f"pathlib.Path.{name}", denied)
+    assert silent(run) == (12.0, True)
+
+
+def test_flush_and_disable(folder):
+    function = compiling.kernel(scale_of(2.0))
+    function._cache.disable()
+    function(np.arange(4.0))
+    assert not folder.exists()
+    run()
+    function._cache.enable()
+    function._cache.flush()
+    assert not list(folder.iterdir())
+    assert function._cache.cache_path == str(folder)
+
+
+def test_no_home(monkeypatch):
+    for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert compiling.cache_folder.__wrapped__() is None
+
+
+LAYER = """
+import warnings
+warnings.simplefilter("error")
+import numpy as np, xprnn
+from xprnn import nn
+from xprnn.kernels.cpu import compiling
+layer = nn.RNN(3, 4, rng=0)
+x = np.random.default_rng(0).standard_normal((5, 2, 3)).astype("float32")
+y = layer(x)[0].data
+with xprnn.use_kernels("reference"):
+    np.testing.assert_allclose(y, layer(x)[0].data, atol=1e-6)
+assert list(compiling.cache_folder().iterdir())
+"""
+
+
+@pytest.mark.slow
+def test_a_layer_with_a_damaged_cache_and_several_processes_at_once(tmp_path):
+    def start():
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+        return subprocess.Popen(
+            [sys.executable, "-c", LAYER], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def finish(processes):
+        for process in processes:
+            assert process.communicate()[1] == ""
+            assert process.returncode == 0
+
+    finish([start()])
+    files = sorted(tmp_path.rglob("*.code"))
+    assert files
+    draws = np.random.default_rng(0)
+    kept = {path: path.read_bytes() for path in files}
+    for path, content in kept.items():
+        damaged = bytearray(content)
+        for place in draws.integers(0, len(damaged), 5):
+            damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+    finish([start(), start()])
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == files
+    for path in files:
+        content = path.read_bytes()
+        assert hashlib.sha256(content[32:]).digest() == content[:32]
