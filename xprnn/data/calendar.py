@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import one_of
 from xprnn.data.calendar_rules import DAY, WEEK, YEAR, Every, Monthly, Pattern, Rule, candidates, rounded
-from xprnn.nn.arguments import one_of
 
 Host = np.ndarray[Any, Any]
 EPOCH, MICROSECOND = datetime(1970, 1, 1), timedelta(microseconds=1)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, close_gaps, out_of_order
-from xprnn.nn.arguments import one_of
 
 Host = np.ndarray[Any, Any]
 MONTH = re.compile(r"\d{4}-\d{2}")

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, to_numpy
-from xprnn.files import write_atomically
 from xprnn.nn.module import Module
+from xprnn.storage import write_atomically
 
 Path_ = str | PathLike[str]
 HostArrays = dict[str, np.ndarray[Any, Any]]
@@ -35,7 +35,7 @@ class ModelFileError(ValueError):
 def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
     """Write arrays and JSON-able metadata to a safetensors file.
 
-    Whatever fails, an old file stays as it was (:func:`xprnn.files.write_atomically`).
+    Whatever fails, an old file stays as it was (:func:`xprnn.storage.write_atomically`).
 
     Raises
     ------

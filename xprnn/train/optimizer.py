@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, to_numpy
-from xprnn.nn.arguments import whole_number
 from xprnn.tensor import Parameter, Tensor
 from xprnn.train.parameter_groups import Setting, grouped, number
 from xprnn.train.together import Change, make, new_attribute, new_data, new_gradient, new_items

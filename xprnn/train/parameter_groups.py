@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from xprnn.nn.arguments import real_number
+from xprnn.arguments import real_number
 from xprnn.tensor import Tensor
 from xprnn.train.together import make, new_items
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.backend import Array, dtype_name, namespace
-from xprnn.checks import require
+from xprnn.postponed import require
 from xprnn.tensor import Tensor
 
 Weight = float | Array

@@ -1,0 +1,104 @@
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import xprnn
+from xprnn.settings import Choice, Setting
+
+
+@pytest.fixture
+def setting():
+    return Setting("test")
+
+
+def chosen_in_a_new_thread(setting):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(setting.get).result()
+
+
+def test_a_statement_is_for_the_process_and_a_block_for_itself(setting):
+    assert setting.get() is None
+    Choice(setting, "statement")
+    assert chosen_in_a_new_thread(setting) == "statement"
+    with Choice(setting, "block") as value:
+        assert value == setting.get() == "block"
+        assert chosen_in_a_new_thread(setting) == "statement"
+        with Choice(setting, "inner"):
+            assert setting.get() == "inner"
+        assert setting.get() == "block"
+        Choice(setting, "another statement")
+        assert setting.get() == "block"
+    assert setting.get() == "another statement"
+
+
+def test_choices_made_before_their_blocks_leave_those_of_others(setting):
+    first, second = Choice(setting, "first"), Choice(setting, "second")
+    assert setting.get() == "second"
+    with second:
+        assert chosen_in_a_new_thread(setting) == "first"
+        with first:
+            assert chosen_in_a_new_thread(setting) is None
+            assert setting.get() == "first"
+    assert setting.get() is None
+
+
+def test_a_block_withdraws_its_own_choice_only(setting):
+    block = Choice(setting, "block")
+    Choice(setting, "a later statement")
+    with block:
+        assert chosen_in_a_new_thread(setting) == "a later statement"
+    assert setting.get() == "a later statement"
+
+
+def test_a_block_can_be_entered_again_and_within_itself(setting):
+    block = Choice(setting, "block")
+    for _ in range(2):
+        with block, block:
+            assert setting.get() == "block"
+        assert setting.get() is None
+
+
+def test_a_choice_may_be_entered_by_several_threads_at_once(setting):
+    block, both = Choice(setting, "block"), threading.Barrier(2)
+
+    def enter(_):
+        with block:
+            both.wait()
+            inside = setting.get()
+            both.wait()
+        return inside, setting.get()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(enter, range(2))) == [("block", None)] * 2
+
+
+def test_statements_do_not_pile_up(setting):
+    for k in range(100):
+        Choice(setting, k)
+        with Choice(setting, "block"):
+            assert setting.get() == "block"
+        gc.collect(0)
+        assert setting.get() == k
+        assert len(setting._standing) <= 2
+
+
+def test_use_backend_as_a_statement_does_not_pile_up():
+    for _ in range(50):
+        xprnn.use_backend("numpy")
+    gc.collect()
+    assert len(xprnn.backend._chosen._standing) <= 2
+
+
+def test_what_the_process_is_given_counts_until_the_next_choice(setting):
+    Choice(setting, "statement")
+    setting.process = "given"
+    assert setting.get() == "given"
+    with Choice(setting, "block"):
+        pass
+    assert setting.get() == "given"
+    Choice(setting, "another")
+    assert setting.get() == "another"
+    setting.process = None
+    assert setting.get() is None
