@@ -13,7 +13,7 @@ import numpy as np
 
 from xprnn.backend import get_backend
 from xprnn.estimators.series.network import Shapes
-from xprnn.train.checkpoint import HostArrays, ModelFileError, read_tensors
+from xprnn.storage import HostArrays, ModelFileError, read_tensors
 
 
 @contextmanager

@@ -1,14 +1,8 @@
 """Training: losses, optimizers, clipping, schedules, truncated backpropagation, the loop and its checkpoints."""
 
+from xprnn.storage import ModelFileError, load_weights, read_tensors, write_tensors
 from xprnn.train.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
-from xprnn.train.checkpoint import (
-    ModelFileError,
-    load_checkpoint,
-    load_weights,
-    read_tensors,
-    save_checkpoint,
-    write_tensors,
-)
+from xprnn.train.checkpoint import load_checkpoint, save_checkpoint
 from xprnn.train.clip import clip_grad_norm, clip_grad_value
 from xprnn.train.loop import evaluate, fit
 from xprnn.train.losses import bce_with_logits, cross_entropy, huber, mae, mse
