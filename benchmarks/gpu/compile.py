@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,11 @@ def compile_one(job: Job) -> str:
     return ""
 
 
-def ahead(rows: list[Row], processes: int, seconds: float, root: Path) -> str:
+def ahead(
+    rows: list[Row], processes: int, seconds: float, root: Path, clock: Callable[[], float] = time.monotonic
+) -> str:
     """Compile in so many processes for so long at the most; what came of it, in words."""
-    start = time.monotonic()
+    start = clock()
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         [sys.executable, __file__, str(processes)],
@@ -76,14 +78,23 @@ def ahead(rows: list[Row], processes: int, seconds: float, root: Path) -> str:
         start_new_session=True,
     )
     try:
-        said = process.communicate(json.dumps(rows), timeout=seconds)[0].strip()
-    except subprocess.TimeoutExpired:
-        _end(process)
-        said = process.communicate()[0].strip()
+        said = _said(process, json.dumps(rows), lambda: clock() >= start + seconds).strip()
     finally:
         _end(process)
     last = said.splitlines()[-1] if said else "nothing was compiled"
-    return f"{last}, in {time.monotonic() - start:.0f} s with {processes} processes"
+    return f"{last}, in {clock() - start:.0f} s with {processes} processes"
+
+
+def _said(process: subprocess.Popen[str], text: str, over: Callable[[], bool]) -> str:
+    """What it answers; until the time is over, and then it is ended."""
+    given: str | None = text
+    while True:
+        try:
+            return process.communicate(given, timeout=0.05)[0]
+        except subprocess.TimeoutExpired:
+            given = None  # it has been sent
+            if over():
+                _end(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
