@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xprnn.backend import Array, default_backend, dtype_name, namespace, to_numpy
+from xprnn.backend import Array, default_backend, dtype_name, namespace, plain, to_numpy
 
 _grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
 
@@ -108,7 +108,7 @@ class Tensor:
     data
         An array of any backend, kept as it is without a copy, so do not write to it before ``backward``; or numbers and
         nested lists of them, which become an array of the default backend. Raises TypeError for anything else, and for
-        np.matrix and masked arrays, whose operators mean something else.
+        kinds of NumPy arrays that mean something else: np.matrix, masked arrays, arrays with units.
     requires_grad
         Whether ``backward`` shall fill ``.grad``. Needs a float32 or float64 array.
 
@@ -320,13 +320,7 @@ def _as_array(data: Any) -> Array:
         data = np.asarray(data)
     elif isinstance(data, (bool, int, float, list, tuple)):
         data = default_backend().asarray(data)
-    elif isinstance(data, np.ndarray):
-        if isinstance(data, np.ma.MaskedArray):
-            raise TypeError("a masked array cannot be a Tensor: use x.filled(0.0), and give losses and layers the mask")
-        if isinstance(data, np.matrix):
-            raise TypeError("an np.matrix cannot be a Tensor, since its operators mean something else: use np.asarray")
-    namespace(data)
-    return data
+    return plain("argument 0", data)
 
 
 def record(

@@ -114,7 +114,7 @@ class _ChosenError(Exception):
 
 def choice(row: Row, backend: str = "cupy") -> str:
     """The path that dispatch takes for a cell of the grid. Nothing is run."""
-    dispatch, xp = (importlib.import_module(name) for name in ("xprnn.dispatch", backend))
+    dispatch, xp = (importlib.import_module(name) for name in ("xprnn.engine.dispatch", backend))
     arrays = problem(row["cell"], row["T"], row["B"], row["H"], row["H"], seed=0, xp=xp)
 
     def stop(call: Any) -> None:

@@ -199,7 +199,7 @@ def test_a_cell_of_the_grid_is_measured(gpu, monkeypatch, mode):
 def test_nothing_is_run_to_see_what_dispatch_chooses(gpu, monkeypatch):
     import gpu_worker
 
-    from xprnn import dispatch
+    from xprnn.engine import dispatch
 
     row = {"what": "grid", "cell": "LSTM", "mode": "training", "precision": "bf16", "B": 3, "H": 8, "T": 5}
     for impl in dispatch.IMPLEMENTATIONS:

@@ -27,11 +27,11 @@ class CudaPath:
     """One module of CUDA kernels, imported when a call comes that it could take."""
 
     def __init__(self, name: str, module: str, kinds: tuple[str, ...]) -> None:
-        self.name, self._module, self._kinds = name, module, kinds
+        self.name, self._module, self.kinds = name, module, kinds
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
         """What keeps these kernels from running a call."""
-        reasons = kernels.reasons_against(call, _fits, "a CuPy array", self._kinds)
+        reasons = kernels.reasons_against(call, _fits, "a CuPy array", self.kinds)
         if reasons:
             return reasons
         others = [name for name, array in kernels.arrays(call).items() if array.device != call.x.device]

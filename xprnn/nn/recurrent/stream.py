@@ -122,22 +122,17 @@ class Stream:
 
     @state.setter
     def state(self, new: Any) -> None:
-        parts = tuple(new) if isinstance(new, (tuple, list)) else (new,)
-        for k, part in enumerate(parts):
-            if not hasattr(part, "shape"):
-                raise TypeError(f"{self._owner}: part {k} of the state is a {type(part).__name__}; expected an array")
-        zeros = self._zeros()
-        came, expected = ([tuple(part.shape) for part in some] for some in (parts, zeros))
+        parts = []
+        for k, part in enumerate(new if isinstance(new, (tuple, list)) else (new,)):
+            name = f"part {k} of the state"
+            parts.append(self._real(name, input_tensor(self._owner, name, part).data))
+        came, expected = ([tuple(part.shape) for part in some] for some in (parts, self._zeros()))
         if came != expected:
             raise ValueError(f"{self._owner}: the state has shapes {came}; expected {expected}")
-        arrays = tuple(
-            self._real(f"part {k} of the state", input_tensor(self._owner, f"part {k} of the state", part).data)
-            for k, part in enumerate(parts)
-        )
         if self._stack is None:
-            self._state = tuple(namespace(array).asarray(array, copy=True) for array in arrays)
+            self._state = tuple(namespace(part).asarray(part, copy=True) for part in parts)
         else:
-            self._set_stack(arrays)
+            self._set_stack(tuple(parts))
 
     def _parts(self) -> tuple[Array, ...]:
         """A copy of each part of the state."""
