@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from xprnn import backend, compiled_ops
+from xprnn import backend, compiled_ops, indices
 from xprnn.backend import Array, namespace
 from xprnn.tensor import Cotangents, Tensor, record, record_joint
 
@@ -504,20 +504,38 @@ def _picks(keys: Sequence[Any], parts: Sequence[Tensor]) -> list[Callable[[Tenso
 
 @lifted
 def getitem(x: Tensor, key: Any) -> Tensor:
-    """Basic indexing: integers, slices, ... and None."""
+    """Indexing as NumPy's: integers, slices, ..., None, and arrays or lists of integers or booleans.
+
+    Numbers that come several times have their gradients added up. Raises IndexError for what is out of range.
+    """
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
+        if part is True or part is False:
+            raise TypeError(f"{indices.EXPECTED}, not with a bool")
         if not (isinstance(part, (int, slice)) or part is None or part is ... or _is_number(part)):
-            raise TypeError(
-                f"a Tensor is indexed with integers, slices, ... and None, not with a {type(part).__name__}: "
-                "pick rows by number with xprnn.ops.take, choose by a mask with xprnn.ops.where"
-            )
+            return _picked(x, indices.picks(tuple(value(part) for part in key), x.data))
     key = tuple(
         part if isinstance(part, slice) or not hasattr(part, "__index__") else operator.index(part) for part in key
     )
     if ... not in key:
         key = (*key, ...)
     return record("getitem", x.data[key], (x,), [lambda g, y: _place(g, key, x.shape)])
+
+
+def _picked(x: Tensor, picks: indices.Picks) -> Tensor:
+    """An index with arrays: rows picked by number, and the axes of the numbers brought to where they belong."""
+    if any(part != slice(None) for part in picks.basic):
+        x = getitem(x, picks.basic)
+    rest = [axis for axis in range(x.ndim) if axis not in picks.axes]
+    if picks.axes != tuple(range(len(picks.axes))):
+        x = permute_dims(x, (*picks.axes, *rest))
+    shape = x.shape[len(picks.axes) :]
+    found = take(reshape(x, (math.prod(x.shape[: len(picks.axes)]), *shape)), picks.numbers)
+    if not picks.place:
+        return found
+    front = tuple(range(picks.numbers.ndim))
+    others = range(len(front), found.ndim)
+    return permute_dims(found, (*others[: picks.place], *front, *others[picks.place :]))
 
 
 def _is_number(part: Any) -> bool:
