@@ -158,6 +158,13 @@ def _chosen(name: str, a: Operand, b: Operand) -> Tensor:
     )
 
 
+@lifted
+def clip(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:  # noqa: A002 - the array API's names
+    """x, but no less than min and no more than max. The gradient is that of x from the one to the other, 0 outside."""
+    x = x if min is None else maximum(x, min)
+    return x if max is None else minimum(x, max)
+
+
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """a where the condition holds, else b. Nothing flows back from an element that was not chosen, not even NaN."""
     chosen, (left, right) = value(condition), values(a, b)
@@ -634,6 +641,33 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], A
     return compared
 
 
+METHODS = (
+    *(sum, mean, max, min, logsumexp, softmax, log_softmax),
+    *(exp, log, sqrt, square, abs, sin, cos, tanh, sigmoid, relu, clip, pow, astype),
+)
+"""Functions that Tensors have as methods, with the same arguments."""
+
+
+def _exchanged(x: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Two axes exchanged."""
+    a, b = _axes((axis0, axis1), x.ndim)
+    order = list(range(x.ndim))
+    order[a], order[b] = b, a
+    return permute_dims(x, tuple(order))
+
+
+def _flattened(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """The axes from the one to the other as one."""
+    first, last = _axes((start_axis, end_axis), x.ndim) if x.ndim else (0, -1)
+    shape = x.shape
+    return reshape(x, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+def _squeezed(x: Tensor, axis: Axis = None) -> Tensor:
+    """Without axes of length 1, all of them or those given."""
+    return squeeze(x, tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None else axis)
+
+
 def _give_operators() -> None:
     """Tensor's operators are these primitives; tensor.py cannot import them, so they are set here."""
     operators: dict[str, Any] = {
@@ -657,10 +691,17 @@ def _give_operators() -> None:
         "__le__": _comparison(operator.le),
         "__gt__": _comparison(operator.gt),
         "__ge__": _comparison(operator.ge),
-        "sum": sum,
-        "mean": mean,
-        "reshape": reshape,
+        "__abs__": abs,
         "T": property(matrix_transpose),
+        "reshape": lambda x, *shape: reshape(x, shape[0] if len(shape) == 1 else shape),
+        "permute": lambda x, *axes: permute_dims(x, axes[0] if len(axes) == 1 else axes),
+        "transpose": _exchanged,
+        "flatten": _flattened,
+        "unsqueeze": expand_dims,
+        "squeeze": _squeezed,
+        "argmax": lambda x, axis=None: namespace(x.data).argmax(x.data, axis=axis),
+        "argmin": lambda x, axis=None: namespace(x.data).argmin(x.data, axis=axis),
+        **{method.__name__: method for method in METHODS},
     }
     for name, primitive in operators.items():
         setattr(Tensor, name, primitive)
