@@ -18,6 +18,7 @@ from xprnn.backend import (
 )
 from xprnn.dispatch import explain, use_kernels
 from xprnn.precision import use_precision
+from xprnn.randomness import use_seed
 from xprnn.tensor import Parameter, Tensor, grad, no_grad
 
 __version__ = "0.1.0"
@@ -39,4 +40,5 @@ __all__ = [
     "use_backend",
     "use_kernels",
     "use_precision",
+    "use_seed",
 ]
