@@ -17,6 +17,7 @@ from xprnn.backend import (
     use_backend,
 )
 from xprnn.engine.dispatch import explain, use_kernels
+from xprnn.randomness import use_seed
 from xprnn.settings import use_precision
 from xprnn.tensor import Parameter, Tensor, grad, no_grad
 
@@ -39,4 +40,5 @@ __all__ = [
     "use_backend",
     "use_kernels",
     "use_precision",
+    "use_seed",
 ]

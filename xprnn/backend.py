@@ -19,6 +19,7 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
+from xprnn.randomness import new_generator
 from xprnn.settings import BACKEND, BACKEND_VARIABLE, Choice
 
 logger = logging.getLogger("xprnn")
@@ -357,12 +358,13 @@ def synchronize(array: Array | None = None) -> None:
 
 
 def generator(rng: Rng = None) -> np.random.Generator:
-    """A NumPy random generator from a seed, a generator (returned as it is), or None for a fresh one.
+    """A NumPy random generator from a seed, a generator (returned as it is), or None for one of ``use_seed``'s.
 
-    All random numbers are drawn on the host, so that one seed gives the same bits on every backend.
+    Where no seed was chosen, None is for a fresh one. All random numbers are drawn on the host, so that one seed gives
+    the same bits on every backend.
     """
     if rng is None or isinstance(rng, np.random.Generator):
-        return rng or np.random.default_rng()
+        return rng or new_generator()
     if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
         raise TypeError(f"rng is a {type(rng).__name__}; expected an int seed, a numpy.random.Generator or None")
     return np.random.default_rng(int(rng))

@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from xprnn import backend, host_kernels
+from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.beyond_standard import scatter_add
 from xprnn.tensor import Cotangents, Tensor, record, record_joint
@@ -157,6 +157,13 @@ def _chosen(name: str, a: Operand, b: Operand) -> Tensor:
         lambda g, y: where(first == y.data, g, zeros_like(g)),
         lambda g, y: where(first == y.data, zeros_like(g), g),
     )
+
+
+@lifted
+def clip(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:  # noqa: A002 - the array API's names
+    """x, but no less than min and no more than max. The gradient is that of x from the one to the other, 0 outside."""
+    x = x if min is None else maximum(x, min)
+    return x if max is None else minimum(x, max)
 
 
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
@@ -505,20 +512,38 @@ def _picks(keys: Sequence[Any], parts: Sequence[Tensor]) -> list[Callable[[Tenso
 
 @lifted
 def getitem(x: Tensor, key: Any) -> Tensor:
-    """Basic indexing: integers, slices, ... and None."""
+    """Indexing as NumPy's: integers, slices, ..., None, and arrays or lists of integers or booleans.
+
+    Numbers that come several times have their gradients added up. Raises IndexError for what is out of range.
+    """
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
+        if part is True or part is False:
+            raise TypeError(f"{indices.EXPECTED}, not with a bool")
         if not (isinstance(part, (int, slice)) or part is None or part is ... or _is_number(part)):
-            raise TypeError(
-                f"a Tensor is indexed with integers, slices, ... and None, not with a {type(part).__name__}: "
-                "pick rows by number with xprnn.ops.take, choose by a mask with xprnn.ops.where"
-            )
+            return _picked(x, indices.picks(tuple(value(part) for part in key), x.data))
     key = tuple(
         part if isinstance(part, slice) or not hasattr(part, "__index__") else operator.index(part) for part in key
     )
     if ... not in key:
         key = (*key, ...)
     return record("getitem", x.data[key], (x,), [lambda g, y: _place(g, key, x.shape)])
+
+
+def _picked(x: Tensor, picks: indices.Picks) -> Tensor:
+    """An index with arrays: rows picked by number, and the axes of the numbers brought to where they belong."""
+    if any(part != slice(None) for part in picks.basic):
+        x = getitem(x, picks.basic)
+    rest = [axis for axis in range(x.ndim) if axis not in picks.axes]
+    if picks.axes != tuple(range(len(picks.axes))):
+        x = permute_dims(x, (*picks.axes, *rest))
+    shape = x.shape[len(picks.axes) :]
+    found = take(reshape(x, (math.prod(x.shape[: len(picks.axes)]), *shape)), picks.numbers)
+    if not picks.place:
+        return found
+    front = tuple(range(picks.numbers.ndim))
+    others = range(len(front), found.ndim)
+    return permute_dims(found, (*others[: picks.place], *front, *others[picks.place :]))
 
 
 def _is_number(part: Any) -> bool:
@@ -552,7 +577,7 @@ def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
     return reshape(rows, (*indices.shape, *x.shape[1:]))
 
 
-def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:
+def _scatter_add(g: Tensor, places: Array, shape: tuple[int, ...]) -> Tensor:
     """Rows of g summed into rows of zeros: the other direction of take."""
     xp = namespace(g.data)
     columns = math.prod(shape[1:])
@@ -617,6 +642,33 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], A
     return compared
 
 
+METHODS = (
+    *(sum, mean, max, min, logsumexp, softmax, log_softmax),
+    *(exp, log, sqrt, square, abs, sin, cos, tanh, sigmoid, relu, clip, pow, astype),
+)
+"""Functions that Tensors have as methods, with the same arguments."""
+
+
+def _exchanged(x: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Two axes exchanged."""
+    a, b = _axes((axis0, axis1), x.ndim)
+    order = list(range(x.ndim))
+    order[a], order[b] = b, a
+    return permute_dims(x, tuple(order))
+
+
+def _flattened(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """The axes from the one to the other as one."""
+    first, last = _axes((start_axis, end_axis), x.ndim) if x.ndim else (0, -1)
+    shape = x.shape
+    return reshape(x, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+def _squeezed(x: Tensor, axis: Axis = None) -> Tensor:
+    """Without axes of length 1, all of them or those given."""
+    return squeeze(x, tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None else axis)
+
+
 def _give_operators() -> None:
     """Tensor's operators are these primitives; tensor.py cannot import them, so they are set here."""
     operators: dict[str, Any] = {
@@ -640,10 +692,17 @@ def _give_operators() -> None:
         "__le__": _comparison(operator.le),
         "__gt__": _comparison(operator.gt),
         "__ge__": _comparison(operator.ge),
-        "sum": sum,
-        "mean": mean,
-        "reshape": reshape,
+        "__abs__": abs,
         "T": property(matrix_transpose),
+        "reshape": lambda x, *shape: reshape(x, shape[0] if len(shape) == 1 else shape),
+        "permute": lambda x, *axes: permute_dims(x, axes[0] if len(axes) == 1 else axes),
+        "transpose": _exchanged,
+        "flatten": _flattened,
+        "unsqueeze": expand_dims,
+        "squeeze": _squeezed,
+        "argmax": lambda x, axis=None: namespace(x.data).argmax(x.data, axis=axis),
+        "argmin": lambda x, axis=None: namespace(x.data).argmin(x.data, axis=axis),
+        **{method.__name__: method for method in METHODS},
     }
     for name, primitive in operators.items():
         setattr(Tensor, name, primitive)

@@ -89,6 +89,9 @@ BACKEND_VARIABLE = "XPRNN_BACKEND"
 KERNELS: Setting[str] = Setting("kernels")
 """Which implementation ``use_kernels`` forced."""
 
+SEED: Setting[Any] = Setting("seed")
+"""What ``use_seed`` draws from: an iterator of random generators."""
+
 PRECISION: Setting[str] = Setting("precision")
 """What ``use_precision`` chose."""
 
