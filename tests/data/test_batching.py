@@ -81,3 +81,47 @@ def test_errors():
     ]:
         with pytest.raises(error, match=message):
             make()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_each_array_along_its_own_axis(home, shuffle):
+    x, labels = np.arange(2 * 5 * 3).reshape(2, 5, 3), np.arange(5)
+    batches = Batches(
+        home.asarray(x), home.asarray(labels), home.asarray(x.T), batch_size=2, axis=(1, 0, 1), shuffle=shuffle, rng=1
+    )
+    found = [[to_numpy(part) for part in batch] for batch in batches]
+    assert [[part.shape for part in batch] for batch in found] == [
+        *[[(2, 2, 3), (2,), (3, 2, 2)]] * 2,
+        [(2, 1, 3), (1,), (3, 1, 2)],
+    ]
+    for part, label, turned in found:
+        np.testing.assert_array_equal(part, x[:, label])
+        np.testing.assert_array_equal(turned, part.T)
+    assert sorted(np.concatenate([label for _, label, _ in found])) == list(range(5))
+    assert (batches.axis, batches.axes) == (1, (1, 0, 1))
+
+
+def test_training_weighs_sequences_beside_labels():
+    from xprnn import nn
+    from xprnn.train import evaluate
+
+    x, labels = np.zeros((7, 3, 2)), np.array([0.0, 0.0, 3.0])
+    batches = Batches(x, labels, batch_size=2, axis=(1, 0))
+    assert evaluate(nn.Module(), batches, lambda model, batch: float(batch[1].mean())) == pytest.approx(1.0)
+
+
+def test_errors_of_axes():
+    x, y = np.zeros((2, 4)), np.zeros(4)
+    for axis, message in [
+        ((1,), "Batches: axis has 1 numbers; expected one, or 2 for the arrays"),
+        ((1, 1), r"argument 1 has shape \(4,\); it has no axis 1"),
+        ((0, 0), r"lengths \[2, 4\] along axis 0; expected equal"),
+        ((1, -1), "Batches: axis is -1"),
+        ((1, 0.5), "Batches: axis is 0.5"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Batches(x, y, batch_size=1, axis=axis)
+    with pytest.raises(ValueError, match=r"lengths \[4, 3\] along axes \(1, 0\)"):
+        Batches(x, y[:3], batch_size=1, axis=[1, 0])
+    with pytest.raises(ValueError, match=r"the arrays are empty along axes \(1, 0\)"):
+        Batches(x[:, :0], y[:0], batch_size=1, axis=[1, 0])

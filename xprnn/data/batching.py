@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from xprnn.arguments import whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, namespace
@@ -21,8 +21,11 @@ class Batches(GeneratorState):
     stays on its device; the order is drawn on the host by ``rng``, whose state ``state_dict`` keeps. Without shuffling
     the parts are views.
 
-    Raises TypeError for things that are not arrays; ValueError for lengths that differ along ``axis``, no data, or a
-    batch size that gives no batch.
+    ``axis`` is where the batches are cut: in all arrays, or in each its own, as ``axis=(1, 0)`` of sequences (T, N, F)
+    and labels (N,). The attribute ``axis`` is the first array's.
+
+    Raises TypeError for things that are not arrays; ValueError for lengths that differ along ``axis``, another number
+    of axes than of arrays, no data, or a batch size that gives no batch.
     """
 
     owner = "Batches"
@@ -34,23 +37,29 @@ class Batches(GeneratorState):
         shuffle: bool = False,
         drop_last: bool = False,
         rng: Rng = None,
-        axis: int = 0,
+        axis: int | Sequence[int] = 0,
     ) -> None:
         if not arrays:
             raise ValueError("Batches: no arrays; expected at least one")
         self.batch_size = whole_number("Batches", "batch_size", batch_size)
-        self.axis = axis = whole_number("Batches", "axis", axis, 0)
-        for position, array in enumerate(arrays):
+        each = list(axis) if isinstance(axis, Sequence) else [axis] * len(arrays)
+        if len(each) != len(arrays):
+            raise ValueError(f"Batches: axis has {len(each)} numbers; expected one, or {len(arrays)} for the arrays")
+        self.axes = tuple(whole_number("Batches", "axis", number, 0) for number in each)
+        self.axis = self.axes[0]
+        for position, (array, number) in enumerate(zip(arrays, self.axes, strict=True)):
             if isinstance(array, Tensor):
                 raise TypeError(f"Batches: argument {position} is a {type(array).__name__}; pass its .data")
             namespace(**{f"Batches: argument {position}": array})
-            if array.ndim <= axis:
-                raise ValueError(f"Batches: argument {position} has shape {tuple(array.shape)}; it has no axis {axis}")
-        lengths = [int(array.shape[axis]) for array in arrays]
+            if array.ndim <= number:
+                shape = tuple(array.shape)
+                raise ValueError(f"Batches: argument {position} has shape {shape}; it has no axis {number}")
+        lengths = [int(array.shape[number]) for array, number in zip(arrays, self.axes, strict=True)]
+        along = f"axis {self.axis}" if len(set(self.axes)) == 1 else f"axes {self.axes}"
         if len(set(lengths)) > 1:
-            raise ValueError(f"Batches: the arrays have lengths {lengths} along axis {axis}; expected equal ones")
+            raise ValueError(f"Batches: the arrays have lengths {lengths} along {along}; expected equal ones")
         if lengths[0] == 0:
-            raise ValueError(f"Batches: the arrays are empty along axis {axis}")
+            raise ValueError(f"Batches: the arrays are empty along {along}")
         if drop_last and batch_size > lengths[0]:
             raise ValueError(
                 f"Batches: batch_size is {batch_size}, but there are {lengths[0]}: drop_last leaves nothing"
@@ -72,8 +81,8 @@ class Batches(GeneratorState):
         for k in range(len(self)):
             part = slice(k * self.batch_size, min((k + 1) * self.batch_size, self.length))
             if orders is None:
-                key = (*[slice(None)] * self.axis, part, ...)
-                yield tuple(array[key] for array in self.arrays)
+                pairs = zip(self.arrays, self.axes, strict=True)
+                yield tuple(array[(*[slice(None)] * axis, part, ...)] for array, axis in pairs)
             else:
-                pairs = zip(self.arrays, orders, strict=True)
-                yield tuple(namespace(array).take(array, order[part], axis=self.axis) for array, order in pairs)
+                taken = zip(self.arrays, orders, self.axes, strict=True)
+                yield tuple(namespace(array).take(array, order[part], axis=axis) for array, order, axis in taken)

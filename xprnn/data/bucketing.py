@@ -11,7 +11,7 @@ import numpy as np
 from xprnn.arguments import whole_number
 from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.data.batching import Batches
-from xprnn.data.padding import alike, held, side_by_side
+from xprnn.data.padding import alike, held, is_left, side_by_side
 from xprnn.tensor import Tensor
 
 
@@ -36,7 +36,9 @@ class Buckets(Batches):
         Lists of N sequences, as :func:`pad_sequences` takes them, and arrays (N, ...). Lengths of the first list
         decide, then those of the next.
     value
-        What stands past the end: one for all lists, or one for each.
+        What stands in place of the missing steps: one for all lists, or one for each.
+    side
+        "right" or "left", where the padding is.
     drop_last
         Leave out what does not fill a batch.
 
@@ -56,10 +58,12 @@ class Buckets(Batches):
         batch_first: bool = False,
         drop_last: bool = False,
         rng: Rng = None,
+        side: str = "right",
     ) -> None:
         owner = "Buckets"
         self.batch_size = whole_number(owner, "batch_size", batch_size)
         self.pool = whole_number(owner, "pool", pool)
+        self.left = is_left(owner, side)
         self.axis, self.batch_first = (0 if batch_first else 1), batch_first
         self.data = [_part(owner, position, part) for position, part in enumerate(data)]
         lists = [part for part in self.data if isinstance(part, list)]
@@ -110,7 +114,7 @@ class Buckets(Batches):
             if isinstance(source, list):
                 lengths, value = next(rows)
                 arrays = [source[k] for k in part]
-                yield side_by_side(arrays, int(lengths[part].max()), value, self.batch_first)
+                yield side_by_side(arrays, int(lengths[part].max()), value, self.batch_first, self.left)
                 yield backend_of(arrays[0]).asarray(lengths[part], "int64")
             else:
                 yield namespace(source).take(source, backend_of(source).asarray(part), axis=0)

@@ -22,12 +22,16 @@ def pad_sequences(
     length: int | None = None,
     batch_first: bool = False,
     dtype: str | None = None,
+    side: str = "right",
 ) -> tuple[Array, Array]:
-    """Put sequences side by side, each filled up at its end.
+    """Put sequences side by side, each filled up at its end or, with ``side="left"``, before its beginning.
 
     >>> padded, lengths = pad_sequences([[1, 2, 3], [4, 5], [6, 7, 8, 9]])
     >>> padded.T.tolist(), lengths.tolist()
     ([[1, 2, 3, 0], [4, 5, 0, 0], [6, 7, 8, 9]], [3, 2, 4])
+
+    What is padded on the left ends with all sequences at once, so that the last step is everyone's last; layers take it
+    with ``mask=lengths_to_mask(lengths, side="left")``, through which the state before the first step holds.
 
     Parameters
     ----------
@@ -35,11 +39,13 @@ def pad_sequences(
         Arrays (T_b, ...) of one library, or lists, which become arrays of the default backend. The axes after the first
         are the same in all; a sequence may be empty, and then be a plain ``[]``.
     value
-        What stands past the end. The dtype must be able to hold it.
+        What stands in place of the missing steps. The dtype must be able to hold it.
     length
         T; by default that of the longest sequence. Nothing is cut off: a longer sequence is an error.
     dtype
         By name; default: the common one of the sequences.
+    side
+        "right" or "left", where the padding is.
 
     Returns
     -------
@@ -50,9 +56,10 @@ def pad_sequences(
     ------
     TypeError, ValueError
         There is no sequence; one has another type, other axes or is too long, with its number; the dtype cannot hold
-        the value, or is one of integers that cannot hold a sequence.
+        the value, or is one of integers that cannot hold a sequence; another side.
     """
     owner = "pad_sequences"
+    left = is_left(owner, side)
     arrays = alike(owner, sequences, dtype)
     lengths = [int(array.shape[0]) for array in arrays]
     steps = max(lengths) if length is None else whole_number(owner, "length", length, 0)
@@ -61,18 +68,19 @@ def pad_sequences(
         raise ValueError(
             f"{owner}: sequence {k} has {lengths[k]} steps; expected at most length = {steps}: cut it first"
         )
-    padded = side_by_side(arrays, steps, held(owner, value, dtype_name(arrays[0])), batch_first)
+    padded = side_by_side(arrays, steps, held(owner, value, dtype_name(arrays[0])), batch_first, left)
     return padded, backend_of(padded).asarray(lengths, "int64")
 
 
-def lengths_to_mask(lengths: Any, steps: int | None = None, batch_first: bool = False) -> Array:
-    """True on the real steps of each sequence: mask[t, b] = t < lengths[b].
+def lengths_to_mask(lengths: Any, steps: int | None = None, batch_first: bool = False, side: str = "right") -> Array:
+    """True on the real steps of each sequence: mask[t, b] = t < lengths[b], or t >= T - lengths[b] for ``side="left"``.
 
     lengths (B,) integers from 0 to T, of any backend or a list; the mask (T, B) bool, or (B, T) with ``batch_first``,
     is made beside them. T is ``steps``, or the largest length, which a GPU must be waited for. Raises TypeError and
     ValueError for anything else.
     """
     owner = "lengths_to_mask"
+    left = is_left(owner, side)
     if steps is None:
         lengths, numbers = _known_lengths(owner, lengths)
         steps = max(numbers, default=0)
@@ -85,14 +93,17 @@ def lengths_to_mask(lengths: Any, steps: int | None = None, batch_first: bool = 
 
         lengths = within(_lengths(owner, lengths), steps + 1, outside)
     xp, step = namespace(lengths), backend_of(lengths).arange(steps)
-    return xp.expand_dims(step, axis=1 - batch_first) < xp.expand_dims(lengths, axis=int(batch_first))
+    step, lengths = xp.expand_dims(step, axis=1 - batch_first), xp.expand_dims(lengths, axis=int(batch_first))
+    return step >= steps - lengths if left else step < lengths
 
 
-def unpad(padded: Any, lengths: Any, batch_first: bool = False) -> list[Any]:
+def unpad(padded: Any, lengths: Any, batch_first: bool = False, side: str = "right") -> list[Any]:
     """The sequences that were padded, (T_b, ...) each; of a Tensor, Tensors through which gradients flow back.
 
-    padded (T, B, ...), or (B, T, ...) with ``batch_first``; lengths (B,). Raises TypeError and ValueError.
+    padded (T, B, ...), or (B, T, ...) with ``batch_first``, on the "right" or "left" ``side``; lengths (B,). Raises
+    TypeError and ValueError.
     """
+    left = is_left("unpad", side)
     if not hasattr(padded, "shape") or len(padded.shape) < 2:
         what = f"shape {tuple(padded.shape)}" if hasattr(padded, "shape") else f"type {type(padded).__name__}"
         raise ValueError(f"unpad: padded has {what}; expected an array with axes for steps and sequences")
@@ -102,7 +113,8 @@ def unpad(padded: Any, lengths: Any, batch_first: bool = False) -> list[Any]:
         raise ValueError(f"unpad: lengths has shape ({len(numbers)},); expected (B,) = ({batch},)")
     if max(numbers, default=0) > steps:
         raise ValueError(f"unpad: lengths contains {max(numbers)}; expected values from 0 to T = {steps}")
-    return [padded[k, :n, ...] if batch_first else padded[:n, k, ...] for k, n in enumerate(numbers)]
+    parts = [slice(steps - n, steps) if left else slice(n) for n in numbers]
+    return [padded[k, part, ...] if batch_first else padded[part, k, ...] for k, part in enumerate(parts)]
 
 
 def alike(owner: str, sequences: Any, dtype: str | None = None) -> list[Array]:
@@ -131,15 +143,22 @@ def alike(owner: str, sequences: Any, dtype: str | None = None) -> list[Array]:
     return cast
 
 
-def side_by_side(arrays: Sequence[Array], steps: int, value: Any, batch_first: bool) -> Array:
-    """Arrays from :func:`alike`, none longer than ``steps``, as one, with the value past their ends."""
+def is_left(owner: str, side: Any) -> bool:
+    """Whether the padding is on the left. Raises ValueError for anything but "right" and "left"."""
+    if side not in ("right", "left"):
+        raise ValueError(f"{owner}: side is {side!r}; expected 'right' or 'left'")
+    return bool(side == "left")
+
+
+def side_by_side(arrays: Sequence[Array], steps: int, value: Any, batch_first: bool, left: bool = False) -> Array:
+    """Arrays from :func:`alike`, none longer than ``steps``, as one, with the value past their ends or before them."""
     first = arrays[0]
     axes = (len(arrays), steps) if batch_first else (steps, len(arrays))
     padded = backend_of(first).zeros((*axes, *first.shape[1:]), dtype_name(first))
     if value != 0:
         padded[...] = value
     for k, array in enumerate(arrays):
-        part = slice(int(array.shape[0]))
+        part = slice(steps - int(array.shape[0]), steps) if left else slice(int(array.shape[0]))
         padded[(k, part, ...) if batch_first else (part, k, ...)] = array
     return padded
 

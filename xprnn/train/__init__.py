@@ -4,6 +4,7 @@ from xprnn.storage import ModelFileError, load_weights, read_tensors, write_tens
 from xprnn.train.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint, save_checkpoint
 from xprnn.train.clip import clip_grad_norm, clip_grad_value
+from xprnn.train.ctc import ctc_loss
 from xprnn.train.loop import evaluate, fit
 from xprnn.train.losses import bce_with_logits, cross_entropy, huber, mae, mse
 from xprnn.train.optimizer import Optimizer
@@ -48,6 +49,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "cross_entropy",
+    "ctc_loss",
     "evaluate",
     "fit",
     "huber",

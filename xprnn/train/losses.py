@@ -112,9 +112,9 @@ def cross_entropy(
     another reduction than "mean", "sum" and "none". Checking the numbers waits for a GPU once, but not inside ``fit``.
     """
     owner = "cross_entropy"
-    _check_reduction(owner, reduction)
+    check_reduction(owner, reduction)
     smoothing = probability(owner, "label_smoothing", label_smoothing)
-    logits = _floating(owner, "logits", input_tensor(owner, "logits", logits))
+    logits = floating(owner, "logits", input_tensor(owner, "logits", logits))
     target = input_tensor(owner, "target", target).data
     if not dtype_name(target).startswith(("int", "uint")):
         raise TypeError(f"{owner}: target has dtype {dtype_name(target)}; expected integers, the numbers of classes")
@@ -163,8 +163,8 @@ def _elementwise(
     by_weight: bool = False,
 ) -> Tensor:
     """A loss that compares element with element; its mean is over the sum of weights or the number of elements."""
-    _check_reduction(owner, reduction)
-    prediction = _floating(owner, name, input_tensor(owner, name, prediction))
+    check_reduction(owner, reduction)
+    prediction = floating(owner, name, input_tensor(owner, name, prediction))
     target = input_tensor(owner, "target", target)
     if target.shape != prediction.shape:
         shapes = f"{prediction.shape} and target {target.shape}"
@@ -205,7 +205,8 @@ def _reduced(losses: Tensor, reduction: str, total: Array | None) -> Tensor:
     return Mean(ops.sum(losses) / xp.where(total == 0, xp.ones_like(total), total), total)
 
 
-def _check_reduction(owner: str, reduction: Any) -> None:
+def check_reduction(owner: str, reduction: Any) -> None:
+    """Raise ValueError for a reduction that there is not."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"{owner}: reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
 
@@ -224,7 +225,8 @@ def _broadcast_weight(owner: str, name: str, weight: Any, like: Tensor) -> Any:
         raise ValueError(f"{owner}: weight has shape {shapes}") from None
 
 
-def _floating(owner: str, name: str, x: Tensor) -> Tensor:
+def floating(owner: str, name: str, x: Tensor) -> Tensor:
+    """The Tensor itself. Raises TypeError where it is not of float32 or float64."""
     if dtype_name(x.data) not in DTYPES:
         raise TypeError(f"{owner}: {name} has dtype {dtype_name(x.data)}; expected float32 or float64")
     return x
