@@ -14,7 +14,8 @@ from xprnn.nn.arguments import one_of
 
 Host = np.ndarray[Any, Any]
 EPOCH, MICROSECOND = datetime(1970, 1, 1), timedelta(microseconds=1)
-LONG = 10  # steps: a gap that is longer is an outage, and tells nothing of how many rows a year has
+ALIKE = 0.01  # how much a year may differ from the usual one in rows without being left out of the mean
+SURE = 1e-3  # times of a pattern that would have no row by chance
 SHOWN = 3  # missing dates that a sentence names
 FILLS = ("previous", "linear")
 
@@ -51,24 +52,21 @@ class Calendar:
         beyond = row - len(self.dates) + 1
         if beyond <= 0:
             return self._text(self.dates[row])
-        return str(row) if self.rule is None else self._text(self._made(int(self._numbers[-1]) + beyond))
+        try:
+            return str(row) if self.rule is None else self._text(self._made(int(self._numbers[-1]) + beyond))
+        except OverflowError:  # past the year 9999
+            return str(row)
 
     def periods(self) -> tuple[float, ...]:
         """Day, week and year in rows, where there are more than two rows in them and two of them in the series.
 
-        Rows that are missing make a year shorter, unless it is a whole number of rows that they hardly change.
+        It is the rows that there are which count: from a row to the one a cycle later, at most places. A year without
+        some holidays or summers is shorter, and one with an outage is as long as the others.
         """
         if self.rule is None:
             return ()
-        steps = np.diff(self._numbers)
-        # By how many dates of the rule a row goes on: a few holidays belong to the year, an outage does not.
-        steps = steps[steps <= LONG]
-        a_row = float(steps.mean()) if len(steps) else 1.0
-        found = []
-        for span in (DAY, WEEK, YEAR):
-            rows = self.rule.rows(span)
-            there = rows / a_row
-            found.append(rows if rows == round(there) else there)
+        numbers = self._numbers - self._numbers[0]
+        found = (_rows_in(numbers, self.rule.rows(span)) for span in (DAY, WEEK, YEAR))
         return tuple(rows for rows in found if 2.0 < rows <= len(self.dates) / 2)
 
     @property
@@ -156,6 +154,20 @@ def out_of_order(before: datetime, after: datetime) -> str:
     return f"does not come after the row before, {before}: sort the rows by date"
 
 
+def _rows_in(numbers: Host, cycle: float) -> float:
+    """How many rows come in a cycle of so many dates, of which the rows there are have these numbers; 0 if none."""
+    places = np.arange(len(numbers))
+    starts = places[numbers + cycle <= numbers[-1]]
+    if not len(starts):
+        return 0.0
+    rows = np.interp(numbers[starts] + cycle, numbers, places) - starts
+    usual = float(np.median(rows))
+    if usual == round(usual):
+        return usual
+    alike = rows[np.abs(rows - usual) <= ALIKE * usual]
+    return float(alike.mean()) if len(alike) else usual
+
+
 def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, bool]:
     """The rule with the fewest gaps, the plainest of several; the number of each date; whether it holds in UTC."""
     best: tuple[Rule | None, Host, bool] = (None, np.arange(len(wall)), False)
@@ -173,8 +185,9 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
                 continue
             found = float((steps == 1).mean())
             special = isinstance(rule, Pattern) or (isinstance(rule, Monthly) and rule.slots > 1)
-            # What the dates happen to leave out makes a pattern only if it explains most of the gaps.
-            if special and (found < 0.9 or 1.0 - found > 0.5 * (1.0 - plain)):
+            # What the dates happen to leave out makes a pattern only if it explains most gaps, or cannot be chance.
+            explains = found >= 0.9 and 1.0 - found <= 0.5 * (1.0 - plain)
+            if special and not explains and not (isinstance(rule, Pattern) and rule.chance < SURE):
                 continue
             plain = plain if special else max(plain, found)
             if found > share or (best[0] is None and found == share):
