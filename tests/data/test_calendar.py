@@ -281,6 +281,9 @@ def test_dates_without_a_rule_are_numbered(seed):
         ([START, START.replace(tzinfo=timezone.utc)], ValueError, "some dates have a time zone and some do not"),
         ([START, "2000-01-04"], TypeError, "date 1 is '2000-01-04'; expected a datetime"),
         ([START, None], TypeError, "date 1 is None"),
+        (np.arange(5), TypeError, "dates are of int64; expected dates"),
+        (np.array(["2020-01-01", "NaT"], "M8[D]"), ValueError, "row 1 of dates is None"),
+        (START, TypeError, "dates are a datetime; expected a list"),
         ([START + timedelta(hours=n) for n in (1, 2, 2, 3)], ValueError, "is there twice; where clocks are set back"),
     ],
 )
@@ -295,6 +298,27 @@ def test_fill_checks_its_arguments():
         calendar.fill(np.zeros((5, 1)), "nearest")
     with pytest.raises(ValueError, match=r"Calendar.fill: 4 rows and 5 dates; expected as many"):
         calendar.fill(np.zeros((4, 1)), "linear")
+
+
+@pytest.mark.parametrize("method", ["linear", "previous"])
+def test_a_vector_is_filled_with_its_own_values(method):
+    values, _ = Calendar([START, START + DAY, START + 3 * DAY]).fill([1, 2, 4], method)
+    assert values.tolist() == [1.0, 2.0, 3.0 if method == "linear" else 2.0, 4.0]
+
+
+def test_dates_may_come_from_tables():
+    days = np.datetime64("2000-01-03") + np.arange(5)
+    assert Calendar(days).label(5) == "2000-01-08"
+    pandas = pytest.importorskip("pandas")
+    for dates in (
+        pandas.DatetimeIndex(days),
+        pandas.Series(days),
+        pandas.DatetimeIndex(days, tz="UTC"),
+        list(pandas.Series(days)),
+    ):
+        assert Calendar(dates).label(5) == "2000-01-08"
+    polars = pytest.importorskip("polars")
+    assert Calendar(polars.Series(days)).label(5) == "2000-01-08"
 
 
 def test_calendars_can_be_pickled():

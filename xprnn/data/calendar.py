@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.calendar_rules import DAY, WEEK, YEAR, Every, Monthly, Pattern, Rule, candidates, rounded
+from xprnn.data.tables import dates_of
 from xprnn.nn.arguments import one_of
 
 Host = np.ndarray[Any, Any]
@@ -21,7 +22,7 @@ FILLS = ("previous", "linear")
 
 
 class Calendar:
-    """The dates of the rows of a series, strictly increasing, at least two.
+    """The dates of the rows of a series, strictly increasing, at least two: a list, or an index or column of a table.
 
     All of them together say which rule they follow: a fixed interval, the same times of each day or week (so weekdays),
     days of months (their ends too, first and last weekdays, third Fridays), or even steps that a clock has rounded.
@@ -33,10 +34,10 @@ class Calendar:
     TypeError for what is no date.
     """
 
-    def __init__(self, dates: Sequence[date]) -> None:
-        if len(dates) < 2:
-            raise ValueError(f"Calendar: {len(dates)} dates; expected at least two")
+    def __init__(self, dates: Any) -> None:
         self.dates = tuple(_checked(dates))
+        if len(self.dates) < 2:
+            raise ValueError(f"Calendar: {len(self.dates)} dates; expected at least two")
         wall = _microseconds([moment.replace(tzinfo=None) for moment in self.dates])
         aware = self.dates[0].tzinfo is not None
         moments = _microseconds([_utc(moment) for moment in self.dates]) if aware else wall
@@ -91,13 +92,14 @@ class Calendar:
         total = len(self.dates) + self.missing
         return f"{self.missing} of {total} rows are missing ({self.rule}): {', '.join(shown)}{more}"
 
-    def fill(self, values: Host, method: str) -> tuple[Host, Calendar]:
-        """Rows for the missing dates: values (N, F) to (N + missing, F), and the calendar of them all.
+    def fill(self, values: Any, method: str) -> tuple[Host, Calendar]:
+        """Rows for the missing dates: numbers (N,) or (N, F) to (N + missing,) or (N + missing, F), and their calendar.
 
         "previous" repeats the row before a gap, "linear" goes straight from it to the row after. Raises ValueError for
         another method, another number of rows, dates that follow no rule, and more missing rows than there are.
         """
         one_of("Calendar.fill", "method", method, FILLS)
+        values = np.asarray(values, np.float64)
         if len(values) != len(self.dates):
             raise ValueError(f"Calendar.fill: {len(values)} rows and {len(self.dates)} dates; expected as many")
         if self.rule is None:
@@ -108,7 +110,9 @@ class Calendar:
         if method == "previous":
             filled = values[np.searchsorted(self._numbers, every, side="right") - 1]
         else:
-            filled = np.stack([np.interp(every, self._numbers, column) for column in values.T], axis=1)
+            columns = values.reshape(len(values), -1).T
+            filled = np.stack([np.interp(every, self._numbers, column) for column in columns], axis=1)
+            filled = filled.reshape(len(every), *values.shape[1:])
         own = dict(zip(self._numbers.tolist(), self.dates, strict=True))
         return filled, Calendar([own[number] if number in own else self._made(number) for number in every.tolist()])
 
@@ -197,9 +201,18 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
     return best
 
 
-def _checked(dates: Sequence[date]) -> list[datetime]:
-    found = []
-    for row, moment in enumerate(dates):
+def _checked(dates: Any) -> list[datetime]:
+    if hasattr(dates, "dtype"):
+        array = np.asarray(dates.to_numpy() if hasattr(dates, "to_numpy") else dates)
+        given: Any = dates_of("Calendar", "dates", dates, array)
+        if given is None:
+            raise TypeError(f"Calendar: dates are of {dates.dtype}; expected dates")
+    elif isinstance(dates, (list, tuple)):
+        given = dates
+    else:
+        raise TypeError(f"Calendar: dates are a {type(dates).__name__}; expected a list of datetimes")
+    found: list[datetime] = []
+    for row, moment in enumerate(given):
         if not isinstance(moment, date):
             raise TypeError(f"Calendar: date {row} is {moment!r}; expected a datetime")
         found.append(moment if isinstance(moment, datetime) else datetime.combine(moment, time.min))
