@@ -246,7 +246,9 @@ def test_a_long_gap_does_not_change_the_season():
     calendar = Calendar(dates)
     assert calendar.periods() == pytest.approx((7.0, 365.25), abs=0.1)
     assert calendar.missing == 8000
-    with pytest.raises(ValueError, match="8000 of 9500 rows are missing .*: more than there are; cut the series"):
+    with pytest.raises(
+        ValueError, match="8000 of 9500 rows are missing .*: more than there are to fill them from; cut the series"
+    ):
         calendar.fill(np.zeros((1500, 1)), "previous")
 
 

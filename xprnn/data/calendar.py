@@ -103,9 +103,11 @@ class Calendar:
         if len(values) != len(self.dates):
             raise ValueError(f"Calendar.fill: {len(values)} rows and {len(self.dates)} dates; expected as many")
         if self.rule is None:
-            raise ValueError("Calendar.fill: the dates follow no rule, so that nobody knows which are missing")
+            raise ValueError("the dates follow no rule, so that nobody knows which are missing, and none can be filled")
         if self.missing > len(self.dates):
-            raise ValueError(f"Calendar.fill: {self.notice()}: more than there are; cut the series at the longest gap")
+            raise ValueError(
+                f"{self.notice()}: more than there are to fill them from; cut the series at the longest gap"
+            )
         every = np.arange(self._numbers[0], self._numbers[-1] + 1)
         if method == "previous":
             filled = values[np.searchsorted(self._numbers, every, side="right") - 1]
@@ -137,10 +139,13 @@ def close_gaps(
     notice = calendar.notice()
     if notice is None:
         return values, calendar
-    if fill == "refuse" or (fill is not None and calendar.rule is None):
+    if fill == "refuse":
         raise ValueError(f"{owner}: {notice}")
     if fill is not None:
-        values, calendar = calendar.fill(values, fill)
+        try:
+            values, calendar = calendar.fill(values, fill)
+        except ValueError as error:
+            raise ValueError(f"{owner}: {error}") from None
         notice += f"; they are filled by fill={fill!r}"
     elif calendar.rule is not None:
         notice += "; rows are counted as steps, so seasons slide: read_csv's fill, --fill and Calendar.fill close gaps"

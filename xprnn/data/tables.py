@@ -33,6 +33,8 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     Dates are those of the index or of the one column of dates. Raises TypeError for a column of anything else, for more
     than one of dates, and for none of numbers; ValueError for columns of several lengths, and for missing dates.
     """
+    if hasattr(table, "to_native"):  # what narwhals wraps
+        table = table.to_native()
     named = _named_columns(table)
     if named is None:
         return None
