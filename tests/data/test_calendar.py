@@ -224,14 +224,31 @@ def test_seasons_follow_the_rows_that_there_are():
     ]
     assert Calendar(holidays).periods() == pytest.approx((5.0, 258.0), abs=1)
     assert Calendar(holidays).label(len(holidays)) > "2005"
+    summers = chosen(1000, lambda t: 5 <= t.month <= 9)
+    assert Calendar(summers).periods() == pytest.approx((7.0, 153.0), abs=0.5)
+    months = [moment for n, moment in enumerate(monthly(60, 1)) if n not in (5, 6, 30)]
+    assert Calendar(months).periods() == (12.0,)
+
+
+def test_weekdays_are_told_from_many_gaps():
+    """No weekend in a year is no chance, however many weekdays are missing."""
+    draws = np.random.default_rng(0)
+    kept = [moment for moment in chosen(250, weekdays(0, 1, 2, 3, 4)) if draws.random() > 0.25]
+    assert str(Calendar(kept).rule) == "the same 5 rows each week"
+
+
+def test_years_end_with_9999():
+    assert Calendar([datetime(9999, 12, 30), datetime(9999, 12, 31)]).label(2) == "2"
 
 
 def test_a_long_gap_does_not_change_the_season():
     dates = every(1000, days=1) + every(500, START + 9000 * DAY, days=1)
     calendar = Calendar(dates)
-    assert calendar.periods() == pytest.approx((7.0, 365.25))
+    assert calendar.periods() == pytest.approx((7.0, 365.25), abs=0.1)
     assert calendar.missing == 8000
-    with pytest.raises(ValueError, match="8000 of 9500 rows are missing .*: more than there are; cut the series"):
+    with pytest.raises(
+        ValueError, match="8000 of 9500 rows are missing .*: more than there are to fill them from; cut the series"
+    ):
         calendar.fill(np.zeros((1500, 1)), "previous")
 
 
@@ -266,6 +283,9 @@ def test_dates_without_a_rule_are_numbered(seed):
         ([START, START.replace(tzinfo=timezone.utc)], ValueError, "some dates have a time zone and some do not"),
         ([START, "2000-01-04"], TypeError, "date 1 is '2000-01-04'; expected a datetime"),
         ([START, None], TypeError, "date 1 is None"),
+        (np.arange(5), TypeError, "dates are of int64; expected dates"),
+        (np.array(["2020-01-01", "NaT"], "M8[D]"), ValueError, "row 1 of dates is None"),
+        (START, TypeError, "dates are a datetime; expected a list"),
         ([START + timedelta(hours=n) for n in (1, 2, 2, 3)], ValueError, "is there twice; where clocks are set back"),
     ],
 )
@@ -280,6 +300,27 @@ def test_fill_checks_its_arguments():
         calendar.fill(np.zeros((5, 1)), "nearest")
     with pytest.raises(ValueError, match=r"Calendar.fill: 4 rows and 5 dates; expected as many"):
         calendar.fill(np.zeros((4, 1)), "linear")
+
+
+@pytest.mark.parametrize("method", ["linear", "previous"])
+def test_a_vector_is_filled_with_its_own_values(method):
+    values, _ = Calendar([START, START + DAY, START + 3 * DAY]).fill([1, 2, 4], method)
+    assert values.tolist() == [1.0, 2.0, 3.0 if method == "linear" else 2.0, 4.0]
+
+
+def test_dates_may_come_from_tables():
+    days = np.datetime64("2000-01-03") + np.arange(5)
+    assert Calendar(days).label(5) == "2000-01-08"
+    pandas = pytest.importorskip("pandas")
+    for dates in (
+        pandas.DatetimeIndex(days),
+        pandas.Series(days),
+        pandas.DatetimeIndex(days, tz="UTC"),
+        list(pandas.Series(days)),
+    ):
+        assert Calendar(dates).label(5) == "2000-01-08"
+    polars = pytest.importorskip("polars")
+    assert Calendar(polars.Series(days)).label(5) == "2000-01-08"
 
 
 def test_calendars_can_be_pickled():

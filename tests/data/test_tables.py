@@ -64,6 +64,7 @@ GOOD = {
     "polars": lambda: polars().DataFrame({"x": X, "i": K}),
     "polars, dates": lambda: polars().DataFrame({"d": DAYS, "x": X, "i": K}),
     "polars, times": lambda: polars().DataFrame({"d": DATES.astype("M8[us]"), "x": X, "i": K.astype("u2")}),
+    "narwhals": lambda: pytest.importorskip("narwhals").from_native(polars().DataFrame({"d": DAYS, "x": X, "i": K})),
     "polars, a zone": lambda: (
         polars()
         .DataFrame({"d": DATES.astype("M8[us]"), "x": X, "i": K})

@@ -11,16 +11,18 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar_rules import DAY, WEEK, YEAR, Every, Monthly, Pattern, Rule, candidates, rounded
+from xprnn.data.tables import dates_of
 
 Host = np.ndarray[Any, Any]
 EPOCH, MICROSECOND = datetime(1970, 1, 1), timedelta(microseconds=1)
-LONG = 10  # steps: a gap that is longer is an outage, and tells nothing of how many rows a year has
+ALIKE = 0.01  # how much a year may differ from the usual one in rows without being left out of the mean
+SURE = 1e-3  # times of a pattern that would have no row by chance
 SHOWN = 3  # missing dates that a sentence names
 FILLS = ("previous", "linear")
 
 
 class Calendar:
-    """The dates of the rows of a series, strictly increasing, at least two.
+    """The dates of the rows of a series, strictly increasing, at least two: a list, or an index or column of a table.
 
     All of them together say which rule they follow: a fixed interval, the same times of each day or week (so weekdays),
     days of months (their ends too, first and last weekdays, third Fridays), or even steps that a clock has rounded.
@@ -32,10 +34,10 @@ class Calendar:
     TypeError for what is no date.
     """
 
-    def __init__(self, dates: Sequence[date]) -> None:
-        if len(dates) < 2:
-            raise ValueError(f"Calendar: {len(dates)} dates; expected at least two")
+    def __init__(self, dates: Any) -> None:
         self.dates = tuple(_checked(dates))
+        if len(self.dates) < 2:
+            raise ValueError(f"Calendar: {len(self.dates)} dates; expected at least two")
         wall = _microseconds([moment.replace(tzinfo=None) for moment in self.dates])
         aware = self.dates[0].tzinfo is not None
         moments = _microseconds([_utc(moment) for moment in self.dates]) if aware else wall
@@ -51,24 +53,21 @@ class Calendar:
         beyond = row - len(self.dates) + 1
         if beyond <= 0:
             return self._text(self.dates[row])
-        return str(row) if self.rule is None else self._text(self._made(int(self._numbers[-1]) + beyond))
+        try:
+            return str(row) if self.rule is None else self._text(self._made(int(self._numbers[-1]) + beyond))
+        except OverflowError:  # past the year 9999
+            return str(row)
 
     def periods(self) -> tuple[float, ...]:
         """Day, week and year in rows, where there are more than two rows in them and two of them in the series.
 
-        Rows that are missing make a year shorter, unless it is a whole number of rows that they hardly change.
+        It is the rows that there are which count: from a row to the one a cycle later, at most places. A year without
+        some holidays or summers is shorter, and one with an outage is as long as the others.
         """
         if self.rule is None:
             return ()
-        steps = np.diff(self._numbers)
-        # By how many dates of the rule a row goes on: a few holidays belong to the year, an outage does not.
-        steps = steps[steps <= LONG]
-        a_row = float(steps.mean()) if len(steps) else 1.0
-        found = []
-        for span in (DAY, WEEK, YEAR):
-            rows = self.rule.rows(span)
-            there = rows / a_row
-            found.append(rows if rows == round(there) else there)
+        numbers = self._numbers - self._numbers[0]
+        found = (_rows_in(numbers, self.rule.rows(span)) for span in (DAY, WEEK, YEAR))
         return tuple(rows for rows in found if 2.0 < rows <= len(self.dates) / 2)
 
     @property
@@ -93,24 +92,29 @@ class Calendar:
         total = len(self.dates) + self.missing
         return f"{self.missing} of {total} rows are missing ({self.rule}): {', '.join(shown)}{more}"
 
-    def fill(self, values: Host, method: str) -> tuple[Host, Calendar]:
-        """Rows for the missing dates: values (N, F) to (N + missing, F), and the calendar of them all.
+    def fill(self, values: Any, method: str) -> tuple[Host, Calendar]:
+        """Rows for the missing dates: numbers (N,) or (N, F) to (N + missing,) or (N + missing, F), and their calendar.
 
         "previous" repeats the row before a gap, "linear" goes straight from it to the row after. Raises ValueError for
         another method, another number of rows, dates that follow no rule, and more missing rows than there are.
         """
         one_of("Calendar.fill", "method", method, FILLS)
+        values = np.asarray(values, np.float64)
         if len(values) != len(self.dates):
             raise ValueError(f"Calendar.fill: {len(values)} rows and {len(self.dates)} dates; expected as many")
         if self.rule is None:
-            raise ValueError("Calendar.fill: the dates follow no rule, so that nobody knows which are missing")
+            raise ValueError("the dates follow no rule, so that nobody knows which are missing, and none can be filled")
         if self.missing > len(self.dates):
-            raise ValueError(f"Calendar.fill: {self.notice()}: more than there are; cut the series at the longest gap")
+            raise ValueError(
+                f"{self.notice()}: more than there are to fill them from; cut the series at the longest gap"
+            )
         every = np.arange(self._numbers[0], self._numbers[-1] + 1)
         if method == "previous":
             filled = values[np.searchsorted(self._numbers, every, side="right") - 1]
         else:
-            filled = np.stack([np.interp(every, self._numbers, column) for column in values.T], axis=1)
+            columns = values.reshape(len(values), -1).T
+            filled = np.stack([np.interp(every, self._numbers, column) for column in columns], axis=1)
+            filled = filled.reshape(len(every), *values.shape[1:])
         own = dict(zip(self._numbers.tolist(), self.dates, strict=True))
         return filled, Calendar([own[number] if number in own else self._made(number) for number in every.tolist()])
 
@@ -135,10 +139,13 @@ def close_gaps(
     notice = calendar.notice()
     if notice is None:
         return values, calendar
-    if fill == "refuse" or (fill is not None and calendar.rule is None):
+    if fill == "refuse":
         raise ValueError(f"{owner}: {notice}")
     if fill is not None:
-        values, calendar = calendar.fill(values, fill)
+        try:
+            values, calendar = calendar.fill(values, fill)
+        except ValueError as error:
+            raise ValueError(f"{owner}: {error}") from None
         notice += f"; they are filled by fill={fill!r}"
     elif calendar.rule is not None:
         notice += "; rows are counted as steps, so seasons slide: read_csv's fill, --fill and Calendar.fill close gaps"
@@ -154,6 +161,20 @@ def out_of_order(before: datetime, after: datetime) -> str:
         )
         return f"is there twice{again}"
     return f"does not come after the row before, {before}: sort the rows by date"
+
+
+def _rows_in(numbers: Host, cycle: float) -> float:
+    """How many rows come in a cycle of so many dates, of which the rows there are have these numbers; 0 if none."""
+    places = np.arange(len(numbers))
+    starts = places[numbers + cycle <= numbers[-1]]
+    if not len(starts):
+        return 0.0
+    rows = np.interp(numbers[starts] + cycle, numbers, places) - starts
+    usual = float(np.median(rows))
+    if usual == round(usual):
+        return usual
+    alike = rows[np.abs(rows - usual) <= ALIKE * usual]
+    return float(alike.mean()) if len(alike) else usual
 
 
 def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, bool]:
@@ -173,8 +194,9 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
                 continue
             found = float((steps == 1).mean())
             special = isinstance(rule, Pattern) or (isinstance(rule, Monthly) and rule.slots > 1)
-            # What the dates happen to leave out makes a pattern only if it explains most of the gaps.
-            if special and (found < 0.9 or 1.0 - found > 0.5 * (1.0 - plain)):
+            # What the dates happen to leave out makes a pattern only if it explains most gaps, or cannot be chance.
+            explains = found >= 0.9 and 1.0 - found <= 0.5 * (1.0 - plain)
+            if special and not explains and not (isinstance(rule, Pattern) and rule.chance < SURE):
                 continue
             plain = plain if special else max(plain, found)
             if found > share or (best[0] is None and found == share):
@@ -184,9 +206,18 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
     return best
 
 
-def _checked(dates: Sequence[date]) -> list[datetime]:
-    found = []
-    for row, moment in enumerate(dates):
+def _checked(dates: Any) -> list[datetime]:
+    if hasattr(dates, "dtype"):
+        array = np.asarray(dates.to_numpy() if hasattr(dates, "to_numpy") else dates)
+        given: Any = dates_of("Calendar", "dates", dates, array)
+        if given is None:
+            raise TypeError(f"Calendar: dates are of {dates.dtype}; expected dates")
+    elif isinstance(dates, (list, tuple)):
+        given = dates
+    else:
+        raise TypeError(f"Calendar: dates are a {type(dates).__name__}; expected a list of datetimes")
+    found: list[datetime] = []
+    for row, moment in enumerate(given):
         if not isinstance(moment, date):
             raise TypeError(f"Calendar: date {row} is {moment!r}; expected a datetime")
         found.append(moment if isinstance(moment, datetime) else datetime.combine(moment, time.min))

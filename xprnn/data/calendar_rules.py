@@ -83,10 +83,14 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Pattern:
-    """The same times in each period, a day or a week: weekdays, or the hours in which a shop is open."""
+    """The same times in each period, a day or a week: weekdays, or the hours in which a shop is open.
+
+    ``chance`` is how many of all times would have no row, if rows were missing by chance.
+    """
 
     period: int
     slots: tuple[int, ...]
+    chance: float
 
     def numbers(self, times: Host) -> Host | None:
         cycles, slots = np.divmod(times - MONDAY, self.period)
@@ -162,7 +166,9 @@ def candidates(times: Host) -> Iterator[Rule]:
         slots, counts = np.unique((times - MONDAY) % period, return_counts=True)
         weekdays = period == WEEK and len(times) > 7 and _weekdays(slots)
         if len(slots) < period // unit and (counts.min() > 1 or weekdays):
-            yield Pattern(period, tuple(slots.tolist()))
+            periods, there = len(np.unique((times - MONDAY) // period)), period // unit
+            chance = there * (1.0 - len(times) / (periods * there)) ** periods
+            yield Pattern(period, tuple(slots.tolist()), chance)
     if not monthly:
         return
     for found in (days, np.where(days == last, 31, days)):

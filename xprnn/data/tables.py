@@ -33,13 +33,15 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     Dates are those of the index or of the one column of dates. Raises TypeError for a column of anything else, for more
     than one of dates, and for none of numbers; ValueError for columns of several lengths, and for missing dates.
     """
+    if hasattr(table, "to_native"):  # what narwhals wraps
+        table = table.to_native()
     named = _named_columns(table)
     if named is None:
         return None
     index: Any = getattr(table, "index", None) if hasattr(table, "iloc") else None
     if hasattr(index, "to_timestamp"):  # periods
         index = index.to_timestamp()
-    moments = None if index is None else _dates(owner, "the index", index, np.asarray(index.to_numpy()))
+    moments = None if index is None else dates_of(owner, "the index", index, np.asarray(index.to_numpy()))
     dates = [] if moments is None else [("the index", moments)]
     found: list[tuple[str, Host]] = []
     for name, column in named:
@@ -49,7 +51,7 @@ def columns_of(table: Any, owner: str) -> Columns | None:
             raise ValueError(f"{owner}: {shown} has shape {array.shape}; expected one number a row")
         if array.dtype.kind in "fiu":
             found.append((name, array.astype(np.float64)))
-        elif (moments := _dates(owner, shown, column, array)) is not None:
+        elif (moments := dates_of(owner, shown, column, array)) is not None:
             dates.append((shown, moments))
         else:
             raise _no_numbers(owner, shown, getattr(column, "dtype", array.dtype))
@@ -104,8 +106,11 @@ def _no_numbers(owner: str, name: str, kind: Any) -> TypeError:
     return TypeError(f"{owner}: {name} is of {kind}; expected numbers: make it numbers, or leave it out")
 
 
-def _dates(owner: str, name: str, column: Any, array: Host) -> list[date] | None:
-    """The dates of a column; None where it holds something else."""
+def dates_of(owner: str, name: str, column: Any, array: Host) -> list[date] | None:
+    """The dates of a column, which has been made an array; None where it holds something else.
+
+    Raises ValueError for missing dates, and for such as Python's cannot say.
+    """
     dtype = getattr(column, "dtype", None)
     zone = getattr(dtype, "tz", None) or getattr(dtype, "time_zone", None)
     if array.dtype.kind == "M" and zone is None:
