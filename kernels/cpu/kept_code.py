@@ -18,6 +18,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 DIGEST = hashlib.sha256().digest_size
+NAMES = 8
 
 
 class KeptCode:
@@ -99,14 +100,15 @@ def _made_of(function: Callable[..., Any]) -> bytes:
 def _replace(path: Path, content: bytes) -> None:
     """Move a whole file into place.
 
-    The temporary one is named by the process, so that processes that are killed over and over do not fill the disk;
-    should two write to it, from two hosts, the checksum tells.
+    There are few names for temporary files, so that processes that are killed over and over do not fill the disk.
+    Should two processes write to one, the checksum tells, or one of them finds it moved, as it would have done itself.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{os.getpid() % NAMES}.tmp")
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with suppress(FileNotFoundError):
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -108,6 +108,22 @@ def test_what_cannot_be_written_is_kept_in_memory_and_said_once(folder, monkeypa
     assert not [path for path in folder.glob("*") if path.is_file()]
 
 
+def test_processes_that_are_killed_over_and_over_leave_few_files(folder, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    def kill(*_):
+        raise KilledError
+
+    monkeypatch.setattr(os, "replace", kill)
+    monkeypatch.setattr("pathlib.Path.unlink", kill)
+    for process in range(1000, 1100):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        with pytest.raises(KilledError):
+            kept_code._replace(folder / "one.code", b"half")
+    assert len(list(folder.iterdir())) == kept_code.NAMES
+
+
 def test_a_folder_that_can_only_be_read_is_read(folder, monkeypatch):
     run()
 

@@ -1,6 +1,8 @@
 """Each law catches at least one deliberate bug: a law that cannot fail proves nothing."""
 
 import copy
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -247,3 +249,23 @@ def test_mutants_differ_from_a_tensor_bug():
     output, final = NeedsAStep()(np.zeros((2, 1, 3)))
     assert isinstance(output, Tensor)
     assert len(final) == 2
+
+
+DEAF = """
+from xprnn import nn
+from xprnn.testing import check_laws
+class Deaf(nn.Module):
+    state_sizes = (3,)
+    input_size, dtype = 3, "float64"
+    def __init__(self):
+        self.inner = nn.Linear(3, 3, dtype="float64", rng=0)
+    def step(self, x, state):
+        return (0.5 * state[0] + 0.0 * self.inner(x),)
+check_laws(nn.Recurrent(Deaf()), 3)
+"""
+
+
+def test_laws_hold_in_a_python_without_assertions():
+    done = subprocess.run([sys.executable, "-O", "-c", DEAF], capture_output=True, text=True, check=False)
+    assert "AssertionError" in done.stderr
+    assert "the gradient of x[0] is zero" in done.stderr

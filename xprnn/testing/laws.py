@@ -151,7 +151,7 @@ def _taken(layer: Any, example: Example) -> bool:
 def zero_cotangent_gives_zero_gradients(layer: Any, example: Example) -> None:
     """Gradients are linear in the cotangent, so nothing comes of nothing."""
     for name, gradient in _gradients(layer, example, scale=0.0).items():
-        assert not gradient.any(), f"the gradient of {name} is not zero although the cotangent is"
+        _require(not gradient.any(), f"the gradient of {name} is not zero although the cotangent is")
 
 
 @law()
@@ -159,7 +159,9 @@ def shortest_inputs_work(layer: Any, example: Example) -> None:
     """No step at all returns the initial state; so does length 0; one step of one sequence is fine."""
     nothing = Example(example.x[:0], example.state)
     outputs = _outputs(layer, nothing)
-    assert outputs["output"].shape[:2] == (0, example.x.shape[1]), f"T=0 gives output shape {outputs['output'].shape}"
+    _require(
+        outputs["output"].shape[:2] == (0, example.x.shape[1]), f"T=0 gives output shape {outputs['output'].shape}"
+    )
     _compare(
         layer, {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))}, _named(example.state), "T=0"
     )
@@ -167,7 +169,7 @@ def shortest_inputs_work(layer: Any, example: Example) -> None:
     _gradients(layer, nothing, create_graph=True)
     none = replace(example.plain, lengths=np.zeros(example.x.shape[1], dtype=np.int64))
     outputs = _outputs(layer, none)
-    assert not outputs["output"].any(), "length 0 gives outputs that are not zero"
+    _require(not outputs["output"].any(), "length 0 gives outputs that are not zero")
     _compare(
         layer,
         {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))},
@@ -175,7 +177,7 @@ def shortest_inputs_work(layer: Any, example: Example) -> None:
         "length 0",
     )
     gradients = _gradients(layer, none)
-    assert not gradients["x"].any(), "length 0 gives a gradient in x"
+    _require(not gradients["x"].any(), "length 0 gives a gradient in x")
     _gradients(layer, Example(example.x[:1], example.state).sequences(slice(0, 1)))
 
 
@@ -183,8 +185,8 @@ def shortest_inputs_work(layer: Any, example: Example) -> None:
 def first_step_gets_a_gradient(layer: Any, example: Example) -> None:
     """dx[0] is not zero: the loop back ends at the first step and not before it."""
     dx = _gradients(layer, example.plain)["x"]
-    assert dx[0].any(), "the gradient of x[0] is zero"
-    assert dx[-1].any(), "the gradient of the last x is zero"
+    _require(dx[0].any(), "the gradient of x[0] is zero")
+    _require(dx[-1].any(), "the gradient of the last x is zero")
 
 
 @law(_one_way)
@@ -208,7 +210,7 @@ def padding_is_never_seen(layer: Any, example: Example) -> None:
     dirty = replace(clean, x=np.where(past[..., None], np.nan, example.x))
     outputs = _outputs(layer, dirty)
     _compare(layer, outputs, _outputs(layer, clean), "clean padding, from NaN padding")
-    assert not outputs["output"][past].any(), "outputs past a sequence's end are not zero"
+    _require(not outputs["output"][past].any(), "outputs past a sequence's end are not zero")
     _compare(layer, _gradients(layer, dirty), _gradients(layer, clean), "clean padding, from NaN padding")
 
 
@@ -296,7 +298,7 @@ def memory_layout_is_irrelevant(layer: Any, example: Example) -> None:
         _compare(layer, _outputs(layer, odd), expected, f"the usual layout, from {layout.__name__} arrays")
         _gradients(layer, odd)
         for now, then in zip((odd.x, *odd.state), before, strict=True):
-            assert np.array_equal(now, then), "the layer wrote to its argument"
+            _require(np.array_equal(now, then), "the layer wrote to its argument")
 
 
 @law()
@@ -305,8 +307,8 @@ def nan_is_not_hidden(layer: Any, example: Example) -> None:
     x = example.x.copy()
     x[0, 0] = np.nan
     outputs = _outputs(layer, Example(x, example.state))["output"]
-    assert np.isnan(outputs[0, 0]).any(), "NaN in x[0] gives a finite output at step 0"
-    assert np.isfinite(outputs[:, 1:]).all(), "NaN in one sequence reaches another"
+    _require(np.isnan(outputs[0, 0]).any(), "NaN in x[0] gives a finite output at step 0")
+    _require(np.isfinite(outputs[:, 1:]).all(), "NaN in one sequence reaches another")
 
 
 @law()
@@ -315,7 +317,7 @@ def same_input_gives_same_bits(layer: Any, example: Example) -> None:
     for run in (_outputs, _gradients):
         first, second = run(layer, example), run(layer, example)
         for name, array in first.items():
-            assert np.array_equal(array, second[name], equal_nan=True), f"{name} differs between two equal calls"
+            _require(np.array_equal(array, second[name], equal_nan=True), f"{name} differs between two equal calls")
 
 
 # --- running a layer ------------------------------------------------------------------------------------------------
@@ -372,13 +374,18 @@ def _compare(layer: Any, found: dict[str, Host], expected: dict[str, Host], what
     tolerance = 1e-10 if _dtype(layer) == "float64" else 2e-4
     for name, array in found.items():
         other = expected[name]
-        assert array.shape == other.shape, f"{name} has shape {array.shape}, {what} gives {other.shape}"
-        assert np.array_equal(np.isnan(array), np.isnan(other)), f"{name} has NaN in other places than {what}"
+        _require(array.shape == other.shape, f"{name} has shape {array.shape}, {what} gives {other.shape}")
+        _require(np.array_equal(np.isnan(array), np.isnan(other)), f"{name} has NaN in other places than {what}")
         scale = max(1.0, float(np.max(np.abs(other), initial=0.0)))
         difference = float(np.max(np.abs(array - other), initial=0.0, where=~np.isnan(other)))
-        assert difference <= tolerance * scale, (
-            f"{name} differs from {what} by {difference:.3g} (allowed {tolerance * scale:.1g})"
-        )
+        allowed = tolerance * scale
+        _require(difference <= allowed, f"{name} differs from {what} by {difference:.3g} (allowed {allowed:.1g})")
+
+
+def _require(holds: Any, otherwise: str) -> None:
+    """An assertion that ``python -O`` does not leave out."""
+    if not holds:
+        raise AssertionError(otherwise)
 
 
 def _batch_part(array: Host, part: Any) -> Host:

@@ -126,6 +126,7 @@ def test_without_evidence_the_most_frequent_label_is_said(kind):
         ([np.int8(3), np.int8(-1)], "int8"),
         (np.array([7, 300], "uint16"), "uint16"),
         (np.array([0.1, 0.2], "float32"), "float32"),
+        (np.array([3, 4], ">i2"), "int16"),
         (np.array(["up", "down"], object), "<U4"),
         (np.array(["up", "down"], "U20"), "<U4"),
         ([2**64, 1], "object"),  # no number of NumPy

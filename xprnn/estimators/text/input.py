@@ -78,7 +78,7 @@ def label_array(classes: Sequence[Any], dtype: Any = None) -> Host:
     """Classes (C,) in a dtype of booleans or numbers, or in the one that suits them; objects where none does."""
     if dtype is None or dtype.kind not in "biuf":
         dtype = np.asarray(classes).dtype
-    array = np.array(classes, dtype=dtype)
+    array = np.array(classes, dtype=dtype.newbyteorder("="))
     return array if array.tolist() == list(classes) else np.array(classes, dtype=object)
 
 
