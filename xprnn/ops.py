@@ -577,7 +577,7 @@ def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
     return reshape(rows, (*indices.shape, *x.shape[1:]))
 
 
-def _scatter_add(g: Tensor, places: Array, shape: tuple[int, ...]) -> Tensor:
+def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:
     """Rows of g summed into rows of zeros: the other direction of take."""
     xp = namespace(g.data)
     columns = math.prod(shape[1:])

@@ -156,11 +156,7 @@ class Checkpoint(Callback):
 
     With ``monitor``, such as "val_loss", instead after each epoch in which that was better than in all before: lower
     or, with ``mode="max"``, higher. fit runs checkpoints after all other callbacks, so that they hold what those
-    <<<<<<< HEAD
-    learned in the epoch. Raises ValueError for settings, and at the start of a run without what it watches.
-    =======
     learned in the epoch. Raises ValueError for settings, and at the start of a run that will not record the monitor.
-    >>>>>>> training
     """
 
     def __init__(

@@ -14,7 +14,8 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import input_tensor, whole_number
-from xprnn.backend import Array, backend_of, dtype_name, namespace, scatter_add, shared_namespace, to_numpy
+from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace, to_numpy
+from xprnn.beyond_standard import scatter_add
 from xprnn.postponed import require, within
 from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
 from xprnn.train.losses import check_reduction, floating
