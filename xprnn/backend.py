@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import array_api_compat as compat
 import numpy as np
@@ -27,7 +27,7 @@ logger = logging.getLogger("xprnn")
 Array = Any
 """An array of any supported library. The array API has no common base class to name here."""
 
-Rng = int | np.random.Generator | None
+Rng: TypeAlias = "int | np.random.Generator | None"  # a word for now: NumPy imports its generators when asked to
 
 NAMES = ("numpy", "cupy", "array_api_strict")
 NAMESPACES = {

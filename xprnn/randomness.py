@@ -10,7 +10,7 @@ import numpy as np
 
 from xprnn.settings import SEED, Choice
 
-Generators = Iterator[np.random.Generator]
+Generators = Iterator["np.random.Generator"]
 
 
 class use_seed(Choice[Generators]):  # noqa: N801 - reads as a verb in both of its uses

@@ -1,27 +1,32 @@
-"""Layers."""
+"""Layers. Attention, encoders and decoders are imported when first asked for, since many programs use none of them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from xprnn.nn import init
-from xprnn.nn.attention.multihead import MultiheadAttention
-from xprnn.nn.attention.scores import AdditiveAttention, Attention, DotAttention, GeneralAttention, Memory
-from xprnn.nn.attention.transformer import TransformerEncoder, TransformerEncoderLayer
-from xprnn.nn.attention.weights import masked_softmax
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.embedding import Embedding
 from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
-from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
-from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
 from xprnn.nn.recurrent.chrono import chrono_init
 from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
 from xprnn.nn.recurrent.own_step import Recurrent, StepCell
 from xprnn.nn.recurrent.single_steps import CellModule, GRUCell, LSTMCell, RNNCell
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 from xprnn.nn.recurrent.stream import Stream
-from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
-from xprnn.nn.seq2seq.model import Seq2Seq
-from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
 from xprnn.nn.sequential import Sequential
+
+if TYPE_CHECKING:
+    from xprnn.nn.attention.multihead import MultiheadAttention
+    from xprnn.nn.attention.scores import AdditiveAttention, Attention, DotAttention, GeneralAttention, Memory
+    from xprnn.nn.attention.transformer import TransformerEncoder, TransformerEncoderLayer
+    from xprnn.nn.attention.weights import masked_softmax
+    from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
+    from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
+    from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
+    from xprnn.nn.seq2seq.model import Seq2Seq
+    from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
 
 __all__ = [
     "GRU",
@@ -66,3 +71,30 @@ __all__ = [
     "masked_softmax",
     "sample",
 ]
+
+# Where the names above that are not imported yet stand.
+LATER = {
+    "attention.multihead": "MultiheadAttention",
+    "attention.scores": "AdditiveAttention Attention DotAttention GeneralAttention Memory",
+    "attention.transformer": "TransformerEncoder TransformerEncoderLayer",
+    "attention.weights": "masked_softmax",
+    "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
+    "positions": "LearnedPositions SinusoidalPositions",
+    "seq2seq.encoder_decoder": "Decoder Encoder",
+    "seq2seq.model": "Seq2Seq",
+    "seq2seq.search": "Hypothesis beam_search greedy sample",
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in LATER.items():
+        if name == module.partition(".")[0]:  # xprnn.nn.attention itself
+            return import_module(f"xprnn.nn.{name}")
+        if name in names.split():
+            globals()[name] = found = getattr(import_module(f"xprnn.nn.{module}"), name)
+            return found
+    raise AttributeError(f"module 'xprnn.nn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
