@@ -30,7 +30,7 @@ class Mean(Tensor):
 
     def __init__(self, result: Tensor, weight: Weight) -> None:
         super().__init__(result.data)
-        self.weight = float(weight) if isinstance(weight, (numbers.Real, np.ndarray)) else weight
+        self.weight = float(weight) if isinstance(weight, (np.generic, np.ndarray)) else weight
         if result.node is not None:  # takes the place of the result, which nobody else holds, in the graph
             self.requires_grad, self.node, self.slot = True, result.node, result.slot
             self.node.outputs = (weakref.ref(self),)
