@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 
 from xprnn import Parameter, Tensor, nn
+from xprnn.data import Batches
 from xprnn.train import (
     SGD,
     Adam,
     AdamW,
+    Callback,
+    Checkpoint,
     Cosine,
     ReduceOnPlateau,
     RMSprop,
     clip_grad_norm,
     clip_grad_value,
+    fit,
     load_checkpoint,
+    mse,
     save_checkpoint,
 )
 
@@ -49,6 +54,17 @@ def interrupted(call, at, lines=False):
     finally:
         sys.settrace(before)
     return None
+
+
+def lines_of(call):
+    """How many places there are to be interrupted at."""
+    tracer, before = Interrupting(-1, lines=True), sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return tracer.count
 
 
 def plain(value):
@@ -171,3 +187,49 @@ def test_an_update_of_another_shape_changes_nothing():
     after = plain(everything(optimizer))
     assert after[0]["parameters"] == before[0]["parameters"]
     assert after[1] == before[1]
+
+
+@pytest.mark.parametrize("clip", [{}, {"clip_norm": 0.1}])
+def test_a_run_stops_between_two_steps_and_goes_on_from_its_file(tmp_path, clip):
+    x = np.random.default_rng(0).normal(size=(8, 2))
+    look = lambda optimizer: plain((optimizer.state_dict(), [p.data for p in optimizer.parameters]))
+
+    class Keep(Callback):
+        def __init__(self):
+            self.states = []
+
+        def on_batch_end(self, run):
+            self.states.append(look(run.optimizer))
+
+    def begun():
+        model = nn.Linear(2, 1, dtype="float64", rng=0)
+        return model, Adam(model.parameters(), lr=0.1)
+
+    def train(model, optimizer, *callbacks, resume=None):
+        fit(
+            model,
+            Batches(x, batch_size=4, shuffle=True, rng=0),
+            lambda m, b: mse(m(b[0]), b[0][:, :1]),
+            optimizer,
+            epochs=3,
+            callbacks=[*callbacks, Checkpoint(tmp_path / "c")],
+            resume=resume,
+            progress=False,
+            accumulate=2,
+            **clip,
+        )
+
+    keep, (model, optimizer) = Keep(), begun()
+    states = [look(optimizer)]
+    train(model, optimizer, keep)
+    states += keep.states
+    count = lines_of(lambda: train(*begun()))
+    for at in np.linspace(1, count - 1, 40).astype(int).tolist():
+        (tmp_path / "c").unlink(missing_ok=True)
+        model, optimizer = begun()
+        interrupted(lambda m=model, o=optimizer: train(m, o), at, lines=True)
+        assert look(optimizer) in states
+        if (tmp_path / "c").exists():
+            again = begun()
+            train(*again, resume=tmp_path / "c")
+            assert look(again[1]) == states[-1]

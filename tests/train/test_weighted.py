@@ -159,6 +159,8 @@ def test_arithmetic_keeps_the_weight():
         assert same.weight == 2.0
     for same in (mean + ops.sum(x), ops.sum(x) + mean, ops.sum(x) - mean, mean + mean, sum([mean, mean])):
         assert same.weight == 2.0
+    for same in (mean.mean(), mean.sum(), mean.reshape((1,)), mean.reshape((1, 1)).mean(axis=0)):
+        assert same.weight == 2.0
     assert (mean + other).weight == 2.5
     for another in (mean * other, mean / other, mean * np.ones(2), mean + np.ones(2), mean**2, 1 / mean, ops.exp(mean)):
         assert type(another) is Tensor

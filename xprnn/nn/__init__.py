@@ -88,7 +88,7 @@ LATER = {
 
 def __getattr__(name: str) -> Any:
     for module, names in LATER.items():
-        if name == module.partition(".")[0]:  # xprnn.nn.attention itself
+        if name == module.partition(".")[0]:  # xprnn.nn.attention.scores itself
             return import_module(f"xprnn.nn.{name}")
         if name in names.split():
             globals()[name] = found = getattr(import_module(f"xprnn.nn.{module}"), name)

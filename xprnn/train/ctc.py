@@ -75,7 +75,7 @@ def ctc_loss(
         return ops.sum(losses)
     xp, rows = namespace(losses.data), log_probs.shape[1]
     each = losses / xp.astype(xp.maximum(paths.ends, xp.ones_like(paths.ends)), losses.dtype)
-    return Mean(ops.sum(each) * (1.0 / max(rows, 1)), rows)
+    return Mean(ops.sum(each) * (1.0 / max(rows, 1)), float(rows))
 
 
 class _Paths(NamedTuple):

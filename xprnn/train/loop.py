@@ -129,8 +129,8 @@ def fit(
             record = _train(run, batches, loss, metrics, accumulate, clipping, called)
             norms = {name: record.pop(name) for name in NORMS}
             if validation is not None:
-                means = _means(model, validation, [loss, *metrics.values()])
-                record.update(zip([f"validation_{name}" for name in ("loss", *metrics)], means, strict=True))
+                means = _means(model, validation, loss, metrics)
+                record.update({f"validation_{name}": mean for name, mean in means.items()})
             seconds = time.perf_counter() - began
             run.history.epochs.append({**record, "lr": lr, **norms, "seconds": seconds})
             if schedule is not None:
@@ -154,22 +154,24 @@ def evaluate(model: Module, batches: Iterable[Any], loss: Metric) -> float:
     may use the model meanwhile. Waits for a GPU as :func:`fit` does. Raises TypeError for a loss that is not scalar,
     ValueError where there are no batches.
     """
-    return _means(model, batches, [loss])[0]
+    return _means(model, batches, loss, {})["loss"]
 
 
-def _means(model: Module, batches: Iterable[Any], functions: Sequence[Metric]) -> list[float]:
-    """What :func:`evaluate` says of each function, in one pass."""
+def _means(model: Module, batches: Iterable[Any], loss: Metric, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """What :func:`evaluate` says of the loss and each metric, in one pass."""
+    functions = {"loss": loss, **{f"metrics[{name!r}]": metric for name, metric in metrics.items()}}
     axis, count = getattr(batches, "axis", 0), 0
     with model.mode(False), no_grad(), Measured([0.0] * len(functions)) as measured:
         for batch, checks in drawn(batches):
             count += 1
             with postponed(checks):
-                found = [weighed_number("loss", each(model, batch), _size(batch, axis)) for each in functions]
+                size = _size(batch, axis)
+                found = [weighed_number(name, each(model, batch), size) for name, each in functions.items()]
             values, weights = [value.data for value, _ in found], [weight for _, weight in found]
             measured.add(f"batch {count} of an evaluation", values, weights, checks)
     if count == 0:
         raise ValueError("evaluate: there are no batches")
-    return measured.means()
+    return dict(zip(("loss", *metrics), measured.means(), strict=True))
 
 
 def _train(

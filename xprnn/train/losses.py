@@ -18,7 +18,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import input_tensor, probability
-from xprnn.backend import DTYPES, Array, backend_of, dtype_name, shared_namespace
+from xprnn.backend import DTYPES, Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.postponed import within
 from xprnn.tensor import Tensor
 from xprnn.train.weighted import Mean
@@ -190,7 +190,7 @@ def _elementwise(
     if weight is not None and by_weight:
         return _reduced(losses, reduction, xp.sum(weight))
     if chosen is None:
-        return Mean(ops.sum(losses) * (1.0 / max(prediction.size, 1)), prediction.size)
+        return Mean(ops.sum(losses) * (1.0 / max(prediction.size, 1)), float(prediction.size))
     counted = xp.broadcast_to(xp.astype(chosen, prediction.dtype), prediction.shape)
     return _reduced(losses, reduction, xp.sum(counted))
 
@@ -201,7 +201,7 @@ def _reduced(losses: Tensor, reduction: str, total: Array | None) -> Tensor:
         return losses
     if total is None:
         return ops.sum(losses)
-    xp = shared_namespace("losses", ("losses",), losses.data)
+    xp = namespace(losses.data)
     return Mean(ops.sum(losses) / xp.where(total == 0, xp.ones_like(total), total), total)
 
 

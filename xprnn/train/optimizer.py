@@ -117,14 +117,20 @@ class Optimizer:
         if where is not None and (tuple(where.shape), dtype_name(where)) != ((), "bool"):
             came = f"shape {tuple(where.shape)} and dtype {dtype_name(where)}"
             raise ValueError(f"{type(self).__name__}: where has {came}; expected a boolean without axes")
-        steps, kept_of, views = [*self._steps], [*self._slots], self._views()
+        steps, kept_of = [*self._steps], [*self._slots]
+        groups = [(view, view.slots()) for view in self._views()]
         changes: list[Change] = []
         for k, parameter in enumerate(self.parameters):
             if parameter.grad is None or not parameter.requires_grad:
                 continue
             data, gradient = parameter.data, self._gradient(k)
-            xp, view = namespace(data), views[self._group_of[k]]
-            slots = {name: self._slot(k, name, data) for name in view.slots()}
+            xp, (view, names), old = namespace(data), groups[self._group_of[k]], kept_of[k]
+            slots = {name: old.get(name) for name in names}
+            for name, array in slots.items():
+                if array is None:
+                    slots[name] = xp.zeros_like(data)
+                elif not _together(array, data):
+                    slots[name] = backend_of(data).asarray(array)
             new, kept = view.update(data, gradient, slots, steps[k] + 1)
             if where is not None:
                 where = where if _together(where, data) else backend_of(data).asarray(where)
@@ -146,13 +152,6 @@ class Optimizer:
             view.group = group
             views.append(view)
         return views
-
-    def _slot(self, k: int, name: str, data: Array) -> Array:
-        """An array kept for a parameter, where that one is now; zeros at first."""
-        array = self._slots[k].get(name)
-        if array is None:
-            return namespace(data).zeros_like(data)
-        return array if _together(array, data) else backend_of(data).asarray(array)
 
     def new_rates(self, rates: Sequence[Any]) -> list[Change]:
         """What gives each group its learning rate. Raises ValueError for one that is out of range."""

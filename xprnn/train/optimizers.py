@@ -35,16 +35,17 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov needs a momentum above 0")
 
     def slots(self) -> tuple[str, ...]:
-        return ("momentum",) if self.momentum else ()
+        return ("momentum",) if self.group["momentum"] else ()
 
     def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
-        if self.weight_decay:
-            gradient = gradient + self.weight_decay * data
-        if not self.momentum:
-            return data - self.lr * gradient, slots
-        velocity = self.momentum * slots["momentum"] + gradient
-        direction = gradient + self.momentum * velocity if self.nesterov else velocity
-        return data - self.lr * direction, {"momentum": velocity}
+        group = self.group
+        if group["weight_decay"]:
+            gradient = gradient + group["weight_decay"] * data
+        if not group["momentum"]:
+            return data - group["lr"] * gradient, slots
+        velocity = group["momentum"] * slots["momentum"] + gradient
+        direction = gradient + group["momentum"] * velocity if group["nesterov"] else velocity
+        return data - group["lr"] * direction, {"momentum": velocity}
 
 
 class Adam(Optimizer):
@@ -71,22 +72,24 @@ class Adam(Optimizer):
         super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
 
     def slots(self) -> tuple[str, ...]:
-        return ("mean", "square", *["largest"] * self.amsgrad)
+        return ("mean", "square", "largest") if self.group["amsgrad"] else ("mean", "square")
 
     def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
-        beta1, beta2 = self.betas
+        group = self.group
+        beta1, beta2 = group["betas"]
         data, gradient = self.decay(data, gradient)
         mean = beta1 * slots["mean"] + (1.0 - beta1) * gradient
         square = beta2 * slots["square"] + (1.0 - beta2) * (gradient * gradient)
         xp, new = namespace(square), {"mean": mean, "square": square}
-        if self.amsgrad:
+        if group["amsgrad"]:
             square = new["largest"] = xp.maximum(slots["largest"], square)
-        scale = xp.sqrt(square) / math.sqrt(1.0 - beta2**step) + self.eps
-        return data - (self.lr / (1.0 - beta1**step)) * (mean / scale), new
+        scale = xp.sqrt(square) / math.sqrt(1.0 - beta2**step) + group["eps"]
+        return data - (group["lr"] / (1.0 - beta1**step)) * (mean / scale), new
 
     def decay(self, data: Array, gradient: Array) -> tuple[Array, Array]:
         """Weight decay, before the step: here as a part of the gradient."""
-        return data, gradient + self.weight_decay * data if self.weight_decay else gradient
+        rate = self.group["weight_decay"]
+        return data, gradient + rate * data if rate else gradient
 
 
 class AdamW(Adam):
@@ -105,7 +108,7 @@ class AdamW(Adam):
 
     def decay(self, data: Array, gradient: Array) -> tuple[Array, Array]:
         """Weight decay, before the step: here of the value itself."""
-        return data * (1.0 - self.lr * self.weight_decay), gradient
+        return data * (1.0 - self.group["lr"] * self.group["weight_decay"]), gradient
 
 
 class RMSprop(Optimizer):
@@ -133,18 +136,20 @@ class RMSprop(Optimizer):
         super().__init__(parameters, lr, alpha=alpha, eps=eps, **own)
 
     def slots(self) -> tuple[str, ...]:
-        return ("square", *["mean"] * self.centered, *["momentum"] * bool(self.momentum))
+        group = self.group
+        return ("square", *["mean"] * group["centered"], *["momentum"] * bool(group["momentum"]))
 
     def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
-        if self.weight_decay:
-            gradient = gradient + self.weight_decay * data
+        group = self.group
+        if group["weight_decay"]:
+            gradient = gradient + group["weight_decay"] * data
         xp, new = namespace(data), {}
-        variance = new["square"] = self.alpha * slots["square"] + (1.0 - self.alpha) * (gradient * gradient)
-        if self.centered:
-            mean = new["mean"] = self.alpha * slots["mean"] + (1.0 - self.alpha) * gradient
+        variance = new["square"] = group["alpha"] * slots["square"] + (1.0 - group["alpha"]) * (gradient * gradient)
+        if group["centered"]:
+            mean = new["mean"] = group["alpha"] * slots["mean"] + (1.0 - group["alpha"]) * gradient
             variance = variance - mean * mean
             variance = xp.maximum(variance, xp.zeros_like(variance))  # rounding can take it below 0, whose root is NaN
-        direction = gradient / (xp.sqrt(variance) + self.eps)
-        if self.momentum:
-            direction = new["momentum"] = self.momentum * slots["momentum"] + direction
-        return data - self.lr * direction, new
+        direction = gradient / (xp.sqrt(variance) + group["eps"])
+        if group["momentum"]:
+            direction = new["momentum"] = group["momentum"] * slots["momentum"] + direction
+        return data - group["lr"] * direction, new

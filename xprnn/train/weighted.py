@@ -21,15 +21,16 @@ Weight = float | Array
 class Mean(Tensor):
     """A scalar Tensor that is a mean, with its ``weight``: over how many elements, or over what sum of their weights.
 
-    Its negative, its sum with numbers and Tensors, and its product with them and quotient by them keep the weight. The
-    sum of two means has the mean of their weights, which is right where these are equal. Anything else is a Tensor.
+    Its negative, its sum with numbers and Tensors, its product with them and quotient by them, and its methods sum,
+    mean and reshape keep the weight. The sum of two means has the mean of their weights, which is right where these
+    are equal. Anything else is a Tensor.
     """
 
     __slots__ = ("weight",)
 
     def __init__(self, result: Tensor, weight: Weight) -> None:
         super().__init__(result.data)
-        self.weight = float(weight) if isinstance(weight, (numbers.Real, np.ndarray)) else weight
+        self.weight = float(weight) if isinstance(weight, (np.generic, np.ndarray)) else weight
         if result.node is not None:  # takes the place of the result, which nobody else holds, in the graph
             self.requires_grad, self.node, self.slot = True, result.node, result.slot
             self.node.outputs = (weakref.ref(self),)
@@ -57,6 +58,15 @@ class Mean(Tensor):
 
     def __truediv__(self, other: Any) -> Tensor:
         return self._scaled(ops.divide(self, other), other)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return Mean(ops.sum(self, axis, keepdims), self.weight)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return Mean(ops.mean(self, axis, keepdims), self.weight)
+
+    def reshape(self, shape: int | tuple[int, ...]) -> Tensor:
+        return Mean(ops.reshape(self, shape), self.weight)
 
     def _kept(self, result: Tensor, other: Any) -> Tensor:
         weight = (self.weight + other.weight) * 0.5 if isinstance(other, Mean) else self.weight
