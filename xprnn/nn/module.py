@@ -12,7 +12,7 @@ import numpy as np
 
 from xprnn.backend import Array, Backend, get_backend, namespace
 from xprnn.nn.loading import Unmatched, assign, read
-from xprnn.nn.parts import GIVEN_ONCE, LEAVES, entries
+from xprnn.nn.parts import GIVEN_ONCE, LEAVES, entries, is_object
 from xprnn.tensor import Parameter, Tensor
 
 _modes: ContextVar[dict[int, tuple[Module, bool]]] = ContextVar("xprnn_modes", default={})  # noqa: B039 - never changed
@@ -22,11 +22,11 @@ _modes: ContextVar[dict[int, tuple[Module, bool]]] = ContextVar("xprnn_modes", d
 class Module:
     """Base of all layers. Parameters and Modules assigned as attributes, also in lists and tuples, are found by name.
 
-    Those of a list are "name.0", "name.1", ... No part is lost in silence: one that stands only in another container
-    (a dict, a set, an object array, a dataclass, a partial function, a method of another module) raises TypeError where
-    parts are looked for; assigning a Tensor, array or number in place of a Parameter, or anything but a Module or None
-    in place of a Module, raises it at once. Other objects are not looked into, nor is what a list is given later
-    checked. Subclasses define ``forward``; call the module itself.
+    Those of a list are "name.0", "name.1", ... No part is lost in silence: one that stands only in another container (a
+    dict, set, object array, dataclass, partial function, method of another module, attribute of an object) raises
+    TypeError where parts are looked for; assigning anything but a Parameter, Module or None in place of a Parameter, or
+    but a Module or None in place of a Module, raises it at once. What a list is given later, and what functions close
+    over, is not checked. Subclasses define ``forward``; call the module itself.
     """
 
     _training, _by_itself = True, False  # the module's own mode, and whether it was set to evaluation by itself
@@ -288,8 +288,12 @@ def _parts_of(
                 if not isinstance(each, LEAVES):
                     yield from _parts_of(owner, f"{name}.{k}", each, hidden, around)
             return
+        # Of other objects only what they hold themselves or in lists: what lies further could be the whole program.
+        kept = (Module, Parameter, list, tuple) if is_object(value) else object
+        if kept is not object and any(is_object(container) for container in around[:-1]):
+            return
         for place, each in entries(value):
-            if not isinstance(each, LEAVES):
+            if not isinstance(each, LEAVES) and isinstance(each, kept):
                 for _, part in _parts_of(owner, name, each, hidden, around):
                     hidden.append((name + place, value, part))
 

@@ -7,7 +7,7 @@ from collections import UserList, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set, ValuesView
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
-from types import GeneratorType, MethodType, SimpleNamespace
+from types import GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,8 @@ GIVEN_ONCE: tuple[type, ...] = (
 def entries(value: Any) -> Entries:
     """(place, value) for everything in a container other than a list or tuple; nothing for what is none.
 
-    Looked into are mappings, sets, deques and the like, object arrays, dataclasses and namespaces, partial functions,
-    and methods, which hold the object that they are of.
+    Looked into are mappings, sets, deques and the like, object arrays, dataclasses, partial functions, methods, which
+    hold the object that they are of, and other objects with attributes.
     """
     kind: Any = type(value)
     opener = _opener(kind)
@@ -48,13 +48,27 @@ def _opener(kind: type) -> Callable[[Any], Entries] | None:
         return lambda array: (("", each) for each in array.flat) if array.dtype == object else ()
     if is_dataclass(kind):
         return lambda value: ((f".{field.name}", getattr(value, field.name, None)) for field in fields(value))
-    if issubclass(kind, SimpleNamespace):
-        return lambda value: ((f".{name}", each) for name, each in vars(value).items())
     if issubclass(kind, partial):
         return lambda value: (("", each) for each in (value.func, *value.args, *value.keywords.values()))
     if issubclass(kind, MethodType):
         return lambda value: (("", value.__self__),)
-    return None
+    return _of_object if _is_object(kind) else None
+
+
+def is_object(value: Any) -> bool:
+    """Whether it has attributes and is no container."""
+    kind: Any = type(value)
+    return _is_object(kind)
+
+
+@cache
+def _is_object(kind: type) -> bool:
+    others = (type, ModuleType, Mapping, Set, deque, UserList, partial, np.ndarray)
+    return bool(getattr(kind, "__dictoffset__", 0)) and not is_dataclass(kind) and not issubclass(kind, others)
+
+
+def _of_object(value: Any) -> Entries:
+    return [(f".{name}", each) for name, each in vars(value).items()]
 
 
 def _of_mapping(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
