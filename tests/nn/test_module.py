@@ -12,6 +12,7 @@ import pytest
 from helpers import assert_close, host
 
 from xprnn import Parameter, Tensor, nn, ops
+from xprnn.train import SGD
 
 
 class Model(nn.Module):
@@ -174,7 +175,7 @@ BFLOAT16 = {
     "torch bfloat16": lambda: in_torch(lambda p: p.detach().bfloat16()),
     "torch bfloat16 parameters": lambda: in_torch(lambda p: p.bfloat16()),
     "torch computed": lambda: in_torch(lambda p: (p * 2.0) / 2.0),
-    "torch bfloat16 transposed": lambda: in_torch(lambda p: p.detach().bfloat16().T.contiguous().T),
+    "torch bfloat16 strided": lambda: in_torch(lambda p: p.detach().bfloat16().repeat_interleave(2, 0)[::2]),
     "ml_dtypes": lambda: {
         name: np.asarray(array, "float32").astype(pytest.importorskip("ml_dtypes").bfloat16)
         for name, array in STATE.items()
@@ -208,9 +209,16 @@ class Broken:
         raise ZeroDivisionError("its file is gone")
 
 
+class Lazy:
+    @property
+    def shape(self):
+        raise RuntimeError("not made yet")
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        (Lazy(), "bias .a Lazy. cannot be read: not made yet"),
         (Broken(), "bias .a Broken. cannot be read: .*its file is gone"),
         (np.ones(3, "complex64"), "bias .* complex64"),
         (np.array(["1", "2", "3"]), "bias .*<U1"),
@@ -481,6 +489,11 @@ def object_array(values):
     return array
 
 
+class Plain:
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
 HIDDEN = {
     "dict": lambda part: {"a": part},
     "mapping": lambda part: MappingProxyType({"a": [1, part]}),
@@ -493,6 +506,8 @@ HIDDEN = {
     "dataclass": lambda part: Parts(part),
     "dataclass in a list": lambda part: [0, Parts(1, [part])],
     "namespace": lambda part: SimpleNamespace(layer=part),
+    "object": lambda part: Plain(layer=part),
+    "object with a list": lambda part: [Plain(layers=[1, part])],
     "partial": lambda part: functools.partial(print, part),
     "partial with keywords": lambda part: functools.partial(print, end=part),
 }
@@ -538,6 +553,7 @@ def test_a_part_that_is_found_may_stand_in_other_containers_too():
     model.rates, model.seen = {model.gain: 0.1}, {model.child.first.weight}
     model.apply = model.child.first.forward
     model.own = model.forward
+    model.optimizer, model.stream = SGD(model.parameters()), Plain(layer=model.child.first, of=model)
     assert [name for name, _ in model.named_parameters()] == ["gain", "child.first.weight", "child.first.bias"]
     model.child.parent = model
     assert len(model.parameters()) == 3
@@ -566,6 +582,8 @@ def test_other_values_in_containers_are_passed_over():
         method="text".upper,
         shape=Tensor(np.ones(2), requires_grad=True),
         kind=Parts,
+        library=np,
+        plain=Plain(size=2, far=Plain(layer=nn.Linear(1, 1)), others=[Plain(layer=nn.Linear(1, 1))]),
         count=itertools.count(),
         layer=nn.Linear(1, 1),
     )

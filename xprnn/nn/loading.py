@@ -26,14 +26,13 @@ def read(owner: str, state: Mapping[str, Any], matched: Sequence[tuple[str, Para
     Raises TypeError for what is no array or cannot be read as real numbers, ValueError for other shapes.
     """
     problem = f"{owner}: state_dict does not fit"
-    if no_arrays := [
-        f"{name} is a {type(state[name]).__name__}" for name, _ in matched if not hasattr(state[name], "shape")
-    ]:
+    shapes = {name: _shape(problem, name, state[name]) for name, _ in matched}
+    if no_arrays := [f"{name} is a {type(state[name]).__name__}" for name, shape in shapes.items() if shape is None]:
         raise TypeError(f"{problem}; {'; '.join(no_arrays)}; expected arrays")
     if wrong := [
-        f"{name} has shape {tuple(state[name].shape)}, expected {parameter.shape}"
+        f"{name} has shape {shapes[name]}, expected {parameter.shape}"
         for name, parameter in matched
-        if tuple(state[name].shape) != parameter.shape
+        if shapes[name] != parameter.shape
     ]:
         raise ValueError(f"{problem}; {'; '.join(wrong)}")
     arrays: dict[Parameter, Array] = {}
@@ -43,9 +42,21 @@ def read(owner: str, state: Mapping[str, Any], matched: Sequence[tuple[str, Para
         try:
             host = _on_host(state[name], dtype_name(parameter.data))
         except Exception as error:  # each library has errors of its own, and none names the entry
-            raise TypeError(f"{problem}; {name} (a {type(state[name]).__name__}) cannot be read: {error}") from error
+            raise _unreadable(problem, name, state[name], error) from error
         arrays[parameter] = backend_of(parameter.data).asarray(host)
     return arrays
+
+
+def _shape(problem: str, name: str, array: Any) -> tuple[int, ...] | None:
+    """None of what is no array."""
+    try:
+        return tuple(array.shape) if hasattr(array, "shape") else None
+    except Exception as error:  # such as of a lazy or nested tensor
+        raise _unreadable(problem, name, array, error) from error
+
+
+def _unreadable(problem: str, name: str, array: Any, error: Exception) -> TypeError:
+    return TypeError(f"{problem}; {name} (a {type(array).__name__}) cannot be read: {error}")
 
 
 def _on_host(array: Any, dtype: str) -> Host:

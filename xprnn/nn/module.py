@@ -12,7 +12,7 @@ import numpy as np
 
 from xprnn.backend import Array, Backend, get_backend, namespace
 from xprnn.nn.loading import Unmatched, assign, read
-from xprnn.nn.parts import GIVEN_ONCE, LEAVES, entries
+from xprnn.nn.parts import LEAVES, is_object, opener
 from xprnn.tensor import Parameter, Tensor
 
 _modes: ContextVar[dict[int, tuple[Module, bool]]] = ContextVar("xprnn_modes", default={})  # noqa: B039 - never changed
@@ -22,11 +22,11 @@ _modes: ContextVar[dict[int, tuple[Module, bool]]] = ContextVar("xprnn_modes", d
 class Module:
     """Base of all layers. Parameters and Modules assigned as attributes, also in lists and tuples, are found by name.
 
-    Those of a list are "name.0", "name.1", ... No part is lost in silence: one that stands only in another container
-    (a dict, a set, an object array, a dataclass, a partial function, a method of another module) raises TypeError where
-    parts are looked for; assigning a Tensor, array or number in place of a Parameter, or anything but a Module or None
-    in place of a Module, raises it at once. Other objects are not looked into, nor is what a list is given later
-    checked. Subclasses define ``forward``; call the module itself.
+    Those of a list are "name.0", "name.1", ... No part is lost in silence: one that stands only in another container (a
+    dict, set, object array, dataclass, partial function, method of another module, attribute of an object) raises
+    TypeError where parts are looked for; assigning anything but a Parameter, Module or None in place of a Parameter, or
+    but a Module or None in place of a Module, raises it at once. What a list is given later, and what functions close
+    over, is not checked. Subclasses define ``forward``; call the module itself.
     """
 
     _training, _by_itself = True, False  # the module's own mode, and whether it was set to evaluation by itself
@@ -81,24 +81,25 @@ class Module:
         """(name, module) for each direct part."""
         return ((name, part) for name, part in self._parts() if isinstance(part, Module))
 
-    def _parts(self) -> Iterator[tuple[str, Module | Parameter]]:
-        """(name, part) for each Module and Parameter in this module's attributes."""
-        hidden: list[tuple[str, Any, Any]] = []
-        yield from self._found(hidden)
-        if hidden:
+    def _parts(self, hidden: list[tuple[str, Any, Any]] | None = None) -> Iterator[tuple[str, Module | Parameter]]:
+        """(name, part) for each Module and Parameter in this module's attributes.
+
+        Those in other containers are put on the list where one is given, else they must be found elsewhere too.
+        """
+        found: list[tuple[str, Any, Any]] = [] if hidden is None else hidden
+        for name, value in vars(self).items():
+            if isinstance(value, (Module, Parameter)):
+                yield name, value
+            elif not isinstance(value, LEAVES):
+                yield from _parts_of(type(self).__name__, name, value, found)
+        if found and hidden is None:
             known = self._known()
-            for place, holder, part in hidden:
+            for place, holder, part in found:
                 if id(part) not in known:
                     raise TypeError(
                         f"{type(self).__name__}: {place} holds a {type(part).__name__}, which would not be trained, "
                         f"moved or saved from a {type(holder).__name__}; expected an attribute of its own, or a list"
                     )
-
-    def _found(self, hidden: list[tuple[str, Any, Any]]) -> Iterator[tuple[str, Module | Parameter]]:
-        """The parts as ``_parts`` gives them; those in other containers are put on the list."""
-        for name, value in vars(self).items():
-            if not isinstance(value, LEAVES):
-                yield from _parts_of(type(self).__name__, name, value, hidden)
 
     def _known(self) -> set[int]:
         """The ids of this module and all parts in it."""
@@ -107,7 +108,7 @@ class Module:
         while waiting:
             part = waiting.pop()
             if id(part) not in known and isinstance(part, Module):
-                waiting.extend(each for _, each in part._found([]))
+                waiting.extend(each for _, each in part._parts([]))
             known.add(id(part))
         return known
 
@@ -277,21 +278,29 @@ def _parts_of(
     """
     if isinstance(value, (Module, Parameter)):
         yield name, value
-    elif isinstance(value, GIVEN_ONCE):
-        raise TypeError(
-            f"{owner}: {name} is a {type(value).__name__}, which gives only once what is in it; expected a list"
-        )
-    elif not any(value is container for container in around):
-        around = (*around, value)
-        if isinstance(value, (list, tuple)):
-            for k, each in enumerate(value):
-                if not isinstance(each, LEAVES):
-                    yield from _parts_of(owner, f"{name}.{k}", each, hidden, around)
-            return
-        for place, each in entries(value):
+        return
+    listed = isinstance(value, (list, tuple))
+    opened = None if listed else opener(value)
+    if (opened is None and not listed) or any(value is container for container in around):
+        return
+    around = (*around, value)
+    if opened is None:
+        for k, each in enumerate(value):
             if not isinstance(each, LEAVES):
-                for _, part in _parts_of(owner, name, each, hidden, around):
-                    hidden.append((name + place, value, part))
+                yield from _parts_of(owner, f"{name}.{k}", each, hidden, around)
+        return
+    # Of other objects only what they hold themselves or in lists: what lies further could be the whole program.
+    kept = (Module, Parameter, list, tuple) if is_object(value) else object
+    if kept is not object and any(is_object(container) for container in around[:-1]):
+        return
+    try:
+        inside = opened(value)
+    except TypeError as error:
+        raise TypeError(f"{owner}: {name} {error}") from None
+    for place, each in inside:
+        if not isinstance(each, LEAVES) and isinstance(each, kept):
+            for _, part in _parts_of(owner, name, each, hidden, around):
+                hidden.append((name + place, value, part))
 
 
 def _joined(prefix: str, name: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import UserList, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set, ValuesView
+from collections.abc import Callable, Iterable, Mapping, Set, ValuesView
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
-from types import GeneratorType, MethodType, SimpleNamespace
+from types import GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,20 +26,21 @@ GIVEN_ONCE: tuple[type, ...] = (
 """What cannot be looked into without using it up."""
 
 
-def entries(value: Any) -> Entries:
-    """(place, value) for everything in a container other than a list or tuple; nothing for what is none.
+def opener(value: Any) -> Callable[[Any], Entries] | None:
+    """What gives (place, value) for all in a container other than a list or tuple; None for what can hold nothing.
 
-    Looked into are mappings, sets, deques and the like, object arrays, dataclasses and namespaces, partial functions,
-    and methods, which hold the object that they are of.
+    Looked into are mappings, sets, deques and the like, object arrays, dataclasses, partial functions, methods, which
+    hold the object that they are of, and other objects with attributes. To look into an iterator raises TypeError.
     """
     kind: Any = type(value)
-    opener = _opener(kind)
-    return () if opener is None else opener(value)
+    return _opener(kind)
 
 
 @cache
-def _opener(kind: type) -> Callable[[Any], Entries] | None:
+def _opener(kind: Any) -> Callable[[Any], Entries] | None:
     """How to look into the values of a type; None where they can hold nothing."""
+    if issubclass(kind, GIVEN_ONCE):
+        return _of_iterator
     if issubclass(kind, Mapping):
         return _of_mapping
     if issubclass(kind, (Set, deque, UserList, ValuesView)):
@@ -48,18 +49,33 @@ def _opener(kind: type) -> Callable[[Any], Entries] | None:
         return lambda array: (("", each) for each in array.flat) if array.dtype == object else ()
     if is_dataclass(kind):
         return lambda value: ((f".{field.name}", getattr(value, field.name, None)) for field in fields(value))
-    if issubclass(kind, SimpleNamespace):
-        return lambda value: ((f".{name}", each) for name, each in vars(value).items())
     if issubclass(kind, partial):
         return lambda value: (("", each) for each in (value.func, *value.args, *value.keywords.values()))
     if issubclass(kind, MethodType):
         return lambda value: (("", value.__self__),)
-    return None
+    return _of_object if _is_object(kind) else None
 
 
-def _of_mapping(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    for key, each in value.items():
-        if not isinstance(each, LEAVES):
-            yield f"[{key!r}]", each
-        if not isinstance(key, LEAVES):
-            yield "", key
+def is_object(value: Any) -> bool:
+    """Whether it has attributes and is no container."""
+    kind: Any = type(value)
+    return _is_object(kind)
+
+
+@cache
+def _is_object(kind: Any) -> bool:
+    others = (type, ModuleType, Mapping, Set, deque, UserList, partial, np.ndarray)
+    return bool(getattr(kind, "__dictoffset__", 0)) and not is_dataclass(kind) and not issubclass(kind, others)
+
+
+def _of_iterator(value: Any) -> Entries:
+    raise TypeError(f"is a {type(value).__name__}, which gives only once what is in it; expected a list")
+
+
+def _of_object(value: Any) -> Entries:
+    return [(f".{name}", each) for name, each in vars(value).items()]
+
+
+def _of_mapping(value: Mapping[Any, Any]) -> Entries:
+    values = [(f"[{key!r}]", each) for key, each in value.items() if not isinstance(each, LEAVES)]
+    return values + [("", key) for key in value if not isinstance(key, LEAVES)]
