@@ -237,6 +237,25 @@ def test_weekdays_are_told_from_many_gaps():
     assert str(Calendar(kept).rule) == "the same 5 rows each week"
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("daily", "one row every day"),
+        ("fortnights", "one row every 2 weeks"),
+        ("7 hours", "one row every 7 hours"),
+        ("microseconds", "one row every 7 microseconds"),
+        ("60 hertz in milliseconds", "one row every 16.67 milliseconds"),
+        ("weekdays", "the same 5 rows each week"),
+        ("three times a day", "the same 3 rows each day"),
+        ("ends of quarters", "day 31, or the last, of every 3 months"),
+        ("third Fridays", "the 3. Friday of every month"),
+        ("last weekdays of months", "the last weekday of every month"),
+    ],
+)
+def test_rules_say_what_they_are(name, words):
+    assert str(Calendar(PATTERNS[name]).rule) == words
+
+
 def test_years_end_with_9999():
     assert Calendar([datetime(9999, 12, 30), datetime(9999, 12, 31)]).label(2) == "2"
 
@@ -260,6 +279,28 @@ def test_what_is_missing_by_chance_is_no_pattern():
         assert str(calendar.rule) == "one row every day", n
         kept = [moment for moment in every(3 * 144, minutes=10) if draws.random() > 0.1]
         assert str(Calendar(kept).rule) == "one row every 10 minutes", n
+
+
+@pytest.mark.parametrize("drift", [0, 1])
+def test_clocks_that_come_early_or_late_follow_their_interval_about(drift):
+    draws = np.random.default_rng(0)
+    seconds = [(600 + drift) * n + int(draws.integers(-20, 21)) for n in range(1000) if n not in (500, 501)]
+    calendar = Calendar([START + timedelta(seconds=s) for s in seconds])
+    assert str(calendar.rule).startswith("about one row every 10")
+    assert calendar.missing == 2
+    assert calendar.periods() == (pytest.approx(86400 / (600 + drift), rel=1e-3),)
+    next_one = datetime.fromisoformat(calendar.label(998))
+    assert abs(next_one - START - timedelta(seconds=(600 + drift) * 1000)) < timedelta(seconds=60)
+    filled, whole = calendar.fill(np.asarray(seconds), "linear")
+    assert len(filled) == len(whole.dates) == 1000
+    assert abs(filled[500] - (600 + drift) * 500) < 60
+    assert (whole.missing, whole.notice()) == (0, f"the dates are not even, {whole.rule}: those to come are guesses")
+
+
+def test_one_stray_date_is_told():
+    calendar = Calendar([START + timedelta(hours=n, seconds=3 * (n == 40)) for n in range(100)])
+    assert "the dates are not even, about one row every hour" in calendar.notice()
+    assert calendar.label(100) == "2000-01-07 04:00:00"
 
 
 @pytest.mark.parametrize("seed", range(3))

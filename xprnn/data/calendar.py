@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.calendar_rules import DAY, WEEK, YEAR, Every, Monthly, Pattern, Rule, candidates, rounded
+from xprnn.data.calendar_rules import DAY, WEEK, YEAR, About, Every, Monthly, Pattern, Rule, candidates, near
 from xprnn.data.tables import dates_of
 from xprnn.nn.arguments import one_of
 
@@ -25,7 +25,7 @@ class Calendar:
     """The dates of the rows of a series, strictly increasing, at least two: a list, or an index or column of a table.
 
     All of them together say which rule they follow: a fixed interval, the same times of each day or week (so weekdays),
-    days of months (their ends too, first and last weekdays, third Fridays), or even steps that a clock has rounded.
+    days of months (their ends too, first and last weekdays, third Fridays), or nearly even steps.
     Where most steps follow a rule, the others are gaps. Where none fits, ``rule`` is None: rows to come are then called
     by their numbers, and no season is known.
 
@@ -46,6 +46,7 @@ class Calendar:
             row = int(wrong[0]) + 1
             raise ValueError(f"Calendar: date {row}, {self.dates[row]}, {out_of_order(*self.dates[row - 1 : row + 1])}")
         self.rule, self._numbers, self._in_utc = _infer(wall, moments, aware)
+        self._vague = isinstance(self.rule, About)
         self._whole_days = all(moment.time() == time.min for moment in self.dates)
 
     def label(self, row: int) -> str:
@@ -82,7 +83,7 @@ class Calendar:
                 "the dates follow no rule: rows are counted as steps, and rows to come have numbers; no season is known"
             )
         if not self.missing:
-            return None
+            return f"the dates are not even, {self.rule}: those to come are guesses" if self._vague else None
         before = np.flatnonzero(np.diff(self._numbers) > 1)[:SHOWN]
         gaps = [
             self._numbers[k] + 1 + np.arange(min(self._numbers[k + 1] - self._numbers[k] - 1, SHOWN)) for k in before
@@ -201,8 +202,8 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
             plain = plain if special else max(plain, found)
             if found > share or (best[0] is None and found == share):
                 best, share = (rule, numbers, in_utc), found
-    if best[0] is None and (even := rounded(moments)) is not None:
-        return even, np.arange(len(moments)), aware
+    if best[0] is None and (about := near(moments)) is not None:
+        return *about, aware
     return best
 
 
