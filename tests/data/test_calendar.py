@@ -2,6 +2,7 @@
 
 import pickle
 from datetime import date, datetime, timedelta, timezone
+from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_dates_follow_a_rule_and_go_on_by_it(name):
     assert whole.label(len(dates) - 1).startswith(str(dates[-1])[:10])
 
 
-@pytest.mark.parametrize("name", [name for name, dates in PATTERNS.items() if len(dates) >= 40 and "hertz" not in name])
+@pytest.mark.parametrize("name", [name for name, dates in PATTERNS.items() if len(dates) >= 40])
 def test_gaps_are_found_and_filled(name):
     """Of any rule: rows in the middle of the dates are missing, and come back."""
     dates = PATTERNS[name]
@@ -155,11 +156,39 @@ def test_gaps_are_found_and_filled(name):
     assert all(whole.label(row) in said for row in (7, 20, 21))
     rows = np.array([[n, -2.0 * n] for n in range(len(dates)) if n not in gone])
     linear, filled = calendar.fill(rows, "linear")
-    np.testing.assert_allclose(linear, [[n, -2.0 * n] for n in range(len(dates))])
+    np.testing.assert_allclose(linear, [[n, -2.0 * n] for n in range(len(dates))], atol=1e-9)
     assert filled.missing == 0
     assert [filled.label(n) for n in range(len(dates) + 5)] == [whole.label(n) for n in range(len(dates) + 5)]
     previous, _ = calendar.fill(rows, "previous")
     np.testing.assert_array_equal(previous[[6, 7, 8, 19, 20, 21, 22], 0], [6, 6, 8, 19, 19, 19, 22])
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_whatever_is_missing_dates_go_on_and_are_filled_in_order(name):
+    draws = np.random.default_rng(len(name))
+    for share in (0.02, 0.1, 0.3, 0.6):
+        kept = [moment for moment in PATTERNS[name] if draws.random() >= share]
+        if len(kept) < 2:
+            continue
+        calendar = Calendar(kept)
+        labels = [calendar.label(row) for row in range(len(kept), len(kept) + 20)]
+        if calendar.rule is None:
+            assert labels == [str(row) for row in range(len(kept), len(kept) + 20)]
+            continue
+        known = [calendar.label(row) for row in range(len(kept))]
+        moments = [datetime.fromisoformat(label) for label in known + labels]
+        assert all(a < b for a, b in pairwise(moments))
+        if 0 < calendar.missing <= len(kept):
+            filled, whole = calendar.fill(np.arange(len(kept)), "linear")
+            assert len(filled) == len(whole.dates) == len(kept) + calendar.missing
+            assert (np.diff(filled) > 0).all()
+            assert set(calendar.dates) <= set(whole.dates)
+            assert whole.missing == 0
+
+
+def test_weekdays_far_past_the_end():
+    dates = PATTERNS["weekdays"]
+    assert Calendar(dates).label(len(dates) - 1 + 50_000) == str((dates[-1] + timedelta(weeks=10_000)).date())
 
 
 @pytest.mark.parametrize(

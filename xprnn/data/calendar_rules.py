@@ -224,19 +224,19 @@ def near(times: Host) -> tuple[Rule, Host] | None:
 
     With the numbers of these dates.
     """
-    steps, rows = np.diff(times), len(times) - 1
-    if rows < LEAST_STEPS:
-        return None
-    unit, interval = int(np.gcd.reduce(steps)), float(times[-1] - times[0]) / rows
-    even = Rounded(float(times[0]), interval, unit)
-    if unit <= min(SECOND, interval / 8) and (np.abs(times - even.times(np.arange(rows + 1))) <= unit).all():
-        return even, np.arange(rows + 1)
+    steps = np.diff(times)
     usual = float(np.median(steps))
     counts = np.round(steps / usual)
-    if (counts < 1).any() or (np.abs(steps - counts * usual) > LATE * usual).any() or 2 * (counts == 1).sum() < rows:
+    if len(steps) < LEAST_STEPS or (counts < 1).any() or 2 * (counts == 1).sum() < len(steps):
+        return None
+    if (np.abs(steps - counts * usual) > LATE * usual).any():
         return None
     known = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return About(known, times, float(times[-1] - times[0]) / float(known[-1]), unit), known
+    unit, interval = int(np.gcd.reduce(steps)), float(times[-1] - times[0]) / float(known[-1])
+    even = Rounded(float(times[0]), interval, unit)
+    if unit <= min(SECOND, interval / 8) and (np.abs(times - even.times(known)) <= unit).all():
+        return even, known
+    return About(known, times, interval, unit), known
 
 
 def _about(interval: float) -> str:
