@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, generator, get_backend
+from xprnn.backend import Array, Rng, backend_of, default_backend, generator, get_backend
 from xprnn.data.characters import Alphabet, character_streams, read_characters
 from xprnn.estimators.model_file import model_file
 from xprnn.nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
-from xprnn.nn.arguments import one_of, probability, real_number, share, true_or_false, whole_number
+from xprnn.nn.arguments import float_dtype, one_of, probability, real_number, share, true_or_false, whole_number
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import (
     Adam,
@@ -115,7 +115,7 @@ class CharacterModel:
             "dropout": probability(owner, "dropout", dropout),
             "validation": share(owner, "validation", validation),
             "seed": whole_number(owner, "seed", seed, 0),
-            "dtype": check_dtype(dtype),
+            "dtype": float_dtype(owner, dtype),
         }
         self.backend = None if backend is None else get_backend(backend)
         self.progress = true_or_false(owner, "progress", progress)

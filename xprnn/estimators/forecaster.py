@@ -17,7 +17,6 @@ from xprnn.backend import (
     Backend,
     Rng,
     backend_of,
-    check_dtype,
     default_backend,
     generator,
     get_backend,
@@ -29,7 +28,7 @@ from xprnn.estimators.baselines import SeriesForecaster
 from xprnn.estimators.forecast_network import CELLS, ForecastNetwork
 from xprnn.estimators.model_file import model_file
 from xprnn.estimators.rolling_origin import Backtest, backtest
-from xprnn.nn.arguments import one_of, real_number, share, true_or_false, whole_number
+from xprnn.nn.arguments import float_dtype, one_of, real_number, share, true_or_false, whole_number
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import Adam, Callback, EarlyStopping, History, fit, mse, write_tensors
 
@@ -126,7 +125,7 @@ class Forecaster:
             ],
             "validation": share(owner, "validation", validation),
             "seed": whole_number(owner, "seed", seed, 0),
-            "dtype": check_dtype(dtype),
+            "dtype": float_dtype(owner, dtype),
         }
         if strategy == "recursive" and horizon != 1:
             raise ValueError(

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from xprnn.backend import check_dtype
 from xprnn.data.tokenizer import split_characters, split_words
 from xprnn.estimators.forecast_network import CELLS
 from xprnn.estimators.text_network import POOLINGS
-from xprnn.nn.arguments import one_of, probability, real_number, share, true_or_false, whole_number
+from xprnn.nn.arguments import float_dtype, one_of, probability, real_number, share, true_or_false, whole_number
 
 Tokenizer = Callable[[str], Iterable[str]]
 TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_characters}
@@ -45,5 +44,5 @@ def check_settings(
         "validation": share(owner, "validation", validation),
         "bidirectional": true_or_false(owner, "bidirectional", bidirectional),
         "tokenizer": tokenizer if isinstance(tokenizer, str) else "custom",
-        "dtype": check_dtype(dtype),
+        "dtype": float_dtype(owner, dtype),
     }
