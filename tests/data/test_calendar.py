@@ -354,7 +354,7 @@ def test_dates_without_a_rule_are_numbered(seed):
         ([START, "2000-01-04"], TypeError, "date 1 is '2000-01-04'; expected a datetime"),
         ([START, None], TypeError, "date 1 is None"),
         (np.arange(5), TypeError, "dates are of int64; expected dates"),
-        (np.array(["2020-01-01", "NaT"], "M8[D]"), ValueError, "row 1 of dates is None"),
+        (np.array(["2020-01-01", "NaT"], "M8[D]"), ValueError, "row 1 of dates is NaT"),
         (START, TypeError, "dates are a datetime; expected a list"),
         ([START + timedelta(hours=n) for n in (1, 2, 2, 3)], ValueError, "is there twice; where clocks are set back"),
     ],

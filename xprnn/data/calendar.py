@@ -35,11 +35,12 @@ class Calendar:
     """
 
     def __init__(self, dates: Any) -> None:
-        self.dates = tuple(_checked(dates))
-        if len(self.dates) < 2:
-            raise ValueError(f"Calendar: {len(self.dates)} dates; expected at least two")
-        wall = _microseconds([moment.replace(tzinfo=None) for moment in self.dates])
+        given = _given(dates)
+        if len(given) < 2:
+            raise ValueError(f"Calendar: {len(given)} dates; expected at least two")
+        self.dates = tuple(_checked(given.tolist() if isinstance(given, np.ndarray) else given))
         aware = self.dates[0].tzinfo is not None
+        wall = _microseconds([moment.replace(tzinfo=None) for moment in self.dates] if aware else given)
         moments = _microseconds([_utc(moment) for moment in self.dates]) if aware else wall
         wrong = np.flatnonzero(np.diff(moments) <= 0)
         if len(wrong):
@@ -190,10 +191,9 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
             if aware and physical != in_utc:  # hours go on where clocks are set, days begin when they say so
                 continue
             numbers = rule.numbers(times)
-            steps = None if numbers is None else np.diff(numbers)
-            if numbers is None or steps is None or (steps < 1).any():
+            if numbers is None or (np.diff(numbers) < 1).any():
                 continue
-            found = float((steps == 1).mean())
+            found = float((np.diff(numbers) == 1).mean())
             special = isinstance(rule, Pattern) or (isinstance(rule, Monthly) and rule.slots > 1)
             # What the dates happen to leave out makes a pattern only if it explains most gaps, or cannot be chance.
             explains = found >= 0.9 and 1.0 - found <= 0.5 * (1.0 - plain)
@@ -207,18 +207,21 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
     return best
 
 
-def _checked(dates: Any) -> list[datetime]:
-    if hasattr(dates, "dtype"):
-        array = np.asarray(dates.to_numpy() if hasattr(dates, "to_numpy") else dates)
-        given: Any = dates_of("Calendar", "dates", dates, array)
-        if given is None:
-            raise TypeError(f"Calendar: dates are of {dates.dtype}; expected dates")
-    elif isinstance(dates, (list, tuple)):
-        given = dates
-    else:
+def _given(dates: Any) -> Sequence[date] | Host:
+    """A list of dates or, quicker, datetime64[us]."""
+    if isinstance(dates, (list, tuple)):
+        return dates
+    if not hasattr(dates, "dtype"):
         raise TypeError(f"Calendar: dates are a {type(dates).__name__}; expected a list of datetimes")
+    found = dates_of("Calendar", "dates", dates, np.asarray(dates.to_numpy() if hasattr(dates, "to_numpy") else dates))
+    if found is None:
+        raise TypeError(f"Calendar: dates are of {dates.dtype}; expected dates")
+    return found
+
+
+def _checked(dates: Sequence[date]) -> list[datetime]:
     found: list[datetime] = []
-    for row, moment in enumerate(given):
+    for row, moment in enumerate(dates):
         if not isinstance(moment, date):
             raise TypeError(f"Calendar: date {row} is {moment!r}; expected a datetime")
         found.append(moment if isinstance(moment, datetime) else datetime.combine(moment, time.min))
@@ -231,5 +234,5 @@ def _utc(moment: datetime) -> datetime:
     return moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
-def _microseconds(moments: Sequence[datetime]) -> Host:
+def _microseconds(moments: Sequence[date] | Host) -> Host:
     return np.asarray(moments, "datetime64[us]").astype(np.int64)
