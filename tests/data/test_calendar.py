@@ -2,6 +2,7 @@
 
 import pickle
 from datetime import date, datetime, timedelta, timezone
+from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_dates_follow_a_rule_and_go_on_by_it(name):
     assert whole.label(len(dates) - 1).startswith(str(dates[-1])[:10])
 
 
-@pytest.mark.parametrize("name", [name for name, dates in PATTERNS.items() if len(dates) >= 40 and "hertz" not in name])
+@pytest.mark.parametrize("name", [name for name, dates in PATTERNS.items() if len(dates) >= 40])
 def test_gaps_are_found_and_filled(name):
     """Of any rule: rows in the middle of the dates are missing, and come back."""
     dates = PATTERNS[name]
@@ -155,11 +156,39 @@ def test_gaps_are_found_and_filled(name):
     assert all(whole.label(row) in said for row in (7, 20, 21))
     rows = np.array([[n, -2.0 * n] for n in range(len(dates)) if n not in gone])
     linear, filled = calendar.fill(rows, "linear")
-    np.testing.assert_allclose(linear, [[n, -2.0 * n] for n in range(len(dates))])
+    np.testing.assert_allclose(linear, [[n, -2.0 * n] for n in range(len(dates))], atol=1e-9)
     assert filled.missing == 0
     assert [filled.label(n) for n in range(len(dates) + 5)] == [whole.label(n) for n in range(len(dates) + 5)]
     previous, _ = calendar.fill(rows, "previous")
     np.testing.assert_array_equal(previous[[6, 7, 8, 19, 20, 21, 22], 0], [6, 6, 8, 19, 19, 19, 22])
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_whatever_is_missing_dates_go_on_and_are_filled_in_order(name):
+    draws = np.random.default_rng(len(name))
+    for share in (0.02, 0.1, 0.3, 0.6):
+        kept = [moment for moment in PATTERNS[name] if draws.random() >= share]
+        if len(kept) < 2:
+            continue
+        calendar = Calendar(kept)
+        labels = [calendar.label(row) for row in range(len(kept), len(kept) + 20)]
+        if calendar.rule is None:
+            assert labels == [str(row) for row in range(len(kept), len(kept) + 20)]
+            continue
+        known = [calendar.label(row) for row in range(len(kept))]
+        moments = [datetime.fromisoformat(label) for label in known + labels]
+        assert all(a < b for a, b in pairwise(moments))
+        if 0 < calendar.missing <= len(kept):
+            filled, whole = calendar.fill(np.arange(len(kept)), "linear")
+            assert len(filled) == len(whole.dates) == len(kept) + calendar.missing
+            assert (np.diff(filled) > 0).all()
+            assert set(calendar.dates) <= set(whole.dates)
+            assert whole.missing == 0
+
+
+def test_weekdays_far_past_the_end():
+    dates = PATTERNS["weekdays"]
+    assert Calendar(dates).label(len(dates) - 1 + 50_000) == str((dates[-1] + timedelta(weeks=10_000)).date())
 
 
 @pytest.mark.parametrize(
@@ -237,6 +266,25 @@ def test_weekdays_are_told_from_many_gaps():
     assert str(Calendar(kept).rule) == "the same 5 rows each week"
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("daily", "one row every day"),
+        ("fortnights", "one row every 2 weeks"),
+        ("7 hours", "one row every 7 hours"),
+        ("microseconds", "one row every 7 microseconds"),
+        ("60 hertz in milliseconds", "one row every 16.67 milliseconds"),
+        ("weekdays", "the same 5 rows each week"),
+        ("three times a day", "the same 3 rows each day"),
+        ("ends of quarters", "day 31, or the last, of every 3 months"),
+        ("third Fridays", "the 3. Friday of every month"),
+        ("last weekdays of months", "the last weekday of every month"),
+    ],
+)
+def test_rules_say_what_they_are(name, words):
+    assert str(Calendar(PATTERNS[name]).rule) == words
+
+
 def test_years_end_with_9999():
     assert Calendar([datetime(9999, 12, 30), datetime(9999, 12, 31)]).label(2) == "2"
 
@@ -262,6 +310,28 @@ def test_what_is_missing_by_chance_is_no_pattern():
         assert str(Calendar(kept).rule) == "one row every 10 minutes", n
 
 
+@pytest.mark.parametrize("drift", [0, 1])
+def test_clocks_that_come_early_or_late_follow_their_interval_about(drift):
+    draws = np.random.default_rng(0)
+    seconds = [(600 + drift) * n + int(draws.integers(-20, 21)) for n in range(1000) if n not in (500, 501)]
+    calendar = Calendar([START + timedelta(seconds=s) for s in seconds])
+    assert str(calendar.rule).startswith("about one row every 10")
+    assert calendar.missing == 2
+    assert calendar.periods() == (pytest.approx(86400 / (600 + drift), rel=1e-3),)
+    next_one = datetime.fromisoformat(calendar.label(998))
+    assert abs(next_one - START - timedelta(seconds=(600 + drift) * 1000)) < timedelta(seconds=60)
+    filled, whole = calendar.fill(np.asarray(seconds), "linear")
+    assert len(filled) == len(whole.dates) == 1000
+    assert abs(filled[500] - (600 + drift) * 500) < 60
+    assert (whole.missing, whole.notice()) == (0, f"the dates are not even, {whole.rule}: those to come are guesses")
+
+
+def test_one_stray_date_is_told():
+    calendar = Calendar([START + timedelta(hours=n, seconds=3 * (n == 40)) for n in range(100)])
+    assert "the dates are not even, about one row every hour" in calendar.notice()
+    assert calendar.label(100) == "2000-01-07 04:00:00"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_dates_without_a_rule_are_numbered(seed):
     draws = np.random.default_rng(seed)
@@ -284,7 +354,7 @@ def test_dates_without_a_rule_are_numbered(seed):
         ([START, "2000-01-04"], TypeError, "date 1 is '2000-01-04'; expected a datetime"),
         ([START, None], TypeError, "date 1 is None"),
         (np.arange(5), TypeError, "dates are of int64; expected dates"),
-        (np.array(["2020-01-01", "NaT"], "M8[D]"), ValueError, "row 1 of dates is None"),
+        (np.array(["2020-01-01", "NaT"], "M8[D]"), ValueError, "row 1 of dates is NaT"),
         (START, TypeError, "dates are a datetime; expected a list"),
         ([START + timedelta(hours=n) for n in (1, 2, 2, 3)], ValueError, "is there twice; where clocks are set back"),
     ],

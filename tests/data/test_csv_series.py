@@ -147,6 +147,11 @@ def test_dates_without_a_rule_are_told(write):
     assert (series.label(3), series.label(4), series.periods()) == ("2020-01-05 12:00:00", "4", ())
 
 
+def test_one_name_is_no_list_of_names(write):
+    with pytest.raises(TypeError, match="read_csv: columns is 'Temp'; expected a list of names"):
+        read_csv(write(GOOD), "Temp")
+
+
 def test_quarters_and_years(write):
     assert read_csv(write("when,y\n2020-Q3,1\n2020-Q4,2\n2021Q1,3\n")).label(3) == "2021-04-01"
     assert read_csv(write("year,y\n2020,1\n2021,2\n2022,2\n"), ["y"], date="year").label(3) == "2023-01-01"

@@ -42,6 +42,12 @@ def test_windows_outside_the_series_are_refused(origin):
         windows(np.zeros((10, 1)), np.array([5, origin]), 3)
 
 
+@pytest.mark.parametrize("length", [2.0, 0, True, "2"])
+def test_windows_have_a_whole_number_of_steps(length):
+    with pytest.raises(ValueError, match="windows: length is"):
+        windows(np.zeros((10, 1)), np.array([5]), length)
+
+
 def test_harmonics_repeat_with_their_periods():
     t = np.arange(40)
     features = harmonics(t, [4.0, 10.0])

@@ -93,6 +93,11 @@ def test_one_column(make):
     np.testing.assert_array_equal(as_series(make()), X[:, None])
 
 
+def test_a_table_may_have_no_rows_or_one():
+    for rows in (0, 1):
+        assert as_series({"d": DATES[:rows], "x": X[:rows]}).shape == (rows, 1)
+
+
 BAD_COLUMNS = {
     "bool": X > 2,
     "words": list("abcdef"),
@@ -160,7 +165,11 @@ def test_missing_numbers_are_named():
         ({"x": X, "y": X[1:]}, "column 'x' has 6, column 'y' has 5 rows; expected as many"),
         ({"d": DAYS[::-1], "x": X}, "2020-01-05 00:00:00, does not come after the row before, .*: sort the rows"),
         ({"d": [DAYS[0], *DAYS[:5]], "x": X}, "2020-01-01 00:00:00, is there twice"),
-        ({"d": [np.datetime64("NaT"), *DATES[1:]], "x": X}, "row 0 of column 'd' is None; expected a date"),
+        ({"d": [np.datetime64("NaT"), *DATES[1:]], "x": X}, "row 0 of column 'd' is N.*; expected a date"),
+        (
+            {"d": np.datetime64("2020", "us") + np.arange(N) * 10**18, "x": X},
+            "column 'd' has dates outside the years 1 to",
+        ),
         ({"d": np.datetime64("2020", "ns") + np.arange(N), "x": X}, "column 'd' has dates finer than microseconds"),
         (DATES, r"dtype is datetime64\[D\]; expected numbers"),
         (DAYS, "dtype is object; expected numbers"),

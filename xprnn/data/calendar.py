@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import one_of
-from xprnn.data.calendar_rules import DAY, WEEK, YEAR, Every, Monthly, Pattern, Rule, candidates, rounded
+from xprnn.data.calendar_rules import DAY, WEEK, YEAR, About, Every, Monthly, Pattern, Rule, candidates, near
 from xprnn.data.tables import dates_of
 
 Host = np.ndarray[Any, Any]
@@ -25,7 +25,7 @@ class Calendar:
     """The dates of the rows of a series, strictly increasing, at least two: a list, or an index or column of a table.
 
     All of them together say which rule they follow: a fixed interval, the same times of each day or week (so weekdays),
-    days of months (their ends too, first and last weekdays, third Fridays), or even steps that a clock has rounded.
+    days of months (their ends too, first and last weekdays, third Fridays), or nearly even steps.
     Where most steps follow a rule, the others are gaps. Where none fits, ``rule`` is None: rows to come are then called
     by their numbers, and no season is known.
 
@@ -35,17 +35,19 @@ class Calendar:
     """
 
     def __init__(self, dates: Any) -> None:
-        self.dates = tuple(_checked(dates))
-        if len(self.dates) < 2:
-            raise ValueError(f"Calendar: {len(self.dates)} dates; expected at least two")
-        wall = _microseconds([moment.replace(tzinfo=None) for moment in self.dates])
+        given = _given(dates)
+        if len(given) < 2:
+            raise ValueError(f"Calendar: {len(given)} dates; expected at least two")
+        self.dates = tuple(_checked(given.tolist() if isinstance(given, np.ndarray) else given))
         aware = self.dates[0].tzinfo is not None
+        wall = _microseconds([moment.replace(tzinfo=None) for moment in self.dates] if aware else given)
         moments = _microseconds([_utc(moment) for moment in self.dates]) if aware else wall
         wrong = np.flatnonzero(np.diff(moments) <= 0)
         if len(wrong):
             row = int(wrong[0]) + 1
             raise ValueError(f"Calendar: date {row}, {self.dates[row]}, {out_of_order(*self.dates[row - 1 : row + 1])}")
         self.rule, self._numbers, self._in_utc = _infer(wall, moments, aware)
+        self._vague = isinstance(self.rule, About)
         self._whole_days = all(moment.time() == time.min for moment in self.dates)
 
     def label(self, row: int) -> str:
@@ -82,7 +84,7 @@ class Calendar:
                 "the dates follow no rule: rows are counted as steps, and rows to come have numbers; no season is known"
             )
         if not self.missing:
-            return None
+            return f"the dates are not even, {self.rule}: those to come are guesses" if self._vague else None
         before = np.flatnonzero(np.diff(self._numbers) > 1)[:SHOWN]
         gaps = [
             self._numbers[k] + 1 + np.arange(min(self._numbers[k + 1] - self._numbers[k] - 1, SHOWN)) for k in before
@@ -189,10 +191,9 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
             if aware and physical != in_utc:  # hours go on where clocks are set, days begin when they say so
                 continue
             numbers = rule.numbers(times)
-            steps = None if numbers is None else np.diff(numbers)
-            if numbers is None or steps is None or (steps < 1).any():
+            if numbers is None or (np.diff(numbers) < 1).any():
                 continue
-            found = float((steps == 1).mean())
+            found = float((np.diff(numbers) == 1).mean())
             special = isinstance(rule, Pattern) or (isinstance(rule, Monthly) and rule.slots > 1)
             # What the dates happen to leave out makes a pattern only if it explains most gaps, or cannot be chance.
             explains = found >= 0.9 and 1.0 - found <= 0.5 * (1.0 - plain)
@@ -201,23 +202,26 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
             plain = plain if special else max(plain, found)
             if found > share or (best[0] is None and found == share):
                 best, share = (rule, numbers, in_utc), found
-    if best[0] is None and (even := rounded(moments)) is not None:
-        return even, np.arange(len(moments)), aware
+    if best[0] is None and (about := near(moments)) is not None:
+        return *about, aware
     return best
 
 
-def _checked(dates: Any) -> list[datetime]:
-    if hasattr(dates, "dtype"):
-        array = np.asarray(dates.to_numpy() if hasattr(dates, "to_numpy") else dates)
-        given: Any = dates_of("Calendar", "dates", dates, array)
-        if given is None:
-            raise TypeError(f"Calendar: dates are of {dates.dtype}; expected dates")
-    elif isinstance(dates, (list, tuple)):
-        given = dates
-    else:
+def _given(dates: Any) -> Sequence[date] | Host:
+    """A list of dates or, quicker, datetime64[us]."""
+    if isinstance(dates, (list, tuple)):
+        return dates
+    if not hasattr(dates, "dtype"):
         raise TypeError(f"Calendar: dates are a {type(dates).__name__}; expected a list of datetimes")
+    found = dates_of("Calendar", "dates", dates, np.asarray(dates.to_numpy() if hasattr(dates, "to_numpy") else dates))
+    if found is None:
+        raise TypeError(f"Calendar: dates are of {dates.dtype}; expected dates")
+    return found
+
+
+def _checked(dates: Sequence[date]) -> list[datetime]:
     found: list[datetime] = []
-    for row, moment in enumerate(given):
+    for row, moment in enumerate(dates):
         if not isinstance(moment, date):
             raise TypeError(f"Calendar: date {row} is {moment!r}; expected a datetime")
         found.append(moment if isinstance(moment, datetime) else datetime.combine(moment, time.min))
@@ -230,5 +234,5 @@ def _utc(moment: datetime) -> datetime:
     return moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
-def _microseconds(moments: Sequence[datetime]) -> Host:
+def _microseconds(moments: Sequence[date] | Host) -> Host:
     return np.asarray(moments, "datetime64[us]").astype(np.int64)

@@ -18,8 +18,17 @@ SECOND = 10**6
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
 WEEK, YEAR = 7 * DAY, 8766 * HOUR
 MONDAY = 4 * DAY  # 1970-01-05
-UNITS = {"week": WEEK, "day": DAY, "hour": HOUR, "minute": MINUTE, "second": SECOND, "millisecond": 1000}
+UNITS = {
+    "week": WEEK,
+    "day": DAY,
+    "hour": HOUR,
+    "minute": MINUTE,
+    "second": SECOND,
+    "millisecond": 1000,
+    "microsecond": 1,
+}
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+LEAST_STEPS, LATE = 8, 0.2  # of a rule that holds only about; how late a row may be, in intervals
 MOST_A_MONTH = 4  # rows of a month that make a rule; more may be anything
 
 
@@ -54,9 +63,8 @@ class Every:
         return span / self.interval
 
     def __str__(self) -> str:
-        name, unit = next((u for u in UNITS.items() if self.interval % u[1] == 0), ("microsecond", 1))
-        count = self.interval // unit
-        return f"one row every {name}" if count == 1 else f"one row every {count} {name}s"
+        name, unit = next(unit for unit in UNITS.items() if self.interval % unit[1] == 0)
+        return _in_words(str(self.interval // unit), name)
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,31 @@ class Rounded:
         return span / self.interval
 
     def __str__(self) -> str:
-        return f"one row every {self.interval / SECOND:.6g} seconds"
+        return _about(self.interval)
+
+
+@dataclass(frozen=True)
+class About:
+    """Dates whose steps are an interval, or several of them, give or take a fifth: of clocks that are early or late."""
+
+    known: Host
+    dates: Host
+    interval: float
+    unit: int
+
+    def numbers(self, times: Host) -> Host | None:
+        return self.known if np.array_equal(times, self.dates) else None
+
+    def times(self, numbers: Host) -> Host:
+        after = self.dates[-1] + (numbers - self.known[-1]) * self.interval
+        between = np.interp(numbers, self.known, self.dates - self.dates[0]) + self.dates[0]
+        return (np.round(np.where(numbers > self.known[-1], after, between) / self.unit) * self.unit).astype(np.int64)
+
+    def rows(self, span: int) -> float:
+        return span / self.interval
+
+    def __str__(self) -> str:
+        return f"about {_about(self.interval)}"
 
 
 @dataclass(frozen=True)
@@ -187,14 +219,33 @@ def candidates(times: Host) -> Iterator[Rule]:
             yield Monthly(int(months[0]), step, int(clock[0]), way, 1, name)
 
 
-def rounded(times: Host) -> Rounded | None:
-    """Even steps that a clock of too few digits shows as uneven ones; None where they are not."""
-    unit = int(np.gcd.reduce(np.diff(times)))
-    interval = float(times[-1] - times[0]) / (len(times) - 1)
-    if len(times) < 8 or unit > SECOND or unit > interval / 8:
+def near(times: Host) -> tuple[Rule, Host] | None:
+    """The rule of dates that an interval explains, but for a clock of too few digits, or that comes early or late.
+
+    With the numbers of these dates.
+    """
+    steps = np.diff(times)
+    usual = float(np.median(steps))
+    counts = np.round(steps / usual)
+    if len(steps) < LEAST_STEPS or (counts < 1).any() or 2 * (counts == 1).sum() < len(steps):
         return None
-    found = Rounded(float(times[0]), interval, unit)
-    return found if (np.abs(times - found.times(np.arange(len(times)))) <= unit).all() else None
+    if (np.abs(steps - counts * usual) > LATE * usual).any():
+        return None
+    known = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    unit, interval = int(np.gcd.reduce(steps)), float(times[-1] - times[0]) / float(known[-1])
+    even = Rounded(float(times[0]), interval, unit)
+    if unit <= min(SECOND, interval / 8) and (np.abs(times - even.times(known)) <= unit).all():
+        return even, known
+    return About(known, times, interval, unit), known
+
+
+def _about(interval: float) -> str:
+    name, unit = next(unit for unit in UNITS.items() if interval >= unit[1])
+    return _in_words(f"{interval / unit:.4g}", name)
+
+
+def _in_words(count: str, unit: str) -> str:
+    return f"one row every {unit}" if count == "1" else f"one row every {count} {unit}s"
 
 
 def split_months(times: Host) -> tuple[Host, Host, Host]:

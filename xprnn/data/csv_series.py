@@ -66,9 +66,13 @@ def read_csv(
         Not text in UTF-8, no header, fewer than two rows, a missing or doubled column, a value that is not a finite
         number with a decimal point, a date in another form or not after the one before; messages name line and column.
         Missing dates, or none that follow a rule, with ``fill="refuse"``; the latter, or no dates, with any ``fill``.
+    TypeError
+        One name in the place of a list.
 
-    Warns, once, of missing dates and of how many were filled, and of dates that follow no rule.
+    Warns of missing dates, filled or not, and of dates that follow no rule, or one only about.
     """
+    if isinstance(columns, str):
+        raise TypeError(f"read_csv: columns is {columns!r}; expected a list of names")
     if fill is not None:
         one_of("read_csv", "fill", fill, (*FILLS, "refuse"))
     path = Path(path)

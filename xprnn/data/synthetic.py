@@ -18,9 +18,9 @@ def daily_temperatures(years: int = 6, *, rng: Rng = 0) -> CsvSeries:
     """Daily temperatures in degrees Celsius: a yearly wave, and weather that lasts a few days.
 
     y[t] = 11 + 6 cos(2 pi t / 365.25) + w[t],  w[t] = 0.6 w[t-1] + e[t],  e[t] from N(0, 2.2^2). Nothing that knows
-    only the past can reach an RMSE below 2.2 one step ahead.
+    only the past can reach an RMSE below 2.2 one step ahead. Raises ValueError for no whole number of years.
     """
-    draws, days = generator(rng), round(365.25 * years)
+    draws, days = generator(rng), round(365.25 * whole_number("daily_temperatures", "years", years))
     shocks, weather = draws.normal(0.0, 2.2, days), np.zeros(days)
     for t in range(1, days):
         weather[t] = 0.6 * weather[t - 1] + shocks[t]

@@ -24,7 +24,7 @@ class Columns:
 
     values: Host
     names: tuple[str, ...]
-    dates: list[date] | None
+    dates: list[date] | Host | None
 
 
 def columns_of(table: Any, owner: str) -> Columns | None:
@@ -106,27 +106,36 @@ def _no_numbers(owner: str, name: str, kind: Any) -> TypeError:
     return TypeError(f"{owner}: {name} is of {kind}; expected numbers: make it numbers, or leave it out")
 
 
-def dates_of(owner: str, name: str, column: Any, array: Host) -> list[date] | None:
+def dates_of(owner: str, name: str, column: Any, array: Host) -> list[date] | Host | None:
     """The dates of a column, which has been made an array; None where it holds something else.
 
-    Raises ValueError for missing dates, and for such as Python's cannot say.
+    A list, or datetime64[us] where no zone is known. Raises ValueError for missing dates, and such as Python has not.
     """
     dtype = getattr(column, "dtype", None)
     zone = getattr(dtype, "tz", None) or getattr(dtype, "time_zone", None)
     if array.dtype.kind == "M" and zone is None:
-        moments = array.astype("datetime64[us]")
-        if ((moments != array) & ~np.isnat(array)).any():
-            raise ValueError(f"{owner}: {name} has dates finer than microseconds; leave it out")
-        found = moments.tolist()
-    elif array.dtype.kind in "MO":
-        items = column.to_list() if hasattr(column, "to_list") else array.tolist()
-        found = [item.to_pydatetime() if hasattr(item, "to_pydatetime") else item for item in items]
-        if not any(isinstance(item, date) and item == item for item in found):
-            return None
-    else:
+        return _moments(owner, name, array)
+    if array.dtype.kind not in "MO":
         return None
+    items = column.to_list() if hasattr(column, "to_list") else array.tolist()
+    found = [item.to_pydatetime() if hasattr(item, "to_pydatetime") else item for item in items]
     # NaT is what pandas has for no date; it is a date that differs from itself.
+    if not any(isinstance(item, date) and item == item for item in found):
+        return None
     wrong = [k for k, moment in enumerate(found) if not isinstance(moment, date) or moment != moment]
     if wrong:
         raise ValueError(f"{owner}: row {wrong[0]} of {name} is {found[wrong[0]]!r}; expected a date")
     return found
+
+
+def _moments(owner: str, name: str, array: Host) -> Host:
+    """datetime64 of any unit in microseconds. Raises ValueError where Python's datetime has no such date."""
+    moments = array.astype("datetime64[us]")
+    missing = np.flatnonzero(np.isnat(moments))
+    if len(missing):
+        raise ValueError(f"{owner}: row {missing[0]} of {name} is NaT; expected a date")
+    if (moments != array).any():
+        raise ValueError(f"{owner}: {name} has dates finer than microseconds; leave it out")
+    if len(moments) and not all(isinstance(end.item(), date) for end in (moments.min(), moments.max())):
+        raise ValueError(f"{owner}: {name} has dates outside the years 1 to 9999")
+    return moments

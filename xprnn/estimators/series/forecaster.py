@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import one_of, real_number, share, true_or_false, whole_number
+from xprnn.arguments import float_dtype, one_of, real_number, share, true_or_false, whole_number
 from xprnn.backend import (
     Array,
     Backend,
     Rng,
     backend_of,
-    check_dtype,
     default_backend,
     generator,
     get_backend,
@@ -126,7 +125,7 @@ class Forecaster:
             ],
             "validation": share(owner, "validation", validation),
             "seed": whole_number(owner, "seed", seed, 0),
-            "dtype": check_dtype(dtype),
+            "dtype": float_dtype(owner, dtype),
         }
         if strategy == "recursive" and horizon != 1:
             raise ValueError(

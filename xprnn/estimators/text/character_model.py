@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import one_of, probability, real_number, share, true_or_false, whole_number
-from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, generator, get_backend
+from xprnn.arguments import float_dtype, one_of, probability, real_number, share, true_or_false, whole_number
+from xprnn.backend import Array, Rng, backend_of, default_backend, generator, get_backend
 from xprnn.data.characters import Alphabet, character_streams, read_characters
 from xprnn.estimators.estimator import check_weights, model_file
 from xprnn.estimators.series.network import CELLS, Shapes, recurrent_shapes
@@ -117,7 +117,7 @@ class CharacterModel:
             "dropout": probability(owner, "dropout", dropout),
             "validation": share(owner, "validation", validation),
             "seed": whole_number(owner, "seed", seed, 0),
-            "dtype": check_dtype(dtype),
+            "dtype": float_dtype(owner, dtype),
         }
         self.backend = None if backend is None else get_backend(backend)
         self.progress = true_or_false(owner, "progress", progress)

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from xprnn.arguments import one_of, probability, real_number, share, true_or_false, whole_number
-from xprnn.backend import check_dtype
+from xprnn.arguments import float_dtype, one_of, probability, real_number, share, true_or_false, whole_number
 from xprnn.data.tokenizer import split_characters, split_words
 from xprnn.estimators.series.network import CELLS
 from xprnn.estimators.text.network import POOLINGS
@@ -45,5 +44,5 @@ def check_settings(
         "validation": share(owner, "validation", validation),
         "bidirectional": true_or_false(owner, "bidirectional", bidirectional),
         "tokenizer": tokenizer if isinstance(tokenizer, str) else "custom",
-        "dtype": check_dtype(dtype),
+        "dtype": float_dtype(owner, dtype),
     }
