@@ -228,7 +228,6 @@ def test_json_of_a_constant_series_has_no_nan(tmp_path):
     assert found["future"][0]["values"]["y"] == 7.0
 
 
-<<<<<<< HEAD:tests/cli/test_forecast.py
 def test_long_reports_take_linear_time():
     """Labels of rows past the end once cost a walk over all dates each."""
     few, many = daily_temperatures(3), daily_temperatures(30)
@@ -238,8 +237,6 @@ def test_long_reports_take_linear_time():
     assert lines_run(lambda: labels(many)) <= 1.1 * lines_run(lambda: labels(few))
 
 
-=======
->>>>>>> series:tests/test_cli.py
 def test_warmup(tmp_path):
     result = run("warmup")
     assert result.exit_code == 0, result.output

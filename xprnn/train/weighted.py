@@ -65,8 +65,8 @@ class Mean(Tensor):
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
         return Mean(ops.mean(self, axis, keepdims), self.weight)
 
-    def reshape(self, shape: int | tuple[int, ...]) -> Tensor:
-        return Mean(ops.reshape(self, shape), self.weight)
+    def reshape(self, *shape: int | tuple[int, ...]) -> Tensor:
+        return Mean(super().reshape(*shape), self.weight)
 
     def _kept(self, result: Tensor, other: Any) -> Tensor:
         weight = (self.weight + other.weight) * 0.5 if isinstance(other, Mean) else self.weight
