@@ -112,11 +112,12 @@ def test_one_text_compiles_at_run_time(precision, backward):
 @needs_nvrtc
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_pointwise_kernels_compile_at_run_time(dtype):
-    compile_at_run_time(translate.text(), launch.options(dtype))
+    ptx = compile_at_run_time(translate.text(), launch.options(dtype))
+    assert (re.search(r"\w\.f64\b", ptx) is not None) == (dtype == "float64")
 
 
 def compile_at_run_time(text, options):
-    """As a device would have it, without one."""
+    """As a device would have it, without one; the PTX on the way."""
     program, size, library = ctypes.c_void_p(), ctypes.c_size_t(), nvrtc()
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
     options = [option.encode() for option in (*options, FTZ, "--gpu-architecture=sm_90")]
@@ -127,6 +128,10 @@ def compile_at_run_time(text, options):
     assert status == 0, log.value.decode()
     library.nvrtcGetCUBINSize(program, ctypes.byref(size))
     assert size.value > 0
+    library.nvrtcGetPTXSize(program, ctypes.byref(size))
+    ptx = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetPTX(program, ptx)
+    return ptx.value.decode()
 
 
 def test_a_kernels_text_is_whole_and_includes_nothing_twice():
