@@ -94,7 +94,8 @@ def test_the_second_call_measures_what_the_first_did_not(gpu, rehearse):
     assert len(set(asked)) == len(asked)
     telling = lambda word: word in ("pytest", "--tune") or "--part" in word
     named = [next(filter(telling, work)) for work, *_ in session.commands]
-    assert [re.sub(":.*", "", name) for name in named] == ["pytest", "--part=rest", "--tune", "--part=last"]
+    assert [re.sub(":.*", "", name) for name in named[:4]] == ["pytest", "--part=rest", "--tune", "--part=last"]
+    assert [work[0] for work, *_ in session.commands[4:]] in ([], ["compute-sanitizer"])  # if time is left
     assert kinds(asked)[:3] == ["grid", "tune", "train characters"]
     limits = [limit for *_, limit in session.commands]
     assert limits[:3] == [100, 170, 80]  # and ten seconds more for those that do not listen

@@ -27,6 +27,7 @@ from gpu_rows import Row
 
 Job = tuple[Any, ...]
 """A kernel's file, name and options; or the name of a step's kernel and a dtype."""
+POINTWISE = ("lstm_forward", "float32")  # or any other: they are one text
 
 
 def jobs(rows: Iterable[Row], multiprocessors: int, shared_memory: int) -> list[Job]:
@@ -43,8 +44,7 @@ def jobs(rows: Iterable[Row], multiprocessors: int, shared_memory: int) -> list[
         plans = [] if isinstance(both, str) else list(both[:ways])
         if row["what"] == "tune":
             plans += gpu_tune.promising(row, multiprocessors, shared_memory)
-        for way in ("forward", "backward")[:ways]:
-            found[f"{cell.lower()}_{way}", "float32"] = None
+        found[POINTWISE] = None
         for plan in plans:
             found[plan.source, plan.name, plan.options] = None
     return list(found)

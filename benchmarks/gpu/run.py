@@ -226,19 +226,21 @@ def main(arguments: list[str] | None = None, worker: Any = None, clock: Callable
         print(f"gpu.py: no GPU to measure: {environment['error']}", file=sys.stderr)
         return 2
     report, hung = Report(options.out, environment, options.tune, options.fresh), Counter[str]()
+    text = ""
     try:
         for rows, seconds in parts:
             end += seconds  # what a part does not need the next one has
             todo = missing(rows, report.rows())
-            if options.processes and any(row["what"] in COMPILED for row in todo):
-                most = min(options.compiling, max(0.0, end - clock()) / 3)
-                print(gpu_compile.ahead(todo, options.processes, most, ROOT), file=sys.stderr, flush=True)
-            for row in run(worker, todo, report.lines, report.code, end, clock, hung):
-                print(f"{key(row)}: {row.get('error') or summary(row)}", file=sys.stderr, flush=True)
-            report.write()
+            try:
+                if options.processes and any(row["what"] in COMPILED for row in todo):
+                    most = min(options.compiling, max(0.0, end - clock()) / 3)
+                    print(gpu_compile.ahead(todo, options.processes, most, ROOT), file=sys.stderr, flush=True)
+                for row in run(worker, todo, report.lines, report.code, end, clock, hung):
+                    print(f"{key(row)}: {row.get('error') or summary(row)}", file=sys.stderr, flush=True)
+            finally:
+                text = report.write()
     finally:
         worker.stop()
-        text = report.write()
     print("\n".join([*text.splitlines()[:SHOWN], f"All of it: {report.lines.with_suffix('.md')}"]))
     return 0
 

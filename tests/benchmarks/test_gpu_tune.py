@@ -29,10 +29,10 @@ def test_what_rows_need_is_compiled_once(gpu):
         ("forward.cu", "persistent_forward", forth.options),
     ]
     both = gpu_compile.jobs([row | {"mode": "training"}], *H100)
-    assert [job[1] for job in both] == ["float32", "float32", "persistent_forward", "persistent_backward"]
+    assert [job[1] for job in both] == ["float32", "persistent_forward", "persistent_backward"]
     assert gpu_compile.jobs([{"what": "micro", "name": "launch"}], *H100) == []
     check = {"what": "check", "cell": "GRU", "precision": "fp16", "shape": [7, 3, 10, 100], "control": True}
-    assert len(gpu_compile.jobs([check], *H100)) == 4
+    assert len(gpu_compile.jobs([check], *H100)) == 3
     slow = row | {"B": 256, "H": 1024, "precision": "float32"}  # dispatch would take a launch for each step
     assert len(gpu_compile.jobs([slow], *H100)) == 2
     assert not math.isinf(persistent.SURELY), "that is for the benchmark alone"

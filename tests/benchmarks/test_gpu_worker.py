@@ -131,6 +131,32 @@ def test_the_kernel_that_times_the_barrier_compiles(gpu, tmp_path):
     subprocess.run([*command, str(tmp_path / "meet.cu")], check=True)
 
 
+def test_the_barrier_is_timed_among_blocks_that_cupy_launches_or_refuses(gpu, monkeypatch):
+    """Of a grid with one dimension it would launch fewer, and only warn."""
+    import gpu_micro
+
+    grids = []
+
+    class Module:
+        def __init__(self, code, options=(), enable_cooperative_groups=False):
+            assert enable_cooperative_groups
+
+        def get_function(self, name):
+            def kernel(grid, block, arguments):
+                grids.append(grid)
+                arguments[0][0] = np.prod(grid) * arguments[1]
+
+            return kernel
+
+    device = SimpleNamespace(attributes={"MultiProcessorCount": 132})
+    cupy = SimpleNamespace(RawModule=Module, zeros=np.zeros, cuda=SimpleNamespace(Device=lambda: device))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(gpu_micro, "CupyClock", HostClock)
+    assert list(gpu_micro.barrier()) == [f"{blocks} blocks" for blocks in (2, 8, 16, 32, 64, 128, 132)]
+    assert {grid[0] for grid in grids} == {1}
+    assert {grid[1] for grid in grids} == {2, 8, 16, 32, 64, 128, 132}
+
+
 class HostClock:
     """In place of events."""
 

@@ -339,6 +339,15 @@ def test_each_group_counts_in_a_line_of_its_own(monkeypatch, build):
         assert list(np.flatnonzero(arrivals) * arrivals.itemsize) == [0, 128, 256]
 
 
+@each_cell
+def test_bias_gradients_do_not_read_all_cotangents_again(monkeypatch, build, cell):
+    """What is summed outside the kernel has no axis of time."""
+    place, summed = Emulated(build), []
+    place.xp.sum = lambda a, axis: summed.append(a.shape) or np.sum(a, axis=axis)
+    compare(monkeypatch, place, cell, "float32", problem(cell, 6, 7, 3, 35))
+    assert summed == [(7, 4 * 35)]
+
+
 MUTANTS = {
     "does not wait for the others": ("forward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
     "does not wait, on the way back": ("backward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
