@@ -18,6 +18,7 @@ from xprnn.cells import State
 from xprnn.compiled_ops import forced
 from xprnn.sequence import Gradients, Result, SequenceCall
 from xprnn.setting import Choice
+from xprnn.witness import debugging
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
         model(*args, **kwargs)
     finally:
         _listening.reset(token)
+    if debugging():
+        log.append("debug: backward looks whether anything that it reads was written to")
     return "\n".join(log) or "no recurrent layer was called"
 
 
