@@ -89,6 +89,9 @@ BACKEND_VARIABLE = "XPRNN_BACKEND"
 KERNELS: Setting[str] = Setting("kernels")
 """Which implementation ``use_kernels`` forced."""
 
+DEBUG: Setting[bool] = Setting("debug")
+"""Whether ``debug`` has every array looked at that the way back reads again."""
+
 SEED: Setting[Any] = Setting("seed")
 """What ``use_seed`` draws from: an iterator of random generators."""
 

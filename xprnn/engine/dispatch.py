@@ -17,6 +17,7 @@ from xprnn.cells import State
 from xprnn.engine import cpu, cuda, kernels, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import KERNELS, Choice
+from xprnn.witness import debugging
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
         model(*args, **kwargs)
     finally:
         _listening.reset(token)
+    if debugging():
+        log.append("debug: backward looks whether anything that it reads was written to")
     return "\n".join(log) or "no recurrent layer was called"
 
 

@@ -39,7 +39,8 @@ def additive_scores(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
         return [Tensor(d) for d in kernels.additive.gradients(*arrays, g.data)]
 
     scores = kernels.additive.scores(*arrays)
-    return record_joint("additive_scores", (scores,), (query, keys, v), pullback)[0]
+    inputs = query, keys, v
+    return record_joint("additive_scores", (scores,), inputs, pullback, inputs, ("query", "keys", "v"))[0]
 
 
 def _composed(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
