@@ -1,4 +1,4 @@
-"""What the tests of benchmarks/gpu.py share: its modules, a clock that only they move, and a device of that time."""
+"""What the tests of benchmarks.gpu.run share: its modules, a clock that only they move, and a device of that time."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 
 import xprnn
 
-FOLDER = Path(xprnn.__file__).parents[1] / "benchmarks"
+ROOT = Path(xprnn.__file__).parents[1]
+FOLDER = ROOT / "benchmarks" / "gpu"
 if not FOLDER.exists():
     pytest.skip("these tests run in a checkout", allow_module_level=True)
 
@@ -33,7 +34,7 @@ class Device:
 
     def ask(self, task, limit):
         """As gpu.Worker, in no time."""
-        import gpu_rows
+        from benchmarks.gpu import rows as gpu_rows
 
         if task["what"] != "environment":
             self.asked.append(gpu_rows.key(task))
@@ -80,14 +81,14 @@ class Device:
 
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import gpu
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.gpu import run
 
-    monkeypatch.setattr(gpu, "code_digest", lambda: "this code")
-    monkeypatch.setattr(gpu, "RESULTS", tmp_path / "no results")  # of earlier sessions
-    return gpu
+    monkeypatch.setattr(run, "code_digest", lambda: "this code")
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "no results")  # of earlier sessions
+    return run
 
 
 def main(gpu, device, *arguments):
-    """gpu.py, with a device."""
+    """The benchmark, with a device."""
     return gpu.main([*map(str, arguments)], worker=device, clock=device.clock)

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import gpu_tune
-from gpu_rows import Row
+from benchmarks.gpu import tune as gpu_tune
+from benchmarks.gpu.rows import Row
 
 Job = tuple[Any, ...]
+COMMAND = [sys.executable, "-m", "benchmarks.gpu.compile"]
 """A kernel's file, name and options; or the name of a step's kernel and a dtype."""
 POINTWISE = ("lstm_forward", "float32")  # or any other: they are one text
 
@@ -70,7 +71,7 @@ def ahead(
     start = clock()
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
-        [sys.executable, __file__, str(processes)],
+        [*COMMAND, str(processes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -114,7 +115,7 @@ def main() -> None:
         for done, future in enumerate(as_completed([pool.submit(compile_one, job) for job in todo]), 1):
             if reason := future.result():
                 failed += 1
-                print(f"gpu_compile.py: {reason}", file=sys.stderr, flush=True)
+                print(f"compile.py: {reason}", file=sys.stderr, flush=True)
             print(f"{done} of {len(todo)} kernels compiled, {failed} of them failed", flush=True)
 
 

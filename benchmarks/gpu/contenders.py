@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gpu_rows import GATES
+
+from benchmarks.gpu.rows import GATES
 
 Arrays = dict[str, Any]
 

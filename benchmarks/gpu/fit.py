@@ -1,6 +1,6 @@
 """What the times of plans say about kernels/cuda/plan.py: how well it predicts them, and with which constants it would.
 
-Constants of plan.microseconds and plan.step_microseconds are fitted to what gpu_tune.py measured.
+Constants of plan.microseconds and plan.step_microseconds are fitted to what tune.py measured.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from gpu_rows import Row
-from gpu_tune import CELLS, NAMED, planner
+
+from benchmarks.gpu.rows import Row
+from benchmarks.gpu.tune import CELLS, NAMED, planner
 
 RATES = ("MULTIPLY_ADDS", "SHARED_BYTES", "EXCHANGE_BYTES", "ROUND_TRIP", "BARRIER", "SYNC", "CELL")
 STEP_RATES = ("LIBRARY", "ROWS_FOR_HALF", "MEMORY_BYTES", "HOST")
@@ -113,7 +114,7 @@ def table(report: dict[str, Any]) -> str:
     """All of it as Markdown."""
     lines = [f"# Plans of the persistent kernels: {report['device']}, {report['date']}, code {report['code']}", ""]
     if report["missing"]:
-        lines += [f"{report['missing']} shapes are not measured yet; run benchmarks/gpu.py --tune again.", ""]
+        lines += [f"{report['missing']} shapes are not measured yet; run benchmarks.gpu.run --tune again.", ""]
     for name, found in report["conclusions"].items():
         lines += [f"## {name}, fitted to {found['measured']} measurements", ""]
         lines += ["- off by a factor of {:.2f} now, {:.2f} fitted".format(*found["off by"])]

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 import numpy as np
-from gpu_contenders import Arrays
-from gpu_rows import Row
+
+from benchmarks.gpu.contenders import Arrays
+from benchmarks.gpu.rows import Row
 
 ROUNDS, SAMPLE = 7, 0.004  # samples of each contender in turns, each of so many seconds at least
 LARGE, SMALL = 28, 24  # see poison

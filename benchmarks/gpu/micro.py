@@ -7,8 +7,9 @@ import time
 from typing import Any
 
 import numpy as np
-from gpu_contenders import CupyClock
-from gpu_rows import GATES
+
+from benchmarks.gpu.contenders import CupyClock
+from benchmarks.gpu.rows import GATES
 
 LOOPS = 2000
 
@@ -26,8 +27,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) meet(int* counter, int time
 
 def preflight() -> dict[str, str]:
     """Whether each path loads its kernels and runs a small layer, or why not."""
-    from gpu_contenders import Ours, problem
-    from gpu_measuring import attempt, trying
+    from benchmarks.gpu.contenders import Ours, problem
+    from benchmarks.gpu.measuring import attempt, trying
 
     found, arrays = {}, problem("LSTM", 7, 3, 10, 100, seed=0)
     for path, precision in itertools.product(("cuda-persistent", "cuda-step"), ("float32", "bf16")):
@@ -59,7 +60,7 @@ def ceilings() -> dict[str, str]:
 
 
 def _torch_seconds(work: Any, times: int) -> float:
-    from gpu_contenders import TorchClock
+    from benchmarks.gpu.contenders import TorchClock
 
     work()
     return float(np.median([TorchClock().seconds(work) for _ in range(times)]))
@@ -118,8 +119,9 @@ HOST_CALLS = 10  # fewer launches than the device keeps in its queue, also of cu
 def host() -> dict[str, str]:
     """What a call of a small layer costs the host, which gives out work and does not wait: no sequence is faster."""
     import cupy
-    from gpu_contenders import Ours, Torch, problem
-    from gpu_measuring import attempt
+
+    from benchmarks.gpu.contenders import Ours, Torch, problem
+    from benchmarks.gpu.measuring import attempt
 
     found = {}
     for cell, training in itertools.product(GATES, (False, True)):
@@ -152,7 +154,7 @@ def graph() -> dict[str, str]:
 
     CuPy refuses cuBLAS while it captures: this is what a graph of our own could reach. PyTorch's is bf16 throughout.
     """
-    from gpu_measuring import attempt
+    from benchmarks.gpu.measuring import attempt
 
     found = {}
     for batch, size in GRAPH_SHAPES:
@@ -165,7 +167,8 @@ def graph() -> dict[str, str]:
 def _graph(batch: int, size: int, precision: str) -> str:
     import cupy
     import torch
-    from gpu_contenders import Ours, problem
+
+    from benchmarks.gpu.contenders import Ours, problem
 
     arrays = problem("LSTM", GRAPH_STEPS, batch, size, size, seed=0, xp=cupy)
     run = stepwise(arrays, torch.bfloat16 if precision == "bf16" else torch.float32)

@@ -1,4 +1,4 @@
-"""A plugin of pytest, ``-p gpu_no_pool``: arrays have memory of their own, so that a checker sees where each ends."""
+"""A plugin of pytest, ``-p benchmarks.gpu.no_pool``: arrays have memory of their own, so a checker sees their ends."""
 
 import cupy
 

@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.py measures, in which order, and how fast it could be at best. Plain arithmetic, no device."""
+"""What benchmarks.gpu.run measures, in which order, and how fast it could be at best. Plain arithmetic, no device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODES = ("inference", "training")
 PRECISIONS = ("float32", "tf32", "bf16", "fp16")
 BATCHES, SIZES, STEPS = (1, 16, 64, 256), (128, 256, 512, 1024), (128, 512)
 CHECKS = [(7, 3, 10, 100), (33, 19, 24, 130), (6, 37, 8, 1020)]  # T, B, I, H: odd, so that every tail is there
-MODELS = ("characters", "sentiment", "characters, large")  # of gpu_train.py
+MODELS = ("characters", "sentiment", "characters, large")  # of train.py
 FIRST = [(512, 16), (1024, 64), (1024, 16), (256, 64), (128, 16), (1024, 256)]  # H, B
 
 

@@ -1,4 +1,4 @@
-"""Recurrent layers on one GPU, beside PyTorch's cuDNN: python benchmarks/gpu.py. See benchmarks/README.md.
+"""Recurrent layers on one GPU, beside PyTorch's cuDNN: python -m benchmarks.gpu.run. See benchmarks/README.md.
 
 Rows go to a file one by one as they are measured, most important first; what is cut off goes on where it stopped, if
 the code is still the same. Another process measures, so that a row that crashes or hangs costs only itself.
@@ -23,16 +23,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gpu_compile
-import gpu_fit
-import gpu_rows
-import gpu_table
-import gpu_tune
-from gpu_rows import Row, key
+from benchmarks.gpu import compile as gpu_compile
+from benchmarks.gpu import fit as gpu_fit
+from benchmarks.gpu import rows as gpu_rows
+from benchmarks.gpu import table as gpu_table
+from benchmarks.gpu import tune as gpu_tune
+from benchmarks.gpu.rows import Row, key
 
 HERE = Path(__file__).parent
-ROOT, RESULTS = HERE.parent, HERE / "results"
-sys.path.append(str(ROOT))  # for xprnn, where it is not installed
+ROOT, RESULTS = HERE.parents[1], HERE.parent / "results"
 ROW_SECONDS = {"check": 15.0, "grid": 30.0}  # more than any row should take, kernels compiled on the way
 OTHER_SECONDS = 60.0
 COMPILED = ("check", "grid", "tune")  # rows whose kernels are compiled beforehand
@@ -203,8 +202,8 @@ def main(arguments: list[str] | None = None, worker: Any = None, clock: Callable
     """Measure what is not measured yet, write rows and Markdown, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", type=float, default=540.0, help="seconds; what is left over waits for the next run")
-    parser.add_argument("--part", action="append", metavar="NAME[:SECONDS]", help="of gpu_rows.py; may be repeated")
-    parser.add_argument("--tune", action="store_true", help="time plans of the persistent kernels, see gpu_tune.py")
+    parser.add_argument("--part", action="append", metavar="NAME[:SECONDS]", help="of rows.py; may be repeated")
+    parser.add_argument("--tune", action="store_true", help="time plans of the persistent kernels, see tune.py")
     parser.add_argument("--only", default="", help="a regular expression: rows whose key it matches")
     parser.add_argument("--fresh", action="store_true", help="measure again what a file of this device has already")
     parser.add_argument("--list", action="store_true", help="print the rows in order, and measure nothing")
@@ -220,10 +219,10 @@ def main(arguments: list[str] | None = None, worker: Any = None, clock: Callable
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was measured is still written
     end = clock()
-    worker = worker or Worker([sys.executable, str(HERE / "gpu_worker.py")])
+    worker = worker or Worker([sys.executable, "-m", "benchmarks.gpu.worker"])
     environment = worker.ask({"what": "environment"}, OTHER_SECONDS)
     if "error" in environment:
-        print(f"gpu.py: no GPU to measure: {environment['error']}", file=sys.stderr)
+        print(f"benchmarks.gpu.run: no GPU to measure: {environment['error']}", file=sys.stderr)
         return 2
     report, hung = Report(options.out, environment, options.tune, options.fresh), Counter[str]()
     text = ""

@@ -1,4 +1,4 @@
-"""What the minutes on a lent GPU go to, in two calls: bash benchmarks/gpu_session.sh 1, and then 2. See README.md.
+"""What the minutes on a lent GPU go to, in two calls: bash benchmarks/gpu/session.sh 1, and then 2. See README.md.
 
 A call is a list of stages, each with a limit of its own, and nothing stops at a failure. What is measured is in files
 as soon as it is there, and whoever comes next measures what is missing. A stage is ended as Ctrl-C does, so that it
@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).parent
+# Of pytest: the project's own ask for plugins that a lent machine may lack.
+BARE = ["-o", "addopts=--import-mode=importlib", "-q", "--tb=short", "-p", "no:cacheprovider"]
 TOTAL = {1: 260.0, 2: 420.0}  # seconds of each call
 PACKING = 10.0  # of them, at the end
 GRACE = 10.0  # from the signal that a stage may answer to the one that it may not
@@ -33,10 +34,10 @@ class Stage(NamedTuple):
 
 def stages(call: int, out: Path, python: str = sys.executable) -> list[Stage]:
     """Of a call, most important first."""
-    gpu = [python, str(HERE / "gpu.py"), "--out", str(out)]
+    gpu = [python, "-m", "benchmarks.gpu.run", "--out", str(out)]
 
     def measure(*parts: str, compiling: int = 20) -> Callable[[float], list[str]]:
-        """Parts of gpu_rows.py with their seconds; the last one gets what is left."""
+        """Parts of rows.py with their seconds; the last one gets what is left."""
         *fixed, last = parts
         used = WRITING + sum(float(part.partition(":")[2]) for part in fixed)
 
@@ -64,8 +65,8 @@ def tests(out: Path, python: str) -> list[str]:
     if importlib.util.find_spec("pytest_timeout"):
         more += ["--timeout", "60", "--timeout-method", "thread"]
     return [
-        python, "-m", "pytest", "tests/gpu", "-m", "gpu and not slow", "-q", "--maxfail=10", "--tb=short",
-        f"--junitxml={out / 'tests.xml'}", "-p", "no:cacheprovider", *more,
+        python, "-m", "pytest", "tests/gpu", "-m", "gpu and not slow", *BARE, "--maxfail=10",
+        f"--junitxml={out / 'tests.xml'}", *more,
     ]  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def memory(python: str) -> list[str]:
     chosen = "in_float64 and persistent and 33-17-20-130 and float32 and not peephole and (lstm or gru)"
     return [
         "compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9", python, "-m", "pytest",
-        "tests/gpu/test_paths.py", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "gpu_no_pool", "-k", chosen,
+        "tests/gpu/test_paths.py", *BARE, "-p", "benchmarks.gpu.no_pool", "-k", chosen,
     ]  # fmt: skip
 
 

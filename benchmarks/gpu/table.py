@@ -1,11 +1,11 @@
-"""What benchmarks/gpu.py measured, as Markdown."""
+"""What benchmarks.gpu.run measured, as Markdown."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from gpu_rows import GATES, MODES, PRECISIONS, Row, floor
+from benchmarks.gpu.rows import GATES, MODES, PRECISIONS, Row, floor
 
 GOAL = {True: 1.0, False: 0.9}  # the ratio in cells with few sequences, and with many
 FEW = 64
@@ -61,7 +61,7 @@ def table(report: dict[str, Any]) -> str:
     grid = [row for row in rows if row["what"] == "grid"]
     lines = [f"# {report['device']}, {report['date']}", "", *(f"- {name}: {value}" for name, value in facts.items())]
     if report["missing"]:
-        lines += ["", f"{report['missing']} rows are not measured yet; run benchmarks/gpu.py again."]
+        lines += ["", f"{report['missing']} rows are not measured yet; run benchmarks.gpu.run again."]
     checks = [row for row in rows if row["what"] == "check"]
     lines += ["", *_summary(grid), "", _verdict(checks)]
     lines += _regrets(grid)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gpu_rows import Row
-from gpu_trace import meter
 
 import xprnn
+from benchmarks.gpu.rows import Row
+from benchmarks.gpu.trace import meter
 from xprnn.estimators import CharacterModel, TextClassifier
 from xprnn.train import Callback
 

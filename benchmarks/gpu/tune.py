@@ -1,7 +1,7 @@
-"""Times plans of the persistent kernels: python benchmarks/gpu.py --tune.
+"""Times plans of the persistent kernels: python -m benchmarks.gpu.run --tune.
 
 For each shape the most promising plans are launched themselves, in memory that was NaN, and checked against a product
-and a kernel for each step. gpu_fit.py says what follows for the constants of kernels/cuda/plan.py.
+and a kernel for each step. fit.py says what follows for the constants of kernels/cuda/plan.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from gpu_contenders import CupyClock, names, problem
-from gpu_measuring import attempt, poison, trying, worst
-from gpu_rows import BATCHES, SIZES, Row
+
+from benchmarks.gpu.contenders import CupyClock, names, problem
+from benchmarks.gpu.measuring import attempt, poison, trying, worst
+from benchmarks.gpu.rows import BATCHES, SIZES, Row
 
 CELLS = {"LSTM": "Lstm", "GRU": "Gru"}
 WAYS = ("forward", "backward")

@@ -14,8 +14,9 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from gpu_contenders import Arrays, Ours, Torch, control_for, problem
-from gpu_measuring import (
+
+from benchmarks.gpu.contenders import Arrays, Ours, Torch, control_for, problem
+from benchmarks.gpu.measuring import (
     SMALL,
     answers,
     attempt,
@@ -28,7 +29,7 @@ from gpu_measuring import (
     trying,
     worst,
 )
-from gpu_rows import Row
+from benchmarks.gpu.rows import Row
 
 REPEATS = 12  # of each check, to see whether any bit moves
 
@@ -177,13 +178,13 @@ def answer(task: Row) -> Row:
     if task["what"] == "environment":
         return environment()
     if task["what"] == "micro":
-        return {"found": getattr(importlib.import_module("gpu_micro"), task["name"])()}
+        return {"found": getattr(importlib.import_module("benchmarks.gpu.micro"), task["name"])()}
     if task["what"] == "train":
         release()
-        return {"found": importlib.import_module("gpu_train").train(task)}
+        return {"found": importlib.import_module("benchmarks.gpu.train").train(task)}
     if task["what"] == "tune":
         release()
-        return dict(importlib.import_module("gpu_tune").measure(task))
+        return dict(importlib.import_module("benchmarks.gpu.tune").measure(task))
     more: Row = {}
     if task["what"] == "grid":
         chosen = attempt(lambda: {"path": choice(task)})

@@ -169,7 +169,7 @@ def _held(plan: Plan) -> int:
     return max(0, min(plan.spans, min(free, most) // span))
 
 
-# Rates of one multiprocessor of an H100, per cycle. They only have to rank plans; benchmarks/gpu.py --tune fits them.
+# Rates of one multiprocessor of an H100, per cycle. They only have to rank plans; benchmarks.gpu.run --tune fits them.
 CYCLES = 1700.0  # a microsecond
 MULTIPLY_ADDS = {"Float32": 80.0, "Tf32": 300.0, "Bf16": 600.0, "Fp16": 600.0}
 SHARED_BYTES, EXCHANGE_BYTES = 128.0, 24.0

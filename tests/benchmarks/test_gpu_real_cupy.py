@@ -1,4 +1,4 @@
-"""Every call of CuPy in kernels/cuda and benchmarks/gpu*, held against the package itself; no driver is needed."""
+"""Every call of CuPy in kernels/cuda and benchmarks/gpu, held against the package itself; no driver is needed."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ import xprnn
 cupy = pytest.importorskip("cupy")
 
 ROOT = Path(xprnn.__file__).parents[1]
-SOURCES = [*sorted((ROOT / "kernels" / "cuda").glob("*.py")), *sorted((ROOT / "benchmarks").glob("gpu*.py"))]
+SOURCES = [*sorted((ROOT / "kernels" / "cuda").glob("*.py")), *sorted((ROOT / "benchmarks" / "gpu").glob("*.py"))]
 if not (ROOT / "benchmarks").exists():
     pytest.skip("these tests run in a checkout", allow_module_level=True)
 

@@ -1,4 +1,4 @@
-"""The parts of benchmarks/gpu.py that need no GPU: what it measures, resuming, workers that fail, tables."""
+"""The parts of benchmarks.gpu.run that need no GPU: what it measures, resuming, workers that fail, tables."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from gpu_benchmark import FOLDER, Clock, Device, gpu, main
+from gpu_benchmark import ROOT, Clock, Device, gpu, main
 
 __all__ = ["gpu"]
 
@@ -20,10 +20,11 @@ def test_without_a_gpu_it_says_so(tmp_path):
     except ImportError:
         pass
     done = subprocess.run(
-        [sys.executable, str(FOLDER / "gpu.py"), "--out", str(tmp_path)], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "benchmarks.gpu.run", "--out", str(tmp_path)], cwd=ROOT, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 2
-    assert "gpu.py: no GPU to measure: " in done.stderr
+    assert "benchmarks.gpu.run: no GPU to measure: " in done.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -57,7 +58,7 @@ def test_a_part_that_is_unknown_is_named(gpu):
 
 
 def test_floors_are_those_of_the_design_notes(gpu):
-    import gpu_rows
+    from benchmarks.gpu import rows as gpu_rows
 
     def floor(size, batch, precision, mode="inference"):
         return gpu_rows.floor({"cell": "LSTM", "mode": mode, "precision": precision, "B": batch, "H": size})
@@ -168,7 +169,7 @@ def cell(**paths):
 
 
 def test_a_fast_path_that_is_wrong_is_no_result(gpu):
-    import gpu_table
+    from benchmarks.gpu import table as gpu_table
 
     fast, slow = {"us_step": 1.0, "worst": math.nan, "where": "x"}, {"us_step": 4.0, "worst": 1e-6, "where": "x"}
     row = cell(fast=fast, slow=slow, torch={"us_step": 2.0, "worst": 1e-6})
@@ -185,7 +186,7 @@ def test_a_fast_path_that_is_wrong_is_no_result(gpu):
 
 
 def test_the_ratio_is_that_of_what_dispatch_chooses_and_what_it_loses_is_listed(gpu):
-    import gpu_table
+    from benchmarks.gpu import table as gpu_table
 
     fast, slow = {"us_step": 1.0, "worst": 1e-6}, {"us_step": 4.0, "worst": 1e-6}
     row = cell(fast=fast, slow=slow, torch={"us_step": 2.0, "worst": 1e-6})
@@ -206,7 +207,7 @@ def test_the_ratio_is_that_of_what_dispatch_chooses_and_what_it_loses_is_listed(
     [(1e-5, 1e-7, False), (3e-5, 1e-7, True), (1e-4, 4e-5, False), (2e-4, 4e-5, True), (3e-5, math.nan, True)],
 )
 def test_wrong_is_past_the_limit_and_past_three_times_what_pytorch_is_off_by(gpu, worst, torch, expected):
-    import gpu_table
+    from benchmarks.gpu import table as gpu_table
 
     path = {"us_step": 1.0, "worst": worst, "where": "x"}
     assert gpu_table.wrong(cell(slow=path, torch={"us_step": 2.0, "worst": torch}), path) is expected

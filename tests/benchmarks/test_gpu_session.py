@@ -1,5 +1,6 @@
-"""Both calls of benchmarks/gpu_session.py, on a device and in a time that are made up."""
+"""Both calls of benchmarks/gpu/session.py, on a device and in a time that are made up."""
 
+import importlib
 import os
 import re
 import shutil
@@ -30,8 +31,8 @@ class Rehearsal:
         limit, work = float(command[5]), command[6:]
         start = self.clock.now
         self.commands.append((work, start, limit))
-        if "gpu.py" in " ".join(work[:2]):
-            status = self.gpu.main(work[2:], worker=self.device, clock=self.clock)
+        if work[1:3] == ["-m", "benchmarks.gpu.run"]:
+            status = self.gpu.main(work[3:], worker=self.device, clock=self.clock)
             assert self.clock.now - start <= limit, "it would have been ended, and not have ended"
             return status
         took = {"nvidia-smi": 1.0, "compute-sanitizer": 70.0}.get(work[0], self.tests)
@@ -39,7 +40,7 @@ class Rehearsal:
         return 124 if took > limit else 0
 
     def __call__(self, call):
-        import gpu_session
+        from benchmarks.gpu import session as gpu_session
 
         start = self.clock.now
         gpu_session.run(call, self.out, self.execute, self.clock)
@@ -48,7 +49,7 @@ class Rehearsal:
 
 @pytest.fixture
 def rehearse(gpu, monkeypatch, tmp_path):
-    import gpu_compile
+    from benchmarks.gpu import compile as gpu_compile
 
     def make(device=None, **options):
         made = Rehearsal(gpu, tmp_path / "out", device, **options)
@@ -167,14 +168,14 @@ def test_at_most_eight_files_come_back(gpu, rehearse):
     session = rehearse()
     session(1)
     session(2)
-    script = (FOLDER / "gpu_session.sh").read_text()
+    script = (FOLDER / "session.sh").read_text()
     others = set(re.findall(r'"\$out/([^"]+)"', script)) | {"tests.xml"}
     assert others == {"cache.tar.gz", "gpu-session-$call.log", "tests.xml"}
     assert len(list(session.out.iterdir())) + len(others) <= 8
 
 
 def test_tests_that_are_ended_say_what_failed(gpu, tmp_path):
-    import gpu_session
+    from benchmarks.gpu import session as gpu_session
 
     command = gpu_session.tests(tmp_path, "python")
     assert "--tb=short" in command
@@ -215,18 +216,17 @@ def test_the_signal_of_a_session_lets_pytest_report(tmp_path):
 
 
 def test_the_memory_checker_sees_arrays_and_not_a_pool(gpu, monkeypatch):
-    import gpu_session
+    from benchmarks.gpu import session as gpu_session
 
     command = gpu_session.memory("python")
-    assert command[command.index("gpu_no_pool") - 1] == "-p"
+    assert command[command.index("benchmarks.gpu.no_pool") - 1] == "-p"
     allocators = []
     cupy = SimpleNamespace(cuda=SimpleNamespace(set_allocator=allocators.append))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.delitem(sys.modules, "gpu_no_pool", raising=False)
-    import gpu_no_pool  # noqa: F401
-
+    monkeypatch.delitem(sys.modules, "benchmarks.gpu.no_pool", raising=False)
+    importlib.import_module("benchmarks.gpu.no_pool")
     assert allocators == [None]
-    sys.modules.pop("gpu_no_pool")
+    sys.modules.pop("benchmarks.gpu.no_pool")
 
 
 PYTHON = """#!/bin/sh
@@ -238,8 +238,8 @@ touch "$CUPY_CACHE_DIR/new"
 
 @pytest.mark.skipif(shutil.which("timeout") is None or shutil.which("tar") is None, reason="needs a POSIX system")
 def test_the_script_brings_what_an_earlier_call_left(gpu, tmp_path):
-    (tmp_path / "benchmarks").mkdir()
-    script = tmp_path / "benchmarks" / "gpu_session.sh"
+    (tmp_path / "benchmarks" / "gpu").mkdir(parents=True)
+    script = tmp_path / "benchmarks" / "gpu" / "session.sh"
     script.write_bytes((FOLDER / script.name).read_bytes())
     carried, out, python = tmp_path / ".gpu", tmp_path / "out", tmp_path / "python"
     (carried / "cupy").mkdir(parents=True)
@@ -253,7 +253,7 @@ def test_the_script_brings_what_an_earlier_call_left(gpu, tmp_path):
         ["bash", str(script), "2"], env=os.environ | wanted, capture_output=True, text=True, check=True
     )
     assert done.stdout == (out / "gpu-session-2.log").read_text()
-    for part in (f"python benchmarks/gpu_session.py 2 {out} path {carried / 'some-1.whl'}:", "old.cubin"):
+    for part in (f"python -m benchmarks.gpu.session 2 {out} path {carried / 'some-1.whl'}:", "old.cubin"):
         assert part in done.stdout, part
     listed = subprocess.run(["tar", "-tzf", str(out / "cache.tar.gz")], capture_output=True, text=True, check=True)
     assert {"cupy/old.cubin", "cupy/new"} <= set(listed.stdout.split())

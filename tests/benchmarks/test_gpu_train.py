@@ -1,4 +1,4 @@
-"""Rows of benchmarks/gpu.py that train: what is timed, what is counted, and what a trace says."""
+"""Rows of benchmarks.gpu.run that train: what is timed, what is counted, and what a trace says."""
 
 import sys
 
@@ -15,7 +15,7 @@ def event(kind, name, begin, length, **more):
 
 def trace():
     """Two steps of a made-up training, from 100 to 200 microseconds."""
-    from gpu_trace import WINDOW
+    from benchmarks.gpu.trace import WINDOW
 
     return {
         "traceEvents": [
@@ -42,7 +42,7 @@ def trace():
 
 
 def test_a_trace_is_counted(gpu):
-    import gpu_trace
+    from benchmarks.gpu import trace as gpu_trace
 
     assert gpu_trace.counts(trace(), 2) == {
         "kernels": 1.5,
@@ -59,7 +59,7 @@ def test_a_trace_is_counted(gpu):
 
 def test_pytorch_writes_such_a_trace(gpu):
     torch = pytest.importorskip("torch")
-    import gpu_trace
+    from benchmarks.gpu import trace as gpu_trace
 
     meter = gpu_trace.Trace()
     meter.start()
@@ -86,7 +86,7 @@ class Meter:
 
 @pytest.mark.parametrize("name", ["characters", "sentiment"])
 def test_a_model_is_trained_for_as_many_steps_as_are_watched(gpu, monkeypatch, name):
-    import gpu_train
+    from benchmarks.gpu import train as gpu_train
 
     meter, look = Meter(), gpu_train.Watch.on_batch_end
     monkeypatch.setattr(gpu_train, "meter", lambda: meter)
@@ -99,7 +99,7 @@ def test_a_model_is_trained_for_as_many_steps_as_are_watched(gpu, monkeypatch, n
 
 
 def test_training_without_a_profiler_says_so(gpu, monkeypatch):
-    import gpu_train
+    from benchmarks.gpu import train as gpu_train
 
     monkeypatch.setitem(sys.modules, "torch.profiler", None)
     found = gpu_train.train({"name": "sentiment", "precision": "float32"}, "numpy", (1, 1, 1))
@@ -108,7 +108,7 @@ def test_training_without_a_profiler_says_so(gpu, monkeypatch):
 
 
 def test_texts_have_something_to_learn(gpu):
-    import gpu_train
+    from benchmarks.gpu import train as gpu_train
 
     text = gpu_train.characters(50_000)
     pairs = {}

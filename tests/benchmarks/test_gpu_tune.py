@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py --tune, what follows from its times, and compiling beforehand."""
+"""benchmarks.gpu.run --tune, what follows from its times, and compiling beforehand."""
 
 import importlib.util
 import math
@@ -19,8 +19,9 @@ H100 = (132, 232448)  # multiprocessors, shared memory of a block
 
 
 def test_what_rows_need_is_compiled_once(gpu):
-    import gpu_compile
     from xprnn.kernels.cuda import persistent, plan
+
+    from benchmarks.gpu import compile as gpu_compile
 
     row = {"what": "grid", "cell": "LSTM", "mode": "inference", "precision": "bf16", "B": 16, "H": 512}
     forth = plan.best("Lstm", False, "bf16", 16, 512, *H100)
@@ -41,10 +42,10 @@ def test_what_rows_need_is_compiled_once(gpu):
 
 
 def test_compiling_beforehand_fails_without_harm(gpu, monkeypatch, tmp_path):
-    import gpu_compile
+    from benchmarks.gpu import compile as gpu_compile
 
     script = tmp_path / "compile.py"
-    monkeypatch.setattr(gpu_compile, "__file__", str(script))
+    monkeypatch.setattr(gpu_compile, "COMMAND", [sys.executable, str(script)])
     script.write_text("raise SystemExit('no device')")
     said = gpu_compile.ahead([], 2, 30.0, tmp_path, clock=lambda: 0.0)
     assert said == "nothing was compiled, in 0 s with 2 processes"
@@ -61,10 +62,10 @@ subprocess.run([sys.executable, "-c", child, {pipe!r}, {ready!r}])
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX system")
 def test_compiling_beforehand_ends_with_all_its_processes(gpu, monkeypatch, tmp_path):
     """A process of the pool holds one end of a pipe, and the other end is read until nobody does."""
-    import gpu_compile
+    from benchmarks.gpu import compile as gpu_compile
 
     script, pipe, ready = (tmp_path / name for name in ("compile.py", "pipe", "ready"))
-    monkeypatch.setattr(gpu_compile, "__file__", str(script))
+    monkeypatch.setattr(gpu_compile, "COMMAND", [sys.executable, str(script)])
     script.write_text(OUTLIVING.format(pipe=str(pipe), ready=str(ready)))
     os.mkfifo(pipe)
     reader = os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
@@ -75,8 +76,9 @@ def test_compiling_beforehand_ends_with_all_its_processes(gpu, monkeypatch, tmp_
 
 
 def test_promising_plans_are_the_best_and_different(gpu):
-    import gpu_tune
     from xprnn.kernels.cuda import plan
+
+    from benchmarks.gpu import tune as gpu_tune
 
     rows = gpu_tune.rows()
     assert len(rows) == len({gpu.key(row) for row in rows}) == 4 * 4 * 3 * 2 * 2
@@ -91,9 +93,10 @@ def test_promising_plans_are_the_best_and_different(gpu):
 
 def test_fitted_constants_predict_what_was_measured(gpu):
     """Times made with other constants are found again, wherever they depend on them."""
-    import gpu_fit
-    import gpu_tune
     from xprnn.kernels.cuda import plan
+
+    from benchmarks.gpu import fit as gpu_fit
+    from benchmarks.gpu import tune as gpu_tune
 
     truth = {"BARRIER": 900.0, "EXCHANGE_BYTES": 60.0, "ROUND_TRIP": 1400.0}
     truth["MULTIPLY_ADDS"] = plan.MULTIPLY_ADDS | {"Bf16": 250.0}
@@ -142,11 +145,12 @@ def test_the_tuner_measures_what_is_missing_and_says_what_follows(gpu, tmp_path,
 @pytest.mark.parametrize(("cell", "way"), [("LSTM", "forward"), ("GRU", "backward")])
 def test_the_tuner_launches_the_plans_it_names(gpu, monkeypatch, tmp_path_factory, cell, way):
     """On the emulator, beside the host's kernels in place of those with a launch for each step."""
-    import gpu_tune
     from xprnn.kernels.cpu import sequence
     from xprnn.kernels.cuda import launch, persistent, step
 
-    path = Path(__file__).parent / "kernels" / "cuda" / "test_persistent_emulated.py"
+    from benchmarks.gpu import tune as gpu_tune
+
+    path = Path(__file__).parents[1] / "kernels" / "cuda" / "test_persistent_emulated.py"
     spec = importlib.util.spec_from_file_location("emulated", path)
     emulated = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(emulated)

@@ -1,4 +1,4 @@
-"""What measures for benchmarks/gpu.py, on the host: checks, contenders and their times."""
+"""What measures for benchmarks.gpu.run, on the host: checks, contenders and their times."""
 
 import math
 import shutil
@@ -8,20 +8,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gpu_benchmark import FOLDER, Clock, gpu
+from gpu_benchmark import FOLDER, ROOT, Clock, gpu
 
 __all__ = ["gpu"]
 
 
 def test_paths_without_those_that_hung(gpu):
-    import gpu_worker
+    from benchmarks.gpu import worker as gpu_worker
 
     assert gpu_worker.paths({}) == ["cuda-persistent", "cuda-step", "reference"]
     assert gpu_worker.paths({"without": ["cuda-persistent"]}) == ["cuda-step", "reference"]
 
 
 def test_what_libraries_print_is_no_answer(gpu):
-    code = f"import os, sys; sys.path.append({str(FOLDER)!r}); import gpu_worker\n"
+    code = f"import os, sys; sys.path.append({str(ROOT)!r}); import benchmarks.gpu.worker as gpu_worker\n"
     code += "gpu_worker.answer = lambda row: {'written': os.write(1, b'noise')}; gpu_worker.main()"
     worker = gpu.Worker([sys.executable, "-c", code], clock=lambda: 0.0)
     assert worker.ask({"what": "check"}, 30.0) == {"written": 5}
@@ -29,7 +29,7 @@ def test_what_libraries_print_is_no_answer(gpu):
 
 
 def test_the_worker_checks_and_times(gpu, monkeypatch):
-    import gpu_worker
+    from benchmarks.gpu import worker as gpu_worker
 
     monkeypatch.setattr(gpu_worker, "REPEATS", 2)
     monkeypatch.setattr(gpu_worker, "poison", lambda *_: None)
@@ -43,7 +43,7 @@ def test_the_worker_checks_and_times(gpu, monkeypatch):
 
 
 def test_results_are_compared_bit_by_bit_and_by_norm(gpu):
-    import gpu_measuring
+    from benchmarks.gpu import measuring as gpu_measuring
 
     a = np.array([1.0, np.nan])
     assert gpu_measuring.same(a, a.copy())
@@ -54,7 +54,7 @@ def test_results_are_compared_bit_by_bit_and_by_norm(gpu):
 
 
 def test_samples_take_turns(gpu):
-    import gpu_measuring
+    from benchmarks.gpu import measuring as gpu_measuring
 
     class Toy:
         def __init__(self, cost):
@@ -75,8 +75,8 @@ def test_samples_take_turns(gpu):
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_contenders_compute_the_same(gpu, cell):
     pytest.importorskip("torch")
-    import gpu_contenders
-    import gpu_worker
+    from benchmarks.gpu import contenders as gpu_contenders
+    from benchmarks.gpu import worker as gpu_worker
 
     arrays = gpu_contenders.problem(cell, 5, 3, 4, 7, seed=0)
     exact = gpu_contenders.Torch(cell, arrays, True, "float64", "cpu").repeat(1)
@@ -94,7 +94,7 @@ def test_contenders_compute_the_same(gpu, cell):
 def test_pytorch_keeps_nothing_for_a_way_back_in_inference(gpu, training):
     """cuDNN writes its reserve in training mode, whatever autograd says, and would be slower for it."""
     pytest.importorskip("torch")
-    import gpu_contenders
+    from benchmarks.gpu import contenders as gpu_contenders
 
     contender = gpu_contenders.Torch(
         "LSTM", gpu_contenders.problem("LSTM", 2, 3, 4, 5, seed=0), training, "float32", "cpu"
@@ -108,8 +108,8 @@ def test_pytorch_keeps_nothing_for_a_way_back_in_inference(gpu, training):
 
 def test_a_product_and_a_cell_a_step_are_the_layer(gpu):
     torch = pytest.importorskip("torch")
-    import gpu_contenders
-    import gpu_micro
+    from benchmarks.gpu import contenders as gpu_contenders
+    from benchmarks.gpu import micro as gpu_micro
 
     def cell(zx, zh, c, *biases):
         i, f, g, o = (zx + zh + sum(biases)).chunk(4, 1)
@@ -123,8 +123,9 @@ def test_a_product_and_a_cell_a_step_are_the_layer(gpu):
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
 def test_the_kernel_that_times_the_barrier_compiles(gpu, tmp_path):
-    import gpu_micro
     from xprnn.kernels.cuda import source
+
+    from benchmarks.gpu import micro as gpu_micro
 
     (tmp_path / "meet.cu").write_text("\n".join(source.expanded(gpu_micro.BARRIER, set())))
     command = ["nvcc", "-arch=sm_80", "-std=c++17", "-cubin", "-o", str(tmp_path / "meet.cubin")]
@@ -133,7 +134,7 @@ def test_the_kernel_that_times_the_barrier_compiles(gpu, tmp_path):
 
 def test_the_barrier_is_timed_among_blocks_that_cupy_launches_or_refuses(gpu, monkeypatch):
     """Of a grid with one dimension it would launch fewer, and only warn."""
-    import gpu_micro
+    from benchmarks.gpu import micro as gpu_micro
 
     grids = []
 
@@ -170,7 +171,7 @@ class HostClock:
 
 
 def test_time_on_the_host_is_that_of_one_call(gpu, monkeypatch):
-    import gpu_micro
+    from benchmarks.gpu import micro as gpu_micro
 
     now = Clock()
 
@@ -189,8 +190,8 @@ def test_time_on_the_host_is_that_of_one_call(gpu, monkeypatch):
 def test_a_cell_of_the_grid_is_measured(gpu, monkeypatch, mode):
     """With NumPy in place of CuPy, and PyTorch on the host."""
     pytest.importorskip("torch")
-    import gpu_contenders
-    import gpu_worker
+    from benchmarks.gpu import contenders as gpu_contenders
+    from benchmarks.gpu import worker as gpu_worker
 
     asked = []
 
@@ -223,8 +224,7 @@ def test_a_cell_of_the_grid_is_measured(gpu, monkeypatch, mode):
 
 
 def test_nothing_is_run_to_see_what_dispatch_chooses(gpu, monkeypatch):
-    import gpu_worker
-
+    from benchmarks.gpu import worker as gpu_worker
     from xprnn.engine import dispatch
 
     row = {"what": "grid", "cell": "LSTM", "mode": "training", "precision": "bf16", "B": 3, "H": 8, "T": 5}
@@ -236,7 +236,7 @@ def test_nothing_is_run_to_see_what_dispatch_chooses(gpu, monkeypatch):
 def test_only_the_process_that_answers_says_what_it_tries(gpu):
     import io
 
-    import gpu_measuring
+    from benchmarks.gpu import measuring as gpu_measuring
 
     answers, stream = gpu_measuring.Answers(), io.StringIO()
     answers.say({"trying": "nowhere"})
@@ -247,6 +247,6 @@ def test_only_the_process_that_answers_says_what_it_tries(gpu):
 
 def test_the_tuner_needs_no_worker():
     """Imported by name, a script that runs as the main module would be there twice."""
-    for name in ("gpu_tune", "gpu_micro", "gpu_measuring"):
-        assert "gpu_worker" not in (FOLDER / f"{name}.py").read_text()
-    assert "sys.modules" not in (FOLDER / "gpu_worker.py").read_text()
+    for name in ("tune", "micro", "measuring"):
+        assert "gpu.worker" not in (FOLDER / f"{name}.py").read_text()
+    assert "sys.modules" not in (FOLDER / "worker.py").read_text()

@@ -1,7 +1,7 @@
-"""What benchmarks/gpu.py rests on: that its clock, its counts and its memory are those of CuPy's work."""
+"""What benchmarks.gpu.run rests on: that its clock, its counts and its memory are those of CuPy's work."""
 
 import pytest
-from gpu_benchmark import FOLDER
+from gpu_benchmark import ROOT
 from gpu_home import gpu, needs_cupy
 
 pytestmark = [pytest.mark.gpu, needs_cupy]
@@ -10,7 +10,7 @@ HOME = gpu()
 
 @pytest.fixture(autouse=True)
 def _modules(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.syspath_prepend(str(ROOT))
 
 
 def test_the_profiler_sees_what_cupy_does():
@@ -18,7 +18,8 @@ def test_the_profiler_sees_what_cupy_does():
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
     import cupy
-    import gpu_trace
+
+    from benchmarks.gpu import trace as gpu_trace
 
     def work(x):
         for _ in range(6):
@@ -40,7 +41,8 @@ def test_the_profiler_sees_what_cupy_does():
 
 def test_clock_and_peak():
     import cupy
-    import gpu_contenders
+
+    from benchmarks.gpu import contenders as gpu_contenders
 
     clock, x = gpu_contenders.CupyClock(), cupy.zeros((2048, 2048), "float32")
     assert 1e-4 < clock.seconds(lambda: [x @ x for _ in range(20)]) < 10  # 3.4e11 operations
@@ -50,7 +52,8 @@ def test_clock_and_peak():
 
 def test_a_poisoned_pool_gives_out_nan():
     import cupy
-    import gpu_measuring
+
+    from benchmarks.gpu import measuring as gpu_measuring
 
     gpu_measuring.poison()
     for size in (1 << 10, 1 << 16, 1 << 22):
@@ -59,8 +62,8 @@ def test_a_poisoned_pool_gives_out_nan():
 
 def test_a_small_cell_of_the_grid_is_measured_and_right():
     pytest.importorskip("torch")
-    import gpu_table
-    import gpu_worker
+    from benchmarks.gpu import table as gpu_table
+    from benchmarks.gpu import worker as gpu_worker
 
     row = {"what": "grid", "cell": "GRU", "mode": "training", "precision": "tf32", "B": 4, "H": 128, "T": 16}
     found = gpu_worker.answer(row)
@@ -72,7 +75,7 @@ def test_a_small_cell_of_the_grid_is_measured_and_right():
 
 
 def test_a_plan_is_tuned():
-    import gpu_tune
+    from benchmarks.gpu import tune as gpu_tune
 
     row = {"what": "tune", "cell": "LSTM", "way": "backward", "precision": "bf16", "B": 4, "H": 128}
     found = gpu_tune.measure(row, steps=32)
@@ -80,7 +83,7 @@ def test_a_plan_is_tuned():
 
 
 def test_training_is_counted():
-    import gpu_train
+    from benchmarks.gpu import train as gpu_train
 
     found = gpu_train.train({"name": "sentiment", "precision": "float32"}, steps=(3, 4, 3))
     assert found["ms"] > 0
