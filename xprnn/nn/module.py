@@ -279,28 +279,26 @@ def _parts_of(
     if isinstance(value, (Module, Parameter)):
         yield name, value
         return
-    listed = isinstance(value, (list, tuple))
-    opened = None if listed else opener(value)
-    if (opened is None and not listed) or any(value is container for container in around):
-        return
-    around = (*around, value)
-    if opened is None:
+    if isinstance(value, (list, tuple)):
         for k, each in enumerate(value):
-            if not isinstance(each, LEAVES):
-                yield from _parts_of(owner, f"{name}.{k}", each, hidden, around)
+            if not isinstance(each, LEAVES) and not any(each is container for container in (*around, value)):
+                yield from _parts_of(owner, f"{name}.{k}", each, hidden, (*around, value))
         return
+    opened, other = opener(value), is_object(value)
     # Of other objects only what they hold themselves or in lists: what lies further could be the whole program.
-    kept = (Module, Parameter, list, tuple) if is_object(value) else object
-    if kept is not object and any(is_object(container) for container in around[:-1]):
+    if opened is None or (other and any(map(is_object, around))):
         return
     try:
         inside = opened(value)
     except TypeError as error:
         raise TypeError(f"{owner}: {name} {error}") from None
     for place, each in inside:
-        if not isinstance(each, LEAVES) and isinstance(each, kept):
-            for _, part in _parts_of(owner, name, each, hidden, around):
-                hidden.append((name + place, value, part))
+        if isinstance(each, LEAVES) or any(each is container for container in (*around, value)):
+            continue
+        if other and not isinstance(each, (Module, Parameter, list, tuple)):
+            continue
+        for _, part in _parts_of(owner, name, each, hidden, (*around, value)):
+            hidden.append((name + place, value, part))
 
 
 def _joined(prefix: str, name: str) -> str:
