@@ -17,7 +17,7 @@ from common import COLOURS, example, plot, save, table
 
 from xprnn import Tensor, nn, no_grad, ops, to_numpy
 from xprnn.data.memory_tasks import first_element_recall
-from xprnn.nn.chrono import chrono_init
+from xprnn.nn.recurrent.chrono import chrono_init
 from xprnn.train import Adam, bce_with_logits, clip_grad_norm
 
 SIZE, BATCH, EVERY, SOLVED = 32, 32, 20, 0.995

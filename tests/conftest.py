@@ -33,7 +33,7 @@ def home(request):
 @pytest.fixture(autouse=True)
 def _settings_survive():
     """A test that changes the default backend or the forced kernels does not change the next test."""
-    settings = xprnn.backend._chosen, xprnn.compiled_ops.forced, xprnn.precision._chosen
+    settings = xprnn.backend._chosen, xprnn.host_kernels.forced, xprnn.settings._chosen
     before, working = [setting.process for setting in settings], set(xprnn.backend._working)
     yield
     xprnn.backend._working.intersection_update(working)

@@ -7,8 +7,8 @@ import pytest
 
 from xprnn import cells
 from xprnn.backend import dtype_name, to_numpy
-from xprnn.sequence import SequenceCall
-from xprnn.steps import Steps
+from xprnn.engine.call import SequenceCall
+from xprnn.engine.control import Steps
 from xprnn.tensor import Tensor
 
 

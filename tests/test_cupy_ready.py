@@ -346,7 +346,7 @@ def test_out_of_memory_in_a_step_leaves_parameters_and_slots_alone():
 def test_out_of_memory_in_training_is_said_and_training_can_go_on(monkeypatch, where):
     model = nn.LSTM(3, 4, rng=0)
     x, y = random(HOME, 5, 8, 3), random(HOME, 5, 8, 4)
-    impl = xprnn.dispatch.REFERENCE
+    impl = xprnn.engine.dispatch.REFERENCE
     calls = []
 
     def starved(*args):
@@ -361,9 +361,9 @@ def test_out_of_memory_in_training_is_said_and_training_can_go_on(monkeypatch, w
         return fit(model, batches, loss, Adam(model.parameters()), epochs=1, progress=False)
 
     with monkeypatch.context() as patch:
-        broken = xprnn.dispatch.Impl("reference", impl.reasons_against, impl.forward, impl.backward)
+        broken = xprnn.engine.dispatch.Impl("reference", impl.reasons_against, impl.forward, impl.backward)
         object.__setattr__(broken, where, starved)
-        patch.setattr(xprnn.dispatch, "IMPLEMENTATIONS", [broken])
+        patch.setattr(xprnn.engine.dispatch, "IMPLEMENTATIONS", [broken])
         with pytest.raises(MemoryError, match="Out of memory allocating"):
             train()
     assert len(calls) == 3

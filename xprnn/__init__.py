@@ -16,8 +16,8 @@ from xprnn.backend import (
     to_numpy,
     use_backend,
 )
-from xprnn.dispatch import explain, use_kernels
-from xprnn.precision import use_precision
+from xprnn.engine.dispatch import explain, use_kernels
+from xprnn.settings import use_precision
 from xprnn.tensor import Parameter, Tensor, grad, no_grad
 
 __version__ = "0.1.0"

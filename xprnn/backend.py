@@ -19,7 +19,7 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from xprnn.setting import Choice, Setting
+from xprnn.settings import Choice, Setting
 
 logger = logging.getLogger("xprnn")
 
@@ -351,24 +351,3 @@ def dtype_name(array: Array) -> str:
 def _word(library: str, dtype: Any) -> str:
     """Looked up by library too: dtypes of different ones must not be compared."""
     return str(dtype).rsplit(".", 1)[-1]
-
-
-def scatter_add(index: Array, values: Array, size: int) -> Array:
-    """Sum rows by index: out[i] = sum of values[n] over all n with index[n] == i.
-
-    index (N,) integers in [0, size); values (N, D); out (size, D). The array API has no such function, so
-    each library gets its own, and a library we do not know gets a product with a one-hot matrix. On CuPy the order of
-    additions, and with it the last bit, is not the same in every run.
-    """
-    xp, columns = namespace(index=index, values=values), int(values.shape[1])
-    home = backend_of(values)
-    if home.name in ("numpy", "cupy"):
-        # One flat index an element: NumPy is several times faster so than with rows. A narrow type could not hold it.
-        places = xp.expand_dims(xp.astype(index, xp.int64, copy=False), axis=1) * columns + home.arange(columns)
-        places = xp.reshape(places, (-1,))
-        out = home.zeros((size * columns,), dtype_name(values))
-        xp.add.at(out, places, xp.reshape(values, (-1,)))
-        return xp.reshape(out, (size, columns))
-    rows = xp.expand_dims(home.arange(size), axis=1)
-    one_hot = xp.astype(rows == xp.expand_dims(index, axis=0), values.dtype)
-    return xp.matmul(one_hot, values)

@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from xprnn import backend, compiled_ops
+from xprnn import backend, host_kernels
 from xprnn.backend import Array, namespace
 from xprnn.tensor import Cotangents, Tensor, record, record_joint
 
@@ -239,7 +239,7 @@ def softplus(x: Tensor) -> Tensor:
 @lifted
 def erf(x: Tensor) -> Tensor:
     """The error function."""
-    return record("erf", compiled_ops.erf(x.data), (x,), [lambda g, y: g * (2.0 / math.sqrt(math.pi) * exp(-x * x))])
+    return record("erf", host_kernels.erf(x.data), (x,), [lambda g, y: g * (2.0 / math.sqrt(math.pi) * exp(-x * x))])
 
 
 @lifted
@@ -372,7 +372,7 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     xp = namespace(**{"matmul's left operand": a.data, "matmul's right operand": b.data})
     return record(
         "matmul",
-        compiled_ops.matmul(xp, a.data, b.data),
+        host_kernels.matmul(xp, a.data, b.data),
         (a, b),
         [
             lambda g, y: unbroadcast(matmul(g, matrix_transpose(b)), a),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xprnn.setting import Choice, Setting
+from xprnn.settings import Choice, Setting
 
 PRECISIONS = ("float32", "tf32", "bf16", "fp16")
 

@@ -10,7 +10,7 @@ from helpers import assert_close
 import xprnn
 from xprnn import Tensor, nn, ops
 from xprnn.data import lengths_to_mask, pad_sequences
-from xprnn.nn.attention_weights import masked_softmax
+from xprnn.nn.attention.weights import masked_softmax
 from xprnn.train import clip_grad_norm
 
 I, H, O, T = 10, 20, 5, 5  # noqa: E741

@@ -33,7 +33,7 @@ def everything(layer, arrays, control, path):
     with xprnn.use_kernels(path):
         try:
             output, final = layer(tensors[0], tensors[1] if len(tensors) == 2 else tuple(tensors[1:]), **control)
-        except xprnn.dispatch.DeclinedError as declined:
+        except xprnn.engine.dispatch.DeclinedError as declined:
             pytest.skip(str(declined))
         results = [output, *(final if isinstance(final, tuple) else (final,))]
         draws = np.random.default_rng(7)

@@ -156,7 +156,7 @@ def test_out_of_memory_leaves_parameters_and_gives_memory_back(path):
     with xprnn.use_kernels(path):
         try:
             step(small)
-        except xprnn.dispatch.DeclinedError as declined:
+        except xprnn.engine.dispatch.DeclinedError as declined:
             pytest.skip(str(declined))
         optimizer.zero_grad()
         gc.collect()

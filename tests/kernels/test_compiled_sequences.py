@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 from xprnn.kernels.cpu import host
 
 import xprnn
-from xprnn import compiled, nn
+from xprnn import nn
 from xprnn.tensor import Tensor, grad
 from xprnn.testing.strategies import flags, lengths
 from xprnn.train import SGD

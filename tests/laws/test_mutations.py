@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xprnn import cells, dispatch, nn, ops, sequence
-from xprnn.dispatch import Impl
+from xprnn import cells, nn, ops
+from xprnn.engine import dispatch, reference
+from xprnn.engine.dispatch import Impl
 from xprnn.tensor import Tensor
 from xprnn.testing import LAWS, Example
 
@@ -189,13 +190,13 @@ def test_ignored_lengths_are_caught():
 @pytest.mark.parametrize("part", ["outputs", "gradients"])
 def test_a_wrong_implementation_is_caught(part, monkeypatch):
     def forward(call):
-        result, trace = sequence.forward(call)
+        result, trace = reference.forward(call)
         if part == "outputs":
             result = result._replace(sequences=tuple(1.001 * s for s in result.sequences))
         return result, trace
 
     def backward(call, trace, dsequences, dfinal, need_dx):
-        gradients = sequence.backward(call, trace, dsequences, dfinal, need_dx)
+        gradients = reference.backward(call, trace, dsequences, dfinal, need_dx)
         wrong = {name: 1.001 * g if part == "gradients" else g for name, g in gradients.weights.items()}
         return gradients._replace(weights=wrong)
 
@@ -214,9 +215,9 @@ def test_a_way_back_that_forgets_something_is_caught(forgotten, monkeypatch):
             dsequences = (dsequences[0], None)
         else:
             call = replace(call, steps=replace(call.steps, **{forgotten: None}))
-        return sequence.backward(call, trace, dsequences, dfinal, need_dx)
+        return reference.backward(call, trace, dsequences, dfinal, need_dx)
 
-    wrong = Impl("wrong", lambda call: [], sequence.forward, backward)
+    wrong = Impl("wrong", lambda call: [], reference.forward, backward)
     monkeypatch.setattr(dispatch, "IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
     monkeypatch.setattr("xprnn.testing.laws.IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
     assert broken("implementations_equal_the_reference", nn.LSTM(3, 4, dtype="float64", rng=1))
@@ -226,7 +227,7 @@ def test_a_failing_implementation_does_not_pass_for_one_that_declines(monkeypatc
     def failing(call):
         raise RuntimeError("illegal address")
 
-    wrong = Impl("wrong", lambda call: [], failing, sequence.backward)
+    wrong = Impl("wrong", lambda call: [], failing, reference.backward)
     monkeypatch.setattr(dispatch, "IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
     monkeypatch.setattr("xprnn.testing.laws.IMPLEMENTATIONS", [wrong, dispatch.REFERENCE])
     layer = nn.LSTM(3, 4, dtype="float64", rng=1)
@@ -235,7 +236,7 @@ def test_a_failing_implementation_does_not_pass_for_one_that_declines(monkeypatc
 
 
 def test_an_implementation_that_declines_is_passed_over(monkeypatch):
-    picky = Impl("picky", lambda call: ["it never does"], sequence.forward, sequence.backward)
+    picky = Impl("picky", lambda call: ["it never does"], reference.forward, reference.backward)
     monkeypatch.setattr(dispatch, "IMPLEMENTATIONS", [picky, dispatch.REFERENCE])
     monkeypatch.setattr("xprnn.testing.laws.IMPLEMENTATIONS", [picky, dispatch.REFERENCE])
     assert not broken("implementations_equal_the_reference", nn.GRU(3, 4, dtype="float64", rng=1))

@@ -16,11 +16,11 @@ from xprnn.cli.outputs import keep_inputs
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
-from xprnn.estimators.forecast_network import CELLS
-from xprnn.estimators.forecast_plot import draw_forecast
-from xprnn.estimators.report import ForecastReport
-from xprnn.estimators.rolling_origin import count_test_steps
-from xprnn.files import write_atomically
+from xprnn.estimators.series.backtest import count_test_steps
+from xprnn.estimators.series.network import CELLS
+from xprnn.estimators.series.plot import draw_forecast
+from xprnn.estimators.series.report import ForecastReport
+from xprnn.storage import write_atomically
 
 AR_ORDERS = (7, 29)
 

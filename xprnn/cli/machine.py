@@ -8,8 +8,9 @@ import sys
 
 import click
 
-from xprnn import __version__, dispatch
+from xprnn import __version__
 from xprnn.backend import DTYPES, available_backends, default_backend, devices
+from xprnn.engine import dispatch
 from xprnn.nn import GRU, LSTM, RNN
 from xprnn.tensor import Tensor
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from xprnn.arguments import whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, namespace
 from xprnn.data.generator_state import GeneratorState
-from xprnn.nn.arguments import whole_number
 from xprnn.tensor import Tensor
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import whole_number
 from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.data.batching import Batches
 from xprnn.data.padding import alike, held, side_by_side
-from xprnn.nn.arguments import whole_number
 from xprnn.tensor import Tensor
 
 

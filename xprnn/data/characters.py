@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import whole_number
 from xprnn.backend import to_numpy
-from xprnn.nn.arguments import whole_number
 
 Host = np.ndarray[Any, Any]
 PIECE = 1 << 16  # bytes of a file, or characters of a text, worked on at a time

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from xprnn.arguments import whole_number
 from xprnn.backend import Rng, generator
 from xprnn.data.generator_state import GeneratorState
-from xprnn.nn.arguments import whole_number
 
 
 class Drawn(GeneratorState):

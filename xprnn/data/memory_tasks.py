@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xprnn.arguments import whole_number
 from xprnn.backend import Array, Rng, check_dtype, default_backend, generator
-from xprnn.nn.arguments import whole_number
 
 
 def first_element_recall(steps: int, batch: int, *, rng: Rng = None, dtype: str = "float32") -> tuple[Array, Array]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import whole_number
 from xprnn.backend import Array, backend_of, default_backend, dtype_name, namespace, to_numpy
-from xprnn.checks import within
-from xprnn.nn.arguments import whole_number
+from xprnn.postponed import within
 from xprnn.tensor import Tensor
 
 KINDS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from xprnn.arguments import real_number, whole_number
 from xprnn.backend import Rng, generator
 from xprnn.data.calendar import Calendar
 from xprnn.data.csv_series import CsvSeries
-from xprnn.nn.arguments import real_number, whole_number
 
 
 def daily_temperatures(years: int = 6, *, rng: Rng = 0) -> CsvSeries:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xprnn.arguments import whole_number
 from xprnn.backend import Array, Rng, check_dtype, default_backend, generator
-from xprnn.nn.arguments import whole_number
 
 
 def spike_delays(

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import whole_number
 from xprnn.backend import to_numpy
-from xprnn.nn.arguments import whole_number
 
 SPECIALS = ("pad", "unknown", "start", "end")
 

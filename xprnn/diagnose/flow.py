@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
+from xprnn.arguments import whole_number
 from xprnn.backend import DTYPES, dtype_name, to_numpy
 from xprnn.diagnose.jacobians import jacobian_norms
 from xprnn.diagnose.watch import Taken, watched
 from xprnn.nn import Module
-from xprnn.nn.arguments import whole_number
 from xprnn.tensor import Tensor, grad, set_grad_enabled
 
 Host = np.ndarray

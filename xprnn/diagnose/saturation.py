@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from xprnn import cells
+from xprnn.arguments import real_number
 from xprnn.backend import Array, to_numpy
 from xprnn.diagnose.flow import columns
 from xprnn.diagnose.watch import Taken, watched
 from xprnn.nn import Module
-from xprnn.nn.arguments import real_number
 from xprnn.tensor import Node, Tensor, no_grad, set_grad_enabled
 
 Host = np.ndarray

@@ -17,8 +17,8 @@ from xprnn import ops, use_kernels
 from xprnn.backend import Array
 from xprnn.cells import Cell, State, Weights
 from xprnn.cells.cell import Saved
+from xprnn.engine.control import Steps
 from xprnn.nn import Module, Recurrent, RecurrentLayer, StepCell
-from xprnn.steps import Steps
 from xprnn.tensor import Tensor, is_grad_enabled, record
 
 

@@ -1,14 +1,14 @@
 """Objects that do a whole job: fit, predict, report."""
 
-from xprnn.estimators.baselines import AutoRegression, Persistence, SeasonalNaive, SeriesForecaster
-from xprnn.estimators.char_lm import CharacterModel
-from xprnn.estimators.forecaster import Forecaster
-from xprnn.estimators.naive_bayes import NaiveBayes
-from xprnn.estimators.rolling_origin import Backtest, backtest
-from xprnn.estimators.text_classifier import TextClassifier
-from xprnn.estimators.text_explanation import Explanation
-from xprnn.estimators.text_input import split_texts
-from xprnn.estimators.text_plot import draw_explanations
+from xprnn.estimators.series.backtest import Backtest, backtest
+from xprnn.estimators.series.baselines import AutoRegression, Persistence, SeasonalNaive, SeriesForecaster
+from xprnn.estimators.series.forecaster import Forecaster
+from xprnn.estimators.text.character_model import CharacterModel
+from xprnn.estimators.text.classifier import TextClassifier
+from xprnn.estimators.text.explanation import Explanation
+from xprnn.estimators.text.input import split_texts
+from xprnn.estimators.text.naive_bayes import NaiveBayes
+from xprnn.estimators.text.plot import draw_explanations
 
 __all__ = [
     "AutoRegression",

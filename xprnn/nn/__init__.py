@@ -1,27 +1,27 @@
 """Layers."""
 
 from xprnn.nn import init
-from xprnn.nn.attention import AdditiveAttention, Attention, DotAttention, GeneralAttention, Memory
-from xprnn.nn.attention_weights import masked_softmax
-from xprnn.nn.chrono import chrono_init
-from xprnn.nn.decoding import Hypothesis, beam_search, greedy
+from xprnn.nn.attention.multihead import MultiheadAttention
+from xprnn.nn.attention.scores import AdditiveAttention, Attention, DotAttention, GeneralAttention, Memory
+from xprnn.nn.attention.transformer import TransformerEncoder, TransformerEncoderLayer
+from xprnn.nn.attention.weights import masked_softmax
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.embedding import Embedding
-from xprnn.nn.encoder_decoder import Decoder, Encoder
 from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
-from xprnn.nn.multihead import MultiheadAttention
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
 from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
-from xprnn.nn.recurrent import GRU, LSTM, RNN
-from xprnn.nn.recurrent_cell import CellModule, GRUCell, LSTMCell, RNNCell
-from xprnn.nn.recurrent_layer import RecurrentLayer
-from xprnn.nn.seq2seq import Seq2Seq
+from xprnn.nn.recurrent.chrono import chrono_init
+from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
+from xprnn.nn.recurrent.own_step import Recurrent, StepCell
+from xprnn.nn.recurrent.single_steps import CellModule, GRUCell, LSTMCell, RNNCell
+from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.nn.recurrent.stream import Stream
+from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
+from xprnn.nn.seq2seq.model import Seq2Seq
+from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy
 from xprnn.nn.sequential import Sequential
-from xprnn.nn.step_layer import Recurrent, StepCell
-from xprnn.nn.stream import Stream
-from xprnn.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "GRU",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from xprnn.arguments import input_tensor, probability
 from xprnn.backend import DTYPES, Rng, backend_of, dtype_name, generator
-from xprnn.nn.arguments import input_tensor, probability
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
+from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Rng, dtype_name, namespace
-from xprnn.checks import within
 from xprnn.nn import init
-from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.module import Module
+from xprnn.postponed import within
 from xprnn.tensor import Parameter, Tensor
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import whole_number
 from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, dtype_name, generator, to_numpy
-from xprnn.nn.arguments import whole_number
 from xprnn.tensor import Parameter
 
 Shape = tuple[int, ...]

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from xprnn import ops
+from xprnn.arguments import input_tensor, real_number, whole_number
 from xprnn.nn import init
-from xprnn.nn.arguments import input_tensor, real_number, whole_number
 from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Rng, generator
 from xprnn.nn import init
-from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
+from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Rng, backend_of, dtype_name, generator, namespace, shared_namespace
-from xprnn.nn.arguments import input_tensor, whole_number
-from xprnn.nn.attention_weights import masked_softmax
+from xprnn.nn.attention.weights import masked_softmax
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor

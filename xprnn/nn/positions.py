@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
+from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import DTYPES, Array, Rng, backend_of, check_dtype, dtype_name, namespace
 from xprnn.nn import init
-from xprnn.nn.arguments import input_tensor, whole_number
 from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
 

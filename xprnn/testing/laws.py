@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, Backend, backend_of, dtype_name, get_backend, to_numpy
-from xprnn.dispatch import IMPLEMENTATIONS, DeclinedError, use_kernels
+from xprnn.engine.dispatch import IMPLEMENTATIONS, DeclinedError, use_kernels
 from xprnn.tensor import Tensor, grad, no_grad
 from xprnn.testing.gradients import check_gradients, flatten
 from xprnn.testing.layouts import LAYOUTS

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from xprnn.nn.arguments import whole_number
+from xprnn.arguments import whole_number
 from xprnn.train.checkpoint import save_checkpoint
 from xprnn.train.run import Run
 

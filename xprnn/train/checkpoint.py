@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, to_numpy
-from xprnn.files import write_atomically
 from xprnn.nn.module import Module
+from xprnn.storage import write_atomically
 
 Path_ = str | PathLike[str]
 HostArrays = dict[str, np.ndarray[Any, Any]]
@@ -28,7 +28,7 @@ KEY, TENSOR = "xprnn", "__tensor__"
 def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
     """Write arrays and JSON-able metadata to a safetensors file.
 
-    Whatever fails, an old file stays as it was (:func:`xprnn.files.write_atomically`).
+    Whatever fails, an old file stays as it was (:func:`xprnn.storage.write_atomically`).
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, namespace, to_numpy
-from xprnn.checks import require
+from xprnn.postponed import require
 from xprnn.tensor import Tensor
 
 Held = list[tuple[Tensor, Tensor]]

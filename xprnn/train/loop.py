@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from os import PathLike
 from typing import Any
 
+from xprnn.arguments import real_number, whole_number
 from xprnn.backend import Array, namespace, to_numpy
-from xprnn.checks import postponed, require
-from xprnn.nn.arguments import real_number, whole_number
 from xprnn.nn.module import Module
+from xprnn.postponed import postponed, require
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
+from xprnn.arguments import input_tensor
 from xprnn.backend import DTYPES, Array, backend_of, dtype_name, shared_namespace
-from xprnn.checks import within
-from xprnn.nn.arguments import input_tensor
+from xprnn.postponed import within
 from xprnn.tensor import Tensor
 
 

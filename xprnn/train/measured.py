@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xprnn.backend import Array, Backend, backend_of, namespace, to_numpy
-from xprnn.checks import Check, look_at, postponed
+from xprnn.postponed import Check, look_at, postponed
 
 AT_MOST = 64  # batches that wait: by so many may an error come late
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import real_number, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, to_numpy
-from xprnn.nn.arguments import real_number, whole_number
 from xprnn.tensor import Parameter, Tensor
 
 Slots = dict[str, Array]

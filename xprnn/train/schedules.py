@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from xprnn.nn.arguments import real_number, whole_number
+from xprnn.arguments import real_number, whole_number
 from xprnn.train.optimizers import Optimizer
 
 

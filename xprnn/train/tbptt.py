@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
+from xprnn.arguments import input_tensor
 from xprnn.backend import dtype_name, to_numpy
-from xprnn.nn.arguments import input_tensor
 from xprnn.tensor import Tensor
 
 

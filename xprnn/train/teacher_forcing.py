@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xprnn.nn.arguments import probability, real_number, whole_number
+from xprnn.arguments import probability, real_number, whole_number
 from xprnn.train.callbacks import Callback
 from xprnn.train.run import Run
 

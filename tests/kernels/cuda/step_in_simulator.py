@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from xprnn.kernels.cuda import launch, pointwise, step
 
 import xprnn
-from xprnn import cells, dispatch, nn
+from xprnn import cells, nn
 from xprnn.backend import get_backend
+from xprnn.engine import dispatch
 from xprnn.tensor import Tensor, grad
 from xprnn.testing import check_laws
 from xprnn.testing.strategies import flags, lengths

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from xprnn.kernels.cuda import persistent, plan, product
 
-from xprnn import sequence
 from xprnn.cells import GRU, LSTM
-from xprnn.sequence import SequenceCall
-from xprnn.steps import Steps
+from xprnn.engine import reference
+from xprnn.engine.call import SequenceCall
+from xprnn.engine.control import Steps
 
 HERE = Path(__file__).parent
 SOURCES = Path(persistent.__file__).parent
@@ -138,8 +138,8 @@ def reference(call, dsequences, dfinal):
         call.cell, {n: a.astype("float64") for n, a in call.weights.items()}, call.x.astype("float64"),
         wide(call.state), Steps(call.steps.advance, None, call.steps.restart), call.reverse, True,
     )  # fmt: skip
-    result, trace = sequence.forward(call)
-    gradients = sequence.backward(call, trace, wide(dsequences), wide(dfinal))
+    result, trace = reference.forward(call)
+    gradients = reference.backward(call, trace, wide(dsequences), wide(dfinal))
     return [*result.sequences, gradients.x, *gradients.state, *gradients.weights.values()], list(gradients.weights)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from xprnn.kernels.cuda import launch, persistent, plan, product
 
-from xprnn.precision import PRECISIONS
+from xprnn.settings import PRECISIONS
 
 H100 = launch.Facts(0, (9, 0), 132, 232448, 65536, True)
 SHAPES = list(itertools.product(plan.GATES, [False, True], plan.NUMBERS, [1, 5, 16, 100], [5, 64, 130, 512, 1024]))

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+from helpers import host, sequence_call
+
+from xprnn import cells, explain, host_kernels, nn, use_kernels
+from xprnn.backend import get_backend
+from xprnn.engine import dispatch, reference
+from xprnn.engine.dispatch import REFERENCE, Impl, select
+
+
+@pytest.fixture
+def ran():
+    return []
+
+
+@pytest.fixture
+def fast(monkeypatch, ran):
+    """An implementation that stands before the reference and takes LSTMs only."""
+
+    def reasons(call):
+        return [] if isinstance(call.cell, cells.LSTM) else ["only LSTM", "no other cell"]
+
+    def forward(call):
+        ran.append(f"fast forward, keep={call.keep}")
+        result, trace = reference.forward(call)
+        return result, ("fast", trace)
+
+    def backward(call, cache, dsequences, dfinal, need_dx):
+        name, trace = cache
+        ran.append(f"{name} backward, need_dx={need_dx}")
+        return reference.backward(call, trace, dsequences, dfinal, need_dx)
+
+    impl = Impl("fast", reasons, forward, backward)
+    monkeypatch.setattr(dispatch, "IMPLEMENTATIONS", [impl, REFERENCE])
+    return impl
+
+
+def call(cell):
+    return sequence_call(cell, get_backend("numpy"))
+
+
+X = np.ones((4, 2, 3), "float32")
+
+
+def test_the_first_without_reasons_runs(fast):
+    assert select(call(cells.LSTM())) is fast
+    assert select(call(cells.GRU())) is REFERENCE
+
+
+def test_reference_stands_last_and_takes_everything():
+    assert dispatch.IMPLEMENTATIONS[-1] is REFERENCE
+    assert REFERENCE.reasons_against(call(cells.GRU())) == []
+
+
+def test_forcing_one(fast):
+    with use_kernels("reference"):
+        assert select(call(cells.LSTM())) is REFERENCE
+        with use_kernels("auto"):
+            assert select(call(cells.LSTM())) is fast
+        with (
+            use_kernels("fast"),
+            pytest.raises(RuntimeError, match=r"'fast'\): it cannot run .*only LSTM; no other cell"),
+        ):
+            select(call(cells.GRU()))
+        assert select(call(cells.LSTM())) is REFERENCE
+    assert select(call(cells.LSTM())) is fast
+
+
+@pytest.mark.usefixtures("fast")
+def test_forcing_an_unknown_one_changes_nothing():
+    with use_kernels("reference"):
+        with pytest.raises(ValueError, match="'gpu' is unknown; expected one of 'auto', 'fast', 'reference'"):
+            use_kernels("gpu")
+        assert select(call(cells.LSTM())) is REFERENCE
+
+
+@pytest.mark.usefixtures("fast")
+def test_whoever_ran_forward_runs_backward(ran):
+    layer = nn.LSTM(3, 2, rng=0)
+    loss = layer(X)[0].sum()
+    with use_kernels("reference"):  # comes too late for this graph
+        loss.backward()
+    assert ran == ["fast forward, keep=True", "fast backward, need_dx=False"]
+
+
+@pytest.mark.usefixtures("fast")
+def test_nothing_is_kept_where_nothing_will_be_differentiated(ran):
+    layer = nn.LSTM(3, 2, rng=0)
+    for parameter in layer.parameters():
+        parameter.requires_grad = False
+    layer(X)
+    assert ran == ["fast forward, keep=False"]
+
+
+@pytest.mark.usefixtures("fast")
+def test_explain_says_who_runs_and_why_not_the_others():
+    model = nn.Sequential(nn.LSTM(3, 2, rng=0), nn.GRU(2, 2, bidirectional=True, rng=0), nn.Linear(4, 1))
+    assert explain(model, X).splitlines() == [
+        "LSTM, T=4 B=2 I=3, forward in time",
+        "  fast: runs",
+        "  reference: declines (another comes first)",
+        "GRU, T=4 B=2 I=2, forward in time",
+        "  fast: declines (only LSTM; no other cell)",
+        "  reference: runs",
+        "GRU, T=4 B=2 I=2, backward in time",
+        "  fast: declines (only LSTM; no other cell)",
+        "  reference: runs",
+    ]
+    with use_kernels("reference"):
+        assert "  fast: declines (not forced)" in explain(nn.LSTM(3, 2), X)
+
+
+def test_explain_of_a_model_without_recurrence():
+    assert explain(nn.Linear(3, 2), X) == "no recurrent layer was called"
+
+
+def test_forcing_does_not_change_numbers(fast):
+    layer = nn.LSTM(3, 2, rng=0)
+    with use_kernels("reference"):
+        expected = host(layer(X)[0])
+    np.testing.assert_array_equal(host(layer(X)[0]), expected)
+
+
+def test_blocks_that_begin_at_once_leave_nothing_behind():
+    one, other = use_kernels("reference"), use_kernels("compiled")  # as two threads do, each before the other enters
+    with one, other:
+        pass
+    assert host_kernels.forced.process is None
+    use_kernels("compiled")
+    with one:
+        assert host_kernels.forced.get() == "reference"
+    assert host_kernels.forced.process == "compiled"

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+from helpers import assert_close, each_cell, host, sequence_call
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xprnn import Tensor, cells
+from xprnn.backend import backend_of, get_backend
+from xprnn.engine import reference
+from xprnn.engine.call import SequenceCall
+from xprnn.tensor import grad
+
+NUMPY = get_backend("numpy")
+LENGTHS = [5, 0, 3]
+MASK = np.array([[1, 1, 0], [0, 1, 1], [1, 1, 0], [1, 1, 1], [0, 1, 1]], bool)
+RESET = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 1], [0, 0, 1], [0, 0, 1]], bool)
+CONTROL = {
+    "plain": {},
+    "lengths": {"lengths": LENGTHS},
+    "mask": {"mask": MASK},
+    "reset": {"reset": RESET},
+    "all": {"lengths": LENGTHS, "mask": MASK, "reset": RESET},
+}
+each_control = pytest.mark.parametrize("control", CONTROL.values(), ids=CONTROL.keys())
+each_direction = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+
+
+def one_by_one(call, lengths=None, mask=None, reset=None):
+    """The same, sequence by sequence and step by step, as its description reads."""
+    T, B = call.x.shape[:2]
+    outputs = [np.zeros((T, B, s.shape[1])) for s in call.state]
+    finals = [np.zeros(s.shape) for s in call.state]
+    for b in range(B):
+        state = tuple(s[b : b + 1] for s in call.state)
+        times = list(range(T if lengths is None else lengths[b]))
+        begins = {t for t in times if reset is not None and reset[t, b]}
+        if call.reverse:
+            begins = {t - 1 for t in begins}  # walking back, a sequence is left when the one before it is entered
+            times.reverse()
+        for t in times:
+            if t in begins:
+                state = tuple(np.zeros_like(s) for s in state)
+            if mask is None or mask[t, b]:
+                zx = call.x[t, b : b + 1] @ call.weights["weight_ih"].T + call.weights["bias_ih"]
+                state, _ = call.cell.step(call.weights, zx, state)
+            for output, part in zip(outputs, state, strict=True):
+                output[t, b] = part[0]
+        for final, part in zip(finals, state, strict=True):
+            final[b] = part[0]
+    return tuple(outputs), tuple(finals)
+
+
+@each_cell
+@each_control
+@each_direction
+def test_forward_equals_one_by_one(cell, control, reverse):
+    call = sequence_call(cell, NUMPY, reverse=reverse, **control)
+    result, trace = reference.forward(call)
+    assert_close(tuple(result), one_by_one(call, **control), 1e-14)
+    assert len(trace) == 5
+
+
+def explicit_and_taped(call, need_dx=True, skip=()):
+    """All gradients of a call for random cotangents: by the cell's own way back, and by the tape."""
+    rng = np.random.default_rng(1)
+    result, trace = reference.forward(call)
+    shapes = [tuple(a.shape) for a in (*result.sequences, *result.final)]
+    home = backend_of(call.x)
+    cotangents = [None if k in skip else home.asarray(rng.standard_normal(s)) for k, s in enumerate(shapes)]
+    parts = len(call.state)
+    found = reference.backward(call, trace, tuple(cotangents[:parts]), tuple(cotangents[parts:]), need_dx)
+
+    tensors = [Tensor(a, requires_grad=True) for a in (call.x, *call.state, *call.weights.values())]
+    weights = dict(zip(call.weights, tensors[1 + parts :], strict=True))
+    on_tape = SequenceCall(call.cell, weights, tensors[0], tuple(tensors[1 : 1 + parts]), call.steps, call.reverse)
+    taped, _ = reference.forward(on_tape)
+    outputs = [*taped.sequences, *taped.final]
+    kept = [(y, c) for y, c in zip(outputs, cotangents, strict=True) if y.requires_grad and c is not None]
+    expected = grad([y for y, _ in kept], tensors, [c for _, c in kept])
+    expected = [np.zeros(t.shape) if g is None else host(g) for g, t in zip(expected, tensors, strict=True)]
+    return [found.x, *found.state, *(found.weights[name] for name in call.weights)], expected
+
+
+@each_cell
+@each_control
+@each_direction
+def test_backward_equals_the_tape(cell, control, reverse, home):
+    found, expected = explicit_and_taped(sequence_call(cell, home, reverse=reverse, **control))
+    assert_close(found, expected, 1e-12)
+
+
+@each_cell
+def test_backward_without_bias(cell):
+    found, expected = explicit_and_taped(sequence_call(cell, NUMPY, bias=False))
+    assert_close(found, expected, 1e-12)
+
+
+@pytest.mark.parametrize("skip", [(0,), (1,), (2, 3), (0, 1, 3)])
+def test_cotangents_may_be_missing(skip):
+    found, expected = explicit_and_taped(sequence_call(cells.LSTM(), NUMPY, **CONTROL["all"]), skip=skip)
+    assert_close(found, expected, 1e-12)
+
+
+@each_cell
+def test_dx_only_when_asked_for(cell):
+    (dx, *found), (_, *expected) = explicit_and_taped(sequence_call(cell, NUMPY), need_dx=False)
+    assert dx is None
+    assert_close(found, expected, 1e-12)
+
+
+@each_cell
+@pytest.mark.parametrize("sizes", [{"T": 0}, {"B": 0}, {"T": 1, "B": 1, "I": 1, "H": 1}, {"T": 0, "B": 0}])
+def test_smallest_sizes(cell, sizes, home):
+    call = sequence_call(cell, home, **sizes)
+    result, _ = reference.forward(call)
+    assert [s.shape[:2] for s in result.sequences] == [call.x.shape[:2]] * len(call.state)
+    if call.x.shape[0] == 0:
+        assert_close(result.final, call.state, 0.0)
+    found, expected = explicit_and_taped(call)
+    assert_close(found, expected, 1e-12)
+
+
+@given(
+    T=st.integers(1, 6),
+    B=st.integers(1, 4),
+    reverse=st.booleans(),
+    seed=st.integers(0, 2**16),
+    name=st.sampled_from(["LSTM", "GRU", "ResetBeforeGRU", "FullPeepholeLSTM"]),
+    data=st.data(),
+)
+def test_any_lengths_masks_and_resets(T, B, reverse, seed, name, data):
+    rng = np.random.default_rng(seed)
+    control = {
+        "lengths": data.draw(st.lists(st.integers(0, T), min_size=B, max_size=B)),
+        "mask": rng.random((T, B)) < 0.7,
+        "reset": rng.random((T, B)) < 0.3,
+    }
+    call = sequence_call(getattr(cells, name)(), NUMPY, T=T, B=B, reverse=reverse, seed=seed, **control)
+    assert_close(tuple(reference.forward(call)[0]), one_by_one(call, **control), 1e-13)
+    found, expected = explicit_and_taped(call)
+    assert_close(found, expected, 1e-12)
+
+
+@each_cell
+def test_padding_may_be_nan(cell):
+    control = {"lengths": LENGTHS, "mask": MASK}
+    call = sequence_call(cell, NUMPY, **control)
+    outside = ~(MASK & (np.arange(5)[:, None] < np.array(LENGTHS)))
+    dirty = SequenceCall(
+        cell, call.weights, np.where(outside[..., None], np.nan, call.x), call.state, call.steps, False, True
+    )
+    assert_close(tuple(reference.forward(dirty)[0]), tuple(reference.forward(call)[0]), 0.0)
+    assert_close(explicit_and_taped(dirty)[0], explicit_and_taped(call)[0], 0.0)
+
+
+@each_cell
+def test_float32_stays_float32(cell, home):
+    call = sequence_call(cell, home, dtype="float32", **CONTROL["all"])
+    result, trace = reference.forward(call)
+    gradients = reference.backward(call, trace, result.sequences, result.final)
+    arrays = (*result.sequences, *result.final, gradients.x, *gradients.state, *gradients.weights.values())
+    assert {a.dtype for a in arrays} == {call.x.dtype}

@@ -1,0 +1,108 @@
+"""Matrix products of the tape on the compiled kernels: the same numbers as NumPy's, and only where they are chosen."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+import xprnn
+from xprnn import host_kernels, ops
+from xprnn.testing import check_gradients
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The shapes of products that the kernels have computed."""
+    shapes, kernels = [], host_kernels.compiled.kernels()
+    compute = kernels.matmul
+
+    def count(a, b):
+        shapes.append((*a.shape, b.shape[1]))
+        return compute(a, b)
+
+    monkeypatch.setattr(kernels, "matmul", count)
+    return shapes
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(16, 128, 129), (100, 65, 63), (257, 33, 40), (1000, 1, 300), (3000, 16, 10)])
+@pytest.mark.parametrize("layout", ["plain", "left turned", "right turned", "both turned", "strided", "read-only"])
+def test_products_equal_numpys(shape, layout, dtype, taken):
+    m, k, n = shape
+    draws = np.random.default_rng(0)
+    a, b = draws.standard_normal((m, k)).astype(dtype), draws.standard_normal((k, n)).astype(dtype)
+    if layout in ("left turned", "both turned"):
+        a = np.asfortranarray(a)
+    if layout in ("right turned", "both turned"):
+        b = np.asfortranarray(b)
+    if layout == "strided":
+        a, b = np.repeat(a, 2, axis=1)[:, ::2], np.repeat(b, 2, axis=0)[::-2]
+    if layout == "read-only":
+        a.flags.writeable = b.flags.writeable = False
+    before = a.copy(), b.copy()
+    found = ops.matmul(a, b).data
+    assert taken == [shape]
+    assert found.dtype == dtype
+    assert found.flags.c_contiguous
+    expected = a.astype("float64") @ b.astype("float64")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=(2e-5 if dtype == "float32" else 1e-13) * k)
+    assert np.array_equal(a, before[0])
+    assert np.array_equal(b, before[1])
+
+
+def test_a_large_product_has_the_right_gradients(taken):
+    draws = np.random.default_rng(0)
+    check_gradients(ops.matmul, [draws.standard_normal((70, 66)), draws.standard_normal((66, 65))])
+    assert {(70, 66, 65), (70, 65, 66), (66, 70, 65)} <= set(taken)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shapes", [((61, 30, 90), (61, 90, 90)), ((2, 20, 3, 40, 50), (2, 20, 3, 50, 60))])
+def test_stacks_of_small_matrices(shapes, dtype, monkeypatch):
+    kernels, calls = host_kernels.compiled.kernels(), []
+    compute = kernels.matmul_stacks
+    monkeypatch.setattr(kernels, "matmul_stacks", lambda a, b: calls.append(1) or compute(a, b))
+    draws = np.random.default_rng(0)
+    a, b = (draws.standard_normal(shape).astype(dtype) for shape in shapes)
+    turned = np.swapaxes(np.ascontiguousarray(np.swapaxes(b, -1, -2)), -1, -2)
+    for right in (b, turned):
+        found = ops.matmul(a, right).data
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, np.matmul(a, right), rtol=0, atol=1e-4 if dtype == "float32" else 1e-12)
+    assert calls == [1, 1]
+    ops.matmul(a[:1], b)  # broadcast
+    ops.matmul(a[:1], b[:1])  # few
+    ops.matmul(np.ones((3, 200, 200), dtype), np.ones((3, 200, 200), dtype))  # large ones, which NumPy's threads share
+    with xprnn.use_kernels("reference"):
+        ops.matmul(a, b)
+    assert calls == [1, 1]
+
+
+def test_rows_do_not_see_each_other():
+    a, b = np.ones((40, 100)), np.ones((100, 90))
+    a[3, 5] = np.nan
+    found = ops.matmul(a, b).data
+    assert np.isnan(found[3]).all()
+    assert np.isfinite(np.delete(found, 3, axis=0)).all()
+
+
+def test_who_computes(taken, monkeypatch):
+    def product(m, k, n, dtype="float32"):
+        return ops.matmul(np.ones((m, k), dtype), np.ones((k, n), dtype))
+
+    for shape in ((64, 64, 64), (15, 300, 300)):  # one thread is enough; few rows
+        product(*shape)
+    product(100, 100, 100, "int64")
+    ops.matmul(np.ones((3, 100, 100)), np.ones((3, 100, 100)))
+    with xprnn.use_kernels("reference"):
+        product(100, 100, 100)
+    assert taken == []
+    with xprnn.use_kernels("compiled"):
+        product(100, 100, 100)
+    product(100, 100, 100)
+    assert taken == [(100, 100, 100)] * 2
+    with pytest.raises(ValueError, match="matmul"):
+        ops.matmul(np.ones((100, 100)), np.ones((99, 100)))
+    monkeypatch.setattr(host_kernels.compiled, "kernels", lambda: "Numba cannot be used")
+    product(100, 100, 100)
+    assert len(taken) == 2

@@ -1,0 +1,27 @@
+@dataclass(frozen=True)
+class SequenceCall:
+    """One layer in one direction: x (T, B, I), the initial state, and which way to walk."""
+
+    cell: Cell
+    weights: Weights
+    x: Array
+    state: State
+    steps: Steps = field(default_factory=Steps)
+    reverse: bool = False
+    keep: bool = False
+    """Whether the way back will be asked for."""
+
+
+class Result(NamedTuple):
+    """``sequences``: each part of the state after each step (T, B, H), 0 past a sequence's end. ``final``: the last."""
+
+    sequences: State
+    final: State
+
+
+class Gradients(NamedTuple):
+    """Cotangents of the arguments of a call. dx is None where it was not asked for."""
+
+    x: Array | None
+    state: State
+    weights: Weights

@@ -1,0 +1,64 @@
+"""Sequence calls on the compiled kernels of the host: which ones they take, and the translation there and back."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import DTYPES, Array, dtype_name
+from xprnn.cells import Cell, State
+from xprnn.engine import kernels
+from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.settings import current_precision
+
+
+@cache
+def kernels() -> Any:
+    """The kernels, imported and compiled only when a call needs them; or why there are none."""
+    try:
+        if importlib.import_module("numba").config.DISABLE_JIT:
+            return "NUMBA_DISABLE_JIT is set"
+        return importlib.import_module("xprnn.kernels.cpu")
+    except Exception as error:  # a broken compiler stack raises far more than ImportError
+        return f"Numba cannot be used ({type(error).__name__}: {error})"
+
+
+KINDS = ("TANH", "RELU", "LSTM", "PEEPHOLE", "GRU", "RESET_BEFORE")
+
+
+def reasons_against(call: SequenceCall) -> list[str]:
+    """What keeps the compiled kernels from running a call."""
+    reasons = kernels.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", KINDS)
+    if not reasons and isinstance(kernels(), str):
+        reasons.append(kernels())
+    return reasons
+
+
+def forward(call: SequenceCall) -> tuple[Result, Any]:
+    """Run a call."""
+    return kernels.forward(kernels(), call, bf16=_bf16(call.x) and not call.keep)
+
+
+def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
+    """The way back through a call."""
+    return kernels.backward(kernels(), call, saved, dsequences, dfinal, need_dx)
+
+
+def _bf16(x: Array) -> bool:
+    """Whether weights may be rounded to be read faster."""
+    return current_precision() == "bf16" and dtype_name(x) == "float32"
+
+
+def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs: int, batch: int) -> Any:
+    """The memory of a stack of layers that step by step without allocating; None where no kernel serves."""
+    dtype = dtype_name(weights[0])
+    name = kernels.kind(cell)
+    if name is None or dtype not in DTYPES or any(type(w) is not np.ndarray for w in weights):
+        return None
+    found = kernels()
+    if isinstance(found, str):
+        return None
+    return found.Stack([getattr(found, name)] * layers, inputs, size, batch, dtype, _bf16(weights[0]))

@@ -1,0 +1,135 @@
+"""Which implementation runs a sequence call, and why.
+
+An implementation lists its reasons against a call; the first in the list that has none is taken. To add one, put an
+:class:`Impl` into IMPLEMENTATIONS, before the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from xprnn.cells import State
+from xprnn.engine import cpu, cuda, reference
+from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.host_kernels import forced
+from xprnn.settings import Choice
+
+
+@dataclass(frozen=True)
+class Impl:
+    """A way to run a whole sequence.
+
+    Attributes
+    ----------
+    reasons_against
+        What keeps it from running a call; empty if nothing does.
+    forward
+        ``forward(call)`` gives the result and a cache for the way back, which may be None unless ``call.keep``.
+    backward
+        ``backward(call, cache, dsequences, dfinal, need_dx)`` turns its own cache into gradients.
+    """
+
+    name: str
+    reasons_against: Callable[[SequenceCall], list[str]]
+    forward: Callable[[SequenceCall], tuple[Result, Any]]
+    backward: Callable[[SequenceCall, Any, State, State, bool], Gradients]
+
+
+COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward)
+CUDA_PERSISTENT, CUDA_STEP = (
+    Impl(path.name, path.reasons_against, path.forward, path.backward) for path in (cuda.PERSISTENT, cuda.STEP)
+)
+REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
+
+IMPLEMENTATIONS: list[Impl] = [COMPILED, CUDA_PERSISTENT, CUDA_STEP, REFERENCE]
+"""In order of preference. The reference runs everything, everywhere, and stands last."""
+
+
+class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its uses
+    """Force one implementation by name, or let each call choose with "auto"; for the process, or as a context manager.
+
+    Raises ValueError for an unknown name. One that cannot run a call raises then, with its reasons.
+    """
+
+    def __init__(self, name: str) -> None:
+        names = ["auto", *(impl.name for impl in IMPLEMENTATIONS)]
+        if name not in names:
+            raise ValueError(f"use_kernels: {name!r} is unknown; expected one of {', '.join(map(repr, names))}")
+        super().__init__(forced, name)
+
+
+def _forced_name() -> str | None:
+    name = forced.get()
+    return None if name == "auto" else name
+
+
+class DeclinedError(RuntimeError):
+    """The implementation that ``use_kernels`` forced cannot run a call; the message gives its reasons."""
+
+
+def select(call: SequenceCall) -> Impl:
+    """The implementation for a call. Raises :class:`DeclinedError`."""
+    forced = _forced_name()
+    for impl in IMPLEMENTATIONS:
+        if forced is None:
+            if not impl.reasons_against(call):
+                return impl
+        elif impl.name == forced:
+            if reasons := impl.reasons_against(call):
+                raise DeclinedError(f"use_kernels({forced!r}): it cannot run this call: {'; '.join(reasons)}")
+            return impl
+    raise RuntimeError("no implementation can run this call")
+
+
+_listening: ContextVar[list[str] | None] = ContextVar("xprnn_explaining", default=None)
+
+
+def run_forward(call: SequenceCall) -> tuple[Impl, Result, Any]:
+    """Select an implementation and run it; returns which one, since only it can read its cache."""
+    impl = select(call)
+    if _listening.get() is not None:
+        note(_verdicts(call, impl))
+    return impl, *impl.forward(call)
+
+
+def note(verdict: str) -> None:
+    """Tell :func:`explain`, where it listens, what ran."""
+    log = _listening.get()
+    if log is not None:
+        log.append(verdict)
+
+
+def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """Who runs each recurrent layer of a model, and why the others decline.
+
+    Calls ``model(*args, **kwargs)`` once and reports what was chosen; under ``no_grad`` what inference would choose.
+
+    >>> print(explain(layer, x))  # doctest: +SKIP
+    LSTM, T=100 B=32 I=64, forward in time
+      compiled: declines (x is a cupy.ndarray, not a NumPy array)
+      cuda-persistent: runs
+      cuda-step: declines (another comes first)
+      reference: declines (another comes first)
+    """
+    log: list[str] = []
+    token = _listening.set(log)
+    try:
+        model(*args, **kwargs)
+    finally:
+        _listening.reset(token)
+    return "\n".join(log) or "no recurrent layer was called"
+
+
+def _verdicts(call: SequenceCall, chosen: Impl) -> str:
+    steps, batch, inputs = call.x.shape
+    lines = [f"{call.cell.name}, T={steps} B={batch} I={inputs}, {'backward' if call.reverse else 'forward'} in time"]
+    for impl in IMPLEMENTATIONS:
+        if impl is chosen:
+            lines.append(f"  {impl.name}: runs")
+        else:
+            why = "not forced" if _forced_name() is not None else "another comes first"
+            lines.append(f"  {impl.name}: declines ({'; '.join(impl.reasons_against(call)) or why})")
+    return "\n".join(lines)

@@ -1,0 +1,307 @@
+"""CharacterModel: fit a recurrent network to a text, measure how well it knows another, and let it write."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xprnn.arguments import probability, real_number, whole_number
+from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, generator, get_backend
+from xprnn.data.characters import Alphabet, character_streams, read_characters
+from xprnn.estimators.estimator import model_file
+from xprnn.nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
+from xprnn.tensor import Tensor, no_grad
+from xprnn.train import (
+    Adam,
+    Callback,
+    Chunk,
+    Cosine,
+    History,
+    Run,
+    Schedule,
+    cross_entropy,
+    evaluate,
+    fit,
+    truncated_bptt,
+    write_tensors,
+)
+
+Host = np.ndarray[Any, Any]
+CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+ABOVE_ZERO = (math.ulp(0.0), sys.float_info.max)
+SCORED_AT_ONCE = 512  # steps of a text that is scored; bounds memory, changes no result
+
+
+class CharacterModel:
+    """The probability of each character of a text, given all characters before it.
+
+    logits = W h[t] + b, with h from a recurrent layer over embedded characters, learned by truncated backpropagation
+    through time: the text is read as ``batch_size`` streams side by side, ``chunk`` characters at a time. The state
+    goes on from chunk to chunk and gradients reach back to a chunk's beginning, so that memory does not depend on the
+    length of the text, but for one byte a character.
+
+    >>> model = CharacterModel(epochs=8).fit(Path("tinyshakespeare.txt"))  # doctest: +SKIP
+    >>> model.bits_per_character("To be, or not to be")  # doctest: +SKIP
+    >>> print(model.sample(500, prompt="ROMEO:", temperature=0.8, rng=0))  # doctest: +SKIP
+
+    Parameters
+    ----------
+    cell
+        "gru", "lstm" or "rnn".
+    hidden, layers, embedding
+        Hidden units of each layer; layers; the length of a character's vector.
+    dropout
+        Probability of a zero, while training, after each layer.
+    chunk, batch_size
+        Steps between two updates, and how far gradients reach back; streams side by side.
+    epochs, learning_rate, clip_norm
+        Passes over the text with Adam; the rate falls to 0 as half a cosine over all updates. Gradients are clipped to
+        this global norm.
+    validation
+        The share of the text, at its end, that training does not see: its loss is recorded after each epoch.
+    seed
+        Same seed, same numbers.
+    dtype, backend
+        Of the network; default: where ``use_backend`` says.
+    progress
+        Whether ``fit`` shows a progress bar.
+
+    Raises ValueError or TypeError for arguments out of range.
+    """
+
+    def __init__(
+        self,
+        cell: str = "gru",
+        *,
+        hidden: int = 256,
+        layers: int = 1,
+        embedding: int = 64,
+        dropout: float = 0.0,
+        chunk: int = 64,
+        batch_size: int = 32,
+        epochs: int = 4,
+        learning_rate: float = 4e-3,
+        clip_norm: float = 1.0,
+        validation: float = 0.1,
+        seed: int = 0,
+        dtype: str = "float32",
+        backend: str | None = None,
+        progress: bool = False,
+    ) -> None:
+        owner = "CharacterModel"
+        if cell not in CELLS:
+            raise ValueError(f"{owner}: cell is {cell!r}; expected one of {', '.join(map(repr, CELLS))}")
+        if not 0.0 <= validation < 1.0:
+            raise ValueError(f"{owner}: validation is {validation}; expected a share from 0 to below 1")
+        counts = {
+            "hidden": hidden,
+            "layers": layers,
+            "embedding": embedding,
+            "chunk": chunk,
+            "batch_size": batch_size,
+            "epochs": epochs,
+        }
+        sizes = {"learning_rate": learning_rate, "clip_norm": clip_norm}
+        # Plain numbers, so that they can be written to a file.
+        self.settings: dict[str, Any] = {
+            **{name: whole_number(owner, name, number) for name, number in counts.items()},
+            **{
+                name: real_number(owner, name, number, "a number above 0", *ABOVE_ZERO)
+                for name, number in sizes.items()
+            },
+            "cell": cell,
+            "dropout": probability(owner, "dropout", dropout),
+            "validation": float(validation),
+            "seed": whole_number(owner, "seed", seed, 0),
+            "dtype": check_dtype(dtype),
+        }
+        self.backend = None if backend is None else get_backend(backend)
+        self.progress = progress
+        self.alphabet: Alphabet | None = None
+        self.network: CharacterNetwork | None = None
+        self.training: History | None = None
+
+    def fit(self, text: str | Path, *, callbacks: Sequence[Callback] = ()) -> CharacterModel:
+        """Learn from a text, or from the UTF-8 file at a Path, which is read in pieces. Returns itself.
+
+        Raises ValueError for a text that is too short for one step of all streams, OSError for a file that cannot be
+        read, and FloatingPointError if training diverges; a model that was fitted before is then as it was.
+        """
+        options = self.settings
+        ids, alphabet = self._read(text, None)
+        held_out = max(1, round(options["validation"] * len(ids))) if options["validation"] else 0
+        least = options["batch_size"] + 1
+        if min(len(ids) - held_out, held_out or least) < least:
+            parts = f"{len(ids) - held_out} characters to learn from and {held_out} for validation"
+            raise ValueError(f"CharacterModel: the text has {parts}; expected at least {least}, one above batch_size")
+        draws = generator(options["seed"])
+        network = CharacterNetwork(len(alphabet), options, draws)
+        network.to(self.backend or default_backend())
+        train, validate = ids[: len(ids) - held_out], ids[len(ids) - held_out :]
+        passes = [_Passes(network, part, options) for part in (train, validate) if len(part)]
+        optimizer = Adam(network.parameters(), lr=options["learning_rate"])
+        schedule = Cosine(optimizer, total=len(passes[0]) * options["epochs"])
+        history = fit(
+            network,
+            passes[0],
+            _loss,
+            optimizer,
+            epochs=options["epochs"],
+            validation=passes[1] if held_out else None,
+            clip_norm=options["clip_norm"],
+            callbacks=[_EachUpdate(schedule), *callbacks],
+            progress=self.progress,
+        )
+        network.eval()
+        self.network, self.alphabet, self.training = network, alphabet, history
+        return self
+
+    def bits_per_character(self, text: str | Path) -> float:
+        """The mean of -log2 p(character | all before it) over a text, or a UTF-8 file, but for its first character.
+
+        Raises ValueError for characters that the fitted text does not have, and for fewer than two of them.
+        """
+        network, alphabet = self._fitted()
+        ids, _ = self._read(text, alphabet)
+        if len(ids) < 2:
+            raise ValueError(f"CharacterModel: the text has {len(ids)} characters; expected at least two")
+        passes = _Passes(network, ids, {"batch_size": 1, "chunk": SCORED_AT_ONCE})
+        return evaluate(network, passes, _loss) / math.log(2.0)
+
+    def sample(self, length: int, *, prompt: str = "\n", temperature: float = 1.0, rng: Rng = None) -> str:
+        """Let the model write: ``length`` characters that follow a prompt, without the prompt.
+
+        Each is drawn from softmax(logits / temperature): below 1 more sure of itself, above 1 more daring; 0 takes the
+        likeliest. The same rng gives the same text. Raises ValueError for an empty prompt, one with characters that the
+        fitted text does not have, and numbers out of range.
+        """
+        network, alphabet = self._fitted()
+        length = whole_number("CharacterModel.sample", "length", length, 0)
+        temperature = real_number(
+            "CharacterModel.sample", "temperature", temperature, "a finite number, at least 0", high=sys.float_info.max
+        )
+        if not prompt:
+            raise ValueError(
+                "CharacterModel.sample: the prompt is empty; expected at least one character to go on from"
+            )
+        draws, stream, written = generator(rng), network.recurrent.stream(), []
+        with no_grad():
+            for k in alphabet.encode(prompt)[:-1]:
+                stream.step(network.table.weight.data[int(k) : int(k) + 1, :])
+            last = int(alphabet.encode(prompt)[-1])
+            for _ in range(length):
+                h = stream.step(network.table.weight.data[last : last + 1, :])
+                last = _draw(network.head(h).numpy()[0], temperature, draws)
+                written.append(last)
+        return alphabet.decode(written)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a safetensors file, atomically."""
+        network, alphabet = self._fitted()
+        metadata = {
+            "kind": "character model",
+            "version": 1,
+            "settings": self.settings,
+            "characters": alphabet.characters,
+        }
+        write_tensors(path, network.state_dict(), metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, backend: str | None = None) -> CharacterModel:
+        """Read what :meth:`save` wrote.
+
+        Raises ValueError for a file that is damaged, lacks something, or is something else.
+        """
+        expected: dict[str, Any] = {"settings": cls().settings, "metadata": {"characters": str}}
+        with model_file(path, "character model", **expected, backend=backend) as (arrays, metadata):
+            model = cls(backend=backend, **metadata["settings"])
+            alphabet = Alphabet(metadata["characters"])
+            network = CharacterNetwork(len(alphabet), model.settings, 0)
+            network.to(model.backend or default_backend())
+            network.load_state_dict(arrays)
+        network.eval()
+        model.network, model.alphabet = network, alphabet
+        return model
+
+    def _fitted(self) -> tuple[CharacterNetwork, Alphabet]:
+        if self.network is None or self.alphabet is None:
+            raise RuntimeError("CharacterModel: fit it first")
+        return self.network, self.alphabet
+
+    @staticmethod
+    def _read(text: str | Path, alphabet: Alphabet | None) -> tuple[Host, Alphabet]:
+        if isinstance(text, os.PathLike):
+            return read_characters(text, alphabet)
+        if not isinstance(text, str):
+            raise TypeError(f"CharacterModel: text is a {type(text).__name__}; expected str, or the Path of a file")
+        if alphabet is None:
+            alphabet = Alphabet(text)
+        return alphabet.encode(text), alphabet
+
+
+class CharacterNetwork(Module):
+    """Embedding, recurrent layers, and a Linear layer for the logits: ``head(states(x, state)[0])``."""
+
+    def __init__(self, characters: int, options: dict[str, Any], rng: Rng) -> None:
+        draws, dtype = generator(rng), options["dtype"]
+        hidden, layers, between = options["hidden"], options["layers"], options["dropout"] * (options["layers"] > 1)
+        forget = {"forget_bias": 1.0} if options["cell"] == "lstm" else {}
+        # The numbers come from an Alphabet, which has checked them.
+        self.table = Embedding(characters, options["embedding"], check=False, dtype=dtype, rng=draws)
+        self.recurrent = CELLS[options["cell"]](
+            options["embedding"], hidden, layers, dropout=between, dtype=dtype, rng=draws, **forget
+        )
+        self.dropout = Dropout(options["dropout"], rng=draws)
+        self.head = Linear(hidden, characters, dtype=dtype, rng=draws)
+
+    def states(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
+        """Numbers x (T, B) on the host to outputs (T, B, H), and the state to go on from."""
+        output, state = self.recurrent(self.table(self.moved(x.data)), state)
+        return self.dropout(output), state
+
+    def moved(self, ids: Host) -> Array:
+        """Numbers from the host, a chunk of them, where the parameters are."""
+        return backend_of(self.table.weight.data).asarray(ids.astype(np.int64))
+
+
+class _Passes:
+    """A text as batches of ``fit``: each ``iter()`` is one pass, (targets (k, B), chunk), the state carried on."""
+
+    def __init__(self, network: CharacterNetwork, ids: Host, options: dict[str, Any]) -> None:
+        self.network, self.chunk = network, options["chunk"]
+        self.x, self.y = character_streams(ids, options["batch_size"])
+
+    def __len__(self) -> int:
+        return -(-len(self.x) // self.chunk)
+
+    def __iter__(self) -> Iterator[tuple[Array, Chunk]]:
+        for chunk in truncated_bptt(self.network.states, self.x, k1=self.chunk):
+            yield self.network.moved(self.y[chunk.start : chunk.stop]), chunk
+
+
+class _EachUpdate(Callback):
+    """Steps a schedule after each update, not after each epoch: a text is worth few epochs, but many updates."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    def on_batch_end(self, run: Run) -> None:
+        self.schedule.step()
+
+
+def _loss(network: Any, batch: tuple[Array, Chunk]) -> Tensor:
+    """The mean cross-entropy of a chunk, in nats a character."""
+    targets, chunk = batch
+    return cross_entropy(network.head(chunk.output), targets)
+
+
+def _draw(logits: Host, temperature: float, draws: np.random.Generator) -> int:
+    """A number with probability softmax(logits / temperature), by the Gumbel-max trick, which cannot overflow."""
+    logits = logits.astype(np.float64)
+    return int(np.argmax(logits + temperature * draws.gumbel(size=len(logits))))

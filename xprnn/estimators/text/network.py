@@ -1,0 +1,98 @@
+"""The network of the TextClassifier: embeddings, a recurrent layer, pooling over time, and scores of classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xprnn import ops
+from xprnn.arguments import probability
+from xprnn.backend import Rng, backend_of, generator, namespace
+from xprnn.data.padding import lengths_to_mask
+from xprnn.estimators.series.network import CELLS
+from xprnn.nn import Dropout, Embedding, Linear, Module
+from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
+from xprnn.tensor import Tensor
+
+POOLINGS = ("attention", "last", "max", "mean")
+SPREAD = 0.1  # deviation of the first embeddings
+
+
+class TextNetwork(Module):
+    """logits = W pool(h) + b, with h the states of a recurrent layer, in both directions, over embedded tokens.
+
+    ids (T, B) int64, lengths (B,) on the host, logits (B, C). While training, ``word_dropout`` is the probability that
+    a token is replaced by the one of number ``unknown`` (Iyyer et al. 2015), which so learns what a word that nobody
+    knows says; ``dropout`` acts on embeddings and on what was pooled.
+    """
+
+    def __init__(
+        self,
+        tokens: int,
+        classes: int,
+        unknown: int,
+        *,
+        cell: str,
+        embedding: int,
+        hidden: int,
+        layers: int,
+        bidirectional: bool,
+        pooling: str,
+        dropout: float,
+        word_dropout: float,
+        dtype: str,
+        rng: Rng,
+    ) -> None:
+        draws, features = generator(rng), hidden * (1 + bidirectional)
+        self.unknown, self.rng = unknown, draws
+        self.word_dropout = probability("TextNetwork", "word_dropout", word_dropout)
+        self.embedding = Embedding(tokens, embedding, check=False, dtype=dtype, rng=draws)
+        self.embedding.weight.data = self.embedding.weight.data * SPREAD
+        self.recurrent = CELLS[cell](
+            embedding,
+            hidden,
+            layers,
+            dropout=dropout if layers > 1 else 0.0,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            rng=draws,
+        )
+        self.pooling = _pooling(pooling, features, bidirectional, dtype, draws)
+        self.dropout = Dropout(dropout, rng=draws)
+        self.head = Linear(features, classes, dtype=dtype, rng=draws)
+
+    def forward(self, ids: Any, lengths: Any) -> Tensor:
+        """The logits (B, C) of texts (T, B)."""
+        return self.head(self.dropout(self.pooling(*self._states(ids, lengths))))
+
+    def begin_with(self, columns: Any) -> None:
+        """Put host numbers (V, K) in the place of the first K of each embedding, as many as there are."""
+        weight = self.embedding.weight
+        count = min(columns.shape[1], self.embedding.embedding_dim)
+        whole = weight.numpy().copy()
+        whole[:, :count] = columns[:, :count]
+        weight.data = backend_of(weight.data).asarray(whole)
+
+    def attention(self, ids: Any, lengths: Any) -> Tensor:
+        """How much each token counted (T, B). Raises TypeError where the pooling is not attention."""
+        if not isinstance(self.pooling, AttentionPooling):
+            raise TypeError(f"TextNetwork: the pooling is {type(self.pooling).__name__}; expected AttentionPooling")
+        return self.pooling.weights(*self._states(ids, lengths))
+
+    def _states(self, ids: Any, lengths: Any) -> tuple[Tensor, Any]:
+        """The recurrent layer's outputs (T, B, F), and which of them are real (T, B), for lengths (B,) on the host."""
+        ids = ops.value(ids)
+        xp, home = namespace(ids), backend_of(ids)
+        if self.training and self.word_dropout:
+            dropped = home.asarray(self.rng.random(tuple(ids.shape)) < self.word_dropout)
+            ids = xp.where(dropped, xp.full_like(ids, self.unknown), ids)
+        mask = home.asarray(lengths_to_mask(lengths, ids.shape[0]))
+        states, _ = self.recurrent(self.dropout(self.embedding(ids)), lengths=lengths)
+        return states, mask
+
+
+def _pooling(name: str, features: int, bidirectional: bool, dtype: str, rng: Rng) -> Pooling:
+    if name == "attention":
+        return AttentionPooling(features, dtype=dtype, rng=rng)
+    if name == "last":
+        return LastPooling(bidirectional)
+    return MaxPooling() if name == "max" else MeanPooling()

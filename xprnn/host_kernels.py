@@ -1,0 +1,72 @@
+"""Operations of the tape that the compiled kernels can take, above all large matrix products.
+
+Those keep out of the way of the recurrent layers' threads, which the threads of NumPy's library do not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import DTYPES, Array
+from xprnn.beyond_standard import erf as erf_array
+from xprnn.engine import cpu
+from xprnn.settings import Setting
+
+forced: Setting[str] = Setting("kernels")
+"""What ``use_kernels`` chose. It stands here, below dispatch, since products obey it too."""
+
+# Below so many multiply-adds NumPy's library takes one thread; with fewer rows a product is not worth its packing.
+LEAST_WORK, LEAST_ROWS = 2**18, 16
+LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
+LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
+
+
+def matmul(xp: Any, a: Array, b: Array) -> Array:
+    """The product of two arrays of the namespace xp, by its own rules."""
+    large, many = _large(a, b), _many(a, b)
+    kernels = kernels_for(a, b) if large or many else None
+    if kernels is None:
+        return xp.matmul(a, b)
+    return kernels.matmul(a, b) if large else kernels.matmul_stacks(a, b)
+
+
+def erf(x: Array) -> Array:
+    """The error function of every element."""
+    kernels = kernels_for(x) if math.prod(x.shape) >= LEAST_ELEMENTS else None
+    return erf_array(x) if kernels is None else kernels.erf(x)
+
+
+def kernels_for(*arrays: Array) -> Any:
+    """The compiled kernels, where they take these arrays and ``use_kernels`` has not forced others; else None."""
+    first = arrays[0]
+    if forced.get() not in (None, "auto", "compiled") or not all(type(a) is np.ndarray for a in arrays):
+        return None
+    if not all(a.dtype == first.dtype for a in arrays) or first.dtype.name not in DTYPES or not first.dtype.isnative:
+        return None
+    kernels = cpu.kernels()
+    return None if isinstance(kernels, str) else kernels
+
+
+def _large(a: Array, b: Array) -> bool:
+    """Whether these are two matrices of sizes for which the kernels are made."""
+    return (
+        a.ndim == 2
+        and b.ndim == 2
+        and a.shape[1] == b.shape[0]
+        and a.shape[0] >= LEAST_ROWS
+        and math.prod(a.shape) * b.shape[1] > LEAST_WORK
+    )
+
+
+def _many(a: Array, b: Array) -> bool:
+    """Whether these are stacks of as many matrices, for each of which NumPy takes one thread."""
+    return (
+        a.ndim == b.ndim > 2
+        and a.shape[:-2] == b.shape[:-2]
+        and a.shape[-1] == b.shape[-2]
+        and math.prod(a.shape[-2:]) * b.shape[-1] <= LEAST_WORK
+        and math.prod(a.shape) * b.shape[-1] > LEAST_STACKS
+    )

@@ -1,0 +1,138 @@
+"""RNN, LSTM and GRU layers, and their single steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xprnn.arguments import whole_number
+from xprnn.backend import Rng
+from xprnn.cells import GRU as GRUSpec
+from xprnn.cells import LSTM as LSTMSpec
+from xprnn.cells import Cell, Elman, FullPeepholeLSTM, PeepholeLSTM, Projected, ResetBeforeGRU
+from xprnn.nn.module import Module
+from xprnn.nn.recurrent.stacked import RecurrentLayer
+
+
+class RNN(RecurrentLayer):
+    """Elman's network: h' = f(W_ih x + b_ih + W_hh h + b_hh), f = tanh or relu.
+
+    Shapes, calling and errors: :class:`RecurrentLayer`. The state is one part, h.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        cell = Elman(nonlinearity)
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
+        )
+
+
+class LSTM(RecurrentLayer):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
+
+    i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o);  g = tanh(z_g);  c' = f c + i g;  h' = o tanh(c'),
+    with z = W_ih x + b_ih + W_hh h + b_hh in blocks i, f, g, o.
+
+    Shapes, calling and the other arguments: :class:`RecurrentLayer`. The state is a tuple (h, c).
+
+    Parameters
+    ----------
+    proj_size
+        P > 0 projects the hidden state to P units, h' = W_hr o tanh(c') (Sak et al. 2014); weight_hr (P, H).
+    peephole
+        None; "diagonal" (Gers and Schmidhuber 2000): each gate sees its own cell, weight_ch (3, H) for i, f, o;
+        "full": every cell, weight_ch (3H, H). i and f see c, o sees c'.
+    forget_bias
+        Starts the forget gate with this total bias (Jozefowicz et al. 2015 recommend 1); None leaves it random.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        peephole: str | None = None,
+        forget_bias: float | None = None,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        hidden_size = whole_number("LSTM", "hidden_size", hidden_size)
+        if whole_number("LSTM", "proj_size", proj_size, 0) >= hidden_size:
+            raise ValueError(
+                f"LSTM: proj_size is {proj_size}; expected at least 0 and less than hidden_size = {hidden_size}"
+            )
+        cell = lstm_cell("LSTM", peephole)
+        cell = Projected(cell, proj_size) if proj_size else cell
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
+        )
+        self.proj_size = proj_size
+        if forget_bias is not None:
+            for layer in range(num_layers):
+                for suffix in ("", "_reverse")[: self.directions]:
+                    set_forget_bias(self, f"_l{layer}{suffix}", forget_bias)
+
+
+class GRU(RecurrentLayer):
+    """Gated recurrent unit (Cho et al. 2014).
+
+    r, z = sigmoid(z_r), sigmoid(z_z);  n = tanh(W_in x + b_in + r (W_hn h + b_hn));  h' = (1 - z) n + z h.
+    With ``reset_after=False``, as first published: n = tanh(W_in x + b_in + W_hn (r h) + b_hn).
+
+    Shapes, calling and the other arguments: :class:`RecurrentLayer`. The state is one part, h.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        reset_after: bool = True,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        cell = GRUSpec() if reset_after else ResetBeforeGRU()
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
+        )
+
+
+def lstm_cell(owner: str, peephole: str | None) -> Cell:
+    """The LSTM with the peepholes asked for."""
+    cells: dict[str | None, Callable[[], Cell]] = {None: LSTMSpec, "diagonal": PeepholeLSTM, "full": FullPeepholeLSTM}
+    if peephole not in cells:
+        raise ValueError(f"{owner}: peephole is {peephole!r}; expected None, 'diagonal' or 'full'")
+    return cells[peephole]()
+
+
+def set_forget_bias(module: Module, suffix: str, forget_bias: float) -> None:
+    """Set the forget gate's two biases of an LSTM to (forget_bias, 0)."""
+    if not hasattr(module, f"bias_ih{suffix}"):
+        raise ValueError(f"{type(module).__name__}: forget_bias needs bias=True")
+    for name, value in (("bias_ih", forget_bias), ("bias_hh", 0.0)):
+        bias = getattr(module, name + suffix)
+        size = bias.shape[0] // 4
+        bias.data[size : 2 * size] = value

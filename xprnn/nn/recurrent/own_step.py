@@ -1,0 +1,60 @@
+"""Recurrent: any step a user can write with differentiable operations, run over a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from xprnn import ops
+from xprnn.engine import dispatch, reference
+from xprnn.engine.control import Steps
+from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
+from xprnn.tensor import Tensor
+
+
+class StepCell(Protocol):
+    """What :class:`Recurrent` needs: the widths of the state's parts, and a step built from xprnn.ops."""
+
+    state_sizes: tuple[int, ...]
+
+    def step(self, x: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        """x (B, I) and the parts of a state (B, H) to the parts of the next state, the output first."""
+
+
+class Recurrent(SequenceLayer):
+    """A layer from a step of your own; lengths, masks, resets, reversal and carried state work as in ``LSTM``.
+
+    ``cell`` has ``state_sizes`` and ``step(x, state) -> state`` (:class:`StepCell`); where it is a Module, its
+    parameters are this layer's. Every step is recorded on the tape: correct and differentiable at once, to any order,
+    and slow. Write the explicit backward as a :class:`xprnn.cells.Cell` for the fast engine, and check it with
+    xprnn.testing.
+
+    x (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) without a batch; output (T, B, H) likewise, with H the
+    first of the state sizes; state parts (B, H), or (H,). Raises TypeError and ValueError for wrong types and shapes,
+    also of what the step returns.
+    """
+
+    def __init__(self, cell: StepCell, *, batch_first: bool = False, reverse: bool = False) -> None:
+        if not callable(getattr(cell, "step", None)) or not hasattr(cell, "state_sizes"):
+            raise TypeError(
+                f"Recurrent: cell is a {type(cell).__name__}; expected an object with state_sizes and step(x, state)"
+            )
+        self.cell, self.batch_first, self.reverse = cell, batch_first, reverse
+        self.state_sizes = tuple(cell.state_sizes)
+        self.state_names = tuple("h" if k == 0 else f"state part {k}" for k in range(len(self.state_sizes)))
+
+    def _walk(self, x: Tensor, state: Parts, steps: Steps) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+        shapes = [part.shape for part in state]
+        if steps.advance is not None:
+            x = ops.where(steps.advance, x, ops.zeros_like(x))
+
+        def step(xt: Any, old: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[()]]:
+            new = self.cell.step(xt, old)
+            if not isinstance(new, tuple) or [tuple(part.shape) for part in new] != shapes:
+                came = [tuple(part.shape) for part in new] if isinstance(new, tuple) else type(new).__name__
+                raise ValueError(f"Recurrent: step returned {came}; expected a tuple of shapes {shapes}")
+            return new, ()
+
+        dispatch.note(f"{type(self.cell).__name__}: composed of primitives, step by step")
+        result, _ = reference.scan(step, x, state, steps, self.reverse)
+        return result.sequences[0], result.final, lambda: result.sequences

@@ -1,0 +1,137 @@
+"""What all layers over time have in common: the forms of x, state and control that they take and give back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from xprnn import ops
+from xprnn.arguments import input_tensor
+from xprnn.backend import DTYPES, backend_of, dtype_name, shared_namespace
+from xprnn.engine.control import Steps
+from xprnn.nn.module import Module
+from xprnn.tensor import Tensor
+
+Parts = tuple[Tensor, ...]
+
+
+class SequenceLayer(Module):
+    """Base of the layers over time. A subclass sets the attributes below and walks a time-major batch in ``_walk``."""
+
+    batch_first: bool
+    input_size: int | None = None
+    """The length of x's last axis; None where any will do."""
+    dtype: str | None = None
+    """What x must have; None for float32 or float64."""
+    state_names: tuple[str, ...]
+    state_sizes: tuple[int, ...]
+    state_lead: tuple[int, ...] = ()
+    """The axes of each part of the state before (B, H)."""
+
+    @abstractmethod
+    def _walk(self, x: Tensor, state: Parts, steps: Steps) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+        """For x (T, B, I): the output (T, B, ...), the final state, and how to get the states after every step."""
+
+    def forward(
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        reset: Any = None,
+        return_all_states: bool = False,
+    ) -> tuple[Any, ...]:
+        """Run over a batch of sequences, or over one.
+
+        Parameters
+        ----------
+        x
+            Array or Tensor (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) without a batch.
+        state
+            Initial state: one array, or a tuple of one for each part (h, c). Default: zeros. Without a batch in x it
+            has none either.
+        lengths
+            (B,) integers from 0 to T. Past a sequence's end outputs are exactly zero; the final state is the last
+            valid one; the reverse direction starts at the end of each sequence.
+        mask
+            (T, B) booleans, in x's order of axes. Where False the state is held and the input is not looked at.
+        reset
+            (T, B) booleans, likewise. Where True a new sequence starts: the state before that step is zero.
+        return_all_states
+            Also return a tuple of each part of the state after every step, (T, L*D, B, H) or, of :class:`Recurrent`,
+            (T, B, H).
+
+        Returns
+        -------
+        output, state
+            The final state in the form of the argument; and all states, if asked for.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Wrong types, shapes, dtypes or libraries, with the argument's name.
+        """
+        owner = type(self).__name__
+        x = self._checked(owner, x)
+        control = {"lengths": ops.value(lengths), "mask": ops.value(mask), "reset": ops.value(reset)}
+        batched, axis, lead = x.ndim == 3, 0 if self.batch_first else 1, self.state_lead
+        if not batched:  # a batch of one, which is taken away again at the end
+            if any(c is not None for c in control.values()):
+                raise ValueError(f"{owner}: lengths, mask and reset need a batch; x has shape {x.shape}")
+            x = ops.expand_dims(x, axis)
+        if self.batch_first:
+            x = ops.permute_dims(x, (1, 0, 2))
+        shapes = [(*lead, *[x.shape[1]] * batched, size) for size in self.state_sizes]
+        parts = state_parts(owner, self.state_names, state, shapes, x)
+        if not batched:
+            parts = tuple(ops.expand_dims(part, len(lead)) for part in parts)
+        for name in ("mask", "reset"):
+            flags = control[name]
+            if flags is not None and not isinstance(flags, (list, tuple)) and not hasattr(flags, "shape"):
+                raise TypeError(f"{owner}: {name} is a {type(flags).__name__}; expected a list or an array of booleans")
+        steps = Steps.build(owner, x.data, **control, batch_first=self.batch_first)
+        output, final, sequences = self._walk(x, parts, steps)
+        if self.batch_first:
+            output = ops.permute_dims(output, (1, 0, 2))
+        if not batched:
+            output, final = ops.squeeze(output, axis), tuple(ops.squeeze(part, len(lead)) for part in final)
+        if not return_all_states:
+            return output, outer_state(final)
+        every = sequences()
+        return output, outer_state(final), every if batched else tuple(ops.squeeze(p, len(lead) + 1) for p in every)
+
+    def _checked(self, owner: str, x: Any) -> Tensor:
+        x = input_tensor(owner, "x", x, self.dtype)
+        if dtype_name(x.data) not in DTYPES:
+            raise TypeError(f"{owner}: x has dtype {dtype_name(x.data)}; expected float32 or float64")
+        if x.ndim not in (2, 3) or self.input_size not in (None, x.shape[-1]):
+            axes, inputs = "B, T" if self.batch_first else "T, B", self.input_size or "I"
+            expected = f"({axes}, {inputs}), or (T, {inputs}) without a batch"
+            raise ValueError(f"{owner}: x has shape {x.shape}; expected {expected}")
+        return x
+
+
+def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence[tuple[int, ...]], x: Tensor) -> Parts:
+    """A state argument as a tuple of Tensors beside x: zeros for None, else an array or a tuple of one a name."""
+    dtype = dtype_name(x.data)
+    if state is None:
+        home = backend_of(x.data)
+        return tuple(Tensor(home.zeros(shape, dtype)) for shape in shapes)
+    parts = (state,) if len(names) == 1 and not isinstance(state, (tuple, list)) else state
+    if not isinstance(parts, (tuple, list)) or len(parts) != len(names):
+        if isinstance(parts, (tuple, list)):
+            raise ValueError(f"{owner}: state has {len(parts)} parts; expected {len(names)}: ({', '.join(names)})")
+        raise ValueError(f"{owner}: state is a {type(state).__name__}; expected a tuple ({', '.join(names)})")
+    tensors = tuple(input_tensor(owner, f"{n}_0", part, dtype) for n, part in zip(names, parts, strict=True))
+    for name, tensor, shape in zip(names, tensors, shapes, strict=True):
+        if tensor.shape != shape:
+            raise ValueError(f"{owner}: {name}_0 has shape {tensor.shape}; expected {shape}")
+        shared_namespace(owner, ("x", f"{name}_0"), x.data, tensor.data)
+    return tensors
+
+
+def outer_state(parts: Sequence[Tensor]) -> Any:
+    """A state as users see it: one Tensor for a cell with one part, else a tuple."""
+    return parts[0] if len(parts) == 1 else tuple(parts)

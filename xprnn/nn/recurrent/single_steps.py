@@ -1,0 +1,118 @@
+"""Single steps of the recurrent cells, for loops of one's own: decoders, control, simulation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xprnn import ops
+from xprnn.arguments import input_tensor, whole_number
+from xprnn.backend import Rng, check_dtype, generator, shared_namespace
+from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
+from xprnn.engine.control import Steps
+from xprnn.nn.module import Module
+from xprnn.nn.recurrent.layers import lstm_cell, set_forget_bias
+from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts
+from xprnn.nn.recurrent.stacked import initial_weights
+from xprnn.nn.recurrent.tape_node import run
+from xprnn.tensor import Parameter
+
+
+class CellModule(Module):
+    """One step of a cell: ``state = cell(x, state)``.
+
+    x (B, I) or (I,); each part of the state (B, H) or (H,), zeros by default; parameters weight_ih (G*H, I),
+    weight_hh (G*H, H), bias_ih, bias_hh (G*H) and what the cell has of its own, from U(+-1/sqrt(H)). A state of one
+    part is one Tensor, a state of two is a tuple. Raises TypeError and ValueError for wrong types and shapes.
+    """
+
+    weight_ih: Parameter
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        self.cell, owner = cell, type(self).__name__
+        self.input_size = whole_number(owner, "input_size", input_size)
+        self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
+        self.dtype = check_dtype(dtype)
+        weights = initial_weights(cell, input_size, hidden_size, bias, dtype, generator(rng))
+        self._names = list(weights)
+        for name, weight in weights.items():
+            setattr(self, name, weight)
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        owner = type(self).__name__
+        x = input_tensor(owner, "x", x, self.dtype)
+        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+            raise ValueError(f"{owner}: x has shape {x.shape}; expected (B, {self.input_size}) or ({self.input_size},)")
+        shared_namespace(owner, ("x", "its parameters"), x.data, self.weight_ih.data)
+        shapes = [(*x.shape[:-1], size) for size in self.cell.state_sizes(self.hidden_size)]
+        parts = state_parts(owner, self.cell.state_names, state, shapes, x)
+        single = x.ndim == 1
+        if single:
+            x, parts = x[None], tuple(part[None] for part in parts)
+        weights = {name: getattr(self, name) for name in self._names}
+        _, final = run(self.cell, weights, x[None], parts, Steps())
+        return outer_state([ops.squeeze(part, 0) for part in final] if single else final)
+
+    def describe(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+class RNNCell(CellModule):
+    """One step of :class:`xprnn.nn.RNN`: h' = f(W_ih x + b_ih + W_hh h + b_hh)."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        *,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        super().__init__(Elman(nonlinearity), input_size, hidden_size, bias, dtype=dtype, rng=rng)
+
+
+class LSTMCell(CellModule):
+    """One step of :class:`xprnn.nn.LSTM`: ``h, c = cell(x, (h, c))``; options peephole and forget_bias as there."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        peephole: str | None = None,
+        forget_bias: float | None = None,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        super().__init__(lstm_cell("LSTMCell", peephole), input_size, hidden_size, bias, dtype=dtype, rng=rng)
+        if forget_bias is not None:
+            set_forget_bias(self, "", forget_bias)
+
+
+class GRUCell(CellModule):
+    """One step of :class:`xprnn.nn.GRU`; option reset_after as there."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        reset_after: bool = True,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        super().__init__(
+            GRU() if reset_after else ResetBeforeGRU(), input_size, hidden_size, bias, dtype=dtype, rng=rng
+        )

@@ -1,0 +1,134 @@
+"""Layers of any cell: stacked, in one or both directions, with dropout between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from xprnn import ops
+from xprnn.arguments import probability, whole_number
+from xprnn.backend import Rng, check_dtype, generator, shared_namespace
+from xprnn.cells import Cell
+from xprnn.engine.control import Steps
+from xprnn.nn import init
+from xprnn.nn.dropout import Dropout
+from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
+from xprnn.nn.recurrent.stream import Stream
+from xprnn.nn.recurrent.tape_node import run
+from xprnn.tensor import Parameter, Tensor
+
+
+class RecurrentLayer(SequenceLayer):
+    """A stack of recurrent layers around a :class:`xprnn.cells.Cell`, with PyTorch's conventions.
+
+    ======================  =======================================================================
+    x                       (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) without a batch
+    output                  (T, B, D*H), axes as in x; both directions side by side
+    each part of the state  (L*D, B, H): layer 0, its reverse, layer 1, its reverse, ...
+    parameters              weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H), bias_ih_l0 and bias_hh_l0 (G*H),
+                            ..._l0_reverse, ..._l1 (inputs D*H), and what the cell has of its own
+    ======================  =======================================================================
+
+    T steps, B sequences, I inputs, H hidden units (``proj_size`` in the first part of the state if the cell projects),
+    G gate blocks of the cell, L layers, D directions. Parameters start from U(+-1/sqrt(H)).
+
+    Parameters
+    ----------
+    bias
+        Whether there are bias_ih and bias_hh.
+    dropout
+        Probability of a zero between layers while training. Needs at least two layers.
+    dtype
+        "float32" or "float64". Inputs must have it.
+    rng
+        Seed or NumPy generator, for the initial parameters and for dropout.
+    """
+
+    input_size: int
+    dtype: str
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        owner = type(self).__name__
+        self.cell = cell
+        self.num_layers = num_layers = whole_number(owner, "num_layers", num_layers)
+        self.input_size = input_size = whole_number(owner, "input_size", input_size)
+        self.hidden_size = hidden_size = whole_number(owner, "hidden_size", hidden_size)
+        if probability(owner, "dropout", dropout) > 0.0 and num_layers == 1:
+            raise ValueError(f"{owner}: dropout is {dropout}, but it acts between layers and num_layers is 1")
+        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
+        self.dtype, self.rng = check_dtype(dtype), generator(rng)
+        self.dropout = Dropout(dropout, rng=self.rng)
+        self.directions = 2 if bidirectional else 1
+        self.state_names, self.state_sizes = cell.state_names, cell.state_sizes(hidden_size)
+        self.state_lead = (num_layers * self.directions,)
+        self._names: list[dict[str, str]] = []  # for each layer and direction: the cell's weight name -> ours
+        for layer in range(num_layers):
+            inputs = input_size if layer == 0 else self.directions * self.state_sizes[0]
+            for suffix in ("", "_reverse")[: self.directions]:
+                weights = initial_weights(cell, inputs, hidden_size, bias, dtype, self.rng)
+                self._names.append({name: f"{name}_l{layer}{suffix}" for name in weights})
+                for name, weight in weights.items():
+                    setattr(self, f"{name}_l{layer}{suffix}", weight)
+
+    def _walk(self, x: Tensor, state: Parts, steps: Steps) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+        owner, weights = type(self).__name__, self.weights()
+        shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
+        finals, sequences = [], []
+        for layer in range(self.num_layers):
+            if layer > 0:
+                x = self.dropout(x)
+            outputs = []
+            for direction in range(self.directions):
+                k = layer * self.directions + direction
+                sequence, final = run(self.cell, weights[k], x, tuple(part[k] for part in state), steps, direction == 1)
+                outputs.append(sequence[0])
+                sequences.append(sequence)
+                finals.append(final)
+            x = outputs[0] if self.directions == 1 else ops.concat(outputs, axis=-1)
+        return x, _side_by_side(finals, 0), lambda: _side_by_side(sequences, 1)
+
+    def weights(self) -> list[dict[str, Parameter]]:
+        """The parameters of each layer and direction by the cell's names, in the order of the state."""
+        return [{name: getattr(self, ours) for name, ours in names.items()} for names in self._names]
+
+    def stream(self, batch: int | None = 1) -> Stream:
+        """Open a :class:`Stream`: the layer one step at a time, with its state kept and nothing allocated."""
+        return Stream(self, batch)
+
+    def describe(self) -> str:
+        options = f", num_layers={self.num_layers}" * (self.num_layers > 1) + ", bidirectional" * self.bidirectional
+        return f"{self.input_size}, {self.hidden_size}{options}"
+
+
+def _side_by_side(layers: list[Parts], axis: int) -> Parts:
+    """The states of all layers and directions, each part stacked along an axis."""
+    if len(layers) == 1:
+        return tuple(ops.expand_dims(part, axis) for part in layers[0])
+    return tuple(ops.stack(part, axis=axis) for part in zip(*layers, strict=True))
+
+
+def initial_weights(
+    cell: Cell, input_size: int, hidden_size: int, bias: bool, dtype: str, rng: np.random.Generator
+) -> dict[str, Parameter]:
+    """The parameters of one cell by name, from U(+-1/sqrt(H))."""
+    bound = 1.0 / math.sqrt(hidden_size)
+    return {
+        name: Parameter(init.uniform(shape, bound, rng=rng, dtype=dtype))
+        for name, shape in cell.weight_shapes(input_size, hidden_size).items()
+        if bias or not name.startswith("bias")
+    }

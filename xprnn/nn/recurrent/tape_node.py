@@ -1,0 +1,57 @@
+"""One sequence call on the tape: dispatch picks an implementation, and the whole call becomes one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xprnn.cells import Cell
+from xprnn.engine import dispatch, reference
+from xprnn.engine.call import SequenceCall
+from xprnn.engine.control import Steps
+from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
+
+Parts = tuple[Tensor, ...]
+
+
+def run(
+    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, state: Parts, steps: Steps, reverse: bool = False
+) -> tuple[Parts, Parts]:
+    """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I)."""
+    names = list(weights)
+    inputs = (x, *state, *weights.values())
+    keep = is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+
+    def call_on(values: Sequence[Any]) -> SequenceCall:
+        state_end = 1 + len(state)
+        return SequenceCall(
+            cell,
+            dict(zip(names, values[state_end:], strict=True)),
+            values[0],
+            tuple(values[1:state_end]),
+            steps,
+            reverse,
+            keep,
+        )
+
+    call = call_on([tensor.data for tensor in inputs])
+    impl, result, cache = dispatch.run_forward(call)
+
+    def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        if is_grad_enabled():  # it will itself be differentiated: compose the call of primitives, let the tape work
+            replay, _ = reference.forward(call_on(inputs))
+            flows = [
+                (y, g)
+                for y, g in zip((*replay.sequences, *replay.final), cotangents, strict=True)
+                if g is not None and y.requires_grad
+            ]
+            return replayed([y for y, _ in flows], inputs, [g for _, g in flows])
+        arrays = [None if g is None else g.data for g in cotangents]
+        gradients = impl.backward(
+            call, cache, tuple(arrays[: len(state)]), tuple(arrays[len(state) :]), x.requires_grad
+        )
+        found = (gradients.x, *gradients.state, *(gradients.weights[name] for name in names))
+        return [None if array is None else Tensor(array) for array in found]
+
+    parts = record_joint(cell.name, (*result.sequences, *result.final), inputs, pullback)
+    return parts[: len(state)], parts[len(state) :]
