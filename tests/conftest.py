@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 import xprnn
+from xprnn.settings import BACKEND, KERNELS, PRECISION
 
 # Quick by default; `pytest --hypothesis-profile=deep` looks for longer.
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize="CI" in os.environ)
@@ -33,7 +34,7 @@ def home(request):
 @pytest.fixture(autouse=True)
 def _settings_survive():
     """A test that changes the default backend or the forced kernels does not change the next test."""
-    settings = xprnn.backend._chosen, xprnn.host_kernels.forced, xprnn.settings._chosen
+    settings = BACKEND, KERNELS, PRECISION
     before, working = [setting.process for setting in settings], set(xprnn.backend._working)
     yield
     xprnn.backend._working.intersection_update(working)

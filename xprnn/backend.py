@@ -19,7 +19,7 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from xprnn.settings import Choice, Setting
+from xprnn.settings import BACKEND, BACKEND_VARIABLE, Choice
 
 logger = logging.getLogger("xprnn")
 
@@ -149,17 +149,14 @@ def get_backend(name: str, device: Any = None) -> Backend:
     return Backend(name, importlib.import_module(compatible.get(name, name)), device)
 
 
-_chosen: Setting[Backend] = Setting("backend")
-
-
 def default_backend() -> Backend:
     """Where new arrays are made: what ``use_backend`` chose last, else XPRNN_BACKEND, else NumPy."""
-    chosen = _chosen.get()
+    chosen: Backend | None = BACKEND.get()
     if chosen is None:
         try:
-            chosen = _chosen.process = get_backend(os.environ.get("XPRNN_BACKEND", "numpy"))
+            chosen = BACKEND.process = get_backend(os.environ.get(BACKEND_VARIABLE, "numpy"))
         except (ValueError, RuntimeError) as error:
-            raise type(error)(f"environment variable XPRNN_BACKEND: {error}") from None
+            raise type(error)(f"environment variable {BACKEND_VARIABLE}: {error}") from None
     return chosen
 
 
@@ -179,7 +176,7 @@ class use_backend(Choice[Backend]):  # noqa: N801 - reads as a verb in both of i
 
     def __init__(self, name: str, device: Any = None) -> None:
         self.backend = get_backend(name, device)
-        super().__init__(_chosen, self.backend)
+        super().__init__(BACKEND, self.backend)
 
     def __repr__(self) -> str:
         return f"use_backend({self.backend.name!r})"

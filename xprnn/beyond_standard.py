@@ -1,10 +1,10 @@
-"""The error function in array API operations, which the standard lacks."""
+"""What the array API standard lacks: the error function, and sums by index."""
 
 from __future__ import annotations
 
 import math
 
-from xprnn.backend import Array, namespace
+from xprnn.backend import Array, backend_of, dtype_name, namespace
 
 # Coefficients of W. J. Cody, "Rational Chebyshev approximation for the error function", Math. Comp. 23 (1969).
 # Each pair is a numerator and a denominator, highest power first.

@@ -5,18 +5,16 @@ Those keep out of the way of the recurrent layers' threads, which the threads of
 
 from __future__ import annotations
 
+import importlib
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import DTYPES, Array
 from xprnn.beyond_standard import erf as erf_array
-from xprnn.engine import cpu
-from xprnn.settings import Setting
-
-forced: Setting[str] = Setting("kernels")
-"""What ``use_kernels`` chose. It stands here, below dispatch, since products obey it too."""
+from xprnn.settings import KERNELS
 
 # Below so many multiply-adds NumPy's library takes one thread; with fewer rows a product is not worth its packing.
 LEAST_WORK, LEAST_ROWS = 2**18, 16
@@ -24,30 +22,41 @@ LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one t
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 
 
+@cache
+def kernels() -> Any:
+    """The kernels, imported and compiled only when a call needs them; or why there are none."""
+    try:
+        if importlib.import_module("numba").config.DISABLE_JIT:
+            return "NUMBA_DISABLE_JIT is set"
+        return importlib.import_module("xprnn.kernels.cpu")
+    except Exception as error:  # a broken compiler stack raises far more than ImportError
+        return f"Numba cannot be used ({type(error).__name__}: {error})"
+
+
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """The product of two arrays of the namespace xp, by its own rules."""
     large, many = _large(a, b), _many(a, b)
-    kernels = kernels_for(a, b) if large or many else None
-    if kernels is None:
+    found = kernels_for(a, b) if large or many else None
+    if found is None:
         return xp.matmul(a, b)
-    return kernels.matmul(a, b) if large else kernels.matmul_stacks(a, b)
+    return found.matmul(a, b) if large else found.matmul_stacks(a, b)
 
 
 def erf(x: Array) -> Array:
     """The error function of every element."""
-    kernels = kernels_for(x) if math.prod(x.shape) >= LEAST_ELEMENTS else None
-    return erf_array(x) if kernels is None else kernels.erf(x)
+    found = kernels_for(x) if math.prod(x.shape) >= LEAST_ELEMENTS else None
+    return erf_array(x) if found is None else found.erf(x)
 
 
 def kernels_for(*arrays: Array) -> Any:
     """The compiled kernels, where they take these arrays and ``use_kernels`` has not forced others; else None."""
     first = arrays[0]
-    if forced.get() not in (None, "auto", "compiled") or not all(type(a) is np.ndarray for a in arrays):
+    if KERNELS.get() not in (None, "auto", "compiled") or not all(type(a) is np.ndarray for a in arrays):
         return None
     if not all(a.dtype == first.dtype for a in arrays) or first.dtype.name not in DTYPES or not first.dtype.isnative:
         return None
-    kernels = cpu.kernels()
-    return None if isinstance(kernels, str) else kernels
+    found = kernels()
+    return None if isinstance(found, str) else found
 
 
 def _large(a: Array, b: Array) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 
 from xprnn import backend, host_kernels
 from xprnn.backend import Array, namespace
+from xprnn.beyond_standard import scatter_add
 from xprnn.tensor import Cotangents, Tensor, record, record_joint
 
 Axis = int | tuple[int, ...] | None
@@ -532,7 +533,7 @@ def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:
     """Rows of g summed into rows of zeros: the other direction of take."""
     xp = namespace(g.data)
     columns = math.prod(shape[1:])
-    summed = backend.scatter_add(indices, xp.reshape(g.data, (g.shape[0], columns)), shape[0])
+    summed = scatter_add(indices, xp.reshape(g.data, (g.shape[0], columns)), shape[0])
     return record("scatter_add", xp.reshape(summed, shape), (g,), [lambda h, y: take(h, indices)])
 
 

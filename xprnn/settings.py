@@ -1,11 +1,14 @@
-"""A choice for the whole process, which a block can make differently for its own thread or task."""
+"""Choices for the whole process, which a block can make differently for its own thread or task.
+
+Each of them stands at the end of this file, so that whoever obeys one finds it below.
+"""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -61,3 +64,50 @@ class Choice(AbstractContextManager["T"], Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._setting.scoped.reset(self._tokens.pop())
+
+
+BACKEND: Setting[Any] = Setting("backend")
+"""Where new arrays are made: what ``use_backend`` chose, else what the environment variable names."""
+
+BACKEND_VARIABLE = "XPRNN_BACKEND"
+
+KERNELS: Setting[str] = Setting("kernels")
+"""Which implementation ``use_kernels`` forced."""
+
+PRECISION: Setting[str] = Setting("precision")
+"""What ``use_precision`` chose."""
+
+PRECISIONS = ("float32", "tf32", "bf16", "fp16")
+
+
+class use_precision(Choice[str]):  # noqa: N801 - reads as a verb in both of its uses
+    """Let recurrent layers round what they multiply; for the process, or as a context manager.
+
+    =========  ===========================================  =====================  ===================
+    precision  operands of the forward products x W, h W    of the backward ones   sums, states, gates
+    =========  ===========================================  =====================  ===================
+    float32    as they are; the default                     as they are            float32
+    tf32       rounded to 10 bits after the point (2^-11)   as forward             float32
+    bf16       rounded to 7 bits after the point (2^-8)     as forward             float32
+    fp16       rounded to 10 bits after the point (2^-11)   as in bf16             float32
+    =========  ===========================================  =====================  ===================
+
+    In parentheses, the largest relative error. In fp16, h and weight_hh may be taken as float16, which has steps of
+    2^-24 below 2^-14, and NaN in place of what it cannot hold: 65520 and more. x may well be so large, and is rounded
+    as in tf32. Cotangents may well be so small, and are rounded as in bf16: no loss needs to be scaled.
+
+    It is a permission, for speed on a GPU's tensor cores: an implementation that knows float32 only is exact still, and
+    ``explain`` says which one runs. On the host only bf16 does anything: in inference and streams weights are read as
+    bfloat16, and nothing else is rounded. Parameters, optimizers, other layers, and all that is float64 are not
+    touched. Backward has the precision that its forward had. Raises ValueError for an unknown precision.
+    """
+
+    def __init__(self, precision: str) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"use_precision: {precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
+        super().__init__(PRECISION, precision)
+
+
+def current_precision() -> str:
+    """What ``use_precision`` chose, else "float32"."""
+    return PRECISION.get() or "float32"

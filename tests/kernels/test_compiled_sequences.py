@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 from xprnn.kernels.cpu import host
 
 import xprnn
-from xprnn import nn
+from xprnn import host_kernels, nn
 from xprnn.tensor import Tensor, grad
 from xprnn.testing.strategies import flags, lengths
 from xprnn.train import SGD
@@ -244,7 +244,7 @@ def test_a_subclass_of_a_cell_is_not_taken_for_it():
 
 
 def test_without_numba_the_reference_runs(monkeypatch):
-    monkeypatch.setattr(compiled, "kernels", lambda: "Numba cannot be used (ImportError: gone)")
+    monkeypatch.setattr(host_kernels, "kernels", lambda: "Numba cannot be used (ImportError: gone)")
     text = xprnn.explain(nn.GRU(2, 3), np.zeros((4, 1, 2), "float32"))
     assert "compiled: declines (Numba cannot be used (ImportError: gone))" in text
     assert "reference: runs" in text

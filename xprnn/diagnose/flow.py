@@ -13,11 +13,9 @@ from xprnn import ops
 from xprnn.arguments import whole_number
 from xprnn.backend import DTYPES, dtype_name, to_numpy
 from xprnn.diagnose.jacobians import jacobian_norms
-from xprnn.diagnose.watch import Taken, watched
+from xprnn.diagnose.watch import Host, Taken, columns, watched
 from xprnn.nn import Module
 from xprnn.tensor import Tensor, grad, set_grad_enabled
-
-Host = np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,14 +107,6 @@ def gradient_flow(
         *(defined * columns(found) for found in norms),
         *(None if found is None else columns(found) for found in spectral),
     )
-
-
-def columns(sequences: Any) -> Host:
-    """Sequences of numbers side by side, (T, N), the shorter ones ended with NaN."""
-    table = np.full((max(map(len, sequences), default=0), len(sequences)), np.nan)
-    for k, sequence in enumerate(sequences):
-        table[: len(sequence), k] = sequence
-    return table
 
 
 def _last_step(model: Any, x: Any) -> Tensor:

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from xprnn.diagnose.flow import GradientFlow
-    from xprnn.diagnose.saturation import Saturation
 
 # Okabe and Ito's colours, told apart by colour-blind readers; line styles tell further ones apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
 
 
-def draw_flow(flow: GradientFlow, ax: Any = None) -> Any:
+class Flow(Protocol):
+    """What is drawn of a :class:`xprnn.diagnose.GradientFlow`."""
+
+    @property
+    def layers(self) -> Sequence[str]: ...
+    @property
+    def gradient_norms(self) -> Any: ...
+
+
+class Shares(Protocol):
+    """What is drawn of a :class:`xprnn.diagnose.Saturation`."""
+
+    @property
+    def gates(self) -> Sequence[str]: ...
+    @property
+    def low(self) -> Any: ...
+    @property
+    def high(self) -> Any: ...
+    @property
+    def tolerance(self) -> float: ...
+
+
+def draw_flow(flow: Flow, ax: Any = None) -> Any:
     """|dL/dh_t| against t, a line for each layer; norms of 0 and infinity have no place on the logarithmic axis."""
     ax = _axes((9.0, 5.0)) if ax is None else ax
     for k, name in enumerate(flow.layers):
@@ -33,7 +52,7 @@ def draw_flow(flow: GradientFlow, ax: Any = None) -> Any:
     return ax
 
 
-def draw_saturation(saturation: Saturation, ax: Any = None) -> Any:
+def draw_saturation(saturation: Shares, ax: Any = None) -> Any:
     """A map: a pair of rows for each gate, above its lower limit and below its upper one; time goes to the right."""
     count = len(saturation.gates)
     ax = _axes((9.0, 1.5 + 0.45 * count)) if ax is None else ax

@@ -12,12 +12,10 @@ import numpy as np
 from xprnn import cells
 from xprnn.arguments import real_number
 from xprnn.backend import Array, to_numpy
-from xprnn.diagnose.flow import columns
-from xprnn.diagnose.watch import Taken, watched
+from xprnn.diagnose.watch import Host, Taken, columns, watched
 from xprnn.nn import Module
 from xprnn.tensor import Node, Tensor, no_grad, set_grad_enabled
 
-Host = np.ndarray
 SIGMOID, TANH, RELU = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
 Limits = tuple[float, float]
 NONE = (math.nan, math.nan)

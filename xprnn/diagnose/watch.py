@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from xprnn import ops, use_kernels
 from xprnn.backend import Array
 from xprnn.cells import Cell, State, Weights
@@ -20,6 +22,8 @@ from xprnn.cells.cell import Saved
 from xprnn.engine.control import Steps
 from xprnn.nn import Module, Recurrent, RecurrentLayer, StepCell
 from xprnn.tensor import Tensor, is_grad_enabled, record
+
+Host = np.ndarray
 
 
 @dataclass
@@ -189,3 +193,11 @@ def _watch(name: str, layer: RecurrentLayer | Recurrent, walks: list[Walk], reco
         return result
 
     vars(layer).update(cell=watched_cell, _walk=logged_walk)
+
+
+def columns(sequences: Any) -> Host:
+    """Sequences of numbers side by side, (T, N), the shorter ones ended with NaN."""
+    table = np.full((max(map(len, sequences), default=0), len(sequences)), np.nan)
+    for k, sequence in enumerate(sequences):
+        table[: len(sequence), k] = sequence
+    return table

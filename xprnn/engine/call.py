@@ -1,3 +1,15 @@
+"""What is asked of an implementation, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from xprnn.backend import Array
+from xprnn.cells import Cell, State, Weights
+from xprnn.engine.control import Steps
+
+
 @dataclass(frozen=True)
 class SequenceCall:
     """One layer in one direction: x (T, B, I), the initial state, and which way to walk."""

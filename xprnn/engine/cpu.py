@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from functools import cache
 from typing import Any
 
 import numpy as np
 
+from xprnn import host_kernels
 from xprnn.backend import DTYPES, Array, dtype_name
 from xprnn.cells import Cell, State
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import current_precision
-
-
-@cache
-def kernels() -> Any:
-    """The kernels, imported and compiled only when a call needs them; or why there are none."""
-    try:
-        if importlib.import_module("numba").config.DISABLE_JIT:
-            return "NUMBA_DISABLE_JIT is set"
-        return importlib.import_module("xprnn.kernels.cpu")
-    except Exception as error:  # a broken compiler stack raises far more than ImportError
-        return f"Numba cannot be used ({type(error).__name__}: {error})"
-
 
 KINDS = ("TANH", "RELU", "LSTM", "PEEPHOLE", "GRU", "RESET_BEFORE")
 
@@ -32,19 +19,19 @@ KINDS = ("TANH", "RELU", "LSTM", "PEEPHOLE", "GRU", "RESET_BEFORE")
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
     reasons = kernels.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", KINDS)
-    if not reasons and isinstance(kernels(), str):
-        reasons.append(kernels())
+    if not reasons and isinstance(host_kernels.kernels(), str):
+        reasons.append(host_kernels.kernels())
     return reasons
 
 
 def forward(call: SequenceCall) -> tuple[Result, Any]:
     """Run a call."""
-    return kernels.forward(kernels(), call, bf16=_bf16(call.x) and not call.keep)
+    return kernels.forward(host_kernels.kernels(), call, bf16=_bf16(call.x) and not call.keep)
 
 
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
-    return kernels.backward(kernels(), call, saved, dsequences, dfinal, need_dx)
+    return kernels.backward(host_kernels.kernels(), call, saved, dsequences, dfinal, need_dx)
 
 
 def _bf16(x: Array) -> bool:
@@ -58,7 +45,7 @@ def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs:
     name = kernels.kind(cell)
     if name is None or dtype not in DTYPES or any(type(w) is not np.ndarray for w in weights):
         return None
-    found = kernels()
+    found = host_kernels.kernels()
     if isinstance(found, str):
         return None
     return found.Stack([getattr(found, name)] * layers, inputs, size, batch, dtype, _bf16(weights[0]))

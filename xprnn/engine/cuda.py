@@ -40,13 +40,13 @@ class CudaPath:
         if type(call.x) is not np.ndarray and _simulated():
             return ["NUMBA_ENABLE_CUDASIM is set, so nothing is compiled for a device"]
         try:
-            kernels = self._kernels()
+            module = self._kernels()
         except Exception as error:  # a broken compiler stack raises far more than ImportError
             return [f"the kernels cannot be imported ({type(error).__name__}: {error})"]
         steps, batch, _ = call.x.shape
-        number, size = getattr(kernels, kernels.kind(call.cell) or ""), call.state[0].shape[1]
+        number, size = getattr(module, kernels.kind(call.cell) or ""), call.state[0].shape[1]
         with _device_of(call.x):
-            found: list[str] = kernels.reasons_against(
+            found: list[str] = module.reasons_against(
                 number, steps, batch, size, dtype_name(call.x), current_precision()
             )
         return found

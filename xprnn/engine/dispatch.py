@@ -14,8 +14,7 @@ from typing import Any
 from xprnn.cells import State
 from xprnn.engine import cpu, cuda, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
-from xprnn.host_kernels import forced
-from xprnn.settings import Choice
+from xprnn.settings import KERNELS, Choice
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,11 @@ class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its u
         names = ["auto", *(impl.name for impl in IMPLEMENTATIONS)]
         if name not in names:
             raise ValueError(f"use_kernels: {name!r} is unknown; expected one of {', '.join(map(repr, names))}")
-        super().__init__(forced, name)
+        super().__init__(KERNELS, name)
 
 
 def _forced_name() -> str | None:
-    name = forced.get()
+    name = KERNELS.get()
     return None if name == "auto" else name
 
 

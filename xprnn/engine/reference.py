@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from xprnn.backend import Array, namespace
 from xprnn.cells import State
 from xprnn.cells.cell import Saved, outer_sum, total
+from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Steps
 
 

@@ -50,7 +50,7 @@ def test_what_no_one_can_know_costs_what_it_must():
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_bits_are_those_of_the_whole_text_at_once(cell, monkeypatch):
-    monkeypatch.setattr(char_lm, "SCORED_AT_ONCE", 7)
+    monkeypatch.setattr(character_model, "SCORED_AT_ONCE", 7)
     model = CharacterModel(cell, **QUICK | {"dtype": "float64", "layers": 2, "dropout": 0.3}).fit(TEXT)
     ids, net = model.alphabet.encode(TEXT[:100]).astype(int), model.network
     with no_grad():

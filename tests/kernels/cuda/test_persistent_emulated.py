@@ -13,7 +13,7 @@ import pytest
 from xprnn.kernels.cuda import persistent, plan, product
 
 from xprnn.cells import GRU, LSTM
-from xprnn.engine import reference
+from xprnn.engine import reference as engine
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Steps
 
@@ -138,8 +138,8 @@ def reference(call, dsequences, dfinal):
         call.cell, {n: a.astype("float64") for n, a in call.weights.items()}, call.x.astype("float64"),
         wide(call.state), Steps(call.steps.advance, None, call.steps.restart), call.reverse, True,
     )  # fmt: skip
-    result, trace = reference.forward(call)
-    gradients = reference.backward(call, trace, wide(dsequences), wide(dfinal))
+    result, trace = engine.forward(call)
+    gradients = engine.backward(call, trace, wide(dsequences), wide(dfinal))
     return [*result.sequences, gradients.x, *gradients.state, *gradients.weights.values()], list(gradients.weights)
 
 

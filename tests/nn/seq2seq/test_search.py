@@ -13,6 +13,7 @@ from xprnn import Tensor, nn, ops
 from xprnn.backend import backend_of, dtype_name, get_backend, to_numpy, use_backend
 from xprnn.nn import Hypothesis, beam_search, greedy
 from xprnn.nn.seq2seq import continuations
+from xprnn.nn.seq2seq import search as searching
 
 START, END = 0, 1
 DEVICE = get_backend("array_api_strict", array_api_strict.Device("device1"))
@@ -314,7 +315,7 @@ def test_a_beam_asks_a_device_once_a_token():
 
 def test_of_a_large_vocabulary_only_the_best_come_to_the_host(monkeypatch):
     (step, state), sizes = chain(200, DEVICE, batch=3), []
-    for module in (continuations, decoding):
+    for module in (continuations, searching):
         monkeypatch.setattr(module, "to_numpy", lambda x: sizes.append(x.size) or to_numpy(x))
     for search in (greedy, beam_search):
         search(step, state, batch=3, start=START, end=END, max_length=20)

@@ -1,0 +1,1 @@
+"""Forecasting series: the estimator, its network, baselines, backtests, reports and pictures."""

@@ -1,0 +1,1 @@
+"""Texts: classification, naive Bayes, a model of characters, reports and pictures."""

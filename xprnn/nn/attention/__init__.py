@@ -1,0 +1,1 @@
+"""Attention: scores and weights, several heads, and the Transformer encoder."""
