@@ -71,7 +71,10 @@ class Forecaster:
     progress
         Whether ``fit`` shows a progress bar.
 
-    Raises ValueError or TypeError for arguments out of range.
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments out of range.
     """
 
     def __init__(
