@@ -37,25 +37,29 @@ def readable(app: Any, what: str, name: str, obj: Any, options: Any, lines: list
     """Take docstrings as they are meant, before napoleon reads their sections.
 
     Above the sections indented paragraphs are equations and listings, which stand as they are written, or tables. Bars
-    are absolute values, stars products. What is returned may be told in prose, which napoleon would take for types.
+    are absolute values, stars products. Prose behind the sections, which napoleon would take for entries, goes before
+    them; what is returned may be told in prose.
     """
-    found: list[list[str]] = []
-    listing = sections = False
+    above: list[list[str]] = []
+    sections: list[list[str]] = []
+    listing = False
     for paragraph in "\n".join(lines).split("\n\n"):
         block = paragraph.split("\n")
-        sections = sections or (len(block) > 1 and block[1].startswith("---"))
-        indented = not sections and all(line.startswith("    ") for line in block)
         table = block[0].lstrip().startswith("==")
-        if indented and not table:
-            found += [block] if listing else [["::"], block]
-        elif table or block[0].startswith(">>>"):
-            found.append(block)
-        else:
-            if block[0] in ("Returns", "Yields") and not any(line.startswith(" ") for line in block):
-                block = ["Returned", "--------", *block[2:]]
-            found.append([_plain(line) for line in block])
-        listing = indented and not table
-    lines[:] = "\n\n".join("\n".join(block) for block in found).split("\n")
+        heading = len(block) > 1 and block[1].startswith("---")
+        indented = all(line.startswith("    ") for line in block)
+        if indented and not sections and not table:
+            above += [block] if listing else [["::"], block]
+            listing = True
+            continue
+        listing = False
+        if not table and not block[0].startswith(">>>"):
+            block = [_plain(line) for line in block]
+        if heading and block[0] in ("Returns", "Yields") and not any(line.startswith(" ") for line in block):
+            block[:2] = ["Returned", "--------"]
+        entries = heading or (sections and any(line.startswith(" ") for line in block))
+        (sections if entries else above).append(block)
+    lines[:] = "\n\n".join("\n".join(block) for block in (*above, *sections)).split("\n")
 
 
 def _plain(line: str) -> str:

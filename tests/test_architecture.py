@@ -48,10 +48,10 @@ def names_in(path):
 
 
 def variables_read():
-    """Environment variables that the library names, and those that benchmarks and tests read."""
+    """Environment variables whose names the library and the benchmarks hold, and those that tests read."""
     for house in HOUSES:
         for path in (ROOT / house).rglob("*.py"):
-            yield from re.findall(rf"\b(?:{VARIABLE})\b", path.read_text(encoding="utf-8"))
+            yield from re.findall(rf'"({VARIABLE})"', path.read_text(encoding="utf-8"))
     for path in (ROOT / "tests").rglob("*.py"):
         found = re.findall(rf'environ\.get\("({VARIABLE})"|"({VARIABLE})" in os\.environ', path.read_text("utf-8"))
         yield from (name for pair in found for name in pair if name)

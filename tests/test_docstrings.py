@@ -1,6 +1,7 @@
-"""What a docs build does not see: sections that end in prose, and roles that name what is not there."""
+"""Docstrings on their way to the site: how they are read, and that their roles name what is there."""
 
 import ast
+import importlib.util
 import pkgutil
 import re
 from pathlib import Path
@@ -11,7 +12,6 @@ import xprnn
 
 ROOT = Path(xprnn.__file__).parents[1]
 FILES = sorted((ROOT / "xprnn").rglob("*.py"))
-SECTIONS = {"Parameters", "Attributes", "Raises"}  # what is returned may be told in prose
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`~?([\w.]+)`")
 each_file = pytest.mark.parametrize("path", FILES, ids=[path.relative_to(ROOT).as_posix() for path in FILES])
 
@@ -30,16 +30,6 @@ def docstrings(path):
     return list(walk(ast.parse(path.read_text(encoding="utf-8")), ()))
 
 
-def prose_in_sections(text):
-    """Lines of a section that are no entry: an entry's name is followed by its description, which is indented."""
-    lines, section = text.split("\n"), None
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        if following and not following.strip("-"):
-            section = line
-        elif section in SECTIONS and line.strip("-") and not line.startswith(" ") and not following.startswith(" "):
-            yield line
-
-
 def exists(name):
     """Whether a dotted name leads anywhere."""
     try:
@@ -49,16 +39,43 @@ def exists(name):
     return True
 
 
-def test_the_reader_tells_entries_from_prose():
-    text = "One line.\n\nParameters\n----------\nx, y\n    Two of them.\n\n    More.\nz\n    One.\n\nRaises all.\n"
-    assert list(prose_in_sections(text)) == ["Raises all."]
-    assert not list(prose_in_sections("One.\n\nRaises\n------\nValueError\n    Always.\n\nNotes\n-----\nProse.\n"))
+@pytest.fixture(scope="module")
+def readable():
+    spec = importlib.util.spec_from_file_location("docs_conf", ROOT / "docs" / "conf.py")
+    conf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conf)
+
+    def call(text):
+        lines = text.split("\n")
+        conf.readable(None, "function", "f", None, None, lines)
+        return "\n".join(lines)
+
+    return call
 
 
-@each_file
-def test_sections_hold_entries_only(path):
-    prose = [line for _, text in docstrings(path) for line in prose_in_sections(text)]
-    assert not prose, "put these before the first section, or below Notes or Raises"
+PARAMETERS = "Parameters\n----------\nx\n    A number.\n\n    Any.\n\ny\n    Another."
+DOCSTRINGS = {
+    "equations stand as they are": (
+        "f.\n\n    y = |x| * w\n\n    z = y\n\nEnd.",
+        "f.\n\n::\n\n    y = |x| * w\n\n    z = y\n\nEnd.",
+    ),
+    "tables are tables": ("f.\n\n    ==  ==\n    x   |1|\n    ==  ==", "f.\n\n    ==  ==\n    x   |1|\n    ==  =="),
+    "bars and stars": ("|x| * y and ``|x| * y``", r"\|x\| \* y and ``|x| * y``"),
+    "examples": ("f.\n\n>>> f(2 * 3)\n6", "f.\n\n>>> f(2 * 3)\n6"),
+    "sections": (f"f.\n\n{PARAMETERS}", f"f.\n\n{PARAMETERS}"),
+    "prose behind sections": (
+        f"f.\n\n{PARAMETERS}\n\nRaises all\nof them.",
+        f"f.\n\nRaises all\nof them.\n\n{PARAMETERS}",
+    ),
+    "results in prose": ("f.\n\nReturns\n-------\nA number.", "f.\n\nReturned\n--------\nA number."),
+    "results as entries": ("f.\n\nReturns\n-------\ny\n    A number.", "f.\n\nReturns\n-------\ny\n    A number."),
+}
+
+
+@pytest.mark.parametrize("case", DOCSTRINGS)
+def test_docstrings_reach_the_site_as_they_are_meant(readable, case):
+    written, expected = DOCSTRINGS[case]
+    assert readable(written) == expected
 
 
 @each_file

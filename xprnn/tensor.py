@@ -101,8 +101,6 @@ class Tensor:
     requires_grad
         Whether ``backward`` shall fill ``.grad``. Needs a float32 or float64 array.
 
-    Notes
-    -----
     ``.data`` is the array, ``.grad`` a Tensor of the same shape, or None. Single numbers are read with
     ``.item()``, host arrays with ``.numpy()``. Operators and indexing work as they do on arrays; comparisons give plain
     boolean arrays. There is no in-place arithmetic: assign ``.data`` to replace a value, outside the graph.

@@ -72,8 +72,6 @@ def fit(
         Wrong arguments; a loss that is not a scalar Tensor; an epoch without batches; a first batch that gives none of
         the optimizer's parameters a gradient.
 
-    Notes
-    -----
     On a GPU no batch is waited for. Its numbers, and whether they are finite, whether tokens, classes and lengths in it
     were in range, come to the host with those of up to 64 batches, at the end of the epoch, or when a callback reads
     ``run.loss``. An error is then the one that would have been raised at once: neither the bad batch nor a later one

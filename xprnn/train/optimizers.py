@@ -89,10 +89,8 @@ class Optimizer:
             them stay as they are, though the step is counted: nobody has to wait for a GPU to know which it is. ``fit``
             gives it on a GPU; a ``step`` of your own must take it there.
 
-        Raises
-        ------
-        ValueError, TypeError
-            For a gradient of another shape, dtype, library or device than its parameter, and for another ``where``.
+        Raises ValueError or TypeError for a gradient of another shape, dtype, library or device than its parameter, and
+        for another ``where``.
         """
         if where is not None and (tuple(where.shape), dtype_name(where)) != ((), "bool"):
             came = f"shape {tuple(where.shape)} and dtype {dtype_name(where)}"

@@ -75,10 +75,7 @@ def backtest(
     horizon
         Steps ahead. Origins stop where the last step would be past the end.
 
-    Raises
-    ------
-    ValueError
-        For an empty training or test part; and what the forecasters raise.
+    Raises ValueError for an empty training or test part, and what the forecasters raise.
     """
     series = as_series(series, "backtest")
     size = count_test_steps(len(series), test)

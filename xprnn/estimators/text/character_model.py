@@ -72,10 +72,7 @@ class CharacterModel:
     progress
         Whether ``fit`` shows a progress bar.
 
-    Raises
-    ------
-    ValueError, TypeError
-        For arguments out of range.
+    Raises ValueError or TypeError for arguments out of range.
     """
 
     def __init__(

@@ -78,10 +78,7 @@ class TextClassifier:
     progress
         Whether ``fit`` shows a progress bar.
 
-    Raises
-    ------
-    ValueError, TypeError
-        For arguments out of range.
+    Raises ValueError or TypeError for arguments out of range.
     """
 
     def __init__(
@@ -171,8 +168,6 @@ class TextClassifier:
         FloatingPointError
             Training diverges.
 
-        Notes
-        -----
         After an error the classifier is as it was.
         """
         tokens = cut_texts("TextClassifier.fit", texts, self.tokenize)

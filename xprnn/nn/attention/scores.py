@@ -69,10 +69,7 @@ class Attention(Module):
             (S, B) booleans, True where a query may look. Where none may, weights and context are exactly zero, and so
             are the gradients.
 
-        Raises
-        ------
-        TypeError, ValueError
-            For wrong types and shapes.
+        Raises TypeError and ValueError for wrong types and shapes.
         """
         owner = type(self).__name__
         keys = input_tensor(owner, "keys", keys, self.dtype)

@@ -114,10 +114,7 @@ class Encoder(Reader):
     dropout
         Probability of a zero in what comes into the layers, embedded tokens or vectors, and between them, in training.
 
-    Raises
-    ------
-    TypeError, ValueError
-        For wrong types and shapes, and for tokens outside the vocabulary.
+    Raises TypeError and ValueError for wrong types and shapes, and for tokens outside the vocabulary.
     """
 
     def __init__(
@@ -157,8 +154,6 @@ class Decoder(Reader):
     memory_size
         The length of what is looked at, the encoder's ``output_size``. Needed for attention.
 
-    Notes
-    -----
     The other parameters and errors are those of :class:`Encoder`; ``dropout`` is also for what goes into W_o.
     """
 

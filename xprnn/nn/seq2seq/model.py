@@ -42,8 +42,6 @@ class Seq2Seq(Module):
     rng
         Seed or NumPy generator, for the bridge and for the draws of teacher forcing.
 
-    Notes
-    -----
     ``ratio`` is the share of steps at which the decoder is fed the target in training mode, where a call gives none;
     :class:`xprnn.train.TeacherForcing` changes it from batch to batch.
     """
