@@ -12,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import history
 import numpy as np
 
 HERE = Path(__file__).parent
@@ -166,10 +167,16 @@ def table(report: dict[str, Any]) -> str:
 
 def device() -> str:
     """The processor's name and vector units."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
-    vectors = "AVX-512" if "avx512f" in info else "AVX2" if "avx2" in info else platform.machine()
-    return f"{names[0] if names else platform.processor()} ({vectors})"
+    found = history.machine(1)
+    vectors = {"avx512f": "AVX-512", "avx2": "AVX2"}
+    named = [word for feature, word in vectors.items() if feature in found["features"]]
+    return f"{found['model']} ({named[0] if named else platform.machine()})"
+
+
+def history_rows(report: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+    """Each row as :mod:`history` keeps it."""
+    for row in report["rows"]:
+        yield row["mode"], f"{row['cell']} {','.join(map(str, row['shape']))}", ratio(row)
 
 
 def main() -> None:
@@ -208,6 +215,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "cpu.json").write_text(json.dumps(report, indent=1) + "\n")
     (options.out / "cpu.md").write_text(table(report) + "\n")
+    history.append(options.out, "cpu", history_rows(report), options.threads, report["versions"])
     print(table(report))
 
 

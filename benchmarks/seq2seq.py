@@ -22,11 +22,13 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import history
 import numpy as np
-from cpu import HERE, PAUSE, ROUNDS, SAMPLE, Worker, device
+from cpu import HERE, PAUSE, ROUNDS, SAMPLE, Worker, device, ratio
 
 SHAPES = [
     (64, 12, 12, 32, 64, 32),
@@ -257,10 +259,16 @@ def table(report: dict[str, Any]) -> str:
     ]
     for row in report["rows"]:
         entries = [f"{1e3 * row['ms'][n] / row['tokens']:.3g} ±{row['spread'][n]:.0%}" for n in names]
-        ratio = f"{row['ms']['torch'] / row['ms']['xprnn']:.2f}" if "torch" in row["ms"] else "-"
+        beside = f"{ratio(row):.2f}" if "torch" in row["ms"] else "-"
         shape = ",".join(map(str, row["shape"]))
-        lines.append(f"| {shape} | {row['attention']} | {row['mode']} | {' | '.join(entries)} | {ratio} |")
+        lines.append(f"| {shape} | {row['attention']} | {row['mode']} | {' | '.join(entries)} | {beside} |")
     return "\n".join(lines)
+
+
+def history_rows(report: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+    """Each row as :mod:`history` keeps it."""
+    for row in report["rows"]:
+        yield row["mode"], f"{row['attention']} {','.join(map(str, row['shape']))}", ratio(row)
 
 
 def main() -> None:
@@ -298,6 +306,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "seq2seq.json").write_text(json.dumps(report, indent=1) + "\n")
     (options.out / "seq2seq.md").write_text(table(report) + "\n")
+    history.append(options.out, "seq2seq", history_rows(report), options.threads, report["versions"])
     print(table(report))
 
 

@@ -13,12 +13,13 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BENCH_THREADS"), "1"))
 
+import history
 import numpy as np
 from cpu import arrays_for, device
 
@@ -138,6 +139,17 @@ def measure(hidden: int, names: list[str]) -> dict[str, Any]:
     }
 
 
+def ratio(row: dict[str, Any]) -> float:
+    """The best peer's median over ours. There is always one: NumPy."""
+    return min(us for name, us in row["median"].items() if name != "xprnn") / row["median"]["xprnn"]
+
+
+def history_rows(report: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+    """Each row as :mod:`history` keeps it."""
+    for row in report["rows"]:
+        yield "median", f"LSTM H={row['hidden']}", ratio(row)
+
+
 def table(report: dict[str, Any]) -> str:
     """Markdown."""
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
@@ -151,8 +163,7 @@ def table(report: dict[str, Any]) -> str:
     ]
     for row in report["rows"]:
         cells = [f"{row['median'][name]:.1f} ({row['p99'][name]:.1f})" for name in names]
-        best = min(ms for name, ms in row["median"].items() if name != "xprnn")
-        lines.append(f"| {row['hidden']} | {' | '.join(cells)} | {best / row['median']['xprnn']:.1f} |")
+        lines.append(f"| {row['hidden']} | {' | '.join(cells)} | {ratio(row):.1f} |")
     return "\n".join(lines)
 
 
@@ -163,7 +174,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder")
     options = parser.parse_args()
     names = [name for name in CONTENDERS if importlib.util.find_spec(name)]
-    report = {
+    report: dict[str, Any] = {
         "device": device(),
         "date": datetime.date.today().isoformat(),
         "versions": {name: importlib.import_module(name).__version__ for name in names},
@@ -172,6 +183,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "streaming.json").write_text(json.dumps(report, indent=1) + "\n")
     (options.out / "streaming.md").write_text(table(report) + "\n")
+    history.append(options.out, "streaming", history_rows(report), 1, report["versions"])
     print(table(report))
 
 
