@@ -8,6 +8,7 @@ says what it has seen, and killed where that does not help.
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 import time
@@ -79,6 +80,11 @@ def memory(python: str) -> list[str]:
     ]  # fmt: skip
 
 
+def heed_interrupts() -> None:
+    """Let the signal that ends a stage reach it: what runs in the background of a shell ignores it, children too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run(
     call: int,
     out: Path,
@@ -100,4 +106,5 @@ def run(
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     run(int(sys.argv[1]), Path(sys.argv[2]))
