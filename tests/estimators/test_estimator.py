@@ -65,7 +65,7 @@ def test_a_file_with_other_settings(saved, model, tmp_path):
         ({k: v for k, v in settings.items() if k != "cell"}, "setting cell is missing"),
         (settings | {"colour": 1}, "setting colour is unknown"),
         (settings | {"cell": "abacus"}, "cell is 'abacus'; expected one of"),
-        (settings | {"cell": []}, "list"),
+        (settings | {"cell": []}, r"cell is \[\]; expected one of"),
         (settings | {"hidden": "many"}, "hidden is 'many'; expected an integer"),
         (settings | {"hidden": 5}, "has shape"),
     ):
