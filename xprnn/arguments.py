@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import dtype_name, plain
+from xprnn.backend import DTYPES, dtype_name, plain
 from xprnn.tensor import Tensor
 
 Check = Callable[[str, str, Any], Any]
@@ -59,6 +59,11 @@ def one_of(owner: str, name: str, word: Any, known: Iterable[str]) -> str:
     if not isinstance(word, str) or word not in known:
         raise ValueError(f"{owner}: {name} is {word!r}; expected one of {', '.join(map(repr, known))}")
     return str(word)
+
+
+def float_dtype(owner: str, dtype: Any) -> str:
+    """The name of a dtype that layers have, of which NumPy's own is one too. Raises ValueError for anything else."""
+    return one_of(owner, "dtype", str(dtype) if isinstance(dtype, np.dtype) else dtype, DTYPES)
 
 
 def true_or_false(owner: str, name: str, flag: Any) -> bool:

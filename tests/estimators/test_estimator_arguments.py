@@ -1,6 +1,7 @@
 """Every argument of every estimator is checked where it is given, and named."""
 
 import inspect
+import json
 import math
 
 import numpy as np
@@ -25,6 +26,7 @@ SIZES = [*NO_NUMBERS, 0, 0.0, 10**400]
 SHARES = [*NO_NUMBERS, 1, 1.0, 1.5, 10**400]
 CHANCES = [*NO_NUMBERS, 1.5]
 WORDS = ["", "LSTM", None, 3, ["lstm"], {}, np.array(["lstm"]), math.nan]
+DTYPES = ["float16", np.float32, ["float32"], np.array(["float32", "float64"]), np.dtype("int32"), None, 32]
 FLAGS = ["no", 1, None, [], np.ones(2)]
 
 BAD = {
@@ -38,6 +40,7 @@ BAD = {
         "strategy": WORDS,
         "periods": [7, "77", None, {7}, 7.0, *([bad] for bad in [*NO_NUMBERS, 1, 1.0, 10**400])],
         "progress": FLAGS,
+        "dtype": DTYPES,
     },
     CharacterModel: {
         **dict.fromkeys(["hidden", "layers", "embedding", "chunk", "batch_size", "epochs"], COUNTS),
@@ -47,6 +50,7 @@ BAD = {
         "seed": COUNTS[:-1],
         "cell": WORDS,
         "progress": FLAGS,
+        "dtype": DTYPES,
     },
     TextClassifier: {
         **dict.fromkeys(["hidden", "layers", "epochs", "patience", "min_count"], COUNTS),
@@ -61,6 +65,7 @@ BAD = {
         "tokenizer": WORDS,
         "bidirectional": FLAGS,
         "progress": FLAGS,
+        "dtype": DTYPES,
     },
     SeasonalNaive: {"period": COUNTS},
     AutoRegression: {"order": COUNTS},
@@ -94,6 +99,7 @@ def test_a_setting_stands_in_signature_docstring_and_table(estimator):
 def test_numbers_of_numpy_are_numbers(estimator):
     settings = estimator(hidden=np.int32(4), learning_rate=np.float32(0.5), validation=np.float64(0.2)).settings
     assert [type(settings[name]) for name in ("hidden", "learning_rate", "validation")] == [int, float, float]
+    assert json.dumps(estimator(dtype=np.dtype("float64")).settings)  # which are written to files
 
 
 Y = np.sin(np.arange(40.0))

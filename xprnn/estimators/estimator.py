@@ -12,8 +12,8 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from xprnn.arguments import Check, above_zero, among, at_least, share, true_or_false, whole_number
-from xprnn.backend import Backend, check_dtype, default_backend, get_backend
+from xprnn.arguments import Check, above_zero, among, at_least, float_dtype, share, true_or_false, whole_number
+from xprnn.backend import Backend, default_backend, get_backend
 from xprnn.estimators.cells import CELLS, Shapes
 from xprnn.nn.module import Module
 from xprnn.storage import HostArrays, ModelFileError, read_tensors, write_tensors
@@ -32,7 +32,7 @@ TRAINING: dict[str, Check] = {
     "clip_norm": above_zero,
     "validation": share,
     "seed": at_least(0),
-    "dtype": lambda owner, name, dtype: check_dtype(dtype),
+    "dtype": lambda owner, name, dtype: float_dtype(owner, dtype),
 }
 """The settings that all estimators have."""
 
