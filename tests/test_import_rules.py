@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,27 @@ def _imports(tree, everywhere):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+            start = "." * node.level + (f"{node.module}." if node.module else "")
+            yield from (start + alias.name for alias in node.names)
         elif everywhere or not (_is_function(node) or _is_type_checking(node)):
             yield from _imports(ast.iter_child_nodes(node), everywhere)
+
+
+def graph(root, *folders):
+    """Of each module the modules that it imports: late, and for types only, too."""
+    paths = {}
+    for path in (found for folder in folders for found in (root / folder).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return {name: set(_modules(name, path, paths)) - {name} for name, path in paths.items()}
+
+
+def _modules(name, path, known):
+    package = (name if path.name == "__init__.py" else name.rpartition(".")[0]).split(".")
+    for found in imports(path):
+        level = len(found) - len(found.lstrip("."))
+        whole = ".".join([*package[: len(package) + 1 - level], found.lstrip(".")]) if level else found
+        yield from ([one for one in (whole, whole.rpartition(".")[0]) if one in known])[:1]
 
 
 def _is_function(node):
@@ -64,3 +83,26 @@ def test_kernels_know_arrays_and_numbers_only(path):
 
 def test_importing_kernels_imports_no_compiler():
     assert not top(imports(ROOT / "kernels" / "__init__.py", everywhere=False)) & LATE
+
+
+@pytest.mark.parametrize("folder", ["xprnn", "kernels"])
+def test_no_circle(folder):
+    TopologicalSorter(graph(ROOT, folder)).prepare()
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from box.a import f",
+        "from .a import f",
+        "from . import a",
+        "def g():\n    import box.a as a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from box.a import f",
+    ],
+)
+def test_every_circle_is_seen(back, tmp_path):
+    (tmp_path / "box").mkdir()
+    for name, text in (("__init__", ""), ("a", "from box.b import g"), ("b", back)):
+        (tmp_path / "box" / f"{name}.py").write_text(text)
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph(tmp_path, "box")).prepare()

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 import numbers
 import reprlib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import DTYPES, dtype_name, plain
 from xprnn.tensor import Tensor
+
+Check = Callable[[str, str, Any], Any]
+"""Of (owner, name, value) the value to keep. Raises ValueError or TypeError that names owner and name."""
 
 
 def whole_number(owner: str, name: str, number: Any, least: int = 1) -> int:
@@ -27,6 +32,16 @@ def real_number(owner: str, name: str, number: Any, expected: str, low: float = 
     if not low <= value <= high:
         raise ValueError(f"{owner}: {name} is {reprlib.repr(number)}; expected {expected}")
     return value
+
+
+def above_zero(owner: str, name: str, number: Any) -> float:
+    """A finite number above 0. Raises ValueError for anything else."""
+    return real_number(owner, name, number, "a number above 0", math.ulp(0.0), sys.float_info.max)
+
+
+def at_least_zero(owner: str, name: str, number: Any) -> float:
+    """A finite number of at least 0. Raises ValueError for anything else."""
+    return real_number(owner, name, number, "a number of at least 0", high=sys.float_info.max)
 
 
 def probability(owner: str, name: str, number: Any) -> float:
@@ -56,6 +71,21 @@ def true_or_false(owner: str, name: str, flag: Any) -> bool:
     if not isinstance(flag, (bool, np.bool_)):
         raise ValueError(f"{owner}: {name} is {flag!r}; expected True or False")
     return bool(flag)
+
+
+def at_least(least: int) -> Check:
+    """The check that takes whole numbers from the least on."""
+    return partial(whole_number, least=least)
+
+
+def among(known: Collection[str]) -> Check:
+    """The check that takes one of some words."""
+    return partial(one_of, known=known)
+
+
+def optional(check: Check) -> Check:
+    """The check that takes None too."""
+    return lambda owner, name, value: None if value is None else check(owner, name, value)
 
 
 def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Tensor:

@@ -8,9 +8,9 @@ from helpers import sequence_call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xprnn import cells
+from xprnn import cells, host_kernels
 from xprnn.backend import get_backend
-from xprnn.engine import cpu, dispatch, kernels
+from xprnn.engine import dispatch, kernels
 from xprnn.engine.control import Steps
 from xprnn.engine.dispatch import COMPILED, select
 
@@ -150,7 +150,7 @@ def test_kernels_go_by_the_exact_type_and_take_no_cell_with_changed_ways():
         assert any("no kernel for the cell" in why for why in COMPILED.reasons_against(replace(call, cell=cell)))
 
 
-@pytest.mark.skipif(isinstance(cpu.kernels(), str), reason="there are no compiled kernels")
+@pytest.mark.skipif(isinstance(host_kernels.kernels(), str), reason="there are no compiled kernels")
 def test_they_are_chosen_where_all_is_well():
     for make in KERNEL_CELLS.values():
         assert select(a_call(make)) is COMPILED

@@ -17,8 +17,8 @@ from xprnn.data.calendar import FILLS
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
+from xprnn.estimators.cells import CELLS
 from xprnn.estimators.series.backtest import count_test_steps
-from xprnn.estimators.series.network import CELLS
 from xprnn.estimators.series.plot import draw_forecast
 from xprnn.estimators.series.report import ForecastReport
 from xprnn.storage import write_atomically

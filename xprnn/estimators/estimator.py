@@ -1,19 +1,139 @@
-"""Reading the file of a fitted model: what it must hold, and errors that name it."""
+"""What all estimators have in common: settings that are declared once, and the file of a fitted model."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from xprnn.backend import get_backend
-from xprnn.estimators.series.network import Shapes
-from xprnn.storage import HostArrays, ModelFileError, read_tensors
+from xprnn.arguments import Check, above_zero, among, at_least, float_dtype, share, true_or_false, whole_number
+from xprnn.backend import Backend, default_backend, get_backend
+from xprnn.estimators.cells import CELLS, Shapes
+from xprnn.nn.module import Module
+from xprnn.storage import HostArrays, ModelFileError, read_tensors, write_tensors
+from xprnn.train import History
+
+Part = TypeVar("Part")
+Network = TypeVar("Network", bound=Module)
+Self = TypeVar("Self", bound="Estimator")
+
+TRAINING: dict[str, Check] = {
+    "cell": among(CELLS),
+    "hidden": whole_number,
+    "layers": whole_number,
+    "epochs": whole_number,
+    "learning_rate": above_zero,
+    "clip_norm": above_zero,
+    "validation": share,
+    "seed": at_least(0),
+    "dtype": lambda owner, name, dtype: float_dtype(owner, dtype),
+}
+"""The settings that all estimators have."""
+
+
+class Estimator(ABC):
+    """Base of what is fitted to data and kept in a file: a network, and what stands around it.
+
+    A subclass says in ``SETTINGS`` how each of its settings is checked, so that a setting stands in the signature, in
+    the docstring and there. Its ``__init__`` gives all arguments on by their names, ``super().__init__(locals())``.
+    Settings are plain values, which can be written to a file.
+    """
+
+    SETTINGS: ClassVar[Mapping[str, Check]]
+    KIND: ClassVar[str]
+    """What a file says it is."""
+    METADATA: ClassVar[Mapping[str, type]] = {}
+    """What a file holds beside the settings, by type."""
+    ARRAYS: ClassVar[Mapping[str, int]] = {}
+    """What it holds beside the network's parameters and must: arrays of finite float64, by their numbers of axes."""
+    PREFIX: ClassVar[str] = "network."
+    """Of the parameters' names in a file."""
+
+    network: Any
+    """None before ``fit``."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        owner = type(self).__name__
+        self.settings: dict[str, Any] = {n: check(owner, n, given[n]) for n, check in self.SETTINGS.items()}
+        self.backend = None if given["backend"] is None else get_backend(given["backend"])
+        self.progress = true_or_false(owner, "progress", given["progress"])
+        self.training: History | None = None
+        """How training went; None before ``fit``, and of a model from a file."""
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return f"xprnn {self.settings['cell']}"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a safetensors file, atomically. Raises RuntimeError before ``fit``."""
+        network = self._fitted(self.network)
+        arrays, metadata = self._described()
+        weights = {self.PREFIX + name: array for name, array in network.state_dict().items()}
+        what = {"kind": self.KIND, "version": 1, "settings": self.settings}
+        write_tensors(path, weights | arrays, what | metadata)
+
+    @classmethod
+    def load(cls: type[Self], path: str | os.PathLike[str], *, backend: str | None = None) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises ValueError for a file that is damaged, lacks something, or is something else.
+        """
+        return cls._load(path, backend)
+
+    @classmethod
+    def _load(cls: type[Self], path: str | os.PathLike[str], backend: str | None, **own: Any) -> Self:
+        expected: dict[str, Any] = {"settings": cls.SETTINGS, "metadata": cls.METADATA, "arrays": cls.ARRAYS}
+        with model_file(path, cls.KIND, **expected, backend=backend) as (arrays, metadata):
+            model = cls(backend=backend, **cls._arguments(metadata["settings"], **own))  # type: ignore[call-arg]
+            prefix = cls.PREFIX
+            weights = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            model._become(**model._restored(arrays, metadata, weights))
+        return model
+
+    @classmethod
+    def _arguments(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """What ``__init__`` takes to have the settings of a file."""
+        return settings
+
+    @abstractmethod
+    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The arrays and the metadata that a file holds of the fitted model, beside its settings and parameters."""
+
+    @abstractmethod
+    def _restored(
+        self, arrays: HostArrays, metadata: dict[str, Any], weights: Mapping[str, np.ndarray[Any, Any]]
+    ) -> dict[str, Any]:
+        """The attributes of a fitted model from its file. Raises ValueError for what does not fit together."""
+
+    def _network(
+        self, weights: Mapping[str, np.ndarray[Any, Any]], shapes: Shapes, build: Callable[[], Network]
+    ) -> Network:
+        """The network of a file, built once its parameters are seen to be those that the settings declare."""
+        check_weights(weights, shapes, self.settings["dtype"])
+        network = build()
+        network.load_state_dict(weights)
+        network.eval()
+        return network
+
+    def _become(self, **fitted: Any) -> None:
+        """Take the attributes of a fit, all at once, so that Ctrl-C finds the old fit or the new one."""
+        vars(self).update(fitted)
+
+    def _fitted(self, part: Part | None) -> Part:
+        """A part of the fitted model. Raises RuntimeError before ``fit``."""
+        if part is None:
+            raise RuntimeError(f"{type(self).__name__}: fit it first")
+        return part
+
+    def _home(self) -> Backend:
+        return self.backend or default_backend()
 
 
 @contextmanager

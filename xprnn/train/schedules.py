@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from xprnn.arguments import real_number, whole_number
+from xprnn.arguments import above_zero, real_number, whole_number
 from xprnn.train.optimizer import Optimizer
 from xprnn.train.together import Change, make, new_attribute
 
@@ -67,7 +66,7 @@ class StepDecay(Schedule):
     """lr = base lr gamma^floor(epoch / every)."""
 
     def __init__(self, optimizer: Optimizer, every: int, gamma: float = 0.1) -> None:
-        self.every, self.gamma = whole_number("StepDecay", "every", every, 1), _positive("StepDecay", "gamma", gamma)
+        self.every, self.gamma = whole_number("StepDecay", "every", every, 1), above_zero("StepDecay", "gamma", gamma)
         super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
@@ -78,7 +77,7 @@ class Exponential(Schedule):
     """lr = base lr gamma^epoch."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        self.gamma = _positive("Exponential", "gamma", gamma)
+        self.gamma = above_zero("Exponential", "gamma", gamma)
         super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
@@ -127,7 +126,7 @@ class ReduceOnPlateau(Schedule):
     def __init__(
         self, optimizer: Optimizer, gamma: float = 0.1, patience: int = 10, min_delta: float = 0.0, floor: float = 0.0
     ) -> None:
-        self.gamma = _positive("ReduceOnPlateau", "gamma", gamma)
+        self.gamma = above_zero("ReduceOnPlateau", "gamma", gamma)
         self.patience = whole_number("ReduceOnPlateau", "patience", patience, 0)
         self.min_delta, self.floor, self.best, self.waited = min_delta, float(floor), math.inf, 0
         super().__init__(optimizer)
@@ -147,7 +146,3 @@ class ReduceOnPlateau(Schedule):
 
 def _rise(epoch: int, epochs: int) -> float:
     return min(1.0, (epoch + 1) / (epochs + 1))
-
-
-def _positive(owner: str, name: str, number: Any) -> float:
-    return real_number(owner, name, number, "a number above 0", math.ulp(0.0), sys.float_info.max)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import xprnn
 from xprnn import Tensor, nn
+from xprnn.nn.attention import additive as module
 from xprnn.nn.attention.additive import additive_scores
-from xprnn.nn.attention.scores import additive as module
 from xprnn.tensor import grad
 
 pytest.importorskip("numba")

@@ -12,8 +12,8 @@ from host_copies import counted
 from xprnn import Tensor, nn, ops
 from xprnn.backend import backend_of, dtype_name, get_backend, to_numpy, use_backend
 from xprnn.nn import Hypothesis, beam_search, greedy
-from xprnn.nn.seq2seq.model import continuations
-from xprnn.nn.seq2seq.model import search as searching
+from xprnn.nn.seq2seq import continuations
+from xprnn.nn.seq2seq import search as searching
 
 START, END = 0, 1
 DEVICE = get_backend("array_api_strict", array_api_strict.Device("device1"))

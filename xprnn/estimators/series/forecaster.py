@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import float_dtype, one_of, real_number, share, true_or_false, whole_number
-from xprnn.backend import (
-    Array,
-    Backend,
-    Rng,
-    backend_of,
-    default_backend,
-    generator,
-    get_backend,
-    namespace,
-)
+from xprnn.arguments import among, real_number, whole_number
+from xprnn.backend import Array, Rng, backend_of, generator, namespace
 from xprnn.data import Batches
 from xprnn.data.series import StandardScaler, as_series, check_origins, harmonics, windows
-from xprnn.estimators.estimator import check_weights, model_file
+from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.series.backtest import Backtest, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
-from xprnn.estimators.series.network import CELLS, ForecastNetwork
+from xprnn.estimators.series.network import ForecastNetwork
 from xprnn.tensor import Tensor, no_grad
-from xprnn.train import Adam, Callback, EarlyStopping, History, fit, mse, write_tensors
+from xprnn.train import Adam, Callback, EarlyStopping, fit, mse
 
 Host = np.ndarray[Any, Any]
-ABOVE_ZERO = (math.ulp(0.0), sys.float_info.max)
 ABOVE_ONE = (math.nextafter(1.0, 2.0), sys.float_info.max)
 LEAST_LEARNED = 2  # origins: one alone has no deviation to scale by
 ROWS_AT_ONCE = 2048  # forecasts made in one batch; bounds memory, changes no result
 
 
-class Forecaster:
+def _periods(owner: str, name: str, periods: Any) -> list[float]:
+    if not isinstance(periods, (list, tuple)):
+        raise ValueError(f"{owner}: {name} are {periods!r}; expected a list of lengths above 1 step")
+    return [
+        real_number(owner, f"{name}[{k}]", period, "a length above 1 step", *ABOVE_ONE)
+        for k, period in enumerate(periods)
+    ]
+
+
+class Forecaster(Estimator):
     """Forecasts of one or several columns from their recent past and, optionally, from the season.
 
     The network sees the last ``window`` steps, scaled with mean and deviation of the training part, and for each period
@@ -76,6 +74,18 @@ class Forecaster:
     Raises ValueError or TypeError for arguments out of range.
     """
 
+    SETTINGS = TRAINING | {
+        "window": whole_number,
+        "horizon": whole_number,
+        "strategy": among(("recursive", "direct")),
+        "periods": _periods,
+        "batch_size": whole_number,
+        "patience": whole_number,
+    }
+    KIND = "forecaster"
+    METADATA: ClassVar = {"steps": int, "vector": bool}
+    ARRAYS: ClassVar = {"recent": 2, "scaler.mean": 1, "scaler.std": 1}
+
     def __init__(
         self,
         cell: str = "lstm",
@@ -97,54 +107,17 @@ class Forecaster:
         backend: str | None = None,
         progress: bool = False,
     ) -> None:
-        owner = "Forecaster"
-        counts = {
-            "hidden": hidden,
-            "layers": layers,
-            "window": window,
-            "horizon": horizon,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "patience": patience,
-        }
-        sizes = {"learning_rate": learning_rate, "clip_norm": clip_norm}
-        if not isinstance(periods, (list, tuple)):
-            raise ValueError(f"Forecaster: periods are {periods!r}; expected a list of lengths above 1 step")
-        # Plain numbers, so that they can be written to a file.
-        self.settings: dict[str, Any] = {
-            **{name: whole_number(owner, name, number) for name, number in counts.items()},
-            **{
-                name: real_number(owner, name, number, "a number above 0", *ABOVE_ZERO)
-                for name, number in sizes.items()
-            },
-            "cell": one_of(owner, "cell", cell, CELLS),
-            "strategy": one_of(owner, "strategy", strategy, ("recursive", "direct")),
-            "periods": [
-                real_number(owner, f"periods[{k}]", period, "a length above 1 step", *ABOVE_ONE)
-                for k, period in enumerate(periods)
-            ],
-            "validation": share(owner, "validation", validation),
-            "seed": whole_number(owner, "seed", seed, 0),
-            "dtype": float_dtype(owner, dtype),
-        }
+        super().__init__(locals())
         if strategy == "recursive" and horizon != 1:
             raise ValueError(
-                f"{owner}: horizon is {horizon}; expected 1, as the recursive strategy learns one step, and predict(k) "
-                "goes as far as you like; use strategy='direct' to learn several steps at once"
+                f"Forecaster: horizon is {horizon}; expected 1, as the recursive strategy learns one step, and "
+                "predict(k) goes as far as you like; use strategy='direct' to learn several steps at once"
             )
-        self.backend = None if backend is None else get_backend(backend)
-        self.progress = true_or_false(owner, "progress", progress)
         self.scaler = StandardScaler()
         self.network: ForecastNetwork | None = None
-        self.training: History | None = None
         self._recent: Host = np.zeros((0, 0))  # the end of the fitted series, which predict starts from
         self._steps = 0  # its length
         self._vector = False  # whether it was given without columns
-
-    @property
-    def name(self) -> str:
-        """How tables call it."""
-        return f"xprnn {self.settings['cell']}"
 
     def fit(self, series: Any, *, callbacks: Sequence[Callback] = ()) -> Forecaster:
         """Learn from a series (N,) or (N, F) of any backend, or a table of numbers. Returns itself.
@@ -188,9 +161,8 @@ class Forecaster:
         )
         network.eval()
         vector = np.ndim(series) == 1 and values.shape[1] == 1
-        fitted = {"network": network, "scaler": scaler, "training": history, "_vector": vector}
-        recent = {"_recent": values[len(values) - options["window"] :], "_steps": len(values)}
-        vars(self).update(fitted | recent)  # at once, so that Ctrl-C finds the old fit or the new one
+        recent, steps = values[len(values) - options["window"] :], len(values)
+        self._become(network=network, scaler=scaler, training=history, _recent=recent, _steps=steps, _vector=vector)
         return self
 
     def observe(self, steps: Any) -> Forecaster:
@@ -198,10 +170,10 @@ class Forecaster:
 
         steps (N,) or (N, F). Returns itself.
         """
-        network, new = self._fitted(), as_series(steps, "Forecaster.observe")
+        network, new = self._fitted(self.network), as_series(steps, "Forecaster.observe")
         self._check_columns(network, new)
         recent = np.concatenate([self._recent, new])[-self.settings["window"] :]
-        vars(self).update(_recent=recent, _steps=self._steps + len(new))  # at once
+        self._become(_recent=recent, _steps=self._steps + len(new))
         return self
 
     def predict(self, horizon: int | None = None) -> Host:
@@ -235,51 +207,26 @@ class Forecaster:
         horizon = self.settings["horizon"] if horizon is None else horizon
         return backtest([self, *baselines], series, test=test, horizon=horizon)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted forecaster to a safetensors file, atomically."""
-        network = self._fitted()
-        arrays: dict[str, Any] = {f"network.{name}": array for name, array in network.state_dict().items()}
-        arrays |= {"scaler.mean": self.scaler.mean, "scaler.std": self.scaler.std, "recent": self._recent}
-        metadata = {
-            "kind": "forecaster",
-            "version": 1,
-            "settings": self.settings,
-            "steps": self._steps,
-            "vector": self._vector,
-        }
-        write_tensors(path, arrays, metadata)
+    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        arrays = {"scaler.mean": self.scaler.mean, "scaler.std": self.scaler.std, "recent": self._recent}
+        return arrays, {"steps": self._steps, "vector": self._vector}
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, backend: str | None = None) -> Forecaster:
-        """Read what :meth:`save` wrote.
-
-        Raises ValueError for a file that is damaged, lacks something, or is something else.
-        """
-        expected: dict[str, Any] = {
-            "settings": cls().settings,
-            "metadata": {"steps": int, "vector": bool},
-            "arrays": {"recent": 2, "scaler.mean": 1, "scaler.std": 1},
-        }
-        with model_file(path, "forecaster", **expected, backend=backend) as (arrays, metadata):
-            forecaster = cls(backend=backend, **metadata["settings"])
-            recent, columns = arrays["recent"], arrays["recent"].shape[1]
-            for name in ("scaler.mean", "scaler.std"):
-                if len(arrays[name]) != columns:
-                    raise ValueError(f"{name} has {len(arrays[name])} numbers; expected {columns}, one a column")
-            if len(recent) != forecaster.settings["window"] or not len(recent) <= metadata["steps"] <= sys.maxsize // 2:
-                raise ValueError(f"recent has {len(recent)} rows of {metadata['steps']} steps; expected one window")
-            if columns == 0 or (metadata["vector"] and columns > 1) or (arrays["scaler.std"] < 0.0).any():
-                raise ValueError(f"vector is {metadata['vector']}, columns are {columns}, or a deviation is below 0")
-            weights = {name.removeprefix("network."): a for name, a in arrays.items() if name.startswith("network.")}
-            check_weights(weights, ForecastNetwork.shapes(*forecaster._sizes(columns)), forecaster.settings["dtype"])
-            network = forecaster._build(columns, 0)
-            network.load_state_dict(weights)
-        network.eval()
-        forecaster.network = network
-        forecaster.scaler = StandardScaler(arrays["scaler.mean"], arrays["scaler.std"])
-        forecaster._recent, forecaster._steps = arrays["recent"], metadata["steps"]
-        forecaster._vector = metadata["vector"]
-        return forecaster
+    def _restored(
+        self, arrays: Mapping[str, Host], metadata: dict[str, Any], weights: Mapping[str, Host]
+    ) -> dict[str, Any]:
+        recent, mean, std = (arrays[name] for name in ("recent", "scaler.mean", "scaler.std"))
+        columns, steps, vector = recent.shape[1], metadata["steps"], metadata["vector"]
+        for name, numbers in (("scaler.mean", mean), ("scaler.std", std)):
+            if len(numbers) != columns:
+                raise ValueError(f"{name} has {len(numbers)} numbers; expected {columns}, one a column")
+        if len(recent) != self.settings["window"] or not len(recent) <= steps <= sys.maxsize // 2:
+            raise ValueError(f"recent has {len(recent)} rows of {steps} steps; expected one window")
+        if columns == 0 or (vector and columns > 1) or (std < 0.0).any():
+            raise ValueError(f"vector is {vector}, columns are {columns}, or a deviation is below 0")
+        shapes = ForecastNetwork.shapes(*self._sizes(columns))
+        network = self._network(weights, shapes, lambda: self._build(columns, 0))
+        scaler = StandardScaler(mean, std)
+        return {"network": network, "scaler": scaler, "_recent": recent, "_steps": steps, "_vector": vector}
 
     def _parts(self, steps: int) -> tuple[int, int]:
         """How many origins of a series are learned from, and how many are held out at its end.
@@ -298,9 +245,6 @@ class Forecaster:
             most *= 2
         return bisect_left(range(most), LEAST_LEARNED, key=lambda steps: self._parts(steps)[0])
 
-    def _home(self) -> Backend:
-        return self.backend or default_backend()
-
     def _build(self, columns: int, rng: Rng) -> ForecastNetwork:
         network = ForecastNetwork(*self._sizes(columns), self.settings["dtype"], rng)
         network.to(self._home())
@@ -311,18 +255,13 @@ class Forecaster:
         features = 2 * len(options["periods"])
         return options["cell"], columns, features, options["hidden"], options["layers"], options["horizon"]
 
-    def _fitted(self) -> ForecastNetwork:
-        if self.network is None:
-            raise RuntimeError("Forecaster: fit it first")
-        return self.network
-
     def _features(self, scaled: Host, start: int) -> Host:
         """Each step's columns, and the season of the step after it: (N, F) to (N, F + S)."""
         following = start + 1 + np.arange(len(scaled))
         return np.concatenate([scaled, harmonics(following, self.settings["periods"])], axis=1)
 
     def _forecast(self, values: Host, origins: Host, horizon: int, start: int) -> Host:
-        network, direct = self._fitted(), self.settings["strategy"] == "direct"
+        network, direct = self._fitted(self.network), self.settings["strategy"] == "direct"
         most = self.settings["horizon"] if direct else None
         horizon = whole_number("Forecaster", "horizon", horizon)
         if most is not None and horizon > most:

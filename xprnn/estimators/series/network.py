@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from xprnn import cells, ops
+from xprnn import ops
 from xprnn.backend import Rng, generator
-from xprnn.cells import Cell
-from xprnn.nn import GRU, LSTM, RNN, Linear, Module
+from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
+from xprnn.nn import Linear, Module
 from xprnn.tensor import Tensor
-
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-EQUATIONS: dict[str, Cell] = {"rnn": cells.Elman("tanh"), "lstm": cells.LSTM(), "gru": cells.GRU()}
-Shapes = Iterator[tuple[str, tuple[int, ...]]]
-"""The names and shapes of a network's parameters, one after the other."""
-
-
-def recurrent_shapes(prefix: str, cell: str, inputs: int, hidden: int, layers: int, directions: int = 1) -> Shapes:
-    """Those of a recurrent layer, without building it."""
-    for layer in range(layers):
-        shapes = EQUATIONS[cell].weight_shapes(inputs if layer == 0 else directions * hidden, hidden)
-        for suffix in ("", "_reverse")[:directions]:
-            yield from ((f"{prefix}{name}_l{layer}{suffix}", shape) for name, shape in shapes.items())
 
 
 class ForecastNetwork(Module):

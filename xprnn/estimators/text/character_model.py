@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import float_dtype, one_of, probability, real_number, share, true_or_false, whole_number
-from xprnn.backend import Array, Rng, backend_of, default_backend, generator, get_backend
+from xprnn.arguments import probability, whole_number
+from xprnn.backend import Array, Rng, backend_of, generator
 from xprnn.data.characters import Alphabet, character_streams, read_characters
-from xprnn.estimators.estimator import check_weights, model_file
-from xprnn.estimators.series.network import CELLS, Shapes, recurrent_shapes
+from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
+from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.seq2seq.sampling import Sampler
 from xprnn.tensor import Tensor, no_grad
@@ -24,23 +23,19 @@ from xprnn.train import (
     Callback,
     Chunk,
     Cosine,
-    History,
     Run,
     Schedule,
     cross_entropy,
     evaluate,
     fit,
     truncated_bptt,
-    write_tensors,
 )
 
 Host = np.ndarray[Any, Any]
-ABOVE_ZERO = (math.ulp(0.0), sys.float_info.max)
-SHARE = (0.0, math.nextafter(1.0, 0.0))
 SCORED_AT_ONCE = 512  # steps of a text that is scored; bounds memory, changes no result
 
 
-class CharacterModel:
+class CharacterModel(Estimator):
     """The probability of each character of a text, given all characters before it.
 
     logits = W h[t] + b, with h from a recurrent layer over embedded characters, learned by truncated backpropagation
@@ -77,6 +72,16 @@ class CharacterModel:
     Raises ValueError or TypeError for arguments out of range.
     """
 
+    SETTINGS = TRAINING | {
+        "embedding": whole_number,
+        "dropout": probability,
+        "chunk": whole_number,
+        "batch_size": whole_number,
+    }
+    KIND = "character model"
+    METADATA: ClassVar = {"characters": str}
+    PREFIX = ""
+
     def __init__(
         self,
         cell: str = "gru",
@@ -96,34 +101,9 @@ class CharacterModel:
         backend: str | None = None,
         progress: bool = False,
     ) -> None:
-        owner = "CharacterModel"
-        counts = {
-            "hidden": hidden,
-            "layers": layers,
-            "embedding": embedding,
-            "chunk": chunk,
-            "batch_size": batch_size,
-            "epochs": epochs,
-        }
-        sizes = {"learning_rate": learning_rate, "clip_norm": clip_norm}
-        # Plain numbers, so that they can be written to a file.
-        self.settings: dict[str, Any] = {
-            **{name: whole_number(owner, name, number) for name, number in counts.items()},
-            **{
-                name: real_number(owner, name, number, "a number above 0", *ABOVE_ZERO)
-                for name, number in sizes.items()
-            },
-            "cell": one_of(owner, "cell", cell, CELLS),
-            "dropout": probability(owner, "dropout", dropout),
-            "validation": share(owner, "validation", validation),
-            "seed": whole_number(owner, "seed", seed, 0),
-            "dtype": float_dtype(owner, dtype),
-        }
-        self.backend = None if backend is None else get_backend(backend)
-        self.progress = true_or_false(owner, "progress", progress)
+        super().__init__(locals())
         self.alphabet: Alphabet | None = None
         self.network: CharacterNetwork | None = None
-        self.training: History | None = None
 
     def fit(self, text: str | Path, *, callbacks: Sequence[Callback] = ()) -> CharacterModel:
         """Learn from a text, or from the UTF-8 file at a Path, which is read in pieces. Returns itself.
@@ -139,8 +119,7 @@ class CharacterModel:
             parts = f"{len(ids) - held_out} characters to learn from and {held_out} for validation"
             raise ValueError(f"CharacterModel: the text has {parts}; expected at least {least}, one above batch_size")
         draws = generator(options["seed"])
-        network = CharacterNetwork(len(alphabet), options, draws)
-        network.to(self.backend or default_backend())
+        network = self._build(alphabet, draws)
         train, validate = ids[: len(ids) - held_out], ids[len(ids) - held_out :]
         passes = [_Passes(network, part, options) for part in (train, validate) if len(part)]
         optimizer = Adam(network.parameters(), lr=options["learning_rate"])
@@ -157,8 +136,7 @@ class CharacterModel:
             progress=self.progress,
         )
         network.eval()
-        # At once, so that Ctrl-C finds the old fit or the new one.
-        vars(self).update(network=network, alphabet=alphabet, training=history)
+        self._become(network=network, alphabet=alphabet, training=history)
         return self
 
     def bits_per_character(self, text: str | Path) -> float:
@@ -166,7 +144,7 @@ class CharacterModel:
 
         Raises ValueError for characters that the fitted text does not have, and for fewer than two of them.
         """
-        network, alphabet = self._fitted()
+        network, alphabet = self._fitted(self.network), self._fitted(self.alphabet)
         ids, _ = self._read(text, alphabet)
         if len(ids) < 2:
             raise ValueError(f"CharacterModel: the text has {len(ids)} characters; expected at least two")
@@ -193,7 +171,7 @@ class CharacterModel:
         Raises ValueError for an empty prompt, one with characters that the fitted text does not have, and numbers out
         of range; TypeError for a prompt that is no str.
         """
-        owner, (network, alphabet) = "CharacterModel.sample", self._fitted()
+        owner, network, alphabet = "CharacterModel.sample", self._fitted(self.network), self._fitted(self.alphabet)
         length = whole_number(owner, "length", length, 0)
         sampler = Sampler(owner, temperature, top_k, top_p, rng)
         if prompt is None:
@@ -213,42 +191,23 @@ class CharacterModel:
                 written.append(last)
         return alphabet.decode(written)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a safetensors file, atomically."""
-        network, alphabet = self._fitted()
-        metadata = {
-            "kind": "character model",
-            "version": 1,
-            "settings": self.settings,
-            "characters": alphabet.characters,
-        }
-        write_tensors(path, network.state_dict(), metadata)
+    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {}, {"characters": self._fitted(self.alphabet).characters}
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, backend: str | None = None) -> CharacterModel:
-        """Read what :meth:`save` wrote.
+    def _restored(
+        self, arrays: Mapping[str, Host], metadata: dict[str, Any], weights: Mapping[str, Host]
+    ) -> dict[str, Any]:
+        alphabet = Alphabet(metadata["characters"])
+        if alphabet.characters != metadata["characters"]:
+            raise ValueError("characters are not in the order of their numbers, each once")
+        sizes = {name: self.settings[name] for name in ("cell", "embedding", "hidden", "layers")}
+        shapes = CharacterNetwork.shapes(len(alphabet), **sizes)
+        return {"alphabet": alphabet, "network": self._network(weights, shapes, lambda: self._build(alphabet, 0))}
 
-        Raises ValueError for a file that is damaged, lacks something, or is something else.
-        """
-        expected: dict[str, Any] = {"settings": cls().settings, "metadata": {"characters": str}}
-        with model_file(path, "character model", **expected, backend=backend) as (arrays, metadata):
-            model = cls(backend=backend, **metadata["settings"])
-            alphabet = Alphabet(metadata["characters"])
-            if alphabet.characters != metadata["characters"]:
-                raise ValueError("characters are not in the order of their numbers, each once")
-            sizes = {name: model.settings[name] for name in ("cell", "embedding", "hidden", "layers")}
-            check_weights(arrays, CharacterNetwork.shapes(len(alphabet), **sizes), model.settings["dtype"])
-            network = CharacterNetwork(len(alphabet), model.settings, 0)
-            network.to(model.backend or default_backend())
-            network.load_state_dict(arrays)
-        network.eval()
-        model.network, model.alphabet = network, alphabet
-        return model
-
-    def _fitted(self) -> tuple[CharacterNetwork, Alphabet]:
-        if self.network is None or self.alphabet is None:
-            raise RuntimeError("CharacterModel: fit it first")
-        return self.network, self.alphabet
+    def _build(self, alphabet: Alphabet, rng: Rng) -> CharacterNetwork:
+        network = CharacterNetwork(len(alphabet), self.settings, rng)
+        network.to(self._home())
+        return network
 
     @staticmethod
     def _read(text: str | Path, alphabet: Alphabet | None) -> tuple[Host, Alphabet]:

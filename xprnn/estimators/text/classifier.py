@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import true_or_false
-from xprnn.backend import Array, Backend, Rng, backend_of, default_backend, generator, get_backend
+from xprnn.arguments import among, at_least, at_least_zero, optional, probability, true_or_false, whole_number
+from xprnn.backend import Array, Rng, backend_of, generator
 from xprnn.data.bucketing import Buckets
 from xprnn.data.padding import pad_sequences
-from xprnn.data.tokenizer import is_word
+from xprnn.data.tokenizer import is_word, split_characters, split_words
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
-from xprnn.estimators.estimator import check_weights, model_file
+from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import (
     check_classes,
@@ -27,18 +27,29 @@ from xprnn.estimators.text.input import (
     number_labels,
     share_right,
 )
-from xprnn.estimators.text.network import TextNetwork
-from xprnn.estimators.text.settings import TOKENIZERS, Tokenizer, check_settings
+from xprnn.estimators.text.network import POOLINGS, TextNetwork
 from xprnn.tensor import Tensor, no_grad
-from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit, write_tensors
+from xprnn.train import Adam, Callback, EarlyStopping, cross_entropy, fit
 
 Host = np.ndarray[Any, Any]
+Tokenizer = Callable[[str], Iterable[str]]
+TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_characters}
 EMBEDDING = 100
 TEXTS_AT_ONCE = 256  # of the dev part in one batch
 TOKENS_AT_ONCE = 2**15  # predicted in one batch, padding too: a long text among short ones must not cost gigabytes
 
 
-class TextClassifier:
+def _tokenizer(owner: str, name: str, tokenizer: Any) -> str:
+    """Its name; "custom" for a function, which no file can hold."""
+    if callable(tokenizer):
+        return "custom"
+    if not isinstance(tokenizer, str) or tokenizer not in TOKENIZERS:
+        expected = ", ".join(map(repr, TOKENIZERS))
+        raise ValueError(f"{owner}: {name} is {tokenizer!r}; expected {expected} or a function")
+    return tokenizer
+
+
+class TextClassifier(Estimator):
     """Labels of texts, two or more, from the words in their order.
 
     A text becomes tokens, tokens become vectors, a recurrent layer reads them in both directions, its states are pooled
@@ -92,6 +103,23 @@ class TextClassifier:
     Raises ValueError or TypeError for arguments out of range.
     """
 
+    SETTINGS = TRAINING | {
+        "pooling": among(POOLINGS),
+        "embedding": optional(whole_number),
+        "bidirectional": true_or_false,
+        "tokenizer": _tokenizer,
+        "min_count": whole_number,
+        "max_vocabulary": optional(at_least(3)),  # two specials and a token
+        "count_ratios": at_least_zero,
+        "dropout": probability,
+        "word_dropout": probability,
+        "batch_size": optional(whole_number),
+        "patience": whole_number,
+    }
+    KIND = "text classifier"
+    METADATA: ClassVar = {"classes": list, "vocabulary": dict}
+    ARRAYS: ClassVar = {"prior": 1}
+
     def __init__(
         self,
         cell: str = "gru",
@@ -118,43 +146,14 @@ class TextClassifier:
         backend: str | None = None,
         progress: bool = False,
     ) -> None:
-        self.settings = check_settings(
-            cell=cell,
-            pooling=pooling,
-            embedding=embedding,
-            hidden=hidden,
-            layers=layers,
-            bidirectional=bidirectional,
-            tokenizer=tokenizer,
-            min_count=min_count,
-            max_vocabulary=max_vocabulary,
-            count_ratios=count_ratios,
-            dropout=dropout,
-            word_dropout=word_dropout,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            clip_norm=clip_norm,
-            validation=validation,
-            patience=patience,
-            seed=seed,
-            dtype=dtype,
-        )
+        super().__init__(locals())
         self.tokenize: Tokenizer = TOKENIZERS[tokenizer] if isinstance(tokenizer, str) else tokenizer
-        self.backend = None if backend is None else get_backend(backend)
-        self.progress = true_or_false("TextClassifier", "progress", progress)
         self.classes: tuple[Any, ...] = ()
         """The labels, sorted: the columns of ``predict_proba``."""
         self.vocabulary: Vocabulary | None = None
         self.network: TextNetwork | None = None
-        self.training: History | None = None
         self._prior: Host = np.zeros(0)  # shares of the classes
         self._labels: Host = np.zeros(0)  # the classes in the labels' own dtype
-
-    @property
-    def name(self) -> str:
-        """How tables call it."""
-        return f"xprnn {self.settings['cell']}"
 
     def fit(
         self,
@@ -236,9 +235,9 @@ class TextClassifier:
             progress=self.progress,
         )
         network.eval()
-        fitted = {"classes": classes, "vocabulary": vocabulary, "network": network, "training": history}
-        # At once, so that Ctrl-C finds the old fit or the new one.
-        vars(self).update(fitted, _prior=prior, _labels=own)
+        self._become(
+            classes=classes, vocabulary=vocabulary, network=network, training=history, _prior=prior, _labels=own
+        )
         return self
 
     def predict(self, texts: Sequence[str], *, unknown: str = "frequent") -> Host:
@@ -249,7 +248,7 @@ class TextClassifier:
 
         Raises TypeError for texts that are not str, ValueError for another ``unknown``, RuntimeError before ``fit``.
         """
-        tokens, (vocabulary, _) = self._tokens("predict", texts), self._fitted()
+        tokens, (vocabulary, _) = self._tokens("predict", texts), self._known()
         evidence = np.array([_has_word(vocabulary, text) for text in tokens], dtype=bool)
         best = self._probabilities(tokens).argmax(axis=1)
         return chosen_labels("TextClassifier.predict", self._labels, best, evidence, unknown)
@@ -260,7 +259,7 @@ class TextClassifier:
 
     def has_evidence(self, texts: Sequence[str]) -> Host:
         """Whether each text (N,) has a word that is known."""
-        tokens, (vocabulary, _) = self._tokens("has_evidence", texts), self._fitted()
+        tokens, (vocabulary, _) = self._tokens("has_evidence", texts), self._known()
         return np.array([_has_word(vocabulary, text) for text in tokens], dtype=bool)
 
     def score(self, texts: Sequence[str], labels: Sequence[Any], *, unknown: str = "frequent") -> float:
@@ -276,7 +275,7 @@ class TextClassifier:
         Leaves out one token at a time (Li, Monroe and Jurafsky 2016, arXiv 1612.08220), so the cost is that of as many
         predictions as there are tokens. Raises TypeError for what is no str, RuntimeError before ``fit``.
         """
-        (tokens,), (vocabulary, network) = self._tokens("explain", [text]), self._fitted()
+        (tokens,), (vocabulary, network) = self._tokens("explain", [text]), self._known()
         known = tuple(token in vocabulary for token in tokens)
         everything = self._probabilities([tokens])[0]
         best, attention, effects = int(everything.argmax()), None, np.zeros(len(tokens))
@@ -293,21 +292,6 @@ class TextClassifier:
         label = self.classes[best] if evidence else None
         return Explanation(tuple(tokens), known, label, float(everything[best]), effects, attention)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted classifier to a safetensors file, atomically."""
-        vocabulary, network = self._fitted()
-        arrays: dict[str, Any] = {f"network.{name}": array for name, array in network.state_dict().items()}
-        if self._labels.dtype != label_array(self.classes).dtype:  # what the classes themselves do not tell
-            arrays["labels"] = self._labels
-        metadata = {
-            "kind": "text classifier",
-            "version": 1,
-            "settings": self.settings,
-            "classes": list(self.classes),
-            "vocabulary": vocabulary.state_dict(),
-        }
-        write_tensors(path, arrays | {"prior": self._prior}, metadata)
-
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], *, tokenizer: Tokenizer | None = None, backend: str | None = None
@@ -317,39 +301,38 @@ class TextClassifier:
         Raises ValueError for a file that is damaged, lacks something, or is something else, and where the tokenizer is
         missing.
         """
-        expected: dict[str, Any] = {
-            "settings": cls().settings,
-            "metadata": {"classes": list, "vocabulary": dict},
-            "arrays": {"prior": 1},
-        }
-        with model_file(path, "text classifier", **expected, backend=backend) as (arrays, metadata):
-            settings = metadata["settings"]
-            if (settings["tokenizer"] == "custom") != (tokenizer is not None):
-                own = "of its own: give load the same function" if tokenizer is None else settings["tokenizer"]
-                raise ValueError(f"it was made with a tokenizer {own}")
-            classifier = cls(backend=backend, **settings | {"tokenizer": tokenizer or settings["tokenizer"]})
-            vocabulary, classes = Vocabulary.from_state_dict(metadata["vocabulary"]), check_classes(metadata["classes"])
-            own = label_array(classes, arrays["labels"].dtype if "labels" in arrays else None)
-            if own.tolist() != arrays.get("labels", own).tolist():
-                raise ValueError("labels are not the classes")
-            if len(arrays["prior"]) != len(classes):
-                raise ValueError(f"prior has {len(arrays['prior'])} numbers; expected {len(classes)}, one a label")
-            if arrays["prior"].min() < 0.0 or abs(arrays["prior"].sum() - 1.0) > 1e-6:
-                raise ValueError("prior has numbers that are no shares of a whole")
-            weights = {name.removeprefix("network."): a for name, a in arrays.items() if name.startswith("network.")}
-            size = classifier.settings["embedding"] or weights["embedding.weight"].shape[1]
-            sizes = {n: classifier.settings[n] for n in ("cell", "hidden", "layers", "bidirectional", "pooling")}
-            shapes = TextNetwork.shapes(len(vocabulary), len(classes), embedding=size, **sizes)
-            check_weights(weights, shapes, classifier.settings["dtype"])
-            network = classifier._build(vocabulary, len(classes), None, 0, size)
-            network.load_state_dict(weights)
-        network.eval()
-        classifier.classes, classifier.vocabulary = classes, vocabulary
-        classifier.network, classifier._prior, classifier._labels = network, arrays["prior"], own
-        return classifier
+        return cls._load(path, backend, tokenizer=tokenizer)
 
-    def _home(self) -> Backend:
-        return self.backend or default_backend()
+    @classmethod
+    def _arguments(cls, settings: dict[str, Any], tokenizer: Tokenizer | None = None) -> dict[str, Any]:
+        if (settings["tokenizer"] == "custom") != (tokenizer is not None):
+            own = "of its own: give load the same function" if tokenizer is None else settings["tokenizer"]
+            raise ValueError(f"it was made with a tokenizer {own}")
+        return settings | {"tokenizer": tokenizer or settings["tokenizer"]}
+
+    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        arrays = {"prior": self._prior}
+        if self._labels.dtype != label_array(self.classes).dtype:  # what the classes themselves do not tell
+            arrays["labels"] = self._labels
+        vocabulary = self._fitted(self.vocabulary)
+        return arrays, {"classes": list(self.classes), "vocabulary": vocabulary.state_dict()}
+
+    def _restored(
+        self, arrays: Mapping[str, Host], metadata: dict[str, Any], weights: Mapping[str, Host]
+    ) -> dict[str, Any]:
+        vocabulary, classes = Vocabulary.from_state_dict(metadata["vocabulary"]), check_classes(metadata["classes"])
+        own, prior = label_array(classes, arrays["labels"].dtype if "labels" in arrays else None), arrays["prior"]
+        if own.tolist() != arrays.get("labels", own).tolist():
+            raise ValueError("labels are not the classes")
+        if len(prior) != len(classes):
+            raise ValueError(f"prior has {len(prior)} numbers; expected {len(classes)}, one a label")
+        if prior.min() < 0.0 or abs(prior.sum() - 1.0) > 1e-6:
+            raise ValueError("prior has numbers that are no shares of a whole")
+        size = self.settings["embedding"] or weights["embedding.weight"].shape[1]
+        sizes = {n: self.settings[n] for n in ("cell", "hidden", "layers", "bidirectional", "pooling")}
+        shapes = TextNetwork.shapes(len(vocabulary), len(classes), embedding=size, **sizes)
+        network = self._network(weights, shapes, lambda: self._build(vocabulary, len(classes), None, 0, size))
+        return {"classes": classes, "vocabulary": vocabulary, "network": network, "_prior": prior, "_labels": own}
 
     def _build(
         self, vocabulary: Vocabulary, classes: int, vectors: WordVectors | None, rng: Rng, size: int | None = None
@@ -375,18 +358,16 @@ class TextClassifier:
         network.to(self._home())
         return network
 
-    def _fitted(self) -> tuple[Vocabulary, TextNetwork]:
-        if self.vocabulary is None or self.network is None:
-            raise RuntimeError("TextClassifier: fit it first")
-        return self.vocabulary, self.network
+    def _known(self) -> tuple[Vocabulary, TextNetwork]:
+        return self._fitted(self.vocabulary), self._fitted(self.network)
 
     def _tokens(self, method: str, texts: Sequence[str]) -> list[list[str]]:
-        self._fitted()
+        self._known()
         return cut_texts(f"TextClassifier.{method}", texts, self.tokenize)
 
     def _probabilities(self, tokens: list[list[str]]) -> Host:
         """(N, C) float64, for texts as tokens."""
-        vocabulary, network = self._fitted()
+        vocabulary, network = self._known()
         found = np.tile(self._prior, (len(tokens), 1))
         rows = [k for k, text in enumerate(tokens) if _has_word(vocabulary, text)]
         if not rows:

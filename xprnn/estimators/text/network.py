@@ -8,7 +8,7 @@ from xprnn import ops
 from xprnn.arguments import probability
 from xprnn.backend import Rng, backend_of, generator, namespace
 from xprnn.data.padding import lengths_to_mask
-from xprnn.estimators.series.network import CELLS, Shapes, recurrent_shapes
+from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
 from xprnn.tensor import Tensor

@@ -120,6 +120,10 @@ class GRU(RecurrentLayer):
         )
 
 
+LAYERS: dict[str, Callable[..., RecurrentLayer]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
+"""The layers by name, where a ``cell`` is asked for."""
+
+
 def lstm_cell(owner: str, peephole: str | None) -> Cell:
     """The LSTM with the peepholes asked for."""
     cells: dict[str | None, Callable[[], Cell]] = {None: LSTMSpec, "diagonal": PeepholeLSTM, "full": FullPeepholeLSTM}

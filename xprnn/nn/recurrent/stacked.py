@@ -109,6 +109,10 @@ class RecurrentLayer(SequenceLayer):
         """
         return [declared.present(self) for declared in self.declared]
 
+    def attributes(self) -> list[str]:
+        """Under which names the layer has them."""
+        return [attribute for declared in self.declared for attribute, _ in declared.attributes.values()]
+
     def stream(self, batch: int | None = 1) -> Stream:
         """Open a :class:`Stream`: the layer one step at a time, with its state kept and nothing allocated."""
         return Stream(self, batch)

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Backend, backend_of, dtype_name, namespace
+from xprnn.cells import Cell
 from xprnn.engine import cpu
 from xprnn.settings import current_precision, use_precision
-from xprnn.tensor import Tensor, no_grad
-
-if TYPE_CHECKING:
-    from xprnn.nn.recurrent.stacked import RecurrentLayer
-
+from xprnn.tensor import Parameter, Tensor, no_grad
 
 _GONE: Any = object()
 _NOTHING: list[tuple[str, Any, int]] = [("", object(), 0)]
 """What weights were loaded, where that cannot be said: it is like no layer's."""
+
+
+class Streamable(Protocol):
+    """What a layer has that can be fed one step at a time, as :class:`xprnn.nn.RecurrentLayer` does."""
+
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    batch_first: bool
+    bidirectional: bool
+    dtype: str
+    state_sizes: tuple[int, ...]
+
+    def weights(self) -> list[dict[str, Parameter]]:
+        """The parameters of each layer by the cell's names."""
+
+    def attributes(self) -> list[str]:
+        """The names that they have on the layer, in the same order."""
+
+    def __call__(self, x: Any, state: Any) -> tuple[Any, ...]:
+        """Any number of steps: the output, and the state to go on from."""
 
 
 class Stream:
@@ -38,7 +57,7 @@ class Stream:
     x that is not of real numbers. What fails, or is interrupted, leaves the state as it was.
     """
 
-    def __init__(self, layer: RecurrentLayer, batch: int | None = 1) -> None:
+    def __init__(self, layer: Streamable, batch: int | None = 1) -> None:
         owner = type(layer).__name__
         if layer.bidirectional:
             raise ValueError(f"{owner}: a bidirectional layer needs the whole sequence; it cannot be streamed")
@@ -86,9 +105,8 @@ class Stream:
         self._loaded = _NOTHING  # until all is
         if self._stack is not None:
             cpu.load_stack(self._stack, layer.cell, weights, layer.hidden_size, layer.input_size)
-        attributes = [attribute for each in layer.declared for attribute, _ in each.attributes.values()]
         parameters = [parameter for each in present for parameter in each.values()]
-        self._loaded = [(name, p, p.version) for name, p in zip(attributes, parameters, strict=True)]
+        self._loaded = [(name, p, p.version) for name, p in zip(layer.attributes(), parameters, strict=True)]
 
     def _open(self, made_for: tuple[Backend, set[str]], weights: list[Array]) -> None:
         """Get the memory for weights of another library or dtype; the state comes along."""
@@ -196,7 +214,7 @@ class Stream:
         return xp.astype(array, getattr(xp, self._layer.dtype), copy=False)
 
 
-def _reopened(layer: RecurrentLayer, batch: int | None, precision: str, state: Any) -> Stream:
+def _reopened(layer: Streamable, batch: int | None, precision: str, state: Any) -> Stream:
     with use_precision(precision):
         stream = Stream(layer, batch)
     stream.state = state

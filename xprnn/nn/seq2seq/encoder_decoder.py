@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
+from xprnn.arguments import input_tensor, one_of, whole_number
 from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.engine.control import Steps
 from xprnn.nn.attention.scores import Attention, Memory, named_attention
@@ -13,11 +13,9 @@ from xprnn.nn.dropout import Dropout
 from xprnn.nn.embedding import Embedding
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
+from xprnn.nn.recurrent.layers import LAYERS
 from xprnn.postponed import within
 from xprnn.tensor import Tensor
-
-CELLS = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 
 
 class Reader(Module):
@@ -40,8 +38,7 @@ class Reader(Module):
         rng: Rng,
     ) -> None:
         owner, draws = type(self).__name__, generator(rng)
-        if cell not in CELLS:
-            raise ValueError(f"{owner}: cell is {cell!r}; expected one of {', '.join(map(repr, CELLS))}")
+        layers = LAYERS[one_of(owner, "cell", cell, LAYERS)]
         self.num_layers = whole_number(owner, "num_layers", num_layers)
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
         self.input_size = size = whole_number(owner, "input_size", input_size)
@@ -51,7 +48,7 @@ class Reader(Module):
             size = whole_number(owner, "embedding_dim", embedding_dim)
             self.embedding = Embedding(input_size, size, check=False, dtype=dtype, rng=draws)  # checked() has
         self.dropout = Dropout(dropout, rng=draws)
-        self.rnn = CELLS[cell](
+        self.rnn = layers(
             size,
             hidden_size,
             num_layers,
