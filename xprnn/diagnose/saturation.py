@@ -93,7 +93,7 @@ def saturation(
     shares: list[list[tuple[float, float]]] = []
     for walk in walks:
         series: dict[str, list[tuple[float, float]]] = {}
-        advance = None if walk.steps.advance is None else to_numpy(walk.steps.advance)[:, :, 0]
+        advance = None if walk.control.advance is None else to_numpy(walk.control.advance)[:, :, 0]
         for t, taken in enumerate(walk.taken):
             for gate, values, limits in _activations(walk.cell, taken):
                 taking = to_numpy(values) if advance is None else to_numpy(values)[advance[t]]

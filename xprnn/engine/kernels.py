@@ -54,7 +54,7 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, A
         **options,
     )  # fmt: skip
     sequences = (hs,) if cs is None else (hs, cs)
-    last, inside = 0 if call.reverse else -1, call.steps.inside
+    last, inside = 0 if call.reverse else -1, call.control.inside
     final = tuple(s[last].copy() for s in sequences)
     if inside is not None:
         xp = namespace(call.x)
@@ -66,7 +66,7 @@ def backward(
     kernels: Any, call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool, **options: Any
 ) -> Gradients:
     """The way back through a call."""
-    xp, inside = namespace(call.x), call.steps.inside
+    xp, inside = namespace(call.x), call.control.inside
     dhs, *dcs = (d if d is None or inside is None else xp.where(inside, d, xp.zeros_like(d)) for d in dsequences)
     # Copies, since the kernels go on in place.
     dh, *dc = (
@@ -85,7 +85,7 @@ def _what(kernels: Any, call: SequenceCall) -> tuple[int, dict[str, Array]]:
 
 
 def _flags(kernels: Any, call: SequenceCall) -> Any:
-    if call.steps.advance is None and call.steps.restart is None:
+    if call.control.advance is None and call.control.restart is None:
         return kernels.Flags(None, None)
-    steps = call.steps.reversed() if call.reverse else call.steps
-    return kernels.Flags(*(None if f is None else f[..., 0] for f in (steps.advance, steps.restart)))
+    control = call.control.reversed() if call.reverse else call.control
+    return kernels.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))

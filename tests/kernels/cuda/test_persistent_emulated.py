@@ -15,7 +15,7 @@ from xprnn.kernels.cuda import persistent, plan, product
 from xprnn.cells import GRU, LSTM
 from xprnn.engine import reference as engine
 from xprnn.engine.call import SequenceCall
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 
 HERE = Path(__file__).parent
 SOURCES = Path(persistent.__file__).parent
@@ -127,7 +127,7 @@ def problem(cell, steps, batch, inputs, size, *, bias=True, reverse=False, seed=
     x = draw(steps, batch, inputs)
     parts = len(CELLS[cell][1].state_names)
     state = tuple(draw(batch, size) for _ in range(parts))
-    call = SequenceCall(CELLS[cell][1], weights, x, state, Steps.build("test", x, **control), reverse, True)
+    call = SequenceCall(CELLS[cell][1], weights, x, state, Control.build("test", x, **control), reverse, True)
     return call, tuple(draw(steps, batch, size) for _ in range(parts)), tuple(draw(batch, size) for _ in range(parts))
 
 
@@ -136,7 +136,7 @@ def reference(call, dsequences, dfinal):
     wide = lambda arrays: tuple(a.astype("float64") for a in arrays)
     call = SequenceCall(
         call.cell, {n: a.astype("float64") for n, a in call.weights.items()}, call.x.astype("float64"),
-        wide(call.state), Steps(call.steps.advance, None, call.steps.restart), call.reverse, True,
+        wide(call.state), Control(call.control.advance, None, call.control.restart), call.reverse, True,
     )  # fmt: skip
     result, trace = engine.forward(call)
     gradients = engine.backward(call, trace, wide(dsequences), wide(dfinal))
@@ -147,8 +147,8 @@ def persistently(monkeypatch, place, cell, call, dsequences, dfinal, precision, 
     """The same from the kernels."""
     monkeypatch.setattr(persistent, "_place", lambda precision, backward: place)
     kind = CELLS[cell][0]
-    steps = call.steps.reversed() if call.reverse else call.steps
-    flags = persistent.Flags(*(None if f is None else f[..., 0] for f in (steps.advance, steps.restart)))
+    control = call.control.reversed() if call.reverse else call.control
+    flags = persistent.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))
     h0, *rest = call.state
     hs, cs, cache = persistent.forward(
         kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, True, precision
@@ -224,7 +224,7 @@ def test_held_and_restarted_states(monkeypatch, build, cell, precision, reverse)
         "reset": np.random.default_rng(2).random((6, 7)) > 0.6,
     }
     call, *cotangents = problem(cell, 6, 7, 3, 35, reverse=reverse, **control)
-    call.x[~call.steps.advance[..., 0]] = np.nan  # what is not looked at may hold anything
+    call.x[~call.control.advance[..., 0]] = np.nan  # what is not looked at may hold anything
     compare(monkeypatch, Emulated(build), cell, precision, (call, *cotangents), 1 + reverse)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 from xprnn.cells import Cell
 from xprnn.engine import dispatch, reference
 from xprnn.engine.call import SequenceCall
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
 
 Parts = tuple[Tensor, ...]
 
 
 def run(
-    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, state: Parts, steps: Steps, reverse: bool = False
+    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, state: Parts, control: Control, reverse: bool = False
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I)."""
     names = list(weights)
@@ -29,7 +29,7 @@ def run(
             dict(zip(names, values[state_end:], strict=True)),
             values[0],
             tuple(values[1:state_end]),
-            steps,
+            control,
             reverse,
             keep,
         )
