@@ -4,7 +4,7 @@ Shapes, throughout this folder: T steps, B sequences, I inputs, H hidden units, 
 
     x (T, B, I)    zx, zh, dzx, dzh (B, G*H)    each part of a state (B, H)    weight_ih (G*H, I)    weight_hh (G*H, H)
 
-The engine (sequence.py) computes ``zx = x weight_ih^T + bias_ih`` for all steps before the loop, and from the stacked
+The engine computes ``zx = x weight_ih^T + bias_ih`` for all steps before the loop, and from the stacked
 ``dzx`` the gradients of x, weight_ih and bias_ih after it. Everything else is the cell's. The forward code asks the
 array for its namespace, so it runs on Tensors too; composed of primitives it is the oracle for the backward code.
 """
@@ -12,6 +12,7 @@ array for its namespace, so it runs on Tensors too; composed of primitives it is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 from xprnn.backend import Array, namespace
@@ -29,10 +30,24 @@ Saved = tuple[Array, ...]
 class Cell(ABC):
     """A recurrence. Subclass :class:`PointwiseCell` where a step is one product with h and elementwise functions."""
 
-    gates: int
-    """G, the number of blocks of H columns in zx."""
+    gate_names: tuple[str, ...] = ()
+    """The blocks of H columns in zx, in their order. A cell that only sets ``gates`` has nameless ones."""
 
     state_names: tuple[str, ...] = ("h",)
+
+    @cached_property
+    def gates(self) -> int:
+        """G, the number of blocks. Raises TypeError where the cell declares none."""
+        if not self.gate_names:
+            raise TypeError(f"{self.name}: gate_names is empty; expected a name for each block of H columns in zx")
+        return len(self.gate_names)
+
+    def gate_rows(self, gate: str, hidden_size: int) -> slice:
+        """The rows of a gate in weight_ih, weight_hh and the biases. Raises ValueError for a name the cell has not."""
+        if gate not in self.gate_names:
+            raise ValueError(f"{self.name}: gate is {gate!r}; expected one of {self.gate_names}")
+        start = self.gate_names.index(gate) * hidden_size
+        return slice(start, start + hidden_size)
 
     @property
     def name(self) -> str:

@@ -59,7 +59,7 @@ class WatchedCell(Cell):
 
     def __init__(self, cell: Cell) -> None:
         self.cell, self.log = cell, list[Taken]()
-        self.gates, self.state_names = cell.gates, cell.state_names
+        self.gates, self.gate_names, self.state_names = cell.gates, cell.gate_names, cell.state_names
 
     @property
     def name(self) -> str:
