@@ -65,7 +65,7 @@ class Layer:
     """One layer on one problem, by any module with the interface of the kernels."""
 
     def __init__(self, row: Row, steps: int, xp: Any) -> None:
-        calls = importlib.import_module("xprnn.kernels.calls")
+        calls = importlib.import_module("xprnn.kernels.kinds")
         arrays = problem(row["cell"], steps, row["B"], INPUTS, row["H"], seed=row["B"] + row["H"], xp=xp)
         self.kind, self._flags = getattr(calls, row["cell"]), calls.Flags(None, None)
         self._w = {name.removesuffix("_l0"): arrays[name] for name in names(1)}

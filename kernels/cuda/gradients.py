@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..calls import Flags, Weights
+from ..kinds import Flags, Weights
 
 Array = Any
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..calls import GRU, LSTM, Flags, Weights
+from ..kinds import GRU, LSTM, Flags, Weights
 from . import launch, product, source
 from .gradients import after_steps, weight_gradients
 from .plan import NUMBERS, Plan, microseconds, step_microseconds

@@ -11,7 +11,7 @@ import importlib.util
 from functools import cache
 from typing import Any, NamedTuple
 
-from ..calls import GRU, LSTM, PEEPHOLE, RELU, TANH, Flags, Weights
+from ..kinds import GRU, LSTM, PEEPHOLE, RELU, TANH, Flags, Weights
 from . import launch, product
 from .gradients import after_steps, states_before, weight_gradients
 from .launch import place_of
