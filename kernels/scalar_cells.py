@@ -1,10 +1,10 @@
 """The equations of the cells for one unit, forward and back: one source for the host, the GPU and its simulator.
 
-These are plain functions of numbers. :func:`build` passes each to a compiler: Numba's ``njit`` for the host,
-``cuda.jit(device=True)`` for a GPU or, with NUMBA_ENABLE_CUDASIM=1, for its simulator, each with ``inline="always"``:
-a row of float64 on the host takes twenty times as long where a compiler only may inline, since it then gives up
-vectorising. z are pre-activations; d before a name is the cotangent of what it names; c and h are the states before a
-step where a new one is beside them.
+These are plain functions of numbers. :func:`build` passes each to a compiler: Numba's ``njit`` for the host, with
+``inline="always"``: a row of float64 takes twenty times as long where it only may inline, since it then gives up
+vectorising. cuda/translate.py makes CUDA C++ of their text for a GPU; its simulator runs them as they are. z are
+pre-activations; d before a name is the cotangent of what it names; c and h are the states before a step where a new one
+is beside them.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Enough of CuPy, on the host, to run what kernels/cuda/ does with it: arrays with addresses, cuBLAS, launches.
 
-cuBLAS reads and writes plain memory here, by columns, and knows nothing of the arrays it came from. Kernels run in
-Numba's simulator. What this cannot show is whether a real driver takes what Numba compiled.
+cuBLAS reads and writes plain memory here, by columns, and knows nothing of the arrays it came from. Kernels run as the
+Python that they are translated from, one thread after another; test_translate.py compares the two.
 """
 
 import ctypes
+import itertools
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 
@@ -81,23 +83,31 @@ def _gemm_ex(handle, ta, tb, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, bet
 
 
 class RawModule:
-    def __init__(self, *, path):
-        self.path = path
+    def __init__(self, *, code, options):
+        self.code, self.options = code, options
 
     def get_function(self, entry):
-        from numba import cuda
         from xprnn.kernels.cuda import pointwise
 
-        kernel = cuda.jit(pointwise.KERNELS[entry])
+        assert f'extern "C" __global__ void {entry}(' in self.code
+        kernel = pointwise.KERNELS[entry]
 
         def launch(grid, block, args):
             assert all(isinstance(arg, (ndarray, np.int64)) for arg in args)
             launches.append((entry, grid, block))
-            small = (-(-grid[0] * block[0] // 4), min(grid[1], 2)), (4, 1)  # the simulator makes a thread of each
-            kernel[small](*(arg.view(np.ndarray).reshape(-1) if isinstance(arg, ndarray) else arg for arg in args))
+            flat = [arg.view(np.ndarray).reshape(-1) if isinstance(arg, ndarray) else int(arg) for arg in args]
+            for unit, row in itertools.product(range(min(grid[0] * block[0], flat[-2])), range(grid[1])):
+                here, all_rows = SimpleNamespace(y=row), SimpleNamespace(y=grid[1])
+                thread = SimpleNamespace(grid=lambda axes, unit=unit: unit, blockIdx=here, gridDim=all_rows)
+                with patch.object(pointwise, "cuda", thread):
+                    kernel(*flat)
 
         launch.num_regs = 32
         return launch
+
+
+class CompileException(Exception):
+    """Of a text that does not compile."""
 
 
 cublas = SimpleNamespace(
@@ -110,6 +120,7 @@ cublas = SimpleNamespace(
 cuda = SimpleNamespace(
     Device=Device,
     cublas=cublas,
+    compiler=SimpleNamespace(CompileException=CompileException),
     device=SimpleNamespace(get_cublas_handle=lambda: 1),
     runtime=SimpleNamespace(CUDA_R_32F=0, CUDA_R_64F=1),
 )

@@ -1,6 +1,6 @@
-"""What the tests of benchmarks/gpu.py share: its modules, and a worker that needs no GPU."""
+"""What the tests of benchmarks/gpu.py share: its modules, a clock that only they move, and a device of that time."""
 
-import sys
+import math
 from pathlib import Path
 
 import pytest
@@ -11,49 +11,83 @@ FOLDER = Path(xprnn.__file__).parents[1] / "benchmarks"
 if not FOLDER.exists():
     pytest.skip("these tests run in a checkout", allow_module_level=True)
 
-WORKER = """
-import json, os, sys, time
-for line in sys.stdin:
-    row = json.loads(line)
-    if row["what"] == "environment":
-        answer = {"device": "Toy GPU (1)", "cupy": "0"}
-    elif row.get("cell") == "GRU" and row.get("mode") == "training":
-        os._exit(3)
-    elif row["what"] == "micro" and row["name"] == "barrier":
-        time.sleep(60)
-    elif row["what"] == "micro":
-        answer = {"found": {"thing": "1 us"}}
-    elif row["what"] == "train" and row["name"] == "sentiment":
-        answer = {"error": "E: no text"}
-    elif row["what"] == "train":
-        answer = {"found": {"ms": 2.5, "busy": 0.25, "kernels": 40.0, "to host": 0.5, "most": {"gemm": 0.75}}}
-    elif row["what"] == "tune":
-        plan = dict(backward=row["way"] == "backward", cell="Lstm", number="Bf16", units=8, inner=512, warps=8, held=1,
-                    tiles=1, blocks=64, groups=2, group_rows=8)
-        plans = [{"plan": plan, "predicted": 2.0, "measured": 3.0, "worst": 1e-3, "moved": False},
-                 {"plan": plan | {"units": 16}, "predicted": 2.5, "measured": 2.75, "worst": 1e-3, "moved": True},
-                 {"plan": plan | {"units": 32}, "predicted": 4.0, "error": "E: too large"}]
-        answer = {"plans": plans} | ({"step": {"measured": 9.0}} if row["way"] == "forward" else {})
-    elif row["what"] == "check":
-        ours = {"worst": 1e-7, "where": "x", "moved": 0, "repeats": 2}
-        answer = {"paths": {"ours": ours, "other": {"error": "E: no"}}}
-    else:
-        ours = {"us_step": 2.0, "worst": 1e-7, "peak": 5000000}
-        answer = {"paths": {"ours": ours, "torch": {"us_step": 3.0, "worst": 1e-6, "peak": 7000000}}}
-    print(json.dumps(answer), flush=True)
-"""
+
+class Clock:
+    """Stands still."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Device:
+    """In place of a process that measures: answers made up, and seconds as on an H100."""
+
+    SECONDS = {"environment": 6.0, "check": 0.6, "micro": 3.0, "train": 6.0, "grid": 4.0, "tune": 2.0}
+    HANGS = ()  # paths that do
+
+    def __init__(self, clock):
+        self.clock, self.asked, self.limits = clock, [], []
+
+    def ask(self, task, limit):
+        """As gpu.Worker, in no time."""
+        import gpu_rows
+
+        if task["what"] != "environment":
+            self.asked.append(gpu_rows.key(task))
+            self.limits.append(limit)
+        hung = [path for path in self.HANGS if path not in task.get("without", ()) and task["what"] == "grid"]
+        took = math.inf if hung else self.seconds(task)
+        self.clock.now += min(took, limit)
+        if took > limit:
+            return {"error": f"no answer within {limit:.0f} s"} | ({"hung": hung[0]} if hung else {})
+        return self.answer(task)
+
+    def seconds(self, task):
+        return self.SECONDS[task["what"]]
+
+    def answer(self, row):
+        """Something of each kind."""
+        if row["what"] == "environment":
+            return {"device": "Toy GPU (1)", "cupy": "0"}
+        if row["what"] == "micro":
+            return {"found": {"thing": "1 us"}}
+        if row["what"] == "train":
+            return {"found": {"ms": 2.5, "busy": 0.25, "kernels": 40.0, "to host": 0.5, "most": {"gemm": 0.75}}}
+        if row["what"] == "check":
+            ours = {"worst": 1e-7, "where": "x", "moved": 0, "repeats": 2}
+            return {"paths": {"ours": ours, "other": {"error": "E: no"}}}
+        if row["what"] == "grid":
+            ours = {"us_step": 2.0, "worst": 1e-7, "peak": 5000000}
+            peer = {"us_step": 3.0, "worst": 1e-6, "peak": 7000000}
+            return {"paths": {"ours": ours, "torch": peer}, "chosen": "ours"}
+        plan = {
+            "backward": row["way"] == "backward", "cell": "Lstm", "number": "Bf16", "units": 8, "inner": 512,
+            "warps": 8, "held": 1, "tiles": 1, "blocks": 64, "groups": 2, "group_rows": 8,
+        }  # fmt: skip
+        plans = [
+            {"plan": plan, "predicted": 2.0, "measured": 3.0, "worst": 1e-3, "moved": False},
+            {"plan": plan | {"units": 16}, "predicted": 2.5, "measured": 2.75, "worst": 1e-3, "moved": True},
+            {"plan": plan | {"units": 32}, "predicted": 4.0, "error": "E: too large"},
+        ]
+        return {"plans": plans} | ({"step": {"measured": 9.0}} if row["way"] == "forward" else {})
+
+    def stop(self):
+        pass
 
 
 @pytest.fixture
-def gpu(monkeypatch):
+def gpu(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(FOLDER))
     import gpu
 
-    monkeypatch.setattr(gpu, "ROW_SECONDS", 5.0)
     monkeypatch.setattr(gpu, "code_digest", lambda: "this code")
+    monkeypatch.setattr(gpu, "RESULTS", tmp_path / "no results")  # of earlier sessions
     return gpu
 
 
-def main(gpu, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["gpu.py", *map(str, arguments)])
-    return gpu.main()
+def main(gpu, device, *arguments):
+    """gpu.py, with a device."""
+    return gpu.main([*map(str, arguments)], worker=device, clock=device.clock)

@@ -1,8 +1,8 @@
 """Compiles the kernels that rows need in many processes at once, into the caches on disk, before anything is measured.
 
 The worker would compile each at its first use, one after the other: 0.5 to 2 s for each of some hundreds. What fails
-here, or is cut off, is compiled there. CuPy and launch.py write each file of their caches under a temporary name
-first, so that no process reads half of one.
+here, or is cut off, is compiled there. CuPy writes each file of its cache under a temporary name first, so that no
+process reads half of one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from gpu_rows import Row
 
 Job = tuple[Any, ...]
 """A kernel's file, name and options; or the name of a step's kernel and a dtype."""
+POINTWISE = ("lstm_forward", "float32")  # or any other: they are one text
 
 
 def jobs(rows: Iterable[Row], multiprocessors: int, shared_memory: int) -> list[Job]:
@@ -43,8 +44,7 @@ def jobs(rows: Iterable[Row], multiprocessors: int, shared_memory: int) -> list[
         plans = [] if isinstance(both, str) else list(both[:ways])
         if row["what"] == "tune":
             plans += gpu_tune.promising(row, multiprocessors, shared_memory)
-        for way in ("forward", "backward")[:ways]:
-            found[f"{cell.lower()}_{way}", "float32"] = None
+        found[POINTWISE] = None
         for plan in plans:
             found[plan.source, plan.name, plan.options] = None
     return list(found)
@@ -55,7 +55,7 @@ def compile_one(job: Job) -> str:
     try:
         launch = importlib.import_module("xprnn.kernels.cuda.launch")
         if len(job) == 2:
-            _ = launch.loaded(*job, launch.facts().capability).num_regs
+            _ = launch.loaded(*job).num_regs
         else:
             importlib.import_module("xprnn.kernels.cuda.persistent")._kernel(launch.facts().number, *job)
     except Exception as error:  # a compiler raises what it likes, and the worker will say it of the row
@@ -63,9 +63,11 @@ def compile_one(job: Job) -> str:
     return ""
 
 
-def ahead(rows: list[Row], processes: int, seconds: float, root: Path) -> str:
+def ahead(
+    rows: list[Row], processes: int, seconds: float, root: Path, clock: Callable[[], float] = time.monotonic
+) -> str:
     """Compile in so many processes for so long at the most; what came of it, in words."""
-    start = time.monotonic()
+    start = clock()
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         [sys.executable, __file__, str(processes)],
@@ -76,14 +78,23 @@ def ahead(rows: list[Row], processes: int, seconds: float, root: Path) -> str:
         start_new_session=True,
     )
     try:
-        said = process.communicate(json.dumps(rows), timeout=seconds)[0].strip()
-    except subprocess.TimeoutExpired:
-        _end(process)
-        said = process.communicate()[0].strip()
+        said = _said(process, json.dumps(rows), lambda: clock() >= start + seconds).strip()
     finally:
         _end(process)
     last = said.splitlines()[-1] if said else "nothing was compiled"
-    return f"{last}, in {time.monotonic() - start:.0f} s with {processes} processes"
+    return f"{last}, in {clock() - start:.0f} s with {processes} processes"
+
+
+def _said(process: subprocess.Popen[str], text: str, over: Callable[[], bool]) -> str:
+    """What it answers; until the time is over, and then it is ended."""
+    given: str | None = text
+    while True:
+        try:
+            return process.communicate(given, timeout=0.05)[0]
+        except subprocess.TimeoutExpired:
+            given = None  # it has been sent
+            if over():
+                _end(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

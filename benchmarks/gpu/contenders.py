@@ -107,6 +107,7 @@ class Torch:
         sizes = arrays["x"].shape[2], arrays["dy"].shape[2]
         self._layer = getattr(torch.nn, cell)(*sizes, device=device, dtype=dtype)
         self._layer.load_state_dict({name: torch.from_dlpack(arrays[name]) for name in names(1)})
+        self._layer.train(training)  # otherwise cuDNN keeps, in inference too, what only a way back needs
         self._x, self._dy = (torch.from_dlpack(arrays[name]).to(device, dtype) for name in ("x", "dy"))
         self.clock: Clock = TorchClock()
 

@@ -15,13 +15,32 @@ LOOPS = 2000
 BARRIER = """
 #include "barrier.cuh"
 extern "C" __global__ void __launch_bounds__(256, 1) meet(int* counter, int times) {
-    GroupBarrier barrier(counter, gridDim.x);
+    GroupBarrier barrier(counter, gridDim.y);
     for (int i = 0; i < times; ++i) {
         barrier.arrive();
         barrier.wait();
     }
 }
 """
+
+
+def preflight() -> dict[str, str]:
+    """Whether each path loads its kernels and runs a small layer, or why not."""
+    from gpu_contenders import Ours, problem
+    from gpu_measuring import attempt, trying
+
+    found, arrays = {}, problem("LSTM", 7, 3, 10, 100, seed=0)
+    for path, precision in itertools.product(("cuda-persistent", "cuda-step"), ("float32", "bf16")):
+        trying(path)
+
+        def run(path: str = path, precision: str = precision) -> dict[str, str]:
+            contender = Ours("LSTM", arrays, True, path, precision)
+            contender.clock.seconds(lambda: contender.repeat(1))  # and waits
+            return {"text": "runs"}
+
+        answer = attempt(run)
+        found[f"{path}, {precision}"] = answer.get("text") or answer["error"]
+    return found
 
 
 def ceilings() -> dict[str, str]:
@@ -59,7 +78,7 @@ def launch() -> dict[str, str]:
 
         def work(kernel: Any = kernel, counter: Any = counter) -> None:
             for _ in range(LOOPS):
-                kernel((64,), (256,), (counter,))
+                kernel((1, 64), (256,), (counter,))
 
         work()
         cupy.cuda.get_current_stream().synchronize()
@@ -87,7 +106,7 @@ def barrier() -> dict[str, str]:
         times = []
         for _ in range(7):
             counter = cupy.zeros(1, "int32")
-            times.append(CupyClock().seconds(lambda b=blocks, c=counter: kernel((b,), (256,), (c, np.int32(LOOPS)))))
+            times.append(CupyClock().seconds(lambda b=blocks, c=counter: kernel((1, b), (256,), (c, np.int32(LOOPS)))))
         assert int(counter[0]) == blocks * LOOPS
         found[f"{blocks} blocks"] = f"{1e6 * np.median(times) / LOOPS:.2f} us"
     return found
@@ -100,7 +119,7 @@ def host() -> dict[str, str]:
     """What a call of a small layer costs the host, which gives out work and does not wait: no sequence is faster."""
     import cupy
     from gpu_contenders import Ours, Torch, problem
-    from gpu_worker import attempt
+    from gpu_measuring import attempt
 
     found = {}
     for cell, training in itertools.product(GATES, (False, True)):
@@ -133,7 +152,7 @@ def graph() -> dict[str, str]:
 
     CuPy refuses cuBLAS while it captures: this is what a graph of our own could reach. PyTorch's is bf16 throughout.
     """
-    from gpu_worker import attempt
+    from gpu_measuring import attempt
 
     found = {}
     for batch, size in GRAPH_SHAPES:

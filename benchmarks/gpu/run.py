@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,46 +31,59 @@ import gpu_tune
 from gpu_rows import Row, key
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent
+ROOT, RESULTS = HERE.parent, HERE / "results"
 sys.path.append(str(ROOT))  # for xprnn, where it is not installed
-ROW_SECONDS = 60.0  # more than any row should take, kernels compiled on the way
+ROW_SECONDS = {"check": 15.0, "grid": 30.0}  # more than any row should take, kernels compiled on the way
+OTHER_SECONDS = 60.0
+COMPILED = ("check", "grid", "tune")  # rows whose kernels are compiled beforehand
+SHOWN = 80  # lines of a table: facts and summary
+POLL = 0.05  # seconds between two looks at the clock
 HANGS = 2  # rows in which a path may hang, before the others go on without it
 
 
 class Worker:
     """The process that measures. One that does not answer in time, or dies, is replaced."""
 
-    def __init__(self, command: list[str]) -> None:
-        self._command, self._process = command, None
+    def __init__(self, command: list[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._command, self._process, self._clock = command, None, clock
         self._answers: queue.Queue[str] = queue.Queue()
+        self.trying = ""  # what the process said last that it tries
 
     def ask(self, task: Row, seconds: float) -> Row:
         """What it answers, or an error, with the path that ``hung`` if it said which it was trying."""
         process = self._process or self._start()
         assert process.stdin is not None
-        end, trying = time.monotonic() + seconds, ""
+        end, self.trying = self._clock() + seconds, ""
         try:
             process.stdin.write(json.dumps(task) + "\n")
             process.stdin.flush()
-            while True:
-                answer = self._answers.get(timeout=max(0.0, end - time.monotonic()))
-                if not answer:
-                    break
+            while (answer := self._next(end)) is not None:
                 found: Row = json.loads(answer)
                 if "trying" not in found:
                     if found.pop("fatal", False):  # the device keeps refusing after some errors
                         self.stop()
                     return found
-                trying = found["trying"]
+                self.trying = found["trying"]
+        except TimeoutError:
+            self.stop()
+            where = f", in {self.trying}" if self.trying else ""
+            return {"error": f"no answer within {seconds:.0f} s{where}"} | (
+                {"hung": self.trying} if self.trying else {}
+            )
         except OSError:
             pass
-        except queue.Empty:
-            self.stop()
-            where = f", in {trying}" if trying else ""
-            return {"error": f"no answer within {seconds:.0f} s{where}"} | ({"hung": trying} if trying else {})
         status = process.wait()
         self.stop()
-        return {"error": f"the process ended with {status}" + (f", in {trying}" if trying else "")}
+        return {"error": f"the process ended with {status}" + (f", in {self.trying}" if self.trying else "")}
+
+    def _next(self, end: float) -> str | None:
+        """A line of the process; None where it has ended. Raises TimeoutError when the time is over."""
+        while True:
+            try:
+                return self._answers.get(timeout=POLL) or None
+            except queue.Empty:
+                if self._clock() >= end:
+                    raise TimeoutError from None
 
     def _start(self) -> subprocess.Popen[str]:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -126,18 +139,19 @@ def missing(wanted: list[Row], found: list[Row]) -> list[Row]:
     return [row for row in wanted if key(row) not in done]
 
 
-def run(worker: Worker, wanted: list[Row], path: Path, code: str, budget: float) -> Iterator[Row]:
-    """Measure row by row until the time is over, and add each to the file at once."""
-    end, hung = time.monotonic() + budget, Counter[str]()
+def run(
+    worker: Any, wanted: list[Row], path: Path, code: str, end: float, clock: Callable[[], float], hung: Counter[str]
+) -> Iterator[Row]:
+    """Measure row by row until the time is over, and add each to the file at once. ``hung`` counts paths that did."""
     for row in wanted:
-        left = end - time.monotonic()
+        left = end - clock()
         if left <= 0:
             return
         without = [name for name, times in hung.items() if times >= HANGS]
-        answer = worker.ask(row | {"without": without}, min(ROW_SECONDS, left))
+        answer = worker.ask(row | {"without": without}, min(ROW_SECONDS.get(row["what"], OTHER_SECONDS), left))
         if "hung" in answer:
             hung[answer["hung"]] += 1
-        if time.monotonic() >= end and "error" in answer:
+        if clock() >= end and "error" in answer:
             return  # it was not given its time
         result = row | answer | {"code": code}
         with path.open("a") as file:
@@ -145,10 +159,51 @@ def run(worker: Worker, wanted: list[Row], path: Path, code: str, budget: float)
         yield result
 
 
-def main() -> int:
-    """Measure what is not measured yet, write JSON and Markdown, print the table."""
+class Report:
+    """What is known of a device: rows in a file that grows, and the table of them."""
+
+    def __init__(self, folder: Path, environment: Row, tune: bool, fresh: bool) -> None:
+        label = re.sub(r"[^a-z0-9]+", "-", environment["device"].lower()).strip("-")
+        name = f"gpu-tune-{label}.jsonl" if tune else f"gpu-{label}.jsonl"
+        self.code, self.lines, self._environment, self._tune = code_digest(), folder / name, environment, tune
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = self.lines if self.lines.exists() else RESULTS / name  # of another session
+        found = [] if fresh else measured(earlier, self.code)
+        self.lines.write_text("".join(json.dumps(row) + "\n" for row in found))
+
+    def rows(self) -> list[Row]:
+        """So far."""
+        return measured(self.lines, self.code)
+
+    def write(self) -> str:
+        """The table, beside the rows."""
+        rows, everything = self.rows(), gpu_tune.rows() if self._tune else gpu_rows.rows()
+        report = {"date": datetime.date.today().isoformat(), "code": self.code, **self._environment, "rows": rows}
+        report["missing"] = len(missing(everything, rows))
+        if self._tune:
+            report["conclusions"] = gpu_fit.conclusions(rows)
+        text = gpu_fit.table(report) if self._tune else gpu_table.table(report)
+        self.lines.with_suffix(".md").write_text(text + "\n")
+        return text
+
+
+def wanted_parts(options: argparse.Namespace) -> list[tuple[list[Row], float]]:
+    """Rows and seconds of each part, as it was asked for."""
+    if options.tune or not options.part:
+        parts = [(gpu_tune.rows() if options.tune else gpu_rows.rows(), options.budget)]
+    else:
+        asked, known = [part.partition(":") for part in options.part], gpu_rows.parts()
+        if unknown := [name for name, *_ in asked if name not in known]:
+            raise SystemExit(f"gpu.py: --part {unknown[0]} is unknown; expected one of {', '.join(known)}")
+        parts = [(known[name], float(seconds or options.budget)) for name, _, seconds in asked]
+    return [([row for row in rows if re.search(options.only, key(row))], seconds) for rows, seconds in parts]
+
+
+def main(arguments: list[str] | None = None, worker: Any = None, clock: Callable[[], float] = time.monotonic) -> int:
+    """Measure what is not measured yet, write rows and Markdown, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", type=float, default=540.0, help="seconds; what is left over waits for the next run")
+    parser.add_argument("--part", action="append", metavar="NAME[:SECONDS]", help="of gpu_rows.py; may be repeated")
     parser.add_argument("--tune", action="store_true", help="time plans of the persistent kernels, see gpu_tune.py")
     parser.add_argument("--only", default="", help="a regular expression: rows whose key it matches")
     parser.add_argument("--fresh", action="store_true", help="measure again what a file of this device has already")
@@ -156,46 +211,37 @@ def main() -> int:
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, help="that compile kernels beforehand; 0: at first use"
     )
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder")
-    parser.add_argument(
-        "--worker", nargs="+", default=[sys.executable, str(HERE / "gpu_worker.py")], help=argparse.SUPPRESS
-    )
-    options = parser.parse_args()
-    everything = gpu_tune.rows() if options.tune else gpu_rows.rows()
-    wanted = [row for row in everything if re.search(options.only, key(row))]
+    parser.add_argument("--compiling", type=float, default=60.0, help="seconds of a part for that, a third at the most")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder")
+    options = parser.parse_args(arguments)
+    parts = wanted_parts(options)
     if options.list:
-        print("\n".join(key(row) for row in wanted))
+        print("\n".join(key(row) for rows, _ in parts for row in rows))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was measured is still written
-    started, worker = time.monotonic(), Worker(options.worker)
-    environment = worker.ask({"what": "environment"}, ROW_SECONDS)
+    end = clock()
+    worker = worker or Worker([sys.executable, str(HERE / "gpu_worker.py")])
+    environment = worker.ask({"what": "environment"}, OTHER_SECONDS)
     if "error" in environment:
         print(f"gpu.py: no GPU to measure: {environment['error']}", file=sys.stderr)
         return 2
-    options.out.mkdir(parents=True, exist_ok=True)
-    label = re.sub(r"[^a-z0-9]+", "-", environment["device"].lower()).strip("-")
-    name = f"gpu-tune-{label}" if options.tune else f"gpu-{label}"
-    lines = options.out / f"{name}.jsonl"
-    code = code_digest()
-    found = [] if options.fresh else measured(lines, code)
-    lines.write_text("".join(json.dumps(row) + "\n" for row in found))
-    todo = missing(wanted, found)
-    if todo and options.processes:
-        print(gpu_compile.ahead(todo, options.processes, options.budget / 3, ROOT), file=sys.stderr, flush=True)
-    left = options.budget - (time.monotonic() - started)
+    report, hung = Report(options.out, environment, options.tune, options.fresh), Counter[str]()
+    text = ""
     try:
-        for row in run(worker, todo, lines, code, left):
-            print(f"{key(row)}: {row.get('error') or summary(row)}", file=sys.stderr, flush=True)
+        for rows, seconds in parts:
+            end += seconds  # what a part does not need the next one has
+            todo = missing(rows, report.rows())
+            try:
+                if options.processes and any(row["what"] in COMPILED for row in todo):
+                    most = min(options.compiling, max(0.0, end - clock()) / 3)
+                    print(gpu_compile.ahead(todo, options.processes, most, ROOT), file=sys.stderr, flush=True)
+                for row in run(worker, todo, report.lines, report.code, end, clock, hung):
+                    print(f"{key(row)}: {row.get('error') or summary(row)}", file=sys.stderr, flush=True)
+            finally:
+                text = report.write()
     finally:
         worker.stop()
-        report = {"date": datetime.date.today().isoformat(), "code": code, **environment, "rows": measured(lines, code)}
-        report["missing"] = len(missing(everything, report["rows"]))
-        if options.tune:
-            report["conclusions"] = gpu_fit.conclusions(report["rows"])
-        text = gpu_fit.table(report) if options.tune else gpu_table.table(report)
-        (options.out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
-        (options.out / f"{name}.md").write_text(text + "\n")
-    print(text)
+    print("\n".join([*text.splitlines()[:SHOWN], f"All of it: {report.lines.with_suffix('.md')}"]))
     return 0
 
 

@@ -9,6 +9,7 @@ from gpu_rows import GATES, MODES, PRECISIONS, Row, floor
 
 GOAL = {True: 1.0, False: 0.9}  # the ratio in cells with few sequences, and with many
 FEW = 64
+REGRET = 1.03  # a smaller ratio is noise
 NOT_FACTS = ("rows", "device", "date", "missing")
 LIMIT = {"float32": 2e-5, "tf32": 5e-3, "bf16": 4e-2, "fp16": 4e-2}  # of a check's relative error
 UNLIKE = {
@@ -20,22 +21,38 @@ UNLIKE = {
 
 
 def wrong(row: Row, path: dict[str, Any]) -> bool:
-    """Whether a path's results are no results: long sequences may be off by more than those of a check, to a degree."""
+    """Whether a path's results are no results: off by more than a check may be, and than three times PyTorch's are."""
     known = "worst" in path and not str(path.get("where", "")).startswith("no float64")
-    return known and not path["worst"] <= 10 * LIMIT[row["precision"]]
+    peer = row.get("paths", {}).get("torch", {}).get("worst", math.nan)
+    allowed = max(LIMIT[row["precision"]], 3 * peer if math.isfinite(peer) else 0.0)
+    return known and not path["worst"] <= allowed
 
 
-def best(row: Row) -> tuple[str, dict[str, Any]] | None:
-    """Our fastest path of a row, by name; None where none ran and was right."""
+def _right(row: Row) -> dict[str, dict[str, Any]]:
+    """Our paths of a row that ran and were right."""
     paths = row.get("paths", {})
-    ours = {n: path for n, path in paths.items() if n != "torch" and "us_step" in path and not wrong(row, path)}
-    return min(ours.items(), key=lambda item: item[1]["us_step"]) if ours else None
+    return {n: path for n, path in paths.items() if n != "torch" and "us_step" in path and not wrong(row, path)}
+
+
+def ours(row: Row) -> tuple[str, dict[str, Any]] | None:
+    """The path that dispatch chooses, by name, which is what a user gets; None where it did not run or was wrong."""
+    name, right = row.get("chosen", ""), _right(row)
+    return (name, right[name]) if name in right else None
+
+
+def regret(row: Row) -> tuple[str, float]:
+    """Our fastest path, and how often its time the chosen one takes; infinitely often where that gave no result."""
+    right, chosen = _right(row), ours(row)
+    if not right:
+        return "none", math.nan
+    name, fastest = min(right.items(), key=lambda item: item[1]["us_step"])
+    return name, chosen[1]["us_step"] / fastest["us_step"] if chosen else math.inf
 
 
 def ratio(row: Row) -> float:
     """cuDNN's time over ours; NaN where one of them did not run."""
-    ours, peer = best(row), row.get("paths", {}).get("torch", {})
-    return peer["us_step"] / ours[1]["us_step"] if ours and "us_step" in peer else math.nan
+    chosen, peer = ours(row), row.get("paths", {}).get("torch", {})
+    return peer["us_step"] / chosen[1]["us_step"] if chosen and "us_step" in peer else math.nan
 
 
 def table(report: dict[str, Any]) -> str:
@@ -47,6 +64,7 @@ def table(report: dict[str, Any]) -> str:
         lines += ["", f"{report['missing']} rows are not measured yet; run benchmarks/gpu.py again."]
     checks = [row for row in rows if row["what"] == "check"]
     lines += ["", *_summary(grid), "", _verdict(checks)]
+    lines += _regrets(grid)
     lines += _training([row for row in rows if row["what"] == "train"])
     for row in rows:
         if row["what"] == "micro":
@@ -74,7 +92,7 @@ def _summary(grid: list[Row]) -> list[str]:
         if not rows:
             continue
         beside = [row for row in rows if "us_step" in row["paths"].get("torch", {})]
-        ratios = [ratio(row) for row in beside if best(row)]
+        ratios = [ratio(row) for row in beside if ours(row)]
         mean = _number(math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None)
         reached = sum(ratio(row) >= GOAL[row["B"] <= FEW] for row in beside)
         large = [row for row in rows if row["H"] >= 512]
@@ -84,8 +102,20 @@ def _summary(grid: list[Row]) -> list[str]:
 
 
 def _over_floor(row: Row) -> float:
-    ours = best(row)
-    return ours[1]["us_step"] / floor(row) if ours else math.nan
+    chosen = ours(row)
+    return chosen[1]["us_step"] / floor(row) if chosen else math.nan
+
+
+def _regrets(grid: list[Row]) -> list[str]:
+    """Where dispatch did not choose our fastest path, worst first."""
+    found = [(*regret(row), row) for row in grid]
+    found = sorted((one for one in found if one[1] > REGRET), key=lambda one: -one[1])  # NaN is not
+    lines = [
+        f"- {_name(row)}: {row.get('chosen') or 'nothing'} was chosen, and {name} is "
+        f"{'the only one of ours that is right' if times == math.inf else f'{times:.2f} times as fast'}"
+        for name, times, row in found
+    ]
+    return ["", "## What dispatch should have chosen", "", *lines] if lines else []
 
 
 def _checks(checks: list[Row]) -> list[str]:
@@ -151,19 +181,19 @@ def _grid(rows: list[Row]) -> list[str]:
     lines += ["Microseconds a step; ratio: cuDNN's time over ours; floor: an H100's, by arithmetic; error: the worst."]
     lines += [UNLIKE[precision], ""]
     lines += _head(
-        "cell B,H,T", "ours (path)", "cuDNN", "ratio", "floor", "ours/floor", "error, ours", "error, cuDNN",
+        "cell B,H,T", "ours (chosen path)", "cuDNN", "ratio", "floor", "ours/floor", "error, ours", "error, cuDNN",
         "peak MB, ours", "peak MB, cuDNN",
     )  # fmt: skip
     order = list(GATES)
     for row in sorted(rows, key=lambda row: (order.index(row["cell"]), row["T"], row["H"], row["B"])):
-        name, ours = best(row) or ("none", {})
+        name, chosen = ours(row) or ("none", {})
         peer = row.get("paths", {}).get("torch", {})
         lines.append(
             _line(
-                f"{row['cell']} {row['B']},{row['H']},{row['T']}", f"{_number(ours.get('us_step'))} ({name})",
+                f"{row['cell']} {row['B']},{row['H']},{row['T']}", f"{_number(chosen.get('us_step'))} ({name})",
                 _number(peer.get("us_step")), _number(ratio(row)), _number(floor(row)), _number(_over_floor(row)),
-                _number(ours.get("worst"), ".1e"), _number(peer.get("worst"), ".1e"),
-                _number(_megabytes(ours), ".1f"), _number(_megabytes(peer), ".1f"),
+                _number(chosen.get("worst"), ".1e"), _number(peer.get("worst"), ".1e"),
+                _number(_megabytes(chosen), ".1f"), _number(_megabytes(peer), ".1f"),
             )
         )  # fmt: skip
     return lines

@@ -12,9 +12,9 @@ import itertools
 from typing import Any
 from unittest.mock import patch
 
-import gpu_worker
 import numpy as np
 from gpu_contenders import CupyClock, names, problem
+from gpu_measuring import attempt, poison, trying, worst
 from gpu_rows import BATCHES, SIZES, Row
 
 CELLS = {"LSTM": "Lstm", "GRU": "Gru"}
@@ -119,23 +119,23 @@ def measure(row: Row, steps: int = STEPS, xp: Any = None, clock: Any = None) -> 
 
     def one(plan: Any) -> Row:
         check(plan)
-        gpu_worker.trying("plan " + ", ".join(f"{name} {getattr(plan, name)}" for name in NAMED))
+        trying("plan " + ", ".join(f"{name} {getattr(plan, name)}" for name in NAMED))
         place = Timed(persistent._place(precision, backward=backward), clock)
         with patch.multiple(persistent, _plan=lambda *_: plan, _place=lambda *_, **__: place):
-            gpu_worker.poison()
+            poison()
             first = run()
             for _ in range(ROUNDS):
                 last = run()
         return {
             "measured": 1e6 * float(np.median(place.seconds[1:])) / steps,
-            "worst": gpu_worker.worst(first, exact, xp)["worst"],
+            "worst": worst(first, exact, xp)["worst"],
             "moved": any(not bool((first[name] == last[name]).all()) for name in first),
         }
 
     found = []
     for plan in promising(row, facts.multiprocessors, facts.shared_memory):
         known = {"plan": dataclasses.asdict(plan), "predicted": planner().microseconds(plan)}
-        found.append(known | gpu_worker.attempt(lambda plan=plan: one(plan)))
+        found.append(known | attempt(lambda plan=plan: one(plan)))
     answer = {"plans": found, "fatal": any(plan.pop("fatal", False) for plan in found)}
     if not backward:
         times = [clock.seconds(lambda: layer.forward(step, precision, keep=False)) for _ in range(ROUNDS)]

@@ -15,12 +15,22 @@ from unittest.mock import patch
 
 import numpy as np
 from gpu_contenders import Arrays, Ours, Torch, control_for, problem
+from gpu_measuring import (
+    SMALL,
+    answers,
+    attempt,
+    largest,
+    on_host,
+    poison,
+    release,
+    same,
+    samples,
+    trying,
+    worst,
+)
 from gpu_rows import Row
 
-ROUNDS, SAMPLE = 7, 0.004  # samples of each contender in turns, each of so many seconds at least
-REPEATS = 10  # of each check, to see whether any bit moves
-LARGE, SMALL = 28, 24  # see poison
-STICKY = ("illegal", "misaligned", "launch failure", "unspecified", "cudaErrorLaunch", "hardware", "ECC")
+REPEATS = 12  # of each check, to see whether any bit moves
 
 
 def environment() -> Row:
@@ -29,7 +39,7 @@ def environment() -> Row:
 
     device = cupy.cuda.Device()
     facts = cupy.cuda.runtime.getDeviceProperties(device.id)
-    versions = {name: _version(name) for name in ("numpy", "numba-cuda", "torch", "array-api-compat")}
+    versions = {name: _version(name) for name in ("numpy", "numba", "torch", "array-api-compat")}
     return {
         "device": facts["name"].decode(),
         "multiprocessors": facts["multiProcessorCount"],
@@ -66,16 +76,6 @@ def paths(row: Row) -> list[str]:
     return [impl.name for impl in dispatch.IMPLEMENTATIONS if impl.name not in left_out]
 
 
-_answers: Any = None  # where main answers
-
-
-def trying(path: str) -> None:
-    """Say what runs next, so that it is known what hung."""
-    if _answers is not None:
-        _answers.write(json.dumps({"trying": path}) + "\n")
-        _answers.flush()
-
-
 def measure(row: Row) -> Row:
     """Times, errors and peaks of memory of a cell of the grid, for each path and for PyTorch."""
     import cupy
@@ -108,6 +108,27 @@ def measure(row: Row) -> Row:
     return {"paths": found}
 
 
+class _ChosenError(Exception):
+    """Carries the name of a path."""
+
+
+def choice(row: Row, backend: str = "cupy") -> str:
+    """The path that dispatch takes for a cell of the grid. Nothing is run."""
+    dispatch, xp = (importlib.import_module(name) for name in ("xprnn.dispatch", backend))
+    arrays = problem(row["cell"], row["T"], row["B"], row["H"], row["H"], seed=0, xp=xp)
+
+    def stop(call: Any) -> None:
+        raise _ChosenError(dispatch.select(call).name)
+
+    contender = Ours(row["cell"], arrays, row["mode"] == "training", "auto", row["precision"], backend=backend)
+    try:
+        with patch.object(dispatch, "run_forward", stop):
+            contender.repeat(1)
+    except _ChosenError as chosen:
+        return str(chosen)
+    raise RuntimeError("dispatch was not asked")
+
+
 def errors_on_device(found: Arrays, exact: Arrays) -> Row:
     """As :func:`worst`, of arrays that may be large, without bringing them to the host."""
     if "error" in exact:
@@ -117,22 +138,6 @@ def errors_on_device(found: Arrays, exact: Arrays) -> Row:
     pairs = {name: (torch.from_dlpack(array.detach() if hasattr(array, "detach") else array), exact[name])
              for name, array in found.items()}  # fmt: skip
     return largest({name: float((f.double() - e).norm() / e.norm().clamp_min(1e-30)) for name, (f, e) in pairs.items()})
-
-
-def samples(contenders: dict[str, Any]) -> dict[str, list[float]]:
-    """Seconds of a run, sample by sample in turns, so that a slow moment of the device hits all."""
-    counts = {}
-    for name, contender in contenders.items():
-        contender.repeat(3)
-        once = contender.clock.seconds(lambda c=contender: c.repeat(1))
-        counts[name] = max(1, math.ceil(SAMPLE / max(once, 1e-6)))
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(ROUNDS):
-        for name, contender in contenders.items():
-            trying(name)
-            count = counts[name]
-            times[name].append(contender.clock.seconds(lambda c=contender, n=count: c.repeat(n)) / count)
-    return times
 
 
 def check(row: Row, backend: str = "cupy") -> Row:
@@ -167,61 +172,6 @@ def _exactly(cell: str, shape: tuple[int, ...], controlled: bool) -> tuple[Array
     return arrays, control, on_host(exact.repeat(1))
 
 
-def on_host(arrays: Arrays) -> Arrays:
-    """In float64."""
-    to_numpy = importlib.import_module("xprnn").backend.to_numpy
-    return {name: to_numpy(array).astype("float64") for name, array in arrays.items()}
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two arrays are equal, NaN where NaN is; they stay on their device."""
-    return bool(((a == b) | ((a != a) & (b != b))).all())
-
-
-def worst(found: Arrays, exact: Arrays, xp: Any = np) -> Row:
-    """The largest relative error of any result, in the Euclidean norm, and of which; arrays of xp."""
-
-    def norm(array: Any) -> float:
-        return float(xp.sqrt(xp.sum(xp.square(array), dtype="float64")))
-
-    return largest({name: norm(found[name] - exact[name]) / max(norm(exact[name]), 1e-30) for name in exact})
-
-
-def largest(errors: dict[str, float]) -> Row:
-    """NaN is larger than anything."""
-    where = max(errors, key=lambda name: math.inf if math.isnan(errors[name]) else errors[name])
-    return {"worst": errors[where], "where": where}
-
-
-def release() -> None:
-    """Give back what CuPy's and PyTorch's pools hold: each may need what the other keeps."""
-    import cupy
-
-    cupy.get_default_memory_pool().free_all_blocks()
-    if "torch" in sys.modules:
-        sys.modules["torch"].cuda.empty_cache()
-
-
-def poison(most: int = LARGE) -> None:
-    """Fill what CuPy's pool gives out next with NaN: blocks of 2**most numbers and less."""
-    import cupy
-
-    pool = cupy.get_default_memory_pool()
-    pool.free_all_blocks()
-    sizes = [size for size in (28, 26, 24, 22, 22, 20, 20, 18, 18, 16, 16, 14, 12, 10) if size <= most]
-    held = [cupy.full(1 << size, cupy.nan, "float32") for size in sizes]
-    del held
-
-
-def attempt(work: Any) -> Row:
-    """What it gives, or its error as a line."""
-    try:
-        return work()
-    except Exception as error:  # any path may fail in any way, and the others go on
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        return {"error": text, "fatal": any(word.lower() in text.lower() for word in STICKY)}
-
-
 def answer(task: Row) -> Row:
     """To one line."""
     if task["what"] == "environment":
@@ -234,23 +184,24 @@ def answer(task: Row) -> Row:
     if task["what"] == "tune":
         release()
         return dict(importlib.import_module("gpu_tune").measure(task))
+    more: Row = {}
+    if task["what"] == "grid":
+        chosen = attempt(lambda: {"path": choice(task)})
+        more = {"chosen": chosen.get("path") or chosen["error"]}
     # Any shape is tried, whatever an estimate says of it.
     with patch.multiple("xprnn.kernels.cuda.persistent", SURELY=math.inf):
         found = check(task) if task["what"] == "check" else measure(task)
     fatal = [path.pop("fatal", False) for path in found["paths"].values()]
-    return found | {"fatal": any(fatal)}
+    return found | more | {"fatal": any(fatal)}
 
 
 def main() -> None:
     """Answer until nobody asks."""
-    global _answers
-    _answers = os.fdopen(os.dup(1), "w")
+    answers.go_to(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)  # libraries print, in C too, and must not answer
     for line in sys.stdin:
-        _answers.write(json.dumps(attempt(lambda line=line: answer(json.loads(line)))) + "\n")
-        _answers.flush()
+        answers.say(attempt(lambda line=line: answer(json.loads(line))))
 
 
 if __name__ == "__main__":
-    sys.modules["gpu_worker"] = sys.modules["__main__"]  # what others import is this, not a second one
     main()

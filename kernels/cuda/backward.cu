@@ -20,15 +20,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
     float* dc,                      // (B, H)        likewise
     float* dx,                      // (T, B, G*H)   out: of the input's half of the pre-activations
     float* dy,                      // (T, B, G*H)   out: of the other half, of a GRU; else not used, they are equal
+    float* dbias,                   // (B, KEPT*H)   out, or null: sums over time of dx and, of a GRU, of dy for n
     const unsigned char* advance,   // (T, B) or null: 0 where a state was held
     const unsigned char* restart,   // (T, B) or null: 1 where a state was zero before the step
     unsigned* exchange,             // (2, B, INNER) scratch
-    int* arrivals,                  // (groups)      zeros
+    int* arrivals,                  // (groups, APART) zeros
     int steps, int batch, int size, int group_rows, int reverse) {
     DYNAMIC_SHARED(shared);
     const Part block(shared, batch, size, group_rows);
     const int rows = block.rows, unit = block.unit;
-    GroupBarrier barrier(arrivals + blockIdx.y, gridDim.x);
+    GroupBarrier barrier(arrivals + blockIdx.z * APART, gridDim.y);
 
     Part::Resident product;
     product.load(
@@ -49,6 +50,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
     }
     block.clear_padding(exchange, GATES * size);
     barrier.arrive();
+
+    // Over time and this thread's rows; in shared memory, since no register is left for it.
+    float* summed = block.c_here + group_rows * UNITS + threadIdx.x;   // (KEPT, THREADS)
+#pragma unroll
+    for (int n = 0; n < KEPT; ++n) summed[n * THREADS] = 0.0f;
 
     for (int k = steps - 1; k >= -1; --k) {   // -1: before the first step
         const int t = reverse ? steps - 1 - k : k;
@@ -114,10 +120,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
                 for (int g = 0; g < GATES; ++g) {
                     block.of_gate(dx, t, row, g) = to_x[i][g];
                     if (KEPT > GATES) block.of_gate(dy, t, row, g) = to_y[i][g];
+                    summed[g * THREADS] += to_x[i][g];
                 }
+                if (KEPT > GATES) summed[(KEPT - 1) * THREADS] += to_y[i][GATES - 1];
             }
         }
         later += across;
         across = -across;
+    }
+    if (dbias == nullptr) return;
+    for (int row = block.row0; row < rows && !block.idle; row += ROW_STEP) {   // all in the first, to be added up later
+        float* to = block.step(dbias, 0, KEPT * size) + row * KEPT * size + unit;
+#pragma unroll
+        for (int n = 0; n < KEPT; ++n) to[n * size] = row == block.row0 ? summed[n * THREADS] : 0.0f;
     }
 }

@@ -7,6 +7,9 @@
 #pragma once
 #include "device.cuh"
 
+// Counters of two groups in one line of a cache would make the groups wait for each other.
+constexpr int APART = 32;   // ints
+
 // All blocks must be on the device at once, or this waits for ever: launch cooperatively. The counter starts at 0.
 struct GroupBarrier {
     int* counter;

@@ -1,6 +1,7 @@
 // What the forward and the backward kernel have in common: which part of a layer a block and each thread have.
 //
-// A grid is (hidden slices, batch groups). A block runs the units unit0 to unit0 + UNITS of the sequences of its group
+// A grid is (1, hidden slices, batch groups): CuPy launches fewer blocks than asked for, and only warns, where the second
+// and the third are 1. A block runs the units unit0 to unit0 + UNITS of the sequences of its group
 // through all steps, and meets the other blocks of its group, and only those, after each. The compiler is told
 //
 //     XPRNN_CELL     Lstm or Gru                  XPRNN_INNER   inner indices of the product, with zeros to fill up
@@ -38,10 +39,10 @@ template <int COLUMNS> struct Block {
 
     __device__ Block(uint4* shared, int batch, int size, int group_rows)
         : batch(batch),
-          first(blockIdx.y * group_rows),
+          first(blockIdx.z * group_rows),
           rows(min(group_rows, batch - first)),
           size(size),
-          unit0(blockIdx.x * UNITS),
+          unit0(blockIdx.y * UNITS),
           unit(unit0 + threadIdx.x % UNITS),
           idle(unit >= size),
           row0(threadIdx.x / UNITS),
@@ -103,7 +104,7 @@ template <int COLUMNS> struct Block {
     // Zeros behind the last inner index, in both halves of what the blocks exchange: (2, B, INNER).
     __device__ __forceinline__ void clear_padding(unsigned* exchange, int used) const {
         const int padding = INNER - used;
-        for (int i = blockIdx.x * THREADS + threadIdx.x; i < 2 * rows * padding; i += gridDim.x * THREADS) {
+        for (int i = blockIdx.y * THREADS + threadIdx.x; i < 2 * rows * padding; i += gridDim.y * THREADS) {
             const int row = i / padding;
             Number::store(step(exchange, row / rows, WORDS) + row % rows * WORDS, used + i % padding, 0.0f);
         }

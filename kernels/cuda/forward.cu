@@ -20,12 +20,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
     const unsigned char* advance,   // (T, B) or null: 0 where a state is held
     const unsigned char* restart,   // (T, B) or null: 1 where a state is zero before the step
     unsigned* exchange,             // (2, B, INNER) scratch
-    int* arrivals,                  // (groups)      zeros
+    int* arrivals,                  // (groups, APART) zeros
     int steps, int batch, int size, int group_rows, int reverse, int keep) {
     DYNAMIC_SHARED(shared);
     const Part block(shared, batch, size, group_rows);
     const int rows = block.rows, unit = block.unit;
-    GroupBarrier barrier(arrivals + blockIdx.y, gridDim.x);
+    GroupBarrier barrier(arrivals + blockIdx.z * APART, gridDim.y);
 
     Part::Resident product;
     product.load(

@@ -23,7 +23,7 @@ def states_before(xp: Any, states: Array, flags: Flags, reverse: bool) -> Array:
 def weight_gradients(
     place: Any, w: Weights, x: Array, hs: Array, dzx: Array, dzh: Array, flags: Flags, reverse: bool, need_dx: bool
 ) -> tuple[Array | None, Weights]:
-    """What needs no loop over time, one product each: dx, and the gradients of all weights but peepholes."""
+    """What needs no loop over time, one product each: dx, and the gradients of both matrices."""
     xp, columns, inputs, size = place.xp, dzx.shape[2], x.shape[2], hs.shape[2]
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = xp.where(flags.advance[..., None], x, x.dtype.type(0))
@@ -32,9 +32,6 @@ def weight_gradients(
     place.product(rows_x, x.reshape(-1, inputs), gradients["weight_ih"], transpose_a=True)
     before = states_before(xp, hs, flags, reverse)
     place.product(rows_h, before.reshape(-1, size), gradients["weight_hh"], transpose_a=True)
-    if "bias_ih" in w:
-        gradients["bias_ih"] = xp.sum(rows_x, axis=0)
-        gradients["bias_hh"] = gradients["bias_ih"].copy() if dzh is dzx else xp.sum(rows_h, axis=0)
     if not need_dx:
         return None, gradients
     dx = xp.empty_like(x)

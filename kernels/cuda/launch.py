@@ -1,23 +1,12 @@
-"""Where kernels run: a CUDA device, through CuPy, or Numba's simulator of one.
-
-Numba only compiles, to PTX that is kept on disk; CuPy loads it and launches it, on its current stream. Numba's own
-launcher waits for the stream of each CuPy array that it is given (NUMBA_CUDA_ARRAY_INTERFACE_SYNC).
-"""
+"""Where kernels run: a CUDA device, through CuPy, or Numba's simulator of one."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.metadata
 import inspect
 import os
-import re
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
+from functools import cache, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,9 +15,7 @@ from . import product
 
 Array = Any
 OLDEST = (7, 0)
-NEWEST = (9, 0)  # that we compile for; a newer device takes it too, and a compiler need not know of it
 OLDEST_BY_PRECISION = {"float32": OLDEST, "tf32": (8, 0), "bf16": (8, 0), "fp16": (8, 0)}
-PTX_VERSION = "8.0"  # CUDA 12.0's: a driver refuses PTX that says it is newer than the driver, whatever is in it
 THREADS = 128
 MOST_ROWS = 65535  # of a grid
 
@@ -90,7 +77,7 @@ class Device:
 
     def __init__(self, dtype: str, precision: str, backward: bool) -> None:
         self.xp = importlib.import_module("cupy")
-        self._dtype, self._facts = dtype, facts()
+        self._dtype = dtype
         self.product = product.OnDevice(dtype, precision, backward)
 
     def launch(self, name: str, size: int, batch: int, arrays: tuple[Array, ...], *numbers: int) -> None:
@@ -98,7 +85,7 @@ class Device:
         threads = min(THREADS, -(-size // 32) * 32)
         grid = -(-size // threads), min(batch, MOST_ROWS)
         arguments = (*arrays, *map(np.int64, numbers))
-        loaded(name, self._dtype, self._facts.capability)(grid, (threads, 1), arguments)
+        loaded(name, self._dtype)(grid, (threads, 1), arguments)
 
 
 def place_of(x: Array, precision: str, backward: bool) -> Simulator | Device:
@@ -107,53 +94,20 @@ def place_of(x: Array, precision: str, backward: bool) -> Simulator | Device:
 
 
 @cache
-def loaded(name: str, dtype: str, capability: tuple[int, int]) -> Any:
-    """A kernel for devices of a compute capability; CuPy loads it on each device where it is first launched."""
-    path = _kept(name, dtype, min(capability, NEWEST))
-    entry = re.search(r"\.entry\s+([\w$]+)", path.read_text())
-    assert entry is not None
-    return importlib.import_module("cupy").RawModule(path=str(path)).get_function(entry.group(1))
+def loaded(name: str, dtype: str) -> Any:
+    """A kernel; CuPy compiles it, keeps it on disk, and loads it on each device where it is first launched."""
+    return _module(dtype).get_function(name)
 
 
-def _kept(name: str, dtype: str, capability: tuple[int, int]) -> Path:
-    """The file with a kernel's PTX, written whole or not at all."""
-    path = _folder() / f"{name}-{dtype}-sm{capability[0]}{capability[1]}.ptx"
-    if not path.exists():
-        text = ptx(name, dtype, capability)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
-    return path
+@cache
+def _module(dtype: str) -> Any:
+    translate = importlib.import_module(f"{__package__}.translate")
+    return importlib.import_module("cupy").RawModule(code=translate.text(), options=options(dtype))
 
 
-def ptx(name: str, dtype: str, capability: tuple[int, int]) -> str:
-    """A kernel compiled for a compute capability. Needs numba-cuda and NVIDIA's compilers, but no device."""
-    numba = importlib.import_module("numba")
-    compiler, types = importlib.import_module("numba.cuda"), numba.types
-    number = types.CPointer(getattr(types, dtype))
-    arguments = [
-        types.CPointer(types.uint8) if parameter == "flags" else number for parameter in array_parameters(name)
-    ]
-    signature = types.void(*arguments, *[types.int64] * 4)
-    with _compiling, _row_stack():
-        text, _ = compiler.compile(_source(name), signature, device=False, abi="numba", cc=capability, output="ptx")
-    return re.sub(r"(?m)^\.version .*", f".version {PTX_VERSION}", str(text), count=1)
-
-
-_compiling = threading.Lock()  # no thread takes away what another still needs
-
-
-@contextmanager
-def _row_stack() -> Iterator[None]:
-    """numba-cuda up to 0.30.4 asks for a name that NumPy 2.5 has no more, and then cannot compile anything."""
-    if "row_stack" in vars(np):
-        yield
-        return
-    np.row_stack = np.vstack
-    try:
-        yield
-    finally:
-        del np.row_stack
+def options(dtype: str) -> tuple[str, ...]:
+    """What NVRTC is told of the pointwise kernels."""
+    return "-std=c++17", f"-DXPRNN_REAL={'double' if dtype == 'float64' else 'float'}"
 
 
 def array_parameters(name: str) -> list[str]:
@@ -165,31 +119,24 @@ def _source(name: str) -> Any:
     return importlib.import_module(f"{__package__}.pointwise").KERNELS[name]
 
 
-@cache
-def _folder() -> Path:
-    """Below NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache; a temporary folder where nothing can be written there.
+def looked_for_once(look: Callable[..., str]) -> Any:
+    """A function that says what is against a kernel on a device: what ``look`` says, or what it raises; empty: nothing.
 
-    Its name holds a digest of the sources and of the compiler's version.
+    It is looked for once, but for what may pass, as want of memory does: of errors only those of a text are kept.
     """
-    digest = hashlib.sha256(importlib.metadata.version("numba-cuda").encode())
-    here = Path(__file__).parent
-    for path in [*sorted(here.glob("*.py")), here.parent / "scalar_cells.py"]:
-        digest.update(path.read_bytes())
-    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(base) / "xprnn" / f"cuda-{digest.hexdigest()[:16]}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return _temporary_folder()
+    kept: dict[tuple[Any, ...], str] = {}
 
+    @wraps(look)
+    def reason(*key: Any) -> str:
+        if key not in kept:
+            try:
+                kept[key] = look(*key)
+            except Exception as error:  # compilers and drivers raise what they like
+                found = f"the kernels cannot be compiled and loaded ({type(error).__name__}: {error})"
+                if not isinstance(error, importlib.import_module("cupy").cuda.compiler.CompileException):
+                    return found
+                kept[key] = found
+        return kept[key]
 
-def _temporary_folder() -> Path:
-    return Path(_temporary().name)
-
-
-@cache
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    """Removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="xprnn-cuda-")
+    reason.cache_clear = kept.clear  # type: ignore[attr-defined]
+    return reason

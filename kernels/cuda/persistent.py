@@ -35,6 +35,7 @@ Array = Any
 
 CELLS = {LSTM: "Lstm", GRU: "Gru"}
 NULL = np.uint64(0)
+APART = 32  # of barrier.cuh: a line of the cache for each counter
 SURELY = 1.5  # how much slower the plans must look before they are declined: both times are rough
 
 
@@ -59,7 +60,7 @@ class Device:
         """Arrays, None for no array, and numbers, in the order in which the kernel has them."""
         kernel = _kernel(self.facts.number, plan.source, plan.name, plan.options)
         given = [NULL if a is None else np.int32(a) if isinstance(a, int) else a for a in arguments]
-        kernel((plan.blocks, plan.groups), (plan.threads,), tuple(given), shared_mem=plan.shared_bytes)
+        kernel((1, plan.blocks, plan.groups), (plan.threads,), tuple(given), shared_mem=plan.shared_bytes)
 
 
 def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, precision: str) -> list[str]:
@@ -114,18 +115,12 @@ def _plans(
     return forth, back
 
 
-@cache
+@launch.looked_for_once
 def _reason_against(number: int, plan: Plan) -> str:
-    """Whether a kernel compiles and all blocks of a plan fit on the device at once; empty if so. Looked at once.
-
-    CuPy would only warn, and launch fewer blocks, for which the others would wait for ever.
-    """
-    try:
-        kernel = _kernel(number, plan.source, plan.name, plan.options)
-        driver = importlib.import_module("cupy").cuda.driver
-        resident = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, plan.threads, plan.shared_bytes)
-    except Exception as error:  # compilers and drivers raise what they like
-        return f"the persistent kernels cannot be compiled and loaded ({type(error).__name__}: {error})"
+    """Whether a kernel compiles and all blocks of a plan fit on the device at once; empty if so."""
+    kernel = _kernel(number, plan.source, plan.name, plan.options)
+    driver = importlib.import_module("cupy").cuda.driver
+    resident = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, plan.threads, plan.shared_bytes)
     held, wanted = resident * launch.facts().multiprocessors, plan.blocks * plan.groups
     if held < wanted:
         return f"the device can hold {held} blocks of the persistent kernel at once, and {wanted} must meet"
@@ -156,7 +151,7 @@ def _plan(place: Any, kind: int, backward: bool, precision: str, batch: int, siz
 
 def _scratch(xp: Any, plan: Plan, batch: int) -> tuple[Array, Array]:
     """What blocks exchange, (2, B, inner) as words, and a counter for each group at zero."""
-    return xp.empty((2, batch, plan.row_bytes // 4), "uint32"), xp.zeros(plan.groups, "int32")
+    return xp.empty((2, batch, plan.row_bytes // 4), "uint32"), xp.zeros((plan.groups, APART), "int32")
 
 
 def forward(
@@ -218,15 +213,27 @@ def backward(
 
     dzx = xp.empty_like(cache.z)
     dzh = xp.empty_like(cache.z) if kind == GRU else None
+    dbias = xp.empty((batch, 4 * size), x.dtype) if "bias_ih" in w else None
     exchange, arrivals = _scratch(xp, plan, batch)
     arguments = [
         cache.z, cache.kept_more, w["weight_hh"], cache.hs, cache.cs,
-        None if dhs is None else plain(dhs), None if dcs is None else plain(dcs), dh, dc, dzx, dzh,
+        None if dhs is None else plain(dhs), None if dcs is None else plain(dcs), dh, dc, dzx, dzh, dbias,
         *_bytes(plain, flags), exchange, arrivals, steps, batch, size, plan.group_rows, int(reverse),
     ]  # fmt: skip
     place.launch(plan, arguments)
     dx, gradients = weight_gradients(place, w, x, cache.hs, dzx, dzx if dzh is None else dzh, flags, reverse, need_dx)
+    if dbias is not None:
+        gradients["bias_ih"], gradients["bias_hh"] = _bias_gradients(xp, kind, dbias)
     return dx, dh, dc, gradients
+
+
+def _bias_gradients(xp: Any, kind: int, dbias: Array) -> tuple[Array, Array]:
+    """Those of bias_ih and bias_hh. A GRU's differ in the block of n, and that of bias_hh stands last."""
+    total = xp.sum(dbias, axis=0)
+    if kind != GRU:
+        return total, total.copy()
+    size = dbias.shape[1] // 4
+    return total[: 3 * size], xp.concatenate([total[: 2 * size], total[3 * size :]])
 
 
 def _bytes(plain: Any, flags: Flags) -> tuple[Array | None, Array | None]:

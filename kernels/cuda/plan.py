@@ -81,10 +81,13 @@ class Plan:
 
     @property
     def shared_bytes(self) -> int:
-        """Of dynamic shared memory a block: the weights that are not in registers, two partial sums, two states."""
+        """Of dynamic shared memory a block: weights that are not in registers, two partial sums, two states, and on the
+        way back four sums of each thread for the biases.
+        """
         stride = self.columns if self.columns % 16 == 8 else (self.columns + 7) // 16 * 16 + 8
         partials = 2 * self.warps * self.rows * stride
-        return 16 * self.rest * self.threads + 4 * (partials + 2 * self.group_rows * self.units)
+        sums = 16 * self.threads if self.backward else 0
+        return 16 * self.rest * self.threads + 4 * (partials + 2 * self.group_rows * self.units) + sums
 
     @property
     def source(self) -> str:

@@ -1,7 +1,7 @@
 """One step of every cell for a whole batch, forward and back: what stands between two products.
 
-Plain Python for ``numba.cuda``, which launch.py compiles for a device or runs in Numba's simulator. Arrays come flat,
-and none of them twice. A thread has one unit j, and one sequence b after another.
+Plain Python, which translate.py makes CUDA C++ of for a device, and which runs as it is in Numba's simulator. Arrays
+come flat, and none of them twice. A thread has one unit j, and one sequence b after another.
 
     z (T, B, N)         pre-activations from x and, with KEEP, the activations afterwards; N columns in blocks of H:
                         TANH, RELU z    LSTM i f g o    GRU r z n and, with KEEP, the product with h for n
@@ -16,53 +16,48 @@ and none of them twice. A thread has one unit j, and one sequence b after anothe
 
 from __future__ import annotations
 
-import math
+import importlib
+from typing import Any
 
 import numpy as np
-from numba import config, cuda
 
 from .. import scalar_cells
 from ..scalar_cells import ZERO
+from .launch import simulated
 
 # What a launch is told.
 KEEP, REVERSE, RELU, PEEPHOLES, FLAGGED, GIVEN_H, GIVEN_C, LATER = (1 << k for k in range(8))
 # What is so at one step of one sequence: the state stays as it is; the state before it counts as zero.
 HELD, FRESH = 1, 2
 
-# Inlined before types are known, so that compiling needs no device. The simulator's math.tanh would give float64.
-inlined = cuda.jit(device=True, inline="always")
-_cells = scalar_cells.build(inlined, np.tanh if config.ENABLE_CUDASIM else math.tanh)
-# By names of their own, since compiled code cannot look into a tuple of functions.
+cuda: Any = importlib.import_module("numba.cuda") if simulated() else None  # nothing else runs this as Python
+
+_cells = scalar_cells.build(lambda function: function, np.tanh)  # math.tanh would give float64
 tanh, tanh_back, relu, relu_back = _cells.tanh, _cells.tanh_back, _cells.relu, _cells.relu_back
 lstm, lstm_back, peephole, peephole_back = _cells.lstm, _cells.lstm_back, _cells.peephole, _cells.peephole_back
 gru, gru_back = _cells.gru, _cells.gru_back
 
 
-@inlined
 def flag_of(flags, row, options):
     """HELD and FRESH, in one sequence at one step."""
     return flags[row] if options & FLAGGED else 0
 
 
-@inlined
 def before(t, options):
     """The index of the state before step t; that of the state after it is the other one of t and t + 1."""
     return t + 1 if options & REVERSE else t
 
 
-@inlined
 def after(t, options):
     return t if options & REVERSE else t + 1
 
 
-@inlined
 def summed(z, zh, bias, at, q, j, fresh):
     """A pre-activation from its three parts; zero state has no product, whatever was computed."""
     total = z[at] + bias[j]
     return total if fresh else total + zh[q]
 
 
-@inlined
 def cotangent(dh, dhs, flags, t, b, batch, row, at, options):
     """dh of the state after step t: what came back from the step after it, and what the result got."""
     total = dh[at]
@@ -81,13 +76,13 @@ def elman_forward(z, zh, bias, hs, flags, t, batch, size, options):
     if j < size:
         for b in range(cuda.blockIdx.y, batch, cuda.gridDim.y):
             row, q = t * batch + b, b * size + j
-            old, new = before(t, options) * batch * size + q, after(t, options) * batch * size + q
+            old, now = before(t, options) * batch * size + q, after(t, options) * batch * size + q
             flag = flag_of(flags, row, options)
             if flag & HELD:
-                hs[new] = ZERO if flag & FRESH else hs[old]
+                hs[now] = ZERO if flag & FRESH else hs[old]
                 continue
             total = summed(z, zh, bias, row * size + j, q, j, flag & FRESH)
-            hs[new] = relu(total) if options & RELU else tanh(total)
+            hs[now] = relu(total) if options & RELU else tanh(total)
 
 
 def elman_backward(hs, dh, dz, dhs, flags, t, batch, size, options):
@@ -111,10 +106,10 @@ def lstm_forward(z, zh, bias, p, hs, cs, flags, t, batch, size, options):
     if j < size:
         for b in range(cuda.blockIdx.y, batch, cuda.gridDim.y):
             row, q = t * batch + b, b * size + j
-            old, new = before(t, options) * batch * size + q, after(t, options) * batch * size + q
+            old, now = before(t, options) * batch * size + q, after(t, options) * batch * size + q
             flag = flag_of(flags, row, options)
             if flag & HELD:
-                hs[new], cs[new] = ZERO if flag & FRESH else hs[old], ZERO if flag & FRESH else cs[old]
+                hs[now], cs[now] = ZERO if flag & FRESH else hs[old], ZERO if flag & FRESH else cs[old]
                 continue
             fresh, at, zat = flag & FRESH, 4 * row * size + j, 4 * b * size + j
             c = ZERO if fresh else cs[old]
@@ -126,7 +121,7 @@ def lstm_forward(z, zh, bias, p, hs, cs, flags, t, batch, size, options):
                 i, f, g, o, c_new, h_new = peephole(zi, zf, zg, zo, c, p[j], p[j + size], p[j + 2 * size])
             else:
                 i, f, g, o, c_new, h_new = lstm(zi, zf, zg, zo, c)
-            hs[new], cs[new] = h_new, c_new
+            hs[now], cs[now] = h_new, c_new
             if options & KEEP:
                 z[at], z[at + size], z[at + 2 * size], z[at + 3 * size] = i, f, g, o
 
@@ -163,10 +158,10 @@ def gru_forward(z, zh, bias, hs, flags, t, batch, size, options):
     if j < size:
         for b in range(cuda.blockIdx.y, batch, cuda.gridDim.y):
             row, q = t * batch + b, b * size + j
-            old, new = before(t, options) * batch * size + q, after(t, options) * batch * size + q
+            old, now = before(t, options) * batch * size + q, after(t, options) * batch * size + q
             flag = flag_of(flags, row, options)
             if flag & HELD:
-                hs[new] = ZERO if flag & FRESH else hs[old]
+                hs[now] = ZERO if flag & FRESH else hs[old]
                 continue
             fresh, at, zat = flag & FRESH, (4 if options & KEEP else 3) * row * size + j, 3 * b * size + j
             h, m = ZERO if fresh else hs[old], bias[j + 3 * size]
@@ -175,7 +170,7 @@ def gru_forward(z, zh, bias, hs, flags, t, batch, size, options):
             zr = summed(z, zh, bias, at, zat, j, fresh)
             zz = summed(z, zh, bias, at + size, zat + size, j + size, fresh)
             r, u, n, h_new = gru(zr, zz, z[at + 2 * size] + bias[j + 2 * size], m, h)
-            hs[new] = h_new
+            hs[now] = h_new
             if options & KEEP:
                 z[at], z[at + size], z[at + 2 * size], z[at + 3 * size] = r, u, n, m
 

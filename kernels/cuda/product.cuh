@@ -84,7 +84,7 @@ struct ResidentWeights {
 #pragma unroll
             for (int n = 0; n < PER_LANE; ++n) held[span][n] = vector(span, n);
         }
-#pragma unroll 1
+#pragma unroll 4
         for (int i = 0; i < REST; ++i) rest[i * THREADS + threadIdx.x] = vector(HELD + i / PER_LANE, i % PER_LANE);
     }
 

@@ -8,7 +8,6 @@ direction, by PyTorch's names. Nothing here waits for the device.
 from __future__ import annotations
 
 import importlib.util
-from functools import cache
 from typing import Any, NamedTuple
 
 from ..kinds import GRU, LSTM, PEEPHOLE, RELU, TANH, Flags, Weights
@@ -46,23 +45,18 @@ def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, pr
     return [reason] if reason else []
 
 
-@cache
+@launch.looked_for_once
 def _reason_on(number: int, name: str, dtype: str, precision: str) -> str:
-    """Looked for once: whether the device is new enough, and the kernels compile and load."""
+    """Whether the device is new enough, and the kernels compile and load."""
     capability = launch.facts().capability
     needed = launch.OLDEST_BY_PRECISION[precision]
     if capability < needed:
         shown = ["{}.{}".format(*version) for version in (capability, needed)]
         return f"the device has compute capability {shown[0]}; precision {precision!r} needs {shown[1]}"
-    if importlib.util.find_spec("numba_cuda") is None:
-        return "numba-cuda is not installed: pip install 'xprnn[cuda12]' or 'xprnn[cuda13]'"
     if reason := product.reason_against(precision):
         return reason
-    try:
-        for way in ("forward", "backward"):
-            _ = launch.loaded(f"{name}_{way}", dtype, capability).num_regs  # loads it
-    except Exception as error:  # compilers and drivers raise what they like
-        return f"the kernels cannot be compiled and loaded ({type(error).__name__}: {error})"
+    for way in ("forward", "backward"):
+        _ = launch.loaded(f"{name}_{way}", dtype).num_regs  # loads it
     return ""
 
 
@@ -152,6 +146,9 @@ def backward(
     if flags.restart is not None:  # as in the loop, where the launch of the step before does it
         dh = xp.where(flags.restart[-1 if reverse else 0, :, None], dtype.type(0), dh)
     dx, gradients = weight_gradients(place, w, x, cache.hs, dzx, dzh, flags, reverse, need_dx)
+    if "bias_ih" in w:
+        gradients["bias_ih"] = xp.sum(dzx, axis=(0, 1))
+        gradients["bias_hh"] = gradients["bias_ih"].copy() if dzh is dzx else xp.sum(dzh, axis=(0, 1))
     if kind == PEEPHOLE:
         c_before, c_after = states_before(xp, cache.cs, flags, reverse), cache.cs[after_steps(steps, reverse)]
         parts = ((0, c_before), (1, c_before), (3, c_after))

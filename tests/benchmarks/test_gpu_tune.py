@@ -1,19 +1,17 @@
 """benchmarks/gpu.py --tune, what follows from its times, and compiling beforehand."""
 
 import importlib.util
-import json
 import math
-import re
+import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
 import pytest
-from gpu_benchmark import WORKER, gpu, main
+from gpu_benchmark import Clock, Device, gpu, main
 
 __all__ = ["gpu"]
 
@@ -31,10 +29,10 @@ def test_what_rows_need_is_compiled_once(gpu):
         ("forward.cu", "persistent_forward", forth.options),
     ]
     both = gpu_compile.jobs([row | {"mode": "training"}], *H100)
-    assert [job[1] for job in both] == ["float32", "float32", "persistent_forward", "persistent_backward"]
+    assert [job[1] for job in both] == ["float32", "persistent_forward", "persistent_backward"]
     assert gpu_compile.jobs([{"what": "micro", "name": "launch"}], *H100) == []
     check = {"what": "check", "cell": "GRU", "precision": "fp16", "shape": [7, 3, 10, 100], "control": True}
-    assert len(gpu_compile.jobs([check], *H100)) == 4
+    assert len(gpu_compile.jobs([check], *H100)) == 3
     slow = row | {"B": 256, "H": 1024, "precision": "float32"}  # dispatch would take a launch for each step
     assert len(gpu_compile.jobs([slow], *H100)) == 2
     assert not math.isinf(persistent.SURELY), "that is for the benchmark alone"
@@ -42,24 +40,38 @@ def test_what_rows_need_is_compiled_once(gpu):
     assert len(set(every)) == len(every) > 100
 
 
-def test_compiling_beforehand_fails_without_harm_and_ends_in_time(gpu, monkeypatch, tmp_path):
+def test_compiling_beforehand_fails_without_harm(gpu, monkeypatch, tmp_path):
     import gpu_compile
 
     script = tmp_path / "compile.py"
     monkeypatch.setattr(gpu_compile, "__file__", str(script))
     script.write_text("raise SystemExit('no device')")
-    said = gpu_compile.ahead([], 2, 30.0, tmp_path)
-    assert re.fullmatch("nothing was compiled, in [0-9] s with 2 processes", said)
-    child = "import time, pathlib; time.sleep(3); pathlib.Path('late').write_text('')"
-    script.write_text(
-        f"import subprocess, sys, time\nprint('1 of 2 kernels', flush=True)\n"
-        f"subprocess.Popen([sys.executable, '-c', {child!r}], cwd={str(tmp_path)!r})\ntime.sleep(60)"
-    )
-    start = time.monotonic()
-    assert gpu_compile.ahead([], 2, 1.5, tmp_path).startswith("1 of 2 kernels, in ")
-    assert time.monotonic() - start < 3
-    time.sleep(2)
-    assert not (tmp_path / "late").exists(), "a process of the pool outlived its time"
+    said = gpu_compile.ahead([], 2, 30.0, tmp_path, clock=lambda: 0.0)
+    assert said == "nothing was compiled, in 0 s with 2 processes"
+
+
+OUTLIVING = """
+import pathlib, subprocess, sys
+print("1 of 2 kernels", flush=True)
+child = "import sys, time; pipe = open(sys.argv[1], 'w'); open(sys.argv[2], 'w'); time.sleep(600); pipe.write('late')"
+subprocess.run([sys.executable, "-c", child, {pipe!r}, {ready!r}])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX system")
+def test_compiling_beforehand_ends_with_all_its_processes(gpu, monkeypatch, tmp_path):
+    """A process of the pool holds one end of a pipe, and the other end is read until nobody does."""
+    import gpu_compile
+
+    script, pipe, ready = (tmp_path / name for name in ("compile.py", "pipe", "ready"))
+    monkeypatch.setattr(gpu_compile, "__file__", str(script))
+    script.write_text(OUTLIVING.format(pipe=str(pipe), ready=str(ready)))
+    os.mkfifo(pipe)
+    reader = os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+    said = gpu_compile.ahead([], 2, 1.5, tmp_path, clock=lambda: 9.0 * ready.exists())
+    assert said == "1 of 2 kernels, in 9 s with 2 processes"
+    os.set_blocking(reader.fileno(), True)
+    assert reader.read() == ""
 
 
 def test_promising_plans_are_the_best_and_different(gpu):
@@ -109,22 +121,20 @@ def test_fitted_constants_predict_what_was_measured(gpu):
     assert said["plan.step_microseconds"]["off by"][1] < said["plan.step_microseconds"]["off by"][0]
 
 
-def test_the_tuner_measures_what_is_missing_and_says_what_follows(gpu, monkeypatch, tmp_path, capsys):
-    worker = tmp_path / "worker.py"
-    worker.write_text(WORKER)
+def test_the_tuner_measures_what_is_missing_and_says_what_follows(gpu, tmp_path, capsys):
     options = ["--tune", "--only", "B=16 H=512", "--out", tmp_path / "results", "--processes", 0]
-    options += ["--worker", sys.executable, worker]
-    assert main(gpu, monkeypatch, *options, "--budget", 0) == 0
-    assert main(gpu, monkeypatch, *options) == 0
-    text = capsys.readouterr().out
+    assert main(gpu, Device(Clock()), *options, "--budget", 0) == 0
+    assert main(gpu, Device(Clock()), *options) == 0
+    assert "180 shapes are not measured yet" in capsys.readouterr().out
+    lines = tmp_path / "results" / "gpu-tune-toy-gpu-1.jsonl"
+    text = lines.with_suffix(".md").read_text()
     for part in ("180 shapes are not measured yet", "plan.microseconds, fitted to 24 measurements", "- BARRIER: 1500",
+                 "plan.step_microseconds, fitted to 6 measurements",
                  "| LSTM forward bf16 16,512 | 8, 8, 1, 2* | 2.00 | 3.00 | 1.0e-03 | 9.00 |",
                  "| 16, 8, 1, 2 | 2.50 | 2.75 (bits moved) |", "| 32, 8, 1, 2 | 4.00 | E: too large | - | 9.00 |",
                  "its choice is 1.091 times slower"):  # fmt: skip
         assert part in text, part
-    report = json.loads((tmp_path / "results" / "gpu-tune-toy-gpu-1.json").read_text())
-    assert len(report["rows"]) == 12
-    assert report["conclusions"]["plan.step_microseconds"]["measured"] == 6
+    assert len(gpu.measured(lines, "this code")) == 12
 
 
 @pytest.mark.slow
@@ -133,7 +143,6 @@ def test_the_tuner_measures_what_is_missing_and_says_what_follows(gpu, monkeypat
 def test_the_tuner_launches_the_plans_it_names(gpu, monkeypatch, tmp_path_factory, cell, way):
     """On the emulator, beside the host's kernels in place of those with a launch for each step."""
     import gpu_tune
-    import gpu_worker
     from xprnn.kernels.cpu import sequence
     from xprnn.kernels.cuda import launch, persistent, step
 
@@ -150,7 +159,7 @@ def test_the_tuner_launches_the_plans_it_names(gpu, monkeypatch, tmp_path_factor
     monkeypatch.setattr(persistent, "_place", lambda precision, backward: place)
     declined = []
     monkeypatch.setattr(persistent, "_reason_against", lambda number, plan: "no" if plan in declined else "")
-    monkeypatch.setattr(gpu_worker, "poison", lambda: None)
+    monkeypatch.setattr(gpu_tune, "poison", lambda: None)
     monkeypatch.setattr(gpu_tune, "ROUNDS", 2)
     monkeypatch.setattr(gpu_tune, "MOST", 2)
     row = {"what": "tune", "cell": cell, "way": way, "precision": "float32", "B": 3, "H": 9}

@@ -50,9 +50,9 @@ def test_clock_and_peak():
 
 def test_a_poisoned_pool_gives_out_nan():
     import cupy
-    import gpu_worker
+    import gpu_measuring
 
-    gpu_worker.poison()
+    gpu_measuring.poison()
     for size in (1 << 10, 1 << 16, 1 << 22):
         assert bool(cupy.isnan(cupy.empty(size, "float32")).all())
 

@@ -126,26 +126,24 @@ inline int run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
     const size_t vectors = (shared_bytes + 15) / 16;
     std::vector<std::unique_ptr<Block>> blocks;
     std::vector<std::unique_ptr<Thread>> threads;
-    for (unsigned y = 0; y < grid.y; ++y) {
-        for (unsigned x = 0; x < grid.x; ++x) {
-            blocks.push_back(std::make_unique<Block>(Block{Meeting{static_cast<int>(block.x)}}));
-            Block& here = *blocks.back();
-            here.shared.assign(vectors + GUARD, uint4{~0u, ~0u, ~0u, ~0u});
-            here.warps.resize(block.x / 32);
-            for (unsigned i = 0; i < block.x; ++i) {
-                auto thread = std::make_unique<Thread>();
-                thread->stack.reset(new char[STACK]);
-                thread->block = &here;
-                thread->thread_index = {i, 0, 0};
-                thread->block_index = {x, y, 0};
-                getcontext(&thread->context);
-                thread->context.uc_stack.ss_sp = thread->stack.get();
-                thread->context.uc_stack.ss_size = STACK;
-                thread->context.uc_link = nullptr;
-                makecontext(&thread->context, enter, 0);
-                here.live.push_back(thread.get());
-                threads.push_back(std::move(thread));
-            }
+    for (unsigned n = 0; n < grid.x * grid.y * grid.z; ++n) {
+        blocks.push_back(std::make_unique<Block>(Block{Meeting{static_cast<int>(block.x)}}));
+        Block& here = *blocks.back();
+        here.shared.assign(vectors + GUARD, uint4{~0u, ~0u, ~0u, ~0u});
+        here.warps.resize(block.x / 32);
+        for (unsigned i = 0; i < block.x; ++i) {
+            auto thread = std::make_unique<Thread>();
+            thread->stack.reset(new char[STACK]);
+            thread->block = &here;
+            thread->thread_index = {i, 0, 0};
+            thread->block_index = {n % grid.x, n / grid.x % grid.y, n / grid.x / grid.y};
+            getcontext(&thread->context);
+            thread->context.uc_stack.ss_sp = thread->stack.get();
+            thread->context.uc_stack.ss_size = STACK;
+            thread->context.uc_link = nullptr;
+            makecontext(&thread->context, enter, 0);
+            here.live.push_back(thread.get());
+            threads.push_back(std::move(thread));
         }
     }
     std::mt19937 draws(seed);

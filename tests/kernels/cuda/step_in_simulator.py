@@ -4,18 +4,16 @@ Twice: on NumPy arrays as they are, and on those of a stand-in for CuPy, which a
 launches.
 """
 
-import inspect
 import sys
 from dataclasses import replace
 
 import fake_cupy
-import numba
 import numpy as np
 import pytest
 from helpers import sequence_call
 from hypothesis import given
 from hypothesis import strategies as st
-from xprnn.kernels.cuda import launch, pointwise, step
+from xprnn.kernels.cuda import launch, step
 
 import xprnn
 from xprnn import cells, nn
@@ -45,12 +43,9 @@ def array(request, monkeypatch):
 
 def stand_in(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
-    monkeypatch.setattr(launch, "ptx", lambda name, dtype, capability: f".visible .entry {name}(")
     monkeypatch.setattr(launch, "simulated", lambda: False)
-    monkeypatch.setattr(step.importlib.util, "find_spec", lambda name: True)
-    for kept in (launch.loaded, launch._folder, launch._facts, step._reason_on):
+    for kept in (launch.loaded, launch._module, launch._facts, step._reason_on):
         kept.cache_clear()
-    monkeypatch.setattr(launch, "_folder", launch._temporary_folder)
     fake_cupy.launches.clear()
     fake_cupy.products.clear()
 
@@ -218,22 +213,16 @@ def test_reasons_of_a_device(monkeypatch):
         declines("compute capability 7.5; precision 'tf32' needs 8.0", precision="tf32")
         assert step.reasons_against(*arguments, "float64", "tf32") == []  # float64 is not rounded
     with monkeypatch.context() as patch:
-        patch.setattr(step.importlib.util, "find_spec", lambda name: None)
-        declines("numba-cuda is not installed: pip install")
-    with monkeypatch.context() as patch:
         patch.setattr(fake_cupy, "cublas", None)
         patch.setattr(fake_cupy.cuda, "cublas", None)
         declines("cuBLAS cannot be used for precision 'float32' (AttributeError")
     with monkeypatch.context() as patch:
-        patch.setattr(launch, "ptx", broken)
-        patch.setattr(launch, "_folder", launch._temporary_folder)
+        patch.setattr(fake_cupy.RawModule, "get_function", broken)
         launch.loaded.cache_clear()
-        for path in launch._temporary_folder().glob("*.ptx"):
-            path.unlink()
-        declines("the kernels cannot be compiled and loaded (RuntimeError: no NVVM)")
+        declines("the kernels cannot be compiled and loaded (RuntimeError: no NVRTC)")
     with monkeypatch.context() as patch:
         patch.setattr(fake_cupy.cuda, "Device", broken)
-        declines("CuPy cannot use the device (RuntimeError: no NVVM)")
+        declines("CuPy cannot use the device (RuntimeError: no NVRTC)")
     assert "cuda-step" in [impl.name for impl in dispatch.IMPLEMENTATIONS]
 
 
@@ -241,49 +230,4 @@ OLD = vars(fake_cupy.Device()) | {"compute_capability": "61"}
 
 
 def broken(*args, **kwargs):
-    raise RuntimeError("no NVVM")
-
-
-# --- the same text, compiled ----------------------------------------------------------------------------------------
-# The simulator has Python's types. What a compiler makes of the kernels is seen where Numba compiles them for the host:
-# a loop stands in place of the grid.
-
-
-def compiled_for_the_host():
-    text = inspect.getsource(pointwise)
-    for gpu, cpu in (
-        ("from numba import config, cuda", "import numba"),
-        ("from ..", "from xprnn.kernels."),
-        ("from xprnn.kernels. import", "from xprnn.kernels import"),
-        ('cuda.jit(device=True, inline="always")', 'numba.njit(inline="always", error_model="numpy")'),
-        ("np.tanh if config.ENABLE_CUDASIM else math.tanh", "math.tanh"),
-        ("range(cuda.blockIdx.y, batch, cuda.gridDim.y)", "range(batch)"),
-        ("cuda.grid(1)", "unit"),
-        ("ward(", "ward(unit, "),
-    ):
-        assert gpu in text
-        text = text.replace(gpu, cpu)
-    module = {"__name__": "compiled_for_the_host"}
-    exec(compile(text, "compiled_for_the_host", "exec"), module)
-    return {name: numba.njit(error_model="numpy")(kernel) for name, kernel in module["KERNELS"].items()}
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_kernels_compile_to_what_the_simulator_does(dtype):
-    draws, (t, batch, size) = np.random.default_rng(0), (1, 4, 5)
-    rows = {"z": 12 * 4, "dz": 12 * 4, "zh": 4 * 4, "bias": 4, "p": 3, "dzx": 12 * 3, "dzh": 12 * 3, "dh": 4, "dc": 4}
-    rows |= {"hs": 16, "cs": 16, "dhs": 12, "dcs": 12}
-    for name, kernel in compiled_for_the_host().items():
-        for options in draws.choice(256, 40, replace=False):
-            arrays = [
-                draws.integers(0, 4, 12).astype("uint8")
-                if parameter == "flags"
-                else draws.uniform(-1, 1, rows[parameter] * size).astype(dtype)
-                for parameter in launch.array_parameters(name)
-            ]
-            expected = [array.copy() for array in arrays]
-            launch.Simulator().launch(name, size, batch, tuple(expected), t, batch, size, int(options))
-            for unit in range(size):
-                kernel(unit, *arrays, t, batch, size, int(options))
-            for a, b in zip(arrays, expected, strict=True):
-                np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 if dtype == "float64" else 2e-6)
+    raise RuntimeError("no NVRTC")

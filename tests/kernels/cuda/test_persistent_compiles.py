@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from xprnn.kernels.cuda import plan, source
+from xprnn.kernels.cuda import launch, plan, source, translate
 
 NVCC = shutil.which("nvcc")
 SOURCES = Path(source.__file__).parent
@@ -62,6 +62,25 @@ def test_everything_stays_in_registers(tmp_path, cell, precision, backward, devi
 
 
 @pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+def test_weights_for_shared_memory_are_loaded_several_at_once(tmp_path):
+    """One after another, each would wait for memory."""
+    shape = plan.best("Lstm", True, "float32", 16, 1024, *H100[1:])
+    assert shape.rest > 0
+
+    def loads(text):
+        (tmp_path / "kernel.cu").write_text(text)
+        command = [NVCC, "-arch=sm_90", "-ptx", FTZ, *shape.options, "-o", "kernel.ptx", "kernel.cu"]
+        subprocess.run(command, check=True, cwd=tmp_path)
+        return len(re.findall(r"\bld\.global", (tmp_path / "kernel.ptx").read_text()))
+
+    text = source.text(shape.source)
+    loop = "i < REST; ++i) rest"
+    at = text.rindex("#pragma unroll", 0, text.index(loop))
+    one_by_one = text[:at] + "#pragma unroll 1" + text[text.index("\n", at) :]
+    assert loads(text) >= loads(one_by_one) + 3 * 4
+
+
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 def test_a_plan_for_more_registers_than_there_are_spills(tmp_path):
     shape = plan.best("Lstm", False, "bf16", 64, 1024, *H100[1:])
     report, _ = compiled(dataclasses.replace(shape, warps=16, inner=2048, held=4), "sm_90", tmp_path)
@@ -77,16 +96,31 @@ def nvrtc():
     return None
 
 
-@pytest.mark.skipif(nvrtc() is None, reason="needs the wheel nvidia-cuda-nvrtc")
+needs_nvrtc = pytest.mark.skipif(nvrtc() is None, reason="needs the wheel nvidia-cuda-nvrtc")
+
+
+@needs_nvrtc
 @each_way
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 def test_one_text_compiles_at_run_time(precision, backward):
-    shape, library = plan.best("Lstm", backward, precision, 16, 512, *H100[1:]), nvrtc()
-    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    shape = plan.best("Lstm", backward, precision, 16, 512, *H100[1:])
     text = source.text(shape.source)
     assert '#include "device.cuh"' not in text
+    compile_at_run_time(text, shape.options)
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_pointwise_kernels_compile_at_run_time(dtype):
+    ptx = compile_at_run_time(translate.text(), launch.options(dtype))
+    assert (re.search(r"\w\.f64\b", ptx) is not None) == (dtype == "float64")
+
+
+def compile_at_run_time(text, options):
+    """As a device would have it, without one; the PTX on the way."""
+    program, size, library = ctypes.c_void_p(), ctypes.c_size_t(), nvrtc()
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
-    options = [option.encode() for option in (*shape.options, FTZ, "--gpu-architecture=sm_90")]
+    options = [option.encode() for option in (*options, FTZ, "--gpu-architecture=sm_90")]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
@@ -94,6 +128,10 @@ def test_one_text_compiles_at_run_time(precision, backward):
     assert status == 0, log.value.decode()
     library.nvrtcGetCUBINSize(program, ctypes.byref(size))
     assert size.value > 0
+    library.nvrtcGetPTXSize(program, ctypes.byref(size))
+    ptx = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetPTX(program, ptx)
+    return ptx.value.decode()
 
 
 def test_a_kernels_text_is_whole_and_includes_nothing_twice():

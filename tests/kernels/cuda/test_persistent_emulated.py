@@ -32,7 +32,7 @@ MAIN = """
 #define XPRNN_EMULATED
 #include SOURCE
 extern "C" int launch(void* const* arguments, unsigned blocks, unsigned groups, unsigned long shared, unsigned seed) {
-    return emulator::launch<KERNEL>(KERNEL, arguments, {blocks, groups}, {THREADS}, shared, seed);
+    return emulator::launch<KERNEL>(KERNEL, arguments, {1, blocks, groups}, {THREADS}, shared, seed);
 }
 extern "C" void halve(const float* values, unsigned* halves, float* back, int count) {
     for (int i = 0; i < count; ++i) back[i] = emulator::half_to_float(halves[i] = round_fp16(values[i]));
@@ -72,6 +72,7 @@ class Emulated:
             zeros=np.zeros,
             where=np.where,
             sum=np.sum,
+            concatenate=np.concatenate,
             ascontiguousarray=np.ascontiguousarray,
         )
         self.product, self.plans = product.on_host, []
@@ -329,6 +330,24 @@ def test_plans_of_the_planner(monkeypatch, build, cell, precision, sizes):
     assert all(shape.blocks * shape.groups <= place.facts.multiprocessors for shape in place.plans)
 
 
+def test_each_group_counts_in_a_line_of_its_own(monkeypatch, build):
+    """Of 128 bytes. Groups share nothing, and would wait for each other's counters if those shared a line."""
+    place, made = Emulated(build), []
+    place.xp.zeros = lambda *a: made.append(np.zeros(*a)) or made[-1]
+    compare(monkeypatch, place, "Lstm", "bf16", problem("Lstm", 3, 9, 2, 24), groups=3)
+    for arrivals in made:
+        assert list(np.flatnonzero(arrivals) * arrivals.itemsize) == [0, 128, 256]
+
+
+@each_cell
+def test_bias_gradients_do_not_read_all_cotangents_again(monkeypatch, build, cell):
+    """What is summed outside the kernel has no axis of time."""
+    place, summed = Emulated(build), []
+    place.xp.sum = lambda a, axis: summed.append(a.shape) or np.sum(a, axis=axis)
+    compare(monkeypatch, place, cell, "float32", problem(cell, 6, 7, 3, 35))
+    assert summed == [(7, 4 * 35)]
+
+
 MUTANTS = {
     "does not wait for the others": ("forward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
     "does not wait, on the way back": ("backward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
@@ -340,6 +359,7 @@ MUTANTS = {
     "mixes up rows": ("forward.cu", "product.cuh", "8 * half + across", "8 * (1 - half) + across"),
     "writes behind the last unit": ("forward.cu", "block.cuh", "idle(unit >= size)", "idle(unit > size)"),
     "starts from garbage": ("backward.cu", "backward.cu", "Number::store(later", "if (false) Number::store(later"),
+    "adds up biases of one row": ("backward.cu", "backward.cu", "summed[g * THREADS] +=", "summed[g * THREADS] ="),
     "forgets the last product": ("backward.cu", "backward.cu", "k >= -1", "k >= 0"),
     "adds up half of the lanes": ("forward.cu", "product.cuh", "mask = ALONG / 2", "mask = ALONG / 4"),
     "leaves the other weights": ("backward.cu", "product.cuh", "span < SPANS; ++span", "span < HELD; ++span"),

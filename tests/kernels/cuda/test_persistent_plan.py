@@ -67,7 +67,8 @@ def device(monkeypatch):
     kernel = Kernel()
     state = SimpleNamespace(facts=H100, resident=1, kernel=kernel)
     driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda pointer, threads, shared: state.resident)
-    cupy = SimpleNamespace(cuda=SimpleNamespace(driver=driver))
+    compiler = SimpleNamespace(CompileException=SyntaxError)
+    cupy = SimpleNamespace(cuda=SimpleNamespace(driver=driver, compiler=compiler))
     imported = importlib.import_module
     monkeypatch.setattr(importlib, "import_module", lambda name, *a: cupy if name == "cupy" else imported(name, *a))
     monkeypatch.setattr(launch, "facts", lambda: state.facts)
@@ -130,14 +131,27 @@ def test_a_grid_whose_blocks_could_not_all_run_is_declined(device):
 
 def test_a_kernel_that_does_not_compile_is_a_reason(device, monkeypatch):
     monkeypatch.setattr(persistent, "_kernel", lambda *a: 1 / 0)
-    assert reasons() == ["the persistent kernels cannot be compiled and loaded (ZeroDivisionError: division by zero)"]
+    assert reasons() == ["the kernels cannot be compiled and loaded (ZeroDivisionError: division by zero)"]
+
+
+@pytest.mark.parametrize(("error", "lasts"), [(MemoryError("out of memory"), False), (SyntaxError("text"), True)])
+def test_only_what_cannot_pass_is_remembered(device, monkeypatch, error, lasts):
+    def fails(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(persistent, "_kernel", fails)
+        assert reasons() != []
+    assert (reasons() != []) is lasts
+    device.resident = 0
+    assert (reasons() != []) is lasts  # that nothing is against it is remembered, too
 
 
 def test_launch_passes_grid_memory_and_typed_arguments(device):
     shape, array = plan.best("Gru", False, "bf16", 64, 512, 132, 232448), np.zeros(3, "float32")
     persistent.Device("bf16", backward=False).launch(shape, [array, None, 7])
     (((grid, block, arguments), options),) = device.kernel.calls
-    assert (grid, block) == ((shape.blocks, shape.groups), (shape.threads,))
+    assert (grid, block) == ((1, shape.blocks, shape.groups), (shape.threads,))
     assert options == {"shared_mem": shape.shared_bytes}
     assert arguments[0] is array
     assert [type(a).__name__ for a in arguments[1:]] == ["uint64", "int32"]

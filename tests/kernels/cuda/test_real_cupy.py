@@ -12,7 +12,7 @@ pytest.importorskip("cupy")
 
 import cupy
 from cupy.cuda import compiler
-from xprnn.kernels.cuda import persistent, plan, product, source
+from xprnn.kernels.cuda import launch, persistent, plan, pointwise, product, source, translate
 
 DEVICES = {"90": (132, 232448), "80": (108, 166912)}  # compute capability: multiprocessors, shared memory of a block
 SHAPES = [(1, 128), (16, 512), (64, 1024)]  # sequences, units
@@ -65,6 +65,14 @@ def test_the_kernels_compile_as_cupy_compiles_them(compiled, precision, cell, ba
             assert re.search(rb"\.text\.%b\0" % shape.name.encode(), cubin)  # the name that get_function is asked for
 
 
+@each_device
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_pointwise_kernels_compile_as_cupy_compiles_them(compiled, dtype, capability):
+    cubin = compiled(translate.text(), launch.options(dtype), capability)
+    for name in pointwise.KERNELS:
+        assert re.search(rb"\.text\.%b\0" % name.encode(), cubin)
+
+
 def test_a_mistake_in_a_kernel_is_an_exception(compiled):
     shape = plan.best("Lstm", False, "float32", 16, 512, *DEVICES["90"])
     with pytest.raises(compiler.CompileException, match="no_such_thing"):
@@ -74,7 +82,7 @@ def test_a_mistake_in_a_kernel_is_an_exception(compiled):
 def test_modules_take_what_we_give_them():
     shape = plan.best("Lstm", False, "float32", 16, 512, *DEVICES["90"])
     cupy.RawModule(code=source.text(shape.source), options=shape.options, enable_cooperative_groups=True)
-    cupy.RawModule(path="kernel.ptx")
+    cupy.RawModule(code=translate.text(), options=launch.options("float32"))
     for name in ("kernel", "num_regs", "max_dynamic_shared_size_bytes"):
         assert inspect.isdatadescriptor(getattr(cupy.RawKernel, name))
     assert inspect.isdatadescriptor(cupy.cuda.function.Function.ptr)
@@ -85,6 +93,10 @@ def test_a_number_comes_to_a_kernel_in_its_own_width(value):
     scalar = pytest.importorskip("cupy._core._scalar").CScalar(value)
     assert scalar.dtype == value.dtype
     assert ctypes.string_at(scalar.ptr, value.itemsize) == value.tobytes()
+
+
+def test_errors_of_a_text_have_the_name_we_know():
+    assert issubclass(cupy.cuda.compiler.CompileException, Exception)
 
 
 def test_a_device_has_the_facts():
