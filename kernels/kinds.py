@@ -40,8 +40,8 @@ class Kind(NamedTuple):
     number: int
     gates: int
     """Blocks of H rows in weight_ih and in the biases."""
-    parts: int
-    """Of the state: h, and those beside it."""
+    parts: tuple[str, ...]
+    """Of the state, by name."""
     kept: int
     """Blocks of H columns that a step works on, and leaves for the way back: its gates, and products beside them."""
     places: tuple[int, ...]
@@ -70,18 +70,23 @@ class Kind(NamedTuple):
         return len(self.places) - self.second, self.second
 
 
-_PEEPHOLES = Diagonal(0, 1, False), Diagonal(1, 1, False), Diagonal(3, 1, True)
-
 KINDS = (
-    Kind(TANH, gates=1, parts=1, kept=1, places=(0,), step="elman"),
-    Kind(RELU, gates=1, parts=1, kept=1, places=(0,), step="elman"),
-    Kind(LSTM, gates=4, parts=2, kept=4, places=(0, 1, 2, 3), step="lstm", persistent="Lstm"),
+    Kind(TANH, gates=1, parts=("h",), kept=1, places=(0,), step="elman"),
+    Kind(RELU, gates=1, parts=("h",), kept=1, places=(0,), step="elman"),
+    Kind(LSTM, gates=4, parts=("h", "c"), kept=4, places=(0, 1, 2, 3), step="lstm", persistent="Lstm"),
     Kind(
-        PEEPHOLE, 4, parts=2, kept=4, places=(0, 1, 2, 3), diagonals=_PEEPHOLES, diagonals_in="weight_ch", step="lstm"
+        PEEPHOLE,
+        gates=4,
+        parts=("h", "c"),
+        kept=4,
+        places=(0, 1, 2, 3),
+        diagonals=(Diagonal(0, 1, False), Diagonal(1, 1, False), Diagonal(3, 1, True)),
+        diagonals_in="weight_ch",
+        step="lstm",
     ),
-    Kind(GRU, gates=3, parts=1, kept=4, places=(0, 1, 3), second=1, step="gru", persistent="Gru"),
-    Kind(RESET_BEFORE, gates=3, parts=1, kept=4, places=(0, 1, 2), second=1, between=True),
+    Kind(GRU, gates=3, parts=("h",), kept=4, places=(0, 1, 3), second=1, step="gru", persistent="Gru"),
+    Kind(RESET_BEFORE, gates=3, parts=("h",), kept=4, places=(0, 1, 2), second=1, between=True),
 )
 
-PARTS = tuple(kind.parts for kind in KINDS)
+PARTS = tuple(len(kind.parts) for kind in KINDS)
 MOST_PARTS = max(PARTS)

@@ -76,8 +76,8 @@ def run(
     reverse: bool,
     keep: bool,
     storage: Storage,
-) -> Array:
-    """Fill the states after every step, in ``count`` parts; returns z, for all steps if it is to be kept."""
+) -> None:
+    """Fill the states after every step, and z if it is to be kept, in ``count`` parts."""
     (steps, batch, _), size = x.shape, w_hh.shape[1]
     lanes = TILE.lanes(x.itemsize)
     # Parts are whole vectors, so that no part's product writes into another's columns.
@@ -86,7 +86,7 @@ def run(
     packed = np.concatenate([storage.pack(w[low:high].T).reshape(-1) for low, high in pairwise(ends) for w in gates_of])
     shares = Shares(packed, np.array(KINDS[kind].places), ends, diagonals)
     block = steps if keep else min(max(SCRATCH_BYTES // (batch * bias.nbytes), 1), steps)
-    z = np.empty((block, batch, len(bias)), x.dtype)
+    z = states.z if keep else np.empty((block, batch, len(bias)), x.dtype)
     states = States(states.initial, states.after, z)
 
     def run_block(begin: int, end: int) -> None:
@@ -99,7 +99,6 @@ def run(
 
     for begin in range(0, steps, block):
         run_block(begin, min(begin + block, steps))
-    return z
 
 
 def _add_input_product(x: Array, w_ih: Array, z: Array) -> None:

@@ -43,7 +43,7 @@ def forward(
     w_ih, bias, diagonals = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype), diagonals_of(about, w, x)
     control, products = control_of(flags), size * len(about.places)
     z = np.empty((steps, batch, len(bias)) if keep else (0, 0, 0), dtype)
-    states = States(filled(state, np.empty((0, 0), dtype)), filled(after, z[:0]), z)
+    states = States(filled(state, np.empty((0, 0), dtype)), filled(after, np.empty((0, 0, 0), dtype)), z)
     parts = columns.parts(kind, batch, size, 2.0 * batch * size * products, dtype.itemsize)
     if parts > 1:
         columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
@@ -102,7 +102,7 @@ def backward(
             w[about.diagonals_in].shape
         )
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"]).reshape(x.shape) if need_dx else None
-    return dx, state[: about.parts], gradients
+    return dx, state[: len(about.parts)], gradients
 
 
 def _recurrent_gradient(

@@ -77,7 +77,7 @@ class Stack:
             for field, length in (
                 (BIAS, columns),
                 (DIAGONALS, len(about.diagonals) * size),
-                (STATE, about.parts * at[APART]),
+                (STATE, len(about.parts) * at[APART]),
                 (Z, batch * columns),
             ):
                 at[field], end = self._place(end, length)
@@ -108,7 +108,7 @@ class Stack:
     def views(self, layer: int, current: int) -> tuple[Array, ...]:
         """Each part of the state (B, H) of a layer, in one of the two copies."""
         at = self._plan[layer]
-        shape, parts = (int(at[BATCH]), int(at[SIZE])), KINDS[at[KIND]].parts
+        shape, parts = (int(at[BATCH]), int(at[SIZE])), len(KINDS[at[KIND]].parts)
         length = shape[0] * shape[1]
         starts = [int(at[STATE] + part * at[APART]) + current * length for part in range(parts)]
         return tuple(self._memory[start : start + length].reshape(shape) for start in starts)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from xprnn.kernels import kinds
 from xprnn.kernels.cuda import persistent, plan, product
 
 from xprnn.cells import GRU, LSTM
@@ -20,7 +21,7 @@ from xprnn.engine.control import Control
 HERE = Path(__file__).parent
 SOURCES = Path(persistent.__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("clang++")
-CELLS = {"Lstm": (persistent.LSTM, LSTM()), "Gru": (persistent.GRU, GRU())}
+CELLS = {"Lstm": (kinds.LSTM, LSTM()), "Gru": (kinds.GRU, GRU())}
 # What rounding the operands of the products leaves of the results of a few steps, and of their gradients; float32 only
 # adds in another order.
 TOLERANCES = {"float32": (1e-6, 1e-6), "tf32": (2e-3, 2e-3), "bf16": (2e-2, 2e-2), "fp16": (2e-3, 2e-2)}
@@ -149,23 +150,14 @@ def persistently(monkeypatch, place, cell, call, dsequences, dfinal, precision, 
     monkeypatch.setattr(persistent, "_place", lambda precision, backward: place)
     kind = CELLS[cell][0]
     control = call.control.reversed() if call.reverse else call.control
-    flags = persistent.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))
-    h0, *rest = call.state
-    hs, cs, cache = persistent.forward(
-        kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, True, precision
-    )
-    inference, *_ = persistent.forward(
-        kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, False, precision
-    )
-    assert np.array_equal(inference, hs, equal_nan=True)
-    dhs, *dcs = dsequences
-    dh, *dc = (d.copy() for d in dfinal)
-    dx, dh, dc, weights = persistent.backward(
-        kind, call.weights, call.x, cache, flags, call.reverse, dhs, dcs[0] if dcs else None, dh,
-        dc[0] if dc else None, True, precision,
-    )  # fmt: skip
-    states = [hs] if cs is None else [hs, cs]
-    return [*states, dx, *([dh] if dc is None else [dh, dc]), *(weights[name] for name in names)]
+    flags = kinds.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))
+    given = kind, call.weights, call.x
+    states, cache = persistent.forward(*given, call.state, flags, call.reverse, True, precision)
+    inference, _ = persistent.forward(*given, call.state, flags, call.reverse, False, precision)
+    assert np.array_equal(inference[0], states[0], equal_nan=True)
+    dstate = tuple(d.copy() for d in dfinal)
+    dx, dstate, weights = persistent.backward(*given, cache, flags, call.reverse, dsequences, dstate, True, precision)
+    return [*states, dx, *dstate, *(weights[name] for name in names)]
 
 
 def small(cell, backward, precision, batch, size, groups=1):
@@ -251,9 +243,8 @@ def inference(monkeypatch, build, cell, call, precision):
     """All h of a call without flags, from the small plan."""
     monkeypatch.setattr(persistent, "_place", lambda precision, backward: Emulated(build))
     monkeypatch.setattr(persistent, "_plan", lambda place, kind, *a: small(cell, *a))
-    states = (*call.state, None)[:2]
-    none = persistent.Flags(None, None)
-    return persistent.forward(CELLS[cell][0], call.weights, call.x, *states, none, False, False, precision)[0]
+    none = kinds.Flags(None, None)
+    return persistent.forward(CELLS[cell][0], call.weights, call.x, call.state, none, False, False, precision)[0][0]
 
 
 @each_cell
