@@ -22,6 +22,7 @@ KERNEL_CELLS = {
     "reset before": cells.ResetBeforeGRU,
 }
 each_kernel_cell = pytest.mark.parametrize("make", KERNEL_CELLS.values(), ids=KERNEL_CELLS.keys())
+needs_kernels = pytest.mark.skipif(isinstance(compiled.kernels(), str), reason="there are no compiled kernels")
 FLAGS = ("advance", "inside", "restart")
 T, B = 5, 3
 
@@ -74,6 +75,7 @@ def test_a_call_built_by_hand(make, data, reverse, bias):
         kernel_calls.backward(Kernels(), wrong, None, (None,) * 2, (None,) * 2, True)
 
 
+@needs_kernels
 def test_the_error_says_what_came_and_what_was_expected():
     call = a_call(cells.LSTM)
     wrong = replace(call, weights=call.weights | {"weight_ih": np.zeros((16, 2), "float32")})
@@ -105,6 +107,7 @@ def test_a_state_of_too_few_parts(make):
             kernel_calls.forward(Kernels(), replace(call, state=state))
 
 
+@needs_kernels
 @each_kernel_cell
 @given(data=st.data())
 def test_cotangents_of_another_shape_or_type(make, data):
@@ -123,6 +126,7 @@ def test_cotangents_of_another_shape_or_type(make, data):
         impl.backward(call, cache, *map(tuple, cotangents), True)
 
 
+@needs_kernels
 def test_a_cache_of_another_call():
     long, short = (sequence_call(cells.LSTM(), get_backend("numpy"), T=steps, H=8) for steps in (9, 4))
     impl, _, cache = dispatch.run_forward(short)
@@ -130,6 +134,7 @@ def test_a_cache_of_another_call():
         impl.backward(long, cache, (None, None), long.state, True)
 
 
+@needs_kernels
 def test_an_array_turned_in_place_between_forward_and_backward():
     call = a_call(cells.LSTM)
     impl, _, cache = dispatch.run_forward(call)
@@ -149,7 +154,7 @@ def test_kernels_go_by_the_exact_type_and_take_no_cell_with_changed_ways():
         assert any("no kernel for the cell" in why for why in COMPILED.reasons_against(replace(call, cell=cell)))
 
 
-@pytest.mark.skipif(isinstance(compiled.kernels(), str), reason="there are no compiled kernels")
+@needs_kernels
 def test_they_are_chosen_where_all_is_well():
     for make in KERNEL_CELLS.values():
         assert select(a_call(make)) is COMPILED
