@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 import xprnn
-from xprnn.settings import BACKEND, KERNELS, PRECISION
+from xprnn.settings import BACKEND, DEBUG, KERNELS, PRECISION
 
 # Quick by default; `pytest --hypothesis-profile=deep` looks for longer.
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize="CI" in os.environ)
@@ -34,7 +34,7 @@ def home(request):
 @pytest.fixture(autouse=True)
 def _settings_survive():
     """A test that changes the default backend or the forced kernels does not change the next test."""
-    settings = BACKEND, KERNELS, PRECISION
+    settings = BACKEND, KERNELS, PRECISION, DEBUG
     before, working = [setting.process for setting in settings], set(xprnn.backend._working)
     yield
     xprnn.backend._working.intersection_update(working)

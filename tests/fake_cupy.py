@@ -11,6 +11,8 @@ from unittest.mock import patch
 
 import numpy as np
 
+from xprnn import backend
+
 launches, products = [], []  # what was asked for
 
 
@@ -47,6 +49,9 @@ class ndarray(np.ndarray):
     @property
     def device(self):
         return Device()
+
+
+backend.PLAIN = *backend.PLAIN, ndarray  # no kind of NumPy array, as far as anybody is to know
 
 
 def array(values):

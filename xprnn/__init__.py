@@ -19,6 +19,7 @@ from xprnn.backend import (
 from xprnn.engine.dispatch import explain, use_kernels
 from xprnn.settings import use_precision
 from xprnn.tensor import Parameter, Tensor, grad, no_grad
+from xprnn.witness import debug
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "Parameter",
     "Tensor",
     "available_backends",
+    "debug",
     "default_backend",
     "explain",
     "grad",

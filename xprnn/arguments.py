@@ -6,7 +6,9 @@ import math
 import numbers
 from typing import Any
 
-from xprnn.backend import dtype_name
+import numpy as np
+
+from xprnn.backend import dtype_name, plain
 from xprnn.tensor import Tensor
 
 
@@ -34,7 +36,7 @@ def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Ten
     if not isinstance(x, Tensor):
         if not hasattr(x, "shape"):
             raise TypeError(f"{owner}: {name} is a {type(x).__name__}; expected an array or a Tensor")
-        x = Tensor(x)
+        x = Tensor(x if type(x) is np.ndarray else plain(f"{owner}: {name}", x))
     if dtype is not None and dtype_name(x.data) != dtype:
         raise TypeError(
             f"{owner}: {name} has dtype {dtype_name(x.data)}; the layer has {dtype}: "

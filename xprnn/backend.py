@@ -30,6 +30,8 @@ Rng = int | np.random.Generator | None
 
 NAMES = ("numpy", "cupy", "array_api_strict")
 DTYPES = ("float32", "float64")
+PLAIN = (np.ndarray, np.memmap)
+"""NumPy's arrays that are memory and nothing more."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Backend:
                 values = compat.to_device(values, device)
                 return values if dtype is None else self.xp.astype(values, getattr(self.xp, dtype), copy=False)
             values = to_numpy(values)
+            plain("the array", values)
         with self._current():
             return self.xp.asarray(values, dtype=None if dtype is None else getattr(self.xp, dtype), device=self.device)
 
@@ -262,8 +265,30 @@ def _namespace_of(label: str, array: Any) -> Any:
             f"{label} is a {_describe(array)[2:]}; expected an array of NumPy or CuPy: "
             "xprnn.to_backend(array, name) takes it over, without a copy where it lies on the same device"
         )
+    if isinstance(array, np.ndarray) and type(array) not in PLAIN and library(xp) == "numpy":
+        raise TypeError(f"{label} is {_meaning(array)}")
     _namespaces[type(array)] = xp
     return xp
+
+
+def _meaning(array: np.ndarray[Any, Any]) -> str:
+    """What a kind of NumPy array is that is more than its memory, and what to give instead."""
+    if isinstance(array, np.ma.MaskedArray):
+        return "a masked array, whose mask would be lost: use x.filled(0.0), and give losses and layers the mask"
+    if isinstance(array, np.matrix):
+        return "an np.matrix, whose operators mean something else: use np.asarray"
+    kind = f"{type(array).__module__.split('.')[0]}.{type(array).__name__}"
+    return f"a {kind}, a kind of NumPy array that may mean something else: use np.asarray where it is just numbers"
+
+
+def plain(label: str, array: Any) -> Array:
+    """The array; a memory map as the np.ndarray that it is in all but name, which compiled kernels take.
+
+    Raises TypeError, naming it by its label, for what is no array of ours, and for kinds of NumPy arrays with a meaning
+    of their own, such as masked arrays.
+    """
+    _namespace_of(label, array)
+    return np.asarray(array) if type(array) is np.memmap else array
 
 
 def _describe(array: Any) -> str:

@@ -26,6 +26,10 @@ Axis = int | tuple[int, ...] | None
 Operand = Any  # Tensor, array or number
 P = ParamSpec("P")
 R = TypeVar("R")
+X = ("x",)
+CROSSWISE = ("the right operand", "the left operand")
+DIVISOR, FIRST = ("the right operand",) * 2, ("the left operand",) * 2
+"""What errors call that which the rule of each operand reads."""
 
 
 def value(x: Operand) -> Any:
@@ -64,7 +68,13 @@ def unbroadcast(g: Tensor, x: Operand) -> Tensor:
 
 
 def _binary(
-    name: str, a: Operand, b: Operand, compute: Callable[[Any, Any], Array], *vjps: Callable[[Tensor, Tensor], Tensor]
+    name: str,
+    a: Operand,
+    b: Operand,
+    compute: Callable[[Any, Any], Array],
+    *vjps: Callable[[Tensor, Tensor], Tensor],
+    reads: tuple[Operand, ...] = (),
+    labels: tuple[str, ...] = CROSSWISE,
 ) -> Tensor:
     left, right = value(a), value(b)
     if type(left) is not np.ndarray or type(right) not in (np.ndarray, float):  # the most common, and nothing to check
@@ -73,7 +83,8 @@ def _binary(
     def rule(vjp: Callable[[Tensor, Tensor], Tensor], x: Operand) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda g, y: unbroadcast(vjp(g, y), x)
 
-    return record(name, compute(left, right), (a, b), [rule(vjp, x) for vjp, x in zip(vjps, (a, b), strict=True)])
+    rules = [rule(vjp, x) for vjp, x in zip(vjps, (a, b), strict=True)]
+    return record(name, compute(left, right), (a, b), rules, reads, labels)
 
 
 def add(a: Operand, b: Operand) -> Tensor:
@@ -88,12 +99,14 @@ def subtract(a: Operand, b: Operand) -> Tensor:
 
 def multiply(a: Operand, b: Operand) -> Tensor:
     """a * b."""
-    return _binary("multiply", a, b, lambda a, b: a * b, lambda g, y: g * b, lambda g, y: g * a)
+    return _binary("multiply", a, b, lambda a, b: a * b, lambda g, y: g * b, lambda g, y: g * a, reads=(b, a))
 
 
 def divide(a: Operand, b: Operand) -> Tensor:
     """a / b."""
-    return _binary("divide", a, b, lambda a, b: a / b, lambda g, y: g / b, lambda g, y: -g * y / b)
+    return _binary(
+        "divide", a, b, lambda a, b: a / b, lambda g, y: g / b, lambda g, y: -g * y / b, reads=(b, b), labels=DIVISOR
+    )
 
 
 @lifted
@@ -106,7 +119,7 @@ def pow(x: Tensor, exponent: Any) -> Tensor:  # noqa: A001 - the array API's nam
     # NumPy's numbers have a dtype, which would widen a float32 base; Python's do not.
     exponent = int(exponent) if isinstance(exponent, numbers.Integral) else float(exponent)
     power = 1.0 if exponent == 0 else exponent
-    return record("pow", x.data**exponent, (x,), [lambda g, y: g * (exponent * x ** (power - 1))])
+    return record("pow", x.data**exponent, (x,), [lambda g, y: g * (exponent * x ** (power - 1))], (x,), X)
 
 
 @lifted
@@ -133,6 +146,8 @@ def _chosen(name: str, a: Operand, b: Operand) -> Tensor:
         lambda a, b: getattr(namespace(a, b), name)(a, b),
         lambda g, y: where(value(a) == y.data, g, zeros_like(g)),
         lambda g, y: where(value(a) == y.data, zeros_like(g), g),
+        reads=(a, a),
+        labels=FIRST,
     )
 
 
@@ -156,6 +171,8 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
             lambda g, y: unbroadcast(where(chosen, g, zeros_like(g)), a),
             lambda g, y: unbroadcast(where(chosen, zeros_like(g), g), b),
         ],
+        (chosen, chosen),
+        ("the condition",) * 2,
     )
 
 
@@ -171,7 +188,7 @@ def exp(x: Tensor) -> Tensor:
 @lifted
 def log(x: Tensor) -> Tensor:
     """The natural logarithm."""
-    return record("log", namespace(x.data).log(x.data), (x,), [lambda g, y: g / x])
+    return record("log", namespace(x.data).log(x.data), (x,), [lambda g, y: g / x], (x,), X)
 
 
 @lifted
@@ -183,26 +200,26 @@ def sqrt(x: Tensor) -> Tensor:
 @lifted
 def square(x: Tensor) -> Tensor:
     """x * x."""
-    return record("square", x.data * x.data, (x,), [lambda g, y: g * (2.0 * x)])
+    return record("square", x.data * x.data, (x,), [lambda g, y: g * (2.0 * x)], (x,), X)
 
 
 @lifted
 def abs(x: Tensor) -> Tensor:  # noqa: A001 - the array API's name
     """|x|, with gradient 0 at 0."""
     xp = namespace(x.data)
-    return record("abs", xp.abs(x.data), (x,), [lambda g, y: g * xp.sign(x.data)])
+    return record("abs", xp.abs(x.data), (x,), [lambda g, y: g * xp.sign(x.data)], (x,), X)
 
 
 @lifted
 def sin(x: Tensor) -> Tensor:
     """The sine."""
-    return record("sin", namespace(x.data).sin(x.data), (x,), [lambda g, y: g * cos(x)])
+    return record("sin", namespace(x.data).sin(x.data), (x,), [lambda g, y: g * cos(x)], (x,), X)
 
 
 @lifted
 def cos(x: Tensor) -> Tensor:
     """The cosine."""
-    return record("cos", namespace(x.data).cos(x.data), (x,), [lambda g, y: -g * sin(x)])
+    return record("cos", namespace(x.data).cos(x.data), (x,), [lambda g, y: -g * sin(x)], (x,), X)
 
 
 @lifted
@@ -227,20 +244,22 @@ def relu(x: Tensor) -> Tensor:
     """max(x, 0), with gradient 0 at 0. NaN stays NaN."""
     xp = namespace(x.data)
     # A product with zeros and ones is several times faster than where, which the CPU cannot predict.
-    return record("relu", xp.maximum(x.data, 0), (x,), [lambda g, y: g * xp.astype(~(x.data <= 0), x.dtype)])
+    return record("relu", xp.maximum(x.data, 0), (x,), [lambda g, y: g * xp.astype(~(x.data <= 0), x.dtype)], (x,), X)
 
 
 @lifted
 def softplus(x: Tensor) -> Tensor:
     """log(1 + e ** x), without overflow."""
     xp = namespace(x.data)
-    return record("softplus", xp.logaddexp(x.data, xp.zeros_like(x.data)), (x,), [lambda g, y: g * sigmoid(x)])
+    return record("softplus", xp.logaddexp(x.data, xp.zeros_like(x.data)), (x,), [lambda g, y: g * sigmoid(x)], (x,), X)
 
 
 @lifted
 def erf(x: Tensor) -> Tensor:
     """The error function."""
-    return record("erf", host_kernels.erf(x.data), (x,), [lambda g, y: g * (2.0 / math.sqrt(math.pi) * exp(-x * x))])
+    return record(
+        "erf", host_kernels.erf(x.data), (x,), [lambda g, y: g * (2.0 / math.sqrt(math.pi) * exp(-x * x))], (x,), X
+    )
 
 
 @lifted
@@ -310,7 +329,7 @@ def _extremum(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
         reached = xp.astype(x.data == _kept(y, axes, x.shape).data, x.dtype)
         return _kept(g, axes, x.shape) * (reached / xp.sum(reached, axis=axes, keepdims=True))
 
-    return record(name, getattr(xp, name)(x.data, axis=axes, keepdims=keepdims), (x,), [vjp])
+    return record(name, getattr(xp, name)(x.data, axis=axes, keepdims=keepdims), (x,), [vjp], (x,), X)
 
 
 @lifted
@@ -324,7 +343,7 @@ def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return where(zero, zeros_like(x), _kept(g, axes, x.shape) * x / where(zero, ones_like(norm), norm))
 
     data = xp.sqrt(xp.sum(x.data * x.data, axis=axes, keepdims=keepdims))
-    return record("vector_norm", data, (x,), [vjp])
+    return record("vector_norm", data, (x,), [vjp], (x,), X)
 
 
 @lifted
@@ -336,7 +355,9 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     data = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True)) + top
     if not keepdims:
         data = xp.squeeze(data, axis=axes)
-    return record("logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))])
+    return record(
+        "logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))], (x,), X
+    )
 
 
 @lifted
@@ -379,6 +400,8 @@ def matmul(a: Operand, b: Operand) -> Tensor:
             lambda g, y: unbroadcast(matmul(g, matrix_transpose(b)), a),
             lambda g, y: unbroadcast(matmul(matrix_transpose(a), g), b),
         ],
+        (b, a),
+        CROSSWISE,
     )
 
 
@@ -525,7 +548,8 @@ def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
     indices = value(indices)
     xp = namespace(x=x.data, indices=indices)
     flat = xp.reshape(indices, (-1,))
-    rows = record("take", xp.take(x.data, flat, axis=0), (x,), [lambda g, y: _scatter_add(g, flat, x.shape)])
+    rule = [lambda g, y: _scatter_add(g, flat, x.shape)]
+    rows = record("take", xp.take(x.data, flat, axis=0), (x,), rule, (indices,), ("indices",))
     return reshape(rows, (*indices.shape, *x.shape[1:]))
 
 

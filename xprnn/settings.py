@@ -74,6 +74,9 @@ BACKEND_VARIABLE = "XPRNN_BACKEND"
 KERNELS: Setting[str] = Setting("kernels")
 """Which implementation ``use_kernels`` forced."""
 
+DEBUG: Setting[bool] = Setting("debug")
+"""What ``debug`` chose."""
+
 PRECISION: Setting[str] = Setting("precision")
 """What ``use_precision`` chose."""
 

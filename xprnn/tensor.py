@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xprnn.backend import Array, default_backend, dtype_name, namespace, to_numpy
+from xprnn.backend import Array, default_backend, dtype_name, namespace, plain, to_numpy
+from xprnn.witness import Witness, debug, debugging
 
 _grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
 
@@ -87,6 +88,8 @@ class Node:
 
 Cotangents = Sequence["Tensor | None"]
 Pullback = Callable[[Cotangents, Sequence["Tensor | None"]], Cotangents]
+Reads = Sequence[Any]
+"""Tensors and arrays, and numbers or None, which are passed over."""
 
 
 class Tensor:
@@ -97,7 +100,7 @@ class Tensor:
     data
         An array of any backend, kept as it is without a copy, so do not write to it before ``backward``; or numbers and
         nested lists of them, which become an array of the default backend. Raises TypeError for anything else, and for
-        np.matrix and masked arrays, whose operators mean something else.
+        kinds of NumPy arrays that mean something else: np.matrix, masked arrays, arrays with units.
     requires_grad
         Whether ``backward`` shall fill ``.grad``. Needs a float32 or float64 array.
 
@@ -133,7 +136,8 @@ class Tensor:
     def data(self) -> Array:
         """The array. Assigning it replaces the value; a graph that used the old value then refuses to go back.
 
-        Writing into the array itself is not noticed: assign a new one.
+        Writing into the array itself is noticed by its next call, and by a graph as far as :class:`xprnn.debug` says:
+        assign a new one.
         """
         return self._data
 
@@ -307,13 +311,7 @@ def _as_array(data: Any) -> Array:
         data = np.asarray(data)
     elif isinstance(data, (bool, int, float, list, tuple)):
         data = default_backend().asarray(data)
-    elif isinstance(data, np.ndarray):
-        if isinstance(data, np.ma.MaskedArray):
-            raise TypeError("a masked array cannot be a Tensor: use x.filled(0.0), and give losses and layers the mask")
-        if isinstance(data, np.matrix):
-            raise TypeError("an np.matrix cannot be a Tensor, since its operators mean something else: use np.asarray")
-    namespace(data)
-    return data
+    return plain("argument 0", data)
 
 
 def record(
@@ -321,11 +319,14 @@ def record(
     data: Array,
     inputs: Sequence[Any],
     vjps: Sequence[Callable[[Tensor, Tensor], Tensor]],
+    reads: Reads = (),
+    labels: Sequence[str] = (),
 ) -> Tensor:
     """Wrap the result of a primitive, with one rule for each input.
 
     ``vjps[k](g, y)`` gives the cotangent of input k from the cotangent g of the output y. Inputs that are not Tensors,
-    or need no gradient, are forgotten together with their rules, so that nothing is computed for them.
+    or need no gradient, are forgotten together with their rules, so that nothing is computed for them. ``reads[k]`` is
+    what rule k reads beside g and y, which nobody must write to in between, and ``labels[k]`` what errors call it.
     """
     output = Tensor(data)
     if _grad_enabled.get():
@@ -336,16 +337,63 @@ def record(
             def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
                 return [rule(cotangents[0], outputs[0]) for rule in rules]  # type: ignore[arg-type]
 
-            _attach(Node(name, tuple(inputs[k] for k in wanted), pullback), (output,))
+            rule: Pullback = pullback
+            if debug.used or (reads and _callers(reads)):
+                rule = _witnessed(name, [(labels[k], reads[k]) for k in wanted if reads], (data,), pullback)
+            _attach(Node(name, tuple(inputs[k] for k in wanted), rule), (output,))
     return output
 
 
-def record_joint(name: str, data: Sequence[Array], inputs: Sequence[Tensor], pullback: Pullback) -> tuple[Tensor, ...]:
+def record_joint(
+    name: str,
+    data: Sequence[Array],
+    inputs: Sequence[Tensor],
+    pullback: Pullback,
+    reads: Reads = (),
+    labels: Sequence[str] = (),
+) -> tuple[Tensor, ...]:
     """Wrap the results of an operation with several outputs and one rule for all inputs: a whole recurrent layer."""
     outputs = tuple(Tensor(array) for array in data)
     if _grad_enabled.get() and any(tensor.requires_grad for tensor in inputs):
+        if debug.used or (reads and _callers(reads)):
+            pullback = _witnessed(name, list(zip(labels, reads, strict=True)), data, pullback)
         _attach(Node(name, tuple(inputs), pullback), outputs)
     return outputs
+
+
+def _callers(reads: Reads) -> bool:
+    """Whether there is something that a caller may have a hand on, unlike what was computed."""
+    for x in reads:  # noqa: SIM110 - a generator takes several times as long, and every operation asks
+        if (x.node is None) if x.__class__ is Tensor else (x.__class__ is np.ndarray):
+            return True
+    return False
+
+
+def _witnessed(name: str, reads: list[tuple[str, Any]], results: Sequence[Array], pullback: Pullback) -> Pullback:
+    """A pullback that first looks whether anything that it reads was written to."""
+    if debugging():
+        reads = [*reads, *(("the result", array) for array in results)]
+        seen = [(label, x, Witness(_array(x), whole=True)) for label, x in reads if hasattr(x, "shape")]
+    else:
+        reads = [(label, x) for label, x in reads if _callers((x,)) and type(_array(x)) is np.ndarray]
+        seen = [(label, x, Witness(_array(x))) for label, x in reads]
+    if not seen:
+        return pullback
+
+    def checked(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        for label, x, witness in seen:
+            if not witness.saw(_array(x)):
+                raise RuntimeError(
+                    f"backward: {label} of {name} (shape {witness.shape}) was written to after the forward pass, so "
+                    "gradients would be wrong; give the forward pass a copy, or run it again first"
+                )
+        return pullback(cotangents, outputs)
+
+    return checked
+
+
+def _array(x: Any) -> Array:
+    return x._data if isinstance(x, Tensor) else x
 
 
 def _attach(node: Node, outputs: tuple[Tensor, ...]) -> None:

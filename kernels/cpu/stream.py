@@ -113,6 +113,10 @@ class Stack:
         starts = [int(at[STATE] + part * at[APART]) + current * length for part in range(parts)]
         return tuple(self._memory[start : start + length].reshape(shape) for start in starts)
 
+    def turn(self) -> None:
+        """Make the other copy of all states the current one, in one go."""
+        self._plan[0, CURRENT] = 1 - self._plan[0, CURRENT]
+
     @property
     def current(self) -> int:
         """Which copy of the states is the current one."""

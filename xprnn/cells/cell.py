@@ -12,7 +12,6 @@ array for its namespace, so it runs on Tensors too; composed of primitives it is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import Any
 
 from xprnn.backend import Array, namespace
@@ -31,16 +30,16 @@ class Cell(ABC):
     """A recurrence. Subclass :class:`PointwiseCell` where a step is one product with h and elementwise functions."""
 
     gate_names: tuple[str, ...] = ()
-    """The blocks of H columns in zx, in their order. A cell that only sets ``gates`` has nameless ones."""
+    """The blocks of H columns in zx, in their order."""
+
+    gates: int = 0
+    """G, their number. It follows from the names; a cell that only sets this has gates without names."""
 
     state_names: tuple[str, ...] = ("h",)
 
-    @cached_property
-    def gates(self) -> int:
-        """G, the number of blocks. Raises TypeError where the cell declares none."""
-        if not self.gate_names:
-            raise TypeError(f"{self.name}: gate_names is empty; expected a name for each block of H columns in zx")
-        return len(self.gate_names)
+    def __init_subclass__(cls) -> None:
+        if "gate_names" in vars(cls) and "gates" not in vars(cls):
+            cls.gates = len(cls.gate_names)
 
     def gate_rows(self, gate: str, hidden_size: int) -> slice:
         """The rows of a gate in weight_ih, weight_hh and the biases. Raises ValueError for a name the cell has not."""
@@ -60,6 +59,8 @@ class Cell(ABC):
 
     def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Every weight by name, biases included. The layer leaves out names that begin with "bias" on request."""
+        if not self.gates:
+            raise TypeError(f"{self.name}: gate_names is empty; expected a name for each block of H columns in zx")
         columns = self.gates * hidden_size
         return {
             "weight_ih": (columns, input_size),

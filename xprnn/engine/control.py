@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
+from xprnn.backend import Array, backend_of, dtype_name, namespace, plain, shared_namespace
 from xprnn.postponed import within
 
 
@@ -83,8 +83,10 @@ class Control:
 
 def _on(x: Array, name: str, values: Any, owner: str) -> Array:
     """Control data beside x: host values are brought to x's device, anything else must be there already."""
-    if isinstance(values, (list, tuple, np.ndarray)):
+    if isinstance(values, (list, tuple)):
         return backend_of(x).asarray(np.asarray(values))
+    if isinstance(values, np.ndarray):
+        return backend_of(x).asarray(plain(f"{owner}: {name}", values))
     shared_namespace(owner, ("x", name), x, values)
     return values
 
@@ -106,6 +108,7 @@ def _lengths(owner: str, values: Any, x: Array) -> Array:
         values = np.asarray(values, dtype=None if len(values) else np.int64)
     if not hasattr(values, "dtype"):
         raise TypeError(f"{owner}: lengths is a {type(values).__name__}; expected a list or an array of integers")
+    values = plain(f"{owner}: lengths", values)
     if not dtype_name(values).startswith(("int", "uint")):
         raise TypeError(f"{owner}: lengths has dtype {dtype_name(values)}; expected integers")
     steps, batch = x.shape[0], x.shape[1]

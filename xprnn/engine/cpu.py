@@ -8,15 +8,20 @@ import numpy as np
 
 from xprnn import host_kernels
 from xprnn.backend import DTYPES, Array, dtype_name
-from xprnn.cells import Cell, State
+from xprnn.cells import Cell, State, Weights
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import current_precision
 
 
+def runs(kind: kernels.Kind) -> bool:
+    """Whether the host has kernels for a kind of cell: it has for all."""
+    return True
+
+
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
-    reasons = kernels.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", lambda kind: True)
+    reasons = kernels.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", runs)
     if not reasons and isinstance(host_kernels.kernels(), str):
         reasons.append(host_kernels.kernels())
     return reasons
@@ -40,11 +45,20 @@ def _storage(host: Any, x: Array) -> Any:
 
 def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs: int, batch: int) -> Any:
     """The memory of a stack of layers that step by step without allocating; None where no kernel serves."""
-    dtype = dtype_name(weights[0])
-    kind = kernels.kind_of(cell)
-    if kind is None or dtype not in DTYPES or any(type(w) is not np.ndarray for w in weights):
+    dtype, kind = weights[0].dtype, kernels.kind_of(cell)
+    if kind is None or any(type(w) is not np.ndarray or w.dtype != dtype for w in weights):
+        return None
+    if dtype.name not in DTYPES or not dtype.isnative:
         return None
     host = host_kernels.kernels()
     if isinstance(host, str):
         return None
-    return host.Stack([kind.number] * layers, inputs, size, batch, dtype, _storage(host, weights[0]))
+    return host.Stack([kind.number] * layers, inputs, size, batch, dtype.name, _storage(host, weights[0]))
+
+
+def load_stack(stack: Any, cell: Cell, layers: list[Weights], size: int, inputs: int) -> None:
+    """Give a stack its weights, all of which are looked at before the first is taken."""
+    for number, weights in enumerate(layers):
+        kernels.check_weights(cell, weights, size if number else inputs, size)
+    for number, weights in enumerate(layers):
+        stack.load(number, weights)

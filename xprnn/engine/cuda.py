@@ -28,12 +28,12 @@ class Saved(NamedTuple):
 class CudaPath:
     """One module of CUDA kernels, imported when a call comes that it could take."""
 
-    def __init__(self, name: str, module: str, runs: Callable[[Kind], object]) -> None:
-        self.name, self._module, self._runs = name, module, runs
+    def __init__(self, name: str, module: str, runs: Callable[[Kind], bool]) -> None:
+        self.name, self._module, self.runs = name, module, runs
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
         """What keeps these kernels from running a call."""
-        reasons = kernels.reasons_against(call, _fits, "a CuPy array", lambda kind: bool(self._runs(kind)))
+        reasons = kernels.reasons_against(call, _fits, "a CuPy array", self.runs)
         if reasons:
             return reasons
         others = [name for name, array in kernels.arrays(call).items() if array.device != call.x.device]
@@ -87,5 +87,5 @@ def _device_of(x: Array) -> AbstractContextManager[Any]:
     return nullcontext() if type(x) is np.ndarray else x.device
 
 
-PERSISTENT = CudaPath("cuda-persistent", "persistent", lambda kind: kind.persistent)
-STEP = CudaPath("cuda-step", "step", lambda kind: kind.step)
+PERSISTENT = CudaPath("cuda-persistent", "persistent", lambda kind: kind.persistent != "")
+STEP = CudaPath("cuda-step", "step", lambda kind: kind.step != "")

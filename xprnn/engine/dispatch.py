@@ -6,15 +6,18 @@ An implementation lists its reasons against a call; the first in the list that h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from xprnn.backend import library, logger, namespace
 from xprnn.cells import State
-from xprnn.engine import cpu, cuda, reference
+from xprnn.engine import cpu, cuda, kernels, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import KERNELS, Choice
+from xprnn.witness import debugging
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,36 @@ def run_forward(call: SequenceCall) -> tuple[Impl, Result, Any]:
     impl = select(call)
     if _listening.get() is not None:
         note(_verdicts(call, impl))
+    if impl is REFERENCE and (told := _telling.get()) is not None:
+        _tell(call, told)
     return impl, *impl.forward(call)
+
+
+_telling: ContextVar[set[str] | None] = ContextVar("xprnn_telling", default=None)
+
+
+@contextmanager
+def slow_calls_told() -> Iterator[None]:
+    """In this block, say once on the logger "xprnn" which calls of cells with kernels go without them, and why."""
+    before = _telling.get()
+    try:
+        _telling.set(set())
+        yield
+    finally:
+        _telling.set(before)
+
+
+def _tell(call: SequenceCall, told: set[str]) -> None:
+    """A warning where the reference runs what kernels are made for, and nobody wanted that."""
+    host = library(namespace(call.x)) == "numpy"
+    impl, runs = (COMPILED, cpu.runs) if host else (CUDA_STEP, cuda.STEP.runs)
+    kind = kernels.kind_of(call.cell)
+    if _forced_name() is not None or 0 in call.x.shape[:2] or kind is None or not runs(kind):
+        return
+    verdict = f"{call.cell.name} runs without kernels, many times slower: {'; '.join(impl.reasons_against(call))}"
+    if verdict not in told:
+        told.add(verdict)
+        logger.warning("%s", verdict)
 
 
 def note(verdict: str) -> None:
@@ -119,6 +151,8 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
         model(*args, **kwargs)
     finally:
         _listening.reset(token)
+    if debugging():
+        log.append("debug: backward looks whether anything that it reads was written to")
     return "\n".join(log) or "no recurrent layer was called"
 
 

@@ -12,10 +12,11 @@ where states are tuples of one array for each part.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from xprnn.backend import DTYPES, Array, dtype_name, namespace
-from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, ResetBeforeGRU, State
+from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, ResetBeforeGRU, State, Weights
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.kernels import kinds
 
@@ -24,9 +25,19 @@ Kind = kinds.Kind
 ELMAN = {"tanh": kinds.TANH, "relu": kinds.RELU}
 
 
+class Kept(NamedTuple):
+    """What a way back needs: the kernels' own cache, and for what sort of call it was made."""
+
+    saved: Any
+    sort: tuple[Any, ...]
+
+
 def kind_of(cell: Cell) -> kinds.Kind | None:
-    """The kernels' kind of a cell. By exact type: a subclass may compute something else."""
-    number = ELMAN[cell.nonlinearity] if type(cell) is Elman else NUMBERS.get(type(cell))
+    """The kernels' kind of a cell. By exact type: a subclass may compute something else, as may a changed object."""
+    if type(cell) is Elman:
+        number = ELMAN.get(cell.nonlinearity)
+    else:
+        number = None if vars(cell) else NUMBERS.get(type(cell))
     return None if number is None else kinds.KINDS[number]
 
 
@@ -62,8 +73,61 @@ def reasons_against(
     return reasons
 
 
-def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, Any]:
-    """Run a call; ``options`` go to the kernels."""
+def check(call: SequenceCall) -> None:
+    """Raise ValueError, or TypeError, where the arrays of a call do not fit each other.
+
+    Kernels read lengths off x and the state, and go on past the end of whatever is smaller than these say.
+    """
+    cell, control = call.cell, call.control
+    names = cell.state_names
+    if len(call.state) != len(names):
+        raise ValueError(f"{cell.name}: the state has {len(call.state)} parts; expected {len(names)}")
+    if call.x.ndim != 3 or call.state[0].ndim != 2:
+        came = tuple(call.x.shape), tuple(call.state[0].shape)
+        raise ValueError(
+            f"{cell.name}: x has shape {came[0]} and state h has shape {came[1]}; expected (T, B, I), (B, H)"
+        )
+    length, batch, inputs = call.x.shape
+    size = call.state[0].shape[1]
+    for name, part in zip(names, call.state, strict=True):
+        if part.shape != (batch, size):
+            raise ValueError(f"{cell.name}: state {name} has shape {tuple(part.shape)}; expected {(batch, size)}")
+    check_weights(cell, call.weights, inputs, size)
+    if control.advance is None and control.inside is None and control.restart is None:  # the most common
+        return
+    for name, flags in vars(control).items():
+        if flags is not None:
+            _require(call, name, flags, (length, batch, 1), "bool")
+
+
+def check_weights(cell: Cell, weights: Weights, inputs: int, size: int) -> None:
+    """Raise ValueError where a cell's weights are not those that it declares for so many inputs and units."""
+    for name, shape in _weight_shapes(cell, inputs, size):
+        weight = weights.get(name)
+        if weight is None:
+            if name.startswith("bias") and not any(other.startswith("bias") for other in weights):
+                continue
+            raise ValueError(f"{cell.name}: there is no {name}; expected one of shape {shape}")
+        if weight.shape != shape:
+            raise ValueError(f"{cell.name}: {name} has shape {tuple(weight.shape)}; expected {shape}")
+
+
+@lru_cache
+def _weight_shapes(cell: Cell, inputs: int, size: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Kept, since every call asks. A cell that kernels run has nothing that could change."""
+    return list(cell.weight_shapes(inputs, size).items())
+
+
+def _require(call: SequenceCall, name: str, array: Array, shape: tuple[int, ...], dtype: str) -> None:
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{call.cell.name}: {name} has shape {tuple(array.shape)}; expected {shape}")
+    if dtype_name(array) != dtype:
+        raise TypeError(f"{call.cell.name}: {name} has dtype {dtype_name(array)}; expected {dtype}")
+
+
+def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, Kept]:
+    """Run a call; ``options`` go to the kernels. Raises ValueError for arrays that do not fit each other."""
+    check(call)
     sequences, saved = kernels.forward(
         number_of(call.cell), call.weights, call.x, call.state, _flags(call), call.reverse, call.keep, **options
     )
@@ -72,13 +136,21 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, A
     if inside is not None:
         xp = namespace(call.x)
         sequences = tuple(xp.where(inside, s, xp.zeros_like(s)) for s in sequences)
-    return Result(sequences, final), saved
+    return Result(sequences, final), Kept(saved, _sort(call))
 
 
 def backward(
-    kernels: Any, call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool, **options: Any
+    kernels: Any, call: SequenceCall, kept: Kept, dsequences: State, dfinal: State, need_dx: bool, **options: Any
 ) -> Gradients:
-    """The way back through a call."""
+    """The way back through a call. Raises as :func:`forward` does, also for cotangents and another call's cache."""
+    check(call)
+    if kept.saved is None or kept.sort != _sort(call):
+        raise ValueError(f"{call.cell.name}: the cache is of another call, or of one that was not to keep it")
+    dtype = dtype_name(call.x)
+    for what, cotangents, lead in (("", dsequences, call.x.shape[:1]), ("the last ", dfinal, ())):
+        for name, part, d in zip(call.cell.state_names, call.state, cotangents, strict=True):
+            if d is not None:
+                _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype)
     xp, inside = namespace(call.x), call.control.inside
     if inside is not None:
         dsequences = tuple(None if d is None else xp.where(inside, d, xp.zeros_like(d)) for d in dsequences)
@@ -88,10 +160,15 @@ def backward(
         for part, d in zip(call.state, dfinal, strict=True)
     )
     found = kernels.backward(
-        number_of(call.cell), call.weights, call.x, saved, _flags(call), call.reverse, dsequences, dstate,
+        number_of(call.cell), call.weights, call.x, kept.saved, _flags(call), call.reverse, dsequences, dstate,
         need_dx, **options,
     )  # fmt: skip
     return Gradients(*found)
+
+
+def _sort(call: SequenceCall) -> tuple[Any, ...]:
+    """What calls must have in common for one to go back on the other's cache without reading past its end."""
+    return number_of(call.cell), call.x.shape, call.state[0].shape, call.reverse
 
 
 def _flags(call: SequenceCall) -> kinds.Flags:

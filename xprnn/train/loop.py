@@ -11,6 +11,7 @@ from typing import Any
 
 from xprnn.arguments import real_number, whole_number
 from xprnn.backend import Array, namespace, to_numpy
+from xprnn.engine.dispatch import slow_calls_told
 from xprnn.nn.module import Module
 from xprnn.postponed import postponed, require
 from xprnn.tensor import Tensor, no_grad
@@ -72,6 +73,9 @@ def fit(
         Wrong arguments; a loss that is not a scalar Tensor; an epoch without batches; a first batch that gives none of
         the optimizer's parameters a gradient.
 
+    A recurrent layer that kernels are made for and that runs without them, many times slower, is told of once, with the
+    reason, on the logger "xprnn".
+
     On a GPU no batch is waited for. Its numbers, and whether they are finite, whether tokens, classes and lengths in it
     were in range, come to the host with those of up to 64 batches, at the end of the epoch, or when a callback reads
     ``run.loss``. An error is then the one that would have been raised at once: neither the bad batch nor a later one
@@ -98,6 +102,7 @@ def fit(
     if resume is not None:
         load_checkpoint(resume, **run.parts)
     with model.mode(True), ExitStack() as closing:
+        closing.enter_context(slow_calls_told())
         for callback in called:
             closing.callback(callback.on_exit, run)
             callback.on_fit_start(run)

@@ -97,13 +97,21 @@ def test_a_tensor_may_stand_in_two_places():
 
 @pytest.mark.parametrize("path", ["compiled", "reference"])
 @pytest.mark.parametrize(
-    ("keys", "units"), [((2, 4, 5), 6), ((2, 4, 9), 6), ((2, 4, 1), 6), ((1, 4, 6), 6), ((2, 4, 6), 7)]
+    ("keys", "units"),
+    [((2, 4, 5), 6), ((2, 4, 9), 6), ((2, 4, 1), 6), ((1, 4, 6), 6), ((2, 4, 6), 7), ((2, 4, 6, 1), 6), ((2, 4), 6)],
 )
 def test_memory_of_other_shapes_is_not_read(path, keys, units):
     shapes = (2, 3, 6), keys, (units,)
     expected = f"query has shape (2, 3, 6), keys {keys} and v ({units},); expected (B, L, D), (B, S, D) and (D,)"
     with xprnn.use_kernels(path), pytest.raises(ValueError, match=re.escape(expected)):
         additive_scores(*(Tensor(np.zeros(shape)) for shape in shapes))
+
+
+@pytest.mark.parametrize("g", [np.zeros((2, 3, 1)), np.zeros((2, 3, 4, 1)), np.zeros((2, 3, 4), "float32")])
+def test_a_cotangent_of_another_shape_or_type_is_not_read(g):
+    scores = additive_scores(*tensors((2, 3, 4, 6)))
+    with pytest.raises(ValueError, match="additive_scores: the cotangent has shape"):
+        scores.node.pullback([Tensor(g)], [scores])
 
 
 def test_the_memory_of_another_layer():

@@ -7,8 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from xprnn import nn, use_kernels, use_precision
-from xprnn.backend import get_backend
+from xprnn import Tensor, host_kernels, nn, use_kernels, use_precision
+from xprnn.backend import backend_of, get_backend, to_numpy
+from xprnn.engine import cpu
 
 LAYERS = {
     "rnn": lambda **o: nn.RNN(3, 5, **o),
@@ -161,3 +162,118 @@ def test_nothing_is_allocated():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak - before < 2000  # a few Python numbers, no array
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("name", LAYERS)
+def test_another_parameter_in_the_place_of_one_is_noticed(name, layers):
+    layer, other = (LAYERS[name](num_layers=layers, dtype="float64", rng=seed) for seed in (1, 2))
+    stream = layer.stream(batch=2)
+    stream.step(X[0])
+    for weight, parameter in other.named_parameters():
+        setattr(layer, weight, parameter)
+        stream.reset()
+        np.testing.assert_allclose(stream.step(X[0]), whole(layer, X[:1])[0][0], atol=1e-12)
+    other.load_state_dict(LAYERS[name](num_layers=layers, dtype="float64", rng=3).state_dict())  # now this layer's too
+    stream.reset()
+    np.testing.assert_allclose(stream.step(X[0]), whole(layer, X[:1])[0][0], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "no kernel: projected"])
+def test_a_layer_that_moves_takes_its_open_stream_along(name):
+    strict = pytest.importorskip("array_api_strict")
+    layer = LAYERS[name](num_layers=2, dtype="float64", rng=1)
+    expected, stream = whole(layer, X)[0], layer.stream(batch=2)
+    homes = [get_backend("numpy"), get_backend("array_api_strict", strict.Device("device1"))]
+    for t, y in enumerate(expected):
+        home = homes[t % 3 % 2]
+        layer.to(home)
+        found = stream.step(home.asarray(X[t]))
+        assert backend_of(found).name == home.name
+        np.testing.assert_allclose(to_numpy(found), y, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lstm", "no kernel: projected"])
+def test_numbers_of_all_kinds_are_taken(name, tmp_path):
+    stream = LAYERS[name](rng=1).stream(batch=None)
+    expected = stream.step(np.array([1, 0, 2], "float32")).copy()
+    mapped = np.memmap(tmp_path / "x", "float32", "w+", shape=(3,))
+    mapped[:] = 1, 0, 2
+    of_arrays = [np.float32(1), 0, np.array(2.0)]
+    wide = np.array([1, 0, 2], "float32").repeat(2)[::2]
+    tensor = Tensor(np.array([1, 0, 2], "float32"), requires_grad=True)
+    for x in ([1.0, 0.0, 2.0], (1, 0, 2), of_arrays, mapped, wide, tensor, np.array([1, 0, 2])):
+        stream.reset()
+        np.testing.assert_array_equal(stream.step(x), expected)
+
+
+@pytest.mark.parametrize("name", ["lstm", "no kernel: projected"])
+def test_what_is_no_numbers_is_named(name):
+    stream = LAYERS[name](rng=1).stream(batch=None)
+    stream.step(np.ones(3))
+    before = stream.state
+    masked = np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0])
+    for x, error, words in (
+        (None, TypeError, "x is a NoneType"),
+        ("abc", TypeError, "x is a str"),
+        (["a", "b", "c"], TypeError, "x is a list"),
+        ([1j, 0, 0], TypeError, "x is a list"),
+        ({1, 2, 3}, TypeError, "x is a set"),
+        ([[1.0], [1.0, 2.0]], ValueError, "x is a list of no one shape"),
+        (1.0, ValueError, r"x has shape \(\); expected \(3,\)"),
+        ([1.0, 2.0], ValueError, r"x has shape \(2,\); expected \(3,\)"),
+        (np.ones(3, "complex64"), TypeError, "complex64"),
+        (np.array(["a", "b", "c"]), TypeError, "<U1|str"),
+        (masked, TypeError, "x is a masked array"),
+    ):
+        with pytest.raises(error, match=words) as said:
+            stream.step(x)
+        assert "LSTM.stream" in str(said.value)
+    with pytest.raises(TypeError, match="part 0 of the state is a float; expected an array"):
+        stream.state = 1.0
+    with pytest.raises(TypeError, match="LSTM.stream: part 1 of the state has dtype complex64; expected real numbers"):
+        stream.state = before[0], before[1] * np.complex64(1)
+    for part, old in zip(stream.state, before, strict=True):
+        np.testing.assert_array_equal(part, old)
+
+
+@pytest.mark.parametrize("interrupted", range(12))
+def test_an_interrupt_while_the_state_is_set_leaves_all_or_nothing(monkeypatch, interrupted):
+    stream = nn.LSTM(3, 5, num_layers=3, rng=1).stream()
+    stream.step(np.ones((1, 3)))
+    before, copies, copyto = parts(stream.state), [], np.copyto
+
+    def interrupting(*args, **kwargs):
+        copies.append(None)
+        if len(copies) == interrupted + 1:
+            raise KeyboardInterrupt
+        copyto(*args, **kwargs)
+
+    new = tuple(np.full((3, 1, 5), value, "float32") for value in (7.0, 8.0))
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "copyto", interrupting)
+        try:
+            stream.state = new
+        except KeyboardInterrupt:
+            new = before
+    for part, expected in zip(parts(stream.state), new, strict=True):
+        np.testing.assert_array_equal(part, expected)
+
+
+@pytest.mark.skipif(isinstance(host_kernels.kernels(), str), reason="there are no compiled kernels")
+def test_weights_that_were_half_loaded_are_loaded_again(monkeypatch):
+    layer = nn.GRU(3, 5, num_layers=2, dtype="float64", rng=1)
+    stream = layer.stream(batch=2)
+    layer.load_state_dict(nn.GRU(3, 5, num_layers=2, dtype="float64", rng=2).state_dict())
+    load = cpu.load_stack
+
+    def interrupted(stack, cell, layers, *sizes):
+        load(stack, cell, layers, *sizes)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cpu, "load_stack", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.step(X[0])
+    layer.load_state_dict(nn.GRU(3, 5, num_layers=2, dtype="float64", rng=1).state_dict())
+    np.testing.assert_allclose(stream.step(X[0]), whole(layer, X[:1])[0][0], atol=1e-12)

@@ -19,7 +19,7 @@ def additive_scores(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
     """
     arrays = q, k, w = query.data, keys.data, v.data
     namespace(query=q, keys=k, v=w)
-    if query.shape[::2] != keys.shape[::2] or v.shape != query.shape[2:]:
+    if query.ndim != 3 or keys.ndim != 3 or query.shape[::2] != keys.shape[::2] or v.shape != query.shape[2:]:
         raise ValueError(
             f"AdditiveAttention: the projected query has shape {query.shape}, keys {keys.shape} and v {v.shape}; "
             "expected (B, L, D), (B, S, D) and (D,): keys are what prepare() of this layer made"
@@ -31,11 +31,16 @@ def additive_scores(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         (g,) = cotangents
         assert g is not None
+        if g.shape != scores.shape or g.dtype != scores.dtype:
+            came, expected = f"{g.shape} and dtype {g.dtype}", f"{scores.shape} and {scores.dtype}"
+            raise ValueError(f"additive_scores: the cotangent has shape {came}; expected {expected}")
         if is_grad_enabled():  # it will itself be differentiated
             return replayed([_composed(query, keys, v)], (query, keys, v), [g])
         return [Tensor(d) for d in kernels.additive.gradients(*arrays, g.data)]
 
-    return record_joint("additive_scores", (kernels.additive.scores(*arrays),), (query, keys, v), pullback)[0]
+    scores = kernels.additive.scores(*arrays)
+    inputs = query, keys, v
+    return record_joint("additive_scores", (scores,), inputs, pullback, inputs, ("query", "keys", "v"))[0]
 
 
 def _composed(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:

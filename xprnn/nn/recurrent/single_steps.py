@@ -12,7 +12,7 @@ from xprnn.engine.control import Control
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.layers import lstm_cell, set_forget_bias
 from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts
-from xprnn.nn.recurrent.stacked import initial_weights
+from xprnn.nn.recurrent.stacked import Declared, initial_weights
 from xprnn.nn.recurrent.tape_node import run
 from xprnn.tensor import Parameter
 
@@ -42,22 +42,20 @@ class CellModule(Module):
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
         self.dtype = check_dtype(dtype)
         weights = initial_weights(cell, input_size, hidden_size, bias, dtype, generator(rng))
-        self._names = list(weights)
-        for name, weight in weights.items():
-            setattr(self, name, weight)
+        self._declared = Declared.of(self, weights)
 
     def forward(self, x: Any, state: Any = None) -> Any:
         owner = type(self).__name__
         x = input_tensor(owner, "x", x, self.dtype)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{owner}: x has shape {x.shape}; expected (B, {self.input_size}) or ({self.input_size},)")
-        shared_namespace(owner, ("x", "its parameters"), x.data, self.weight_ih.data)
+        weights = self._declared.present(self)
+        shared_namespace(owner, ("x", "its parameters"), x.data, weights["weight_ih"].data)
         shapes = [(*x.shape[:-1], size) for size in self.cell.state_sizes(self.hidden_size)]
         parts = state_parts(owner, self.cell.state_names, state, shapes, x)
         single = x.ndim == 1
         if single:
             x, parts = x[None], tuple(part[None] for part in parts)
-        weights = {name: getattr(self, name) for name in self._names}
         _, final = run(self.cell, weights, x[None], parts, Control())
         return outer_state([ops.squeeze(part, 0) for part in final] if single else final)
 

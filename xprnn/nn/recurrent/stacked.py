@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
+from xprnn.nn.module import Module
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
@@ -76,14 +78,12 @@ class RecurrentLayer(SequenceLayer):
         self.directions = 2 if bidirectional else 1
         self.state_names, self.state_sizes = cell.state_names, cell.state_sizes(hidden_size)
         self.state_lead = (num_layers * self.directions,)
-        self._names: list[dict[str, str]] = []  # for each layer and direction: the cell's weight name -> ours
+        self.declared: list[Declared] = []  # for each layer and direction
         for layer in range(num_layers):
             inputs = input_size if layer == 0 else self.directions * self.state_sizes[0]
             for suffix in ("", "_reverse")[: self.directions]:
                 weights = initial_weights(cell, inputs, hidden_size, bias, dtype, self.rng)
-                self._names.append({name: f"{name}_l{layer}{suffix}" for name in weights})
-                for name, weight in weights.items():
-                    setattr(self, f"{name}_l{layer}{suffix}", weight)
+                self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
 
     def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         owner, weights = type(self).__name__, self.weights()
@@ -105,8 +105,11 @@ class RecurrentLayer(SequenceLayer):
         return x, _side_by_side(finals, 0), lambda: _side_by_side(sequences, 1)
 
     def weights(self) -> list[dict[str, Parameter]]:
-        """The parameters of each layer and direction by the cell's names, in the order of the state."""
-        return [{name: getattr(self, ours) for name, ours in names.items()} for names in self._names]
+        """The parameters of each layer and direction by the cell's names, in the order of the state.
+
+        Raises ValueError for one that was replaced by a Parameter of another shape, TypeError for what is no Tensor.
+        """
+        return [declared.present(self) for declared in self.declared]
 
     def stream(self, batch: int | None = 1) -> Stream:
         """Open a :class:`Stream`: the layer one step at a time, with its state kept and nothing allocated."""
@@ -122,6 +125,32 @@ def _side_by_side(layers: list[Parts], axis: int) -> Parts:
     if len(layers) == 1:
         return tuple(ops.expand_dims(part, axis) for part in layers[0])
     return tuple(ops.stack(part, axis=axis) for part in zip(*layers, strict=True))
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The weights of one cell that a module holds: by the cell's names, the attribute of each and its shape."""
+
+    attributes: dict[str, tuple[str, tuple[int, ...]]]
+
+    @staticmethod
+    def of(module: Module, weights: dict[str, Parameter], suffix: str = "") -> Declared:
+        """Weights made attributes of a module, with a suffix to their names."""
+        for name, weight in weights.items():
+            setattr(module, name + suffix, weight)
+        return Declared({name: (name + suffix, weight.shape) for name, weight in weights.items()})
+
+    def present(self, module: Module) -> dict[str, Parameter]:
+        """What the attributes hold now. Raises ValueError for another shape than declared, TypeError for no Tensor."""
+        weights = {}
+        for name, (attribute, shape) in self.attributes.items():
+            weight = weights[name] = getattr(module, attribute)
+            if not isinstance(weight, Tensor):
+                kind, owner = type(weight).__name__, type(module).__name__
+                raise TypeError(f"{owner}: {attribute} is a {kind}; expected a Parameter of shape {shape}")
+            if weight.data.shape != shape:
+                raise ValueError(f"{type(module).__name__}: {attribute} has shape {weight.shape}; expected {shape}")
+        return weights
 
 
 def initial_weights(

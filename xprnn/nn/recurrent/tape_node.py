@@ -53,5 +53,7 @@ def run(
         found = (gradients.x, *gradients.state, *(gradients.weights[name] for name in names))
         return [None if array is None else Tensor(array) for array in found]
 
-    parts = record_joint(cell.name, (*result.sequences, *result.final), inputs, pullback)
+    reads = (*inputs, control.advance, control.restart)
+    labels = ("x", *(f"the initial {name}" for name in cell.state_names), *names, "mask or lengths", "reset")
+    parts = record_joint(cell.name, (*result.sequences, *result.final), inputs, pullback, reads, labels)
     return parts[: len(state)], parts[len(state) :]
