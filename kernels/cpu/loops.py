@@ -23,7 +23,7 @@ BACK = tuple(kind.products[0] if kind.between else len(kind.places) for kind in 
 
 
 @kernel
-def forward(kind, x, w_ih, bias, weights, states, control, span):
+def walk(kind, x, w_ih, bias, weights, states, control, span):
     """Run a cell over time; the groups are those of arguments.py, as plain tuples."""
     b0, b1, reverse, block, keep = span
     held, advance, restarts, restart = control
@@ -74,7 +74,7 @@ def forward(kind, x, w_ih, bias, weights, states, control, span):
 
 
 @kernel
-def backward(kind, weights, states, cotangents, control, span):
+def walk_back(kind, weights, states, cotangents, control, span):
     """The way back. The cotangents of the state at the end become those of the initial one, in place.
 
     The second product of the ``weights`` is that for n where it goes back before the others, as far as the reset gate.

@@ -54,7 +54,7 @@ def forward(
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
         scratch = z if keep else np.empty((block, b1 - b0, len(bias)), dtype)
         own, span = States(states.initial, states.after, scratch), Span(b0, b1, reverse, block, keep)
-        loops.forward(kind, x, w_ih, bias, *plain_tuples(weights, own, control, span))
+        loops.walk(kind, x, w_ih, bias, *plain_tuples(weights, own, control, span))
 
     threads.share(work, batch, 2.0 * steps * batch * size * (inputs * about.gates + products))
     return after, states if keep else None
@@ -86,7 +86,7 @@ def backward(
 
     def work(b0: int, b1: int) -> None:
         span = Span(b0, b1, reverse, steps, keep=True)
-        loops.backward(kind, *plain_tuples(weights, states, cotangents, control, span))
+        loops.walk_back(kind, *plain_tuples(weights, states, cotangents, control, span))
 
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN

@@ -159,3 +159,35 @@ def test_kernels_go_by_the_exact_type_and_take_no_cell_with_changed_ways():
 def test_they_are_chosen_where_all_is_well():
     for make in KERNEL_CELLS.values():
         assert select(a_call(make)) is COMPILED
+
+
+class FourParts(cells.LSTM):
+    """A cell with more of a state than any that kernels have today."""
+
+    state_names = ("h", "c", "n", "m")
+
+
+class Echo:
+    """Kernels that give back what they got, as wide as a call wants it."""
+
+    def forward(self, kind, w, x, state, flags, reverse, keep):
+        self.state = state
+        return tuple(np.stack([part] * len(x)) for part in state), "saved"
+
+    def backward(self, kind, w, x, saved, flags, reverse, dsequences, dstate, need_dx):
+        self.cotangents = dsequences, dstate
+        return None, dstate, {}
+
+
+def test_a_state_may_have_any_number_of_parts(monkeypatch):
+    monkeypatch.setitem(kernels.NUMBERS, FourParts, 0)
+    call, echo = sequence_call(FourParts(), get_backend("numpy"), T=T, B=B, H=8, lengths=[5, 3, 0]), Echo()
+    result, kept = kernels.forward(echo, call)
+    assert echo.state is call.state
+    assert [part.shape for part in result.sequences] == [(T, B, 8)] * 4
+    assert all(np.array_equal(part, initial) for part, initial in zip(result.final, call.state, strict=True))
+    dsequences, dfinal = (None, result.sequences[0], None, None), (None, None, None, call.state[0])
+    gradients = kernels.backward(echo, call, kept, dsequences, dfinal, need_dx=False)
+    assert [d is None for d in echo.cotangents[0]] == [True, False, True, True]
+    assert [bool(d.any()) for d in gradients.state] == [False, False, False, True]
+    assert gradients.state[3] is not call.state[0]
