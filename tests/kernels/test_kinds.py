@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from xprnn.kernels import kinds
 
-from xprnn import cells
 from xprnn.engine import kernels
 
-CELLS = [cells.Elman("tanh"), cells.Elman("relu"), *(cell() for cell in kernels.NUMBERS)]
+CELLS = [
+    *(cell(nonlinearity) for cell, known in kernels.BY_NONLINEARITY.items() for nonlinearity in known),
+    *(cell() for cell in kernels.NUMBERS),
+]
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)

@@ -22,7 +22,7 @@ from xprnn.kernels import kinds
 
 NUMBERS = {LSTM: kinds.LSTM, PeepholeLSTM: kinds.PEEPHOLE, GRU: kinds.GRU, ResetBeforeGRU: kinds.RESET_BEFORE}
 Kind = kinds.Kind
-ELMAN = {"tanh": kinds.TANH, "relu": kinds.RELU}
+BY_NONLINEARITY = {Elman: {"tanh": kinds.TANH, "relu": kinds.RELU}}
 
 
 class Kept(NamedTuple):
@@ -34,8 +34,8 @@ class Kept(NamedTuple):
 
 def kind_of(cell: Cell) -> kinds.Kind | None:
     """The kernels' kind of a cell. By exact type: a subclass may compute something else, as may a changed object."""
-    if type(cell) is Elman:
-        number = ELMAN.get(cell.nonlinearity)
+    if isinstance(cell, Elman):
+        number = BY_NONLINEARITY.get(type(cell), {}).get(cell.nonlinearity)
     else:
         number = None if vars(cell) else NUMBERS.get(type(cell))
     return None if number is None else kinds.KINDS[number]
