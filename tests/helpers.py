@@ -8,7 +8,7 @@ import pytest
 from xprnn import cells
 from xprnn.backend import dtype_name, to_numpy
 from xprnn.engine.call import SequenceCall
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.tensor import Tensor
 
 
@@ -80,4 +80,4 @@ def sequence_call(cell, home, *, T=5, B=3, I=2, H=3, bias=True, dtype="float64",
     weights = {name: draw(shape) for name, shape in shapes.items() if bias or not name.startswith("bias")}
     x = draw((T, B, I))
     state = tuple(draw((B, size)) for size in cell.state_sizes(H))
-    return SequenceCall(cell, weights, x, state, Steps.build("test", x, **control), reverse, True)
+    return SequenceCall(cell, weights, x, state, Control.build("test", x, **control), reverse, True)

@@ -12,7 +12,7 @@ from xprnn import nn
 from xprnn import postponed as module
 from xprnn.backend import get_backend
 from xprnn.data import lengths_to_mask
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.postponed import postponed, require, within
 from xprnn.train import cross_entropy
 
@@ -161,7 +161,7 @@ def test_numbers_postponed_are_brought_inside(dtype):
 CASES = {
     "embedding": lambda home: nn.Embedding(7, 3, rng=0).to(home)(home.asarray(np.array([1, 7]))),
     "classes": lambda home: cross_entropy(home.zeros((2, 3), "float32"), home.asarray(np.array([0, -1]))),
-    "lengths": lambda home: Steps.build("LSTM", home.zeros((4, 2, 1), "float32"), home.asarray(np.array([5, 0]))),
+    "lengths": lambda home: Control.build("LSTM", home.zeros((4, 2, 1), "float32"), home.asarray(np.array([5, 0]))),
     "tokens": lambda home: nn.Encoder(7, 3, embedding_dim=2, rng=0).to(home)(home.asarray(np.array([[1], [9]]))),
     "mask": lambda home: lengths_to_mask(home.asarray(np.array([5, 0])), 4),
     "mask below": lambda home: lengths_to_mask(home.asarray(np.array([-5, 0])), 4),

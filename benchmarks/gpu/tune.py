@@ -66,29 +66,28 @@ class Layer:
     """One layer on one problem, by any module with the interface of the kernels."""
 
     def __init__(self, row: Row, steps: int, xp: Any) -> None:
-        calls = importlib.import_module("xprnn.kernels.calls")
+        kinds = importlib.import_module("xprnn.kernels.kinds")
         arrays = problem(row["cell"], steps, row["B"], INPUTS, row["H"], seed=row["B"] + row["H"], xp=xp)
-        self.kind, self._flags = getattr(calls, row["cell"]), calls.Flags(None, None)
+        self.kind, self._flags = getattr(kinds, row["cell"]), kinds.Flags(None, None)
         self._w = {name.removesuffix("_l0"): arrays[name] for name in names(1)}
         self._x, self._dy = arrays["x"], arrays["dy"]
-        self._state = lambda: xp.zeros((row["B"], row["H"]), "float32")
-        self._cells = row["cell"] == "LSTM"
+        self._parts = kinds.KINDS[self.kind].parts
+        self._state = lambda: tuple(xp.zeros((row["B"], row["H"]), "float32") for _ in self._parts)
 
     def forward(self, module: Any, precision: str, keep: bool) -> tuple[Row, Any]:
         """Results by name, and the cache."""
-        h0, c0 = self._state(), self._state() if self._cells else None
-        hs, cs, cache = module.forward(
-            self.kind, self._w, self._x, h0, c0, self._flags, False, keep, precision=precision
+        states, cache = module.forward(
+            self.kind, self._w, self._x, self._state(), self._flags, False, keep, precision=precision
         )
-        return {"h": hs} | ({"c": cs} if self._cells else {}), cache
+        return dict(zip(self._parts, states, strict=True)), cache
 
     def backward(self, module: Any, precision: str, cache: Any) -> Row:
         """Gradients by name."""
-        dh, dc = self._state(), self._state() if self._cells else None
-        dx, dh0, dc0, gradients = module.backward(
-            self.kind, self._w, self._x, cache, self._flags, False, self._dy, None, dh, dc, True, precision=precision
+        dstates = (self._dy, *(None,) * (len(self._parts) - 1))
+        dx, dstate, gradients = module.backward(
+            self.kind, self._w, self._x, cache, self._flags, False, dstates, self._state(), True, precision=precision
         )
-        return {"x": dx, "h0": dh0, **gradients} | ({"c0": dc0} if self._cells else {})
+        return {"x": dx, **{f"{name}0": d for name, d in zip(self._parts, dstate, strict=True)}, **gradients}
 
 
 def measure(row: Row, steps: int = STEPS, xp: Any = None, clock: Any = None) -> Row:

@@ -1,20 +1,16 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from ..calls import GRU, LSTM, PEEPHOLE, RELU, RESET_BEFORE, TANH, Flags
+from ..kinds import Flags
 from . import additive
 from .elementwise import erf
 from .matmul import matmul, matmul_stacks
-from .sequence import Cache, backward, forward
+from .product import BFLOAT16, EXACT
+from .sequence import backward, forward
 from .stream import Stack
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "PEEPHOLE",
-    "RELU",
-    "RESET_BEFORE",
-    "TANH",
-    "Cache",
+    "BFLOAT16",
+    "EXACT",
     "Flags",
     "Stack",
     "additive",

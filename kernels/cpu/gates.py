@@ -15,7 +15,7 @@ from __future__ import annotations
 import numba
 
 from .. import scalar_cells
-from ..calls import GRU, LSTM, PEEPHOLE, RESET_BEFORE, TANH
+from ..kinds import GRU, KINDS, LSTM, PARTS, PEEPHOLE, RESET_BEFORE, TANH
 from .activations import tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
@@ -29,7 +29,7 @@ lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_b
 gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
 gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
 
-BLOCKS = (1, 1, 4, 4, 4, 4)
+APART = tuple(kind.apart for kind in KINDS)
 
 
 @kernel
@@ -54,29 +54,33 @@ def add(target, source, size):
 
 
 @kernel
-def forward(kind, z, columns, h_old, c_old, h, c, p, stride, size, held, advance, rows):
-    """One step of ``size`` units. Rows of z are ``columns`` apart; those of states, and the blocks of z, ``stride``."""
+def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, rows):
+    """One step of ``size`` units, from the parts of the old state to those of the new one.
+
+    Rows of z are ``columns`` apart; those of states and of ``diagonals``, and the blocks of z, ``stride``.
+    """
     for b in range(rows):
         at = b * stride
         if held and advance[b] == 0:
-            copy(offset(h, at), offset(h_old, at), size)
-            if kind in (LSTM, PEEPHOLE):
-                copy(offset(c, at), offset(c_old, at), size)
+            for part in range(PARTS[kind]):
+                copy(offset(new[part], at), offset(old[part], at), size)
             continue
+        h_old, h = offset(old[0], at), offset(new[0], at)
+        c_old, c = offset(old[1], at), offset(new[1], at)  # of no use to a cell of one part
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, stride), offset(z0, 2 * stride), offset(z0, 3 * stride)
         if kind == LSTM:
-            _lstm(z0, z1, z2, z3, offset(c_old, at), offset(c, at), offset(h, at), size)
+            _lstm(z0, z1, z2, z3, c_old, c, h, size)
         elif kind == GRU:
-            _gru(z0, z1, z2, z3, offset(h_old, at), offset(h, at), size)
+            _gru(z0, z1, z2, z3, h_old, h, size)
         elif kind == PEEPHOLE:
-            _peephole(z0, z1, z2, z3, p, stride, offset(c_old, at), offset(c, at), offset(h, at), size)
+            _peephole(z0, z1, z2, z3, diagonals, stride, c_old, c, h, size)
         elif kind == RESET_BEFORE:
-            _reset_before(z1, z2, offset(h_old, at), offset(h, at), size)
+            _reset_before(z1, z2, h_old, h, size)
         elif kind == TANH:
-            _tanh(z0, offset(h, at), size)
+            _tanh(z0, h, size)
         else:
-            _relu(z0, offset(h, at), size)
+            _relu(z0, h, size)
 
 
 @kernel
@@ -138,45 +142,46 @@ def _reset_before(z, n, h_old, h, size):
 
 
 @kernel
-def backward(
-    kind, z, columns, h_old, c_old, h, c, p, dh, dh_columns, dc, dzx, dzh, gates, size, held, advance, rows
+def step_back(
+    kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, size, held, advance, rows
 ):  # fmt: skip
     """One step back.
 
-    Rows of dh (``dh_columns`` apart) and dc hold the cotangents of the new state, and hold those of the old state
-    afterwards, but for what comes through products. Rows of dzx, and of dzh for a GRU, both ``gates`` wide, get those
-    of the pre-activations.
+    Rows of dh (``dh_columns`` apart) and of the other parts of dstate hold the cotangents of the new state, and hold
+    those of the old state afterwards, but for what comes through products. Rows of dzx, and of dzh where the kind has
+    a product that stays apart, both ``gates`` wide, get those of the pre-activations.
     """
     for b in range(rows):
         dx, dx_h = offset(dzx, b * gates), offset(dzh, b * gates)
         if held and advance[b] == 0:
             clear(dx, gates)
-            if kind == GRU:
+            if APART[kind]:
                 clear(dx_h, gates)
             continue
         at, back = b * size, offset(dh, b * dh_columns)
+        h_old, h = offset(old[0], at), offset(new[0], at)
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, size), offset(z0, 2 * size), offset(z0, 3 * size)
         d1, d2, d3 = offset(dx, size), offset(dx, 2 * size), offset(dx, 3 * size)
         if kind in (LSTM, PEEPHOLE):
-            dcell = offset(dc, at)
-            _output_back(z3, offset(c, at), back, dcell, d3, size)
+            dcell = offset(dstate[1], at)
+            _output_back(z3, offset(new[1], at), back, dcell, d3, size)
             if kind == PEEPHOLE:
-                _add_scaled(dcell, d3, offset(p, 2 * size), size)
-            _cell_back(z0, z1, z2, offset(c_old, at), dcell, dx, d1, d2, size)
+                _add_scaled(dcell, d3, offset(diagonals, 2 * size), size)
+            _cell_back(z0, z1, z2, offset(old[1], at), dcell, dx, d1, d2, size)
             if kind == PEEPHOLE:
-                _add_scaled(dcell, dx, p, size)
-                _add_scaled(dcell, d1, offset(p, size), size)
+                _add_scaled(dcell, dx, diagonals, size)
+                _add_scaled(dcell, d1, offset(diagonals, size), size)
         elif kind == GRU:
-            _update_back(z1, z2, offset(h_old, at), back, d1, d2, size)
+            _update_back(z1, z2, h_old, back, d1, d2, size)
             _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
             copy(dx_h, dx, 2 * size)
         elif kind == RESET_BEFORE:
-            _update_back(z1, z2, offset(h_old, at), back, d1, d2, size)
+            _update_back(z1, z2, h_old, back, d1, d2, size)
         elif kind == TANH:
-            _tanh_back(offset(h, at), back, dx, size)
+            _tanh_back(h, back, dx, size)
         else:
-            _relu_back(offset(h, at), back, dx, size)
+            _relu_back(h, back, dx, size)
 
 
 @kernel
@@ -232,7 +237,7 @@ def reset_back(z, columns, h_old, drh, dh, dh_columns, dzx, gates, size, held, a
     """RESET_BEFORE between the two products of its way back: from the cotangent of r h to those of r and h."""
     for b in range(rows):
         if held and advance[b] == 0:
-            continue  # backward has cleared dzx
+            continue  # step_back has cleared dzx
         r, old, d = offset(z, b * columns), offset(h_old, b * size), offset(drh, b * dh_columns)
         dr, back = offset(dzx, b * gates), offset(dh, b * dh_columns)
         for j in range(size):

@@ -10,6 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..kinds import MOST_PARTS
 from .host import TILE
 
 
@@ -32,6 +33,44 @@ def offset(typingctx: Any, pointer: Any, elements: Any) -> Any:
         return builder.gep(args[0], [args[1]])
 
     return pointer(pointer, types.intp), codegen
+
+
+# --- addresses of all parts of a state, as a tuple -------------------------------------------------------------------
+
+
+@intrinsic
+def addresses(typingctx: Any, arrays: Any, index: Any) -> Any:
+    """Of each of some contiguous arrays of one type, the address of element ``index``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, count = signature.args[0].dtype, signature.args[0].count
+        parts = [builder.extract_value(args[0], part) for part in range(count)]
+        found = [builder.gep(context.make_array(array)(context, builder, a).data, [args[1]]) for a in parts]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return types.UniTuple(types.CPointer(arrays.dtype.dtype), arrays.count)(arrays, types.intp), codegen
+
+
+@intrinsic
+def offsets(typingctx: Any, pointers: Any, elements: Any) -> Any:
+    """Some addresses, each so many elements further on."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        parts = [builder.extract_value(args[0], part) for part in range(signature.args[0].count)]
+        return context.make_tuple(builder, signature.return_type, [builder.gep(a, [args[1]]) for a in parts])
+
+    return pointers(pointers, types.intp), codegen
+
+
+@intrinsic
+def spread(typingctx: Any, pointer: Any, elements: Any) -> Any:
+    """An address for each part of any state: the given one, and others so many elements apart."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        steps = [builder.mul(args[1], ir.Constant(args[1].type, part)) for part in range(MOST_PARTS)]
+        return context.make_tuple(builder, signature.return_type, [builder.gep(args[0], [step]) for step in steps])
+
+    return types.UniTuple(pointer, MOST_PARTS)(pointer, types.intp), codegen
 
 
 @intrinsic

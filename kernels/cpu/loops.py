@@ -10,62 +10,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..calls import GRU, LSTM, PEEPHOLE, RESET_BEFORE
+from ..kinds import KINDS, PARTS
 from . import gates
 from .compiling import kernel
-from .intrinsics import address, offset
+from .intrinsics import address, addresses, offset, offsets, spread
 from .product import multiply
+from .recurrence import BETWEEN, second_product, state_before
 
 FEW = 6  # with fewer rows than a tile has, the rows of the input product are steps instead of sequences
+# Blocks of weight_hh in the product of the way back: all, where the second is not kept apart by a gate between them.
+BACK = tuple(kind.products[0] if kind.between else len(kind.places) for kind in KINDS)
 
 
 @kernel
-def start(here, old, restart, rows, size):
-    """The state a step starts from, in ``here``: the old one, or zero where a new sequence begins."""
-    for b in range(rows):
-        if restart[b] == 0:
-            gates.copy(offset(here, b * size), offset(old, b * size), size)
-        else:
-            gates.clear(offset(here, b * size), size)
-
-
-@kernel
-def state_before(k, before, batch, size, b0, first, states):
-    """Where the state before the k-th step lies: rows b0 on of the initial state, or of an earlier step's."""
-    return address(first, b0 * size) if k == 0 else address(states, (before * batch + b0) * size)
-
-
-@kernel
-def forward(
-    kind,
-    reverse,
-    x,
-    w_ih,
-    w_hh,
-    w_hn,
-    bias,
-    p,
-    h0,
-    c0,
-    hs,
-    cs,
-    z,
-    keep,
-    block,
-    held,
-    advance,
-    restarts,
-    restart,
-    b0,
-    b1,
-):
-    """Run a cell over time. ``w_hn`` is a GRU's product for n alone, which stays apart from the sum."""
+def walk(kind, x, w_ih, bias, weights, states, control, span):
+    """Run a cell over time; the groups are those of arguments.py, as plain tuples."""
+    b0, b1, reverse, block, keep = span
+    held, advance, restarts, restart = control
+    w_first, w_second, diagonals = weights
+    first_states, states_after, z = states
     steps, batch, inputs = x.shape
-    size, columns, z_rows = hs.shape[2], z.shape[2], z.shape[1]
-    rows, has_c = b1 - b0, kind in (LSTM, PEEPHOLE)
-    first = b0 if keep else 0
-    h_start = np.empty((rows if restarts else 0, size), hs.dtype)
-    c_start = np.empty_like(h_start)
+    size, columns, z_rows = states_after[0].shape[2], z.shape[2], z.shape[1]
+    rows, apart, first = b1 - b0, batch * size, b0 if keep else 0
+    initial, after = addresses(first_states, b0 * size), addresses(states_after, b0 * size)
+    spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
     for begin in range(0, steps, block):
         end = min(steps, begin + block)
         low = steps - end if reverse else begin
@@ -88,119 +56,80 @@ def forward(
             )  # fmt: skip
         for k in range(begin, end):
             t = steps - 1 - k if reverse else k
-            before = t + 1 if reverse else t - 1
-            h_old = state_before(k, before, batch, size, b0, h0, hs)
-            c_old = state_before(k, before, batch, size, b0, c0, cs)
             here = address(advance, t * batch + b0)
-            if restarts:
-                where = address(restart, t * batch + b0)
-                start(address(h_start, 0), h_old, where, rows, size)
-                h_old = address(h_start, 0)
-                if has_c:
-                    start(address(c_start, 0), c_old, where, rows, size)
-                    c_old = address(c_start, 0)
+            old = state_before(
+                kind, k, t, reverse, initial, after, apart, restarts, address(restart, t * batch + b0),
+                spread(address(spare, 0), rows * size), rows, size,
+            )  # fmt: skip
             z_here = address(z, ((z_low + t - low) * z_rows + first) * columns)
-            multiply(h_old, 1, 0, rows, size, address(w_hh, 0), size, w_hh.shape[0], z_here, 0, columns)
-            if kind == GRU:
-                n = offset(z_here, 3 * size)
-                if w_ih.shape[0] > 3 * size:  # the zeros that the input product added here are NaN where x is infinite
-                    for b in range(rows):
-                        gates.copy(offset(n, b * columns), address(bias, 3 * size), size)
-                multiply(h_old, 1, 0, rows, size, address(w_hn, 0), size, w_hn.shape[0], n, 0, columns)
-            elif kind == RESET_BEFORE:
-                gates.reset(z_here, columns, h_old, size, held, here, rows)
-                n, product = offset(z_here, 2 * size), offset(z_here, 3 * size)
-                multiply(product, 1, 0, rows, columns, address(w_hn, 0), size, w_hn.shape[0], n, 0, columns)
-            at = (t * batch + b0) * size
-            gates.forward(
-                kind, z_here, columns, h_old, c_old, address(hs, at), address(cs, at), address(p, 0), size,
-                size, held, here, rows,
+            multiply(old[0], 1, 0, rows, size, address(w_first, 0), size, w_first.shape[0], z_here, 0, columns)
+            second_product(
+                kind, old[0], address(w_second, 0), w_second.shape[0], z_here, columns, address(bias, 0),
+                w_ih.shape[0], size, held, here, rows,
+            )  # fmt: skip
+            gates.step(
+                kind, z_here, columns, old, offsets(after, t * apart), address(diagonals, 0), size, size, held, here,
+                rows,
             )  # fmt: skip
 
 
 @kernel
-def backward(
-    kind,
-    reverse,
-    w_hh,
-    w_hn,
-    p,
-    h0,
-    c0,
-    hs,
-    cs,
-    z,
-    dhs,
-    dcs,
-    dh,
-    dc,
-    dzx,
-    dzh,
-    given_h,
-    given_c,
-    held,
-    advance,
-    restarts,
-    restart,
-    b0,
-    b1,
-):
-    """The way back. dh and dc (B, H) hold the cotangents of the final state, and then those of the initial one.
+def walk_back(kind, weights, states, cotangents, control, span):
+    """The way back. The cotangents of the state at the end become those of the initial one, in place.
 
-    ``w_hn`` is the product for n alone where it goes back apart from the others, before the reset gate.
+    The second product of the ``weights`` is that for n where it goes back before the others, as far as the reset gate.
     """
-    steps, batch, size = hs.shape
-    rows, wide, columns, inner = b1 - b0, w_hh.shape[0], z.shape[2], dzh.shape[2]
-    has_c = kind in (LSTM, PEEPHOLE)
-    back = np.zeros((rows, wide), hs.dtype)  # dh, with the columns that the product needs
-    drh = np.zeros((rows if kind == RESET_BEFORE else 0, wide), hs.dtype)
+    b0, b1, reverse, _, _ = span
+    held, advance, restarts, restart = control
+    w_first, w_second, diagonals = weights
+    first_states, states_after, z = states
+    given, dstates, last_dstate, dzx, dzh = cotangents
+    steps, batch, size = states_after[0].shape
+    rows, wide, columns, inner = b1 - b0, w_first.shape[0], z.shape[2], dzh.shape[2]
+    apart, parts, between = batch * size, PARTS[kind], BETWEEN[kind]
+    initial, after = addresses(first_states, b0 * size), addresses(states_after, b0 * size)
+    dstate = addresses(last_dstate, b0 * size)
+    back = np.zeros((rows, wide), z.dtype)  # dh, with the columns that the product needs
+    drh = np.zeros((rows if between else 0, wide), z.dtype)
     for b in range(rows):
-        gates.copy(address(back, b * wide), address(dh, (b0 + b) * size), size)
-    h_start = np.empty((rows if restarts else 0, size), hs.dtype)
-    c_start = np.empty_like(h_start)
+        gates.copy(address(back, b * wide), offset(dstate[0], b * size), size)
+    spare = np.empty(parts * rows * size if restarts else 0, z.dtype)
     for k in range(steps - 1, -1, -1):
         t = steps - 1 - k if reverse else k
-        before = t + 1 if reverse else t - 1
-        h_old = state_before(k, before, batch, size, b0, h0, hs)
-        c_old = state_before(k, before, batch, size, b0, c0, cs)
         here, where = address(advance, t * batch + b0), address(restart, t * batch + b0)
-        if restarts:
-            start(address(h_start, 0), h_old, where, rows, size)
-            h_old = address(h_start, 0)
-            if has_c:
-                start(address(c_start, 0), c_old, where, rows, size)
-                c_old = address(c_start, 0)
-        at = (t * batch + b0) * size
-        for b in range(rows):
-            if given_h:
-                gates.add(address(back, b * wide), address(dhs, at + b * size), size)
-            if given_c:
-                gates.add(address(dc, (b0 + b) * size), address(dcs, at + b * size), size)
+        old = state_before(
+            kind, k, t, reverse, initial, after, apart, restarts, where, spread(address(spare, 0), rows * size), rows,
+            size,
+        )  # fmt: skip
+        results = addresses(dstates, t * apart + b0 * size)
+        for part in range(parts):
+            if given[part]:
+                stride = wide if part == 0 else size
+                total = address(back, 0) if part == 0 else dstate[part]
+                for b in range(rows):
+                    gates.add(offset(total, b * stride), offset(results[part], b * size), size)
         z_here, dx = address(z, (t * batch + b0) * columns), address(dzx, (t * batch + b0) * inner)
         d = address(dzh, (t * batch + b0) * inner)
-        gates.backward(
-            kind, z_here, columns, h_old, c_old, address(hs, at), address(cs, at), address(p, 0),
-            address(back, 0), wide, address(dc, b0 * size), dx, d, inner, size, held, here, rows,
+        gates.step_back(
+            kind, z_here, columns, old, offsets(after, t * apart), address(diagonals, 0), address(back, 0), wide,
+            dstate, dx, d, inner, size, held, here, rows,
         )  # fmt: skip
-        if kind == RESET_BEFORE:
+        if between:
             gates.clear(address(drh, 0), rows * wide)
-            multiply(
-                offset(dx, 2 * size), 1, 0, rows, inner, address(w_hn, 0), size, wide, address(drh, 0), 0, wide
-            )  # fmt: skip
+            dn, w = offset(dx, BACK[kind] * size), address(w_second, 0)
+            multiply(dn, 1, 0, rows, inner, w, size, wide, address(drh, 0), 0, wide)
             gates.reset_back(
-                z_here, columns, h_old, address(drh, 0), address(back, 0), wide, dx, inner, size, held, here, rows
+                z_here, columns, old[0], address(drh, 0), address(back, 0), wide, dx, inner, size, held, here, rows
             )
-            multiply(d, 1, 0, rows, inner, address(w_hh, 0), 2 * size, wide, address(back, 0), 0, wide)
-        else:
-            multiply(d, 1, 0, rows, inner, address(w_hh, 0), inner, wide, address(back, 0), 0, wide)
+        multiply(d, 1, 0, rows, inner, address(w_first, 0), BACK[kind] * size, wide, address(back, 0), 0, wide)
         if restarts:
             for b in range(rows):
                 if where[b] != 0:
                     gates.clear(address(back, b * wide), wide)
-                    if has_c:
-                        gates.clear(address(dc, (b0 + b) * size), size)
+                    for part in range(1, parts):
+                        gates.clear(offset(dstate[part], b * size), size)
     for b in range(rows):
-        gates.copy(address(dh, (b0 + b) * size), address(back, b * wide), size)
+        gates.copy(offset(dstate[0], b * size), address(back, b * wide), size)
 
 
 @kernel

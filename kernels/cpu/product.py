@@ -1,13 +1,13 @@
 """Matrix products over packed weights: rows of A times W, added to rows of C.
 
-``pack`` lays W (K, N) out in panels of as many columns as a tile has, each panel contiguous; the last one has as few
+Packing lays W (K, N) out in panels of as many columns as a tile has, each panel contiguous; the last one has as few
 vectors as hold its columns, and zeros where there are none. ``multiply`` therefore adds zeros to the columns from N to
 ``padded(N)``, which C must have.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -36,21 +36,36 @@ def padded(columns: int, itemsize: int) -> int:
     return -(-columns // lanes) * lanes
 
 
-def pack(w: Array, bf16: bool = False) -> Array:
-    """W (K, N), of any strides, as panels: (padded N, K) elements, of which only the number is what the shape says.
+class Storage(NamedTuple):
+    """How the numbers of packed weights are stored. Compiled code knows it by their type."""
 
-    With ``bf16``, elements of float32 are rounded to the nearest bfloat16, kept as its 16 bits.
-    """
-    k, n = w.shape
-    columnwise = w.flags.f_contiguous and not w.flags.c_contiguous
-    flat = plain(w.T if columnwise else w)
-    flat = flat.view(np.uint32) if bf16 else flat
-    packed = np.empty((padded(n, w.itemsize), k), np.uint16 if bf16 else w.dtype)
-    if n == 0:
+    number: type[np.generic] | None
+    """Their type; None for that of the weights."""
+    bits: type[np.generic] | None
+    """The integers that the weights are read as, to be rounded; None where they are not."""
+
+    def dtype(self, weights: Any) -> Any:
+        """The type of what is stored of weights of a type."""
+        return weights if self.number is None else self.number
+
+    def pack(self, w: Array) -> Array:
+        """W (K, N), of any strides, in panels: (padded N, K) elements, of which only the number is in the shape."""
+        k, n = w.shape
+        columnwise = w.flags.f_contiguous and not w.flags.c_contiguous
+        flat = plain(w.T if columnwise else w)
+        flat = flat if self.bits is None else flat.view(self.bits)
+        packed = np.empty((padded(n, w.itemsize), k), self.dtype(w.dtype))
+        if packed.size == 0:
+            return packed
+        panels, do = -(-n // TILE.columns(w.itemsize)), _pack_columns if columnwise else _pack_rows
+        threads.share(lambda first, last: do(flat, n, packed, first, last), panels, 16.0 * w.size)
         return packed
-    panels, do = -(-n // TILE.columns(w.itemsize)), _pack_columns if columnwise else _pack_rows
-    threads.share(lambda first, last: do(flat, n, packed, first, last), panels, 16.0 * w.size)
-    return packed
+
+
+EXACT = Storage(None, None)
+BFLOAT16 = Storage(np.uint16, np.uint32)
+"""Numbers of float32 rounded to the nearest bfloat16, and kept as its 16 bits."""
+pack = EXACT.pack
 
 
 def plain(array: Array) -> Array:

@@ -1,131 +1,138 @@
 """Recurrent sequences on the host: packs weights, allocates, and runs the compiled loops.
 
-Arrays are NumPy's, float32 or float64, all of one type, of any layout; a kind of cell is a number from gates.py.
+Arrays are NumPy's, float32 or float64, all of one type, of any layout; a kind of cell is a number, of kinds.py.
 Weights are those of one layer in one direction, by PyTorch's names: weight_ih (G*H, I), weight_hh (G*H, H), bias_ih and
-bias_hh (G*H), and weight_ch (3, H) for peepholes.
+bias_hh (G*H), and what the kind has of elementwise weights, such as weight_ch (3, H) for peepholes.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..calls import GRU, LSTM, PEEPHOLE, RESET_BEFORE, Flags, Weights
+from .. import kinds
+from ..kinds import KINDS, Flags, Kind, State
 from . import columns, loops, threads
-from .gates import BLOCKS
+from .arguments import Cotangents, Span, States, Weights, control_of, filled, plain_tuples
 from .matmul import matmul
-from .product import Array, add_rows, multiply_transposed, pack, padded, plain
+from .product import EXACT, Array, Storage, add_rows, multiply_transposed, pack, padded, plain
 from .scratch import scratch
 
-NEVER = np.zeros((1, 0), np.uint8)
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
-
-
-class Cache(NamedTuple):
-    """What the way back needs: activations, every state, and the initial one."""
-
-    z: Array
-    hs: Array
-    cs: Array
-    h0: Array
-    c0: Array
 
 
 def forward(
     kind: int,
-    w: Weights,
+    w: kinds.Weights,
     x: Array,
-    h0: Array,
-    c0: Array | None,
+    state: State,
     flags: Flags,
     reverse: bool,
     keep: bool,
-    bf16: bool = False,
-) -> tuple[Array, Array | None, Cache | None]:
-    """Every h (T, B, H), every c for a cell that has one, and the cache if it is to be kept.
+    storage: Storage = EXACT,
+) -> tuple[State, States | None]:
+    """Each part of the state after every step (T, B, H), and what the way back needs if it is to be kept.
 
-    With ``bf16`` weights of float32 are rounded to bfloat16 where they are packed, and read as half as many bytes.
+    ``storage`` says how packed weights are stored; rounded to bfloat16 they are read as half as many bytes.
     """
-    x, h0 = plain(x), plain(h0)
+    about, x = KINDS[kind], plain(x)
     steps, batch, inputs = x.shape
-    size, dtype = h0.shape[1], x.dtype
-    has_c = kind in (LSTM, PEEPHOLE)
-    hs = np.empty((steps, batch, size), dtype)
-    cs = np.empty((steps, batch, size) if has_c else (steps, 0, 0), dtype)
-    c0 = np.empty((0, 0), dtype) if c0 is None else plain(c0)
-    w_ih, bias, p = pack(w["weight_ih"].T, bf16), total_bias(kind, w, size, dtype), _peepholes(w, size, dtype)
-    states, control = (h0, c0, hs, cs), _control(flags)
-    parts = columns.parts(kind, batch, size, 2.0 * batch * size * len(w["weight_hh"]), dtype.itemsize)
-    if parts > 1:
-        z = columns.run(parts, kind, reverse, x, w_ih, w["weight_hh"], bias, p, states, keep, control, bf16)
-        return hs, cs if has_c else None, Cache(z, hs, cs, h0, c0) if keep else None
-    w_hh, w_hn = forward_products(kind, w["weight_hh"], bf16)
+    size, dtype = state[0].shape[1], x.dtype
+    after = tuple(np.empty((steps, batch, size), dtype) for _ in state)
+    w_ih, bias, diagonals = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype), diagonals_of(about, w, x)
+    control, products = control_of(flags), size * len(about.places)
     z = np.empty((steps, batch, len(bias)) if keep else (0, 0, 0), dtype)
+    states = States(filled(state, np.empty((0, 0), dtype)), filled(after, np.empty((0, 0, 0), dtype)), z)
+    parts = columns.parts(kind, batch, size, 2.0 * batch * size * products, dtype.itemsize)
+    if parts > 1:
+        columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
+        return after, states if keep else None
+    weights = Weights(*forward_products(about, w, size, storage), diagonals)
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
         scratch = z if keep else np.empty((block, b1 - b0, len(bias)), dtype)
-        loops.forward(kind, reverse, x, w_ih, w_hh, w_hn, bias, p, *states, scratch, keep, block, *control, b0, b1)
+        own, span = States(states.initial, states.after, scratch), Span(b0, b1, reverse, block, keep)
+        loops.walk(kind, x, w_ih, bias, *plain_tuples(weights, own, control, span))
 
-    threads.share(work, batch, 2.0 * steps * batch * (inputs + size) * len(w["weight_hh"]))
-    return hs, cs if has_c else None, Cache(z, hs, cs, h0, c0) if keep else None
+    threads.share(work, batch, 2.0 * steps * batch * size * (inputs * about.gates + products))
+    return after, states if keep else None
 
 
 def backward(
     kind: int,
-    w: Weights,
+    w: kinds.Weights,
     x: Array,
-    cache: Cache,
+    states: States,
     flags: Flags,
     reverse: bool,
-    dhs: Array | None,
-    dcs: Array | None,
-    dh: Array,
-    dc: Array | None,
+    dsequences: State,
+    dstate: State,
     need_dx: bool,
-) -> tuple[Array | None, Array, Array | None, Weights]:
-    """dx, dh0, dc0 and the gradients of the weights. dh and dc, cotangents of the final state, are overwritten."""
-    x = plain(x)
+) -> tuple[Array | None, State, kinds.Weights]:
+    """dx, the cotangents of the initial state, and the gradients of the weights.
+
+    ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
+    """
+    about, x = KINDS[kind], plain(x)
     steps, batch, _ = x.shape
-    size, dtype = dh.shape[1], x.dtype
-    dzx = scratch("dzx", (steps, batch, w["weight_ih"].shape[0]), dtype)
-    dzh = scratch("dzh", dzx.shape, dtype) if kind == GRU else dzx
-    none = np.empty((0, 0, 0), dtype)
-    (w_hh, w_hn), p = _backward_products(kind, w["weight_hh"]), _peepholes(w, size, dtype)
-    control = _control(flags)
+    size, dtype = dstate[0].shape[1], x.dtype
+    dzx = scratch("dzx", (steps, batch, about.gates * size), dtype)
+    dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
+    control, weights = control_of(flags), Weights(*_backward_products(about, w, size), diagonals_of(about, w, x))
+    after, state = filled(dsequences, states.z[:0]), filled(dstate, states.z[0, :0])
+    cotangents = Cotangents(tuple(len(part) > 0 for part in after), after, state, dzx, dzh)
 
     def work(b0: int, b1: int) -> None:
-        loops.backward(
-            kind, reverse, w_hh, w_hn, p, cache.h0, cache.c0, cache.hs, cache.cs, cache.z,
-            none if dhs is None else plain(dhs), none if dcs is None else plain(dcs),
-            dh, cache.c0 if dc is None else dc, dzx, dzh, dhs is not None, dcs is not None, *control, b0, b1,
-        )  # fmt: skip
+        span = Span(b0, b1, reverse, steps, keep=True)
+        loops.walk_back(kind, *plain_tuples(weights, states, cotangents, control, span))
 
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
     gradients = {"weight_ih": _outer_sum([(dzx, x)])}
-    if kind == RESET_BEFORE:
-        h_before = _states_before(cache.h0, cache.hs, flags.restart, reverse)
-        parts = (dzx[..., : 2 * size], h_before), (dzx[..., 2 * size :], cache.z[..., 3 * size : 4 * size])
-        gradients["weight_hh"] = np.concatenate([_outer_sum([part]) for part in parts])
-    elif flags.restart is None:
-        # Each step started from the state after the step before, and the first from the initial one.
-        ahead, behind, start = (dzh[:-1], cache.hs[1:], dzh[-1:]) if reverse else (dzh[1:], cache.hs[:-1], dzh[:1])
-        gradients["weight_hh"] = _outer_sum([(ahead, behind), (start, cache.h0[None])])
-    else:
-        gradients["weight_hh"] = _outer_sum([(dzh, _states_before(cache.h0, cache.hs, flags.restart, reverse))])
+    if about.places:
+        gradients["weight_hh"] = _recurrent_gradient(about, states, dzx, dzh, flags.restart, reverse)
     if "bias_ih" in w:
         gradients["bias_ih"] = _sum(dzx)
-        gradients["bias_hh"] = _sum(dzh) if kind == GRU else gradients["bias_ih"].copy()
-    if kind == PEEPHOLE:
-        c_before = _states_before(cache.c0, cache.cs, flags.restart, reverse)
-        di, df, do = (dzx[..., k * size : (k + 1) * size] for k in (0, 1, 3))
-        products = (di, c_before), (df, c_before), (do, cache.cs)
-        gradients["weight_ch"] = np.stack([np.einsum("tbh,tbh->h", dz, c) for dz, c in products])
+        gradients["bias_hh"] = _sum(dzh) if about.apart else gradients["bias_ih"].copy()
+    if about.diagonals:
+        gradients[about.diagonals_in] = _diagonal_gradients(about, states, dzx, flags.restart, reverse).reshape(
+            w[about.diagonals_in].shape
+        )
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"]).reshape(x.shape) if need_dx else None
-    return dx, dh, dc, gradients
+    return dx, state[: len(about.parts)], gradients
+
+
+def _recurrent_gradient(
+    about: Kind, states: States, dzx: Array, dzh: Array, restart: Array | None, reverse: bool
+) -> Array:
+    """The gradient of weight_hh."""
+    h0, hs = states.initial[0], states.after[0]
+    if about.between:
+        size, (first, second) = hs.shape[2], about.products
+        between = states.z[..., (about.kept - second) * size : about.kept * size]
+        h_before = _states_before(h0, hs, restart, reverse)
+        parts = (dzx[..., : first * size], h_before), (dzx[..., first * size :], between)
+        return np.concatenate([_outer_sum([part]) for part in parts])
+    if restart is None:
+        # Each step started from the state after the step before, and the first from the initial one.
+        ahead, behind, start = (dzh[:-1], hs[1:], dzh[-1:]) if reverse else (dzh[1:], hs[:-1], dzh[:1])
+        return _outer_sum([(ahead, behind), (start, h0[None])])
+    return _outer_sum([(dzh, _states_before(h0, hs, restart, reverse))])
+
+
+def _diagonal_gradients(about: Kind, states: States, dzx: Array, restart: Array | None, reverse: bool) -> Array:
+    """The gradients of elementwise weights (diagonals, H)."""
+    size = states.after[0].shape[2]
+    before = {
+        part: _states_before(states.initial[part], states.after[part], restart, reverse)
+        for part in {row.part for row in about.diagonals if not row.new}
+    }
+    seen = [states.after[row.part] if row.new else before[row.part] for row in about.diagonals]
+    dzs = [dzx[..., row.gate * size : (row.gate + 1) * size] for row in about.diagonals]
+    return np.stack([np.einsum("tbh,tbh->h", dz, part) for dz, part in zip(dzs, seen, strict=True)])
 
 
 def _outer_sum(pairs: list[tuple[Array, Array]]) -> Array:
@@ -149,49 +156,54 @@ def _sum(dz: Array) -> Array:
     return total
 
 
-def forward_products(kind: int, w_hh: Array, bf16: bool = False) -> tuple[Array, Array]:
-    """weight_hh packed for the way forward. A GRU's product for n is one of its own, and the second of the two."""
-    if kind not in (GRU, RESET_BEFORE):
-        packed = pack(w_hh.T, bf16)
+def forward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage = EXACT) -> tuple[Array, Array]:
+    """weight_hh packed for the way forward: the first product of a step, and the second."""
+    w_hh = _recurrent_matrix(about, w, size)
+    if not about.second:
+        packed = storage.pack(w_hh.T)
         return packed, packed[:0]
-    both = 2 * w_hh.shape[1]
-    return pack(w_hh[:both].T, bf16), pack(w_hh[both:].T, bf16)
+    both = about.products[0] * size
+    return storage.pack(w_hh[:both].T), storage.pack(w_hh[both:].T)
 
 
-def _backward_products(kind: int, w_hh: Array) -> tuple[Array, Array]:
+def _backward_products(about: Kind, w: kinds.Weights, size: int) -> tuple[Array, Array]:
     """The same for the way back, where only the reset before the product keeps them apart."""
-    both = 2 * w_hh.shape[1] if kind == RESET_BEFORE else len(w_hh)
+    w_hh = _recurrent_matrix(about, w, size)
+    both = about.products[0] * size if about.between else len(w_hh)
     return pack(w_hh[:both]), pack(w_hh[both:])
 
 
-def scratch_columns(kind: int, size: int, itemsize: int) -> int:
-    """Columns of z: all gate blocks, and what the last panel of a product adds zeros to."""
-    # A GRU's product for n begins at its own block, and may reach further than all others.
-    last = {GRU: 3 * size, RESET_BEFORE: 2 * size}.get(kind, 0)
-    return max(padded(BLOCKS[kind] * size, itemsize), last + padded(size, itemsize))
+def _recurrent_matrix(about: Kind, w: kinds.Weights, size: int) -> Array:
+    """weight_hh (G*H, H), without rows where h is multiplied by no matrix."""
+    return w["weight_hh"] if about.places else np.empty((0, size), w["weight_ih"].dtype)
 
 
-def total_bias(kind: int, w: Weights, size: int, dtype: Any) -> Array:
+def scratch_columns(about: Kind, size: int, itemsize: int) -> int:
+    """Columns of z: all kept blocks, and what the last panel of a product adds zeros to."""
+    # A second product begins at its own block, and may reach further than all others.
+    last = about.places[-1] * size + padded(size, itemsize) if about.second else 0
+    return max(padded(about.kept * size, itemsize), last)
+
+
+def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:
     """What rows of z start from. A GRU's r and z take the sum of both biases, n and its product one each."""
-    bias = np.zeros(scratch_columns(kind, size, np.dtype(dtype).itemsize), dtype)
+    bias = np.zeros(scratch_columns(about, size, np.dtype(dtype).itemsize), dtype)
     if "bias_ih" in w:
         b_ih, b_hh = w["bias_ih"], w["bias_hh"]
-        if kind == GRU:
-            bias[: 2 * size] = b_ih[: 2 * size] + b_hh[: 2 * size]
-            bias[2 * size : 3 * size], bias[3 * size : 4 * size] = b_ih[2 * size :], b_hh[2 * size :]
+        if about.apart:
+            both, own = about.products[0] * size, about.places[-1] * size
+            bias[:both] = b_ih[:both] + b_hh[:both]
+            bias[both : len(b_ih)], bias[own : own + size] = b_ih[both:], b_hh[both:]
         else:
             np.add(b_ih, b_hh, out=bias[: len(b_ih)])
     return bias
 
 
-def _peepholes(w: Weights, size: int, dtype: Any) -> Array:
-    return plain(w["weight_ch"]) if "weight_ch" in w else np.empty((3, 0), dtype)
-
-
-def _control(flags: Flags) -> tuple[bool, Array, bool, Array]:
-    """Whether states are ever held, and where; whether sequences ever restart, and where."""
-    advance, restart = (NEVER if f is None else plain(f).view(np.uint8) for f in flags)
-    return flags.advance is not None, advance, flags.restart is not None, restart
+def diagonals_of(about: Kind, w: kinds.Weights, x: Array) -> Array:
+    """Elementwise weights (diagonals, H), of the type of x."""
+    if not about.diagonals:
+        return np.empty((0, 0), x.dtype)
+    return plain(w[about.diagonals_in]).reshape(len(about.diagonals), -1)
 
 
 def _states_before(first: Array, states: Array, restart: Array | None, reverse: bool) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..calls import Flags, Weights
+from ..kinds import Flags, Kind, State, Weights
 
 Array = Any
 
@@ -37,3 +37,15 @@ def weight_gradients(
     dx = xp.empty_like(x)
     place.product(rows_x, w["weight_ih"], dx.reshape(-1, inputs))
     return dx, gradients
+
+
+def diagonal_gradients(xp: Any, about: Kind, states: State, dzx: Array, flags: Flags, reverse: bool) -> Array:
+    """The gradients of elementwise weights (diagonals, H), from all T + 1 states."""
+    size, after = states[0].shape[2], after_steps(dzx.shape[0], reverse)
+    before = {
+        part: states_before(xp, states[part], flags, reverse)
+        for part in {row.part for row in about.diagonals if not row.new}
+    }
+    seen = [states[row.part][after] if row.new else before[row.part] for row in about.diagonals]
+    dzs = [dzx[..., row.gate * size : (row.gate + 1) * size] for row in about.diagonals]
+    return xp.stack([xp.sum(dz * part, axis=(0, 1)) for dz, part in zip(dzs, seen, strict=True)])

@@ -110,6 +110,7 @@ def options(dtype: str) -> tuple[str, ...]:
     return "-std=c++17", f"-DXPRNN_REAL={'double' if dtype == 'float64' else 'float'}"
 
 
+@cache
 def array_parameters(name: str) -> list[str]:
     """The names of a kernel's arrays; four integers follow them."""
     return list(inspect.signature(_source(name)).parameters)[:-4]

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..calls import GRU, LSTM, Flags, Weights
+from ..kinds import KINDS, Flags, Kind, State, Weights
 from . import launch, product, source
 from .gradients import after_steps, weight_gradients
 from .plan import NUMBERS, Plan, microseconds, step_microseconds
@@ -33,8 +33,8 @@ from .plan import best as best_plan
 
 Array = Any
 
-CELLS = {LSTM: "Lstm", GRU: "Gru"}
 NULL = np.uint64(0)
+PARTS = 2  # of a state, in the arguments of every kernel
 APART = 32  # of barrier.cuh: a line of the cache for each counter
 SURELY = 1.5  # how much slower the plans must look before they are declined: both times are rough
 
@@ -44,8 +44,7 @@ class Cache(NamedTuple):
 
     z: Array
     kept_more: Array | None
-    hs: Array
-    cs: Array | None
+    states: State
 
 
 class Device:
@@ -65,7 +64,7 @@ class Device:
 
 def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, precision: str) -> list[str]:
     """What keeps this path from running a call on CuPy's current device."""
-    if kind not in CELLS:
+    if not KINDS[kind].persistent:
         return ["there are persistent kernels for LSTM and GRU only"]
     if dtype != "float32":
         return [f"persistent kernels are for float32, not {dtype}"]
@@ -87,7 +86,7 @@ def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, pr
         return [reason]
     if steps * facts.multiprocessors >= 2**31 - 2**16:
         return [f"{steps} steps are more than the barrier can count"]
-    plans = _plans(CELLS[kind], precision, batch, size, facts.multiprocessors, facts.shared_memory)
+    plans = _plans(KINDS[kind].persistent, precision, batch, size, facts.multiprocessors, facts.shared_memory)
     if isinstance(plans, str):
         return [plans]
     reasons = [_reason_against(facts.number, plan) for plan in plans]
@@ -142,8 +141,8 @@ def _place(precision: str, backward: bool) -> Any:
 
 
 def _plan(place: Any, kind: int, backward: bool, precision: str, batch: int, size: int) -> Plan:
-    facts = place.facts
-    found = best_plan(CELLS[kind], backward, precision, batch, size, facts.multiprocessors, facts.shared_memory)
+    facts, cell = place.facts, KINDS[kind].persistent
+    found = best_plan(cell, backward, precision, batch, size, facts.multiprocessors, facts.shared_memory)
     if found is None:
         raise ValueError(f"persistent: {size} units in {precision} do not fit on the device; ask reasons_against first")
     return found
@@ -158,35 +157,33 @@ def forward(
     kind: int,
     w: Weights,
     x: Array,
-    h0: Array,
-    c0: Array | None,
+    state: State,
     flags: Flags,
     reverse: bool,
     keep: bool,
     precision: str = "float32",
-) -> tuple[Array, Array | None, Cache | None]:
-    """Every h (T, B, H), every c for a cell that has one, and the cache if it is to be kept."""
+) -> tuple[State, Cache | None]:
+    """Each part of the state after every step (T, B, H), and the cache if it is to be kept."""
     place = _place(precision, backward=False)
     xp, plain = place.xp, place.xp.ascontiguousarray
     x, w = plain(x), {name: plain(a) for name, a in w.items()}
     steps, batch, inputs = x.shape
-    size, columns = h0.shape[1], w["weight_ih"].shape[0]
+    size, columns = state[0].shape[1], w["weight_ih"].shape[0]
     plan = _plan(place, kind, False, precision, batch, size)
 
     z = xp.empty((steps, batch, columns), x.dtype)
     place.product(x.reshape(-1, inputs), w["weight_ih"], z.reshape(-1, columns), transpose_b=True)
-    kept_more = xp.empty((steps, batch, size), x.dtype) if keep and kind == GRU else None
-    hs = xp.empty((steps + 1, batch, size), x.dtype)
-    cs = None if c0 is None else xp.empty_like(hs)
+    kept_more = xp.empty((steps, batch, size), x.dtype) if keep and KINDS[kind].apart else None
+    states = tuple(xp.empty((steps + 1, batch, size), x.dtype) for _ in state)
     exchange, arrivals = _scratch(xp, plan, batch)
     arguments = [
-        z, kept_more, w["weight_hh"], w.get("bias_ih"), w.get("bias_hh"), plain(h0), None if c0 is None else plain(c0),
-        hs, cs, *_bytes(plain, flags), exchange, arrivals,
+        z, kept_more, w["weight_hh"], w.get("bias_ih"), w.get("bias_hh"), *_all(tuple(plain(s) for s in state)),
+        *_all(states), *_bytes(plain, flags), exchange, arrivals,
         steps, batch, size, plan.group_rows, int(reverse), int(keep),
     ]  # fmt: skip
     place.launch(plan, arguments)
     after = after_steps(steps, reverse)
-    return hs[after], None if cs is None else cs[after], Cache(z, kept_more, hs, cs) if keep else None
+    return tuple(part[after] for part in states), Cache(z, kept_more, states) if keep else None
 
 
 def backward(
@@ -196,44 +193,51 @@ def backward(
     cache: Cache,
     flags: Flags,
     reverse: bool,
-    dhs: Array | None,
-    dcs: Array | None,
-    dh: Array,
-    dc: Array | None,
+    dsequences: State,
+    dstate: State,
     need_dx: bool,
     precision: str = "float32",
-) -> tuple[Array | None, Array, Array | None, Weights]:
-    """dx, dh0, dc0 and the gradients of the weights. dh and dc, cotangents of the final state, are overwritten."""
-    place = _place(precision, backward=True)
+) -> tuple[Array | None, State, Weights]:
+    """dx, the cotangents of the initial state, and the gradients of the weights.
+
+    ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
+    """
+    about, place = KINDS[kind], _place(precision, backward=True)
     xp, plain = place.xp, place.xp.ascontiguousarray
     x, w = plain(x), {name: plain(a) for name, a in w.items()}
     steps, batch, _ = x.shape
-    size = dh.shape[1]
+    size = dstate[0].shape[1]
     plan = _plan(place, kind, True, precision, batch, size)
 
     dzx = xp.empty_like(cache.z)
-    dzh = xp.empty_like(cache.z) if kind == GRU else None
+    dzh = xp.empty_like(cache.z) if about.apart else None
     dbias = xp.empty((batch, 4 * size), x.dtype) if "bias_ih" in w else None
     exchange, arrivals = _scratch(xp, plan, batch)
     arguments = [
-        cache.z, cache.kept_more, w["weight_hh"], cache.hs, cache.cs,
-        None if dhs is None else plain(dhs), None if dcs is None else plain(dcs), dh, dc, dzx, dzh, dbias,
+        cache.z, cache.kept_more, w["weight_hh"], *_all(cache.states),
+        *_all(tuple(None if d is None else plain(d) for d in dsequences)), *_all(dstate), dzx, dzh, dbias,
         *_bytes(plain, flags), exchange, arrivals, steps, batch, size, plan.group_rows, int(reverse),
     ]  # fmt: skip
     place.launch(plan, arguments)
-    dx, gradients = weight_gradients(place, w, x, cache.hs, dzx, dzx if dzh is None else dzh, flags, reverse, need_dx)
+    all_dzh = dzx if dzh is None else dzh
+    dx, gradients = weight_gradients(place, w, x, cache.states[0], dzx, all_dzh, flags, reverse, need_dx)
     if dbias is not None:
-        gradients["bias_ih"], gradients["bias_hh"] = _bias_gradients(xp, kind, dbias)
-    return dx, dh, dc, gradients
+        gradients["bias_ih"], gradients["bias_hh"] = _bias_gradients(xp, about, dbias)
+    return dx, dstate, gradients
 
 
-def _bias_gradients(xp: Any, kind: int, dbias: Array) -> tuple[Array, Array]:
+def _bias_gradients(xp: Any, about: Kind, dbias: Array) -> tuple[Array, Array]:
     """Those of bias_ih and bias_hh. A GRU's differ in the block of n, and that of bias_hh stands last."""
     total = xp.sum(dbias, axis=0)
-    if kind != GRU:
+    if not about.apart:
         return total, total.copy()
     size = dbias.shape[1] // 4
     return total[: 3 * size], xp.concatenate([total[: 2 * size], total[3 * size :]])
+
+
+def _all(parts: State) -> State:
+    """The parts of a state as every kernel has them, None where there are none."""
+    return (*parts, *(None,) * (PARTS - len(parts)))
 
 
 def _bytes(plain: Any, flags: Flags) -> tuple[Array | None, Array | None]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
+from ..kinds import KINDS
+
 # By precision, forward and backward; product.cuh has them, and persistent.py says why fp16 goes back as bf16.
 NUMBERS = {
     "float32": ("Float32", "Float32"),
@@ -19,7 +21,7 @@ NUMBERS = {
     "fp16": ("Fp16", "Bf16"),
 }
 PER_WORD = {"Float32": 1, "Tf32": 1, "Bf16": 2, "Fp16": 2}
-GATES = {"Lstm": 4, "Gru": 3}
+GATES = {kind.persistent: kind.gates for kind in KINDS if kind.persistent}
 REGISTERS = 65536  # of a multiprocessor, in all devices that have the instructions we use
 MOST_PER_THREAD = 255
 # Of a thread's registers, those for all but weights and the product, and the most that may hold weights: with these

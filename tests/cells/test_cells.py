@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from helpers import assert_close, each_cell, host, sequence_call
 
-from xprnn import cells
+import xprnn
+import xprnn.diagnose
+from xprnn import cells, nn
 from xprnn.backend import get_backend
 from xprnn.testing import check_gradients
 
@@ -121,3 +123,40 @@ def test_projection_needs_a_second_part_of_state(cell):
 def test_unknown_nonlinearity():
     with pytest.raises(ValueError, match="nonlinearity is 'sigmoid'; expected 'tanh' or 'relu'"):
         cells.Elman("sigmoid")
+
+
+class Mine(cells.LSTM):
+    """A user's cell."""
+
+
+def test_gates_are_counted_by_their_names():
+    for cell, names in ((cells.LSTM(), "ifgo"), (cells.GRU(), "rzn"), (cells.Projected(cells.LSTM(), 2), "ifgo")):
+        assert cell.gate_names == tuple(names)
+        assert cell.gates == len(names)
+    assert cells.LSTM().gate_rows("f", 5) == slice(5, 10)
+    with pytest.raises(ValueError, match=r"GRU: gate is 'f'; expected one of \('r', 'z', 'n'\)"):
+        cells.GRU().gate_rows("f", 5)
+
+
+def test_a_cell_that_only_counts_its_gates_still_works():
+    class OfAClass(Mine):
+        gate_names = ()
+        gates = 4
+
+    class OfAnInstance(Mine):
+        gate_names = ()
+
+        def __init__(self):
+            self.gates = 4
+
+    for cell in (OfAClass(), OfAnInstance(), cells.Projected(OfAClass(), 2)):
+        assert nn.RecurrentLayer(cell, 3, 5).weight_ih_l0.shape == (20, 3)
+        assert xprnn.diagnose.saturation(nn.RecurrentLayer(cell, 3, 5), np.zeros((2, 1, 3), "float32")).gates
+
+
+def test_a_cell_without_gates_is_told():
+    class Nothing(Mine):
+        gate_names = ()
+
+    with pytest.raises(TypeError, match="Nothing: gate_names is empty; expected a name for each block"):
+        nn.RecurrentLayer(Nothing(), 3, 5)

@@ -3,7 +3,7 @@ import pytest
 from helpers import host
 
 from xprnn.backend import get_backend
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 
 X = np.zeros((4, 2, 3))
 
@@ -13,27 +13,27 @@ def flags(array):
 
 
 def build(home, **control):
-    return Steps.build("Layer", home.asarray(X), **control)
+    return Control.build("Layer", home.asarray(X), **control)
 
 
 def test_nothing_given_is_nothing_kept(home):
-    assert build(home) == Steps(None, None, None)
-    assert Steps().reversed() == Steps()
+    assert build(home) == Control(None, None, None)
+    assert Control().reversed() == Control()
 
 
 @pytest.mark.parametrize(
     "kind", [list, tuple, np.asarray, lambda v: np.asarray(v, "int8"), lambda v: np.asarray(v, "uint8")]
 )
 def test_lengths_of_any_integer_kind(home, kind):
-    steps = build(home, lengths=kind([3, 0]))
-    assert flags(steps.inside) == flags(steps.advance) == [[1, 0], [1, 0], [1, 0], [0, 0]]
-    assert steps.restart is None
+    control = build(home, lengths=kind([3, 0]))
+    assert flags(control.inside) == flags(control.advance) == [[1, 0], [1, 0], [1, 0], [0, 0]]
+    assert control.restart is None
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32"])
 def test_narrow_lengths_of_a_long_batch(dtype):
-    steps = Steps.build("Layer", np.zeros((300, 2, 1)), np.array([100, 0], dtype))
-    assert host(steps.inside)[..., 0].sum(axis=0).tolist() == [100, 0]
+    control = Control.build("Layer", np.zeros((300, 2, 1)), np.array([100, 0], dtype))
+    assert host(control.inside)[..., 0].sum(axis=0).tolist() == [100, 0]
 
 
 def test_lengths_may_be_on_the_device_already(home):
@@ -42,10 +42,10 @@ def test_lengths_may_be_on_the_device_already(home):
 
 def test_mask_holds_and_lengths_end(home):
     mask = np.array([[1, 0], [0, 1], [1, 1], [1, 1]], bool)
-    steps = build(home, lengths=[3, 4], mask=mask, reset=np.ones((4, 2), bool))
-    assert flags(steps.advance) == [[1, 0], [0, 1], [1, 1], [0, 1]]
-    assert flags(steps.inside) == [[1, 1], [1, 1], [1, 1], [0, 1]]
-    assert flags(steps.restart) == [[1, 1], [1, 1], [1, 1], [0, 1]]
+    control = build(home, lengths=[3, 4], mask=mask, reset=np.ones((4, 2), bool))
+    assert flags(control.advance) == [[1, 0], [0, 1], [1, 1], [0, 1]]
+    assert flags(control.inside) == [[1, 1], [1, 1], [1, 1], [0, 1]]
+    assert flags(control.restart) == [[1, 1], [1, 1], [1, 1], [0, 1]]
 
 
 def test_restarts_move_by_one_when_walking_back(home):
@@ -55,9 +55,9 @@ def test_restarts_move_by_one_when_walking_back(home):
 
 def test_no_steps_at_all():
     x, none = np.zeros((0, 2, 3)), np.zeros((0, 2), bool)
-    steps = Steps.build("Layer", x, lengths=[0, 0], mask=none, reset=none).reversed()
-    assert steps.restart.shape == steps.inside.shape == (0, 2, 1)
-    assert Steps.build("Layer", np.zeros((3, 0, 1)), lengths=[]).inside.shape == (3, 0, 1)
+    control = Control.build("Layer", x, lengths=[0, 0], mask=none, reset=none).reversed()
+    assert control.restart.shape == control.inside.shape == (0, 2, 1)
+    assert Control.build("Layer", np.zeros((3, 0, 1)), lengths=[]).inside.shape == (3, 0, 1)
 
 
 BAD = {
@@ -99,5 +99,5 @@ BAD = {
 @pytest.mark.parametrize(("error", "message", "control"), BAD.values(), ids=BAD.keys())
 def test_bad_control(error, message, control):
     with pytest.raises(error, match=message) as caught:
-        Steps.build("Layer", X, **control)
+        Control.build("Layer", X, **control)
     assert str(caught.value).startswith("Layer: ")

@@ -6,6 +6,7 @@ import fake_cupy
 import numpy as np
 import pytest
 from helpers import host
+from xprnn.kernels import kinds
 from xprnn.kernels.cuda import launch, step
 
 import xprnn
@@ -101,7 +102,7 @@ class Failing:
 def test_want_of_memory_passes(cupy, monkeypatch):
     module = Failing(MemoryError("cudaErrorMemoryAllocation: out of memory"), 1)
     monkeypatch.setattr(cupy, "RawModule", module)
-    reasons = lambda: step.reasons_against(step.GRU, 4, 2, 4, "float32", "float32")
+    reasons = lambda: step.reasons_against(kinds.GRU, 4, 2, 4, "float32", "float32")
     assert reasons() == [
         "the kernels cannot be compiled and loaded (MemoryError: cudaErrorMemoryAllocation: out of memory)"
     ]

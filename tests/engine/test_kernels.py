@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from xprnn import cells, host_kernels
 from xprnn.backend import get_backend
 from xprnn.engine import dispatch, kernels
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.engine.dispatch import COMPILED, select
 
 KERNEL_CELLS = {
@@ -23,6 +23,7 @@ KERNEL_CELLS = {
     "reset before": cells.ResetBeforeGRU,
 }
 each_kernel_cell = pytest.mark.parametrize("make", KERNEL_CELLS.values(), ids=KERNEL_CELLS.keys())
+needs_kernels = pytest.mark.skipif(isinstance(host_kernels.kernels(), str), reason="there are no compiled kernels")
 FLAGS = ("advance", "inside", "restart")
 T, B = 5, 3
 
@@ -60,8 +61,8 @@ def misfit(data, call):
     if where == "weights":
         name = data.draw(st.sampled_from(sorted(call.weights)))
         return name, replace(call, weights=call.weights | {name: resized(data, call.weights[name])})
-    steps = replace(call.steps, **{where: resized(data, getattr(call.steps, where))})
-    return where, replace(call, steps=steps)
+    control = replace(call.control, **{where: resized(data, getattr(call.control, where))})
+    return where, replace(call, control=control)
 
 
 @each_kernel_cell
@@ -75,15 +76,16 @@ def test_a_call_built_by_hand(make, data, reverse, bias):
         kernels.backward(Kernels(), wrong, None, (None,) * 2, (None,) * 2, True)
 
 
+@needs_kernels
 def test_the_error_says_what_came_and_what_was_expected():
     call = a_call(cells.LSTM)
     wrong = replace(call, weights=call.weights | {"weight_ih": np.zeros((16, 2), "float32")})
     with pytest.raises(ValueError, match=r"LSTM: weight_ih has shape \(16, 2\); expected \(32, 2\)"):
         dispatch.run_forward(wrong)
-    wrong = replace(call, steps=Steps(advance=np.ones((T, B), bool)))
+    wrong = replace(call, control=Control(advance=np.ones((T, B), bool)))
     with pytest.raises(ValueError, match=r"LSTM: advance has shape \(5, 3\); expected \(5, 3, 1\)"):
         dispatch.run_forward(wrong)
-    wrong = replace(call, steps=Steps(advance=np.ones((T, B, 1), "float32")))
+    wrong = replace(call, control=Control(advance=np.ones((T, B, 1), "float32")))
     with pytest.raises(TypeError, match="LSTM: advance has dtype float32; expected bool"):
         dispatch.run_forward(wrong)
 
@@ -106,6 +108,7 @@ def test_a_state_of_too_few_parts(make):
             kernels.forward(Kernels(), replace(call, state=state))
 
 
+@needs_kernels
 @each_kernel_cell
 @given(data=st.data())
 def test_cotangents_of_another_shape_or_type(make, data):
@@ -124,6 +127,7 @@ def test_cotangents_of_another_shape_or_type(make, data):
         impl.backward(call, cache, *map(tuple, cotangents), True)
 
 
+@needs_kernels
 def test_a_cache_of_another_call():
     long, short = (sequence_call(cells.LSTM(), get_backend("numpy"), T=steps, H=8) for steps in (9, 4))
     impl, _, cache = dispatch.run_forward(short)
@@ -131,6 +135,7 @@ def test_a_cache_of_another_call():
         impl.backward(long, cache, (None, None), long.state, True)
 
 
+@needs_kernels
 def test_an_array_turned_in_place_between_forward_and_backward():
     call = a_call(cells.LSTM)
     impl, _, cache = dispatch.run_forward(call)
@@ -145,12 +150,44 @@ def test_kernels_go_by_the_exact_type_and_take_no_cell_with_changed_ways():
     other = cells.Elman()
     other.nonlinearity = "lstm"
     for cell in (changed, other):
-        assert kernels.kind(cell) is None
+        assert kernels.kind_of(cell) is None
         call = sequence_call(cells.Elman("tanh"), get_backend("numpy"))
         assert any("no kernel for the cell" in why for why in COMPILED.reasons_against(replace(call, cell=cell)))
 
 
-@pytest.mark.skipif(isinstance(host_kernels.kernels(), str), reason="there are no compiled kernels")
+@needs_kernels
 def test_they_are_chosen_where_all_is_well():
     for make in KERNEL_CELLS.values():
         assert select(a_call(make)) is COMPILED
+
+
+class FourParts(cells.LSTM):
+    """A cell with more of a state than any that kernels have today."""
+
+    state_names = ("h", "c", "n", "m")
+
+
+class Echo:
+    """Kernels that give back what they got, as wide as a call wants it."""
+
+    def forward(self, kind, w, x, state, flags, reverse, keep):
+        self.state = state
+        return tuple(np.stack([part] * len(x)) for part in state), "saved"
+
+    def backward(self, kind, w, x, saved, flags, reverse, dsequences, dstate, need_dx):
+        self.cotangents = dsequences, dstate
+        return None, dstate, {}
+
+
+def test_a_state_may_have_any_number_of_parts(monkeypatch):
+    monkeypatch.setitem(kernels.NUMBERS, FourParts, 0)
+    call, echo = sequence_call(FourParts(), get_backend("numpy"), T=T, B=B, H=8, lengths=[5, 3, 0]), Echo()
+    result, kept = kernels.forward(echo, call)
+    assert echo.state is call.state
+    assert [part.shape for part in result.sequences] == [(T, B, 8)] * 4
+    assert all(np.array_equal(part, initial) for part, initial in zip(result.final, call.state, strict=True))
+    dsequences, dfinal = (None, result.sequences[0], None, None), (None, None, None, call.state[0])
+    gradients = kernels.backward(echo, call, kept, dsequences, dfinal, need_dx=False)
+    assert [d is None for d in echo.cotangents[0]] == [True, False, True, True]
+    assert [bool(d.any()) for d in gradients.state] == [False, False, False, True]
+    assert gradients.state[3] is not call.state[0]

@@ -72,7 +72,7 @@ def explicit_and_taped(call, need_dx=True, skip=()):
 
     tensors = [Tensor(a, requires_grad=True) for a in (call.x, *call.state, *call.weights.values())]
     weights = dict(zip(call.weights, tensors[1 + parts :], strict=True))
-    on_tape = SequenceCall(call.cell, weights, tensors[0], tuple(tensors[1 : 1 + parts]), call.steps, call.reverse)
+    on_tape = SequenceCall(call.cell, weights, tensors[0], tuple(tensors[1 : 1 + parts]), call.control, call.reverse)
     taped, _ = reference.forward(on_tape)
     outputs = [*taped.sequences, *taped.final]
     kept = [(y, c) for y, c in zip(outputs, cotangents, strict=True) if y.requires_grad and c is not None]
@@ -147,7 +147,7 @@ def test_padding_may_be_nan(cell):
     call = sequence_call(cell, NUMPY, **control)
     outside = ~(MASK & (np.arange(5)[:, None] < np.array(LENGTHS)))
     dirty = SequenceCall(
-        cell, call.weights, np.where(outside[..., None], np.nan, call.x), call.state, call.steps, False, True
+        cell, call.weights, np.where(outside[..., None], np.nan, call.x), call.state, call.control, False, True
     )
     assert_close(tuple(reference.forward(dirty)[0]), tuple(reference.forward(call)[0]), 0.0)
     assert_close(explicit_and_taped(dirty)[0], explicit_and_taped(call)[0], 0.0)

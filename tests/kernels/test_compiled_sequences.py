@@ -112,13 +112,13 @@ def test_odd_layouts_compile_nothing_new():
 
     layer, x = nn.LSTM(4, 8, rng=0), np.zeros((5, 3, 4), "float32")
     layer(Tensor(x, requires_grad=True))[0].sum().backward()
-    before = len(loops.forward.signatures), len(loops.backward.signatures)
+    before = len(loops.walk.signatures), len(loops.walk_back.signatures)
     fixed = x.copy()
     fixed.flags.writeable = False
     unaligned = np.frombuffer(b"\0" + x.tobytes(), dtype="u1")[1:].view("float32").reshape(x.shape)
     for odd in (fixed, np.asfortranarray(x), x[::-1], unaligned):
         layer(Tensor(odd, requires_grad=True))[0].sum().backward()
-    assert (len(loops.forward.signatures), len(loops.backward.signatures)) == before
+    assert (len(loops.walk.signatures), len(loops.walk_back.signatures)) == before
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

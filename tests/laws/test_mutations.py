@@ -216,7 +216,7 @@ def test_a_way_back_that_forgets_something_is_caught(forgotten, monkeypatch):
         if forgotten == "dc":
             dsequences = (dsequences[0], None)
         else:
-            call = replace(call, steps=replace(call.steps, **{forgotten: None}))
+            call = replace(call, control=replace(call.control, **{forgotten: None}))
         return reference.backward(call, trace, dsequences, dfinal, need_dx)
 
     wrong = Impl("wrong", lambda call: [], reference.forward, backward)

@@ -4,7 +4,7 @@ Shapes, throughout this folder: T steps, B sequences, I inputs, H hidden units, 
 
     x (T, B, I)    zx, zh, dzx, dzh (B, G*H)    each part of a state (B, H)    weight_ih (G*H, I)    weight_hh (G*H, H)
 
-The engine (sequence.py) computes ``zx = x weight_ih^T + bias_ih`` for all steps before the loop, and from the stacked
+The engine computes ``zx = x weight_ih^T + bias_ih`` for all steps before the loop, and from the stacked
 ``dzx`` the gradients of x, weight_ih and bias_ih after it. Everything else is the cell's. The forward code asks the
 array for its namespace, so it runs on Tensors too; composed of primitives it is the oracle for the backward code.
 """
@@ -29,10 +29,24 @@ Saved = tuple[Array, ...]
 class Cell(ABC):
     """A recurrence. Subclass :class:`PointwiseCell` where a step is one product with h and elementwise functions."""
 
-    gates: int
-    """G, the number of blocks of H columns in zx."""
+    gate_names: tuple[str, ...] = ()
+    """The blocks of H columns in zx, in their order."""
+
+    gates: int = 0
+    """G, their number. It follows from the names; a cell that only sets this has gates without names."""
 
     state_names: tuple[str, ...] = ("h",)
+
+    def __init_subclass__(cls) -> None:
+        if "gate_names" in vars(cls) and "gates" not in vars(cls):
+            cls.gates = len(cls.gate_names)
+
+    def gate_rows(self, gate: str, hidden_size: int) -> slice:
+        """The rows of a gate in weight_ih, weight_hh and the biases. Raises ValueError for a name the cell has not."""
+        if gate not in self.gate_names:
+            raise ValueError(f"{self.name}: gate is {gate!r}; expected one of {self.gate_names}")
+        start = self.gate_names.index(gate) * hidden_size
+        return slice(start, start + hidden_size)
 
     @property
     def name(self) -> str:
@@ -45,6 +59,8 @@ class Cell(ABC):
 
     def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Every weight by name, biases included. The layer leaves out names that begin with "bias" on request."""
+        if not self.gates:
+            raise TypeError(f"{self.name}: gate_names is empty; expected a name for each block of H columns in zx")
         columns = self.gates * hidden_size
         return {
             "weight_ih": (columns, input_size),

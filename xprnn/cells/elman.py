@@ -9,7 +9,7 @@ from xprnn.cells.cell import PointwiseCell, Saved, State, Weights
 class Elman(PointwiseCell):
     """h' = f(zx + zh), with f = tanh or relu."""
 
-    gates = 1
+    gate_names = ("h",)
 
     def __init__(self, nonlinearity: str = "tanh") -> None:
         if nonlinearity not in ("tanh", "relu"):

@@ -12,7 +12,7 @@ class GRU(PointwiseCell):
     Blocks in the order r, z, n. The reset gate multiplies the product, so that one product serves all three.
     """
 
-    gates = 3
+    gate_names = ("r", "z", "n")
 
     def forward(self, w: Weights, zx: Array, zh: Array, state: State) -> tuple[State, Saved]:
         (h,) = state

@@ -12,7 +12,7 @@ class ResetBeforeGRU(Cell):
     Blocks in the order r, z, n, as in the GRU. The last product can only start when r is known, so a step has two.
     """
 
-    gates = 3
+    gate_names = ("r", "z", "n")
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         (h,) = state

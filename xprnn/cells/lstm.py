@@ -12,7 +12,7 @@ class LSTM(PointwiseCell):
     z = zx + zh, with its blocks in the order i, f, g, o.
     """
 
-    gates = 4
+    gate_names = ("i", "f", "g", "o")
     state_names = ("h", "c")
 
     def forward(self, w: Weights, zx: Array, zh: Array, state: State) -> tuple[State, Saved]:

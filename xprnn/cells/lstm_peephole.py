@@ -13,7 +13,7 @@ class PeepholeLSTM(PointwiseCell):
     weight_ch (3, H) holds the diagonals p_i, p_f, p_o.
     """
 
-    gates = 4
+    gate_names = ("i", "f", "g", "o")
     state_names = ("h", "c")
 
     def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:

@@ -14,7 +14,7 @@ class FullPeepholeLSTM(Cell):
     a step has three products.
     """
 
-    gates = 4
+    gate_names = ("i", "f", "g", "o")
     state_names = ("h", "c")
 
     def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:

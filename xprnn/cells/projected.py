@@ -17,7 +17,7 @@ class Projected(Cell):
         if len(cell.state_names) < 2:
             raise ValueError(f"proj_size needs a cell that keeps a state beside h, as LSTM does; {cell.name} does not")
         self.cell, self.proj_size = cell, proj_size
-        self.gates, self.state_names = cell.gates, cell.state_names
+        self.gates, self.gate_names, self.state_names = cell.gates, cell.gate_names, cell.state_names
 
     @property
     def name(self) -> str:

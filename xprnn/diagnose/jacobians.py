@@ -45,7 +45,9 @@ def jacobian_norms(walk: Walk, sequences: int) -> tuple[Host, Host]:
     """
     steps, products = np.zeros((2, len(walk.taken)))
     product: Host | None = None
-    advance, restart = (None if f is None else to_numpy(f)[..., :1] for f in (walk.steps.advance, walk.steps.restart))
+    advance, restart = (
+        None if f is None else to_numpy(f)[..., :1] for f in (walk.control.advance, walk.control.restart)
+    )
     for t in reversed(walk.times):
         taken = walk.taken[t]
         jacobian = step_jacobians(taken, min(sequences, int(taken.input.shape[0])))

@@ -20,15 +20,15 @@ SIGMOID, TANH, RELU = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
 Limits = tuple[float, float]
 NONE = (math.nan, math.nan)
 
-# What the steps of our cells save, in its order. By exact type: a subclass may save something else.
-_LSTM = {"i": SIGMOID, "f": SIGMOID, "g": TANH, "o": SIGMOID, "tanh c": TANH}
-_GRU = {"r": SIGMOID, "z": SIGMOID, "n": TANH}
-GATES: dict[type, dict[str, Limits]] = {
-    cells.LSTM: _LSTM,
-    cells.PeepholeLSTM: _LSTM,
-    cells.FullPeepholeLSTM: _LSTM,
-    cells.GRU: _GRU,
-    cells.ResetBeforeGRU: _GRU,
+LIMITS = dict.fromkeys("ifozr", SIGMOID) | dict.fromkeys(("g", "n", "tanh c"), TANH)
+# The cells whose steps save their gates, in the order of their names, and what they save next that can saturate. By
+# exact type: a subclass may save something else.
+SAVED_AFTER_GATES: dict[type, tuple[str, ...]] = {
+    cells.LSTM: ("tanh c",),
+    cells.PeepholeLSTM: ("tanh c",),
+    cells.FullPeepholeLSTM: ("tanh c",),
+    cells.GRU: (),
+    cells.ResetBeforeGRU: (),
 }
 
 
@@ -93,7 +93,7 @@ def saturation(
     shares: list[list[tuple[float, float]]] = []
     for walk in walks:
         series: dict[str, list[tuple[float, float]]] = {}
-        advance = None if walk.steps.advance is None else to_numpy(walk.steps.advance)[:, :, 0]
+        advance = None if walk.control.advance is None else to_numpy(walk.control.advance)[:, :, 0]
         for t, taken in enumerate(walk.taken):
             for gate, values, limits in _activations(walk.cell, taken):
                 taking = to_numpy(values) if advance is None else to_numpy(values)[advance[t]]
@@ -119,9 +119,9 @@ def _activations(cell: Any, taken: Taken) -> Iterator[tuple[str, Array, Limits]]
         cell, saved = cell.cell, saved[1:]
     if type(cell) is cells.Elman:
         yield "h", taken.after[0], TANH if cell.nonlinearity == "tanh" else RELU
-    elif type(cell) in GATES:
-        for (gate, limits), values in zip(GATES[type(cell)].items(), saved, strict=False):
-            yield gate, values, limits
+    elif type(cell) in SAVED_AFTER_GATES:
+        for name, values in zip((*cell.gate_names, *SAVED_AFTER_GATES[type(cell)]), saved, strict=False):
+            yield name, values, LIMITS[name]
     else:
         yield from _on_the_tape(taken)
 

@@ -19,7 +19,7 @@ from xprnn import ops, use_kernels
 from xprnn.backend import Array
 from xprnn.cells import Cell, State, Weights
 from xprnn.cells.cell import Saved
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.nn import Module, Recurrent, RecurrentLayer, StepCell
 from xprnn.tensor import Tensor, is_grad_enabled, record
 
@@ -50,7 +50,7 @@ class Walk:
     cell: Cell | StepCell
     taken: list[Taken]
     times: range
-    steps: Steps
+    control: Control
     """As the walk saw them: for the reverse direction, restarts are where it leaves a sequence."""
 
 
@@ -59,7 +59,7 @@ class WatchedCell(Cell):
 
     def __init__(self, cell: Cell) -> None:
         self.cell, self.log = cell, list[Taken]()
-        self.gates, self.state_names = cell.gates, cell.state_names
+        self.gates, self.gate_names, self.state_names = cell.gates, cell.gate_names, cell.state_names
 
     @property
     def name(self) -> str:
@@ -168,13 +168,13 @@ def _watch(name: str, layer: RecurrentLayer | Recurrent, walks: list[Walk], reco
         watched_cell = WatchedStepCell(layer.cell)
     log, walk = watched_cell.log, layer._walk
 
-    def logged_walk(x: Tensor, state: tuple[Tensor, ...], steps: Steps) -> Any:
+    def logged_walk(x: Tensor, state: tuple[Tensor, ...], control: Control) -> Any:
         nonlocal calls
         if recorded_only and not is_grad_enabled():
-            return walk(x, state, steps)
+            return walk(x, state, control)
         calls += 1
         start, count = len(log), x.shape[0]
-        result = walk(x, tuple(_reachable(part) for part in state), steps)
+        result = walk(x, tuple(_reachable(part) for part in state), control)
         for k, (end, reverse) in enumerate(zip(ends, reverses, strict=True)):
             label = ".".join(filter(None, (name, end))) or type(cell).__name__
             taken = log[start + k * count : start + (k + 1) * count]
@@ -184,7 +184,7 @@ def _watch(name: str, layer: RecurrentLayer | Recurrent, walks: list[Walk], reco
                     cell,
                     taken[::-1] if reverse else taken,
                     range(count - 1, -1, -1) if reverse else range(count),
-                    steps.reversed() if reverse else steps,
+                    control.reversed() if reverse else control,
                 )
             )
         return result

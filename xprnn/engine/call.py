@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xprnn.backend import Array
 from xprnn.cells import Cell, State, Weights
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SequenceCall:
     weights: Weights
     x: Array
     state: State
-    steps: Steps = field(default_factory=Steps)
+    control: Control = field(default_factory=Control)
     reverse: bool = False
     keep: bool = False
     """Whether the way back will be asked for."""

@@ -12,7 +12,7 @@ from xprnn.postponed import within
 
 
 @dataclass(frozen=True)
-class Steps:
+class Control:
     """What happens at each step of each sequence, as boolean arrays (T, B, 1); None where it is the same everywhere.
 
     Attributes
@@ -32,7 +32,7 @@ class Steps:
     @staticmethod
     def build(
         owner: str, x: Array, lengths: Any = None, mask: Any = None, reset: Any = None, batch_first: bool = False
-    ) -> Steps:
+    ) -> Control:
         """Check the arguments of a call with x (T, B, ...) and combine them.
 
         Parameters
@@ -55,7 +55,7 @@ class Steps:
             Wrong type, shape or range; the message names the owner and the argument.
         """
         if lengths is None and mask is None and reset is None:
-            return Steps()
+            return Control()
         steps, batch = x.shape[0], x.shape[1]
         advance = _flags(owner, "mask", mask, x, batch_first)
         restart = _flags(owner, "reset", reset, x, batch_first)
@@ -67,9 +67,9 @@ class Steps:
             inside = xp.reshape(xp.expand_dims(number, axis=1) < xp.expand_dims(lengths, axis=0), (steps, batch, 1))
             advance = inside if advance is None else xp.logical_and(advance, inside)
             restart = None if restart is None else xp.logical_and(restart, inside)
-        return Steps(advance, inside, restart)
+        return Control(advance, inside, restart)
 
-    def reversed(self) -> Steps:
+    def reversed(self) -> Control:
         """The same for a walk from the last step to the first.
 
         A sequence that begins at t is, walking backward, left when step t - 1 is reached: the restart moves there.
@@ -78,7 +78,7 @@ class Steps:
             return self
         xp = namespace(self.restart)
         moved = xp.concat([self.restart[1:, ...], xp.zeros_like(self.restart[:1, ...])], axis=0)
-        return Steps(self.advance, self.inside, moved)
+        return Control(self.advance, self.inside, moved)
 
 
 def _on(x: Array, name: str, values: Any, owner: str) -> Array:

@@ -13,12 +13,15 @@ from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import current_precision
 
-KINDS = ("TANH", "RELU", "LSTM", "PEEPHOLE", "GRU", "RESET_BEFORE")
+
+def runs(kind: kernels.Kind) -> bool:
+    """Whether the host has kernels for a kind of cell: it has for all."""
+    return True
 
 
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
-    reasons = kernels.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", KINDS)
+    reasons = kernels.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", runs)
     if not reasons and isinstance(host_kernels.kernels(), str):
         reasons.append(host_kernels.kernels())
     return reasons
@@ -26,7 +29,8 @@ def reasons_against(call: SequenceCall) -> list[str]:
 
 def forward(call: SequenceCall) -> tuple[Result, Any]:
     """Run a call."""
-    return kernels.forward(host_kernels.kernels(), call, bf16=_bf16(call.x) and not call.keep)
+    host = host_kernels.kernels()
+    return kernels.forward(host, call, storage=host.EXACT if call.keep else _storage(host, call.x))
 
 
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
@@ -34,23 +38,22 @@ def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, n
     return kernels.backward(host_kernels.kernels(), call, saved, dsequences, dfinal, need_dx)
 
 
-def _bf16(x: Array) -> bool:
-    """Whether weights may be rounded to be read faster."""
-    return current_precision() == "bf16" and dtype_name(x) == "float32"
+def _storage(host: Any, x: Array) -> Any:
+    """How the kernels store weights: rounded, where that is asked for, to be read faster."""
+    return host.BFLOAT16 if current_precision() == "bf16" and dtype_name(x) == "float32" else host.EXACT
 
 
 def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs: int, batch: int) -> Any:
     """The memory of a stack of layers that step by step without allocating; None where no kernel serves."""
-    dtype = weights[0].dtype
-    name = kernels.kind(cell)
-    if name is None or any(type(w) is not np.ndarray or w.dtype != dtype for w in weights):
+    dtype, kind = weights[0].dtype, kernels.kind_of(cell)
+    if kind is None or any(type(w) is not np.ndarray or w.dtype != dtype for w in weights):
         return None
     if dtype.name not in DTYPES or not dtype.isnative:
         return None
-    found = host_kernels.kernels()
-    if isinstance(found, str):
+    host = host_kernels.kernels()
+    if isinstance(host, str):
         return None
-    return found.Stack([getattr(found, name)] * layers, inputs, size, batch, dtype.name, _bf16(weights[0]))
+    return host.Stack([kind.number] * layers, inputs, size, batch, dtype.name, _storage(host, weights[0]))
 
 
 def load_stack(stack: Any, cell: Cell, layers: list[Weights], size: int, inputs: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from xprnn.backend import Array, dtype_name
 from xprnn.cells import State
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine.kernels import Kind
 from xprnn.settings import current_precision
 
 
@@ -26,12 +28,12 @@ class Saved(NamedTuple):
 class CudaPath:
     """One module of CUDA kernels, imported when a call comes that it could take."""
 
-    def __init__(self, name: str, module: str, kinds: tuple[str, ...]) -> None:
-        self.name, self._module, self.kinds = name, module, kinds
+    def __init__(self, name: str, module: str, runs: Callable[[Kind], bool]) -> None:
+        self.name, self._module, self.runs = name, module, runs
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
         """What keeps these kernels from running a call."""
-        reasons = kernels.reasons_against(call, _fits, "a CuPy array", self.kinds)
+        reasons = kernels.reasons_against(call, _fits, "a CuPy array", self.runs)
         if reasons:
             return reasons
         others = [name for name, array in kernels.arrays(call).items() if array.device != call.x.device]
@@ -44,7 +46,7 @@ class CudaPath:
         except Exception as error:  # a broken compiler stack raises far more than ImportError
             return [f"the kernels cannot be imported ({type(error).__name__}: {error})"]
         steps, batch, _ = call.x.shape
-        number, size = getattr(module, kernels.kind(call.cell) or ""), call.state[0].shape[1]
+        number, size = kernels.number_of(call.cell), call.state[0].shape[1]
         with _device_of(call.x):
             found: list[str] = module.reasons_against(
                 number, steps, batch, size, dtype_name(call.x), current_precision()
@@ -85,5 +87,5 @@ def _device_of(x: Array) -> AbstractContextManager[Any]:
     return nullcontext() if type(x) is np.ndarray else x.device
 
 
-PERSISTENT = CudaPath("cuda-persistent", "persistent", ("LSTM", "GRU"))
-STEP = CudaPath("cuda-step", "step", ("TANH", "RELU", "LSTM", "PEEPHOLE", "GRU"))
+PERSISTENT = CudaPath("cuda-persistent", "persistent", lambda kind: kind.persistent != "")
+STEP = CudaPath("cuda-step", "step", lambda kind: kind.step != "")

@@ -116,8 +116,9 @@ def slow_calls_told() -> Iterator[None]:
 def _tell(call: SequenceCall, told: set[str]) -> None:
     """A warning where the reference runs what kernels are made for, and nobody wanted that."""
     host = library(namespace(call.x)) == "numpy"
-    impl, kinds = (COMPILED, cpu.KINDS) if host else (CUDA_STEP, cuda.STEP.kinds)
-    if _forced_name() is not None or 0 in call.x.shape[:2] or kernels.kind(call.cell) not in kinds:
+    impl, runs = (COMPILED, cpu.runs) if host else (CUDA_STEP, cuda.STEP.runs)
+    kind = kernels.kind_of(call.cell)
+    if _forced_name() is not None or 0 in call.x.shape[:2] or kind is None or not runs(kind):
         return
     verdict = f"{call.cell.name} runs without kernels, many times slower: {'; '.join(impl.reasons_against(call))}"
     if verdict not in told:

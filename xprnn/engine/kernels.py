@@ -1,26 +1,28 @@
 """Sequence calls in the terms of kernels: what every set of kernels asks of a call, and the translation there and back.
 
-Kernels are for NumPy's or CuPy's arrays. A set of them is a module with a number for each kind of cell that it runs,
-such as LSTM, a tuple Flags, and
+Kernels are for NumPy's or CuPy's arrays, and have cells by the numbers of their table of kinds. A set of them is a
+module with
 
-    forward(kind, weights, x, h0, c0, flags, reverse, keep) -> hs, cs, saved
-    backward(kind, weights, x, saved, flags, reverse, dhs, dcs, dh, dc, need_dx) -> dx, dh0, dc0, gradients
+    forward(kind, weights, x, state, flags, reverse, keep) -> sequences, saved
+    backward(kind, weights, x, saved, flags, reverse, dsequences, dstate, need_dx) -> dx, dstate, gradients
+
+where states are tuples of one array for each part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from xprnn.backend import DTYPES, Array, dtype_name, namespace
 from xprnn.cells import GRU, LSTM, Cell, Elman, PeepholeLSTM, ResetBeforeGRU, State, Weights
 from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.kernels import kinds
 
-NAMES = {LSTM: "LSTM", PeepholeLSTM: "PEEPHOLE", GRU: "GRU", ResetBeforeGRU: "RESET_BEFORE"}
-
-
-ELMAN = {"tanh": "TANH", "relu": "RELU"}
+NUMBERS = {LSTM: kinds.LSTM, PeepholeLSTM: kinds.PEEPHOLE, GRU: kinds.GRU, ResetBeforeGRU: kinds.RESET_BEFORE}
+Kind = kinds.Kind
+BY_NONLINEARITY = {Elman: {"tanh": kinds.TANH, "relu": kinds.RELU}}
 
 
 class Kept(NamedTuple):
@@ -30,11 +32,20 @@ class Kept(NamedTuple):
     sort: tuple[Any, ...]
 
 
-def kind(cell: Cell) -> str | None:
-    """The kernels' name for a cell. By exact type: a subclass may compute something else, as may a changed object."""
-    if type(cell) is Elman:
-        return ELMAN.get(cell.nonlinearity)
-    return None if vars(cell) else NAMES.get(type(cell))
+def kind_of(cell: Cell) -> kinds.Kind | None:
+    """The kernels' kind of a cell. By exact type: a subclass may compute something else, as may a changed object."""
+    if isinstance(cell, Elman):
+        number = BY_NONLINEARITY.get(type(cell), {}).get(cell.nonlinearity)
+    else:
+        number = None if vars(cell) else NUMBERS.get(type(cell))
+    return None if number is None else kinds.KINDS[number]
+
+
+def number_of(cell: Cell) -> int:
+    """Its number, of a cell that has one."""
+    kind = kind_of(cell)
+    assert kind is not None
+    return kind.number
 
 
 def arrays(call: SequenceCall) -> dict[str, Array]:
@@ -42,19 +53,22 @@ def arrays(call: SequenceCall) -> dict[str, Array]:
     return {"x": call.x, **call.weights} | {f"state {k}": part for k, part in enumerate(call.state)}
 
 
-def reasons_against(call: SequenceCall, fits: Callable[[Array], bool], what: str, kinds: Collection[str]) -> list[str]:
+def reasons_against(
+    call: SequenceCall, fits: Callable[[Array], bool], what: str, runs: Callable[[kinds.Kind], bool]
+) -> list[str]:
     """What in a call itself is against kernels for some type of array, called ``what``, and some kinds of cells."""
     reasons, given, dtype = [], arrays(call), call.x.dtype
     if others := [name for name, array in given.items() if not fits(array)]:
-        kind_of = type(given[others[0]])
-        reasons.append(f"{others[0]} is a {kind_of.__module__.split('.')[0]}.{kind_of.__name__}, not {what}")
+        came = type(given[others[0]])
+        reasons.append(f"{others[0]} is a {came.__module__.split('.')[0]}.{came.__name__}, not {what}")
     elif dtype_name(call.x) not in DTYPES or not dtype.isnative:
         reasons.append(f"no kernels for {dtype}")
     elif mixed := [name for name, array in given.items() if array.dtype is not dtype and array.dtype != dtype]:
         reasons.append(f"x has dtype {dtype}, but {mixed[0]} has {given[mixed[0]].dtype}")
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
-    if kind(call.cell) not in kinds:
+    kind = kind_of(call.cell)
+    if kind is None or not runs(kind):
         reasons.append(f"no kernel for the cell {call.cell.name}")
     return reasons
 
@@ -64,7 +78,7 @@ def check(call: SequenceCall) -> None:
 
     Kernels read lengths off x and the state, and go on past the end of whatever is smaller than these say.
     """
-    cell, steps = call.cell, call.steps
+    cell, control = call.cell, call.control
     names = cell.state_names
     if len(call.state) != len(names):
         raise ValueError(f"{cell.name}: the state has {len(call.state)} parts; expected {len(names)}")
@@ -79,9 +93,9 @@ def check(call: SequenceCall) -> None:
         if part.shape != (batch, size):
             raise ValueError(f"{cell.name}: state {name} has shape {tuple(part.shape)}; expected {(batch, size)}")
     check_weights(cell, call.weights, inputs, size)
-    if steps.advance is None and steps.inside is None and steps.restart is None:  # the most common
+    if control.advance is None and control.inside is None and control.restart is None:  # the most common
         return
-    for name, flags in vars(steps).items():
+    for name, flags in vars(control).items():
         if flags is not None:
             _require(call, name, flags, (length, batch, 1), "bool")
 
@@ -114,13 +128,10 @@ def _require(call: SequenceCall, name: str, array: Array, shape: tuple[int, ...]
 def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, Kept]:
     """Run a call; ``options`` go to the kernels. Raises ValueError for arrays that do not fit each other."""
     check(call)
-    h0, *rest = call.state
-    hs, cs, saved = kernels.forward(
-        *_what(kernels, call), call.x, h0, rest[0] if rest else None, _flags(kernels, call), call.reverse, call.keep,
-        **options,
-    )  # fmt: skip
-    sequences = (hs,) if cs is None else (hs, cs)
-    last, inside = 0 if call.reverse else -1, call.steps.inside
+    sequences, saved = kernels.forward(
+        number_of(call.cell), call.weights, call.x, call.state, _flags(call), call.reverse, call.keep, **options
+    )
+    last, inside = 0 if call.reverse else -1, call.control.inside
     final = tuple(s[last].copy() for s in sequences)
     if inside is not None:
         xp = namespace(call.x)
@@ -140,31 +151,28 @@ def backward(
         for name, part, d in zip(call.cell.state_names, call.state, cotangents, strict=True):
             if d is not None:
                 _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype)
-    xp, inside = namespace(call.x), call.steps.inside
-    dhs, *dcs = (d if d is None or inside is None else xp.where(inside, d, xp.zeros_like(d)) for d in dsequences)
+    xp, inside = namespace(call.x), call.control.inside
+    if inside is not None:
+        dsequences = tuple(None if d is None else xp.where(inside, d, xp.zeros_like(d)) for d in dsequences)
     # Copies, since the kernels go on in place.
-    dh, *dc = (
+    dstate = tuple(
         xp.zeros(part.shape, dtype=part.dtype) if d is None else d.copy(order="C")
         for part, d in zip(call.state, dfinal, strict=True)
     )
-    dx, dh, last, weights = kernels.backward(
-        *_what(kernels, call), call.x, kept.saved, _flags(kernels, call), call.reverse, dhs, dcs[0] if dcs else None,
-        dh, dc[0] if dc else None, need_dx, **options,
+    found = kernels.backward(
+        number_of(call.cell), call.weights, call.x, kept.saved, _flags(call), call.reverse, dsequences, dstate,
+        need_dx, **options,
     )  # fmt: skip
-    return Gradients(dx, (dh,) if last is None else (dh, last), weights)
+    return Gradients(*found)
 
 
 def _sort(call: SequenceCall) -> tuple[Any, ...]:
     """What calls must have in common for one to go back on the other's cache without reading past its end."""
-    return kind(call.cell), call.x.shape, call.state[0].shape, call.reverse
+    return number_of(call.cell), call.x.shape, call.state[0].shape, call.reverse
 
 
-def _what(kernels: Any, call: SequenceCall) -> tuple[int, dict[str, Array]]:
-    return getattr(kernels, kind(call.cell) or ""), call.weights
-
-
-def _flags(kernels: Any, call: SequenceCall) -> Any:
-    if call.steps.advance is None and call.steps.restart is None:
-        return kernels.Flags(None, None)
-    steps = call.steps.reversed() if call.reverse else call.steps
-    return kernels.Flags(*(None if f is None else f[..., 0] for f in (steps.advance, steps.restart)))
+def _flags(call: SequenceCall) -> kinds.Flags:
+    if call.control.advance is None and call.control.restart is None:
+        return kinds.Flags(None, None)
+    control = call.control.reversed() if call.reverse else call.control
+    return kinds.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))

@@ -13,10 +13,10 @@ from xprnn.backend import Array, namespace
 from xprnn.cells import State
 from xprnn.cells.cell import Saved, outer_sum, total
 from xprnn.engine.call import Gradients, Result, SequenceCall
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 
 
-class Step(NamedTuple):
+class TraceEntry(NamedTuple):
     """One entry of a trace: the state before (after a restart), what the cell saved, and the state it computed."""
 
     before: State
@@ -24,45 +24,45 @@ class Step(NamedTuple):
     after: State
 
 
-def forward(call: SequenceCall) -> tuple[Result, list[Step]]:
+def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     """Run a cell over a sequence."""
-    w, x, advance = call.weights, call.x, call.steps.advance
+    w, x, advance = call.weights, call.x, call.control.advance
     if advance is not None:  # padding may hold anything, NaN too, and nothing of it may be seen
         x = namespace(x).where(advance, x, namespace(x).zeros_like(x))
     zx = rows_times(x, w["weight_ih"].T)
     if "bias_ih" in w:
         zx = zx + w["bias_ih"]
-    return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.steps, call.reverse, call.keep)
+    return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.control, call.reverse, call.keep)
 
 
 def scan(
     step: Callable[[Any, Any], tuple[State, Saved]],
     inputs: Any,
     state: State,
-    steps: Steps,
+    control: Control,
     reverse: bool = False,
     keep: bool = False,
-) -> tuple[Result, list[Step]]:
+) -> tuple[Result, list[TraceEntry]]:
     """Apply ``step(inputs[t], state) -> state, saved`` at every t in order, or in reverse. For arrays and Tensors.
 
     Without ``keep`` the trace is empty, and what steps save is dropped as they go.
     """
     xp = namespace(inputs)
-    steps = steps.reversed() if reverse else steps
+    control = control.reversed() if reverse else control
     times = _times(inputs.shape[0], reverse)
     outputs: list[State] = [()] * len(times)
-    trace: list[Step] = [Step((), (), ())] * len(times) if keep else []
+    trace: list[TraceEntry] = [TraceEntry((), (), ())] * len(times) if keep else []
     slices = xp.unstack(inputs)  # all at once: on the tape, their cotangents are then stacked once
     for t in times:
-        if steps.restart is not None:
-            state = tuple(xp.where(steps.restart[t, ...], xp.zeros_like(s), s) for s in state)
+        if control.restart is not None:
+            state = tuple(xp.where(control.restart[t, ...], xp.zeros_like(s), s) for s in state)
         new, saved = step(slices[t], state)
         if keep:
-            trace[t] = Step(state, saved, new)
-        if steps.advance is not None:
-            new = tuple(xp.where(steps.advance[t, ...], n, s) for n, s in zip(new, state, strict=True))
+            trace[t] = TraceEntry(state, saved, new)
+        if control.advance is not None:
+            new = tuple(xp.where(control.advance[t, ...], n, s) for n, s in zip(new, state, strict=True))
         outputs[t] = state = new
-    return Result(_stack_outputs(xp, outputs, state, steps.inside), state), trace
+    return Result(_stack_outputs(xp, outputs, state, control.inside), state), trace
 
 
 def _times(steps: int, reverse: bool) -> range:
@@ -78,13 +78,13 @@ def _stack_outputs(xp: Any, outputs: list[State], state: State, inside: Array | 
     return tuple(xp.where(inside, s, xp.zeros_like(s)) for s in stacked)
 
 
-def stack_parts(xp: Any, steps: Iterable[State]) -> State:
+def stack_parts(xp: Any, states: Iterable[State]) -> State:
     """Tuples of arrays, one tuple a step, to one tuple of arrays stacked over time."""
-    return tuple(xp.stack(part) for part in zip(*steps, strict=True))
+    return tuple(xp.stack(part) for part in zip(*states, strict=True))
 
 
 def backward(
-    call: SequenceCall, trace: list[Step], dsequences: State, dfinal: State, need_dx: bool = True
+    call: SequenceCall, trace: list[TraceEntry], dsequences: State, dfinal: State, need_dx: bool = True
 ) -> Gradients:
     """The way back: cotangents of the result to gradients of the call. A cotangent may be None for zero."""
     cell, w, xp = call.cell, call.weights, namespace(call.x)
@@ -92,9 +92,9 @@ def backward(
         dstate = tuple(xp.zeros_like(s) if d is None else d for s, d in zip(call.state, dfinal, strict=True))
         zeros = {name: xp.zeros_like(a) for name, a in w.items()}
         return Gradients(xp.zeros_like(call.x) if need_dx else None, dstate, zeros)
-    steps = call.steps.reversed() if call.reverse else call.steps
-    if steps.inside is not None:  # an output past the end is the constant zero
-        dsequences = tuple(None if d is None else xp.where(steps.inside, d, xp.zeros_like(d)) for d in dsequences)
+    control = call.control.reversed() if call.reverse else call.control
+    if control.inside is not None:  # an output past the end is the constant zero
+        dsequences = tuple(None if d is None else xp.where(control.inside, d, xp.zeros_like(d)) for d in dsequences)
     dstate = tuple(xp.zeros_like(s) if d is None else d for s, d in zip(call.state, dfinal, strict=True))
     dzx: list[Array] = [None] * len(trace)
     terms: list[Saved] = [()] * len(trace)
@@ -102,27 +102,27 @@ def backward(
         before, saved, after = trace[t]
         dstate = tuple(d if g is None else d + g[t, ...] for d, g in zip(dstate, dsequences, strict=True))
         dheld = None
-        if steps.advance is not None:  # a held state passes its cotangent on, and the step sees none of it
-            go = steps.advance[t, ...]
+        if control.advance is not None:  # a held state passes its cotangent on, and the step sees none of it
+            go = control.advance[t, ...]
             dheld = tuple(xp.where(go, xp.zeros_like(d), d) for d in dstate)
             dstate = tuple(xp.where(go, d, xp.zeros_like(d)) for d in dstate)
         dzx[t], dstate, terms[t] = cell.step_vjp(w, dstate, saved, before, after)
         if dheld is not None:
             dstate = tuple(d + h for d, h in zip(dstate, dheld, strict=True))
-        if steps.restart is not None:
-            dstate = tuple(xp.where(steps.restart[t, ...], xp.zeros_like(d), d) for d in dstate)
+        if control.restart is not None:
+            dstate = tuple(xp.where(control.restart[t, ...], xp.zeros_like(d), d) for d in dstate)
     return _gradients(call, xp.stack(dzx), stack_parts(xp, terms), trace, dstate, need_dx)
 
 
 def _gradients(
-    call: SequenceCall, dzx: Array, terms: Saved, trace: list[Step], dstate: State, need_dx: bool
+    call: SequenceCall, dzx: Array, terms: Saved, trace: list[TraceEntry], dstate: State, need_dx: bool
 ) -> Gradients:
     """Everything that needs no loop over time: one product for each weight."""
     w, x, xp = call.weights, call.x, namespace(call.x)
-    if call.steps.advance is not None:
-        x = xp.where(call.steps.advance, x, xp.zeros_like(x))
-    before = stack_parts(xp, (step.before for step in trace))
-    after = stack_parts(xp, (step.after for step in trace))
+    if call.control.advance is not None:
+        x = xp.where(call.control.advance, x, xp.zeros_like(x))
+    before = stack_parts(xp, (entry.before for entry in trace))
+    after = stack_parts(xp, (entry.after for entry in trace))
     gradients = call.cell.weight_vjp(w, dzx, terms, before, after)
     gradients["weight_ih"] = outer_sum(dzx, x)
     if "bias_ih" in w:

@@ -106,7 +106,7 @@ def redraw(layer: Any, *, weight_ih: Draw | None = None, weight_hh: Draw | None 
     draws, drawn = generator(rng), list[tuple[Parameter, Array]]()
     for name, parameter in layer.named_parameters():
         if name[: len("weight_ih")] in asked:
-            kind, shape = name[: len("weight_ih")], (parameter.shape[0] // gates, parameter.shape[1])
+            kind, shape = name[: len("weight_ih")], (parameter.shape[0] // gates, *parameter.shape[1:])
             dtype = dtype_name(parameter.data)
             blocks = [to_numpy(asked[kind](shape, rng=draws, dtype=dtype, **options[kind])) for _ in range(gates)]
             if wrong := [block.shape for block in blocks if block.shape != shape]:

@@ -13,6 +13,7 @@ import pytest
 from helpers import sequence_call
 from hypothesis import given
 from hypothesis import strategies as st
+from xprnn.kernels import kinds
 from xprnn.kernels.cuda import launch, step
 
 import xprnn
@@ -197,7 +198,7 @@ def test_fp16_multiplies_as_tf32_and_on_the_way_back_as_bf16(monkeypatch):
 
 def test_reasons_of_a_device(monkeypatch):
     stand_in(monkeypatch)
-    arguments = (step.LSTM, 5, 2, 4)
+    arguments = (kinds.LSTM, 5, 2, 4)
     assert step.reasons_against(*arguments, "float32", "float32") == []
 
     def declines(because, dtype="float32", precision="float32"):

@@ -10,17 +10,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from xprnn.kernels import kinds
 from xprnn.kernels.cuda import persistent, plan, product
 
 from xprnn.cells import GRU, LSTM
 from xprnn.engine import reference as engine
 from xprnn.engine.call import SequenceCall
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 
 HERE = Path(__file__).parent
 SOURCES = Path(persistent.__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("clang++")
-CELLS = {"Lstm": (persistent.LSTM, LSTM()), "Gru": (persistent.GRU, GRU())}
+CELLS = {"Lstm": (kinds.LSTM, LSTM()), "Gru": (kinds.GRU, GRU())}
 # What rounding the operands of the products leaves of the results of a few steps, and of their gradients; float32 only
 # adds in another order.
 TOLERANCES = {"float32": (1e-6, 1e-6), "tf32": (2e-3, 2e-3), "bf16": (2e-2, 2e-2), "fp16": (2e-3, 2e-2)}
@@ -128,7 +129,7 @@ def problem(cell, steps, batch, inputs, size, *, bias=True, reverse=False, seed=
     x = draw(steps, batch, inputs)
     parts = len(CELLS[cell][1].state_names)
     state = tuple(draw(batch, size) for _ in range(parts))
-    call = SequenceCall(CELLS[cell][1], weights, x, state, Steps.build("test", x, **control), reverse, True)
+    call = SequenceCall(CELLS[cell][1], weights, x, state, Control.build("test", x, **control), reverse, True)
     return call, tuple(draw(steps, batch, size) for _ in range(parts)), tuple(draw(batch, size) for _ in range(parts))
 
 
@@ -137,7 +138,7 @@ def reference(call, dsequences, dfinal):
     wide = lambda arrays: tuple(a.astype("float64") for a in arrays)
     call = SequenceCall(
         call.cell, {n: a.astype("float64") for n, a in call.weights.items()}, call.x.astype("float64"),
-        wide(call.state), Steps(call.steps.advance, None, call.steps.restart), call.reverse, True,
+        wide(call.state), Control(call.control.advance, None, call.control.restart), call.reverse, True,
     )  # fmt: skip
     result, trace = engine.forward(call)
     gradients = engine.backward(call, trace, wide(dsequences), wide(dfinal))
@@ -148,24 +149,15 @@ def persistently(monkeypatch, place, cell, call, dsequences, dfinal, precision, 
     """The same from the kernels."""
     monkeypatch.setattr(persistent, "_place", lambda precision, backward: place)
     kind = CELLS[cell][0]
-    steps = call.steps.reversed() if call.reverse else call.steps
-    flags = persistent.Flags(*(None if f is None else f[..., 0] for f in (steps.advance, steps.restart)))
-    h0, *rest = call.state
-    hs, cs, cache = persistent.forward(
-        kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, True, precision
-    )
-    inference, *_ = persistent.forward(
-        kind, call.weights, call.x, h0, rest[0] if rest else None, flags, call.reverse, False, precision
-    )
-    assert np.array_equal(inference, hs, equal_nan=True)
-    dhs, *dcs = dsequences
-    dh, *dc = (d.copy() for d in dfinal)
-    dx, dh, dc, weights = persistent.backward(
-        kind, call.weights, call.x, cache, flags, call.reverse, dhs, dcs[0] if dcs else None, dh,
-        dc[0] if dc else None, True, precision,
-    )  # fmt: skip
-    states = [hs] if cs is None else [hs, cs]
-    return [*states, dx, *([dh] if dc is None else [dh, dc]), *(weights[name] for name in names)]
+    control = call.control.reversed() if call.reverse else call.control
+    flags = kinds.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))
+    given = kind, call.weights, call.x
+    states, cache = persistent.forward(*given, call.state, flags, call.reverse, True, precision)
+    inference, _ = persistent.forward(*given, call.state, flags, call.reverse, False, precision)
+    assert np.array_equal(inference[0], states[0], equal_nan=True)
+    dstate = tuple(d.copy() for d in dfinal)
+    dx, dstate, weights = persistent.backward(*given, cache, flags, call.reverse, dsequences, dstate, True, precision)
+    return [*states, dx, *dstate, *(weights[name] for name in names)]
 
 
 def small(cell, backward, precision, batch, size, groups=1):
@@ -225,7 +217,7 @@ def test_held_and_restarted_states(monkeypatch, build, cell, precision, reverse)
         "reset": np.random.default_rng(2).random((6, 7)) > 0.6,
     }
     call, *cotangents = problem(cell, 6, 7, 3, 35, reverse=reverse, **control)
-    call.x[~call.steps.advance[..., 0]] = np.nan  # what is not looked at may hold anything
+    call.x[~call.control.advance[..., 0]] = np.nan  # what is not looked at may hold anything
     compare(monkeypatch, Emulated(build), cell, precision, (call, *cotangents), 1 + reverse)
 
 
@@ -251,9 +243,8 @@ def inference(monkeypatch, build, cell, call, precision):
     """All h of a call without flags, from the small plan."""
     monkeypatch.setattr(persistent, "_place", lambda precision, backward: Emulated(build))
     monkeypatch.setattr(persistent, "_plan", lambda place, kind, *a: small(cell, *a))
-    states = (*call.state, None)[:2]
-    none = persistent.Flags(None, None)
-    return persistent.forward(CELLS[cell][0], call.weights, call.x, *states, none, False, False, precision)[0]
+    none = kinds.Flags(None, None)
+    return persistent.forward(CELLS[cell][0], call.weights, call.x, call.state, none, False, False, precision)[0][0]
 
 
 @each_cell

@@ -8,7 +8,7 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Rng, check_dtype, generator, shared_namespace
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.attention.weights import allowed, masked_softmax
 from xprnn.nn.dropout import Dropout
@@ -131,8 +131,8 @@ class MultiheadAttention(Module):
         batched = getattr(query, "ndim", 0) == 3
         if not batched and (lengths is not None or mask is not None):
             raise ValueError(f"{OWNER}: lengths and mask need a batch; query has shape {tuple(query.shape)}")
-        steps = Steps.build(OWNER, k.data, ops.value(lengths), ops.value(mask), batch_first=self.batch_first)
-        real = steps.advance  # (S, B, 1), True at keys that are there
+        control = Control.build(OWNER, k.data, ops.value(lengths), ops.value(mask), batch_first=self.batch_first)
+        real = control.advance  # (S, B, 1), True at keys that are there
         if real is not None:  # a weight of zero is not enough: zero times NaN is NaN
             cleaned = ops.where(real, k, 0.0)
             q, v = cleaned if q is k else q, cleaned if v is k else ops.where(real, v, 0.0)

@@ -11,7 +11,7 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import DTYPES, Array, Rng, check_dtype, dtype_name, generator, shared_namespace
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.attention.additive import additive_scores
 from xprnn.nn.attention.weights import masked_softmax
@@ -82,7 +82,7 @@ class Attention(Module):
             steps, batch = keys.shape[:2]
             raise ValueError(f"{owner}: values has shape {values.shape}; expected ({steps}, {batch}, V), as keys")
         xp = shared_namespace(owner, ("keys", "values"), keys.data, values.data)
-        seen = Steps.build(owner, keys.data, ops.value(lengths), ops.value(mask)).advance
+        seen = Control.build(owner, keys.data, ops.value(lengths), ops.value(mask)).advance
         if seen is not None:  # absent content is replaced before anything is computed from it: 0 * NaN would be NaN
             same = values is keys
             keys = ops.where(seen, keys, 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.nn.attention.multihead import MultiheadAttention
 from xprnn.nn.attention.weights import allowed
 from xprnn.nn.dropout import Dropout
@@ -71,7 +71,7 @@ class EncoderBase(Module):
             x = ops.expand_dims(x, 1)
         elif self.batch_first:
             x = ops.permute_dims(x, (1, 0, 2))
-        known = Steps.build(owner, x.data, ops.value(lengths), ops.value(mask), batch_first=self.batch_first)
+        known = Control.build(owner, x.data, ops.value(lengths), ops.value(mask), batch_first=self.batch_first)
         real = known.advance  # (T, B, 1), True at steps that are there
         x = x if real is None else ops.where(real, x, 0.0)
         steps, batch = x.shape[:2]

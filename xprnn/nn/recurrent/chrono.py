@@ -27,14 +27,15 @@ def chrono_init(layer: LSTM | GRU, longest: int, *, rng: Rng = None) -> None:
     longest, draws = whole_number(owner, "longest", longest, 3), generator(rng)
     for weights in layer.weights():
         log_u = np.log(draws.uniform(1.0, longest - 1.0, layer.hidden_size))
-        # Blocks are i f g o, and r z n: z of a GRU is the share of the old state, as f is.
-        gates = {0: -log_u, 1: log_u} if isinstance(layer, LSTM) else {1: log_u}
-        for gate, bias in gates.items():
-            _set_block(weights["bias_ih"], gate, bias)
-            _set_block(weights["bias_hh"], gate, np.zeros_like(bias))
+        # z of a GRU is the share of the old state, as f of an LSTM is.
+        biases = {"i": -log_u, "f": log_u} if isinstance(layer, LSTM) else {"z": log_u}
+        for gate, bias in biases.items():
+            rows = layer.cell.gate_rows(gate, layer.hidden_size)
+            _set_rows(weights["bias_ih"], rows, bias)
+            _set_rows(weights["bias_hh"], rows, np.zeros_like(bias))
 
 
-def _set_block(parameter: Parameter, gate: int, values: np.ndarray) -> None:
-    size, data = len(values), np.array(to_numpy(parameter.data))
-    data[gate * size : (gate + 1) * size] = values
+def _set_rows(parameter: Parameter, rows: slice, values: np.ndarray) -> None:
+    data = np.array(to_numpy(parameter.data))
+    data[rows] = values
     parameter.data = backend_of(parameter.data).asarray(data.astype(dtype_name(parameter.data)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from xprnn.arguments import whole_number
 from xprnn.backend import Rng
 from xprnn.cells import GRU as GRUSpec
 from xprnn.cells import LSTM as LSTMSpec
 from xprnn.cells import Cell, Elman, FullPeepholeLSTM, PeepholeLSTM, Projected, ResetBeforeGRU
-from xprnn.nn.module import Module
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 
 
@@ -132,11 +132,9 @@ def lstm_cell(owner: str, peephole: str | None) -> Cell:
     return cells[peephole]()
 
 
-def set_forget_bias(module: Module, suffix: str, forget_bias: float) -> None:
+def set_forget_bias(module: Any, suffix: str, forget_bias: float) -> None:
     """Set the forget gate's two biases of an LSTM to (forget_bias, 0)."""
     if not hasattr(module, f"bias_ih{suffix}"):
         raise ValueError(f"{type(module).__name__}: forget_bias needs bias=True")
     for name, value in (("bias_ih", forget_bias), ("bias_hh", 0.0)):
-        bias = getattr(module, name + suffix)
-        size = bias.shape[0] // 4
-        bias.data[size : 2 * size] = value
+        getattr(module, name + suffix).data[module.cell.gate_rows("f", module.hidden_size)] = value

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from xprnn import ops
 from xprnn.engine import dispatch, reference
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
 from xprnn.tensor import Tensor
 
@@ -43,10 +43,10 @@ class Recurrent(SequenceLayer):
         self.state_sizes = tuple(cell.state_sizes)
         self.state_names = tuple("h" if k == 0 else f"state part {k}" for k in range(len(self.state_sizes)))
 
-    def _walk(self, x: Tensor, state: Parts, steps: Steps) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         shapes = [part.shape for part in state]
-        if steps.advance is not None:
-            x = ops.where(steps.advance, x, ops.zeros_like(x))
+        if control.advance is not None:
+            x = ops.where(control.advance, x, ops.zeros_like(x))
 
         def step(xt: Any, old: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[()]]:
             new = self.cell.step(xt, old)
@@ -56,5 +56,5 @@ class Recurrent(SequenceLayer):
             return new, ()
 
         dispatch.note(f"{type(self.cell).__name__}: composed of primitives, step by step")
-        result, _ = reference.scan(step, x, state, steps, self.reverse)
+        result, _ = reference.scan(step, x, state, control, self.reverse)
         return result.sequences[0], result.final, lambda: result.sequences

@@ -9,7 +9,7 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import input_tensor
 from xprnn.backend import DTYPES, backend_of, dtype_name, shared_namespace
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor
 
@@ -30,7 +30,7 @@ class SequenceLayer(Module):
     """The axes of each part of the state before (B, H)."""
 
     @abstractmethod
-    def _walk(self, x: Tensor, state: Parts, steps: Steps) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         """For x (T, B, I): the output (T, B, ...), the final state, and how to get the states after every step."""
 
     def forward(
@@ -75,10 +75,10 @@ class SequenceLayer(Module):
         """
         owner = type(self).__name__
         x = self._checked(owner, x)
-        control = {"lengths": ops.value(lengths), "mask": ops.value(mask), "reset": ops.value(reset)}
+        given = {"lengths": ops.value(lengths), "mask": ops.value(mask), "reset": ops.value(reset)}
         batched, axis, lead = x.ndim == 3, 0 if self.batch_first else 1, self.state_lead
         if not batched:  # a batch of one, which is taken away again at the end
-            if any(c is not None for c in control.values()):
+            if any(c is not None for c in given.values()):
                 raise ValueError(f"{owner}: lengths, mask and reset need a batch; x has shape {x.shape}")
             x = ops.expand_dims(x, axis)
         if self.batch_first:
@@ -88,11 +88,11 @@ class SequenceLayer(Module):
         if not batched:
             parts = tuple(ops.expand_dims(part, len(lead)) for part in parts)
         for name in ("mask", "reset"):
-            flags = control[name]
+            flags = given[name]
             if flags is not None and not isinstance(flags, (list, tuple)) and not hasattr(flags, "shape"):
                 raise TypeError(f"{owner}: {name} is a {type(flags).__name__}; expected a list or an array of booleans")
-        steps = Steps.build(owner, x.data, **control, batch_first=self.batch_first)
-        output, final, sequences = self._walk(x, parts, steps)
+        control = Control.build(owner, x.data, **given, batch_first=self.batch_first)
+        output, final, sequences = self._walk(x, parts, control)
         if self.batch_first:
             output = ops.permute_dims(output, (1, 0, 2))
         if not batched:

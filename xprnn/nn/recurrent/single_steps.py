@@ -8,7 +8,7 @@ from xprnn import ops
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Rng, check_dtype, generator, shared_namespace
 from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.layers import lstm_cell, set_forget_bias
 from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts
@@ -56,7 +56,7 @@ class CellModule(Module):
         single = x.ndim == 1
         if single:
             x, parts = x[None], tuple(part[None] for part in parts)
-        _, final = run(self.cell, weights, x[None], parts, Steps())
+        _, final = run(self.cell, weights, x[None], parts, Control())
         return outer_state([ops.squeeze(part, 0) for part in final] if single else final)
 
     def describe(self) -> str:

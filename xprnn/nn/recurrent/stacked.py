@@ -12,7 +12,7 @@ from xprnn import ops
 from xprnn.arguments import probability, whole_number
 from xprnn.backend import Rng, check_dtype, generator, shared_namespace
 from xprnn.cells import Cell
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.module import Module
@@ -85,7 +85,7 @@ class RecurrentLayer(SequenceLayer):
                 weights = initial_weights(cell, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
 
-    def _walk(self, x: Tensor, state: Parts, steps: Steps) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         owner, weights = type(self).__name__, self.weights()
         shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
         finals, sequences = [], []
@@ -95,7 +95,9 @@ class RecurrentLayer(SequenceLayer):
             outputs = []
             for direction in range(self.directions):
                 k = layer * self.directions + direction
-                sequence, final = run(self.cell, weights[k], x, tuple(part[k] for part in state), steps, direction == 1)
+                sequence, final = run(
+                    self.cell, weights[k], x, tuple(part[k] for part in state), control, direction == 1
+                )
                 outputs.append(sequence[0])
                 sequences.append(sequence)
                 finals.append(final)

@@ -8,14 +8,14 @@ from typing import Any
 from xprnn.cells import Cell
 from xprnn.engine import dispatch, reference
 from xprnn.engine.call import SequenceCall
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
 
 Parts = tuple[Tensor, ...]
 
 
 def run(
-    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, state: Parts, steps: Steps, reverse: bool = False
+    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, state: Parts, control: Control, reverse: bool = False
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I)."""
     names = list(weights)
@@ -29,7 +29,7 @@ def run(
             dict(zip(names, values[state_end:], strict=True)),
             values[0],
             tuple(values[1:state_end]),
-            steps,
+            control,
             reverse,
             keep,
         )
@@ -53,7 +53,7 @@ def run(
         found = (gradients.x, *gradients.state, *(gradients.weights[name] for name in names))
         return [None if array is None else Tensor(array) for array in found]
 
-    reads = (*inputs, steps.advance, steps.restart)
+    reads = (*inputs, control.advance, control.restart)
     labels = ("x", *(f"the initial {name}" for name in cell.state_names), *names, "mask or lengths", "reset")
     parts = record_joint(cell.name, (*result.sequences, *result.final), inputs, pullback, reads, labels)
     return parts[: len(state)], parts[len(state) :]

@@ -7,7 +7,7 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import input_tensor, one_of, whole_number
 from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
-from xprnn.engine.control import Steps
+from xprnn.engine.control import Control
 from xprnn.nn.attention.scores import Attention, Memory, named_attention
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.embedding import Embedding
@@ -67,7 +67,7 @@ class Reader(Module):
             x = input_tensor(owner, name, x, self.dtype)
             if x.ndim != 3 or x.shape[-1] != self.input_size:
                 raise ValueError(f"{owner}: {name} has shape {x.shape}; expected (T, B, {self.input_size})")
-            inside = Steps.build(f"{owner}: {name}", x.data, lengths).inside
+            inside = Control.build(f"{owner}: {name}", x.data, lengths).inside
             return x if inside is None else ops.where(inside, x, 0.0)
         x = input_tensor(owner, name, x)
         if not dtype_name(x.data).startswith(("int", "uint")):
@@ -76,7 +76,7 @@ class Reader(Module):
             raise ValueError(f"{owner}: {name} has shape {x.shape}; expected (T, B)")
         xp = namespace(x.data)
         tokens = xp.astype(x.data, xp.int64, copy=False)  # beside the decoder's own ones
-        inside = Steps.build(f"{owner}: {name}", tokens, lengths).inside
+        inside = Control.build(f"{owner}: {name}", tokens, lengths).inside
         if inside is not None:
             tokens = xp.where(xp.squeeze(inside, axis=-1), tokens, xp.zeros_like(tokens))
 

@@ -1,0 +1,83 @@
+"""What the compiled loops are given, in groups. Arrays are contiguous; parts of states fill up to MOST_PARTS.
+
+Python has the groups by name, for readers and for mypy; compiled code gets them as plain tuples, which Numba takes as
+fast as single arguments, while a named one costs it most of a microsecond.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..kinds import MOST_PARTS, Flags, State
+from .product import Array, plain
+
+NEVER = np.zeros((1, 0), np.uint8)
+
+
+class Weights(NamedTuple):
+    """What each step reads: packed weights of its products with h, and elementwise weights (diagonals, H)."""
+
+    first: Array
+    second: Array
+    diagonals: Array
+
+
+class States(NamedTuple):
+    """Each part of the state before the first step (B, H) and after every step (T, B, H); kept blocks z (S, R, N)."""
+
+    initial: tuple[Array, ...]
+    after: tuple[Array, ...]
+    z: Array
+
+
+class Control(NamedTuple):
+    """Whether states are ever held, and where (T, B); whether sequences ever restart, and where."""
+
+    held: bool
+    advance: Array
+    restarts: bool
+    restart: Array
+
+
+class Cotangents(NamedTuple):
+    """Of each part of the state after every step (T, B, H), where given, and at the end (B, H); of pre-activations."""
+
+    given: tuple[bool, ...]
+    after: tuple[Array, ...]
+    state: tuple[Array, ...]
+    zx: Array
+    zh: Array
+
+
+class Span(NamedTuple):
+    """Sequences b0 to b1, in which direction, a block of steps at a time, and whether z is kept of all of them."""
+
+    b0: int
+    b1: int
+    reverse: bool
+    block: int
+    keep: bool
+
+
+def plain_tuples(*groups: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """The groups without their names."""
+    return [tuple(group) for group in groups]
+
+
+FREE = Control(False, NEVER, False, NEVER)
+
+
+def control_of(flags: Flags) -> Control:
+    """Flags as bytes."""
+    if flags.advance is None and flags.restart is None:
+        return FREE
+    advance, restart = (NEVER if f is None else plain(f).view(np.uint8) for f in flags)
+    return Control(flags.advance is not None, advance, flags.restart is not None, restart)
+
+
+def filled(parts: State, empty: Array) -> tuple[Array, ...]:
+    """The parts of a state as compiled code takes them: plain, and ``empty`` where one is missing."""
+    given = [empty if part is None else plain(part) for part in parts]
+    return (*given, *(empty,) * (MOST_PARTS - len(given)))

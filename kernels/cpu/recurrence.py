@@ -1,0 +1,50 @@
+"""What a step does around its equations, in every loop: the state that it starts from, and its second product."""
+
+from __future__ import annotations
+
+from ..kinds import KINDS, PARTS
+from . import gates
+from .compiling import kernel
+from .intrinsics import offset, offsets
+from .product import multiply
+
+APART, BETWEEN = tuple(kind.apart for kind in KINDS), tuple(kind.between for kind in KINDS)
+GATES, KEPT = tuple(kind.gates for kind in KINDS), tuple(kind.kept for kind in KINDS)
+
+
+@kernel
+def state_before(kind, k, t, reverse, initial, after, apart, restarts, restart, spare, rows, size):
+    """Where the parts of the state lie that step t starts from, the k-th: of the initial one, or of another step's.
+
+    States after steps are ``apart`` elements apart. Where there are restarts, it is a copy in ``spare``, and zero in
+    rows where a new sequence begins.
+    """
+    old = initial if k == 0 else offsets(after, (t + 1 if reverse else t - 1) * apart)
+    if not restarts:
+        return old
+    for part in range(PARTS[kind]):
+        source, target = old[part], spare[part]
+        for b in range(rows):
+            if restart[b] == 0:
+                gates.copy(offset(target, b * size), offset(source, b * size), size)
+            else:
+                gates.clear(offset(target, b * size), size)
+    return spare
+
+
+@kernel
+def second_product(kind, h_old, w, w_columns, z, columns, bias, input_columns, size, held, advance, rows):
+    """A GRU's product with h for n alone, which stays apart from the sum or waits for r.
+
+    ``input_columns`` says how many columns of z the input product added to.
+    """
+    if APART[kind]:
+        n = offset(z, (KEPT[kind] - 1) * size)
+        if input_columns > GATES[kind] * size:  # zeros that it added beside its gates are NaN where x is infinite
+            for b in range(rows):
+                gates.copy(offset(n, b * columns), offset(bias, (KEPT[kind] - 1) * size), size)
+        multiply(h_old, 1, 0, rows, size, w, size, w_columns, n, 0, columns)
+    elif BETWEEN[kind]:
+        gates.reset(z, columns, h_old, size, held, advance, rows)
+        n, product = offset(z, (GATES[kind] - 1) * size), offset(z, (KEPT[kind] - 1) * size)
+        multiply(product, 1, 0, rows, columns, w, size, w_columns, n, 0, columns)

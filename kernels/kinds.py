@@ -1,0 +1,92 @@
+"""The cells that the kernels know, each in one row of a table that everything else asks; and the words of a call.
+
+The host's kernels run every kind, those for CUDA the ones that name them. Compiled code has a kind as its number, and
+of a row what is taken out of the table when it is imported, such as PARTS.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE = range(6)
+"""The kinds of cells: where their rows stand in KINDS."""
+
+Weights = dict[str, Any]
+"""Arrays of one layer in one direction, by PyTorch's names."""
+
+State = tuple[Any, ...]
+"""The parts of a state, h first: one array each, or None for a cotangent that is zero."""
+
+
+class Flags(NamedTuple):
+    """(T, B) booleans, or None: where the state moves on, and where it is zero before the step."""
+
+    advance: Any | None
+    restart: Any | None
+
+
+class Diagonal(NamedTuple):
+    """A row of elementwise weights: the gate that it is added to, times which part of which state."""
+
+    gate: int
+    part: int
+    new: bool
+    """Of the state after the step, or else before it."""
+
+
+class Kind(NamedTuple):
+    """What there is to know of a cell but its equations."""
+
+    number: int
+    gates: int
+    """Blocks of H rows in weight_ih and in the biases."""
+    parts: tuple[str, ...]
+    """Of the state, by name."""
+    kept: int
+    """Blocks of H columns that a step works on, and leaves for the way back: its gates, and products beside them."""
+    places: tuple[int, ...]
+    """For each block of H rows in weight_hh, the kept block that its product with h is added to."""
+    second: int = 0
+    """How many of these blocks, the last ones, are a product of their own."""
+    between: bool = False
+    """Whether that product can only begin when the other gates are known; it multiplies the last kept block then."""
+    diagonals: tuple[Diagonal, ...] = ()
+    """Rows of elementwise weights (diagonals, H)."""
+    diagonals_in: str = ""
+    """The name of those weights."""
+    step: str = ""
+    """The CUDA kernels that run it step by step, by the name before "_forward" and "_backward"."""
+    persistent: str = ""
+    """What persistent CUDA kernels call it."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether a product with h stays apart from the input's, so that their biases and cotangents differ."""
+        return self.kept > self.gates and not self.between
+
+    @property
+    def products(self) -> tuple[int, int]:
+        """Blocks of weight_hh in the first product of a step, and in the second."""
+        return len(self.places) - self.second, self.second
+
+
+KINDS = (
+    Kind(TANH, gates=1, parts=("h",), kept=1, places=(0,), step="elman"),
+    Kind(RELU, gates=1, parts=("h",), kept=1, places=(0,), step="elman"),
+    Kind(LSTM, gates=4, parts=("h", "c"), kept=4, places=(0, 1, 2, 3), step="lstm", persistent="Lstm"),
+    Kind(
+        PEEPHOLE,
+        gates=4,
+        parts=("h", "c"),
+        kept=4,
+        places=(0, 1, 2, 3),
+        diagonals=(Diagonal(0, 1, False), Diagonal(1, 1, False), Diagonal(3, 1, True)),
+        diagonals_in="weight_ch",
+        step="lstm",
+    ),
+    Kind(GRU, gates=3, parts=("h",), kept=4, places=(0, 1, 3), second=1, step="gru", persistent="Gru"),
+    Kind(RESET_BEFORE, gates=3, parts=("h",), kept=4, places=(0, 1, 2), second=1, between=True),
+)
+
+PARTS = tuple(len(kind.parts) for kind in KINDS)
+MOST_PARTS = max(PARTS)

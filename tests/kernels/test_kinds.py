@@ -1,0 +1,45 @@
+"""The table of cells against the specification of each, and the state in compiled code."""
+
+import numpy as np
+import pytest
+from xprnn.kernels import kinds
+
+from xprnn.engine import kernels
+
+CELLS = [
+    *(cell(nonlinearity) for cell, known in kernels.BY_NONLINEARITY.items() for nonlinearity in known),
+    *(cell() for cell in kernels.NUMBERS),
+]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_a_row_says_what_the_cell_says(cell):
+    kind, shapes = kernels.kind_of(cell), cell.weight_shapes(3, 5)
+    assert kind.gates == cell.gates
+    assert kind.parts == cell.state_names
+    assert len(kind.places) * 5 == (shapes["weight_hh"][0] if len(shapes["weight_hh"]) == 2 else 0)
+    assert not kind.diagonals or shapes[kind.diagonals_in] in ((len(kind.diagonals), 5), (5,))
+    assert all(place < kind.kept for place in kind.places)
+
+
+def test_rows_stand_at_their_numbers_and_each_is_some_cell():
+    assert [kind.number for kind in kinds.KINDS] == list(range(len(kinds.KINDS)))
+    assert {kernels.number_of(cell) for cell in CELLS} == set(range(len(kinds.KINDS)))
+
+
+def test_addresses_of_any_number_of_parts():
+    pytest.importorskip("numba")
+    from xprnn.kernels.cpu.compiling import kernel
+    from xprnn.kernels.cpu.intrinsics import addresses, offsets
+
+    @kernel
+    def third(arrays, index, further):
+        found = offsets(addresses(arrays, index), further)
+        total = 0.0
+        for part in range(len(found)):
+            total = 10.0 * total + found[part][0]
+        return total
+
+    for count in (1, 2, 4):
+        arrays = tuple(np.arange(6.0) + part for part in range(count))
+        assert third(arrays, 1, 2) == float("".join(str(3 + part) for part in range(count)))
