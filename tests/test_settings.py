@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import xprnn
-from xprnn.settings import Choice, Setting
+from xprnn.settings import BACKEND, Choice, Setting
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_use_backend_as_a_statement_does_not_pile_up():
     for _ in range(50):
         xprnn.use_backend("numpy")
     gc.collect()
-    assert len(xprnn.backend._chosen._standing) <= 2
+    assert len(BACKEND._standing) <= 2
 
 
 def test_what_the_process_is_given_counts_until_the_next_choice(setting):
