@@ -9,11 +9,13 @@ import pytest
 
 pytest.importorskip("numba")
 
+BARE = ["-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]  # one process is enough
+
 
 def test_step_path_in_the_simulator():
     path = Path(__file__).with_name("step_in_simulator.py")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)],
+        [sys.executable, "-m", "pytest", *BARE, str(path)],
         env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
         cwd=path.parents[3],
         capture_output=True,

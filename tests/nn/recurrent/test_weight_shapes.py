@@ -105,9 +105,7 @@ def test_what_is_no_tensor(weight):
 
 def test_a_tensor_given_other_data():
     cell = nn.LSTMCell(I, H)
-    vars(cell)["weight_hh"] = Tensor(
-        cell.weight_hh.data, requires_grad=True
-    )  # unlike a Parameter, its shape may change
+    vars(cell)["weight_hh"] = Tensor(cell.weight_hh.data, requires_grad=True)  # its shape may change
     cell(X[0])
     cell.weight_hh.data = np.zeros((4, 1), "float32")
     with pytest.raises(ValueError, match=r"LSTMCell: weight_hh has shape \(4, 1\); expected \(32, 8\)"):
