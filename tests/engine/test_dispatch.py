@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from helpers import host, sequence_call
 
-from xprnn import cells, explain, host_kernels, nn, use_kernels
+from xprnn import cells, explain, nn, settings, use_kernels
 from xprnn.backend import get_backend
 from xprnn.engine import dispatch, reference
 from xprnn.engine.dispatch import REFERENCE, Impl, select
@@ -125,8 +125,8 @@ def test_blocks_that_begin_at_once_leave_nothing_behind():
     one, other = use_kernels("reference"), use_kernels("compiled")  # as two threads do, each before the other enters
     with one, other:
         pass
-    assert host_kernels.forced.process is None
+    assert settings.KERNELS.process is None
     use_kernels("compiled")
     with one:
-        assert host_kernels.forced.get() == "reference"
-    assert host_kernels.forced.process == "compiled"
+        assert settings.KERNELS.get() == "reference"
+    assert settings.KERNELS.process == "compiled"
