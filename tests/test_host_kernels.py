@@ -13,7 +13,7 @@ from xprnn.testing import check_gradients
 @pytest.fixture
 def taken(monkeypatch):
     """The shapes of products that the kernels have computed."""
-    shapes, kernels = [], host_kernels.compiled.kernels()
+    shapes, kernels = [], host_kernels.kernels()
     compute = kernels.matmul
 
     def count(a, b):
@@ -59,7 +59,7 @@ def test_a_large_product_has_the_right_gradients(taken):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shapes", [((61, 30, 90), (61, 90, 90)), ((2, 20, 3, 40, 50), (2, 20, 3, 50, 60))])
 def test_stacks_of_small_matrices(shapes, dtype, monkeypatch):
-    kernels, calls = host_kernels.compiled.kernels(), []
+    kernels, calls = host_kernels.kernels(), []
     compute = kernels.matmul_stacks
     monkeypatch.setattr(kernels, "matmul_stacks", lambda a, b: calls.append(1) or compute(a, b))
     draws = np.random.default_rng(0)
@@ -103,6 +103,6 @@ def test_who_computes(taken, monkeypatch):
     assert taken == [(100, 100, 100)] * 2
     with pytest.raises(ValueError, match="matmul"):
         ops.matmul(np.ones((100, 100)), np.ones((99, 100)))
-    monkeypatch.setattr(host_kernels.compiled, "kernels", lambda: "Numba cannot be used")
+    monkeypatch.setattr(host_kernels, "kernels", lambda: "Numba cannot be used")
     product(100, 100, 100)
     assert len(taken) == 2

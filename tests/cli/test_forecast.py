@@ -230,7 +230,7 @@ def test_info():
 
 
 def test_info_with_a_wrong_environment(monkeypatch):
-    monkeypatch.setattr("xprnn.settings.BACKEND._standing", None)
+    monkeypatch.setattr("xprnn.settings.BACKEND._standing", {})
     monkeypatch.setenv("XPRNN_BACKEND", "cuda")
     result = run("info")
     assert result.exit_code == 1
