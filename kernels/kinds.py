@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE = range(6)
+TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE, IND_TANH, IND_RELU = range(8)
 """The kinds of cells: where their rows stand in KINDS."""
 
 Weights = dict[str, Any]
@@ -70,6 +70,8 @@ class Kind(NamedTuple):
         return len(self.places) - self.second, self.second
 
 
+_OWN_STATE = (Diagonal(0, 0, False),)
+
 KINDS = (
     Kind(TANH, gates=1, parts=("h",), kept=1, places=(0,), step="elman"),
     Kind(RELU, gates=1, parts=("h",), kept=1, places=(0,), step="elman"),
@@ -86,6 +88,8 @@ KINDS = (
     ),
     Kind(GRU, gates=3, parts=("h",), kept=4, places=(0, 1, 3), second=1, step="gru", persistent="Gru"),
     Kind(RESET_BEFORE, gates=3, parts=("h",), kept=4, places=(0, 1, 2), second=1, between=True),
+    Kind(IND_TANH, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
+    Kind(IND_RELU, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
 )
 
 PARTS = tuple(len(kind.parts) for kind in KINDS)

@@ -58,6 +58,8 @@ def lines_run(work):
 CELLS = {
     "elman tanh": lambda: cells.Elman("tanh"),
     "elman relu": lambda: cells.Elman("relu"),
+    "indrnn tanh": lambda: cells.IndRNN("tanh"),
+    "indrnn relu": lambda: cells.IndRNN("relu"),
     "lstm": cells.LSTM,
     "lstm peephole": cells.PeepholeLSTM,
     "lstm full peephole": cells.FullPeepholeLSTM,

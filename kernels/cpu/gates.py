@@ -3,7 +3,8 @@
 Everything is in place: rows of z hold pre-activations, in blocks of H columns, and hold activations afterwards, where
 a way back needs them. Blocks by kind of cell, with H-wide columns in this order:
 
-    TANH, RELU     z                     GRU            r z n and the product with h for n
+    TANH, RELU,
+    IND_*          z                     GRU            r z n and the product with h for n
     LSTM, PEEPHOLE i f g o               RESET_BEFORE   r z n and r h, whose product is added to n
 
 A row whose sequence is held at this step (``advance`` 0) keeps its state. Arrays come as addresses of the first row of
@@ -15,7 +16,7 @@ from __future__ import annotations
 import numba
 
 from .. import scalar_cells
-from ..kinds import GRU, KINDS, LSTM, PARTS, PEEPHOLE, RESET_BEFORE, TANH
+from ..kinds import GRU, IND_RELU, IND_TANH, KINDS, LSTM, PARTS, PEEPHOLE, RESET_BEFORE, TANH
 from .activations import tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
@@ -79,6 +80,10 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
             _reset_before(z1, z2, h_old, h, size)
         elif kind == TANH:
             _tanh(z0, h, size)
+        elif kind == IND_TANH:
+            _independent_tanh(z0, diagonals, h_old, h, size)
+        elif kind == IND_RELU:
+            _independent_relu(z0, diagonals, h_old, h, size)
         else:
             _relu(z0, h, size)
 
@@ -93,6 +98,18 @@ def _tanh(z, h, size):
 def _relu(z, h, size):
     for j in range(size):
         h[j] = relu(z[j])
+
+
+@kernel
+def _independent_tanh(z, u, h_old, h, size):
+    for j in range(size):
+        h[j] = tanh(z[j] + u[j] * h_old[j])
+
+
+@kernel
+def _independent_relu(z, u, h_old, h, size):
+    for j in range(size):
+        h[j] = relu(z[j] + u[j] * h_old[j])
 
 
 @kernel
@@ -178,10 +195,12 @@ def step_back(
             copy(dx_h, dx, 2 * size)
         elif kind == RESET_BEFORE:
             _update_back(z1, z2, h_old, back, d1, d2, size)
-        elif kind == TANH:
+        elif kind in (TANH, IND_TANH):
             _tanh_back(h, back, dx, size)
         else:
             _relu_back(h, back, dx, size)
+        if kind in (IND_TANH, IND_RELU):
+            _add_scaled(back, dx, diagonals, size)
 
 
 @kernel

@@ -19,6 +19,10 @@ def elman(w, x, h, f):
     return (f(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]),)
 
 
+def indrnn(w, x, h, f):
+    return (f(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] * h + w["bias_hh"]),)
+
+
 def lstm(w, x, h, c, see=lambda c, c_new: (0, 0, 0)):
     zi, zf, zg, zo = np.split(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"], 4)
     i, f, g = logistic(zi + see(c, c)[0]), logistic(zf + see(c, c)[1]), np.tanh(zg)
@@ -55,6 +59,8 @@ def projected(inner):
 EQUATIONS = {
     "Elman (tanh)": lambda w, x, h: elman(w, x, h, np.tanh),
     "Elman (relu)": lambda w, x, h: elman(w, x, h, lambda z: np.maximum(z, 0)),
+    "IndRNN (tanh)": lambda w, x, h: indrnn(w, x, h, np.tanh),
+    "IndRNN (relu)": lambda w, x, h: indrnn(w, x, h, lambda z: np.maximum(z, 0)),
     "LSTM": lstm,
     "PeepholeLSTM": peephole,
     "FullPeepholeLSTM": full_peephole,
@@ -110,7 +116,7 @@ def test_state_sizes_and_weight_shapes_belong_together(cell):
     sizes, shapes = cell.state_sizes(4), cell.weight_shapes(3, 4)
     assert len(sizes) == len(cell.state_names)
     assert shapes["weight_ih"] == (4 * cell.gates, 3)
-    assert shapes["weight_hh"] == (4 * cell.gates, sizes[0])
+    assert shapes["weight_hh"] == ((4,) if isinstance(cell, cells.IndRNN) else (4 * cell.gates, sizes[0]))
     assert shapes["bias_ih"] == shapes["bias_hh"] == (4 * cell.gates,)
 
 

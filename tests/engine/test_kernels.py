@@ -19,6 +19,7 @@ KERNEL_CELLS = {
     "relu": lambda: cells.Elman("relu"),
     "lstm": cells.LSTM,
     "peephole": cells.PeepholeLSTM,
+    "indrnn": cells.IndRNN,
     "gru": cells.GRU,
     "reset before": cells.ResetBeforeGRU,
 }

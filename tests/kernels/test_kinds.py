@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from helpers import sequence_call
 from xprnn.kernels import kinds
 
-from xprnn.engine import kernels
+from xprnn import cells
+from xprnn.backend import get_backend
+from xprnn.engine import cuda, kernels
 
 CELLS = [
     *(cell(nonlinearity) for cell, known in kernels.BY_NONLINEARITY.items() for nonlinearity in known),
@@ -25,6 +28,13 @@ def test_a_row_says_what_the_cell_says(cell):
 def test_rows_stand_at_their_numbers_and_each_is_some_cell():
     assert [kind.number for kind in kinds.KINDS] == list(range(len(kinds.KINDS)))
     assert {kernels.number_of(cell) for cell in CELLS} == set(range(len(kinds.KINDS)))
+
+
+@pytest.mark.parametrize("cell", [cells.IndRNN(), cells.ResetBeforeGRU()], ids=lambda cell: cell.name)
+def test_cells_without_cuda_kernels_say_so(cell):
+    call = sequence_call(cell, get_backend("numpy"))
+    for path in (cuda.PERSISTENT, cuda.STEP):
+        assert f"no kernel for the cell {cell.name}" in path.reasons_against(call)
 
 
 def test_addresses_of_any_number_of_parts():

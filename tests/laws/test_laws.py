@@ -14,6 +14,8 @@ from xprnn.testing.strategies import examples
 LAYERS = {
     "rnn": lambda **o: nn.RNN(3, 4, **o),
     "rnn relu": lambda **o: nn.RNN(3, 4, nonlinearity="relu", **o),
+    "indrnn": lambda **o: nn.IndRNN(3, 4, nonlinearity="tanh", **o),
+    "indrnn relu without bias": lambda **o: nn.IndRNN(3, 4, bias=False, **o),
     "lstm": lambda **o: nn.LSTM(3, 4, **o),
     "lstm without bias": lambda **o: nn.LSTM(3, 4, bias=False, **o),
     "peephole": lambda **o: nn.LSTM(3, 4, peephole="diagonal", **o),

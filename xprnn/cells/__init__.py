@@ -4,6 +4,7 @@ from xprnn.cells.cell import Cell, PointwiseCell, State, Weights
 from xprnn.cells.elman import Elman
 from xprnn.cells.gru import GRU
 from xprnn.cells.gru_reset_before import ResetBeforeGRU
+from xprnn.cells.indrnn import IndRNN
 from xprnn.cells.lstm import LSTM
 from xprnn.cells.lstm_peephole import PeepholeLSTM
 from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
@@ -15,6 +16,7 @@ __all__ = [
     "Cell",
     "Elman",
     "FullPeepholeLSTM",
+    "IndRNN",
     "PeepholeLSTM",
     "PointwiseCell",
     "Projected",

@@ -117,7 +117,7 @@ def _activations(cell: Any, taken: Taken) -> Iterator[tuple[str, Array, Limits]]
     saved = taken.saved
     if type(cell) is cells.Projected:  # saves the state before its projection first
         cell, saved = cell.cell, saved[1:]
-    if type(cell) is cells.Elman:
+    if type(cell) in (cells.Elman, cells.IndRNN):
         yield "h", taken.after[0], TANH if cell.nonlinearity == "tanh" else RELU
     elif type(cell) in SAVED_AFTER_GATES:
         for name, values in zip((*cell.gate_names, *SAVED_AFTER_GATES[type(cell)]), saved, strict=False):

@@ -10,7 +10,7 @@ from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.chrono import chrono_init
-from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
+from xprnn.nn.recurrent.layers import GRU, LSTM, RNN, IndRNN
 from xprnn.nn.recurrent.own_step import Recurrent, StepCell
 from xprnn.nn.recurrent.single_steps import CellModule, GRUCell, LSTMCell, RNNCell
 from xprnn.nn.recurrent.stacked import RecurrentLayer
@@ -38,6 +38,7 @@ __all__ = [
     "DotAttention",
     "GeneralAttention",
     "Hypothesis",
+    "IndRNN",
     "Memory",
     "CellModule",
     "Decoder",

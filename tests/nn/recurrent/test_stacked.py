@@ -424,6 +424,7 @@ TORCH = "input_size, hidden_size, num_layers, bias, batch_first, dropout, bidire
     ("kind", "positional", "own"),
     [
         (nn.RNN, TORCH.replace("bias", "nonlinearity, bias"), "dtype, rng"),
+        (nn.IndRNN, TORCH.replace("bias", "nonlinearity, bias"), "dtype, rng"),
         (nn.LSTM, TORCH + ", proj_size", "peephole, forget_bias, dtype, rng"),
         (nn.GRU, TORCH, "reset_after, dtype, rng"),
         (nn.RNNCell, "input_size, hidden_size, bias, nonlinearity", "dtype, rng"),
@@ -447,3 +448,14 @@ def test_sizes_of_numpy():
     layer = nn.LSTM(*np.array([4, 2, 1]))
     assert layer(X)[0].shape == (7, 3, 2)
     assert repr(layer).startswith("LSTM(4, 2")
+
+
+def test_an_indrnn_starts_with_memories_that_do_not_grow():
+    layer = nn.IndRNN(I, 500, 2, bidirectional=True, rng=0)
+    drawn = [weights["weight_hh"].data for weights in layer.weights()]
+    for u in drawn:
+        assert u.shape == (500,)
+        assert u.dtype == np.float32
+        assert 0.0 <= u.min() < 0.05 < 0.95 < u.max() < 1.0
+    assert not np.array_equal(drawn[0], drawn[1])
+    assert np.array_equal(drawn[3], nn.IndRNN(I, 500, 2, bidirectional=True, rng=0).weights()[3]["weight_hh"].data)

@@ -17,6 +17,7 @@ LAYERS = {
     "lstm": lambda **o: nn.LSTM(3, 5, **o),
     "lstm without bias": lambda **o: nn.LSTM(3, 70, bias=False, **o),
     "peephole": lambda **o: nn.LSTM(3, 5, peephole="diagonal", **o),
+    "indrnn": lambda **o: nn.IndRNN(3, 5, **o),
     "gru": lambda **o: nn.GRU(3, 5, **o),
     "wide gru": lambda **o: nn.GRU(3, 67, **o),
     "no kernel: full peephole": lambda **o: nn.LSTM(3, 5, peephole="full", **o),

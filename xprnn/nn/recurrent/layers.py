@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU layers, and their single steps."""
+"""RNN, IndRNN, LSTM and GRU layers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from xprnn.arguments import whole_number
-from xprnn.backend import Rng
+from xprnn.backend import Rng, default_backend
 from xprnn.cells import GRU as GRUSpec
 from xprnn.cells import LSTM as LSTMSpec
 from xprnn.cells import Cell, Elman, FullPeepholeLSTM, PeepholeLSTM, Projected, ResetBeforeGRU
+from xprnn.cells import IndRNN as IndRNNSpec
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 
 
@@ -37,6 +38,39 @@ class RNN(RecurrentLayer):
         super().__init__(
             cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
         )
+
+
+class IndRNN(RecurrentLayer):
+    """Independently recurrent network (Li et al. 2018, arXiv 1803.09831): each unit sees its own state and no other.
+
+    h' = f(W_ih x + b_ih + u h + b_hh), f = relu or tanh; weight_hh is u (H,), multiplied element by element.
+
+    Shapes, calling and the other arguments: :class:`RecurrentLayer`. The state is one part, h. u starts from U(0, 1),
+    the limit for long sequences of the paper's U(0, 2^(1/T)): a unit remembers for about 1 / (1 - u) steps, and with
+    relu none grows. Stack layers, since only they mix units. There is no CUDA kernel; on CuPy the reference runs.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "relu",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: str = "float32",
+        rng: Rng = None,
+    ) -> None:
+        cell = IndRNNSpec(nonlinearity)
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
+        )
+        for weights in self.weights():
+            u = self.rng.uniform(0.0, 1.0, self.hidden_size)
+            weights["weight_hh"].data = default_backend().asarray(u.astype(self.dtype))
 
 
 class LSTM(RecurrentLayer):
