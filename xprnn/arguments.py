@@ -104,6 +104,14 @@ def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Ten
     return x
 
 
+def floating_input(owner: str, name: str, x: Any, dtype: str | None = None) -> Tensor:
+    """As :func:`input_tensor`, and None is float32 or float64."""
+    x = input_tensor(owner, name, x, dtype)
+    if dtype is None and dtype_name(x.data) not in DTYPES:
+        raise TypeError(f"{owner}: {name} has dtype {dtype_name(x.data)}; expected float32 or float64: cast it first")
+    return x
+
+
 def _as_float(number: Any) -> float:
     """A real number as Python's; NaN for what is none, and for an integer that no float can hold."""
     if isinstance(number, bool) or not isinstance(number, numbers.Real):

@@ -1,16 +1,17 @@
 """Watching the recurrent layers of a model at work: every step that they take and, on the way back, its gradient.
 
-While a model is watched, each layer's cell is wrapped. The wrapper computes nothing: it passes calls on to the cell and
-keeps what went in and out. Of a :class:`xprnn.cells.Cell` the reference engine asks ``step_vjp`` with exactly the
-complete gradient dL/d(state after the step), so that is where it is read; the step of a :class:`xprnn.nn.StepCell` gets
-one more node on the tape, whose rule reads it.
+Layers tell an observer what they call and which cotangents come back (:mod:`xprnn.engine.observer`). A call of a
+:class:`xprnn.cells.Cell` then runs once more on the reference engine, beside the model, with a cell that keeps what
+goes in and out: the engine asks ``step_vjp`` with exactly the complete gradient dL/d(state after the step). The step of
+a :class:`xprnn.nn.StepCell` gets one more node on the tape, whose rule reads it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ from xprnn import ops, use_kernels
 from xprnn.backend import Array
 from xprnn.cells import Cell, State, Weights
 from xprnn.cells.cell import Saved
+from xprnn.engine import reference
+from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
+from xprnn.engine.observer import observed
 from xprnn.nn import Module, Recurrent, RecurrentLayer, StepCell
 from xprnn.tensor import Tensor, is_grad_enabled, record
 
@@ -54,22 +58,11 @@ class Walk:
     """As the walk saw them: for the reverse direction, restarts are where it leaves a sequence."""
 
 
-class WatchedCell(Cell):
-    """A cell that logs its steps."""
+class LoggedCell:
+    """What the reference engine needs of a cell, and a log of its steps."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell, self.log = cell, list[Taken]()
-        self.gates, self.gate_names, self.state_names = cell.gates, cell.gate_names, cell.state_names
-
-    @property
-    def name(self) -> str:
-        return self.cell.name
-
-    def state_sizes(self, hidden_size: int) -> tuple[int, ...]:
-        return self.cell.state_sizes(hidden_size)
-
-    def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
-        return self.cell.weight_shapes(input_size, hidden_size)
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         new, saved = self.cell.step(w, zx, state)
@@ -91,21 +84,57 @@ class WatchedCell(Cell):
         return self.cell.weight_vjp(w, dzx, terms, states, new_states)
 
 
-class WatchedStepCell(Module):
-    """A user's cell that logs its steps. A Module, so that the parameters of one that is a Module are still found."""
+class Watcher:
+    """The observer: makes walks of what it is told of some layers, known by their names."""
 
-    def __init__(self, cell: Any) -> None:
-        self.cell, self.log, self.state_sizes = cell, list[Taken](), cell.state_sizes
+    def __init__(self, names: dict[Module, str], recorded_only: bool) -> None:
+        self.names, self.recorded_only, self.walks = names, recorded_only, list[Walk]()
+        self._calls: Counter[tuple[Module, str]] = Counter()
+        self._ran: dict[int, tuple[SequenceCall, SequenceCall, Any]] = {}  # the call itself keeps its id its own
+        self._steps: dict[Module, list[Taken]] = {layer: [] for layer in names}
 
-    def step(self, x: Any, state: tuple[Any, ...]) -> Any:
-        new = self.cell.step(x, state)
-        if not isinstance(new, tuple):  # Recurrent says what is wrong with it
-            return new
-        parts = tuple(ops.as_tensor(part) for part in new)
-        before, after = (tuple(part.data for part in some) for some in (state, parts))
-        taken = Taken(self.cell.step, x.data, before, after, (), [None] * len(parts))
-        self.log.append(taken)
+    def called(self, layer: Any, number: int, call: SequenceCall) -> None:
+        if self._looks_at(layer):
+            cell: Any = LoggedCell(call.cell)
+            logged = replace(call, cell=cell, keep=True)
+            _, trace = reference.forward(logged)
+            self._ran[id(call)] = call, logged, trace
+            end = f"l{number // layer.directions}{'_reverse' * call.reverse}"
+            self._add(layer, end, call.cell, cell.log, call.reverse, call.control)
+
+    def came_back(self, call: SequenceCall, dsequences: State, dfinal: State) -> None:
+        if id(call) in self._ran:
+            _, logged, trace = self._ran[id(call)]
+            reference.backward(logged, trace, dsequences, dfinal, need_dx=False)
+
+    def stepped(self, layer: Any, x: Tensor, before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not self._looks_at(layer):
+            return after
+        parts = tuple(ops.as_tensor(part) for part in after)
+        old, new = (tuple(part.data for part in some) for some in (before, parts))
+        taken = Taken(layer.cell.step, x.data, old, new, (), [None] * len(parts))
+        self._steps[layer].append(taken)
         return tuple(_read_on_the_way_back(taken.gradient, k, part) for k, part in enumerate(parts))
+
+    def walked(self, layer: Any, count: int, control: Control) -> None:
+        if self._looks_at(layer):
+            log = self._steps[layer]
+            self._add(layer, "", layer.cell, log[len(log) - count :], layer.reverse, control)
+
+    def _looks_at(self, layer: Any) -> bool:
+        return layer in self.names and (is_grad_enabled() or not self.recorded_only)
+
+    def _add(
+        self, layer: Module, end: str, cell: Cell | StepCell, taken: list[Taken], reverse: bool, control: Control
+    ) -> None:
+        """A walk of steps in the order they were taken."""
+        self._calls[layer, end] += 1
+        label = ".".join(filter(None, (self.names[layer], end))) or type(cell).__name__
+        again = f" (call {self._calls[layer, end]})" * (self._calls[layer, end] > 1)
+        times = range(len(taken))
+        if reverse:
+            taken, times, control = taken[::-1], times[::-1], control.reversed()
+        self.walks.append(Walk(label + again, cell, taken, times, control))
 
 
 def _read_on_the_way_back(found: list[Array | None], k: int, part: Tensor) -> Tensor:
@@ -127,8 +156,8 @@ def _reachable(part: Tensor) -> Tensor:
 def watched(owner: str, model: Any, recorded_only: bool = False) -> Iterator[list[Walk]]:
     """Log into the list every walk of the model's recurrent layers inside the block, in evaluation mode.
 
-    ``recorded_only`` passes over walks under ``no_grad``. After the block the model is as before; inside, its layers
-    are watched in every thread, so only one of them may use it.
+    ``recorded_only`` passes over walks under ``no_grad``. Nothing in the model is replaced; its mode and its random
+    generators are afterwards as before. Walks in other threads are not seen.
 
     Raises TypeError where ``model`` is no Module, ValueError where no recurrent layer is in it, or none was called.
     """
@@ -139,57 +168,15 @@ def watched(owner: str, model: Any, recorded_only: bool = False) -> Iterator[lis
     if not layers:
         raise ValueError(f"{owner}: {type(model).__name__} has no recurrent layer (RNN, LSTM, GRU, Recurrent)")
     draws = [(rng, rng.bit_generator.state) for rng in model.generators().values()]
-    cells = [(layer, layer.cell) for layer in layers.values()]
-    walks: list[Walk] = []
+    watcher = Watcher({layer: name for name, layer in layers.items()}, recorded_only)
     try:
-        for name, layer in layers.items():
-            _watch(name, layer, walks, recorded_only)
-        with model.mode(training=False), use_kernels("reference"):
-            yield walks
+        with observed(watcher), model.mode(training=False), use_kernels("reference"):
+            yield watcher.walks
     finally:
-        for layer, cell in cells:
-            vars(layer).pop("_walk", None)
-            vars(layer)["cell"] = cell
         for rng, state in draws:
             rng.bit_generator.state = state
-    if not walks:
+    if not watcher.walks:
         raise ValueError(f"{owner}: {', '.join(map(repr, layers))} of {type(model).__name__} was never called")
-
-
-def _watch(name: str, layer: RecurrentLayer | Recurrent, walks: list[Walk], recorded_only: bool) -> None:
-    """Wrap a layer's cell, and its walk, to know which steps belong to which layer, direction and time."""
-    cell, calls = layer.cell, 0
-    if isinstance(layer, RecurrentLayer):
-        ends = [f"l{k}{end}" for k in range(layer.num_layers) for end in ("", "_reverse")[: layer.directions]]
-        reverses = [end.endswith("_reverse") for end in ends]
-        watched_cell: Any = WatchedCell(layer.cell)
-    else:
-        ends, reverses = [""], [layer.reverse]
-        watched_cell = WatchedStepCell(layer.cell)
-    log, walk = watched_cell.log, layer._walk
-
-    def logged_walk(x: Tensor, state: tuple[Tensor, ...], control: Control) -> Any:
-        nonlocal calls
-        if recorded_only and not is_grad_enabled():
-            return walk(x, state, control)
-        calls += 1
-        start, count = len(log), x.shape[0]
-        result = walk(x, tuple(_reachable(part) for part in state), control)
-        for k, (end, reverse) in enumerate(zip(ends, reverses, strict=True)):
-            label = ".".join(filter(None, (name, end))) or type(cell).__name__
-            taken = log[start + k * count : start + (k + 1) * count]
-            walks.append(
-                Walk(
-                    label if calls == 1 else f"{label} (call {calls})",
-                    cell,
-                    taken[::-1] if reverse else taken,
-                    range(count - 1, -1, -1) if reverse else range(count),
-                    control.reversed() if reverse else control,
-                )
-            )
-        return result
-
-    vars(layer).update(cell=watched_cell, _walk=logged_walk)
 
 
 def columns(sequences: Any) -> Host:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from xprnn.arguments import input_tensor, probability
-from xprnn.backend import DTYPES, Rng, backend_of, dtype_name, generator
+from xprnn.arguments import floating_input, probability
+from xprnn.backend import Rng, backend_of, dtype_name, generator
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor
 
@@ -21,9 +21,7 @@ class Dropout(Module):
         self.p, self.rng = probability("Dropout", "p", p), generator(rng)
 
     def forward(self, x: Any) -> Tensor:
-        x = input_tensor("Dropout", "x", x)
-        if dtype_name(x.data) not in DTYPES:
-            raise TypeError(f"Dropout: x has dtype {dtype_name(x.data)}; expected float32 or float64: cast it first")
+        x = floating_input("Dropout", "x", x)
         if not self.training or self.p == 0.0:
             return x
         kept = self.rng.random(x.shape, dtype="float32") >= self.p

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
-from xprnn.backend import DTYPES, Array, Rng, backend_of, check_dtype, dtype_name, namespace
+from xprnn.arguments import floating_input, whole_number
+from xprnn.backend import Array, Rng, backend_of, check_dtype, dtype_name, namespace
 from xprnn.nn import init
+from xprnn.nn.form import Form
 from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
 
@@ -26,8 +27,9 @@ class SinusoidalPositions(Module):
         self._table: Array = None  # what the last call needed; on its device, in its dtype
 
     def forward(self, x: Any) -> Tensor:
-        x = _checked("SinusoidalPositions", x, self.d_model, self.batch_first, None)
-        steps, home = _steps(x, self.batch_first), backend_of(x.data)
+        x = floating_input("SinusoidalPositions", "x", x)
+        form, home = Form.of("SinusoidalPositions", "x", x, self.d_model, self.batch_first), backend_of(x.data)
+        steps = x.shape[form.time_axis]
         table = self._table
         if (
             table is None
@@ -35,7 +37,7 @@ class SinusoidalPositions(Module):
             or (type(table), table.device, table.dtype) != (type(x.data), x.device, x.dtype)
         ):
             table = self._table = home.asarray(sinusoids(steps, self.d_model), dtype_name(x.data))
-        return x + _beside(table[:steps, ...], x, self.batch_first)
+        return x + _beside(table[:steps, ...], form)
 
     def describe(self) -> str:
         return f"{self.d_model}"
@@ -57,15 +59,16 @@ class LearnedPositions(Module):
         self.weight = Parameter(init.normal((self.max_length, self.d_model), 0.02, rng=rng, dtype=dtype))
 
     def forward(self, x: Any) -> Tensor:
-        x = _checked("LearnedPositions", x, self.d_model, self.batch_first, self.dtype)
-        steps = _steps(x, self.batch_first)
+        x = floating_input("LearnedPositions", "x", x, self.dtype)
+        form = Form.of("LearnedPositions", "x", x, self.d_model, self.batch_first)
+        steps = x.shape[form.time_axis]
         if steps > self.max_length:
             raise ValueError(
                 f"LearnedPositions: x has {steps} steps; expected at most max_length = {self.max_length}: "
                 "no vector was learned for the others"
             )
         namespace(**{"LearnedPositions: x": x.data, "LearnedPositions: its parameters": self.weight.data})
-        return x + _beside(self.weight[:steps], x, self.batch_first)
+        return x + _beside(self.weight[:steps], form)
 
     def describe(self) -> str:
         return f"{self.max_length}, {self.d_model}"
@@ -77,20 +80,6 @@ def sinusoids(steps: int, size: int) -> np.ndarray:
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(steps, size + size % 2)[:, :size]
 
 
-def _checked(owner: str, x: Any, size: int, batch_first: bool, dtype: str | None) -> Tensor:
-    x = input_tensor(owner, "x", x, dtype)
-    if dtype_name(x.data) not in DTYPES:
-        raise TypeError(f"{owner}: x has dtype {dtype_name(x.data)}; expected float32 or float64")
-    if x.ndim not in (2, 3) or x.shape[-1] != size:
-        axes = "B, T" if batch_first else "T, B"
-        raise ValueError(f"{owner}: x has shape {x.shape}; expected ({axes}, {size}), or (T, {size}) without a batch")
-    return x
-
-
-def _steps(x: Tensor, batch_first: bool) -> int:
-    return x.shape[1 if batch_first and x.ndim == 3 else 0]
-
-
-def _beside(rows: Any, x: Tensor, batch_first: bool) -> Any:
+def _beside(rows: Any, form: Form) -> Any:
     """Rows (T, E), so that they broadcast to x."""
-    return ops.expand_dims(rows, 1) if x.ndim == 3 and not batch_first else rows
+    return ops.expand_dims(rows, 1) if form is Form.TIME_MAJOR else rows

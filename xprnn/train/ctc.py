@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
+from xprnn.arguments import floating_input, input_tensor, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace, to_numpy
 from xprnn.beyond_standard import scatter_add
 from xprnn.postponed import require, within
 from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
-from xprnn.train.losses import check_reduction, floating
+from xprnn.train.losses import check_reduction
 from xprnn.train.weighted import Mean
 
 OWNER = "ctc_loss"
@@ -61,7 +61,7 @@ def ctc_loss(
     waits for a GPU, but not inside ``fit``; targets one after the other do always.
     """
     check_reduction(OWNER, reduction)
-    log_probs = floating(OWNER, "log_probs", input_tensor(OWNER, "log_probs", log_probs))
+    log_probs = floating_input(OWNER, "log_probs", log_probs)
     single = log_probs.ndim == 2
     if single:
         log_probs = ops.expand_dims(log_probs, 1)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, probability
-from xprnn.backend import DTYPES, Array, backend_of, dtype_name, namespace, shared_namespace
+from xprnn.arguments import floating_input, input_tensor, probability
+from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.postponed import within
 from xprnn.tensor import Tensor
 from xprnn.train.weighted import Mean
@@ -114,7 +114,7 @@ def cross_entropy(
     owner = "cross_entropy"
     check_reduction(owner, reduction)
     smoothing = probability(owner, "label_smoothing", label_smoothing)
-    logits = floating(owner, "logits", input_tensor(owner, "logits", logits))
+    logits = floating_input(owner, "logits", logits)
     target = input_tensor(owner, "target", target).data
     if not dtype_name(target).startswith(("int", "uint")):
         raise TypeError(f"{owner}: target has dtype {dtype_name(target)}; expected integers, the numbers of classes")
@@ -164,7 +164,7 @@ def _elementwise(
 ) -> Tensor:
     """A loss that compares element with element; its mean is over the sum of weights or the number of elements."""
     check_reduction(owner, reduction)
-    prediction = floating(owner, name, input_tensor(owner, name, prediction))
+    prediction = floating_input(owner, name, prediction)
     target = input_tensor(owner, "target", target)
     if target.shape != prediction.shape:
         shapes = f"{prediction.shape} and target {target.shape}"
@@ -223,13 +223,6 @@ def _broadcast_weight(owner: str, name: str, weight: Any, like: Tensor) -> Any:
     except ValueError:
         shapes = f"{tuple(weight.shape)}; expected {like.shape}, as {name}, or one that broadcasts to it"
         raise ValueError(f"{owner}: weight has shape {shapes}") from None
-
-
-def floating(owner: str, name: str, x: Tensor) -> Tensor:
-    """The Tensor itself. Raises TypeError where it is not of float32 or float64."""
-    if dtype_name(x.data) not in DTYPES:
-        raise TypeError(f"{owner}: {name} has dtype {dtype_name(x.data)}; expected float32 or float64")
-    return x
 
 
 def _leading(owner: str, mask: Any, like: Array, name: str) -> Array:

@@ -8,10 +8,10 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Rng, check_dtype, generator, shared_namespace
-from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.attention.weights import allowed, masked_softmax
 from xprnn.nn.dropout import Dropout
+from xprnn.nn.form import Form
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
@@ -127,11 +127,8 @@ class MultiheadAttention(Module):
         """
         key = query if key is None else key
         value = key if value is None else value
-        q, k, v = self._inputs(query, key, value)
-        batched = getattr(query, "ndim", 0) == 3
-        if not batched and (lengths is not None or mask is not None):
-            raise ValueError(f"{OWNER}: lengths and mask need a batch; query has shape {tuple(query.shape)}")
-        control = Control.build(OWNER, k.data, ops.value(lengths), ops.value(mask), batch_first=self.batch_first)
+        form, q, k, v = self._inputs(query, key, value)
+        control = form.control(OWNER, "query", query, k, lengths=lengths, mask=mask)
         real = control.advance  # (S, B, 1), True at keys that are there
         if real is not None:  # a weight of zero is not enough: zero times NaN is NaN
             cleaned = ops.where(real, k, 0.0)
@@ -139,13 +136,11 @@ class MultiheadAttention(Module):
             k = cleaned
         shape = (q.shape[1], self.num_heads, q.shape[0], k.shape[0])
         y, weights = self.attend(q, k, v, allowed(OWNER, k.data, shape, real, attention_mask, causal))
-        if self.batch_first:
-            y = ops.permute_dims(y, (1, 0, 2))
-        y = y if batched else ops.squeeze(y, 0 if self.batch_first else 1)
+        y = form.outward(y)
         if not need_weights:
             return y, None
         weights = ops.mean(weights, axis=1) if average_attn_weights else weights
-        return y, weights if batched else ops.squeeze(weights, 0)
+        return y, form.unbatched((weights,), 0)[0]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Array | None) -> tuple[Tensor, Tensor]:
         """The layer without checks and forms: y (T, B, E) and the weights (B, N, T, S) before dropout.
@@ -158,11 +153,11 @@ class MultiheadAttention(Module):
         context = ops.permute_dims(self.dropout(weights) @ heads_v, (2, 0, 1, 3))  # (T, B, N, d)
         return self.out_proj(ops.reshape(context, (*context.shape[:2], self.embed_dim))), weights
 
-    def _inputs(self, query: Any, key: Any, value: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """The three, checked, as (T, B, E), (S, B, kdim), (S, B, vdim); one Tensor where they are one."""
-        q = self._input("query", query, self.embed_dim)
-        k = q if key is query and self.kdim == self.embed_dim else self._input("key", key, self.kdim)
-        v = k if value is key and self.vdim == self.kdim else self._input("value", value, self.vdim)
+    def _inputs(self, query: Any, key: Any, value: Any) -> tuple[Form, Tensor, Tensor, Tensor]:
+        """Their form, and the three, checked, as (T, B, E), (S, B, kdim), (S, B, vdim); one Tensor for one argument."""
+        form, q = self._input("query", query, self.embed_dim)
+        k = q if key is query and self.kdim == self.embed_dim else self._input("key", key, self.kdim)[1]
+        v = k if value is key and self.vdim == self.kdim else self._input("value", value, self.vdim)[1]
         parameter = self.out_proj.weight.data
         shared_namespace(OWNER, ("query", "key", "value", "its parameters"), q.data, k.data, v.data, parameter)
         for name, x, given in (("key", k, key), ("value", v, value)):
@@ -174,17 +169,12 @@ class MultiheadAttention(Module):
         if v.shape[0] != k.shape[0]:
             shapes = f"{tuple(value.shape)}; expected as many steps as key, which has shape {tuple(key.shape)}"
             raise ValueError(f"{OWNER}: value has shape {shapes}")
-        return q, k, v
+        return form, q, k, v
 
-    def _input(self, name: str, x: Any, features: int) -> Tensor:
+    def _input(self, name: str, x: Any, features: int) -> tuple[Form, Tensor]:
         x = input_tensor(OWNER, name, x, self.dtype)
-        if x.ndim not in (2, 3) or x.shape[-1] != features:
-            axes = "B, T" if self.batch_first else "T, B"
-            expected = f"({axes}, {features}), or (T, {features}) without a batch"
-            raise ValueError(f"{OWNER}: {name} has shape {x.shape}; expected {expected}")
-        if x.ndim == 2:
-            return ops.expand_dims(x, 1)
-        return ops.permute_dims(x, (1, 0, 2)) if self.batch_first else x
+        form = Form.of(OWNER, name, x, features, self.batch_first)
+        return form, form.inward(x)
 
     def _heads(self, *inputs: Tensor) -> list[Tensor]:
         """Queries, keys and values of each head, (B, N, T, d)."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
-from xprnn.backend import DTYPES, Array, Rng, check_dtype, dtype_name, generator, shared_namespace
+from xprnn.arguments import floating_input, input_tensor, whole_number
+from xprnn.backend import Array, Rng, check_dtype, dtype_name, generator, shared_namespace
 from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.attention.additive import additive_scores
@@ -72,9 +72,7 @@ class Attention(Module):
         Raises TypeError and ValueError for wrong types and shapes.
         """
         owner = type(self).__name__
-        keys = input_tensor(owner, "keys", keys, self.dtype)
-        if dtype_name(keys.data) not in DTYPES:
-            raise TypeError(f"{owner}: keys has dtype {dtype_name(keys.data)}; expected float32 or float64")
+        keys = floating_input(owner, "keys", keys, self.dtype)
         if keys.ndim != 3 or self.key_size not in (None, keys.shape[-1]):
             raise ValueError(f"{owner}: keys has shape {keys.shape}; expected (S, B, {self.key_size or 'K'})")
         values = keys if values is None else input_tensor(owner, "values", values, dtype_name(keys.data))

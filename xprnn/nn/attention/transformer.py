@@ -8,10 +8,10 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
-from xprnn.engine.control import Control
 from xprnn.nn.attention.multihead import MultiheadAttention
 from xprnn.nn.attention.weights import allowed
 from xprnn.nn.dropout import Dropout
+from xprnn.nn.form import Form
 from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
@@ -58,28 +58,16 @@ class EncoderBase(Module):
         """
         owner = type(self).__name__
         x = input_tensor(owner, "x", x, self.dtype)
-        if x.ndim not in (2, 3) or x.shape[-1] != self.d_model:
-            axes = "B, T" if self.batch_first else "T, B"
-            expected = f"({axes}, {self.d_model}), or (T, {self.d_model}) without a batch"
-            raise ValueError(f"{owner}: x has shape {x.shape}; expected {expected}")
+        form = Form.of(owner, "x", x, self.d_model, self.batch_first)
         _, parameter = next(self.named_parameters())
         shared_namespace(owner, ("x", "its parameters"), x.data, parameter.data)
-        batched = x.ndim == 3
-        if not batched and (lengths is not None or mask is not None):
-            raise ValueError(f"{owner}: lengths and mask need a batch; x has shape {x.shape}")
-        if not batched:
-            x = ops.expand_dims(x, 1)
-        elif self.batch_first:
-            x = ops.permute_dims(x, (1, 0, 2))
-        known = Control.build(owner, x.data, ops.value(lengths), ops.value(mask), batch_first=self.batch_first)
+        came, x = x, form.inward(x)
+        known = form.control(owner, "x", came, x, lengths=lengths, mask=mask)
         real = known.advance  # (T, B, 1), True at steps that are there
         x = x if real is None else ops.where(real, x, 0.0)
         steps, batch = x.shape[:2]
         y = self.encode(x, allowed(owner, x.data, (batch, self.nhead, steps, steps), real, attention_mask, causal))
-        y = y if real is None else ops.where(real, y, 0.0)
-        if not batched:
-            return ops.squeeze(y, 1)
-        return ops.permute_dims(y, (1, 0, 2)) if self.batch_first else y
+        return form.outward(y if real is None else ops.where(real, y, 0.0))
 
 
 class TransformerEncoderLayer(EncoderBase):

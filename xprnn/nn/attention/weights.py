@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import input_tensor
-from xprnn.backend import DTYPES, Array, backend_of, dtype_name, namespace, shared_namespace
+from xprnn.arguments import floating_input, input_tensor
+from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.tensor import Tensor, record
 
 
@@ -39,9 +39,7 @@ def masked_softmax(scores: Any, mask: Any = None, axis: int = -1) -> Tensor:
         The mask cannot be broadcast to scores, or scores have no such axis.
     """
     owner = "masked_softmax"
-    scores = input_tensor(owner, "scores", scores)
-    if dtype_name(scores.data) not in DTYPES:
-        raise TypeError(f"{owner}: scores has dtype {dtype_name(scores.data)}; expected float32 or float64")
+    scores = floating_input(owner, "scores", scores)
     if not -scores.ndim <= axis < scores.ndim:
         raise ValueError(f"{owner}: axis is {axis}; scores has shape {scores.shape}")
     axis %= scores.ndim

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from xprnn import ops
 from xprnn.engine import dispatch, reference
 from xprnn.engine.control import Control
+from xprnn.engine.observer import observing
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
 from xprnn.tensor import Tensor
 
@@ -48,13 +49,17 @@ class Recurrent(SequenceLayer):
         if control.advance is not None:
             x = ops.where(control.advance, x, ops.zeros_like(x))
 
+        observer = observing()
+
         def step(xt: Any, old: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[()]]:
             new = self.cell.step(xt, old)
             if not isinstance(new, tuple) or [tuple(part.shape) for part in new] != shapes:
                 came = [tuple(part.shape) for part in new] if isinstance(new, tuple) else type(new).__name__
                 raise ValueError(f"Recurrent: step returned {came}; expected a tuple of shapes {shapes}")
-            return new, ()
+            return new if observer is None else observer.stepped(self, xt, old, new), ()
 
         dispatch.note(f"{type(self.cell).__name__}: composed of primitives, step by step")
         result, _ = reference.scan(step, x, state, control, self.reverse)
+        if observer is not None:
+            observer.walked(self, x.shape[0], control)
         return result.sequences[0], result.final, lambda: result.sequences

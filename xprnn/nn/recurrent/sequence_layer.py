@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xprnn import ops
-from xprnn.arguments import input_tensor
-from xprnn.backend import DTYPES, backend_of, dtype_name, shared_namespace
+from xprnn.arguments import floating_input, input_tensor
+from xprnn.backend import backend_of, dtype_name, shared_namespace
 from xprnn.engine.control import Control
+from xprnn.nn.form import Form
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor
 
@@ -74,43 +74,17 @@ class SequenceLayer(Module):
             Wrong types, shapes, dtypes or libraries, with the argument's name.
         """
         owner = type(self).__name__
-        x = self._checked(owner, x)
-        given = {"lengths": ops.value(lengths), "mask": ops.value(mask), "reset": ops.value(reset)}
-        batched, axis, lead = x.ndim == 3, 0 if self.batch_first else 1, self.state_lead
-        if not batched:  # a batch of one, which is taken away again at the end
-            if any(c is not None for c in given.values()):
-                raise ValueError(f"{owner}: lengths, mask and reset need a batch; x has shape {x.shape}")
-            x = ops.expand_dims(x, axis)
-        if self.batch_first:
-            x = ops.permute_dims(x, (1, 0, 2))
-        shapes = [(*lead, *[x.shape[1]] * batched, size) for size in self.state_sizes]
-        parts = state_parts(owner, self.state_names, state, shapes, x)
-        if not batched:
-            parts = tuple(ops.expand_dims(part, len(lead)) for part in parts)
-        for name in ("mask", "reset"):
-            flags = given[name]
-            if flags is not None and not isinstance(flags, (list, tuple)) and not hasattr(flags, "shape"):
-                raise TypeError(f"{owner}: {name} is a {type(flags).__name__}; expected a list or an array of booleans")
-        control = Control.build(owner, x.data, **given, batch_first=self.batch_first)
-        output, final, sequences = self._walk(x, parts, control)
-        if self.batch_first:
-            output = ops.permute_dims(output, (1, 0, 2))
-        if not batched:
-            output, final = ops.squeeze(output, axis), tuple(ops.squeeze(part, len(lead)) for part in final)
+        x = floating_input(owner, "x", x, self.dtype)
+        form, axis = Form.of(owner, "x", x, self.input_size, self.batch_first), len(self.state_lead)
+        came, x = x, form.inward(x)
+        control = form.control(owner, "x", came, x, lengths=lengths, mask=mask, reset=reset)
+        lead = self.state_lead if form is Form.SINGLE else (*self.state_lead, x.shape[1])
+        parts = state_parts(owner, self.state_names, state, [(*lead, size) for size in self.state_sizes], x)
+        output, final, sequences = self._walk(x, form.batched(parts, axis), control)
+        output, final = form.outward(output), form.unbatched(final, axis)
         if not return_all_states:
             return output, outer_state(final)
-        every = sequences()
-        return output, outer_state(final), every if batched else tuple(ops.squeeze(p, len(lead) + 1) for p in every)
-
-    def _checked(self, owner: str, x: Any) -> Tensor:
-        x = input_tensor(owner, "x", x, self.dtype)
-        if dtype_name(x.data) not in DTYPES:
-            raise TypeError(f"{owner}: x has dtype {dtype_name(x.data)}; expected float32 or float64")
-        if x.ndim not in (2, 3) or self.input_size not in (None, x.shape[-1]):
-            axes, inputs = "B, T" if self.batch_first else "T, B", self.input_size or "I"
-            expected = f"({axes}, {inputs}), or (T, {inputs}) without a batch"
-            raise ValueError(f"{owner}: x has shape {x.shape}; expected {expected}")
-        return x
+        return output, outer_state(final), form.unbatched(sequences(), axis + 1)
 
 
 def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence[tuple[int, ...]], x: Tensor) -> Parts:

@@ -95,9 +95,8 @@ class RecurrentLayer(SequenceLayer):
             outputs = []
             for direction in range(self.directions):
                 k = layer * self.directions + direction
-                sequence, final = run(
-                    self.cell, weights[k], x, tuple(part[k] for part in state), control, direction == 1
-                )
+                before = tuple(part[k] for part in state)
+                sequence, final = run(self.cell, weights[k], x, before, control, direction == 1, self, k)
                 outputs.append(sequence[0])
                 sequences.append(sequence)
                 finals.append(final)

@@ -197,9 +197,8 @@ class Stream:
     def _composed_step(self, x: Array) -> Array:
         """Any cell on any backend: a layer call of one step."""
         xp, x = namespace(**{f"{self._owner}: x": x}), self._real("x", x)
-        whole = xp.reshape(x, (1, self._batch, self._layer.input_size))
-        if self._layer.batch_first:
-            whole = xp.permute_dims(whole, (1, 0, 2))
+        lead = (self._batch, 1) if self._layer.batch_first else (1, self._batch)
+        whole = xp.reshape(x, (*lead, self._layer.input_size))
         parts = self._zeros() if self._state is None else self._state
         with no_grad():
             output, state = self._layer(whole, parts)

@@ -9,16 +9,29 @@ from xprnn.cells import Cell
 from xprnn.engine import dispatch, reference
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
+from xprnn.engine.observer import observing
 from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
 
 Parts = tuple[Tensor, ...]
 
 
 def run(
-    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, state: Parts, control: Control, reverse: bool = False
+    cell: Cell,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    state: Parts,
+    control: Control,
+    reverse: bool = False,
+    layer: Any = None,
+    number: int = 0,
 ) -> tuple[Parts, Parts]:
-    """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I)."""
-    names = list(weights)
+    """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
+
+    ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
+    """
+    names, observer = list(weights), observing()
+    if observer is not None and is_grad_enabled():  # it shall see the way back, whoever asks for gradients
+        state = tuple(part if part.requires_grad else Tensor(part.data, requires_grad=True) for part in state)
     inputs = (x, *state, *weights.values())
     keep = is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
 
@@ -36,6 +49,8 @@ def run(
 
     call = call_on([tensor.data for tensor in inputs])
     impl, result, cache = dispatch.run_forward(call)
+    if observer is not None:
+        observer.called(layer, number, call)
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         if is_grad_enabled():  # it will itself be differentiated: compose the call of primitives, let the tape work
@@ -47,9 +62,10 @@ def run(
             ]
             return replayed([y for y, _ in flows], inputs, [g for _, g in flows])
         arrays = [None if g is None else g.data for g in cotangents]
-        gradients = impl.backward(
-            call, cache, tuple(arrays[: len(state)]), tuple(arrays[len(state) :]), x.requires_grad
-        )
+        dsequences, dfinal = tuple(arrays[: len(state)]), tuple(arrays[len(state) :])
+        if (looking := observing()) is not None:
+            looking.came_back(call, dsequences, dfinal)
+        gradients = impl.backward(call, cache, dsequences, dfinal, x.requires_grad)
         found = (gradients.x, *gradients.state, *(gradients.weights[name] for name in names))
         return [None if array is None else Tensor(array) for array in found]
 
