@@ -69,7 +69,7 @@ def test_training_copies_once_an_epoch():
 
 @pytest.mark.parametrize("kind", ["token", "class", "loss", "gradient"])
 def test_a_bad_batch_ends_the_run_as_on_the_host(kind):
-    """Batch 3 of 6; tests/train/test_on_device.py has all cases."""
+    """Batch 3 of 6; tests/train/test_on_device_errors.py has all cases."""
 
     def loss(model, batch):
         x, y, scale, slope = batch

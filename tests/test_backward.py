@@ -1,0 +1,308 @@
+"""backward and grad: what they add up, what they refuse, and what is recorded."""
+
+import threading
+
+import numpy as np
+import pytest
+from helpers import assert_close, host, leaf
+
+from xprnn import Tensor, grad, no_grad, ops
+from xprnn.tensor import is_grad_enabled, record, set_grad_enabled
+
+
+@pytest.fixture
+def x():
+    return Tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
+
+
+# --- backward -------------------------------------------------------------------------------------------------------
+
+
+def test_gradients_add_up_over_calls(x):
+    for times in (1, 2, 3):
+        ops.sum(x * x).backward()
+        assert_close(x.grad, times * 2.0 * x.data)
+
+
+def test_backward_of_a_leaf(x):
+    x.backward(np.array([1.0, 0.0, 2.0]))
+    assert host(x.grad).tolist() == [1.0, 0.0, 2.0]
+
+
+def test_non_scalar_needs_a_cotangent(x):
+    y = x * 2.0
+    with pytest.raises(RuntimeError, match=r"shape \(3,\) has no single gradient; reduce it.*or pass a cotangent"):
+        y.backward()
+    y.backward(np.array([1.0, 10.0, 100.0]))
+    assert host(x.grad).tolist() == [2.0, 20.0, 200.0]
+
+
+@pytest.mark.parametrize("cotangent", [np.ones((1, 3)), np.ones(2)])
+def test_cotangent_of_wrong_shape(x, cotangent):
+    with pytest.raises(ValueError, match=r"cotangent has shape .*; expected \(3,\), as the output"):
+        (x * 2.0).backward(cotangent)
+
+
+def test_cotangent_of_wrong_dtype(x):
+    with pytest.raises(TypeError, match="cotangent has dtype float32; expected float64, as the output"):
+        (x * 2.0).backward(np.ones(3, "float32"))
+
+
+def test_nothing_to_differentiate():
+    with pytest.raises(RuntimeError, match="does not depend on anything that requires a gradient"):
+        Tensor(np.ones(())).backward()
+
+
+def test_released_graph(x):
+    y = ops.exp(x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert_close(x.grad, 2.0 * np.exp(x.data))
+    with pytest.raises(RuntimeError, match=r"released by an earlier backward \(at (sum|exp)\).*retain_graph=True"):
+        y.backward()
+    assert_close(x.grad, 2.0 * np.exp(x.data))
+
+
+def test_part_of_a_graph_that_was_released(x):
+    inner = ops.exp(x)
+    inner.sum().backward()
+    with pytest.raises(RuntimeError, match="released"):
+        (inner * 2.0).sum().backward()
+
+
+@pytest.mark.parametrize("assign", ["input", "middle"])
+def test_data_assigned_after_use(x, assign):
+    middle = ops.exp(x)
+    y = (middle * x).sum()
+    (x if assign == "input" else middle).data = np.zeros(3)
+    with pytest.raises(RuntimeError, match=r"of (exp|multiply) \(shape \(3,\)\) was given new data"):
+        y.backward()
+    assert x.grad is None
+
+
+def test_data_of_a_result_assigned_before_its_use(x):
+    y = ops.exp(x)
+    y.data = np.zeros(3)  # exp's gradient is made of its result
+    with pytest.raises(RuntimeError, match="new data"):
+        y.sum().backward()
+
+
+def test_data_assigned_before_use_is_the_value(x):
+    x.data = np.full(3, 5.0)
+    (x * x).sum().backward()
+    assert host(x.grad).tolist() == [10.0, 10.0, 10.0]
+
+
+def test_shared_subgraphs_count_once_for_each_path(x):
+    y = x * 2.0
+    z = y + y * y  # a diamond
+    (z * y).sum().backward()
+    y0 = 2.0 * x.data
+    assert_close(x.grad, 2.0 * (2.0 * y0 + 3.0 * y0 * y0))
+
+
+def test_each_node_is_walked_once(x):
+    calls = []
+
+    def counted(t):
+        return record("counted", t.data, (t,), [lambda g, y: calls.append(1) or g])
+
+    y = x
+    for _ in range(20):  # 2 ** 20 paths
+        y = counted(y + y)
+    y.sum().backward()
+    assert len(calls) == 20
+    assert host(x.grad).tolist() == [2.0**20] * 3
+
+
+def test_leaves_do_not_share_one_gradient_object():
+    a, b = Tensor(np.ones(2), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
+    (a + b).sum().backward()
+    a.grad.data = np.zeros(2)  # as clipping does
+    assert host(b.grad).tolist() == [1.0, 1.0]
+
+
+def test_a_callers_cotangent_is_not_taken_over(x):
+    cotangent = Tensor(np.ones(3))
+    x.backward(cotangent)
+    x.grad.data = np.zeros(3)
+    assert host(cotangent).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_long_chains_need_no_recursion(x):
+    y = x
+    for _ in range(100_000):
+        y = y + 1.0
+    y.sum().backward()
+    assert host(x.grad).tolist() == [1.0, 1.0, 1.0]
+    y = x * 1.0
+    for _ in range(100_000):
+        y = -y
+    del y  # never walked back, so this frees the whole chain at once
+
+
+# --- recording or not -----------------------------------------------------------------------------------------------
+
+
+def test_no_grad_as_block_and_as_decorator(x):
+    with no_grad():
+        assert not is_grad_enabled()
+        assert not (x * 2.0).requires_grad
+        with set_grad_enabled(True):
+            assert (x * 2.0).requires_grad
+    assert (x * 2.0).requires_grad
+
+    @no_grad()
+    def double(t):
+        return t * 2.0
+
+    assert not double(x).requires_grad
+    assert not double(x).requires_grad
+    assert is_grad_enabled()
+
+
+def test_no_grad_ends_with_an_error():
+    with pytest.raises(ZeroDivisionError), no_grad():
+        raise ZeroDivisionError
+    assert is_grad_enabled()
+
+
+def test_no_grad_is_for_this_thread_only():
+    seen = []
+    with no_grad():
+        thread = threading.Thread(target=lambda: seen.append(is_grad_enabled()))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+def test_detach_cuts(x):
+    y = (x * 2.0).detach()
+    assert not y.requires_grad
+    (y * x).sum().backward()
+    assert_close(x.grad, 2.0 * x.data)
+
+
+# --- gradients of gradients -----------------------------------------------------------------------------------------
+
+
+def test_third_derivative(home):
+    x = leaf(home, [0.3, -1.2])
+    y = ops.sin(x)
+    for _ in range(3):
+        (y,) = grad(y.sum(), [x], create_graph=True)
+    assert_close(y, -np.cos(host(x)))
+
+
+def test_backward_with_create_graph(x):
+    (x * x * x).sum().backward(create_graph=True)
+    first, x.grad = x.grad, None
+    assert_close(first, 3.0 * x.data**2)
+    first.sum().backward()
+    assert_close(x.grad, 6.0 * x.data)
+
+
+def test_gradients_are_constants_by_default(x):
+    assert not grad((x * x).sum(), [x])[0].requires_grad
+
+
+# --- grad() ---------------------------------------------------------------------------------------------------------
+
+
+def test_grad_leaves_every_grad_alone(x):
+    y = Tensor(np.ones(3), requires_grad=True)
+    gx, gy = grad((x * y).sum(), [x, y])
+    assert_close((gx, gy), (y.data, x.data))
+    assert x.grad is None
+    assert y.grad is None
+
+
+def test_grad_takes_inputs_as_independent(x):
+    y = x * x
+    z = (x * y).sum()
+    gx, gy = grad(z, [x, y], retain_graph=True)
+    assert_close((gx, gy), (y.data, x.data))
+    assert_close(grad(z, [x], retain_graph=True)[0], 3.0 * x.data**2)
+    assert_close(grad(z, [y])[0], x.data)
+
+
+def test_grad_of_an_unrelated_input_is_none(x):
+    other = Tensor(np.ones(2), requires_grad=True)
+    gx, g_other = grad((x * 2.0).sum(), [x, other])
+    assert g_other is None
+    assert host(gx).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_grad_of_several_outputs(x):
+    a, b = x * 2.0, ops.square(x)
+    cotangents = [np.ones(3), np.array([0.0, 1.0, 0.0])]
+    assert_close(grad([a, b], [x], cotangents, retain_graph=True)[0], np.array([2.0, 6.0, 2.0]))
+    assert_close(grad([a, b], [x], [None, cotangents[1]], retain_graph=True)[0], np.array([0.0, 4.0, 0.0]))
+    assert_close(grad([a.sum(), b.sum()], [x])[0], 2.0 + 2.0 * x.data)
+    with pytest.raises(ValueError, match="2 outputs but 1 cotangents"):
+        grad([a, b], [x], [None])
+
+
+def test_grad_of_an_input_that_is_an_output(x):
+    assert_close(grad(x, [x], [np.ones(3)])[0], np.ones(3))
+    y = x * 2.0
+    assert_close(grad(y, [y], [np.ones(3)])[0], np.ones(3))
+
+
+# --- what was found by hostile use ----------------------------------------------------------------------------------
+
+
+def test_grad_of_one_tensor_or_any_iterable(x):
+    assert_close(grad((x * x).sum(), x), [2.0 * x.data])
+    assert_close(grad((t for t in [(x * x).sum()]), (t for t in [x])), [2.0 * x.data])
+    assert grad((x * x).sum(), []) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: grad(x, 1.0), "inputs is a float; expected a Tensor"),
+        (lambda x: grad(x, [x, np.ones(2)]), r"inputs\[1\] is a ndarray; expected a Tensor"),
+        (lambda x: grad([x, None], x), r"outputs\[1\] is a NoneType; expected a Tensor"),
+    ],
+)
+def test_grad_names_what_is_no_tensor(call, message, x):
+    with pytest.raises(TypeError, match=message):
+        call(x)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_second_backward_adds(create_graph, x):
+    for _ in range(2):
+        (x * x).sum().backward(create_graph=create_graph)
+    assert_close(x.grad, 4.0 * x.data)
+
+
+def test_each_leaf_owns_the_array_of_its_gradient(home):
+    p, q = leaf(home, np.ones(3)), leaf(home, np.ones(3))
+    cotangent = home.asarray(np.ones(3))
+    (p + q).backward(cotangent)
+    p.grad.data[...] = 5.0
+    assert host(q.grad).tolist() == host(cotangent).tolist() == [1.0, 1.0, 1.0]
+    r = leaf(home, np.ones(3))
+    r.sum().backward()  # the cotangent of a sum is one number, seen three times
+    r.grad.data[0] = 5.0
+    assert host(r.grad).tolist() == [5.0, 1.0, 1.0]
+
+
+def test_sums_of_gradients_overwrite_nothing_but_themselves():
+    """A value used many times: its sum grows in place, beside the arrays that rules and callers handed in."""
+    x, g = Tensor(np.arange(3.0), requires_grad=True), np.array([1.0, 10.0, 100.0])
+    given, seen = g.copy(), []
+    y = x * 1.0
+    total = record("spy", y.data, (y,), [lambda g, _: seen.append(g.data.copy()) or g])
+    for _ in range(4):
+        total = total + y
+    total.backward(g, retain_graph=True)
+    np.testing.assert_array_equal(x.grad.data, 5 * given)
+    np.testing.assert_array_equal(g, given)
+    np.testing.assert_array_equal(seen, [given])
+    first = x.grad
+    (y * 2.0 + y + y + y).backward(g)
+    np.testing.assert_array_equal(x.grad.data, 10 * given)
+    np.testing.assert_array_equal(first.data, 5 * given)
