@@ -6,6 +6,8 @@ of a row what is taken out of the table when it is imported, such as PARTS.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE, IND_TANH, IND_RELU = range(8)
@@ -34,7 +36,8 @@ class Diagonal(NamedTuple):
     """Of the state after the step, or else before it."""
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """What there is to know of a cell but its equations."""
 
     number: int
@@ -59,12 +62,12 @@ class Kind(NamedTuple):
     persistent: str = ""
     """What persistent CUDA kernels call it."""
 
-    @property
+    @cached_property
     def apart(self) -> bool:
         """Whether a product with h stays apart from the input's, so that their biases and cotangents differ."""
         return self.kept > self.gates and not self.between
 
-    @property
+    @cached_property
     def products(self) -> tuple[int, int]:
         """Blocks of weight_hh in the first product of a step, and in the second."""
         return len(self.places) - self.second, self.second

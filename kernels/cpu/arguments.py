@@ -6,11 +6,12 @@ fast as single arguments, while a named one costs it most of a microsecond.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kinds import MOST_PARTS, Flags, State
+from ..kinds import MOST_PARTS, Flags
 from .product import Array, plain
 
 NEVER = np.zeros((1, 0), np.uint8)
@@ -66,6 +67,7 @@ def plain_tuples(*groups: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     return [tuple(group) for group in groups]
 
 
+EMPTY = {np.dtype(name): [np.empty((0,) * axes, name) for axes in range(4)] for name in ("float32", "float64")}
 FREE = Control(False, NEVER, False, NEVER)
 
 
@@ -77,7 +79,7 @@ def control_of(flags: Flags) -> Control:
     return Control(flags.advance is not None, advance, flags.restart is not None, restart)
 
 
-def filled(parts: State, empty: Array) -> tuple[Array, ...]:
-    """The parts of a state as compiled code takes them: plain, and ``empty`` where one is missing."""
-    given = [empty if part is None else plain(part) for part in parts]
-    return (*given, *(empty,) * (MOST_PARTS - len(given)))
+def filled(parts: Sequence[Any], axes: int, dtype: Any) -> tuple[Array, ...]:
+    """The parts of a state as compiled code takes them: plain, and empty where one is missing."""
+    empty = EMPTY[dtype][axes]
+    return tuple([empty if part is None else plain(part) for part in parts] + [empty] * (MOST_PARTS - len(parts)))

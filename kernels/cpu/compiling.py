@@ -33,6 +33,11 @@ def summing_kernel(function: Callable[..., Any]) -> Any:
     return _compiled(function, SUMMING)
 
 
+def inlined_kernel(function: Callable[..., Any]) -> Any:
+    """The same of a function of many arguments that every step calls: it becomes part of whoever calls it."""
+    return _compiled(function, OPTIONS | {"forceinline": True})
+
+
 def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     dispatcher, folder = numba.njit(**options)(function), cache_folder()
     if folder is not None and not config.DISABLE_JIT:

@@ -7,6 +7,7 @@ vectors as hold its columns, and zeros where there are none. ``multiply`` theref
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ _t2 = make_tile(2, (*_narrow, 2 * VECTORS))
 _t1 = make_tile(1, (*range(1, 2 * VECTORS + 1), 4 * VECTORS))
 
 
+@lru_cache
 def padded(columns: int, itemsize: int) -> int:
     """How many columns C needs for a W of so many."""
     lanes = TILE.lanes(itemsize)
@@ -54,7 +56,7 @@ class Storage(NamedTuple):
         columnwise = w.flags.f_contiguous and not w.flags.c_contiguous
         flat = plain(w.T if columnwise else w)
         flat = flat if self.bits is None else flat.view(self.bits)
-        packed = np.empty((padded(n, w.itemsize), k), self.dtype(w.dtype))
+        packed = np.empty((padded(n, w.itemsize), k), self.number or w.dtype)
         if packed.size == 0:
             return packed
         panels, do = -(-n // TILE.columns(w.itemsize)), _pack_columns if columnwise else _pack_rows

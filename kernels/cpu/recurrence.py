@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..kinds import KINDS, PARTS
 from . import gates
-from .compiling import kernel
+from .compiling import inlined_kernel
 from .intrinsics import offset, offsets
 from .product import multiply
 
@@ -12,7 +12,7 @@ APART, BETWEEN = tuple(kind.apart for kind in KINDS), tuple(kind.between for kin
 GATES, KEPT = tuple(kind.gates for kind in KINDS), tuple(kind.kept for kind in KINDS)
 
 
-@kernel
+@inlined_kernel
 def state_before(kind, k, t, reverse, initial, after, apart, restarts, restart, spare, rows, size):
     """Where the parts of the state lie that step t starts from, the k-th: of the initial one, or of another step's.
 
@@ -32,7 +32,7 @@ def state_before(kind, k, t, reverse, initial, after, apart, restarts, restart, 
     return spare
 
 
-@kernel
+@inlined_kernel
 def second_product(kind, h_old, w, w_columns, z, columns, bias, input_columns, size, held, advance, rows):
     """A GRU's product with h for n alone, which stays apart from the sum or waits for r.
 

@@ -14,7 +14,7 @@ import numpy as np
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
 from . import columns, loops, threads
-from .arguments import Cotangents, Span, States, Weights, control_of, filled, plain_tuples
+from .arguments import EMPTY, Cotangents, Span, States, Weights, control_of, filled, plain_tuples
 from .matmul import matmul
 from .product import EXACT, Array, Storage, add_rows, multiply_transposed, pack, padded, plain
 from .scratch import scratch
@@ -39,25 +39,26 @@ def forward(
     about, x = KINDS[kind], plain(x)
     steps, batch, inputs = x.shape
     size, dtype = state[0].shape[1], x.dtype
-    after = tuple(np.empty((steps, batch, size), dtype) for _ in state)
+    results = [np.empty((steps, batch, size), dtype) for _ in state]
     w_ih, bias, diagonals = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype), diagonals_of(about, w, x)
     control, products = control_of(flags), size * len(about.places)
-    z = np.empty((steps, batch, len(bias)) if keep else (0, 0, 0), dtype)
-    states = States(filled(state, np.empty((0, 0), dtype)), filled(after, np.empty((0, 0, 0), dtype)), z)
+    z = np.empty((steps, batch, len(bias)), dtype) if keep else EMPTY[dtype][3]
+    states = States(filled(state, 2, dtype), filled(results, 3, dtype), z)
     parts = columns.parts(kind, batch, size, 2.0 * batch * size * products, dtype.itemsize)
     if parts > 1:
         columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
-        return after, states if keep else None
+        return tuple(results), states if keep else None
     weights = Weights(*forward_products(about, w, size, storage), diagonals)
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
-        scratch = z if keep else np.empty((block, b1 - b0, len(bias)), dtype)
-        own, span = States(states.initial, states.after, scratch), Span(b0, b1, reverse, block, keep)
+        own, span = states, Span(b0, b1, reverse, block, keep)
+        if not keep:
+            own = States(states.initial, states.after, np.empty((block, b1 - b0, len(bias)), dtype))
         loops.walk(kind, x, w_ih, bias, *plain_tuples(weights, own, control, span))
 
     threads.share(work, batch, 2.0 * steps * batch * size * (inputs * about.gates + products))
-    return after, states if keep else None
+    return tuple(results), states if keep else None
 
 
 def backward(
@@ -81,8 +82,8 @@ def backward(
     dzx = scratch("dzx", (steps, batch, about.gates * size), dtype)
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
     control, weights = control_of(flags), Weights(*_backward_products(about, w, size), diagonals_of(about, w, x))
-    after, state = filled(dsequences, states.z[:0]), filled(dstate, states.z[0, :0])
-    cotangents = Cotangents(tuple(len(part) > 0 for part in after), after, state, dzx, dzh)
+    after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
+    cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh)
 
     def work(b0: int, b1: int) -> None:
         span = Span(b0, b1, reverse, steps, keep=True)

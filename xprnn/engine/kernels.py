@@ -28,6 +28,9 @@ BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
 }
 
 
+NO_FLAGS = kinds.Flags(None, None)
+
+
 class Kept(NamedTuple):
     """What a way back needs: the kernels' own cache, and for what sort of call it was made."""
 
@@ -35,20 +38,17 @@ class Kept(NamedTuple):
     sort: tuple[Any, ...]
 
 
-def kind_of(cell: Cell) -> kinds.Kind | None:
+def number_of(cell: Cell) -> int | None:
     """The kernels' kind of a cell. By exact type: a subclass may compute something else, as may a changed object."""
     if isinstance(cell, Elman):
-        number = BY_NONLINEARITY.get(type(cell), {}).get(cell.nonlinearity)
-    else:
-        number = None if vars(cell) else NUMBERS.get(type(cell))
+        return BY_NONLINEARITY.get(type(cell), {}).get(cell.nonlinearity)
+    return None if vars(cell) else NUMBERS.get(type(cell))
+
+
+def kind_of(cell: Cell) -> kinds.Kind | None:
+    """What there is to know of it."""
+    number = number_of(cell)
     return None if number is None else kinds.KINDS[number]
-
-
-def number_of(cell: Cell) -> int:
-    """Its number, of a cell that has one."""
-    kind = kind_of(cell)
-    assert kind is not None
-    return kind.number
 
 
 def arrays(call: SequenceCall) -> dict[str, Array]:
@@ -131,15 +131,16 @@ def _require(call: SequenceCall, name: str, array: Array, shape: tuple[int, ...]
 def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, Kept]:
     """Run a call; ``options`` go to the kernels. Raises ValueError for arrays that do not fit each other."""
     check(call)
+    number = number_of(call.cell)
     sequences, saved = kernels.forward(
-        number_of(call.cell), call.weights, call.x, call.state, _flags(call), call.reverse, call.keep, **options
+        number, call.weights, call.x, call.state, _flags(call), call.reverse, call.keep, **options
     )
     last, inside = 0 if call.reverse else -1, call.control.inside
-    final = tuple(s[last].copy() for s in sequences)
+    final = tuple([s[last].copy() for s in sequences])
     if inside is not None:
         xp = namespace(call.x)
         sequences = tuple(xp.where(inside, s, xp.zeros_like(s)) for s in sequences)
-    return Result(sequences, final), Kept(saved, _sort(call))
+    return Result(sequences, final), Kept(saved, _sort(call, number))
 
 
 def backward(
@@ -147,7 +148,8 @@ def backward(
 ) -> Gradients:
     """The way back through a call. Raises as :func:`forward` does, also for cotangents and another call's cache."""
     check(call)
-    if kept.saved is None or kept.sort != _sort(call):
+    number = number_of(call.cell)
+    if kept.saved is None or kept.sort != _sort(call, number):
         raise ValueError(f"{call.cell.name}: the cache is of another call, or of one that was not to keep it")
     dtype = dtype_name(call.x)
     for what, cotangents, lead in (("", dsequences, call.x.shape[:1]), ("the last ", dfinal, ())):
@@ -163,19 +165,19 @@ def backward(
         for part, d in zip(call.state, dfinal, strict=True)
     )
     found = kernels.backward(
-        number_of(call.cell), call.weights, call.x, kept.saved, _flags(call), call.reverse, dsequences, dstate,
+        number, call.weights, call.x, kept.saved, _flags(call), call.reverse, dsequences, dstate,
         need_dx, **options,
     )  # fmt: skip
     return Gradients(*found)
 
 
-def _sort(call: SequenceCall) -> tuple[Any, ...]:
+def _sort(call: SequenceCall, number: int | None) -> tuple[Any, ...]:
     """What calls must have in common for one to go back on the other's cache without reading past its end."""
-    return number_of(call.cell), call.x.shape, call.state[0].shape, call.reverse
+    return number, call.x.shape, call.state[0].shape, call.reverse
 
 
 def _flags(call: SequenceCall) -> kinds.Flags:
     if call.control.advance is None and call.control.restart is None:
-        return kinds.Flags(None, None)
+        return NO_FLAGS
     control = call.control.reversed() if call.reverse else call.control
     return kinds.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))
