@@ -97,6 +97,7 @@ def test_of_a_stream_new_and_open(make, data, layers):
 @pytest.mark.parametrize("weight", [None, np.zeros((4 * H, I), "float32")], ids=["None", "array"])
 def test_what_is_no_tensor(weight):
     layer = nn.LSTM(I, H)
+    layer.weight_ih_l0 = None  # in place of a Parameter, nothing else can stand
     layer.weight_ih_l0 = weight
     kind = type(weight).__name__
     with pytest.raises(TypeError, match=rf"LSTM: weight_ih_l0 is a {kind}; expected a Parameter of shape \(32, 3\)"):
@@ -105,7 +106,8 @@ def test_what_is_no_tensor(weight):
 
 def test_a_tensor_given_other_data():
     cell = nn.LSTMCell(I, H)
-    cell.weight_hh = Tensor(cell.weight_hh.data, requires_grad=True)  # unlike a Parameter, its shape may change
+    weight, cell.weight_hh = Tensor(cell.weight_hh.data, requires_grad=True), None
+    cell.weight_hh = weight  # unlike a Parameter, its shape may change
     cell(X[0])
     cell.weight_hh.data = np.zeros((4, 1), "float32")
     with pytest.raises(ValueError, match=r"LSTMCell: weight_hh has shape \(4, 1\); expected \(32, 8\)"):
