@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,14 @@ from xprnn.tensor import Tensor
 def whole_number(owner: str, name: str, number: Any, least: int = 1) -> int:
     """An integer of Python or NumPy, as Python's. Raises ValueError for anything else and below the least."""
     if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < least:
-        raise ValueError(f"{owner}: {name} is {number!r}; expected an integer of at least {least}")
+        raise ValueError(f"{owner}: {name} is {_shown(number)}; expected an integer of at least {least}")
+    return int(number)
+
+
+def counted(owner: str, name: str, number: Any, least: int = 0) -> int:
+    """A whole number that something could have counted up to. Raises ValueError for anything else."""
+    if whole_number(owner, name, number, least) >= 2**63:
+        raise ValueError(f"{owner}: {name} is {_shown(number)}; expected a count below 2^63")
     return int(number)
 
 
@@ -25,8 +32,15 @@ def real_number(owner: str, name: str, number: Any, expected: str, low: float = 
     """A number of Python or NumPy from low to high, as Python's, whose dtype never widens float32 arrays."""
     value = _as_float(number)
     if not low <= value <= high:
-        raise ValueError(f"{owner}: {name} is {reprlib.repr(number)}; expected {expected}")
+        raise ValueError(f"{owner}: {name} is {_shown(number)}; expected {expected}")
     return value
+
+
+def any_number(owner: str, name: str, number: Any) -> float:
+    """A float of Python or NumPy, NaN and infinities too, or an integer that fits one. Raises ValueError otherwise."""
+    if isinstance(number, float):
+        return float(number)
+    return real_number(owner, name, number, "a number", -math.inf)
 
 
 def probability(owner: str, name: str, number: Any) -> float:
@@ -58,6 +72,15 @@ def true_or_false(owner: str, name: str, flag: Any) -> bool:
     return bool(flag)
 
 
+def checked_state(owner: str, state: Any, names: Iterable[str]) -> Mapping[str, Any]:
+    """What a state_dict gave, by these names. Raises ValueError for anything else."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{owner}: the state is a {type(state).__name__}; expected dict")
+    if set(state) != set(names):
+        raise ValueError(f"{owner}: the state has {sorted(map(str, state))}; expected {sorted(names)}")
+    return state
+
+
 def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Tensor:
     """An argument as a Tensor, with its dtype checked. Raises TypeError naming the layer and the argument."""
     if not isinstance(x, Tensor):
@@ -82,3 +105,11 @@ def _as_float(number: Any) -> float:
         return float(number)
     except OverflowError:
         return math.nan
+
+
+def _shown(number: Any) -> str:
+    """What came, in few letters. Python writes no integer of more than 4300 digits."""
+    try:
+        return reprlib.repr(number)
+    except ValueError:
+        return f"an integer of {number.bit_length()} bits"
