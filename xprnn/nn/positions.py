@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
+from xprnn.arguments import input_tensor, weight_of, whole_number
 from xprnn.backend import DTYPES, Array, Rng, backend_of, check_dtype, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.module import Module
@@ -64,8 +64,9 @@ class LearnedPositions(Module):
                 f"LearnedPositions: x has {steps} steps; expected at most max_length = {self.max_length}: "
                 "no vector was learned for the others"
             )
-        namespace(**{"LearnedPositions: x": x.data, "LearnedPositions: its parameters": self.weight.data})
-        return x + _beside(self.weight[:steps], x, self.batch_first)
+        weight = weight_of(self, "weight")
+        namespace(**{"LearnedPositions: x": x.data, "LearnedPositions: its parameters": weight.data})
+        return x + _beside(weight[:steps], x, self.batch_first)
 
     def describe(self) -> str:
         return f"{self.max_length}, {self.d_model}"
