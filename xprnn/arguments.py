@@ -6,7 +6,7 @@ import math
 import numbers
 import reprlib
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,14 @@ Check = Callable[[str, str, Any], Any]
 def whole_number(owner: str, name: str, number: Any, least: int = 1) -> int:
     """An integer of Python or NumPy, as Python's. Raises ValueError for anything else and below the least."""
     if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < least:
-        raise ValueError(f"{owner}: {name} is {number!r}; expected an integer of at least {least}")
+        raise ValueError(f"{owner}: {name} is {_shown(number)}; expected an integer of at least {least}")
+    return int(number)
+
+
+def counted(owner: str, name: str, number: Any, least: int = 0) -> int:
+    """A whole number that something could have counted up to. Raises ValueError for anything else."""
+    if whole_number(owner, name, number, least) >= 2**63:
+        raise ValueError(f"{owner}: {name} is {_shown(number)}; expected a count below 2^63")
     return int(number)
 
 
@@ -30,7 +37,7 @@ def real_number(owner: str, name: str, number: Any, expected: str, low: float = 
     """A number of Python or NumPy from low to high, as Python's, whose dtype never widens float32 arrays."""
     value = _as_float(number)
     if not low <= value <= high:
-        raise ValueError(f"{owner}: {name} is {reprlib.repr(number)}; expected {expected}")
+        raise ValueError(f"{owner}: {name} is {_shown(number)}; expected {expected}")
     return value
 
 
@@ -42,6 +49,13 @@ def above_zero(owner: str, name: str, number: Any) -> float:
 def at_least_zero(owner: str, name: str, number: Any) -> float:
     """A finite number of at least 0. Raises ValueError for anything else."""
     return real_number(owner, name, number, "a number of at least 0", high=sys.float_info.max)
+
+
+def any_number(owner: str, name: str, number: Any) -> float:
+    """A float of Python or NumPy, NaN and infinities too, or an integer that fits one. Raises ValueError otherwise."""
+    if isinstance(number, float):
+        return float(number)
+    return real_number(owner, name, number, "a number", -math.inf)
 
 
 def probability(owner: str, name: str, number: Any) -> float:
@@ -88,6 +102,15 @@ def optional(check: Check) -> Check:
     return lambda owner, name, value: None if value is None else check(owner, name, value)
 
 
+def checked_state(owner: str, state: Any, names: Iterable[str]) -> Mapping[str, Any]:
+    """What a state_dict gave, by these names. Raises ValueError for anything else."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{owner}: the state is a {type(state).__name__}; expected dict")
+    if set(state) != set(names):
+        raise ValueError(f"{owner}: the state has {sorted(map(str, state))}; expected {sorted(names)}")
+    return state
+
+
 def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Tensor:
     """An argument as a Tensor, with its dtype checked. Raises TypeError naming the layer and the argument."""
     if not isinstance(x, Tensor):
@@ -112,6 +135,23 @@ def floating_input(owner: str, name: str, x: Any, dtype: str | None = None) -> T
     return x
 
 
+HOST_DTYPES = {name: np.dtype(name) for name in DTYPES}
+"""Of NumPy and CuPy, which have one object for each dtype: to compare these is quicker than names."""
+
+
+def weight_of(layer: Any, name: str) -> Tensor:
+    """A weight of a layer. Raises TypeError for what is no Tensor, or has another dtype and would widen results."""
+    weight = getattr(layer, name)
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"{type(layer).__name__}: {name} is a {type(weight).__name__}; expected a Parameter")
+    if weight.data.dtype is not HOST_DTYPES.get(layer.dtype) and dtype_name(weight.data) != layer.dtype:
+        raise TypeError(
+            f"{type(layer).__name__}: {name} has dtype {dtype_name(weight.data)}; expected {layer.dtype}, "
+            "which the layer has: cast it first"
+        )
+    return weight
+
+
 def _as_float(number: Any) -> float:
     """A real number as Python's; NaN for what is none, and for an integer that no float can hold."""
     if isinstance(number, bool) or not isinstance(number, numbers.Real):
@@ -120,3 +160,11 @@ def _as_float(number: Any) -> float:
         return float(number)
     except OverflowError:
         return math.nan
+
+
+def _shown(number: Any) -> str:
+    """What came, in few letters. Python writes no integer of more than 4300 digits."""
+    try:
+        return reprlib.repr(number)
+    except ValueError:
+        return f"an integer of {number.bit_length()} bits"

@@ -1,10 +1,11 @@
-"""One seed for all that is drawn without one of its own."""
+"""Random generators: one seed for all that is drawn without one of its own, and states that are put back."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,37 @@ class use_seed(Choice[Generators]):  # noqa: N801 - reads as a verb in both of i
 
     def __repr__(self) -> str:
         return f"use_seed({self.seed})"
+
+
+POSITIONS = {"pos": 624, "buffer_pos": 4}
+"""Places in a generator's own memory, with the last one there is. NumPy reads at any that a state names."""
+
+
+def restore(generator: np.random.Generator, state: Any) -> None:
+    """Give a generator a state. Raises ValueError, and changes nothing, for one that its kind cannot be in."""
+    kind = type(generator.bit_generator)
+    problem = f"the state does not fit a {kind.__name__} generator"
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{problem}: it is a {type(state).__name__}; expected dict")
+    trial = kind()
+    try:
+        trial.state = state
+        found = trial.state
+        wrong = [name for name in found if not _same(found[name], state.get(name))]
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"{problem}: {error}") from error
+    places = {**found, **found["state"]} if isinstance(found.get("state"), Mapping) else found
+    wrong += [name for name, last in POSITIONS.items() if not 0 <= places.get(name, 0) <= last]
+    if wrong:
+        raise ValueError(f"{problem}: {wrong[0]} holds other numbers than were expected")
+    generator.bit_generator.state = found
+
+
+def _same(found: Any, given: Any) -> bool:
+    """Whether two parts of a generator's state hold the same."""
+    if isinstance(found, Mapping):
+        return isinstance(given, Mapping) and all(_same(part, given.get(name)) for name, part in found.items())
+    return np.shape(found) == np.shape(given) and bool(np.all(np.asarray(found == given)))
 
 
 def _generator(seed: int, k: int) -> np.random.Generator:

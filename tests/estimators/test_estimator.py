@@ -1,11 +1,11 @@
 """Loading the files of fitted models: whatever a file lacks is a ValueError that names the file and what is missing."""
 
 import json
-import math
 import tracemalloc
 
 import numpy as np
 import pytest
+from odd_values import ODD
 
 from xprnn import nn
 from xprnn.estimators import CharacterModel, Forecaster, TextClassifier
@@ -95,31 +95,6 @@ def test_arrays_of_another_length(saved, model, name, tmp_path):
     write_tensors(tmp_path / "long", arrays | {name: np.ones(7)}, metadata)
     with pytest.raises(ValueError, match=rf"long: cannot load this .*{name} has 7 numbers; expected \d"):
         model.load(tmp_path / "long")
-
-
-ODD = [
-    None,
-    True,
-    False,
-    0,
-    1,
-    -1,
-    2,
-    3,
-    5000,
-    10**7,
-    2**63,
-    10**400,
-    0.0,
-    0.5,
-    -0.5,
-    1e308,
-    math.nan,
-    math.inf,
-    "",
-    "no",
-]
-ODD += [[], [1], [[]], {}, {"a": 1}, [0.5], [10**400], [math.nan], [None], "cat" * 999]
 
 
 def used(model):

@@ -82,7 +82,7 @@ def test_callback_errors():
         with pytest.raises(ValueError, match="Checkpoint: every is"):
             Checkpoint("x", every=wrong)
     with pytest.raises(ValueError, match="EarlyStopping: the state was kept with restore_best=False"):
-        EarlyStopping(1).load_state_dict({"best": 1.0, "waited": 0, "weights": {}})
+        EarlyStopping(1).load_state_dict({"best": 1.0, "best_epoch": 1, "waited": 0, "weights": {}})
 
 
 def test_progress_goes_to_stderr(capsys):

@@ -139,15 +139,15 @@ def test_bad_states_are_refused_whole():
 
     bad = [
         (SGD([Parameter([1.0])]).state_dict(), "Adam: the state is of SGD; expected Adam"),
-        ({}, "Adam: the state is of something else"),
+        ({}, r"Adam: the state has \[\]; expected"),
         ({**good, "settings": {"lr": -1.0}}, "Adam: the state's settings do not fit: Adam: lr is -1.0"),
         ({**good, "settings": {"speed": 1.0}}, "Adam: the state's settings do not fit"),
         ({**good, "parameters": {"9": {}}}, "Adam: the state has parameter '9'; expected 0 to 2"),
         (
             {**good, "parameters": {"0": {"step": 1}}},
-            r"parameter 0 has \['step'\]; expected \['mean', 'square', 'step'\]",
+            r"parameter 0: the state has \['step'\]; expected \['mean', 'square', 'step'\]",
         ),
-        (entry(step=0), "parameter 0 has step 0; expected a count from 1"),
+        (entry(step=0), "parameter 0: step is 0; expected an integer of at least 1"),
         (entry(mean=np.zeros(5)), r"parameter 0 has mean of shape \(5,\); expected \(2, 3\)"),
     ]
     for state, message in bad:

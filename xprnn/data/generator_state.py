@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import checked_state
+from xprnn.randomness import restore
+
 
 class GeneratorState:
     """The state of ``rng``, for a checkpoint. ``owner`` is the name that errors give."""
@@ -19,9 +22,9 @@ class GeneratorState:
         return {"generator": self.rng.bit_generator.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave. Raises ValueError for the state of another kind of generator."""
+        """Take what :meth:`state_dict` gave. Raises ValueError, and changes nothing, for what does not fit."""
+        checked_state(self.owner, state, {"generator"})
         try:
-            self.rng.bit_generator.state = state["generator"]
-        except (KeyError, TypeError, ValueError) as error:
-            kind = type(self.rng.bit_generator).__name__
-            raise ValueError(f"{self.owner}: the state does not fit a {kind} generator: {error}") from error
+            restore(self.rng, state["generator"])
+        except ValueError as error:
+            raise ValueError(f"{self.owner}: {error}") from error

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, real_number, whole_number
+from xprnn.arguments import input_tensor, real_number, weight_of, whole_number
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
@@ -34,8 +34,9 @@ class LayerNorm(Module):
         if x.shape[x.ndim + axes[0] :] != self.normalized_shape or x.ndim < len(axes):
             raise ValueError(f"LayerNorm: x has shape {x.shape}; expected (..., {str(self.normalized_shape)[1:-1]})")
         centred = x - ops.mean(x, axes, keepdims=True)
-        y = centred / ops.sqrt(ops.mean(ops.square(centred), axes, keepdims=True) + self.eps) * self.weight
-        return y if self.bias is None else y + self.bias
+        y = centred / ops.sqrt(ops.mean(ops.square(centred), axes, keepdims=True) + self.eps)
+        y = y * weight_of(self, "weight")
+        return y if self.bias is None else y + weight_of(self, "bias")
 
     def describe(self) -> str:
         return f"{self.normalized_shape}"

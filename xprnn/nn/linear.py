@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xprnn.arguments import input_tensor, whole_number
+from xprnn.arguments import input_tensor, weight_of, whole_number
 from xprnn.backend import Rng, generator
 from xprnn.nn import init
 from xprnn.nn.module import Module
@@ -17,7 +17,7 @@ class Linear(Module):
 
     x (..., I), y (..., O); weight (O, I), bias (O,), both from U(+-1/sqrt(I)).
 
-    Raises ValueError for an x whose last axis is not I, TypeError for another dtype.
+    Raises ValueError for an x whose last axis is not I, TypeError for another dtype, of x or a weight.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class Linear(Module):
         x = input_tensor("Linear", "x", x, self.dtype)
         if x.ndim < 1 or x.shape[-1] != self.in_features:
             raise ValueError(f"Linear: x has shape {x.shape}; expected (..., {self.in_features})")
-        y = x @ self.weight.T
-        return y if self.bias is None else y + self.bias
+        y = x @ weight_of(self, "weight").T
+        return y if self.bias is None else y + weight_of(self, "bias")
 
     def describe(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

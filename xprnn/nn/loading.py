@@ -40,7 +40,7 @@ def read(owner: str, state: Mapping[str, Any], matched: Sequence[tuple[str, Para
         if parameter in arrays:
             continue
         try:
-            host = _on_host(state[name], dtype_name(parameter.data))
+            host = host_copy(state[name], dtype_name(parameter.data))
         except Exception as error:  # each library has errors of its own, and none names the entry
             raise _unreadable(problem, name, state[name], error) from error
         arrays[parameter] = backend_of(parameter.data).asarray(host)
@@ -59,8 +59,8 @@ def _unreadable(problem: str, name: str, array: Any, error: Exception) -> TypeEr
     return TypeError(f"{problem}; {name} (a {type(array).__name__}) cannot be read: {error}")
 
 
-def _on_host(array: Any, dtype: str) -> Host:
-    """A copy on the host, in a dtype that NumPy knows."""
+def host_copy(array: Any, dtype: str) -> Host:
+    """A copy on the host, in a dtype that NumPy knows. Raises TypeError for what is not of real numbers alone."""
     if hasattr(array, "detach"):  # a Tensor, or one of PyTorch's, which may want a gradient or lie on a device
         array = array.detach()
         if hasattr(array, "cpu"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import floating_input, whole_number
+from xprnn.arguments import floating_input, weight_of, whole_number
 from xprnn.backend import Array, Rng, backend_of, check_dtype, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.form import Form
@@ -67,8 +67,9 @@ class LearnedPositions(Module):
                 f"LearnedPositions: x has {steps} steps; expected at most max_length = {self.max_length}: "
                 "no vector was learned for the others"
             )
-        namespace(**{"LearnedPositions: x": x.data, "LearnedPositions: its parameters": self.weight.data})
-        return x + _beside(self.weight[:steps], form)
+        weight = weight_of(self, "weight")
+        namespace(**{"LearnedPositions: x": x.data, "LearnedPositions: its parameters": weight.data})
+        return x + _beside(weight[:steps], form)
 
     def describe(self) -> str:
         return f"{self.max_length}, {self.d_model}"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import time
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import checked_state, counted, real_number, whole_number
 from xprnn.train.checkpoint import save_checkpoint
 from xprnn.train.run import RECORDED, Run
 
 
 class Callback:
     """Override what you need. With ``state_dict`` and ``load_state_dict`` a callback becomes part of checkpoints."""
+
+    def on_resume(self, run: Run) -> None:
+        """After all of a resumed run has been loaded, which an error here takes back. For callbacks with a state."""
 
     def on_fit_start(self, run: Run) -> None:
         """Before the first epoch; after a resumed run has been loaded."""
@@ -85,11 +89,25 @@ class EarlyStopping(Callback):
         return {**numbers, "weights": dict(self._weights)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave. Raises ValueError for another run's ``restore_best``."""
-        if math.isfinite(state["best"]) and bool(state["weights"]) != self.restore_best:
-            raise ValueError(f"EarlyStopping: the state was kept with restore_best={bool(state['weights'])}")
-        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
-        self.waited, self._weights = int(state["waited"]), dict(state["weights"])
+        """Take what :meth:`state_dict` gave. Raises ValueError for anything else, or another ``restore_best``."""
+        owner, weights = "EarlyStopping", checked_state("EarlyStopping", state, self.state_dict())["weights"]
+        best = real_number(owner, "the state's best", state["best"], "a number", -math.inf)
+        counts = [counted(owner, f"the state's {name}", state[name]) for name in ("best_epoch", "waited")]
+        if not isinstance(weights, Mapping) or not all(hasattr(array, "shape") for array in weights.values()):
+            raise ValueError(f"{owner}: the state's weights are {reprlib.repr(weights)}; expected a dict of arrays")
+        if math.isfinite(best) and bool(weights) != self.restore_best:
+            raise ValueError(f"{owner}: the state was kept with restore_best={bool(weights)}; expected the same here")
+        self.best, (self.best_epoch, self.waited), self._weights = best, counts, dict(weights)
+
+    def on_resume(self, run: Run) -> None:
+        """Raise ValueError where the best weights so far are those of another model."""
+        came = {name: tuple(array.shape) for name, array in self._weights.items()}
+        expected = {name: parameter.shape for name, parameter in run.model.named_parameters()}
+        for name in {**came, **expected} if came else ():
+            if came.get(name) != expected.get(name):
+                raise ValueError(
+                    f"EarlyStopping: the state's best {name} has shape {came.get(name)}; expected {expected.get(name)}"
+                )
 
 
 def _mode(owner: str, mode: Any) -> str:

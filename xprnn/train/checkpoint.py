@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import checked_state
 from xprnn.backend import Array
 from xprnn.nn.module import Module
+from xprnn.randomness import restore
 from xprnn.storage import HostArrays, ModelFileError, Path_, read_tensors, write_tensors
 
 TENSOR = "__tensor__"
@@ -69,12 +72,25 @@ def _load(part: Any, state: dict[str, Any]) -> None:
     if not isinstance(part, Module):
         part.load_state_dict(state)
         return
-    generators, states = part.generators(), state["generators"]
+    owner, generators = type(part).__name__, part.generators()
+    states, parameters = (_table(owner, state, name) for name in ("generators", "parameters"))
     if set(generators) != set(states):
-        raise ValueError(f"the random generators are {sorted(generators)}, but those of the file are {sorted(states)}")
-    part.load_state_dict(state["parameters"])
+        raise ValueError(
+            f"{owner}: the random generators are {sorted(generators)}, but those of the file are {sorted(states)}"
+        )
+    part.load_state_dict(parameters)
     for name, generator in generators.items():
-        generator.bit_generator.state = states[name]
+        try:
+            restore(generator, states[name])
+        except ValueError as error:
+            raise ValueError(f"{owner}: {name}: {error}") from error
+
+
+def _table(owner: str, state: Any, name: str) -> Mapping[str, Any]:
+    found = checked_state(owner, state, ("generators", "parameters"))[name]
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{owner}: the state's {name} are a {type(found).__name__}; expected dict")
+    return found
 
 
 def _split(name: str, value: Any, arrays: dict[str, Array]) -> Any:
@@ -102,5 +118,8 @@ def _joined(value: Any, arrays: HostArrays) -> Any:
     if not isinstance(value, dict):
         return value
     if set(value) == {TENSOR}:
-        return arrays[value[TENSOR]]
+        name = value[TENSOR]
+        if not isinstance(name, str) or name not in arrays:
+            raise ValueError(f"the file has no array {reprlib.repr(name)}; expected all that the state refers to")
+        return arrays[name]
     return {key: _joined(part, arrays) for key, part in value.items()}

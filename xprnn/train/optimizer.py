@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
-import numpy as np
-
-from xprnn.arguments import whole_number
-from xprnn.backend import Array, backend_of, dtype_name, namespace, to_numpy
+from xprnn.arguments import checked_state, counted
+from xprnn.backend import Array, backend_of, dtype_name, namespace
+from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
 from xprnn.train.parameter_groups import Setting, grouped, number
 from xprnn.train.together import Change, make, new_attribute, new_data, new_gradient, new_items
@@ -37,6 +36,9 @@ class Optimizer:
 
     settings: tuple[str, ...] = ("lr",)
     """The constructor's arguments besides the parameters, each also an attribute; state_dict keeps them."""
+
+    squares: tuple[str, ...] = ()
+    """Those of the slots that are never below 0."""
 
     lr = Setting(number())
 
@@ -99,7 +101,7 @@ class Optimizer:
         owner, counts = type(self).__name__, [*counts]
         if len(counts) != len(self.parameters):
             raise ValueError(f"{owner}: counts has {len(counts)} numbers; expected {len(self.parameters)}")
-        self._steps = [whole_number(owner, f"counts[{k}]", count, 0) for k, count in enumerate(counts)]
+        self._steps = [counted(owner, f"counts[{k}]", count) for k, count in enumerate(counts)]
 
     def step(self, where: Array | None = None) -> None:
         """Move every parameter that has a gradient.
@@ -192,11 +194,14 @@ class Optimizer:
         then, nor after an interrupt.
         """
         owner = type(self).__name__
-        if state.get("optimizer") != owner or not {"settings", "parameters"} <= set(state):
-            raise ValueError(f"{owner}: the state is of {state.get('optimizer', 'something else')}; expected {owner}")
+        if isinstance(state, Mapping) and state.get("optimizer", owner) != owner:
+            raise ValueError(f"{owner}: the state is of {state['optimizer']}; expected {owner}")
+        entries = checked_state(owner, state, ("optimizer", "settings", "parameters"))["parameters"]
+        if not isinstance(entries, Mapping):
+            raise ValueError(f"{owner}: the state's parameters are a {type(entries).__name__}; expected dict")
         fresh = self._fresh(state["settings"])
         places = {str(k): k for k in range(len(self.parameters))}
-        for name, entry in state["parameters"].items():
+        for name, entry in entries.items():
             if name not in places:
                 raise ValueError(f"{owner}: the state has parameter {name!r}; expected 0 to {len(places) - 1}")
             fresh._take(places[name], entry)
@@ -208,13 +213,14 @@ class Optimizer:
     def _fresh(self, settings: Any) -> Any:
         """An optimizer of the same parameters, in the same groups, with the settings of a state."""
         owner = type(self).__name__
-        given = (
-            settings if isinstance(settings, (list, tuple)) else [{**settings, "params": range(len(self.parameters))}]
-        )
-        if [list(group.get("params", [])) for group in given] != [
-            self._positions(k) for k in range(len(self.param_groups))
-        ]:
-            sizes = [[len(group.get("params", [])) for group in groups] for groups in (given, self.param_groups)]
+        given = settings if isinstance(settings, (list, tuple)) else [settings]
+        if wrong := [type(group).__name__ for group in given if not isinstance(group, Mapping)]:
+            raise ValueError(f"{owner}: the state's settings are a {wrong[0]}; expected dict")
+        if given is not settings:
+            given = [{**settings, "params": [*range(len(self.parameters))]}]
+        expected = [self._positions(k) for k in range(len(self.param_groups))]
+        if (came := [group.get("params") for group in given]) != expected:
+            sizes = [[len(group) if isinstance(group, list) else 0 for group in some] for some in (came, expected)]
             raise ValueError(f"{owner}: the state has groups of {sizes[0]} parameters; expected {sizes[1]}, in order")
         try:
             if len(given) == 1:
@@ -235,17 +241,21 @@ class Optimizer:
     def _take(self, k: int, entry: Mapping[str, Any]) -> None:
         names = self._views()[self._group_of[k]].slots()
         where, expected = f"{type(self).__name__}: the state of parameter {k}", {"step", *names}
-        if set(entry) != expected:
-            raise ValueError(f"{where} has {sorted(entry)}; expected {sorted(expected)}")
-        if not isinstance(entry["step"], int) or entry["step"] < 1:
-            raise ValueError(f"{where} has step {entry['step']!r}; expected a count from 1")
-        data = self.parameters[k].data
+        checked_state(where, entry, expected)
+        step, data = counted(where, "step", entry["step"], 1), self.parameters[k].data
         for name in names:
-            array = np.array(to_numpy(entry[name]), dtype=dtype_name(data), order="C")
+            if not hasattr(entry[name], "shape"):
+                raise ValueError(f"{where} has a {type(entry[name]).__name__} as {name}; expected an array")
+            try:
+                array = host_copy(entry[name], dtype_name(data))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{where} has {name} that cannot be read: {error}") from error
             if array.shape != tuple(data.shape):
                 raise ValueError(f"{where} has {name} of shape {array.shape}; expected {tuple(data.shape)}")
+            if name in self.squares and (array < 0.0).any():
+                raise ValueError(f"{where} has {name} below 0; a mean of squares is not")
             self._slots[k][name] = backend_of(data).asarray(array)
-        self._steps[k] = entry["step"]
+        self._steps[k] = step
 
     def _gradient(self, k: int) -> Array:
         parameter = self.parameters[k]

@@ -42,11 +42,6 @@ def number(below: float = math.inf) -> Check:
     return lambda owner, name, value: real_number(owner, name, value, expected, high=highest)
 
 
-def flag(owner: str, name: str, value: Any) -> bool:
-    """True or False."""
-    return bool(value)
-
-
 def pair(each: Check) -> Check:
     """A tuple of two."""
 

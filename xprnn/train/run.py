@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from xprnn.arguments import any_number, checked_state, true_or_false
 from xprnn.nn.module import Module
 from xprnn.train.measured import Measured
 from xprnn.train.optimizer import Optimizer
@@ -44,8 +46,19 @@ class History:
         return {"epochs": [dict(epoch) for epoch in self.epochs]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave."""
-        self.epochs = [dict(epoch) for epoch in state["epochs"]]
+        """Take what :meth:`state_dict` gave. Raises ValueError for anything else."""
+        epochs = checked_state("History", state, ("epochs",))["epochs"]
+        if not isinstance(epochs, (list, tuple)) or not all(isinstance(epoch, Mapping) for epoch in epochs):
+            raise ValueError(f"History: the state's epochs are {reprlib.repr(epochs)}; expected a list of dicts")
+        for k, epoch in enumerate(epochs):
+            if epoch.keys() != epochs[0].keys():
+                raise ValueError(
+                    f"History: epoch {k + 1} of the state has {sorted(epoch)}; expected {sorted(epochs[0])}"
+                )
+        self.epochs = [
+            {name: any_number("History", f"{name} of epoch {k + 1}", number) for name, number in epoch.items()}
+            for k, epoch in enumerate(epochs)
+        ]
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {value:.4g}" for name, value in self.epochs[-1].items()) if self.epochs else "empty"
@@ -147,6 +160,7 @@ class Run:
     def add_parts(self, others: Mapping[str, Any]) -> None:
         """Let checkpoints hold these too, those of them that have a state."""
         self.parts.update({name: part for name, part in others.items() if hasattr(part, "state_dict")})
+        self.parts["run"] = self.parts.pop("run")  # loaded last, when it can see whether all go together
 
     def state_dict(self) -> dict[str, Any]:
         """The history, whether the run was stopped, and the names of all parts."""
@@ -154,9 +168,21 @@ class Run:
         return {**self.history.state_dict(), "stop": self.stop, "parts": sorted(self.parts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave. Raises ValueError where this run has other parts."""
-        if state["parts"] != sorted(self.parts):
-            parts = f"{', '.join(state['parts'])}; this one has {', '.join(sorted(self.parts))}"
-            raise ValueError(f"it was made by a run of {parts}")
-        self.history.load_state_dict(state)
-        self.epoch, self.stop = len(self.history), bool(state["stop"])
+        """Take what :meth:`state_dict` gave, after all other parts, which must go with this run then.
+
+        Raises ValueError where this run has other parts or records something else.
+        """
+        parts, stop = checked_state("Run", state, self.state_dict())["parts"], state["stop"]
+        if parts != sorted(self.parts):
+            came = ", ".join(map(str, parts)) if isinstance(parts, list) else reprlib.repr(parts)
+            raise ValueError(f"it was made by a run of {came}; this one has {', '.join(sorted(self.parts))}")
+        history = History()
+        history.load_state_dict({"epochs": state["epochs"]})
+        if history.epochs and not history.epochs[0].keys() >= set(self.recorded):
+            found, expected = sorted(history.epochs[0]), sorted(self.recorded)
+            raise ValueError(f"Run: the state's epochs have {found}; expected {expected}, which this run records")
+        stop = true_or_false("Run", "the state's stop", stop)
+        for part in self.parts.values() if history.epochs else ():
+            if hasattr(part, "on_resume"):
+                part.on_resume(self)
+        self.history.epochs, self.epoch, self.stop = history.epochs, len(history), stop

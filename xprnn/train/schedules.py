@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
-from xprnn.arguments import above_zero, real_number, whole_number
+from xprnn.arguments import above_zero, checked_state, counted, real_number, whole_number
 from xprnn.train.optimizer import Optimizer
 from xprnn.train.together import Change, make, new_attribute
 
@@ -21,6 +23,9 @@ class Schedule:
 
     state: tuple[str, ...] = ("epoch", "base_lr")
     """The attributes, all numbers, that state_dict keeps; base_lr is a list where there are several groups."""
+
+    counts: tuple[str, ...] = ("epoch",)
+    """Those of them that are whole numbers from 0."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer, self.epoch = optimizer, 0
@@ -49,17 +54,31 @@ class Schedule:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what :meth:`state_dict` gave. Raises ValueError, and loads nothing, where it does not fit."""
         owner = type(self).__name__
-        if set(state) != set(self.state):
-            raise ValueError(f"{owner}: the state has {sorted(state)}; expected {sorted(self.state)}")
-        groups = len(self.optimizer.param_groups)
-        for name, value in state.items():
-            several = name == "base_lr" and groups > 1
-            numbers = value if several and isinstance(value, (list, tuple)) else [value]
-            wrong = any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers)
-            if wrong or (several and len(numbers) != groups):
-                expected = f"{groups} numbers" if several else "a number"
-                raise ValueError(f"{owner}: the state's {name} is {value!r}; expected {expected}")
-        vars(self).update({name: list(v) if isinstance(v, (list, tuple)) else v for name, v in state.items()})
+        values = {name: self._read(name, value) for name, value in checked_state(owner, state, self.state).items()}
+        trial = copy(self)
+        vars(trial).update(values)
+        try:
+            trial._rates(trial.epoch)
+        except (ArithmeticError, ValueError) as error:
+            raise ValueError(
+                f"{owner}: the state's epoch {trial.epoch} has no learning rate; expected one that has: {error}"
+            ) from error
+        vars(self).update(values)
+
+    def _read(self, name: str, value: Any) -> Any:
+        """An attribute from a state. Raises ValueError for what it can never be."""
+        owner, what, rates = type(self).__name__, f"the state's {name}", len(self.optimizer.param_groups)
+        if name in self.counts:
+            return counted(owner, what, value)
+        if name != "base_lr":
+            real_number(owner, what, value, "a number", -math.inf)
+            return value
+        check = type(self.optimizer).lr.check
+        if rates == 1:
+            return check(owner, what, value)
+        if not isinstance(value, (list, tuple)) or len(value) != rates:
+            raise ValueError(f"{owner}: {what} is {reprlib.repr(value)}; expected {rates} numbers")
+        return [check(owner, f"{what}[{k}]", rate) for k, rate in enumerate(value)]
 
 
 class StepDecay(Schedule):
@@ -121,7 +140,7 @@ class ReduceOnPlateau(Schedule):
     ``floor`` is a learning rate here. ``step`` needs the metric; NaN counts as no improvement.
     """
 
-    state = ("epoch", "base_lr", "best", "waited")
+    state, counts = ("epoch", "base_lr", "best", "waited"), ("epoch", "waited")
 
     def __init__(
         self, optimizer: Optimizer, gamma: float = 0.1, patience: int = 10, min_delta: float = 0.0, floor: float = 0.0

@@ -99,7 +99,7 @@ def test_what_is_no_tensor(weight):
     layer = nn.LSTM(I, H)
     vars(layer)["weight_ih_l0"] = weight  # which assigning refuses
     kind = type(weight).__name__
-    with pytest.raises(TypeError, match=rf"LSTM: weight_ih_l0 is a {kind}; expected a Parameter of shape \(32, 3\)"):
+    with pytest.raises(TypeError, match=rf"LSTM: weight_ih_l0 is a {kind}; expected a Parameter"):
         layer(X)
 
 

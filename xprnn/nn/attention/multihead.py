@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
+from xprnn.arguments import input_tensor, weight_of, whole_number
 from xprnn.backend import Array, Rng, check_dtype, generator, shared_namespace
 from xprnn.nn import init
 from xprnn.nn.attention.weights import allowed, masked_softmax
@@ -179,12 +179,12 @@ class MultiheadAttention(Module):
     def _heads(self, *inputs: Tensor) -> list[Tensor]:
         """Queries, keys and values of each head, (B, N, T, d)."""
         if self.packed:
-            weights = ops.unstack(ops.reshape(self.in_proj_weight, (3, self.embed_dim, self.embed_dim)))
+            weights = ops.unstack(ops.reshape(weight_of(self, "in_proj_weight"), (3, self.embed_dim, self.embed_dim)))
         else:
-            weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+            weights = tuple(weight_of(self, f"{name}_proj_weight") for name in "qkv")
         projected = [x @ weight.T for x, weight in zip(inputs, weights, strict=True)]
         if self.in_proj_bias is not None:
-            biases = ops.unstack(ops.reshape(self.in_proj_bias, (3, self.embed_dim)))
+            biases = ops.unstack(ops.reshape(weight_of(self, "in_proj_bias"), (3, self.embed_dim)))
             projected = [x + bias for x, bias in zip(projected, biases, strict=True)]
         split = (self.num_heads, self.embed_dim // self.num_heads)
         return [ops.permute_dims(ops.reshape(x, (*x.shape[:2], *split)), (1, 2, 0, 3)) for x in projected]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor, whole_number
+from xprnn.arguments import floating_input, input_tensor, weight_of, whole_number
 from xprnn.backend import Array, Rng, check_dtype, dtype_name, generator, shared_namespace
 from xprnn.engine.control import Control
 from xprnn.nn import init
@@ -180,7 +180,7 @@ class AdditiveAttention(Attention):
         return self.key_projection(keys)
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
-        return additive_scores(ops.permute_dims(self.query_projection(query), (1, 0, 2)), keys, self.v)
+        return additive_scores(ops.permute_dims(self.query_projection(query), (1, 0, 2)), keys, weight_of(self, "v"))
 
     def describe(self) -> str:
         return f"{self.query_size}, {self.key_size}, {self.hidden_size}"

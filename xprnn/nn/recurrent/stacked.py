@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import probability, whole_number
+from xprnn.arguments import HOST_DTYPES, probability, weight_of, whole_number
 from xprnn.backend import Rng, check_dtype, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
@@ -106,7 +107,8 @@ class RecurrentLayer(SequenceLayer):
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer and direction by the cell's names, in the order of the state.
 
-        Raises ValueError for one that was replaced by a Parameter of another shape, TypeError for what is no Tensor.
+        Raises ValueError for one that was replaced by a Parameter of another shape, TypeError for another dtype and for
+        what is no Tensor.
         """
         return [declared.present(self) for declared in self.declared]
 
@@ -143,14 +145,13 @@ class Declared:
             setattr(module, name + suffix, weight)
         return Declared({name: (name + suffix, weight.shape) for name, weight in weights.items()})
 
-    def present(self, module: Module) -> dict[str, Parameter]:
-        """What the attributes hold now. Raises ValueError for another shape than declared, TypeError for no Tensor."""
-        weights = {}
+    def present(self, module: Any) -> dict[str, Parameter]:
+        """What the attributes hold now. Raises ValueError for another shape than declared; as :func:`weight_of`."""
+        weights, expected = {}, HOST_DTYPES.get(module.dtype)
         for name, (attribute, shape) in self.attributes.items():
             weight = weights[name] = getattr(module, attribute)
-            if not isinstance(weight, Tensor):
-                kind, owner = type(weight).__name__, type(module).__name__
-                raise TypeError(f"{owner}: {attribute} is a {kind}; expected a Parameter of shape {shape}")
+            if not isinstance(weight, Tensor) or weight.data.dtype is not expected:
+                weight_of(module, attribute)
             if weight.data.shape != shape:
                 raise ValueError(f"{type(module).__name__}: {attribute} has shape {weight.shape}; expected {shape}")
         return weights
