@@ -8,7 +8,7 @@ pytest.importorskip("numba")
 from xprnn.kernels.cpu.compiling import kernel
 from xprnn.kernels.cpu.host import TILE, best_tile
 from xprnn.kernels.cpu.intrinsics import address
-from xprnn.kernels.cpu.product import add_rows, multiply, multiply_transposed, pack, padded
+from xprnn.kernels.cpu.product import BFLOAT16, EXACT, add_rows, multiply, multiply_transposed, pack, padded
 
 
 @kernel
@@ -80,7 +80,7 @@ def test_panels_of_every_size_and_layout(dtype, bf16):
             panels = [wide[:, start : start + width].ravel() for start in range(0, wide.shape[1], width)]
             expected = np.concatenate([*panels, np.zeros(0, dtype)])
             for array in (w, np.asfortranarray(w), np.repeat(w, 2, axis=1)[:, ::2], w[::-1][::-1]):
-                packed = pack(array, bf16)
+                packed = (BFLOAT16 if bf16 else EXACT).pack(array)
                 assert packed.shape == (wide.shape[1], k)
                 found = (packed.astype(np.uint32) << 16).view(np.float32) if bf16 else packed
                 np.testing.assert_array_equal(found.ravel(), expected)
@@ -90,7 +90,7 @@ def test_bf16_rounds_to_nearest_even_and_keeps_nan_and_infinity():
     bits = np.array(
         [0x3F800000, 0x3F808000, 0x3F818000, 0x3F808001, 0x7F800000, 0xFF800000, 0x7F7FFFFF, 0x7F800001], np.uint32
     )
-    packed = pack(bits.view(np.float32)[None], bf16=True).reshape(-1)[: len(bits)]
+    packed = BFLOAT16.pack(bits.view(np.float32)[None]).reshape(-1)[: len(bits)]
     values = (packed.astype(np.uint32) << 16).view(np.float32)
     expected = [1.0, 1.0, 1.015625, 1.0078125, np.inf, -np.inf, np.inf, np.nan]
     np.testing.assert_array_equal(values, np.array(expected, np.float32))
