@@ -85,9 +85,9 @@ def test_what_killed_processes_left_is_removed_and_what_living_ones_need_is_not(
 
 HALF = """
 import os, sys
-from xprnn import files
+from xprnn import storage
 os.fsync = lambda _: os.kill(os.getpid(), 9)
-files.write_atomically(sys.argv[1], b"half")
+storage.write_atomically(sys.argv[1], b"half")
 """
 
 
