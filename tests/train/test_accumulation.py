@@ -150,7 +150,7 @@ def test_errors():
     model = nn.Linear(1, 1, rng=0)
     for accumulate in (0, 1.5, True):
         with pytest.raises(ValueError, match="fit: accumulate is .*; expected an integer of at least 1"):
-            fit(model, [0], None, SGD(model.parameters()), epochs=1, accumulate=accumulate, **quiet)
+            fit(model, [0], mse, SGD(model.parameters()), epochs=1, accumulate=accumulate, **quiet)
     other = nn.Linear(1, 1, rng=0)
     loss = lambda m, b: mse(m(np.ones((1, 1), "float32")), np.ones((1, 1), "float32"))
     with pytest.raises(ValueError, match="gradient to none of the optimizer's parameters"):

@@ -181,6 +181,17 @@ def test_steps_of_an_optimizer(step):
     assert optimizer.counts == [0]
 
 
+@pytest.mark.parametrize(
+    "square", [np.ma.masked_array(np.ones(2), [True, False]), np.ones(2, complex), 3, None, np.array(["a", "b"])]
+)
+def test_slots_that_are_no_plain_numbers(square):
+    optimizer = Adam([Parameter(np.ones(2))])
+    state = STEP | {"parameters": {"0": {"step": 1, "mean": np.ones(2), "square": square}}}
+    with pytest.raises(ValueError, match="Adam: the state of parameter 0 has .*square"):
+        optimizer.load_state_dict(state)
+    assert optimizer.counts == [0]
+
+
 def test_a_mean_of_squares_below_zero():
     optimizer = Adam([Parameter(np.ones(2))])
     state = STEP | {"parameters": {"0": {"step": 1, "mean": -np.ones(2), "square": np.array([1.0, -1e-9])}}}

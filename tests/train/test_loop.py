@@ -223,3 +223,27 @@ def test_an_optimizer_of_another_model_is_refused():
     with pytest.raises(ValueError, match="gradient to none of the optimizer's parameters"):
         fit(model, points((1.0, 2.0)), line_loss, SGD(other.parameters()), epochs=1, **quiet)
     assert model.w.item() == other.w.item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"callbacks": [1]}, r"callbacks\[0\] is a int; expected Callback"),
+        ({"callbacks": [EarlyStopping(1), EarlyStopping]}, r"callbacks\[1\] is a type; expected Callback"),
+        ({"callbacks": EarlyStopping(1)}, "callbacks is a EarlyStopping; expected Iterable"),
+        ({"schedule": 0.9}, "schedule is a float; expected Schedule"),
+        ({"optimizer": "adam"}, "optimizer is a str; expected Optimizer"),
+        ({"loss": 3}, "loss is a int; expected Callable"),
+        ({"model": len}, "model is a builtin_function_or_method; expected Module"),
+        ({"batches": 3}, "batches is a int; expected Batches or a list of batches"),
+        ({"validation": 3}, "validation is a int; expected Batches or a list of batches"),
+    ],
+)
+def test_things_of_other_kinds(wrong, message):
+    model = Line()
+    given = {"model": model, "batches": [np.ones((2, 1))], "loss": mse, "optimizer": SGD(model.parameters())} | wrong
+    before = model.state_dict()
+    with pytest.raises(TypeError, match=f"^fit: {message}"):
+        fit(**given, epochs=1, progress=False)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])

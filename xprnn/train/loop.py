@@ -95,6 +95,12 @@ def fit(
     ``run.loss``. An error is then the one that would have been raised at once: neither the bad batch nor a later one
     has changed a parameter or what the optimizer keeps; only callbacks and the order of the data have gone on.
     """
+    _require_kinds(model=(model, Module), optimizer=(optimizer, Optimizer), loss=(loss, Callable))
+    if schedule is not None:
+        _require_kinds(schedule=(schedule, Schedule))
+    _require_kinds(callbacks=(callbacks, Iterable))
+    callbacks = list(callbacks)
+    _require_kinds(**{f"callbacks[{k}]": (callback, Callback) for k, callback in enumerate(callbacks)})
     epochs = whole_number("fit", "epochs", epochs, 0)
     if clip_norm is not None and clip_value is not None:
         raise ValueError("fit: clip_norm and clip_value are both given; expected at most one")
@@ -102,6 +108,8 @@ def fit(
         if limit is not None:
             real_number("fit", name, limit, "a number above 0", low=math.ulp(0.0))
     for name, source in (("batches", batches), ("validation", validation)):
+        if not hasattr(source, "__iter__") and not hasattr(source, "__getitem__") and source is not None:
+            raise TypeError(f"fit: {name} is a {type(source).__name__}; expected Batches or a list of batches")
         if isinstance(source, Iterator):
             raise TypeError(
                 f"fit: {name} is a {type(source).__name__}, which lasts one epoch; expected a list or Batches"
@@ -224,6 +232,12 @@ def _train(
     if run.batch == 0:
         raise ValueError(f"fit: batches had none in epoch {run.epoch}; each iter() must start anew")
     return dict(zip(("loss", *metrics, *NORMS), measured.means(), strict=True))
+
+
+def _require_kinds(**given: tuple[Any, Any]) -> None:
+    for name, (value, kind) in given.items():
+        if not isinstance(value, kind):
+            raise TypeError(f"fit: {name} is a {type(value).__name__}; expected {kind.__name__}")
 
 
 def _named(metrics: Mapping[str, Metric] | None) -> dict[str, Metric]:

@@ -32,6 +32,8 @@ class Optimizer:
 
     Raises ValueError for settings out of range, no parameters or frozen ones only, or one given twice; TypeError for
     things that are none.
+
+    Threads must not share an optimizer: of two steps at once the later one takes back what the other did.
     """
 
     settings: tuple[str, ...] = ("lr",)

@@ -54,7 +54,8 @@ class Stream:
     an array in place, call ``reload()``. A copy, or what comes out of a pickle, goes on from the same state by itself.
 
     Raises ValueError for a bidirectional layer, which must see the end first, and for x of another shape; TypeError for
-    x that is not of real numbers. What fails, or is interrupted, leaves the state as it was.
+    x that is not of real numbers. What fails, or is interrupted, leaves the state as it was. Threads must not share a
+    stream, whose memory two steps at once would mix: open one in each.
     """
 
     def __init__(self, layer: Streamable, batch: int | None = 1) -> None:
