@@ -163,7 +163,7 @@ def default_backend() -> Backend:
     chosen: Backend | None = BACKEND.get()
     if chosen is None:
         try:
-            chosen = BACKEND.process = get_backend(os.environ.get(BACKEND_VARIABLE, "numpy"))
+            chosen = BACKEND.settle(get_backend(os.environ.get(BACKEND_VARIABLE, "numpy")))
         except (ValueError, RuntimeError) as error:
             raise type(error)(f"environment variable {BACKEND_VARIABLE}: {error}") from None
     return chosen
