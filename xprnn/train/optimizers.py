@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from xprnn.arguments import true_or_false
 from xprnn.backend import Array, namespace
 from xprnn.train.optimizer import Optimizer, Slots
-from xprnn.train.parameter_groups import Setting, flag, number, pair
+from xprnn.train.parameter_groups import Setting, number, pair
 
 
 class SGD(Optimizer):
@@ -18,7 +19,7 @@ class SGD(Optimizer):
     """
 
     settings = ("lr", "momentum", "nesterov", "weight_decay")
-    momentum, nesterov, weight_decay = Setting(number()), Setting(flag), Setting(number())
+    momentum, nesterov, weight_decay = Setting(number()), Setting(true_or_false), Setting(number())
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Adam(Optimizer):
 
     settings = ("lr", "betas", "eps", "weight_decay", "amsgrad")
     betas, eps = Setting(pair(number(below=1.0))), Setting(number())
-    weight_decay, amsgrad = Setting(number()), Setting(flag)
+    weight_decay, amsgrad = Setting(number()), Setting(true_or_false)
 
     def __init__(
         self,
@@ -120,7 +121,7 @@ class RMSprop(Optimizer):
 
     settings = ("lr", "alpha", "eps", "weight_decay", "momentum", "centered")
     alpha, eps, weight_decay = Setting(number(below=1.0)), Setting(number()), Setting(number())
-    momentum, centered = Setting(number()), Setting(flag)
+    momentum, centered = Setting(number()), Setting(true_or_false)
 
     def __init__(
         self,

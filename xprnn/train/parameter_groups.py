@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xprnn.arguments import real_number
+from xprnn.arguments import Check, real_number
 from xprnn.tensor import Tensor
 from xprnn.train.together import make, new_items
-
-Check = Callable[[str, str, Any], Any]
-"""``check(owner, name, value)`` gives the value as it is kept, or raises ValueError."""
 
 
 class Setting:
@@ -40,11 +37,6 @@ def number(below: float = math.inf) -> Check:
     expected = f"{'a finite number' if below == math.inf else f'a number below {below:g}'}, at least 0"
     highest = math.nextafter(below, 0.0)
     return lambda owner, name, value: real_number(owner, name, value, expected, high=highest)
-
-
-def flag(owner: str, name: str, value: Any) -> bool:
-    """True or False."""
-    return bool(value)
 
 
 def pair(each: Check) -> Check:
