@@ -102,3 +102,19 @@ def test_what_the_process_is_given_counts_until_the_next_choice(setting):
     assert setting.get() == "another"
     setting.process = None
     assert setting.get() is None
+
+
+def test_what_is_chosen_while_the_default_is_looked_for_stays(monkeypatch):
+    find = xprnn.backend.get_backend
+
+    def slow(name, device=None):
+        found = find(name, device)
+        if name == "numpy":  # meanwhile, in another thread
+            xprnn.use_backend("array_api_strict")
+        return found
+
+    BACKEND.process = None
+    monkeypatch.setattr(xprnn.backend, "get_backend", slow)
+    monkeypatch.delenv("XPRNN_BACKEND", raising=False)
+    assert xprnn.backend.default_backend().name == "array_api_strict"
+    assert BACKEND.process.name == "array_api_strict"

@@ -95,6 +95,15 @@ def test_of_any_single_number_under_debug(make, place):
     assert said == "" or "was written to after the forward pass" in said
 
 
+def test_a_mask_of_attention():
+    scores, mask = Tensor(draw(B, I), requires_grad=True), np.ones((B, I), bool)
+    y = nn.masked_softmax(scores, mask)
+    mask[:, 0] = False
+    with pytest.raises(RuntimeError, match="mask of masked_softmax .* was written to after the forward pass"):
+        y[0, 0].backward()
+    assert scores.grad is None
+
+
 def test_the_error_names_layer_and_argument():
     layer, x, h, c = nn.LSTM(I, 5, rng=0), draw(T, B, I), draw(1, B, 5), draw(1, B, 5)
     mask, reset = np.ones((T, B), bool), np.zeros((T, B), bool)

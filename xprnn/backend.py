@@ -163,7 +163,7 @@ def default_backend() -> Backend:
     chosen: Backend | None = BACKEND.get()
     if chosen is None:
         try:
-            chosen = BACKEND.process = get_backend(os.environ.get(BACKEND_VARIABLE, "numpy"))
+            chosen = BACKEND.settle(get_backend(os.environ.get(BACKEND_VARIABLE, "numpy")))
         except (ValueError, RuntimeError) as error:
             raise type(error)(f"environment variable {BACKEND_VARIABLE}: {error}") from None
     return chosen
@@ -370,11 +370,12 @@ def generator(rng: Rng = None) -> np.random.Generator:
     return np.random.default_rng(int(rng))
 
 
-def check_dtype(dtype: str) -> str:
-    """The dtype itself, "float32" or "float64"; raises ValueError for anything else."""
-    if dtype not in DTYPES:
+def check_dtype(dtype: Any) -> str:
+    """A dtype that layers have as a word, NumPy's own too: "float32" or "float64". Raises ValueError for others."""
+    name = str(dtype) if isinstance(dtype, np.dtype) else dtype
+    if not isinstance(name, str) or name not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-    return dtype
+    return name
 
 
 def dtype_name(array: Array) -> str:

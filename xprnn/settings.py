@@ -34,6 +34,14 @@ class Setting(Generic[T]):
     def process(self, value: T | None) -> None:
         self._standing = {} if value is None else {weakref.ref(self): value}
 
+    def settle(self, value: T) -> T:
+        """Choose for the process, unless somebody has meanwhile; returns what counts."""
+        with self._changing:
+            chosen = self.process
+            if chosen is None:
+                self.process = chosen = value
+            return chosen
+
     def choose(self, who: object, value: T) -> None:
         """Choose for the process, until the same one withdraws it."""
         with self._changing:

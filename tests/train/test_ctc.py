@@ -268,3 +268,14 @@ def test_errors():
     ]:
         with pytest.raises(error, match=f"ctc_loss: {message}"):
             call()
+
+
+@pytest.mark.parametrize("which", ["log_probs", "target_lengths"])
+def test_what_the_way_back_reads_again_must_not_be_written_to(rng, which):
+    x, lengths = Tensor(rng.normal(size=(4, 2, 3)), requires_grad=True), np.array([2, 1])
+    loss = ctc_loss(x, np.array([[1, 2], [2, 1]]), [4, 4], lengths)
+    written = x.data if which == "log_probs" else lengths
+    written[...] = 1
+    with pytest.raises(RuntimeError, match=f"{which} of ctc_loss .* was written to after the forward pass"):
+        loss.backward()
+    assert x.grad is None

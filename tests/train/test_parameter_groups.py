@@ -223,3 +223,15 @@ def test_fit_continues_with_groups_to_the_same_bits(tmp_path):
     trained(2)
     for found, expected in zip(trained(4, tmp_path / "c"), whole, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(SGD, "nesterov"), (Adam, "amsgrad"), (AdamW, "amsgrad"), (RMSprop, "centered")]
+)
+def test_a_flag_is_true_or_false_and_no_word(kind, name):
+    p = Parameter(np.zeros(2))
+    for group in ([p], [{"params": [p], name: "false"}]):
+        given = {} if isinstance(group[0], dict) else {name: "false"}
+        with pytest.raises(ValueError, match=f"{kind.__name__}: {name} is 'false'; expected True or False"):
+            kind(group, lr=0.1, **given)
+    assert getattr(kind([p], lr=0.1, **{name: np.False_}), name) is False

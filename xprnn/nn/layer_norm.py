@@ -7,6 +7,7 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import input_tensor, real_number, weight_of, whole_number
+from xprnn.backend import check_dtype
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
@@ -23,7 +24,7 @@ class LayerNorm(Module):
     ) -> None:
         lengths = normalized_shape if isinstance(normalized_shape, Iterable) else (normalized_shape,)
         shape = tuple(whole_number("LayerNorm", "normalized_shape", length) for length in lengths)
-        self.normalized_shape, self.dtype = shape, dtype
+        self.normalized_shape, self.dtype = shape, check_dtype(dtype)
         self.eps = real_number("LayerNorm", "eps", eps, "a number of at least 0")
         self.weight = Parameter(init.constant(shape, 1.0, dtype=dtype))
         self.bias = Parameter(init.constant(shape, 0.0, dtype=dtype)) if bias else None

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from xprnn.arguments import input_tensor, weight_of, whole_number
-from xprnn.backend import Rng, generator
+from xprnn.backend import Rng, check_dtype, generator
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.tensor import Parameter, Tensor
@@ -25,7 +25,7 @@ class Linear(Module):
     ) -> None:
         self.in_features = whole_number("Linear", "in_features", in_features)
         self.out_features = whole_number("Linear", "out_features", out_features)
-        self.dtype = dtype
+        self.dtype = check_dtype(dtype)
         draws, bound = generator(rng), 1.0 / math.sqrt(in_features)
         self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=draws, dtype=dtype))
         self.bias = Parameter(init.uniform((out_features,), bound, rng=draws, dtype=dtype)) if bias else None

@@ -164,7 +164,8 @@ def _recorded(log_probs: Tensor, paths: _Paths, zero_infinity: bool) -> Tensor:
         gradient = xp.where(paths.running, gamma * xp.expand_dims(factor, axis=1), xp.zeros_like(gamma))
         return [Tensor(gradient)]
 
-    return record_joint("ctc_loss", (losses,), (log_probs,), pullback)[0]
+    reads, labels = (log_probs, paths.ends), ("log_probs", "target_lengths")
+    return record_joint("ctc_loss", (losses,), (log_probs,), pullback, reads, labels)[0]
 
 
 def _forward(log_probs: Any, paths: _Paths, alphas: list[Array] | None) -> Any:

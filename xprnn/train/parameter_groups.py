@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xprnn.arguments import real_number
+from xprnn.arguments import Check, real_number
 from xprnn.tensor import Tensor
 from xprnn.train.together import make, new_items
-
-Check = Callable[[str, str, Any], Any]
-"""``check(owner, name, value)`` gives the value as it is kept, or raises ValueError."""
 
 
 class Setting:

@@ -7,7 +7,7 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import input_tensor, whole_number
-from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
+from xprnn.backend import Array, Rng, backend_of, check_dtype, generator, shared_namespace
 from xprnn.nn.attention.multihead import MultiheadAttention
 from xprnn.nn.attention.weights import allowed
 from xprnn.nn.dropout import Dropout
@@ -117,7 +117,8 @@ class TransformerEncoderLayer(EncoderBase):
         hidden = whole_number(owner, "dim_feedforward", dim_feedforward)
         if activation not in ACTIVATIONS:
             raise ValueError(f"{owner}: activation is {activation!r}; expected 'relu' or 'gelu'")
-        self.activation, self.batch_first, self.norm_first, self.dtype = activation, batch_first, norm_first, dtype
+        self.activation, self.batch_first, self.norm_first = activation, batch_first, norm_first
+        self.dtype = check_dtype(dtype)
         draws = generator(rng)
         self.self_attn = MultiheadAttention(E, nhead, dropout, bias, dtype=dtype, rng=draws)
         self.linear1 = Linear(E, hidden, bias, dtype=dtype, rng=draws)

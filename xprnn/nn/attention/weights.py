@@ -67,7 +67,7 @@ def masked_softmax(scores: Any, mask: Any = None, axis: int = -1) -> Tensor:
         g = g if mask is None else ops.where(mask, g, 0.0)  # 0 times NaN would still be NaN
         return y * (g - ops.sum(g * y, axis=axis, keepdims=True))
 
-    return record("masked_softmax", weights, (scores,), [vjp])
+    return record("masked_softmax", weights, (scores,), [vjp], () if mask is None else (mask,), ("mask",))
 
 
 def allowed(
