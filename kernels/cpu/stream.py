@@ -181,7 +181,7 @@ class Stack:
 
         Both are contiguous, aligned, writeable, of the stack's type; they are the same memory or do not overlap.
         """
-        _block(self._weights, self._memory, self._plan, x.reshape(-1), out.reshape(-1), len(x))
+        _block(self._weights, self._memory, self._plan, x.ravel(), out.ravel(), len(x))
 
     def views(self, layer: int, current: int) -> tuple[Array, ...]:
         """Each part of the state (B, H) of a layer, in one of the two copies."""

@@ -79,7 +79,7 @@ class Stream:
         lead = () if batch is None else (self._batch,)
         self._shape = (*lead, layer.input_size)
         self._out_shape = (*lead, layer.state_sizes[0] if head is None else head.out_features)
-        self._precision = current_precision()
+        self._dtype, self._precision = np.dtype(layer.dtype), current_precision()
         self._stack: Any = None
         self._state: Any = None  # where there is no stack
         self._made_for: Any = None  # the library and the dtypes of the weights
@@ -123,21 +123,24 @@ class Stream:
         if type(x) is not np.ndarray or x.shape[1:] != self._shape:
             x = given.input_array(self._owner, x, ("T",), self._shape, self._made_for[0])
         self._notice()
-        shape, y = (x.shape[0], *self._out_shape), None
-        if out is not None:
+        shape, y = (x.shape[0], *self._out_shape), out
+        if out is not None and (self._stack is None or not self._takes(out, shape)):
             y = given.target(self._owner, out, shape, self._layer.dtype, self._made_for[0])
         y = self._composed(x, y) if self._stack is None else self._compiled(x, y, shape)
         return y if out is None else out
 
+    def _takes(self, array: Any, shape: tuple[int, ...]) -> bool:
+        """Whether compiled code can have an array as it is, which is soon said of those that suit."""
+        return type(array) is np.ndarray and array.shape == shape and array.dtype == self._dtype and array.flags.carray
+
     def _compiled(self, x: Array, y: Array | None, shape: tuple[int, ...]) -> Array:
         """A block on the kernels, in an array for its outputs or a new one of their shape."""
-        dtype = self._input.dtype
-        if type(x) is not np.ndarray or x.dtype != dtype or not x.flags.carray:
-            x = given.copy(self._owner, np.empty(x.shape, dtype), x)
-        elif y is not None and x is not y and np.may_share_memory(x, y):
+        if not self._takes(x, x.shape):
+            x = given.copy(self._owner, np.empty(x.shape, self._dtype), x)
+        elif y is not None and x is not y and not (x.base is y.base is None) and np.may_share_memory(x, y):
             x = x.copy()
         if y is None:
-            y = np.empty(shape, dtype)
+            y = np.empty(shape, self._dtype)
         dispatch.note(self._told)
         self._stack.block(x, y)
         return y
