@@ -1,8 +1,9 @@
-"""Latency of one LSTM step, batch 1, beside PyTorch, ONNX Runtime and NumPy: median and 99th percentile, in us.
+"""Latency of an LSTM, batch 1, beside PyTorch, ONNX Runtime and NumPy: median and 99th percentile, in us a step.
 
     python benchmarks/streaming.py
 
-One process, one thread, contenders in turns; the state is carried from step to step, as a stream needs it.
+First single steps of as many inputs as units, then blocks of 64 samples of one number each, as audio comes. One
+process, one thread, contenders in turns; the state is carried from call to call, as a stream needs it.
 """
 
 from __future__ import annotations
@@ -24,28 +25,40 @@ import numpy as np
 from cpu import arrays_for, device
 
 ROUNDS, STEPS = 20, 1000
+BLOCK, BLOCKS = 64, 50  # samples in a block of audio, and blocks in a round
 
 
 def xprnn(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
     """This library's stream."""
     from xprnn import nn
 
-    hidden = arrays["dy"].shape[2]
-    layer = nn.LSTM(hidden, hidden)
+    x, out = arrays["x"], np.empty_like(arrays["dy"])
+    layer = nn.LSTM(x.shape[2], out.shape[2])
     layer.load_state_dict({name: a for name, a in arrays.items() if name not in ("x", "dy")})
-    stream, x = layer.stream(), arrays["x"][0]
-    return lambda: stream.step(x)
+    stream, first = layer.stream(), x[0]
+    return (lambda: stream.step(first)) if len(x) == 1 else lambda: stream.block(x, out)
 
 
 def torch(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
-    """torch.nn.LSTMCell in inference mode."""
+    """torch.nn.LSTMCell in inference mode, and torch.nn.LSTM for blocks."""
     import torch as library
 
     library.set_num_threads(1)
-    hidden = arrays["dy"].shape[2]
-    cell = library.nn.LSTMCell(hidden, hidden)
-    cell.load_state_dict({k.removesuffix("_l0"): library.from_numpy(a) for k, a in arrays.items() if k.endswith("_l0")})
-    x = library.from_numpy(arrays["x"][0])
+    x, hidden = library.from_numpy(arrays["x"]), arrays["dy"].shape[2]
+    weights = {name: library.from_numpy(a) for name, a in arrays.items() if name.endswith("_l0")}
+    if len(x) > 1:
+        layer = library.nn.LSTM(x.shape[2], hidden)
+        layer.load_state_dict(weights)
+        carried = [(library.zeros(1, 1, hidden), library.zeros(1, 1, hidden))]
+
+        def block() -> Any:
+            with library.inference_mode():
+                y, carried[0] = layer(x, carried[0])
+            return y.numpy()
+
+        return block
+    cell, x = library.nn.LSTMCell(x.shape[2], hidden), x[0]
+    cell.load_state_dict({name.removesuffix("_l0"): weight for name, weight in weights.items()})
     state = [(library.zeros(1, hidden), library.zeros(1, hidden))]
 
     def step() -> Any:
@@ -59,10 +72,10 @@ def torch(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
 def numpy(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
     """The equations in NumPy."""
     w_ih, w_hh = (np.ascontiguousarray(arrays[name].T) for name in ("weight_ih_l0", "weight_hh_l0"))
-    bias, x, hidden = arrays["bias_ih_l0"] + arrays["bias_hh_l0"], arrays["x"][0], arrays["dy"].shape[2]
+    bias, xs, hidden = arrays["bias_ih_l0"] + arrays["bias_hh_l0"], arrays["x"], arrays["dy"].shape[2]
     state = [np.zeros((2, 1, hidden), "float32")]
 
-    def step() -> Any:
+    def step(x: np.ndarray) -> Any:
         h, c = state[0]
         z = x @ w_ih + h @ w_hh + bias
         i, f, o = (1 / (1 + np.exp(-z[:, k * hidden : (k + 1) * hidden])) for k in (0, 1, 3))
@@ -70,11 +83,11 @@ def numpy(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         state[0] = (o * np.tanh(c), c)
         return state[0][0]
 
-    return step
+    return (lambda: step(xs[0])) if len(xs) == 1 else lambda: np.stack([step(x) for x in xs])
 
 
 def onnxruntime(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
-    """An ONNX LSTM node of one step, with the state fed back."""
+    """An ONNX LSTM node of all steps of a call, with the state fed back."""
     import onnxruntime as library
     from onnx import TensorProto, helper, numpy_helper
 
@@ -88,13 +101,15 @@ def onnxruntime(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         "R": blocks("weight_hh_l0")[None],
         "B": np.concatenate([blocks("bias_ih_l0"), blocks("bias_hh_l0")])[None],
     }
-    shapes = {"x": (1, 1, hidden), "h": (1, 1, hidden), "c": (1, 1, hidden)}
-    node = helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "c"], ["", "h1", "c1"], hidden_size=hidden)
+    x = arrays["x"]
+    single, shapes = len(x) == 1, {"x": x.shape, "h": (1, 1, hidden), "c": (1, 1, hidden)}
+    outputs = ["", "h1", "c1"] if single else ["y", "h1", "c1"]
+    node = helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "c"], outputs, hidden_size=hidden)
     graph = helper.make_graph(
         [node],
         "step",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("h1", "c1")],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs if name],
         [numpy_helper.from_array(a, name) for name, a in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
@@ -102,38 +117,38 @@ def onnxruntime(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
     options.intra_op_num_threads = 1
     session = library.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     state = [np.zeros((1, 1, hidden), "float32")] * 2
-    x = arrays["x"][:1]
 
-    def step() -> Any:
-        state[:] = session.run(None, {"x": x, "h": state[0], "c": state[1]})
-        return state[0][0]
+    def call() -> Any:
+        *y, state[0], state[1] = session.run(None, {"x": x, "h": state[0], "c": state[1]})
+        return state[0][0] if single else y[0][:, 0]
 
-    return step
+    return call
 
 
 CONTENDERS = {"xprnn": xprnn, "torch": torch, "onnxruntime": onnxruntime, "numpy": numpy}
 
 
-def measure(hidden: int, names: list[str]) -> dict[str, Any]:
-    """Percentiles of single steps, after ten equal steps have been found to agree."""
-    arrays = arrays_for("LSTM", (1, 1, hidden, hidden))
+def measure(hidden: int, block: int, names: list[str]) -> dict[str, Any]:
+    """Percentiles of the time of a step, alone or in a block, after ten equal calls have been found to agree."""
+    arrays = arrays_for("LSTM", (1, block, hidden if block == 1 else 1, hidden))
     steps = {name: CONTENDERS[name](arrays) for name in names}
     for _ in range(10):
         results = {name: np.array(step()) for name, step in steps.items()}
     for name, result in results.items():
         worst = float(np.abs(result - results["xprnn"]).max())
         if not worst <= 1e-4:
-            raise SystemExit(f"H={hidden}: {name} differs from xprnn by {worst:.1e}; nothing is timed")
+            raise SystemExit(f"H={hidden}, {block} steps: {name} differs from xprnn by {worst:.1e}; nothing is timed")
     samples: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(ROUNDS):
         for name, step in steps.items():
-            for _ in range(STEPS):
+            for _ in range(STEPS if block == 1 else BLOCKS):
                 start = time.perf_counter_ns()
                 step()
                 samples[name].append(time.perf_counter_ns() - start)
-    found = {name: np.percentile(s, [50, 99]) / 1e3 for name, s in samples.items()}
+    found = {name: np.percentile(s, [50, 99]) / 1e3 / block for name, s in samples.items()}
     return {
         "hidden": hidden,
+        "block": block,
         "median": {n: float(p[0]) for n, p in found.items()},
         "p99": {n: float(p[1]) for n, p in found.items()},
     }
@@ -147,7 +162,8 @@ def ratio(row: dict[str, Any]) -> float:
 def history_rows(report: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
     """Each row as :mod:`history` keeps it."""
     for row in report["rows"]:
-        yield "median", f"LSTM H={row['hidden']}", ratio(row)
+        alone = row["block"] == 1
+        yield "median" if alone else f"block of {row['block']}", f"LSTM H={row['hidden']}", ratio(row)
 
 
 def table(report: dict[str, Any]) -> str:
@@ -156,21 +172,23 @@ def table(report: dict[str, Any]) -> str:
     names = list(report["versions"])
     lines = [
         f"{report['device']}, 1 thread, float32, batch 1, {report['date']}. {versions}.",
-        "Microseconds for one step: median (99th percentile).",
+        f"Microseconds for one step: median (99th percentile). I = H for single steps, 1 in blocks of {BLOCK}.",
         "",
-        f"| H | {' | '.join(names)} | ratio |",
-        "|---|" + "---|" * (len(names) + 1),
+        f"| | H | {' | '.join(names)} | ratio |",
+        "|---|---|" + "---|" * (len(names) + 1),
     ]
     for row in report["rows"]:
-        cells = [f"{row['median'][name]:.1f} ({row['p99'][name]:.1f})" for name in names]
-        lines.append(f"| {row['hidden']} | {' | '.join(cells)} | {ratio(row):.1f} |")
+        cells = [f"{row['median'][name]:.3g} ({row['p99'][name]:.3g})" for name in names]
+        how = "step" if row["block"] == 1 else f"block of {row['block']}"
+        lines.append(f"| {how} | {row['hidden']} | {' | '.join(cells)} | {ratio(row):.1f} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Measure, print the table, write JSON and Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--hidden", type=int, nargs="+", default=[32, 64, 128, 256])
+    parser.add_argument("--hidden", type=int, nargs="+", default=[32, 64, 128, 256], help="units, for single steps")
+    parser.add_argument("--audio", type=int, nargs="+", default=[8, 16, 32, 64], help="units, for blocks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder")
     options = parser.parse_args()
     names = [name for name in CONTENDERS if importlib.util.find_spec(name)]
@@ -178,7 +196,10 @@ def main() -> None:
         "device": device(),
         "date": datetime.date.today().isoformat(),
         "versions": {name: importlib.import_module(name).__version__ for name in names},
-        "rows": [measure(hidden, names) for hidden in options.hidden],
+        "rows": [
+            *(measure(hidden, 1, names) for hidden in options.hidden),
+            *(measure(hidden, BLOCK, names) for hidden in options.audio),
+        ],
     }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "streaming.json").write_text(json.dumps(report, indent=1) + "\n")

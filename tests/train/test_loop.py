@@ -14,6 +14,7 @@ from xprnn.train import (
     Adam,
     Callback,
     Checkpoint,
+    EarlyStopping,
     History,
     evaluate,
     fit,

@@ -43,17 +43,24 @@ def _storage(host: Any, x: Array) -> Any:
     return host.BFLOAT16 if current_precision() == "bf16" and dtype_name(x) == "float32" else host.EXACT
 
 
-def open_stack(cell: Cell, weights: list[Array], layers: int, size: int, inputs: int, batch: int) -> Any:
-    """The memory of a stack of layers that step by step without allocating; None where no kernel serves."""
+def open_stack(
+    cell: Cell, weights: list[Array], layers: int, size: int, inputs: int, batch: int, head: int | None
+) -> Any:
+    """The memory of a stack of layers, and of a head of so many outputs, that runs without allocating.
+
+    Where no kernel serves, it is why. ``weights`` are all that it will be given.
+    """
     dtype, kind = weights[0].dtype, kernels.kind_of(cell)
-    if kind is None or any(type(w) is not np.ndarray or w.dtype != dtype for w in weights):
-        return None
+    if kind is None:
+        return f"no kernel for the cell {cell.name}"
+    if any(type(w) is not np.ndarray or w.dtype != dtype for w in weights):
+        return "not all weights are NumPy arrays of one dtype"
     if dtype.name not in DTYPES or not dtype.isnative:
-        return None
+        return f"no kernels for {dtype}"
     host = host_kernels.kernels()
     if isinstance(host, str):
-        return None
-    return host.Stack([kind.number] * layers, inputs, size, batch, dtype.name, _storage(host, weights[0]))
+        return host
+    return host.Stack([kind.number] * layers, inputs, size, batch, dtype.name, _storage(host, weights[0]), head)
 
 
 def load_stack(stack: Any, cell: Cell, layers: list[Weights], size: int, inputs: int) -> None:

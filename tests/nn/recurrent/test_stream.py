@@ -22,7 +22,7 @@ LAYERS = {
     "wide gru": lambda **o: nn.GRU(3, 67, **o),
     "no kernel: full peephole": lambda **o: nn.LSTM(3, 5, peephole="full", **o),
     "no kernel: projected": lambda **o: nn.LSTM(3, 5, proj_size=2, **o),
-    "no kernel: reset before": lambda **o: nn.GRU(3, 5, reset_after=False, **o),
+    "reset before": lambda **o: nn.GRU(3, 5, reset_after=False, **o),
 }
 X = np.random.default_rng(0).standard_normal((7, 2, 3))
 
@@ -93,7 +93,7 @@ def test_new_weights_are_noticed(name):
     np.testing.assert_allclose(stream.step(X[0]), whole(layer, X[:1])[0][0], atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["gru", "no kernel: reset before"])
+@pytest.mark.parametrize("name", ["gru", "reset before"])
 def test_without_a_batch_and_batch_first(name):
     layer = LAYERS[name](dtype="float64", batch_first=True, rng=1)
     stream = layer.stream(batch=None)

@@ -16,6 +16,7 @@ from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
+from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
 from xprnn.nn.recurrent.stream import Stream
@@ -116,9 +117,9 @@ class RecurrentLayer(SequenceLayer):
         """Under which names the layer has them."""
         return [attribute for declared in self.declared for attribute, _ in declared.attributes.values()]
 
-    def stream(self, batch: int | None = 1) -> Stream:
-        """Open a :class:`Stream`: the layer one step at a time, with its state kept and nothing allocated."""
-        return Stream(self, batch)
+    def stream(self, batch: int | None = 1, head: Linear | None = None) -> Stream:
+        """Open a :class:`Stream`: the layer step by step or block by block, with its state kept."""
+        return Stream(self, batch, head)
 
     def describe(self) -> str:
         options = f", num_layers={self.num_layers}" * (self.num_layers > 1) + ", bidirectional" * self.bidirectional

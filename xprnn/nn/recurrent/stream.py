@@ -1,4 +1,4 @@
-"""Streams: a recurrent layer fed one step at a time, as in control, audio and serving."""
+"""Streams: a recurrent layer fed step by step or block by block, as in control, audio and serving."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import numpy as np
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Backend, backend_of, dtype_name, namespace
 from xprnn.cells import Cell
-from xprnn.engine import cpu
+from xprnn.engine import cpu, dispatch
+from xprnn.nn.linear import Linear
+from xprnn.nn.recurrent import stream_arguments as given
 from xprnn.settings import current_precision, use_precision
-from xprnn.tensor import Parameter, Tensor, no_grad
+from xprnn.tensor import Parameter, no_grad
 
 _GONE: Any = object()
-_NOTHING: list[tuple[str, Any, int]] = [("", object(), 0)]
+_NOTHING: list[tuple[Mapping[str, Any], str, Any, int]] = [({}, "", object(), 0)]
 """What weights were loaded, where that cannot be said: it is like no layer's."""
 
 
@@ -42,72 +44,137 @@ class Streamable(Protocol):
 
 
 class Stream:
-    """A layer that remembers where it is: ``y = stream.step(x)``.
+    """A layer that remembers where it is: ``y = stream.step(x)``, or ``stream.block(x)`` for any number of steps.
 
-    x (B, I), y (B, H), or without B where the stream was opened with ``batch=None``; nested lists of numbers will do
-    for x. ``state`` is the layer's state, parts (L, B, H), readable and assignable; ``reset()`` makes it zero.
-    Gradients are not recorded.
+    ======  =======================================================================
+    x       (B, I) for a step, (T, B, I) for a block, whatever ``batch_first`` says
+    y       (B, H) or (T, B, H); with a head of O outputs O in the place of H
+    state   as the layer has it, parts (L, B, H): readable and assignable
+    ======  =======================================================================
 
-    On NumPy, cells with compiled kernels step without allocating anything: y is then a buffer that the step after next
-    overwrites, so copy it to keep it. New weights are noticed, be it that ``.data`` of a parameter is assigned, as
-    optimizers and ``load_state_dict`` do, or that the layer is given another Parameter in its place; after writing into
-    an array in place, call ``reload()``. A copy, or what comes out of a pickle, goes on from the same state by itself.
+    x and y are without B where the stream was opened with ``batch=None``. Nested lists of numbers will do for x.
+    ``head`` is a Linear that the outputs go through. ``reset()`` makes the state zero. Gradients are not recorded.
 
-    Raises ValueError for a bidirectional layer, which must see the end first, and for x of another shape; TypeError for
-    x that is not of real numbers. What fails, or is interrupted, leaves the state as it was. Threads must not share a
-    stream, whose memory two steps at once would mix: open one in each.
+    On NumPy, cells with compiled kernels take a step or a block in one compiled call for all layers and the head;
+    other threads run meanwhile, also streams of their own. How a sequence is cut into steps and blocks then changes no
+    bit of the results, which are the layer's to rounding. Elsewhere the layer is called; ``repr`` says which, and why.
+    With ``use_precision("bf16")`` the weights of the head are rounded like the layer's.
+
+    New weights are noticed, be it that ``.data`` of a parameter is assigned, as optimizers and ``load_state_dict`` do,
+    or that the layer is given another Parameter in its place; after writing into an array in place, call ``reload()``.
+    A copy, or what comes out of a pickle, goes on from the same state by itself.
+
+    Raises ValueError for a bidirectional layer, which must see the end first, for a head of other sizes or dtype, and
+    for x of another shape; TypeError for a head that is no Linear and x that is not of real numbers. What fails, or is
+    interrupted, leaves the state as it was. Threads must not share a stream, whose memory two steps at once would mix:
+    open one in each.
     """
 
-    def __init__(self, layer: Streamable, batch: int | None = 1) -> None:
+    def __init__(self, layer: Streamable, batch: int | None = 1, head: Linear | None = None) -> None:
         owner = type(layer).__name__
         if layer.bidirectional:
             raise ValueError(f"{owner}: a bidirectional layer needs the whole sequence; it cannot be streamed")
         self._layer, self._owner = layer, f"{owner}.stream"
+        self._head = None if head is None else given.Head(self._owner, head, layer)
         self._batch = 1 if batch is None else whole_number(self._owner, "batch", batch)
-        self._shape = (layer.input_size,) if batch is None else (self._batch, layer.input_size)
-        self._precision = current_precision()
+        lead = () if batch is None else (self._batch,)
+        self._shape = (*lead, layer.input_size)
+        self._out_shape = (*lead, layer.state_sizes[0] if head is None else head.out_features)
+        self._dtype, self._precision = np.dtype(layer.dtype), current_precision()
         self._stack: Any = None
         self._state: Any = None  # where there is no stack
         self._made_for: Any = None  # the library and the dtypes of the weights
-        self._attributes: Mapping[str, Any] = vars(layer)
         self.reload()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles open streams of their own: memory is packed for this host, and full of views."""
-        batch = None if len(self._shape) == 1 else self._batch
-        return _reopened, (self._layer, batch, self._precision, self.state)
+        head = None if self._head is None else self._head.linear
+        return _reopened, (self._layer, self._given_batch, head, self._precision, self.state)
+
+    def __repr__(self) -> str:
+        head = "" if self._head is None else f", head={self._head.linear!r}"
+        return f"{self._owner}(batch={self._given_batch}{head}): {self._way}"
+
+    @property
+    def _given_batch(self) -> int | None:
+        return None if len(self._shape) == 1 else self._batch
 
     def step(self, x: Any) -> Array:
-        """One step of every layer; the output of the last one."""
+        """One step of every layer, x (B, I); the output (B, H) of the last one, or (B, O) of the head.
+
+        From a compiled call it is a buffer that the step after next overwrites, so copy it to keep it.
+        """
         if type(x) is not np.ndarray or x.shape != self._shape:
-            x = self._input_array(x)
-        for name, parameter, version in self._loaded:
-            if self._attributes.get(name, _GONE) is not parameter or parameter.version != version:
-                self.reload()
-                break
+            x = given.input_array(self._owner, x, (), self._shape, self._made_for[0])
+        self._notice()
         if self._stack is None:
-            return self._composed_step(x)
-        try:
-            np.copyto(self._input, x, casting="same_kind")
-        except TypeError:
-            what = f"x is a {type(x).__name__} of dtype {getattr(x, 'dtype', None)}"
-            raise TypeError(f"{self._owner}: {what}; expected real numbers, in an array of NumPy's") from None
-        self._stack.step()
-        return self._outputs[self._stack.current]
+            return self._composed(x, None)
+        given.copy(self._owner, self._input, x)
+        dispatch.note(self._told)
+        return self._outputs[self._stack.step()]
+
+    def block(self, x: Any, out: Any = None) -> Array:
+        """T steps of every layer, x (T, B, I); all outputs (T, B, H) of the last one, or (T, B, O) of the head.
+
+        They go into ``out`` where it is given: an array of the layer's library and dtype, and of NumPy's one that is
+        contiguous and writeable. It may be x itself. If x is such an array too, nothing is allocated. T may be 0.
+
+        Raises what :meth:`step` does, and TypeError or ValueError for an ``out`` that does not fit.
+        """
+        if type(x) is not np.ndarray or x.shape[1:] != self._shape:
+            x = given.input_array(self._owner, x, ("T",), self._shape, self._made_for[0])
+        self._notice()
+        shape, y = (x.shape[0], *self._out_shape), out
+        if out is not None and (self._stack is None or not self._takes(out, shape)):
+            y = given.target(self._owner, out, shape, self._layer.dtype, self._made_for[0])
+        y = self._composed(x, y) if self._stack is None else self._compiled(x, y, shape)
+        return y if out is None else out
+
+    def _takes(self, array: Any, shape: tuple[int, ...]) -> bool:
+        """Whether compiled code can have an array as it is, which is soon said of those that suit."""
+        return type(array) is np.ndarray and array.shape == shape and array.dtype == self._dtype and array.flags.carray
+
+    def _compiled(self, x: Array, y: Array | None, shape: tuple[int, ...]) -> Array:
+        """A block on the kernels, in an array for its outputs or a new one of their shape."""
+        if not self._takes(x, x.shape):
+            x = given.copy(self._owner, np.empty(x.shape, self._dtype), x)
+        elif y is not None and x is not y and not (x.base is y.base is None) and np.may_share_memory(x, y):
+            x = x.copy()
+        if y is None:
+            y = np.empty(shape, self._dtype)
+        dispatch.note(self._told)
+        self._stack.block(x, y)
+        return y
 
     def reload(self) -> None:
-        """Take the layer's present weights; the state stays."""
+        """Take the present weights of the layer and the head; the state stays."""
         layer, present = self._layer, self._layer.weights()
+        head = [] if self._head is None else self._head.present()
         weights = [{name: parameter.data for name, parameter in each.items()} for each in present]
-        arrays = [array for each in weights for array in each.values()]
+        parameters = [parameter for each in present for parameter in each.values()]
+        arrays = [parameter.data for parameter in (*parameters, *head) if parameter is not None]
         made_for = backend_of(arrays[0]), {dtype_name(array) for array in arrays}
         if made_for != self._made_for:  # the first time, and where the layer has moved
             self._open(made_for, arrays)
         self._loaded = _NOTHING  # until all is
         if self._stack is not None:
             cpu.load_stack(self._stack, layer.cell, weights, layer.hidden_size, layer.input_size)
-        parameters = [parameter for each in present for parameter in each.values()]
-        self._loaded = [(name, p, p.version) for name, p in zip(layer.attributes(), parameters, strict=True)]
+            if head:
+                self._stack.load_head(*(None if parameter is None else parameter.data for parameter in head))
+        holders = [(vars(layer), name) for name in layer.attributes()]
+        if self._head is not None:
+            holders += [(vars(self._head.linear), name) for name in ("weight", "bias")]
+        self._loaded = [
+            (attributes, name, parameter, 0 if parameter is None else parameter.version)
+            for (attributes, name), parameter in zip(holders, [*parameters, *head], strict=True)
+        ]
+
+    def _notice(self) -> None:
+        """Load weights that have changed."""
+        for attributes, name, parameter, version in self._loaded:
+            if attributes.get(name, _GONE) is not parameter or (parameter is not None and parameter.version != version):
+                self.reload()
+                break
 
     def _open(self, made_for: tuple[Backend, set[str]], weights: list[Array]) -> None:
         """Get the memory for weights of another library or dtype; the state comes along."""
@@ -115,13 +182,18 @@ class Stream:
         state = None if self._made_for is None else [home.asarray(part) for part in self._parts()]
         with use_precision(self._precision):
             stack = cpu.open_stack(
-                layer.cell, weights, layer.num_layers, layer.hidden_size, layer.input_size, self._batch
-            )
-        if stack is not None:
-            views = [stack.views(layer.num_layers - 1, copy)[0] for copy in (0, 1)]
+                layer.cell, weights, layer.num_layers, layer.hidden_size, layer.input_size, self._batch,
+                None if self._head is None else self._head.linear.out_features,
+            )  # fmt: skip
+        if isinstance(stack, str):
+            self._way = f"calls of the layer, since there is no compiled one ({stack})"
+            stack = None
+        else:
+            self._way = "one compiled call for all layers" + " and the head" * (self._head is not None)
             single = len(self._shape) == 1
-            self._outputs = [view[0] if single else view for view in views]
+            self._outputs = [y[0] if single else y for y in stack.outputs]
             self._input = stack.x[0] if single else stack.x
+        self._told = f"{self._owner}: {self._way}"  # to explain
         self._stack, self._made_for = stack, made_for
         if state is not None:
             self.state = state
@@ -144,7 +216,7 @@ class Stream:
         parts = []
         for k, part in enumerate(new if isinstance(new, (tuple, list)) else (new,)):
             name = f"part {k} of the state"
-            parts.append(self._real(name, input_tensor(self._owner, name, part).data))
+            parts.append(given.real(self._owner, name, input_tensor(self._owner, name, part).data, self._layer.dtype))
         came, expected = ([tuple(part.shape) for part in some] for some in (parts, self._zeros()))
         if came != expected:
             raise ValueError(f"{self._owner}: the state has shapes {came}; expected {expected}")
@@ -172,50 +244,27 @@ class Stream:
         layer, home = self._layer, self._made_for[0]
         return tuple(home.zeros((layer.num_layers, self._batch, size), layer.dtype) for size in layer.state_sizes)
 
-    def _input_array(self, x: Any) -> Array:
-        """x, whatever it came as, as an array of the right shape."""
-        if isinstance(x, (Tensor, np.ndarray)):
-            array = input_tensor(self._owner, "x", x).data
-        elif hasattr(x, "shape"):  # of another library, which a step takes or refuses
-            array = x
-        else:
-            array = self._from_numbers(x)
-        if tuple(array.shape) != self._shape:
-            raise ValueError(f"{self._owner}: x has shape {tuple(array.shape)}; expected {self._shape}")
-        return array
-
-    def _from_numbers(self, x: Any) -> Array:
-        """Numbers in lists, and what else NumPy makes an array of, beside the weights."""
-        kind = f"{self._owner}: x is a {type(x).__name__}"
-        try:
-            array = np.asarray(x)
-        except ValueError as error:
-            raise ValueError(f"{kind} of no one shape; expected numbers of shape {self._shape}") from error
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"{kind}; expected an array, or numbers in lists, of shape {self._shape}")
-        return self._made_for[0].asarray(array)
-
-    def _composed_step(self, x: Array) -> Array:
-        """Any cell on any backend: a layer call of one step."""
-        xp, x = namespace(**{f"{self._owner}: x": x}), self._real("x", x)
-        lead = (self._batch, 1) if self._layer.batch_first else (1, self._batch)
-        whole = xp.reshape(x, (*lead, self._layer.input_size))
-        parts = self._zeros() if self._state is None else self._state
+    def _composed(self, x: Array, out: Array | None) -> Array:
+        """Any cell on any backend: a layer call, of one step where x is (B, I)."""
+        xp, layer = namespace(**{f"{self._owner}: x": x}), self._layer
+        x = given.real(self._owner, "x", x, layer.dtype)
+        steps = 1 if x.ndim == len(self._shape) else x.shape[0]
+        whole = xp.reshape(x, (steps, self._batch, layer.input_size))
+        turn = (1, 0, 2) if layer.batch_first else (0, 1, 2)
         with no_grad():
-            output, state = self._layer(whole, parts)
+            output, state = layer(xp.permute_dims(whole, turn), self._zeros() if self._state is None else self._state)
+            if self._head is not None:
+                output = self._head.linear(output)
+        y = xp.reshape(xp.permute_dims(output.data, turn), (*x.shape[:-1], output.shape[-1]))
+        if out is not None:
+            out[...] = y
+            y = out
         self._state = tuple(part.data for part in (state if isinstance(state, tuple) else (state,)))
-        return xp.reshape(output.data, (*self._shape[:-1], output.shape[-1]))
-
-    def _real(self, name: str, array: Array) -> Array:
-        """An array of real numbers in the layer's dtype. Raises TypeError for any other."""
-        if not dtype_name(array).startswith(("float", "int", "uint", "bool")):
-            raise TypeError(f"{self._owner}: {name} has dtype {dtype_name(array)}; expected real numbers")
-        xp = namespace(array)
-        return xp.astype(array, getattr(xp, self._layer.dtype), copy=False)
+        return y
 
 
-def _reopened(layer: Streamable, batch: int | None, precision: str, state: Any) -> Stream:
+def _reopened(layer: Streamable, batch: int | None, head: Linear | None, precision: str, state: Any) -> Stream:
     with use_precision(precision):
-        stream = Stream(layer, batch)
+        stream = Stream(layer, batch, head)
     stream.state = state
     return stream
