@@ -37,10 +37,11 @@ class Kept(NamedTuple):
 
 def kind_of(cell: Cell) -> kinds.Kind | None:
     """The kernels' kind of a cell. By exact type: a subclass may compute something else, as may a changed object."""
-    if isinstance(cell, Elman):
-        number = BY_NONLINEARITY.get(type(cell), {}).get(cell.nonlinearity)
+    own, by_nonlinearity = vars(cell), BY_NONLINEARITY.get(type(cell))
+    if by_nonlinearity is None:
+        number = None if own else NUMBERS.get(type(cell))
     else:
-        number = None if vars(cell) else NUMBERS.get(type(cell))
+        number = by_nonlinearity.get(own["nonlinearity"]) if len(own) == 1 else None
     return None if number is None else kinds.KINDS[number]
 
 
