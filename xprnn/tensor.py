@@ -417,8 +417,11 @@ def _witnessed(name: str, reads: list[tuple[str, Any]], results: Sequence[Array]
         reads = [*reads, *(("the result", array) for array in results)]
         seen = [(label, x, Witness(_array(x), whole=True)) for label, x in reads if hasattr(x, "shape")]
     else:
-        reads = [(label, x) for label, x in reads if _callers((x,)) and type(_array(x)) is np.ndarray]
-        seen = [(label, x, Witness(_array(x))) for label, x in reads]
+        seen = []  # a loop with nothing called in it, since every operation comes here
+        for label, x in reads:
+            array = x._data if x.__class__ is Tensor and x.node is None else x
+            if array.__class__ is np.ndarray:
+                seen.append((label, x, Witness(array)))
     if not seen:
         return pullback
 

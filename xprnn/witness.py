@@ -55,5 +55,7 @@ class Witness:
     def _look(self, array: Array) -> Any:
         if self._whole or type(array) is not np.ndarray:
             return hash(to_numpy(array).tobytes())
-        seen: np.ndarray[Any, Any] = array.flat[:: array.size // SAMPLE + 1]  # its bytes, since NaN is not itself
+        if array.size < SAMPLE:
+            return array.tobytes()  # bytes, since NaN is not itself
+        seen: np.ndarray[Any, Any] = array.flat[:: array.size // SAMPLE + 1]
         return seen.tobytes()

@@ -40,9 +40,10 @@ class Kept(NamedTuple):
 
 def number_of(cell: Cell) -> int | None:
     """The kernels' kind of a cell. By exact type: a subclass may compute something else, as may a changed object."""
-    if isinstance(cell, Elman):
-        return BY_NONLINEARITY.get(type(cell), {}).get(cell.nonlinearity)
-    return None if vars(cell) else NUMBERS.get(type(cell))
+    own, by_nonlinearity = vars(cell), BY_NONLINEARITY.get(type(cell))
+    if by_nonlinearity is None:
+        return None if own else NUMBERS.get(type(cell))
+    return by_nonlinearity.get(own["nonlinearity"]) if len(own) == 1 else None
 
 
 def kind_of(cell: Cell) -> kinds.Kind | None:
