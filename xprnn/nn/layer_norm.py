@@ -7,8 +7,10 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import input_tensor, real_number, whole_number
+from xprnn.backend import check_dtype
 from xprnn.nn import init
 from xprnn.nn.module import Module
+from xprnn.nn.weights import weight_of
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -23,7 +25,7 @@ class LayerNorm(Module):
     ) -> None:
         lengths = normalized_shape if isinstance(normalized_shape, Iterable) else (normalized_shape,)
         shape = tuple(whole_number("LayerNorm", "normalized_shape", length) for length in lengths)
-        self.normalized_shape, self.dtype = shape, dtype
+        self.normalized_shape, self.dtype = shape, check_dtype(dtype)
         self.eps = real_number("LayerNorm", "eps", eps, "a number of at least 0")
         self.weight = Parameter(init.constant(shape, 1.0, dtype=dtype))
         self.bias = Parameter(init.constant(shape, 0.0, dtype=dtype)) if bias else None
@@ -34,8 +36,9 @@ class LayerNorm(Module):
         if x.shape[x.ndim + axes[0] :] != self.normalized_shape or x.ndim < len(axes):
             raise ValueError(f"LayerNorm: x has shape {x.shape}; expected (..., {str(self.normalized_shape)[1:-1]})")
         centred = x - ops.mean(x, axes, keepdims=True)
-        y = centred / ops.sqrt(ops.mean(ops.square(centred), axes, keepdims=True) + self.eps) * self.weight
-        return y if self.bias is None else y + self.bias
+        y = centred / ops.sqrt(ops.mean(ops.square(centred), axes, keepdims=True) + self.eps)
+        y = y * weight_of(self, "weight", self.normalized_shape, self.dtype)
+        return y if self.bias is None else y + weight_of(self, "bias", self.normalized_shape, self.dtype)
 
     def describe(self) -> str:
         return f"{self.normalized_shape}"

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from xprnn.arguments import input_tensor, whole_number
-from xprnn.backend import Rng, generator
+from xprnn.backend import Rng, check_dtype, generator
 from xprnn.nn import init
 from xprnn.nn.module import Module
+from xprnn.nn.weights import weight_of
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -17,7 +18,7 @@ class Linear(Module):
 
     x (..., I), y (..., O); weight (O, I), bias (O,), both from U(+-1/sqrt(I)).
 
-    Raises ValueError for an x whose last axis is not I, TypeError for another dtype.
+    Raises ValueError for an x whose last axis is not I and for weights of other shapes, TypeError for another dtype.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class Linear(Module):
     ) -> None:
         self.in_features = whole_number("Linear", "in_features", in_features)
         self.out_features = whole_number("Linear", "out_features", out_features)
-        self.dtype = dtype
+        self.dtype = check_dtype(dtype)
         draws, bound = generator(rng), 1.0 / math.sqrt(in_features)
         self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=draws, dtype=dtype))
         self.bias = Parameter(init.uniform((out_features,), bound, rng=draws, dtype=dtype)) if bias else None
@@ -34,8 +35,8 @@ class Linear(Module):
         x = input_tensor("Linear", "x", x, self.dtype)
         if x.ndim < 1 or x.shape[-1] != self.in_features:
             raise ValueError(f"Linear: x has shape {x.shape}; expected (..., {self.in_features})")
-        y = x @ self.weight.T
-        return y if self.bias is None else y + self.bias
+        y = x @ weight_of(self, "weight", (self.out_features, self.in_features), self.dtype).T
+        return y if self.bias is None else y + weight_of(self, "bias", (self.out_features,), self.dtype)
 
     def describe(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

@@ -12,6 +12,7 @@ from xprnn.backend import Array, Rng, backend_of, check_dtype, dtype_name, names
 from xprnn.nn import init
 from xprnn.nn.form import Form
 from xprnn.nn.module import Module
+from xprnn.nn.weights import weight_of
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -67,8 +68,9 @@ class LearnedPositions(Module):
                 f"LearnedPositions: x has {steps} steps; expected at most max_length = {self.max_length}: "
                 "no vector was learned for the others"
             )
-        namespace(**{"LearnedPositions: x": x.data, "LearnedPositions: its parameters": self.weight.data})
-        return x + _beside(self.weight[:steps], form)
+        weight = weight_of(self, "weight", (self.max_length, self.d_model), self.dtype)
+        namespace(**{"LearnedPositions: x": x.data, "LearnedPositions: its parameters": weight.data})
+        return x + _beside(weight[:steps], form)
 
     def describe(self) -> str:
         return f"{self.max_length}, {self.d_model}"
