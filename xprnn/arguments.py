@@ -135,23 +135,6 @@ def floating_input(owner: str, name: str, x: Any, dtype: str | None = None) -> T
     return x
 
 
-HOST_DTYPES = {name: np.dtype(name) for name in DTYPES}
-"""Of NumPy and CuPy, which have one object for each dtype: to compare these is quicker than names."""
-
-
-def weight_of(layer: Any, name: str) -> Tensor:
-    """A weight of a layer. Raises TypeError for what is no Tensor, or has another dtype and would widen results."""
-    weight = getattr(layer, name)
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"{type(layer).__name__}: {name} is a {type(weight).__name__}; expected a Parameter")
-    if weight.data.dtype is not HOST_DTYPES.get(layer.dtype) and dtype_name(weight.data) != layer.dtype:
-        raise TypeError(
-            f"{type(layer).__name__}: {name} has dtype {dtype_name(weight.data)}; expected {layer.dtype}, "
-            "which the layer has: cast it first"
-        )
-    return weight
-
-
 def _as_float(number: Any) -> float:
     """A real number as Python's; NaN for what is none, and for an integer that no float can hold."""
     if isinstance(number, bool) or not isinstance(number, numbers.Real):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, weight_of, whole_number
-from xprnn.backend import Rng, dtype_name, namespace
+from xprnn.arguments import input_tensor, whole_number
+from xprnn.backend import Rng, check_dtype, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.module import Module
+from xprnn.nn.weights import weight_of
 from xprnn.postponed import within
 from xprnn.tensor import Parameter, Tensor
 
@@ -35,7 +36,7 @@ class Embedding(Module):
     ) -> None:
         self.num_embeddings = whole_number("Embedding", "num_embeddings", num_embeddings)
         self.embedding_dim = whole_number("Embedding", "embedding_dim", embedding_dim)
-        self.check, self.dtype = check, dtype
+        self.check, self.dtype = check, check_dtype(dtype)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx is {padding_idx}; expected a row of {num_embeddings}")
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
@@ -48,7 +49,7 @@ class Embedding(Module):
         x = input_tensor("Embedding", "x", x).data
         if not dtype_name(x).startswith(("int", "uint")):
             raise TypeError(f"Embedding: x has dtype {dtype_name(x)}; expected integers")
-        weight = weight_of(self, "weight")
+        weight = weight_of(self, "weight", (self.num_embeddings, self.embedding_dim), self.dtype)
         xp = namespace(x=x, weight=weight.data)
         if self.check:
             x = within(x, self.num_embeddings, self._outside)

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, real_number, weight_of, whole_number
+from xprnn.arguments import input_tensor, real_number, whole_number
 from xprnn.backend import check_dtype
 from xprnn.nn import init
 from xprnn.nn.module import Module
+from xprnn.nn.weights import weight_of
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -36,8 +37,8 @@ class LayerNorm(Module):
             raise ValueError(f"LayerNorm: x has shape {x.shape}; expected (..., {str(self.normalized_shape)[1:-1]})")
         centred = x - ops.mean(x, axes, keepdims=True)
         y = centred / ops.sqrt(ops.mean(ops.square(centred), axes, keepdims=True) + self.eps)
-        y = y * weight_of(self, "weight")
-        return y if self.bias is None else y + weight_of(self, "bias")
+        y = y * weight_of(self, "weight", self.normalized_shape, self.dtype)
+        return y if self.bias is None else y + weight_of(self, "bias", self.normalized_shape, self.dtype)
 
     def describe(self) -> str:
         return f"{self.normalized_shape}"

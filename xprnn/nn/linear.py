@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xprnn.arguments import input_tensor, weight_of, whole_number
+from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Rng, check_dtype, generator
 from xprnn.nn import init
 from xprnn.nn.module import Module
+from xprnn.nn.weights import weight_of
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -17,7 +18,7 @@ class Linear(Module):
 
     x (..., I), y (..., O); weight (O, I), bias (O,), both from U(+-1/sqrt(I)).
 
-    Raises ValueError for an x whose last axis is not I, TypeError for another dtype, of x or a weight.
+    Raises ValueError for an x whose last axis is not I and for weights of other shapes, TypeError for another dtype.
     """
 
     def __init__(
@@ -34,8 +35,8 @@ class Linear(Module):
         x = input_tensor("Linear", "x", x, self.dtype)
         if x.ndim < 1 or x.shape[-1] != self.in_features:
             raise ValueError(f"Linear: x has shape {x.shape}; expected (..., {self.in_features})")
-        y = x @ weight_of(self, "weight").T
-        return y if self.bias is None else y + weight_of(self, "bias")
+        y = x @ weight_of(self, "weight", (self.out_features, self.in_features), self.dtype).T
+        return y if self.bias is None else y + weight_of(self, "bias", (self.out_features,), self.dtype)
 
     def describe(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

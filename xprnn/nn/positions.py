@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import floating_input, weight_of, whole_number
+from xprnn.arguments import floating_input, whole_number
 from xprnn.backend import Array, Rng, backend_of, check_dtype, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.form import Form
 from xprnn.nn.module import Module
+from xprnn.nn.weights import weight_of
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -67,7 +68,7 @@ class LearnedPositions(Module):
                 f"LearnedPositions: x has {steps} steps; expected at most max_length = {self.max_length}: "
                 "no vector was learned for the others"
             )
-        weight = weight_of(self, "weight")
+        weight = weight_of(self, "weight", (self.max_length, self.d_model), self.dtype)
         namespace(**{"LearnedPositions: x": x.data, "LearnedPositions: its parameters": weight.data})
         return x + _beside(weight[:steps], form)
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, weight_of, whole_number
+from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Rng, check_dtype, generator, shared_namespace
 from xprnn.nn import init
 from xprnn.nn.attention.weights import allowed, masked_softmax
@@ -14,6 +14,7 @@ from xprnn.nn.dropout import Dropout
 from xprnn.nn.form import Form
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.nn.weights import weight_of
 from xprnn.tensor import Parameter, Tensor
 
 OWNER = "MultiheadAttention"
@@ -178,16 +179,21 @@ class MultiheadAttention(Module):
 
     def _heads(self, *inputs: Tensor) -> list[Tensor]:
         """Queries, keys and values of each head, (B, N, T, d)."""
+        E = self.embed_dim
         if self.packed:
-            weights = ops.unstack(ops.reshape(weight_of(self, "in_proj_weight"), (3, self.embed_dim, self.embed_dim)))
+            weights = ops.unstack(ops.reshape(self._weight("in_proj_weight", 3 * E, E), (3, E, E)))
         else:
-            weights = tuple(weight_of(self, f"{name}_proj_weight") for name in "qkv")
+            sizes = {"q_proj_weight": E, "k_proj_weight": self.kdim, "v_proj_weight": self.vdim}
+            weights = tuple(self._weight(name, E, size) for name, size in sizes.items())
         projected = [x @ weight.T for x, weight in zip(inputs, weights, strict=True)]
         if self.in_proj_bias is not None:
-            biases = ops.unstack(ops.reshape(weight_of(self, "in_proj_bias"), (3, self.embed_dim)))
+            biases = ops.unstack(ops.reshape(self._weight("in_proj_bias", 3 * E), (3, E)))
             projected = [x + bias for x, bias in zip(projected, biases, strict=True)]
-        split = (self.num_heads, self.embed_dim // self.num_heads)
+        split = (self.num_heads, E // self.num_heads)
         return [ops.permute_dims(ops.reshape(x, (*x.shape[:2], *split)), (1, 2, 0, 3)) for x in projected]
+
+    def _weight(self, name: str, *shape: int) -> Parameter:
+        return weight_of(self, name, shape, self.dtype)
 
     def describe(self) -> str:
         return f"{self.embed_dim}, {self.num_heads}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor, weight_of, whole_number
+from xprnn.arguments import floating_input, input_tensor, whole_number
 from xprnn.backend import Array, Rng, check_dtype, dtype_name, generator, shared_namespace
 from xprnn.engine.control import Control
 from xprnn.nn import init
@@ -17,6 +17,7 @@ from xprnn.nn.attention.additive import additive_scores
 from xprnn.nn.attention.weights import masked_softmax
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.nn.weights import weight_of
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -180,7 +181,8 @@ class AdditiveAttention(Attention):
         return self.key_projection(keys)
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
-        return additive_scores(ops.permute_dims(self.query_projection(query), (1, 0, 2)), keys, weight_of(self, "v"))
+        v = weight_of(self, "v", (self.hidden_size,), dtype_name(keys.data))
+        return additive_scores(ops.permute_dims(self.query_projection(query), (1, 0, 2)), keys, v)
 
     def describe(self) -> str:
         return f"{self.query_size}, {self.key_size}, {self.hidden_size}"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import HOST_DTYPES, probability, weight_of, whole_number
-from xprnn.backend import Rng, check_dtype, generator, shared_namespace
+from xprnn.arguments import probability, whole_number
+from xprnn.backend import Rng, check_dtype, dtype_name, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.nn import init
@@ -21,6 +20,7 @@ from xprnn.nn.module import Module
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
+from xprnn.nn.weights import weight_of
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -108,14 +108,14 @@ class RecurrentLayer(SequenceLayer):
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer and direction by the cell's names, in the order of the state.
 
-        Raises ValueError for one that was replaced by a Parameter of another shape, TypeError for another dtype and for
-        what is no Tensor.
+        Raises ValueError for one that was replaced by a Parameter of another shape, TypeError for one of another dtype
+        and for what is no Tensor.
         """
         return [declared.present(self) for declared in self.declared]
 
     def attributes(self) -> list[str]:
         """Under which names the layer has them."""
-        return [attribute for declared in self.declared for attribute, _ in declared.attributes.values()]
+        return [attribute for declared in self.declared for attribute, *_ in declared.attributes.values()]
 
     def stream(self, batch: int | None = 1, head: Linear | None = None) -> Stream:
         """Open a :class:`Stream`: the layer step by step or block by block, with its state kept."""
@@ -135,27 +135,20 @@ def _side_by_side(layers: list[Parts], axis: int) -> Parts:
 
 @dataclass(frozen=True)
 class Declared:
-    """The weights of one cell that a module holds: by the cell's names, the attribute of each and its shape."""
+    """The weights of one cell that a module holds: by the cell's names, attribute, shape and dtype of each."""
 
-    attributes: dict[str, tuple[str, tuple[int, ...]]]
+    attributes: dict[str, tuple[str, tuple[int, ...], str]]
 
     @staticmethod
     def of(module: Module, weights: dict[str, Parameter], suffix: str = "") -> Declared:
         """Weights made attributes of a module, with a suffix to their names."""
         for name, weight in weights.items():
             setattr(module, name + suffix, weight)
-        return Declared({name: (name + suffix, weight.shape) for name, weight in weights.items()})
+        return Declared({name: (name + suffix, w.shape, dtype_name(w.data)) for name, w in weights.items()})
 
-    def present(self, module: Any) -> dict[str, Parameter]:
-        """What the attributes hold now. Raises ValueError for another shape than declared; as :func:`weight_of`."""
-        weights, expected = {}, HOST_DTYPES.get(module.dtype)
-        for name, (attribute, shape) in self.attributes.items():
-            weight = weights[name] = getattr(module, attribute)
-            if not isinstance(weight, Tensor) or weight.data.dtype is not expected:
-                weight_of(module, attribute)
-            if weight.data.shape != shape:
-                raise ValueError(f"{type(module).__name__}: {attribute} has shape {weight.shape}; expected {shape}")
-        return weights
+    def present(self, module: Module) -> dict[str, Parameter]:
+        """What the attributes hold now. Raises as :func:`weight_of` does."""
+        return {name: weight_of(module, *declared) for name, declared in self.attributes.items()}
 
 
 def initial_weights(
