@@ -17,6 +17,7 @@ import numpy as np
 
 from ..kinds import KINDS, Weights
 from . import gates, sequence
+from .arguments import NEVER
 from .compiling import kernel
 from .intrinsics import address, offset, offsets, spread
 from .product import EXACT, Storage, multiply, padded
@@ -82,7 +83,7 @@ def _layer(weights, memory, plan, layer, x, y, current, steps):
         return
     states, diagonals = spread(address(memory, at[STATE]), at[APART]), address(memory, at[DIAGONALS])
     w_hh, w_second = address(weights, at[W_HH]), address(weights, at[W_SECOND])
-    always = address(np.empty(0, np.uint8), 0)
+    always = address(NEVER, 0)
     for k in range(steps):
         here = offset(z, k * batch * columns)
         old, new = offsets(states, current * batch * size), offsets(states, (1 - current) * batch * size)
@@ -96,7 +97,7 @@ def _layer(weights, memory, plan, layer, x, y, current, steps):
 
 
 class Stack:
-    """The memory of a stack of layers, and of a linear head on ``outputs`` units where that is not None; its steps.
+    """The memory of a stack of layers, and of a linear head of ``head`` outputs, None for no head; its steps.
 
     ``x`` (B, I) is where the input of a step goes, ``outputs`` are the two arrays (B, O) where its output comes, and
     ``views`` shows the states.

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 import threading
 import tracemalloc
 
@@ -84,6 +85,20 @@ def test_a_block_is_its_steps(name, storage, layers):
             if storage != "bf16":
                 whole = layer(x)[0] if head is None else head(layer(x)[0])
                 np.testing.assert_allclose(found, whole.data, atol=1e-5 if dtype == "float32" else 1e-12)
+
+
+@compiled_only
+@pytest.mark.parametrize(("most", "bytes_"), [(1, 1 << 18), (2, 1 << 18), (7, 1 << 18), (64, 1), (64, 4000)])
+@pytest.mark.parametrize("name", COMPILED)
+def test_how_many_steps_a_layer_runs_ahead_changes_nothing(name, most, bytes_, monkeypatch):
+    layer, x = COMPILED[name](num_layers=2, rng=1), of_batch(3, "float32")
+    stream = layer.stream(3, head_of(layer))
+    module = sys.modules[host_kernels.kernels().Stack.__module__]
+    monkeypatch.setattr(module, "MOST_AHEAD", most)
+    monkeypatch.setattr(module, "AHEAD_BYTES", bytes_)
+    other = layer.stream(3, head_of(layer))
+    np.testing.assert_array_equal(other.block(x), stream.block(x))
+    assert_same_state(other, stream)
 
 
 @pytest.mark.parametrize("name", BOTH)
