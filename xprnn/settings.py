@@ -5,6 +5,7 @@ Each of them stands at the end of this file, so that whoever obeys one finds it 
 
 from __future__ import annotations
 
+import os
 import weakref
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -21,8 +22,14 @@ class Setting(Generic[T]):
     def __init__(self, name: str) -> None:
         # Choices for the process, by who made them; the last one counts. Who is gone can no longer withdraw his.
         self._standing: dict[weakref.ref[object], T] = {}
-        self._changing = RLock()
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
         self._scoped: ContextVar[tuple[T, ...]] = ContextVar(f"xprnn_{name}", default=())
+
+    def _renew(self) -> None:
+        """A lock that is free: in a forked child, a thread that held the old one is no more."""
+        self._changing = RLock()
 
     @property
     def process(self) -> T | None:

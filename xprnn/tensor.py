@@ -8,6 +8,7 @@ reverse topological order. A cotangent is itself a Tensor and the rules are writ
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,16 @@ _grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
 
 _adding = RLock()
 """Held while gradients are added to those of leaves, which several threads may share."""
+
+
+def _let_go() -> None:
+    """In a forked child, where the thread that held it is no more."""
+    global _adding
+    _adding = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def is_grad_enabled() -> bool:

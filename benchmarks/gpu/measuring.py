@@ -1,6 +1,6 @@
 """What every measurement shares: results compared, memory that was NaN, errors as lines, samples in turns, and answers.
 
-gpu.py reads the answers of the process that measures; here is where they go.
+run.py reads the answers of the process that measures; here is where they go.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def wanted_parts(options: argparse.Namespace) -> list[tuple[list[Row], float]]:
     else:
         asked, known = [part.partition(":") for part in options.part], gpu_rows.parts()
         if unknown := [name for name, *_ in asked if name not in known]:
-            raise SystemExit(f"gpu.py: --part {unknown[0]} is unknown; expected one of {', '.join(known)}")
+            raise SystemExit(f"run.py: --part {unknown[0]} is unknown; expected one of {', '.join(known)}")
         parts = [(known[name], float(seconds or options.budget)) for name, _, seconds in asked]
     return [([row for row in rows if re.search(options.only, key(row))], seconds) for rows, seconds in parts]
 

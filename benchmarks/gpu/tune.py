@@ -27,7 +27,7 @@ NAMED = ("units", "warps", "tiles", "groups")  # what tells two of them apart
 
 
 def planner() -> Any:
-    """plan.py of the kernels. Imported late, when gpu.py has said where xprnn is."""
+    """plan.py of the kernels. Imported late, when run.py has said where xprnn is."""
     return importlib.import_module("xprnn.kernels.cuda.plan")
 
 

@@ -1,4 +1,4 @@
-"""Measures rows for gpu.py: reads one as JSON a line, and answers in the same way."""
+"""Measures rows for run.py: reads one as JSON a line, and answers in the same way."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from ..kinds import Flags
 from . import additive
 from .elementwise import erf
 from .matmul import matmul, matmul_stacks
@@ -11,7 +10,6 @@ from .stream import Stack
 __all__ = [
     "BFLOAT16",
     "EXACT",
-    "Flags",
     "Stack",
     "additive",
     "backward",

@@ -19,7 +19,7 @@ FILES = {"gpu-toy-gpu-1.jsonl", "gpu-toy-gpu-1.md"}
 
 
 class Rehearsal:
-    """What a session starts, in no time: gpu.py in this process, and everything else as seconds that pass."""
+    """What a session starts, in no time: run.py in this process, and everything else as seconds that pass."""
 
     def __init__(self, gpu, out, device=None, tests=100.0):
         self.gpu, self.out, self.clock, self.commands, self.tests = gpu, out, Clock(), [], tests

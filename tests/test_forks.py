@@ -1,0 +1,34 @@
+"""A process forked while another of its threads holds a lock: in the child nobody would let go of it."""
+
+import os
+import threading
+import warnings
+
+import pytest
+
+from xprnn import settings, tensor
+
+LOCKS = {"gradients": lambda: tensor._adding, "settings": lambda: settings.BACKEND._changing}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS)
+def test_locks_are_free_in_a_child(lock):
+    held, forked = threading.Event(), threading.Event()
+
+    def hold():
+        with lock():
+            held.set()
+            forked.wait()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
+        child = os.fork()
+    if child == 0:  # asked without waiting
+        os._exit(0 if lock().acquire(blocking=False) else 1)
+    forked.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
