@@ -278,3 +278,13 @@ def test_weights_that_were_half_loaded_are_loaded_again(monkeypatch):
             stream.step(X[0])
     layer.load_state_dict(nn.GRU(3, 5, num_layers=2, dtype="float64", rng=1).state_dict())
     np.testing.assert_allclose(stream.step(X[0]), whole(layer, X[:1])[0][0], atol=1e-12)
+
+
+@pytest.mark.parametrize("peephole", [None, "full"], ids=["compiled", "composed"])
+def test_a_stream_drops_no_units(peephole):
+    """It infers, whatever mode its layer is in, and flips none."""
+    layer = nn.LSTM(3, 5, num_layers=2, dropout=0.5, peephole=peephole, dtype="float64", rng=0)
+    stream = layer.stream(3)
+    found = [np.array(stream.step(x)) for x in X]
+    assert layer.training
+    np.testing.assert_allclose(found, layer.eval()(X)[0].data, atol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +39,9 @@ class Streamable(Protocol):
 
     def attributes(self) -> list[str]:
         """The names that they have on the layer, in the same order."""
+
+    def mode(self, training: bool) -> AbstractContextManager[None]:
+        """To train or to evaluate in a block."""
 
     def __call__(self, x: Any, state: Any) -> tuple[Any, ...]:
         """Any number of steps: the output, and the state to go on from."""
@@ -251,7 +255,7 @@ class Stream:
         steps = 1 if x.ndim == len(self._shape) else x.shape[0]
         whole = xp.reshape(x, (steps, self._batch, layer.input_size))
         turn = (1, 0, 2) if layer.batch_first else (0, 1, 2)
-        with no_grad():
+        with no_grad(), self._layer.mode(False):
             output, state = layer(xp.permute_dims(whole, turn), self._zeros() if self._state is None else self._state)
             if self._head is not None:
                 output = self._head.linear(output)
