@@ -161,13 +161,15 @@ def test_arithmetic_keeps_the_weight():
         assert same.weight == 2.0
     for same in (mean.mean(), mean.sum(), mean.reshape((1,)), mean.reshape((1, 1)).mean(axis=0)):
         assert same.weight == 2.0
+    for same in (mean.detach(), mean.astype("float64"), mean.unsqueeze(0), mean.reshape(1).squeeze(), mean.flatten()):
+        assert same.weight == 2.0
     assert (mean + other).weight == 2.5
     for another in (mean * other, mean / other, mean * np.ones(2), mean + np.ones(2), mean**2, 1 / mean, ops.exp(mean)):
         assert type(another) is Tensor
     total = 3.0 * mean - other / 2 + ops.sum(x)
     total.backward()
     np.testing.assert_allclose(x.grad.data, 3 * x.data * mask - x.data / 3 + 1)
-    assert not hasattr(mean.detach(), "weight")
+    assert not mean.detach().requires_grad
 
 
 def test_gradients_of_gradients_go_through_a_mean():
@@ -219,3 +221,15 @@ def test_chunks_of_truncated_backpropagation_weigh_what_their_mask_selects(rng):
     assert evaluate(layer, Walk(), loss) == pytest.approx(expected, rel=1e-12)
     history = fit(layer, Walk(), loss, SGD(layer.parameters(), 0.0), epochs=1, **quiet)
     assert history["loss"] == [pytest.approx(expected, rel=1e-12)]
+
+
+@pytest.mark.parametrize(
+    "last", [lambda loss: loss.detach(), lambda loss: loss.astype("float32"), lambda loss: loss[None]]
+)
+def test_what_has_the_value_of_a_mean_has_its_weight_in_an_evaluation(last):
+    masks = [np.arange(10) < 1, np.arange(10) < 10]
+    errors = [np.full(10, 1.0), np.full(10, 3.0)]
+    found = evaluate(
+        Line(), [*zip(errors, masks, strict=True)], lambda model, batch: last(mse(batch[0], 0 * batch[0], batch[1]))
+    )
+    assert found == pytest.approx((1 + 10 * 9) / 11)

@@ -21,9 +21,9 @@ Weight = float | Array
 class Mean(Tensor):
     """A scalar Tensor that is a mean, with its ``weight``: over how many elements, or over what sum of their weights.
 
-    Its negative, its sum with numbers and Tensors, its product with them and quotient by them, and its methods sum,
-    mean and reshape keep the weight. The sum of two means has the mean of their weights, which is right where these
-    are equal. Anything else is a Tensor.
+    Its negative, its sum with numbers and Tensors, its product with them and quotient by them, and what has its value
+    (detached, of another dtype or shape) keep the weight. The sum of two means has the mean of their weights, which is
+    right where these are equal. Anything else is a Tensor.
     """
 
     __slots__ = ("weight",)
@@ -66,7 +66,25 @@ class Mean(Tensor):
         return Mean(ops.mean(self, axis, keepdims), self.weight)
 
     def reshape(self, *shape: int | tuple[int, ...]) -> Tensor:
-        return Mean(super().reshape(*shape), self.weight)
+        return self._kept(super().reshape(*shape), None)
+
+    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+        return self._kept(super().flatten(start_axis, end_axis), None)
+
+    def squeeze(self, axis: int | tuple[int, ...] | None = None) -> Tensor:
+        return self._kept(super().squeeze(axis), None)
+
+    def unsqueeze(self, axis: int) -> Tensor:
+        return self._kept(super().unsqueeze(axis), None)
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return self._kept(super().__getitem__(key), None)
+
+    def astype(self, dtype: Any) -> Tensor:
+        return self._kept(super().astype(dtype), None)
+
+    def detach(self) -> Tensor:
+        return Mean(super().detach(), self.weight)
 
     def _kept(self, result: Tensor, other: Any) -> Tensor:
         weight = (self.weight + other.weight) * 0.5 if isinstance(other, Mean) else self.weight
