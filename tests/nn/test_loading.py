@@ -201,3 +201,20 @@ def test_a_state_with_tied_weights_under_both_names():
         model.load_state_dict({**state, "1.weight": np.ones((3, 2))})
     with pytest.raises(KeyError, match="unexpected: 1.weights, 2.weight"):
         model.load_state_dict({**state, "1.weights": np.eye(2), "2.weight": np.eye(2)})
+
+
+@pytest.mark.parametrize("state", [nn.Linear(2, 3), [("weight", np.ones((3, 2)))], None, "model.safetensors"])
+def test_what_is_no_state_is_refused_by_name(state):
+    with pytest.raises(TypeError, match=rf"Linear: state_dict is a {type(state).__name__}; expected names and arrays"):
+        nn.Linear(2, 3).load_state_dict(state)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_too_large_for_the_dtype_never_become_infinite():
+    layer = nn.Linear(2, 3, dtype="float32")
+    before = layer.state_dict()
+    with pytest.raises(TypeError, match="bias .* cannot be read: it holds numbers too large for float32"):
+        layer.load_state_dict({"weight": np.ones((3, 2)), "bias": np.array([1.0, 1e300, np.inf])})
+    assert all(np.array_equal(value, before[name]) for name, value in layer.state_dict().items())
+    layer.load_state_dict({"weight": np.ones((3, 2)), "bias": np.array([1.0, np.nan, np.inf])})
+    assert np.isinf(layer.bias.data[2])

@@ -20,6 +20,14 @@ class Unmatched(NamedTuple):
     unexpected_keys: list[str]
 
 
+def named(owner: str, state: Any) -> Mapping[str, Any]:
+    """The state, which has names. Raises TypeError for anything else."""
+    if not isinstance(state, Mapping):
+        way = ": pass its state_dict()" if hasattr(state, "state_dict") else ""
+        raise TypeError(f"{owner}: state_dict is a {type(state).__name__}; expected names and arrays{way}")
+    return state
+
+
 def read(owner: str, state: Mapping[str, Any], matched: Sequence[tuple[str, Parameter]]) -> dict[Parameter, Array]:
     """For each parameter its array in the state, copied, cast and moved; of several names the first one counts.
 
@@ -72,7 +80,11 @@ def host_copy(array: Any, dtype: str) -> Host:
         raise TypeError("it is a masked array; expected one without a mask")
     if host.dtype.kind in "cSUmM":
         raise TypeError(f"it has dtype {host.dtype}; expected real numbers")
-    return np.array(host, dtype=dtype, order="C")
+    with np.errstate(over="ignore"):
+        cast = np.array(host, dtype=dtype, order="C")
+    if host.dtype != cast.dtype and not np.array_equal(np.isinf(cast), np.isinf(host.astype(np.float64))):
+        raise OverflowError(f"it holds numbers too large for {dtype}")
+    return cast
 
 
 def assign(parameters: Sequence[Parameter], arrays: Sequence[Array], gradients: Sequence[Tensor | None]) -> None:

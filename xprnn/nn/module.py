@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, Backend, get_backend, namespace
-from xprnn.nn.loading import Unmatched, assign, read
+from xprnn.nn.loading import Unmatched, assign, named, read
 from xprnn.nn.parts import LEAVES, is_object, opener
 from xprnn.tensor import Parameter, Tensor
 
@@ -228,13 +228,13 @@ class Module:
         KeyError
             Names are missing or unexpected, with ``strict``.
         TypeError
-            Values are not arrays, or one cannot be read as real numbers.
+            No names and values, or values are not arrays, or one cannot be read as real numbers of the dtype.
         ValueError
             Shapes differ. Every wrong one is listed.
 
         After an error or an interrupt, nothing has been loaded.
         """
-        parameters = dict(self.named_parameters())
+        state, parameters = named(type(self).__name__, state), dict(self.named_parameters())
         names = {id(parameter): name for name, parameter in parameters.items()}
         # What the state calls it -> what we call it.
         targets = {name: name if name in parameters else names.get(id(self._at(name))) for name in state}
