@@ -539,6 +539,8 @@ def getitem(x: Tensor, key: Any) -> Tensor:
 
     Numbers that come several times have their gradients added up. Raises IndexError for what is out of range.
     """
+    if type(key) is int:  # the most common, and nothing to check
+        return record("getitem", x.data[key, ...], (x,), [lambda g, y: _place(g, (key, ...), x.shape)])
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
         if part is True or part is False:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from xprnn.backend import dtype_name
 from xprnn.tensor import Parameter, Tensor
@@ -18,11 +18,15 @@ def weight_of(module: Module, name: str, shape: tuple[int, ...], dtype: str) -> 
     give wrong numbers in silence.
     """
     weight: Any = getattr(module, name)
+    data = weight.data if isinstance(weight, Tensor) else None
+    if data is None or data.shape != shape or dtype_name(data) != dtype:
+        raise _misfit(f"{type(module).__name__}: {name}", weight, shape, dtype)
+    return weight
+
+
+def _misfit(label: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Exception:
     if not isinstance(weight, Tensor):
-        kind, owner = type(weight).__name__, type(module).__name__
-        raise TypeError(f"{owner}: {name} is a {kind}; expected a Parameter of shape {shape}")
+        return TypeError(f"{label} is a {type(weight).__name__}; expected a Parameter of shape {shape}")
     if weight.data.shape != shape:
-        raise ValueError(f"{type(module).__name__}: {name} has shape {weight.shape}; expected {shape}")
-    if dtype_name(weight.data) != dtype:
-        raise TypeError(f"{type(module).__name__}: {name} has dtype {dtype_name(weight.data)}; expected {dtype}")
-    return cast(Parameter, weight)
+        return ValueError(f"{label} has shape {weight.shape}; expected {shape}")
+    return TypeError(f"{label} has dtype {dtype_name(weight.data)}; expected {dtype}")
