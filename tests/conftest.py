@@ -15,6 +15,12 @@ settings.register_profile("deep", max_examples=500, deadline=None)
 settings.load_profile("quick")
 
 
+def pytest_configure(config):
+    """Workers share the cores, and so do the programs that tests start: BLAS's own threads would spin in their way."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
