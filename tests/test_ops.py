@@ -92,6 +92,7 @@ CASES = {
     "sigmoid": Case(ops.sigmoid, lambda x: 1 / (1 + np.exp(-x)), (M,)),
     "relu": Case(ops.relu, lambda x: np.maximum(x, 0), (M,)),
     "softplus": Case(ops.softplus, lambda x: np.log1p(np.exp(x)), (M,)),
+    "logaddexp": Case(ops.logaddexp, np.logaddexp, (M, M)),
     "erf": Case(ops.erf, np.vectorize(math.erf), (M,)),
     "gelu": Case(ops.gelu, lambda x: x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))), (M,)),
     "sum": Case(ops.sum, np.sum, (M,)),

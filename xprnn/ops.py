@@ -131,6 +131,20 @@ def divide(a: Operand, b: Operand) -> Tensor:
     )
 
 
+def logaddexp(a: Operand, b: Operand) -> Tensor:
+    """log(e ** a + e ** b), without overflow."""
+    return _binary(
+        "logaddexp",
+        a,
+        b,
+        lambda a, b: namespace(a, b).logaddexp(a, b),
+        lambda g, y: g * exp(a - y),
+        lambda g, y: g * exp(b - y),
+        reads=(a, b),
+        labels=("the left operand", "the right operand"),
+    )
+
+
 @lifted
 def pow(x: Tensor, exponent: Any) -> Tensor:  # noqa: A001 - the array API's name
     """x ** exponent, for a number as exponent."""

@@ -5,13 +5,16 @@ Shapes, throughout this folder: T steps, B sequences, I inputs, H hidden units, 
     x (T, B, I)    zx, zh, dzx, dzh (B, G*H)    each part of a state (B, H)    weight_ih (G*H, I)    weight_hh (G*H, H)
 
 The engine computes ``zx = x weight_ih^T + bias_ih`` for all steps before the loop, and from the stacked
-``dzx`` the gradients of x, weight_ih and bias_ih after it. Everything else is the cell's. The forward code asks the
-array for its namespace, so it runs on Tensors too; composed of primitives it is the oracle for the backward code.
+``dzx`` the gradients of x, weight_ih and bias_ih after it. Everything else is the cell's. (A bias of fewer columns is
+that of the first ones.) The forward code asks the array for its namespace, so it runs on Tensors too; composed of
+primitives it is the oracle for the backward code.
 """
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from xprnn.backend import Array, namespace
@@ -68,6 +71,10 @@ class Cell(ABC):
             "bias_ih": (columns,),
             "bias_hh": (columns,),
         }
+
+    def sees_x(self, w: Weights) -> bool:
+        """Whether x itself follows its product in zx."""
+        return False
 
     @abstractmethod
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
@@ -127,16 +134,21 @@ def recurrent_vjp(w: Weights, dzh: Array, h: Array) -> Weights:
     return gradients
 
 
-def outer_sum(dz: Array, x: Array) -> Array:
+def outer_sum(dz: Array, x: Array, times: Callable[[Any, Any], Any] = operator.matmul) -> Array:
     """Sum over time and batch of dz^T x: (T, B, N) and (T, B, K) to (N, K), as one product."""
     xp = namespace(dz)
     rows = dz.shape[0] * dz.shape[1]
-    return xp.reshape(dz, (rows, dz.shape[2])).T @ xp.reshape(x, (rows, x.shape[2]))
+    return times(xp.reshape(dz, (rows, dz.shape[2])).T, xp.reshape(x, (rows, x.shape[2])))
 
 
 def total(dz: Array) -> Array:
     """Sum over time and batch."""
     return namespace(dz).sum(dz, axis=(0, 1))
+
+
+def merged(first: Weights, second: Weights) -> Weights:
+    """Gradients of weights from two ways, which are added where both have one."""
+    return first | {name: first[name] + g if name in first else g for name, g in second.items()}
 
 
 def split(z: Array, blocks: int) -> list[Array]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from xprnn.backend import library, logger, namespace
 from xprnn.cells import State
-from xprnn.engine import cpu, cuda, kernels, reference
+from xprnn.engine import cpu, cuda, kernels, reference, scan, scan_cpu
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import KERNELS, Choice
 from xprnn.witness import debugging
@@ -44,10 +44,15 @@ COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward)
 CUDA_PERSISTENT, CUDA_STEP = (
     Impl(path.name, path.reasons_against, path.forward, path.backward) for path in (cuda.PERSISTENT, cuda.STEP)
 )
+COMPILED_SCAN, SCAN = (
+    Impl(name, way.reasons_against, way.forward, way.backward)
+    for name, way in (("compiled-scan", scan_cpu.COMPILED_SCAN), ("scan", scan.SCAN))
+)
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
-IMPLEMENTATIONS: list[Impl] = [COMPILED, CUDA_PERSISTENT, CUDA_STEP, REFERENCE]
-"""In order of preference. The reference runs everything, everywhere, and stands last."""
+IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, CUDA_PERSISTENT, CUDA_STEP, SCAN, REFERENCE]
+"""In order of preference. The scans run what is linear in its state, everywhere; the reference runs everything, and
+stands last."""
 
 
 class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its uses

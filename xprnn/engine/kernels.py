@@ -16,8 +16,23 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from xprnn.backend import DTYPES, Array, dtype_name, namespace
-from xprnn.cells import GRU, LSTM, Cell, Elman, IndRNN, PeepholeLSTM, ResetBeforeGRU, State, Weights
+from xprnn.cells import (
+    GRU,
+    LSTM,
+    QRNN,
+    SRU,
+    Cell,
+    Elman,
+    IndRNN,
+    MinGRU,
+    MinLSTM,
+    PeepholeLSTM,
+    ResetBeforeGRU,
+    State,
+    Weights,
+)
 from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine.control import Control
 from xprnn.kernels import kinds
 
 NUMBERS = {LSTM: kinds.LSTM, PeepholeLSTM: kinds.PEEPHOLE, GRU: kinds.GRU, ResetBeforeGRU: kinds.RESET_BEFORE}
@@ -25,6 +40,14 @@ Kind = kinds.Kind
 BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
     Elman: {"tanh": kinds.TANH, "relu": kinds.RELU},
     IndRNN: {"tanh": kinds.IND_TANH, "relu": kinds.IND_RELU},
+}
+LINEAR: dict[tuple[type[Cell], str | None], int] = {
+    (MinGRU, "linear"): kinds.MINGRU,
+    (MinGRU, "log"): kinds.MINGRU_LOG,
+    (MinLSTM, "linear"): kinds.MINLSTM,
+    (MinLSTM, "log"): kinds.MINLSTM_LOG,
+    (SRU, None): kinds.SRU,
+    (QRNN, None): kinds.QRNN,
 }
 
 
@@ -46,6 +69,11 @@ def number_of(cell: Cell) -> int | None:
     return by_nonlinearity.get(own["nonlinearity"]) if len(own) == 1 else None
 
 
+def linear_number_of(cell: Cell) -> int | None:
+    """The kernels' kind of a linear cell whose coefficients they compute as they go."""
+    return LINEAR.get((type(cell), vars(cell).get("space")))
+
+
 def kind_of(cell: Cell) -> kinds.Kind | None:
     """What there is to know of it."""
     number = number_of(cell)
@@ -61,6 +89,14 @@ def reasons_against(
     call: SequenceCall, fits: Callable[[Array], bool], what: str, runs: Callable[[kinds.Kind], bool]
 ) -> list[str]:
     """What in a call itself is against kernels for some type of array, called ``what``, and some kinds of cells."""
+    reasons, kind = reasons_of_arrays(call, fits, what), kind_of(call.cell)
+    if kind is None or not runs(kind):
+        reasons.append(f"no kernel for the cell {call.cell.name}")
+    return reasons
+
+
+def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> list[str]:
+    """What in a call's arrays is against kernels for some type of them, called ``what``."""
     reasons, given, dtype = [], arrays(call), call.x.dtype
     if others := [name for name, array in given.items() if not fits(array)]:
         came = type(given[others[0]])
@@ -71,9 +107,6 @@ def reasons_against(
         reasons.append(f"x has dtype {dtype}, but {mixed[0]} has {given[mixed[0]].dtype}")
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
-    kind = kind_of(call.cell)
-    if kind is None or not runs(kind):
-        reasons.append(f"no kernel for the cell {call.cell.name}")
     return reasons
 
 
@@ -178,7 +211,11 @@ def _sort(call: SequenceCall, number: int | None) -> tuple[Any, ...]:
 
 
 def _flags(call: SequenceCall) -> kinds.Flags:
-    if call.control.advance is None and call.control.restart is None:
+    return flags_of(call.control.reversed() if call.reverse else call.control)
+
+
+def flags_of(control: Control) -> kinds.Flags:
+    """Where states move on and where they restart, (T, B), in the order of the walk."""
+    if control.advance is None and control.restart is None:
         return NO_FLAGS
-    control = call.control.reversed() if call.reverse else call.control
     return kinds.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))

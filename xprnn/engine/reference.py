@@ -6,12 +6,13 @@ back; on Tensors every step is recorded and the tape finds the way, which is wha
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from xprnn.backend import Array, namespace
 from xprnn.cells import State
-from xprnn.cells.cell import Saved, outer_sum, total
+from xprnn.cells.cell import Saved, merged, outer_sum, total
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 
@@ -26,13 +27,42 @@ class TraceEntry(NamedTuple):
 
 def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     """Run a cell over a sequence."""
-    w, x, advance = call.weights, call.x, call.control.advance
-    if advance is not None:  # padding may hold anything, NaN too, and nothing of it may be seen
-        x = namespace(x).where(advance, x, namespace(x).zeros_like(x))
-    zx = rows_times(x, w["weight_ih"].T)
-    if "bias_ih" in w:
-        zx = zx + w["bias_ih"]
+    w = call.weights
+    zx = project(call, seen(call))
     return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.control, call.reverse, call.keep)
+
+
+def seen(call: SequenceCall) -> Any:
+    """x, and 0 at held steps: padding may hold anything, NaN too, and nothing of it may be seen."""
+    x, advance = call.x, call.control.advance
+    return x if advance is None else namespace(x).where(advance, x, namespace(x).zeros_like(x))
+
+
+def project(call: SequenceCall, x: Any, times: Callable[[Any, Any], Any] = operator.matmul) -> Any:
+    """zx of every step, by a product of two matrices. For arrays and Tensors."""
+    w, xp = call.weights, namespace(x)
+    zx = rows_times(x, w["weight_ih"].T, times)
+    if (bias := w.get("bias_ih")) is not None:
+        if (rest := zx.shape[-1] - bias.shape[0]) > 0:
+            bias = xp.concat([bias, xp.zeros_like(w["weight_ih"][:rest, 0])])
+        zx = zx + bias
+    return xp.concat([zx, x], axis=-1) if call.cell.sees_x(w) else zx
+
+
+def project_vjp(
+    call: SequenceCall, x: Array, dzx: Array, need_dx: bool, times: Callable[[Any, Any], Any] = operator.matmul
+) -> tuple[Array | None, dict[str, Array]]:
+    """dx, and the gradients of weight_ih and bias_ih."""
+    w = call.weights
+    columns = w["weight_ih"].shape[0]
+    dz, past = dzx[..., :columns], dzx[..., columns:]  # past the product's columns x itself may follow
+    gradients = {"weight_ih": outer_sum(dz, x, times)}
+    if "bias_ih" in w:
+        gradients["bias_ih"] = total(dz[..., : w["bias_ih"].shape[0]])
+    if not need_dx:
+        return None, gradients
+    dx = rows_times(dz, w["weight_ih"], times)
+    return dx + past if past.shape[-1] else dx, gradients
 
 
 def scan(
@@ -118,20 +148,15 @@ def _gradients(
     call: SequenceCall, dzx: Array, terms: Saved, trace: list[TraceEntry], dstate: State, need_dx: bool
 ) -> Gradients:
     """Everything that needs no loop over time: one product for each weight."""
-    w, x, xp = call.weights, call.x, namespace(call.x)
-    if call.control.advance is not None:
-        x = xp.where(call.control.advance, x, xp.zeros_like(x))
+    w, xp = call.weights, namespace(call.x)
     before = stack_parts(xp, (entry.before for entry in trace))
     after = stack_parts(xp, (entry.after for entry in trace))
-    gradients = call.cell.weight_vjp(w, dzx, terms, before, after)
-    gradients["weight_ih"] = outer_sum(dzx, x)
-    if "bias_ih" in w:
-        gradients["bias_ih"] = total(dzx)
-    return Gradients(rows_times(dzx, w["weight_ih"]) if need_dx else None, dstate, gradients)
+    dx, of_input = project_vjp(call, seen(call), dzx, need_dx)
+    return Gradients(dx, dstate, merged(call.cell.weight_vjp(w, dzx, terms, before, after), of_input))
 
 
-def rows_times(x: Any, w: Any) -> Any:
+def rows_times(x: Any, w: Any, times: Callable[[Any, Any], Any] = operator.matmul) -> Any:
     """x (T, B, K) times w (K, N), as one product; array libraries would make T of it. For arrays and Tensors."""
     xp = namespace(x)
     rows = xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2]))
-    return xp.reshape(rows @ w, (x.shape[0], x.shape[1], w.shape[1]))
+    return xp.reshape(times(rows, w), (x.shape[0], x.shape[1], w.shape[1]))

@@ -11,6 +11,7 @@ from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.chrono import chrono_init
 from xprnn.nn.recurrent.layers import GRU, LSTM, RNN, IndRNN
+from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
 from xprnn.nn.recurrent.own_step import Recurrent, StepCell
 from xprnn.nn.recurrent.single_steps import CellModule, GRUCell, LSTMCell, RNNCell
 from xprnn.nn.recurrent.stacked import RecurrentLayer
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
+    "QRNN",
     "RNN",
+    "S5",
+    "SRU",
     "AdditiveAttention",
     "Attention",
     "AttentionPooling",
@@ -40,6 +45,8 @@ __all__ = [
     "Hypothesis",
     "IndRNN",
     "Memory",
+    "MinGRU",
+    "MinLSTM",
     "CellModule",
     "Decoder",
     "Dropout",

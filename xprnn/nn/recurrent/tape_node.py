@@ -10,6 +10,7 @@ from xprnn.engine import dispatch, reference
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.observer import observing
+from xprnn.nn.recurrent.taped_cell import with_way_back
 from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
 
 Parts = tuple[Tensor, ...]
@@ -29,7 +30,7 @@ def run(
 
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
-    names, observer = list(weights), observing()
+    cell, names, observer = with_way_back(cell), list(weights), observing()
     if observer is not None and is_grad_enabled():  # it shall see the way back, whoever asks for gradients
         state = tuple(part if part.requires_grad else Tensor(part.data, requires_grad=True) for part in state)
     inputs = (x, *state, *weights.values())
