@@ -72,6 +72,14 @@ def scan_back(pairs: bool, a: Array, g: Array, dlast: Array, flags: Flags) -> tu
     return dc, carry
 
 
+def factor_back(pairs: bool, start: Array, c: Array, dc: Array, flags: Flags) -> Array:
+    """The cotangent of an a that is the same at all steps, of each sequence (B, S)."""
+    start, c, dc, control = plain(start), plain(c), plain(dc), tuple(control_of(flags))
+    da = np.zeros(start.shape)  # many steps are added up
+    _share(c, 1 + pairs, SCAN, lambda p0, p1: _factor_back(pairs, start, c, dc, control, da, p0, p1))
+    return da.astype(c.dtype)
+
+
 def _check(kind: int, z: Array, start: Array) -> None:
     """Compiled code reads as far as these shapes say."""
     expected = (z.shape[1], start.shape[1]), LINEAR[kind].gates * start.shape[1]
@@ -193,28 +201,61 @@ def _scan_back(pairs, a, a_step, a_row, g, carry, control, dc, p0, p1):
         for row in range(p0 // size, (p1 + size - 1) // size):
             first, n = _part(p0, p1, row, size)
             at = t * apart + row * whole + first
-            factor, d, total = (
-                address(a, t * a_step + row * a_row + first),
-                address(carry, row * whole + first),
-                address(dc, at),
-            )
+            factor, total = address(a, t * a_step + row * a_row + first), address(dc, at)
+            d = address(carry, row * whole + first)
             _sum(d, address(g, at), total, n)
             if pairs:
                 _sum(offset(d, size), address(g, at + size), offset(total, size), n)
-            if restarts and restart[t, row] != 0:
-                clear(d, n)
-                if pairs:
-                    clear(offset(d, size), n)
-            elif held and advance[t, row] == 0:
+            again, stays = restarts and restart[t, row] != 0, held and advance[t, row] == 0
+            if stays and not again:
                 copy(d, total, n)
                 if pairs:
                     copy(offset(d, size), offset(total, size), n)
-            elif pairs:
-                _conjugate(factor, offset(factor, size), total, offset(total, size), d, n)
-                _conjugate_imaginary(factor, offset(factor, size), total, offset(total, size), offset(d, size), n)
-            else:
-                for j in range(n):
-                    d[j] = factor[j] * total[j]
+                continue
+            clear(d, n)
+            if pairs:
+                clear(offset(d, size), n)
+            if not again:
+                _add_back(pairs, factor, total, d, size, n)
+
+
+@kernel
+def _factor_back(pairs, start, c, dc, control, da, p0, p1):
+    held, advance, restarts, restart = control
+    steps, rows, whole = c.shape
+    size, apart = whole // 2 if pairs else whole, rows * whole
+    for t in range(steps):
+        for row in range(p0 // size, (p1 + size - 1) // size):
+            if (held and advance[t, row] == 0) or (restarts and restart[t, row] != 0):
+                continue
+            first, n = _part(p0, p1, row, size)
+            at = t * apart + row * whole + first
+            old, d = address(start, at) if t == 0 else address(c, at - apart), address(dc, at)
+            total = address(da, row * whole + first)
+            _add_back(pairs, old, d, total, size, n)
+
+
+@kernel
+def _add_back(pairs, a, d, total, size, n):
+    """total += conj(a) d."""
+    if pairs:
+        _add_conjugate(a, offset(a, size), d, offset(d, size), total, n)
+        _add_conjugate_imaginary(a, offset(a, size), d, offset(d, size), offset(total, size), n)
+    else:
+        for j in range(n):
+            total[j] += a[j] * d[j]
+
+
+@kernel
+def _add_conjugate(ar, ai, dr, di, total, n):
+    for j in range(n):
+        total[j] += ar[j] * dr[j] + ai[j] * di[j]
+
+
+@kernel
+def _add_conjugate_imaginary(ar, ai, dr, di, total, n):
+    for j in range(n):
+        total[j] += ar[j] * di[j] - ai[j] * dr[j]
 
 
 @kernel
@@ -233,15 +274,3 @@ def _complex(ar, ai, cr, ci, b, out, n):
 def _complex_imaginary(ar, ai, cr, ci, b, out, n):
     for j in range(n):
         out[j] = ar[j] * ci[j] + ai[j] * cr[j] + b[j]
-
-
-@kernel
-def _conjugate(ar, ai, dr, di, out, n):
-    for j in range(n):
-        out[j] = ar[j] * dr[j] + ai[j] * di[j]
-
-
-@kernel
-def _conjugate_imaginary(ar, ai, dr, di, out, n):
-    for j in range(n):
-        out[j] = ar[j] * di[j] - ai[j] * dr[j]

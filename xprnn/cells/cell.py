@@ -12,6 +12,7 @@ primitives it is the oracle for the backward code.
 
 from __future__ import annotations
 
+import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -27,6 +28,9 @@ Weights = dict[str, Array]
 
 Saved = tuple[Array, ...]
 """What a step keeps for its way back."""
+
+Product = Callable[[Any, Any], Any]
+"""What multiplies two matrices."""
 
 
 class Cell(ABC):
@@ -75,6 +79,14 @@ class Cell(ABC):
     def sees_x(self, w: Weights) -> bool:
         """Whether x itself follows its product in zx."""
         return False
+
+    def input_weight(self, w: Weights) -> Array:
+        """What x is multiplied by."""
+        return w["weight_ih"]
+
+    def input_weight_vjp(self, w: Weights, d: Array) -> Weights:
+        """The gradients of the weights that :meth:`input_weight` is made of, from its own."""
+        return {"weight_ih": d}
 
     @abstractmethod
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
@@ -134,11 +146,17 @@ def recurrent_vjp(w: Weights, dzh: Array, h: Array) -> Weights:
     return gradients
 
 
-def outer_sum(dz: Array, x: Array, times: Callable[[Any, Any], Any] = operator.matmul) -> Array:
+def outer_sum(dz: Array, x: Array, times: Product = operator.matmul) -> Array:
     """Sum over time and batch of dz^T x: (T, B, N) and (T, B, K) to (N, K), as one product."""
     xp = namespace(dz)
     rows = dz.shape[0] * dz.shape[1]
     return times(xp.reshape(dz, (rows, dz.shape[2])).T, xp.reshape(x, (rows, x.shape[2])))
+
+
+def rows_times(x: Any, w: Any, times: Product = operator.matmul) -> Any:
+    """x (..., K) times w (K, N), as one product; array libraries would make T of it. For arrays and Tensors."""
+    xp = namespace(x)
+    return xp.reshape(times(xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), w), (*x.shape[:-1], w.shape[1]))
 
 
 def total(dz: Array) -> Array:

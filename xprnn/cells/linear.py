@@ -6,11 +6,10 @@ step, (B, ...), or all of them, (T, B, ...), and arrays or Tensors.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Cell, Saved, State, Weights, merged, sigmoid
+from xprnn.cells.cell import Cell, Product, Saved, State, Weights, merged, sigmoid
 
 
 class LinearCell(Cell):
@@ -59,6 +58,14 @@ class LinearCell(Cell):
     def output_vjp(self, w: Weights, c: Array, zx: Array, dh: Array) -> tuple[Array, Array, Weights]:
         """From the cotangent of h: dc, dzx, and the gradients of weights that h is made of."""
         raise NotImplementedError
+
+    def output_by(self, times: Product, w: Weights, c: Array, zx: Array) -> Array:
+        """:meth:`output`, for cells that have a product of matrices in it: by a function that multiplies two."""
+        return self.output(w, c, zx)
+
+    def output_vjp_by(self, times: Product, w: Weights, c: Array, zx: Array, dh: Array) -> tuple[Array, Array, Weights]:
+        """:meth:`output_vjp`, likewise."""
+        return self.output_vjp(w, c, zx, dh)
 
     @property
     def place(self) -> int:
@@ -145,12 +152,6 @@ def summed_to(shape: tuple[int, ...], d: Array) -> Array:
     d = xp.sum(d, axis=tuple(range(lead))) if lead else d
     axes = tuple(k for k, (n, m) in enumerate(zip(shape, d.shape, strict=True)) if n == 1 and m != 1)
     return xp.sum(d, axis=axes, keepdims=True) if axes else d
-
-
-def rows_product(x: Array, w: Array) -> Array:
-    """x (..., K) times w (K, N), as one product."""
-    xp = namespace(x)
-    return xp.reshape(xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])) @ w, (*x.shape[:-1], w.shape[1]))
 
 
 def positive(v: Array) -> Array:

@@ -62,7 +62,8 @@ class LoggedCell:
     """What the reference engine needs of a cell, and a log of its steps."""
 
     def __init__(self, cell: Cell) -> None:
-        self.cell, self.log, self.sees_x = cell, list[Taken](), cell.sees_x
+        self.cell, self.log = cell, list[Taken]()
+        self.sees_x, self.input_weight, self.input_weight_vjp = cell.sees_x, cell.input_weight, cell.input_weight_vjp
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         new, saved = self.cell.step(w, zx, state)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from xprnn.backend import Array, namespace
 from xprnn.cells import State
-from xprnn.cells.cell import Saved, merged, outer_sum, total
+from xprnn.cells.cell import Product, Saved, merged, outer_sum, rows_times, total
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 
@@ -38,10 +38,10 @@ def seen(call: SequenceCall) -> Any:
     return x if advance is None else namespace(x).where(advance, x, namespace(x).zeros_like(x))
 
 
-def project(call: SequenceCall, x: Any, times: Callable[[Any, Any], Any] = operator.matmul) -> Any:
+def project(call: SequenceCall, x: Any, times: Product = operator.matmul) -> Any:
     """zx of every step, by a product of two matrices. For arrays and Tensors."""
     w, xp = call.weights, namespace(x)
-    zx = rows_times(x, w["weight_ih"].T, times)
+    zx = rows_times(x, call.cell.input_weight(w).T, times)
     if (bias := w.get("bias_ih")) is not None:
         if (rest := zx.shape[-1] - bias.shape[0]) > 0:
             bias = xp.concat([bias, xp.zeros_like(w["weight_ih"][:rest, 0])])
@@ -50,18 +50,20 @@ def project(call: SequenceCall, x: Any, times: Callable[[Any, Any], Any] = opera
 
 
 def project_vjp(
-    call: SequenceCall, x: Array, dzx: Array, need_dx: bool, times: Callable[[Any, Any], Any] = operator.matmul
+    call: SequenceCall, x: Array, dzx: Array, need_dx: bool, times: Product = operator.matmul
 ) -> tuple[Array | None, dict[str, Array]]:
-    """dx, and the gradients of weight_ih and bias_ih."""
-    w = call.weights
+    """dx, and the gradients of the weights in the product and of bias_ih."""
+    cell, w = call.cell, call.weights
     columns = w["weight_ih"].shape[0]
     dz, past = dzx[..., :columns], dzx[..., columns:]  # past the product's columns x itself may follow
-    gradients = {"weight_ih": outer_sum(dz, x, times)}
+    if past.shape[-1]:  # lay them out once, not for each of the products
+        dz = namespace(dz).asarray(dz, copy=True)
+    gradients = cell.input_weight_vjp(w, outer_sum(dz, x, times))
     if "bias_ih" in w:
         gradients["bias_ih"] = total(dz[..., : w["bias_ih"].shape[0]])
     if not need_dx:
         return None, gradients
-    dx = rows_times(dz, w["weight_ih"], times)
+    dx = rows_times(dz, cell.input_weight(w), times)
     return dx + past if past.shape[-1] else dx, gradients
 
 
@@ -153,10 +155,3 @@ def _gradients(
     after = stack_parts(xp, (entry.after for entry in trace))
     dx, of_input = project_vjp(call, seen(call), dzx, need_dx)
     return Gradients(dx, dstate, merged(call.cell.weight_vjp(w, dzx, terms, before, after), of_input))
-
-
-def rows_times(x: Any, w: Any, times: Callable[[Any, Any], Any] = operator.matmul) -> Any:
-    """x (T, B, K) times w (K, N), as one product; array libraries would make T of it. For arrays and Tensors."""
-    xp = namespace(x)
-    rows = xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2]))
-    return xp.reshape(times(rows, w), (x.shape[0], x.shape[1], w.shape[1]))

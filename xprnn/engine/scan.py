@@ -21,7 +21,7 @@ from typing import NamedTuple
 from xprnn.backend import Array, namespace
 from xprnn.cells import LinearCell, State, Weights
 from xprnn.cells.cell import merged
-from xprnn.cells.linear import conjugate, halves, product
+from xprnn.cells.linear import conjugate, halves, product, summed_to
 from xprnn.engine import reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
@@ -70,7 +70,7 @@ class Scan:
         shape = *z.shape[:2], start.shape[-1]
         a, b = cell.checked(w, z, shape)
         c = self.scan(cell.pairs, a, namespace(z).broadcast_to(b, shape), start, control)
-        return (held(cell.output(w, c, z), call.state[0], control, self), c) if cell.place else (c,)
+        return (held(cell.output_by(self.times, w, c, z), call.state[0], control, self), c) if cell.place else (c,)
 
     def backward(self, call: SequenceCall, saved: Saved, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
         """The way back through a call. A cotangent may be None for zero."""
@@ -99,11 +99,12 @@ class Scan:
         dstart: State = ()
         if cell.place:
             dh, before_all = held_vjp(*cotangents[0], control, self)
-            from_h, dz, gradients = cell.output_vjp(w, c, z, dh)
+            from_h, dz, gradients = cell.output_vjp_by(self.times, w, c, z, dh)
             dc, dstart = dc + from_h, (before_all,)
-        coefficients = cell.checked(w, z, tuple(c.shape))
-        dc, first = self.scan_vjp(cell.pairs, coefficients[0], dc, dlast, control)
-        more, found = cell.back(w, z, coefficients, before(c, call.state[cell.place], control), moving(dc, control))
+        a, b = cell.checked(w, z, tuple(c.shape))
+        dc, first = self.scan_vjp(cell.pairs, a, dc, dlast, control)
+        da = self.factor_vjp(cell.pairs, a, call.state[cell.place], c, dc, control)
+        more, found = cell.coefficients_vjp(w, z, da, summed_to(tuple(b.shape), moving(dc, control)))
         return dz + more, (*dstart, first), merged(gradients, found)
 
     def scan(self, pairs: bool, a: Array, b: Array, start: Array, control: Control) -> Array:
@@ -128,6 +129,11 @@ class Scan:
         if control.restart is not None:
             first = xp.where(control.restart[0, ...], xp.zeros_like(first), first)
         return dc, first
+
+    def factor_vjp(self, pairs: bool, a: Array, start: Array, c: Array, dc: Array, control: Control) -> Array:
+        """The cotangent of a, in its shape, from the complete ones of c after every step."""
+        d = product(pairs, conjugate(pairs, before(c, start, control)), moving(dc, control))
+        return summed_to(tuple(a.shape), d)
 
 
 def associative(pairs: bool, a: Array, b: Array, start: Array, restart: Array | None) -> Array:

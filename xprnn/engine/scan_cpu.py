@@ -7,6 +7,7 @@ import numpy as np
 from xprnn import host_kernels
 from xprnn.backend import Array
 from xprnn.cells import State, Weights
+from xprnn.cells.linear import summed_to
 from xprnn.engine import kernels
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
@@ -53,6 +54,12 @@ class CompiledScan(Scan):
 
     def scan_vjp(self, pairs: bool, a: Array, g: Array, dlast: Array, control: Control) -> tuple[Array, Array]:
         return host_kernels.kernels().scan.scan_back(pairs, a, g, dlast, kernels.flags_of(control))
+
+    def factor_vjp(self, pairs: bool, a: Array, start: Array, c: Array, dc: Array, control: Control) -> Array:
+        if a.ndim == 3 and a.shape[0] > 1:
+            return super().factor_vjp(pairs, a, start, c, dc, control)
+        d = host_kernels.kernels().scan.factor_back(pairs, start, c, dc, kernels.flags_of(control))
+        return summed_to(tuple(a.shape), d.reshape(1, *d.shape) if a.ndim == 3 else d)
 
 
 COMPILED_SCAN = CompiledScan()
