@@ -1,9 +1,10 @@
 """Recurrences that are linear in their state, c' = a c + b element by element: one pass over all steps.
 
-Time is walked in order, so there is nothing to choose and the bits are the loop's but for fused multiply-adds; what
-makes it fast is that coefficients are made where they are used, and that columns and sequences, which do not meet, are
-shared among threads. Arrays are contiguous, (T, B, S) for what is known at every step; a kind of kinds.LINEAR has its
-gates in z (T, B, G*S). Complex numbers have their real parts in the first half of the columns.
+Time is walked in order, so nothing depends on how work is cut; what makes it fast is that coefficients are made where
+they are used, and that columns and sequences, which do not meet, are shared among threads. Nothing here may be fused
+otherwise in one share than in another, so that an element has the same bits in any. Arrays are contiguous, (T, B, S)
+for what is known at every step; a kind of kinds.LINEAR has its gates in z (T, B, G*S). Complex numbers have their real
+parts in the first half of the columns.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from ..kinds import LINEAR, Flags
 from . import scan_gates, threads
 from .arguments import control_of
-from .compiling import inlined_kernel, kernel
+from .compiling import inlined_kernel, plain_kernel
 from .gates import add, clear, copy
 from .intrinsics import address, offset
 from .product import Array, plain
@@ -109,7 +110,7 @@ def _part(p0, p1, row, size):
     return first, min(p1 - row * size, size) - first
 
 
-@kernel
+@plain_kernel
 def _walk(kind, z, start, h_start, control, c, h, p0, p1):
     held, advance, restarts, restart = control
     steps, rows, size = c.shape
@@ -134,7 +135,7 @@ def _walk(kind, z, start, h_start, control, c, h, p0, p1):
                 scan_gates.output(kind, gates, size, address(c, at), address(h, at), n)
 
 
-@kernel
+@plain_kernel
 def _walk_back(kind, z, start, c, after, carry, h_after, h_carry, control, dz, p0, p1):
     held, advance, restarts, restart = control
     steps, rows, size = c.shape
@@ -165,7 +166,7 @@ def _walk_back(kind, z, start, c, after, carry, h_after, h_carry, control, dz, p
                     clear(dh, n)
 
 
-@kernel
+@plain_kernel
 def _scan(pairs, a, a_step, a_row, b, start, control, c, p0, p1):
     held, advance, restarts, restart = control
     steps, rows, whole = c.shape
@@ -192,7 +193,7 @@ def _scan(pairs, a, a_step, a_row, b, start, control, c, p0, p1):
                     new[j] = factor[j] * old[j] + term[j]
 
 
-@kernel
+@plain_kernel
 def _scan_back(pairs, a, a_step, a_row, g, carry, control, dc, p0, p1):
     held, advance, restarts, restart = control
     steps, rows, whole = dc.shape
@@ -219,7 +220,7 @@ def _scan_back(pairs, a, a_step, a_row, g, carry, control, dc, p0, p1):
                 _add_back(pairs, factor, total, d, size, n)
 
 
-@kernel
+@plain_kernel
 def _factor_back(pairs, start, c, dc, control, da, p0, p1):
     held, advance, restarts, restart = control
     steps, rows, whole = c.shape
@@ -235,7 +236,7 @@ def _factor_back(pairs, start, c, dc, control, da, p0, p1):
             _add_back(pairs, old, d, total, size, n)
 
 
-@kernel
+@plain_kernel
 def _add_back(pairs, a, d, total, size, n):
     """total += conj(a) d."""
     if pairs:
@@ -246,31 +247,31 @@ def _add_back(pairs, a, d, total, size, n):
             total[j] += a[j] * d[j]
 
 
-@kernel
+@plain_kernel
 def _add_conjugate(ar, ai, dr, di, total, n):
     for j in range(n):
         total[j] += ar[j] * dr[j] + ai[j] * di[j]
 
 
-@kernel
+@plain_kernel
 def _add_conjugate_imaginary(ar, ai, dr, di, total, n):
     for j in range(n):
         total[j] += ar[j] * di[j] - ai[j] * dr[j]
 
 
-@kernel
+@plain_kernel
 def _sum(d, g, total, n):
     for j in range(n):
         total[j] = d[j] + g[j]
 
 
-@kernel
+@plain_kernel
 def _complex(ar, ai, cr, ci, b, out, n):
     for j in range(n):
         out[j] = ar[j] * cr[j] - ai[j] * ci[j] + b[j]
 
 
-@kernel
+@plain_kernel
 def _complex_imaginary(ar, ai, cr, ci, b, out, n):
     for j in range(n):
         out[j] = ar[j] * ci[j] + ai[j] * cr[j] + b[j]

@@ -14,12 +14,11 @@ import numpy as np
 from .. import scalar_cells
 from ..kinds import MINGRU, MINGRU_LOG, MINLSTM, MINLSTM_LOG, SRU
 from .activations import exp, tanh
-from .compiling import OPTIONS, kernel
+from .compiling import PLAIN, plain_kernel
 from .intrinsics import offset
 
-inlined = numba.njit(
-    inline="always", **OPTIONS
-)  # before types are known: so LLVM sees whole loops, and vectorises them
+# Inlined before types are known: only so does LLVM see whole loops, and vectorise them.
+inlined = numba.njit(inline="always", **PLAIN)
 sigmoid = scalar_cells.build(inlined, tanh).sigmoid
 HALF, ONE, ZERO = np.float32(0.5), np.int8(1), np.int8(0)
 
@@ -43,7 +42,7 @@ def _share_of(f, i):
     return ONE / (ONE + ratio * exp((i if i < ZERO else ZERO) - (f if f < ZERO else ZERO)))
 
 
-@kernel
+@plain_kernel
 def state(kind, z, size, old, new, n):
     z1, z2 = offset(z, size), offset(z, 2 * size)
     if kind == MINGRU:
@@ -72,7 +71,7 @@ def state(kind, z, size, old, new, n):
             new[j] = f * old[j] + (ONE - f) * tanh(z[j])
 
 
-@kernel
+@plain_kernel
 def output(kind, z, size, c, h, n):
     z2, z3 = offset(z, 2 * size), offset(z, 3 * size)
     if kind == SRU:
@@ -84,7 +83,7 @@ def output(kind, z, size, c, h, n):
             h[j] = sigmoid(z2[j]) * c[j]
 
 
-@kernel
+@plain_kernel
 def output_back(kind, z, size, c, dh, d, dz, n):
     """dz of the output's gates; d, the cotangent of c, gets what comes of dh."""
     z2, z3, d2, d3 = offset(z, 2 * size), offset(z, 3 * size), offset(dz, 2 * size), offset(dz, 3 * size)
@@ -102,7 +101,7 @@ def output_back(kind, z, size, c, dh, d, dz, n):
             d2[j] *= dh[j] * c[j] * (ONE - d2[j])
 
 
-@kernel
+@plain_kernel
 def state_back(kind, z, size, old, d, dz, n):
     """dz of the other gates; d, the cotangent of c', becomes that of c."""
     z1, z2, d1, d2 = offset(z, size), offset(z, 2 * size), offset(dz, size), offset(dz, 2 * size)
@@ -152,7 +151,7 @@ def state_back(kind, z, size, old, d, dz, n):
             d[j] *= ONE - share
 
 
-@kernel
+@plain_kernel
 def _forget_back(u, old, v, d, log, n):
     """For c' = c + u (g(v) - c), u being sigmoid(k): u becomes dk, and d, the cotangent of c', that of c."""
     if log:
