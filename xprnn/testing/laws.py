@@ -17,7 +17,8 @@ import numpy as np
 
 from xprnn.backend import Array, Backend, backend_of, dtype_name, get_backend, to_numpy
 from xprnn.engine.dispatch import IMPLEMENTATIONS, DeclinedError, use_kernels
-from xprnn.tensor import Tensor, grad, no_grad
+from xprnn.tape import grad, no_grad
+from xprnn.tensor import Tensor
 from xprnn.testing.gradients import check_gradients, flatten
 from xprnn.testing.layouts import LAYOUTS
 

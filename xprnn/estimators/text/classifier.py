@@ -28,7 +28,8 @@ from xprnn.estimators.text.input import (
     share_right,
 )
 from xprnn.estimators.text.network import POOLINGS, TextNetwork
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, cross_entropy, fit
 
 Host = np.ndarray[Any, Any]
