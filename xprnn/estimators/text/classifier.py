@@ -16,6 +16,7 @@ from xprnn.data.tokenizer import is_word, split_characters, split_words
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
 from xprnn.estimators.estimator import TRAINING, Estimator
+from xprnn.estimators.parameters import Role
 from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import (
     check_classes,
@@ -93,8 +94,8 @@ class TextClassifier(Estimator):
         The share of each label's texts that is not trained on; training stops after ``patience`` epochs without a lower
         cross-entropy there, and takes the best weights. ``validation=0``, and texts so few that it rounds to none,
         train on everything, to the end.
-    seed
-        Same seed, same numbers.
+    seed, random_state
+        Same seed, same numbers. ``random_state``, where given, counts instead: a seed, or a generator to draw it.
     dtype, backend
         Of the network; default: where ``use_backend`` says.
     progress
@@ -119,6 +120,7 @@ class TextClassifier(Estimator):
     KIND = "text classifier"
     METADATA: ClassVar = {"classes": list, "vocabulary": dict}
     ARRAYS: ClassVar = {"prior": 1}
+    ROLE = Role("classifier", reads=("one_d_array", "string"))
 
     def __init__(
         self,
@@ -142,6 +144,7 @@ class TextClassifier(Estimator):
         validation: float = 0.1,
         patience: int = 4,
         seed: int = 0,
+        random_state: Any = None,
         dtype: str = "float32",
         backend: str | None = None,
         progress: bool = False,
@@ -151,9 +154,14 @@ class TextClassifier(Estimator):
         self.classes: tuple[Any, ...] = ()
         """The labels, sorted: the columns of ``predict_proba``."""
         self.vocabulary: Vocabulary | None = None
-        self.network: TextNetwork | None = None
         self._prior: Host = np.zeros(0)  # shares of the classes
         self._labels: Host = np.zeros(0)  # the classes in the labels' own dtype
+
+    @property
+    def classes_(self) -> Host:
+        """The labels, sorted, in the dtype of those given to ``fit``."""
+        self._of_fit("classes_")
+        return self._labels
 
     def fit(
         self,
@@ -181,9 +189,10 @@ class TextClassifier(Estimator):
 
         After an error the classifier is as it was.
         """
-        tokens = cut_texts("TextClassifier.fit", texts, self.tokenize)
+        new = self._unfitted()
+        tokens = cut_texts("TextClassifier.fit", texts, new.tokenize)
         classes, own, target = number_labels("TextClassifier.fit", labels, len(tokens))
-        options, home, draws = self.settings, self._home(), generator(self.settings["seed"])
+        options, home, draws = new.settings, self._home(), generator(new.settings["seed"])
         prior = np.bincount(target, minlength=len(classes)) / len(target)
         spoken = np.flatnonzero([any(map(is_word, t)) for t in tokens])
         held_out = np.zeros(len(tokens), dtype=bool)
@@ -202,7 +211,7 @@ class TextClassifier(Estimator):
             only = classes[learned.pop()]
             raise ValueError(f"TextClassifier.fit: all texts with a {least} have the label {only!r}")
         ids = [np.asarray(vocabulary.encode(t), np.int64) for t in tokens]
-        network = self._build(vocabulary, len(classes), vectors, draws)
+        network = new._build(vocabulary, len(classes), vectors, draws)
         if vectors is None and options["count_ratios"]:
             rows = np.flatnonzero(evidence & ~held_out)
             ratios = log_count_ratios([ids[k] for k in rows], target[rows], len(vocabulary), len(classes))
@@ -235,9 +244,8 @@ class TextClassifier(Estimator):
             progress=self.progress,
         )
         network.eval()
-        self._become(
-            classes=classes, vocabulary=vocabulary, network=network, training=history, _prior=prior, _labels=own
-        )
+        fitted = {"_network": network, "_training": history, "vocabulary": vocabulary}
+        self._become(**vars(new) | fitted | {"classes": classes, "_prior": prior, "_labels": own})
         return self
 
     def predict(self, texts: Sequence[str], *, unknown: str = "frequent") -> Host:
@@ -331,8 +339,8 @@ class TextClassifier(Estimator):
         size = self.settings["embedding"] or weights["embedding.weight"].shape[1]
         sizes = {n: self.settings[n] for n in ("cell", "hidden", "layers", "bidirectional", "pooling")}
         shapes = TextNetwork.shapes(len(vocabulary), len(classes), embedding=size, **sizes)
-        network = self._network(weights, shapes, lambda: self._build(vocabulary, len(classes), None, 0, size))
-        return {"classes": classes, "vocabulary": vocabulary, "network": network, "_prior": prior, "_labels": own}
+        network = self._read_network(weights, shapes, lambda: self._build(vocabulary, len(classes), None, 0, size))
+        return {"classes": classes, "vocabulary": vocabulary, "_network": network, "_prior": prior, "_labels": own}
 
     def _build(
         self, vocabulary: Vocabulary, classes: int, vectors: WordVectors | None, rng: Rng, size: int | None = None
@@ -359,7 +367,7 @@ class TextClassifier(Estimator):
         return network
 
     def _known(self) -> tuple[Vocabulary, TextNetwork]:
-        return self._fitted(self.vocabulary), self._fitted(self.network)
+        return self._fitted(self.vocabulary), self._fitted(self._network)
 
     def _tokens(self, method: str, texts: Sequence[str]) -> list[list[str]]:
         self._known()
