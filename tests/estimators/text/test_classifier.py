@@ -11,7 +11,7 @@ from reviews import QUICK, reviews
 from xprnn import use_backend
 from xprnn.data import Vocabulary
 from xprnn.estimators import NaiveBayes, TextClassifier
-from xprnn.estimators.text.input import hold_out
+from xprnn.estimators.labels import hold_out
 from xprnn.train import write_tensors
 
 

@@ -50,7 +50,7 @@ class Forecaster(Estimator):
     Parameters
     ----------
     cell
-        "lstm", "gru" or "rnn".
+        "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
     hidden, layers
         Hidden units of each layer; layers.
     window

@@ -51,7 +51,7 @@ class CharacterModel(Estimator):
     Parameters
     ----------
     cell
-        "gru", "lstm" or "rnn".
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
     hidden, layers, embedding
         Hidden units of each layer; layers; the length of a character's vector.
     dropout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,20 +15,14 @@ from xprnn.data.padding import pad_sequences
 from xprnn.data.tokenizer import is_word, split_characters, split_words
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
+from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.estimator import TRAINING, Estimator
+from xprnn.estimators.labels import check_classes, hold_out, label_array, number_labels, share_right
 from xprnn.estimators.parameters import Role
+from xprnn.estimators.portions import portions
 from xprnn.estimators.text.explanation import Explanation
-from xprnn.estimators.text.input import (
-    check_classes,
-    chosen_labels,
-    cut_texts,
-    hold_out,
-    label_array,
-    log_count_ratios,
-    number_labels,
-    share_right,
-)
-from xprnn.estimators.text.network import POOLINGS, TextNetwork
+from xprnn.estimators.text.input import chosen_labels, cut_texts, log_count_ratios
+from xprnn.estimators.text.network import TextNetwork
 from xprnn.tensor import Tensor, no_grad
 from xprnn.train import Adam, Callback, EarlyStopping, cross_entropy, fit
 
@@ -37,7 +31,6 @@ Tokenizer = Callable[[str], Iterable[str]]
 TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_characters}
 EMBEDDING = 100
 TEXTS_AT_ONCE = 256  # of the dev part in one batch
-TOKENS_AT_ONCE = 2**15  # predicted in one batch, padding too: a long text among short ones must not cost gigabytes
 
 
 def _tokenizer(owner: str, name: str, tokenizer: Any) -> str:
@@ -70,7 +63,7 @@ class TextClassifier(Estimator):
     Parameters
     ----------
     cell
-        "gru", "lstm" or "rnn".
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
     pooling
         "max", "mean" or "attention" over the states of all tokens, or the "last" state.
     embedding
@@ -289,7 +282,7 @@ class TextClassifier(Estimator):
         best, attention, effects = int(everything.argmax()), None, np.zeros(len(tokens))
         evidence = _has_word(vocabulary, tokens)
         if evidence:
-            for part in _portions([len(tokens)] * len(tokens)):  # all at once they would take memory for N^2 tokens
+            for part in portions([len(tokens)] * len(tokens)):  # all at once they would take memory for N^2 tokens
                 without = self._probabilities([tokens[:k] + tokens[k + 1 :] for k in part])
                 effects[part] = _log_odds(everything)[best] - _log_odds(without)[:, best]
             if self.settings["pooling"] == "attention":
@@ -383,7 +376,7 @@ class TextClassifier(Estimator):
         ids = [np.asarray(vocabulary.encode(tokens[k]), np.int64) for k in rows]
         home = backend_of(network.parameters()[0].data)
         with no_grad():
-            for part in _portions([len(text) for text in ids]):
+            for part in portions([len(text) for text in ids]):
                 x, lengths = pad_sequences([ids[k] for k in part])
                 logits = network(home.asarray(x), lengths).numpy().astype(np.float64)
                 powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -394,15 +387,6 @@ class TextClassifier(Estimator):
 def _has_word(vocabulary: Vocabulary, tokens: list[str]) -> bool:
     """Whether some of the tokens are known words."""
     return any(token in vocabulary and is_word(token) for token in tokens)
-
-
-def _portions(lengths: list[int]) -> Iterator[list[int]]:
-    """The numbers of texts, the longest first, in parts of TOKENS_AT_ONCE or of one text."""
-    order, start = sorted(range(len(lengths)), key=lambda k: -lengths[k]), 0
-    while start < len(order):
-        stop = start + max(1, TOKENS_AT_ONCE // lengths[order[start]])
-        yield order[start:stop]
-        start = stop
 
 
 def _log_odds(probabilities: Host) -> Host:

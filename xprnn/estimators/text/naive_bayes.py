@@ -11,8 +11,9 @@ import numpy as np
 
 from xprnn.arguments import true_or_false
 from xprnn.data.tokenizer import is_word, split_words
+from xprnn.estimators.labels import number_labels, share_right
 from xprnn.estimators.parameters import Parameters, Role, not_fitted
-from xprnn.estimators.text.input import check_texts, chosen_labels, number_labels, share_right
+from xprnn.estimators.text.input import check_texts, chosen_labels
 
 Host = np.ndarray[Any, Any]
 
