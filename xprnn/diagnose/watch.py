@@ -100,7 +100,7 @@ class Watcher:
             logged = replace(call, cell=cell, keep=True)
             _, trace = reference.forward(logged)
             self._ran[id(call)] = call, logged, trace
-            end = f"l{number // layer.directions}{'_reverse' * call.reverse}"
+            end = f"l{number // layer.directions}{'_reverse' * (number % layer.directions)}"
             self._add(layer, end, call.cell, cell.log, call.reverse, call.control)
 
     def came_back(self, call: SequenceCall, dsequences: State, dfinal: State) -> None:

@@ -104,8 +104,7 @@ def _one_way(layer: Any) -> bool:
 
 
 def _has_reverse(layer: Any) -> bool:
-    bidirectional = getattr(layer, "bidirectional", False) and layer.num_layers == 1
-    return bidirectional or hasattr(layer, "reverse")
+    return layer.num_layers == 1 if getattr(layer, "bidirectional", False) else hasattr(layer, "reverse")
 
 
 # --- the laws -------------------------------------------------------------------------------------------------------
@@ -247,12 +246,14 @@ def walking_back_is_reversing_twice(layer: Any, example: Example) -> None:
     """The reverse direction equals: reverse each sequence within its length, walk forward, reverse again."""
     example = replace(example, mask=None, reset=None)
     flipped = replace(example, x=_flip(example.x, example.lengths))
-    if hasattr(layer, "reverse"):
+    if not getattr(layer, "bidirectional", False):
         other = copy.copy(layer)
         other.reverse = not layer.reverse
         forward, backward = _outputs(other, flipped)["output"], _outputs(layer, example)["output"]
     else:
         other = copy.deepcopy(layer)
+        if getattr(layer, "reverse_cell", None) is not None:
+            other.cell = layer.reverse_cell
         for name, parameter in other.named_parameters():
             if name.endswith("_reverse"):
                 parameter.data = getattr(other, name.removesuffix("_reverse")).data
