@@ -318,6 +318,13 @@ def backend_of(array: Array) -> Backend:
     return Backend(library(xp), xp, compat.device(array))
 
 
+def zeros_beside(array: Array, shape: tuple[int, ...]) -> Array:
+    """Zeros of the library, device and dtype of an array."""
+    if type(array) is np.ndarray:  # the most common, and one call
+        return np.zeros(shape, array.dtype)
+    return backend_of(array).zeros(shape, dtype_name(array))
+
+
 def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
     """Move an array to a backend, explicitly. Returns it as it is where it is there already.
 

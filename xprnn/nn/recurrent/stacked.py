@@ -17,7 +17,7 @@ from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
+from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
 from xprnn.nn.weights import weight_of
@@ -106,11 +106,12 @@ class RecurrentLayer(SequenceLayer):
                 weights = initial_weights(self.cell, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
 
-    def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         owner, weights = type(self).__name__, self.weights()
         shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
         control = control.zero_where_held() if self.zero_masked else control
         cells = self.cell, self.reverse_cell or self.cell
+        start = zero_state(x, self.state_sizes) if state is None else ()
         finals, sequences = [], []
         for layer in range(self.num_layers):
             if layer > 0:
@@ -118,7 +119,7 @@ class RecurrentLayer(SequenceLayer):
             outputs = []
             for direction in range(self.directions):
                 k = layer * self.directions + direction
-                before = tuple(part[k] for part in state)
+                before = start if state is None else tuple(part[k] for part in state)
                 reverse = self.reverse or direction == 1
                 sequence, final = run(cells[direction], weights[k], x, before, control, reverse, self, k)
                 outputs.append(sequence[0])
@@ -176,7 +177,13 @@ class Declared:
 
     def present(self, module: Module) -> dict[str, Parameter]:
         """What the attributes hold now. Raises as :func:`weight_of` does."""
-        return {name: weight_of(module, *declared) for name, declared in self.attributes.items()}
+        held, found = vars(module), {}
+        for name, (attribute, shape, dtype) in self.attributes.items():
+            weight = held.get(attribute)
+            if type(weight) is not Parameter or weight.data.shape != shape or dtype_name(weight.data) != dtype:
+                weight = weight_of(module, attribute, shape, dtype)
+            found[name] = weight
+        return found
 
 
 def initial_weights(
