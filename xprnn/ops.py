@@ -20,6 +20,7 @@ import numpy as np
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.beyond_standard import scatter_add
+from xprnn.flags import true_or_false
 from xprnn.tape import record, record_joint
 from xprnn.tensor import Cotangents, Tensor
 
@@ -323,7 +324,7 @@ def _kept(y: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
 @lifted
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - the array API's name
     """The sum over the axes, or over all of them."""
-    axes = _axes(axis, x.ndim)
+    axes, keepdims = _axes(axis, x.ndim), true_or_false("sum", "keepdims", keepdims)
     data = namespace(x.data).sum(x.data, axis=axes, keepdims=keepdims)
     return record("sum", data, (x,), [lambda g, y: broadcast_to(_kept(g, axes, x.shape), x.shape)])
 
@@ -354,7 +355,7 @@ def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa
 
 
 def _extremum(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
-    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+    xp, axes, keepdims = namespace(x.data), _axes(axis, x.ndim), true_or_false(name, "keepdims", keepdims)
 
     def vjp(g: Tensor, y: Tensor) -> Tensor:
         reached = xp.astype(x.data == _kept(y, axes, x.shape).data, x.dtype)
@@ -366,7 +367,7 @@ def _extremum(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
 @lifted
 def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The Euclidean norm over the axes, with gradient 0 at 0."""
-    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+    xp, axes, keepdims = namespace(x.data), _axes(axis, x.ndim), true_or_false("vector_norm", "keepdims", keepdims)
 
     def vjp(g: Tensor, y: Tensor) -> Tensor:
         norm = _kept(y, axes, x.shape)
@@ -384,7 +385,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     top = xp.max(x.data, axis=axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     data = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True)) + top
-    if not keepdims:
+    if not true_or_false("logsumexp", "keepdims", keepdims):
         data = xp.squeeze(data, axis=axes)
     return record(
         "logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))], (x,), X
@@ -650,7 +651,7 @@ def ones_like(x: Operand) -> Tensor:
 def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
     """In another floating-point dtype; gradients come back in the old one."""
     old = x.dtype
-    data = namespace(x.data).astype(x.data, dtype, copy=copy)
+    data = namespace(x.data).astype(x.data, dtype, copy=true_or_false("astype", "copy", copy))
     return record("astype", data, (x,), [lambda g, y: astype(g, old)])
 
 

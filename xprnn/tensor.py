@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xprnn.backend import Array, default_backend, dtype_name, plain, to_numpy
+from xprnn.flags import true_or_false
 
 
 class Node:
@@ -102,7 +103,7 @@ class Tensor:
         self.node: Node | None = None
         self.slot = 0
         self.version = 0
-        if requires_grad:
+        if requires_grad and true_or_false(type(self).__name__, "requires_grad", requires_grad):
             self.require_grad()
 
     def require_grad(self) -> Tensor:

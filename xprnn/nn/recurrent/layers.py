@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import true_or_false, whole_number
 from xprnn.backend import Rng, default_backend
 from xprnn.cells import GRU as GRUSpec
 from xprnn.cells import LSTM as LSTMSpec
@@ -92,6 +92,8 @@ class LSTM(RecurrentLayer):
         Starts the forget gate with this total bias (Jozefowicz et al. 2015 recommend 1); None leaves it random.
     """
 
+    _fixed = RecurrentLayer._fixed | {"proj_size"}
+
     def __init__(
         self,
         input_size: int,
@@ -148,7 +150,7 @@ class GRU(RecurrentLayer):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        cell = GRUSpec() if reset_after else ResetBeforeGRU()
+        cell = GRUSpec() if true_or_false("GRU", "reset_after", reset_after) else ResetBeforeGRU()
         super().__init__(
             cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
         )
