@@ -458,7 +458,7 @@ def expand_dims(x: Tensor, axis: int) -> Tensor:
 
 @lifted
 def squeeze(x: Tensor, axis: Axis) -> Tensor:
-    """Without axes of length 1."""
+    """Without axes of length 1. Raises ValueError for others, as the array API does; ``x.squeeze`` leaves them."""
     data = namespace(x.data).squeeze(x.data, axis=_axes(axis, x.ndim))
     return record("squeeze", data, (x,), [lambda g, y: reshape(g, x.shape)])
 
@@ -546,7 +546,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
         if part is True or part is False:
-            raise TypeError(f"{indices.EXPECTED}, not with a bool")
+            raise TypeError(f"{indices.EXPECTED}, not with a single boolean: None adds an axis")
         if not (isinstance(part, (int, slice)) or part is None or part is ... or _is_number(part)):
             return _picked(x, indices.picks(tuple(value(part) for part in key), x.data))
     key = tuple(
@@ -575,7 +575,8 @@ def _picked(x: Tensor, picks: indices.Picks) -> Tensor:
 
 def _is_number(part: Any) -> bool:
     """Whether an index is a single integer of any kind."""
-    return hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0
+    boolean = hasattr(part, "dtype") and backend.dtype_name(part) == "bool"
+    return hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0 and not boolean
 
 
 def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:
@@ -693,8 +694,8 @@ def _flattened(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 
 
 def _squeezed(x: Tensor, axis: Axis = None) -> Tensor:
-    """Without axes of length 1, all of them or those given."""
-    return squeeze(x, tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None else axis)
+    """Without axes of length 1, all of them or those given; longer ones stay, as in PyTorch."""
+    return squeeze(x, tuple(a for a in _axes(axis, x.ndim) if x.shape[a] == 1))
 
 
 def _give_operators() -> None:

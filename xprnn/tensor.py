@@ -86,7 +86,8 @@ class Tensor:
     ``.item()``, host arrays with ``.numpy()``. Operators and indexing work as they do on arrays; comparisons give plain
     boolean arrays. Methods such as ``x.sum(axis)``, ``x.max(axis)``, ``x.exp()`` and ``x.softmax()`` are the functions
     of :mod:`xprnn.ops`; ``argmax`` and ``argmin`` give plain integers, ``max`` and ``min`` values only. As PyTorch's
-    are ``reshape(*shape)``, ``permute(*axes)``, ``transpose(axis0, axis1)``, ``flatten``, ``squeeze``, ``unsqueeze``.
+    are ``reshape(*shape)``, ``permute(*axes)``, ``transpose(axis0, axis1)``, ``flatten``, ``unsqueeze``, and
+    ``squeeze``, which leaves axes that are longer than 1.
     There is no in-place arithmetic: assign ``.data`` to replace a value, outside the graph.
     """
 
