@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -393,4 +394,7 @@ def dtype_name(array: Array) -> str:
 @cache
 def _word(library: str, dtype: Any) -> str:
     """Looked up by library too: dtypes of different ones must not be compared."""
+    if isinstance(dtype, np.dtype) and not dtype.isnative:
+        native, order = dtype.newbyteorder("="), "big" if sys.byteorder == "little" else "little"
+        return f"{order}-endian {native} (.astype('{native}') casts it)"
     return str(dtype).rsplit(".", 1)[-1]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, namespace
+from xprnn.flags import true_or_false
 from xprnn.tensor import Cotangents, Node, Pullback, Tensor
 from xprnn.witness import debug, debugging, sample, whole
 
@@ -187,6 +188,7 @@ def backward(
         Nothing to differentiate, no cotangent for a non-scalar, a graph already released, or an input whose
         ``.data`` was assigned since.
     """
+    _check_flags("backward", create_graph, retain_graph)
     gradients = _walk_back([self], [cotangent], None, create_graph, retain_graph)
     with set_grad_enabled(create_graph), _adding:
         for leaf, gradient in gradients:
@@ -215,6 +217,7 @@ def grad(
     An input that the outputs do not depend on gets None. ``cotangents`` may hold None for an output without one.
     Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors.
     """
+    _check_flags("grad", create_graph, retain_graph)
     outputs, inputs = _listed("outputs", outputs), _listed("inputs", inputs)
     if cotangents is None:
         cotangents = [None] * len(outputs)
@@ -234,6 +237,12 @@ def replayed(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Co
     """
     found, first = grad(outputs, inputs, cotangents, create_graph=True), dict[int, int]()
     return [g if first.setdefault(id(x), k) == k else None for k, (x, g) in enumerate(zip(inputs, found, strict=True))]
+
+
+def _check_flags(owner: str, create_graph: Any, retain_graph: Any) -> None:
+    true_or_false(owner, "create_graph", create_graph)
+    if retain_graph is not None:
+        true_or_false(owner, "retain_graph", retain_graph)
 
 
 def _listed(name: str, tensors: Any) -> list[Tensor]:

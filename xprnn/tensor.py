@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xprnn.backend import Array, default_backend, dtype_name, plain, to_numpy
+from xprnn.flags import true_or_false
 
 _version = attrgetter("version")
 
@@ -90,7 +91,8 @@ class Tensor:
     ``.item()``, host arrays with ``.numpy()``. Operators and indexing work as they do on arrays; comparisons give plain
     boolean arrays. Methods such as ``x.sum(axis)``, ``x.max(axis)``, ``x.exp()`` and ``x.softmax()`` are the functions
     of :mod:`xprnn.ops`; ``argmax`` and ``argmin`` give plain integers, ``max`` and ``min`` values only. As PyTorch's
-    are ``reshape(*shape)``, ``permute(*axes)``, ``transpose(axis0, axis1)``, ``flatten``, ``squeeze``, ``unsqueeze``.
+    are ``reshape(*shape)``, ``permute(*axes)``, ``transpose(axis0, axis1)``, ``flatten``, ``unsqueeze``, and
+    ``squeeze``, which leaves axes that are longer than 1.
     There is no in-place arithmetic: assign ``.data`` to replace a value, outside the graph.
     """
 
@@ -107,7 +109,7 @@ class Tensor:
         self.node: Node | None = None
         self.slot = 0
         self.version = 0
-        if requires_grad:
+        if requires_grad and true_or_false(type(self).__name__, "requires_grad", requires_grad):
             self.require_grad()
 
     def require_grad(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import true_or_false, whole_number
 from xprnn.backend import Rng, default_backend
 from xprnn.cells import Cell, Projected
 from xprnn.cells import IndRNN as IndRNNSpec
@@ -117,6 +117,8 @@ class LSTM(RecurrentLayer):
     With any of the last three groups there is no kernel, and the reference runs.
     """
 
+    _fixed = RecurrentLayer._fixed | {"proj_size"}
+
     def __init__(
         self,
         input_size: int,
@@ -203,6 +205,7 @@ class GRU(RecurrentLayer):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
+        true_or_false("GRU", "reset_after", reset_after)
         cell = for_directions(
             "GRU", bidirectional, lambda **activations: gru_cell("GRU", reset_after, clip=clip, **activations),
             gate_activation=gate_activation, activation=activation,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
+from xprnn.arguments import input_tensor, true_or_false, whole_number
 from xprnn.backend import Rng, check_dtype, generator, shared_namespace
 from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
 from xprnn.engine.control import Control
@@ -28,6 +28,8 @@ class CellModule(Module):
 
     weight_ih: Parameter
 
+    _fixed = frozenset({"cell", "input_size", "hidden_size", "dtype"})
+
     def __init__(
         self,
         cell: Cell,
@@ -41,7 +43,7 @@ class CellModule(Module):
         self.cell, owner = cell, type(self).__name__
         self.input_size = whole_number(owner, "input_size", input_size)
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
-        self.dtype = check_dtype(dtype)
+        self.dtype, bias = check_dtype(dtype), true_or_false(owner, "bias", bias)
         weights = initial_weights(cell, input_size, hidden_size, bias, dtype, generator(rng))
         self._declared = Declared.of(self, weights)
 
@@ -114,6 +116,5 @@ class GRUCell(CellModule):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        super().__init__(
-            GRU() if reset_after else ResetBeforeGRU(), input_size, hidden_size, bias, dtype=dtype, rng=rng
-        )
+        cell = GRU() if true_or_false("GRUCell", "reset_after", reset_after) else ResetBeforeGRU()
+        super().__init__(cell, input_size, hidden_size, bias, dtype=dtype, rng=rng)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import probability, whole_number
+from xprnn.arguments import each_true_or_false, probability, whole_number
 from xprnn.backend import Rng, check_dtype, dtype_name, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
@@ -63,6 +63,13 @@ class RecurrentLayer(SequenceLayer):
     reverse_cell: Cell | None
     """That of the direction in reverse where it is another."""
 
+    _fixed = frozenset(
+        {
+            *("cell", "reverse_cell", "num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
+            *("directions", "state_names", "state_sizes", "state_lead", "declared"),
+        }
+    )
+
     def __init__(
         self,
         cell: Cell | tuple[Cell, Cell],
@@ -86,14 +93,16 @@ class RecurrentLayer(SequenceLayer):
         self.hidden_size = hidden_size = whole_number(owner, "hidden_size", hidden_size)
         if probability(owner, "dropout", dropout) > 0.0 and num_layers == 1:
             raise ValueError(f"{owner}: dropout is {dropout}, but it acts between layers and num_layers is 1")
+        self.bias, self.batch_first, self.bidirectional, self.reverse, self.zero_masked = each_true_or_false(
+            owner, bias=bias, batch_first=batch_first, bidirectional=bidirectional, reverse=reverse,
+            zero_masked=zero_masked,
+        )  # fmt: skip
         if reverse and bidirectional:
             raise ValueError(
                 f"{owner}: reverse=True is one direction, and bidirectional=True both; expected one of them"
             )
         if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell)):
             raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
-        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
-        self.reverse, self.zero_masked = reverse, zero_masked
         self.dtype, self.rng = check_dtype(dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
         self.directions = 2 if bidirectional else 1
