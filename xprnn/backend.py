@@ -278,6 +278,11 @@ def _namespace_of(label: str, array: Any) -> Any:
     return xp
 
 
+def admit(kind: type, xp: Any) -> None:
+    """Let arrays of a type of another library be computed with, in a namespace of the array API's functions."""
+    _namespaces[kind] = xp
+
+
 def _meaning(array: np.ndarray[Any, Any]) -> str:
     """What a kind of NumPy array is that is more than its memory, and what to give instead."""
     if isinstance(array, np.ma.MaskedArray):
