@@ -10,7 +10,19 @@ import pytest
 import xprnn
 
 ROOT = Path(xprnn.__file__).parents[1]
-LATE = {"array_api_strict", "cupy", "cupyx", "matplotlib", "numba", "onnx", "safetensors", "torch", "tqdm"}
+LATE = {
+    "array_api_strict",
+    "cupy",
+    "cupyx",
+    "joblib",
+    "matplotlib",
+    "numba",
+    "onnx",
+    "safetensors",
+    "sklearn",
+    "torch",
+    "tqdm",
+}
 THEMSELVES_LATE = {
     "xprnn.interop.torch.layers": "torch",
     "xprnn.interop.torch.node": "torch",

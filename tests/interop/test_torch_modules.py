@@ -155,9 +155,12 @@ def test_what_layers_do_not_have_is_refused_by_name(case):
     [
         (lambda: nn.LSTM(2, 3, peephole="diagonal"), ValueError, "LSTM is made of PeepholeLSTM"),
         (lambda: nn.Sequential(nn.GRU(2, 3, reset_after=False)), ValueError, r"0 \(GRU\) is made of ResetBeforeGRU"),
+        (lambda: nn.RNN(2, 3, clip=1.0), ValueError, "RNN is made of"),
+        (lambda: nn.RNN(2, 3, reverse=True), ValueError, "RNN has reverse"),
+        (lambda: nn.RNN(2, 3, nonlinearity=("tanh", "relu"), bidirectional=True), ValueError, "another cell"),
         (lambda: nn.IndRNN(2, 3), TypeError, "IndRNN; expected one of RNN"),
     ],
-    ids=["peepholes", "reset before", "indrnn"],
+    ids=["peepholes", "reset before", "clip", "reverse", "two cells", "indrnn"],
 )
 def test_what_modules_do_not_have_is_refused_by_name(layer, error, words):
     with pytest.raises(error, match=words):

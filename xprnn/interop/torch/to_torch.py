@@ -60,6 +60,9 @@ def _module(torch: Any, path: str, part: Any, convert: Convert) -> Any:
 
 
 def _recurrent_module(torch: Any, path: str, part: Any, convert: Convert) -> Any:
+    others = {"reverse": part.reverse, "zero_masked": part.zero_masked, "another cell in reverse": part.reverse_cell}
+    if given := [name for name, there in others.items() if there]:
+        raise ValueError(f"to_module: {called(path, part)} has {', '.join(given)}, which PyTorch does not have")
     return getattr(torch.nn, type(part).__name__)(
         part.input_size, part.hidden_size, part.num_layers, bias=part.bias, batch_first=part.batch_first,
         dropout=part.dropout.p, bidirectional=part.bidirectional, **_special(path, part),

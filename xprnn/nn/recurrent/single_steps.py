@@ -10,7 +10,8 @@ from xprnn.backend import Rng, check_dtype, generator, shared_namespace
 from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
 from xprnn.engine.control import Control
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.layers import lstm_cell, set_forget_bias
+from xprnn.nn.recurrent.cell_options import lstm_cell
+from xprnn.nn.recurrent.layers import set_forget_bias
 from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts
 from xprnn.nn.recurrent.stacked import Declared, initial_weights
 from xprnn.nn.recurrent.tape_node import run
