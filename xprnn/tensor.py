@@ -182,9 +182,29 @@ class Tensor:
         return self.item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        raise TypeError(
-            "a Tensor is not converted to a NumPy array silently: use .data, or .numpy() to copy it to the host"
-        )
+        if type(self._data) is not np.ndarray:
+            raise TypeError(f"a Tensor of {type(self._data)} is not copied to the host silently: use .numpy()")
+        if self.requires_grad:
+            raise TypeError(
+                "a Tensor that requires a gradient is not converted to a NumPy array silently: use .data or .detach()"
+            )
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError("a Tensor that requires a gradient is not handed on silently: use .data or .detach()")
+        return self._data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._data.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        if not hasattr(type(self._data), "__cuda_array_interface__"):
+            raise AttributeError(f"a Tensor of {type(self._data)} has no __cuda_array_interface__, as it is on no GPU")
+        if self.requires_grad:
+            raise RuntimeError("a Tensor that requires a gradient is not handed on silently: use .data or .detach()")
+        return self._data.__cuda_array_interface__
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
