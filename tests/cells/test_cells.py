@@ -1,5 +1,7 @@
 """Each cell's equations, written here a second time, gate by gate, from the papers."""
 
+import math
+
 import numpy as np
 import pytest
 from helpers import assert_close, each_cell, host, sequence_call
@@ -40,12 +42,45 @@ def full_peephole(w, x, h, c):
     return lstm(w, x, h, c, lambda c, c_new: (pi @ c, pf @ c, po @ c_new))
 
 
-def gru(w, x, h, before):
+def gru(w, x, h, before, gate=logistic, candidate=np.tanh):
     (xr, xz, xn), (wr, wz, wn) = np.split(w["weight_ih"] @ x + w["bias_ih"], 3), np.split(w["weight_hh"], 3)
     br, bz, bn = np.split(w["bias_hh"], 3)
-    r, z = logistic(xr + wr @ h + br), logistic(xz + wz @ h + bz)
-    n = np.tanh(xn + wn @ (r * h) + bn) if before else np.tanh(xn + r * (wn @ h + bn))
+    r, z = gate(xr + wr @ h + br), gate(xz + wz @ h + bz)
+    n = candidate(xn + wn @ (r * h) + bn if before else xn + r * (wn @ h + bn))
     return (z * h + (1 - z) * n,)
+
+
+def cut(f, clip):
+    return lambda z: f(np.clip(z, -clip, clip))
+
+
+def softsign(z):
+    return z / (1 + np.abs(z))
+
+
+def silu(z):
+    return z * logistic(z)
+
+
+def gelu(z):
+    return z * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) / 2
+
+
+def softplus(z):
+    return np.log(1 + np.exp(z))
+
+
+def general_lstm(w, x, h, c, gate, candidate, output):
+    zi, zf, zg, zo = np.split(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"], 4)
+    c_new = gate(zf) * c + gate(zi) * candidate(zg)
+    return gate(zo) * output(c_new), c_new
+
+
+def coupled_lstm(w, x, h, c):
+    zi, zg, zo = np.split(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"], 3)
+    i = logistic(zi + w["weight_ch"][0] * c)
+    c_new = (1 - i) * c + i * softplus(zg)
+    return logistic(zo + w["weight_ch"][1] * c_new) * np.tanh(c_new), c_new
 
 
 def projected(inner):
@@ -68,6 +103,15 @@ EQUATIONS = {
     "PeepholeLSTM projected to 2": projected(peephole),
     "GRU": lambda w, x, h: gru(w, x, h, before=False),
     "ResetBeforeGRU": lambda w, x, h: gru(w, x, h, before=True),
+    "Elman (softsign(clip=2.0))": lambda w, x, h: elman(w, x, h, cut(softsign, 2)),
+    "LSTM (softsign(clip=3.0) gates, gelu(clip=3.0) candidate, sin output)": lambda w, x, h, c: general_lstm(
+        w, x, h, c, cut(softsign, 3), cut(gelu, 3), np.sin
+    ),
+    "coupled peephole LSTM (sigmoid gates, softplus candidate, tanh output)": coupled_lstm,
+    "GRU (softsign gates, silu candidate)": lambda w, x, h: gru(w, x, h, False, softsign, silu),
+    "ResetBeforeGRU (softsign(clip=3.0) gates, gelu(clip=3.0) candidate)": lambda w, x, h: gru(
+        w, x, h, True, cut(softsign, 3), cut(gelu, 3)
+    ),
 }
 
 

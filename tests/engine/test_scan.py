@@ -12,14 +12,12 @@ import xprnn
 from xprnn import cells, host_kernels, nn
 from xprnn.backend import backend_of, get_backend
 from xprnn.cells.linear import LinearCell
-from xprnn.engine import dispatch, reference
+from xprnn.engine import dispatch, reference, scan, scan_cpu
 from xprnn.engine.control import Control
-from xprnn.engine.scan import SCAN
-from xprnn.engine.scan_cpu import COMPILED_SCAN
-from xprnn.tensor import grad
+from xprnn.tape import grad
 
 NUMPY = get_backend("numpy")
-WAYS = {"scan": SCAN} | ({} if isinstance(host_kernels.kernels(), str) else {"compiled-scan": COMPILED_SCAN})
+WAYS = {"scan": scan.WAY} | ({} if isinstance(host_kernels.kernels(), str) else {"compiled-scan": scan_cpu.WAY})
 each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 
 
@@ -68,7 +66,7 @@ def test_scan_in_array_code_anywhere(name, home):
     call = sequence_call(
         LINEAR_CELLS[name](), home, T=7, reverse=True, mask=flags[0], reset=~flags[1], lengths=[7, 0, 4]
     )
-    found, expected = compared(call, SCAN)
+    found, expected = compared(call, scan.WAY)
     assert_close(found, expected, 1e-12)
 
 

@@ -30,6 +30,12 @@ LAYERS = {
     "mingru": lambda **o: nn.MinGRU(3, 4, **o),
     "qrnn of two": lambda **o: nn.QRNN(3, 4, window=2, **o),
     "bidirectional lru": lambda **o: nn.LRU(3, 4, state_size=2, bidirectional=True, **o),
+    "clipped lstm of other activations, in reverse": lambda **o: nn.LSTM(
+        3, 4, gate_activation="softsign", activation="silu", clip=2.0, peephole="diagonal", reverse=True, **o
+    ),
+    "gru of other activations, zero where masked": lambda **o: nn.GRU(
+        3, 4, gate_activation="softsign", activation="silu", zero_masked=True, **o
+    ),
     "bidirectional lstm": lambda **o: nn.LSTM(3, 4, bidirectional=True, **o),
     "two bidirectional layers": lambda **o: nn.GRU(3, 4, 2, bidirectional=True, **o),
 }
@@ -59,6 +65,9 @@ class Decay(LinearCell):
 
 
 LAYERS["a user's linear cell"] = lambda **o: nn.RecurrentLayer(Decay(), 3, 4, **o)
+LAYERS["coupled lstm, tanh one way, softsign the other"] = lambda **o: nn.LSTM(
+    3, 4, coupled=True, activation=("tanh", "softsign"), bidirectional=True, bias=False, **o
+)
 LAYERS["a user's step"] = lambda **o: nn.Recurrent(Leaky(**o))
 LAYERS["a user's step in reverse"] = lambda **o: nn.Recurrent(Leaky(**o), reverse=True)
 

@@ -44,6 +44,9 @@ class Cell(ABC):
 
     state_names: tuple[str, ...] = ("h",)
 
+    linear: bool = False
+    """Whether a step is linear in the state, with coefficients of the input alone: see :class:`LinearCell`."""
+
     def __init_subclass__(cls) -> None:
         if "gate_names" in vars(cls) and "gates" not in vars(cls):
             cls.gates = len(cls.gate_names)

@@ -33,6 +33,8 @@ class LinearCell(Cell):
     Tensors may come as well.
     """
 
+    linear = True
+
     pairs: bool = False
     """Whether c, a and b are complex: all real parts first, then all imaginary ones."""
 

@@ -13,24 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from xprnn.backend import DTYPES, Array, dtype_name, namespace
-from xprnn.cells import (
-    GRU,
-    LSTM,
-    QRNN,
-    SRU,
-    Cell,
-    Elman,
-    IndRNN,
-    MinGRU,
-    MinLSTM,
-    PeepholeLSTM,
-    ResetBeforeGRU,
-    State,
-    Weights,
-)
+from xprnn.cells import GRU, LSTM, Cell, Elman, IndRNN, PeepholeLSTM, ResetBeforeGRU, State, Weights
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 from xprnn.kernels import kinds
@@ -41,17 +28,19 @@ BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
     Elman: {"tanh": kinds.TANH, "relu": kinds.RELU},
     IndRNN: {"tanh": kinds.IND_TANH, "relu": kinds.IND_RELU},
 }
-LINEAR: dict[tuple[type[Cell], str | None], int] = {
-    (MinGRU, "linear"): kinds.MINGRU,
-    (MinGRU, "log"): kinds.MINGRU_LOG,
-    (MinLSTM, "linear"): kinds.MINLSTM,
-    (MinLSTM, "log"): kinds.MINLSTM_LOG,
-    (SRU, None): kinds.SRU,
-    (QRNN, None): kinds.QRNN,
+LINEAR: dict[tuple[str, str | None], int] = {
+    ("xprnn.cells.mingru.MinGRU", "linear"): kinds.MINGRU,
+    ("xprnn.cells.mingru.MinGRU", "log"): kinds.MINGRU_LOG,
+    ("xprnn.cells.minlstm.MinLSTM", "linear"): kinds.MINLSTM,
+    ("xprnn.cells.minlstm.MinLSTM", "log"): kinds.MINLSTM_LOG,
+    ("xprnn.cells.sru.SRU", None): kinds.SRU,
+    ("xprnn.cells.qrnn.QRNN", None): kinds.QRNN,
 }
+"""By the names of types, which are imported only where somebody asks for them."""
 
 
 NO_FLAGS = kinds.Flags(None, None)
+_dtype = attrgetter("dtype")
 
 
 class Kept(NamedTuple):
@@ -71,7 +60,8 @@ def number_of(cell: Cell) -> int | None:
 
 def linear_number_of(cell: Cell) -> int | None:
     """The kernels' kind of a linear cell whose coefficients they compute as they go."""
-    return LINEAR.get((type(cell), vars(cell).get("space")))
+    exact = type(cell)
+    return LINEAR.get((f"{exact.__module__}.{exact.__qualname__}", vars(cell).get("space")))
 
 
 def kind_of(cell: Cell) -> kinds.Kind | None:
@@ -97,17 +87,25 @@ def reasons_against(
 
 def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> list[str]:
     """What in a call's arrays is against kernels for some type of them, called ``what``."""
-    reasons, given, dtype = [], arrays(call), call.x.dtype
-    if others := [name for name, array in given.items() if not fits(array)]:
-        came = type(given[others[0]])
-        reasons.append(f"{others[0]} is a {came.__module__.split('.')[0]}.{came.__name__}, not {what}")
-    elif dtype_name(call.x) not in DTYPES or not dtype.isnative:
-        reasons.append(f"no kernels for {dtype}")
-    elif mixed := [name for name, array in given.items() if array.dtype is not dtype and array.dtype != dtype]:
-        reasons.append(f"x has dtype {dtype}, but {mixed[0]} has {given[mixed[0]].dtype}")
+    reasons = [] if (other := _other_array(call, fits, what)) is None else [other]
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
     return reasons
+
+
+def _other_array(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> str | None:
+    """What is of another type than it should be, or of another dtype than x. One by one they are asked only then."""
+    x, given = call.x, (call.x, *call.weights.values(), *call.state)
+    if not fits(x) or len(set(map(type, given))) > 1:
+        for name, array in arrays(call).items():
+            if not fits(array):
+                return f"{name} is a {type(array).__module__.split('.')[0]}.{type(array).__name__}, not {what}"
+    if dtype_name(x) not in DTYPES or not x.dtype.isnative:
+        return f"no kernels for {x.dtype}"
+    if len(set(map(_dtype, given))) > 1:
+        name, array = next(pair for pair in arrays(call).items() if pair[1].dtype != x.dtype)
+        return f"x has dtype {x.dtype}, but {name} has {array.dtype}"
+    return None
 
 
 def check(call: SequenceCall) -> None:

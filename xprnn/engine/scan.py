@@ -19,9 +19,9 @@ import operator
 from typing import NamedTuple
 
 from xprnn.backend import Array, namespace
-from xprnn.cells import LinearCell, State, Weights
+from xprnn.cells import State, Weights
 from xprnn.cells.cell import merged
-from xprnn.cells.linear import conjugate, halves, product, summed_to
+from xprnn.cells.linear import LinearCell, conjugate, halves, product, summed_to
 from xprnn.engine import reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
@@ -40,9 +40,7 @@ class Scan:
     times = staticmethod(operator.matmul)
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
-        """What keeps a scan from running a call."""
-        if not isinstance(call.cell, LinearCell):
-            return [f"{call.cell.name} is not linear in its state"]
+        """What keeps a scan from running a call of a linear cell."""
         return ["there is no step or no sequence to run"] if 0 in call.x.shape[:2] else []
 
     def forward(self, call: SequenceCall) -> tuple[Result, Saved | None]:
@@ -259,5 +257,5 @@ def linear(call: SequenceCall) -> LinearCell:
     return call.cell
 
 
-SCAN = Scan()
+WAY = Scan()
 """In array code, for any library."""

@@ -62,4 +62,4 @@ class CompiledScan(Scan):
         return summed_to(tuple(a.shape), d.reshape(1, *d.shape) if a.ndim == 3 else d)
 
 
-COMPILED_SCAN = CompiledScan()
+WAY = CompiledScan()

@@ -42,13 +42,16 @@ class MinGRU(RecurrentLayer):
         bidirectional: bool = False,
         *,
         space: str = "log",
+        reverse: bool = False,
+        zero_masked: bool = False,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
         cell = MinGRUSpec(space)
         super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
-        )
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, dtype=dtype, rng=rng,
+        )  # fmt: skip
 
 
 class MinLSTM(RecurrentLayer):
@@ -69,13 +72,16 @@ class MinLSTM(RecurrentLayer):
         bidirectional: bool = False,
         *,
         space: str = "log",
+        reverse: bool = False,
+        zero_masked: bool = False,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
         cell = MinLSTMSpec(space)
         super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
-        )
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, dtype=dtype, rng=rng,
+        )  # fmt: skip
 
 
 class SRU(RecurrentLayer):
@@ -99,13 +105,16 @@ class SRU(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        reverse: bool = False,
+        zero_masked: bool = False,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
         cell = SRUSpec()
         super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
-        )
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, dtype=dtype, rng=rng,
+        )  # fmt: skip
 
 
 class QRNN(RecurrentLayer):
@@ -131,13 +140,16 @@ class QRNN(RecurrentLayer):
         bidirectional: bool = False,
         *,
         window: int = 1,
+        reverse: bool = False,
+        zero_masked: bool = False,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
         cell = QRNNSpec(window)
         super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
-        )
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, dtype=dtype, rng=rng,
+        )  # fmt: skip
 
 
 class _Diagonal(RecurrentLayer):
@@ -201,6 +213,8 @@ class LRU(_Diagonal):
         r_min: float = 0.0,
         r_max: float = 1.0,
         max_phase: float = 2.0 * math.pi,
+        reverse: bool = False,
+        zero_masked: bool = False,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
@@ -211,8 +225,9 @@ class LRU(_Diagonal):
             raise ValueError(f"LRU: r_min is {r_min} and r_max {r_max}; expected r_min < r_max")
         cell = LRUSpec(_state_size("LRU", state_size, hidden_size))
         super().__init__(
-            cell, input_size, hidden_size, num_layers, False, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
-        )
+            cell, input_size, hidden_size, num_layers, False, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, dtype=dtype, rng=rng,
+        )  # fmt: skip
         self._draw(math.sqrt(0.5), lambda shape: self.rng.normal(0.0, 1.0 / math.sqrt(shape[1]), shape))
 
     def _draw_own(self) -> dict[str, np.ndarray]:
@@ -264,6 +279,8 @@ class S5(_Diagonal):
         state_size: int | None = None,
         step_min: float = 0.001,
         step_max: float = 0.1,
+        reverse: bool = False,
+        zero_masked: bool = False,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
@@ -273,8 +290,9 @@ class S5(_Diagonal):
             raise ValueError(f"S5: step_min is {step_min} and step_max {step_max}; expected 0 < step_min <= step_max")
         cell = S5Spec(_state_size("S5", state_size, hidden_size))
         super().__init__(
-            cell, input_size, hidden_size, num_layers, False, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
-        )
+            cell, input_size, hidden_size, num_layers, False, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, dtype=dtype, rng=rng,
+        )  # fmt: skip
         self._draw(1.0, np.zeros)
 
     def _draw_own(self) -> dict[str, np.ndarray]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from xprnn.backend import Array
 from xprnn.cells import Cell, LinearCell, Weights
-from xprnn.tensor import Tensor, grad, set_grad_enabled
+from xprnn.tape import grad, set_grad_enabled
+from xprnn.tensor import Tensor
 
 
 class TapedCell(LinearCell):

@@ -1,0 +1,1 @@
+"""In and out: models and arrays of other libraries. Each room imports its library where it is used."""
