@@ -119,7 +119,8 @@ class LSTM(RecurrentLayer):
         :class:`xprnn.cells.LayerNormLSTM` writes it: gain_ih and gain_hh (4H), gain_c and bias_c (H). Gains start from
         1, biases from 0.
 
-    With activations, a clip, coupled gates or ``layer_norm`` there is no kernel, and the reference runs.
+    With activations, a clip or coupled gates there is no kernel, and the reference runs; for ``layer_norm`` there is
+    one on the host, and none for CUDA.
     """
 
     def __init__(
@@ -190,7 +191,7 @@ class GRU(RecurrentLayer):
         What comes to an activation is cut to -clip ... clip first.
     layer_norm
         Normalise both products of a step (Ba et al. 2016, arXiv 1607.06450), as :class:`xprnn.cells.LayerNormGRU`
-        writes it: gain_ih and gain_hh (3H) start from 1, biases from 0. There is no kernel, and the reference runs.
+        writes it: gain_ih and gain_hh (3H) start from 1, biases from 0. There is a kernel for the host, none for CUDA.
     """
 
     def __init__(
