@@ -10,7 +10,19 @@ import pytest
 import xprnn
 
 ROOT = Path(xprnn.__file__).parents[1]
-LATE = {"array_api_strict", "cupy", "cupyx", "matplotlib", "numba", "onnx", "safetensors", "torch", "tqdm"}
+LATE = {
+    "array_api_strict",
+    "cupy",
+    "cupyx",
+    "joblib",
+    "matplotlib",
+    "numba",
+    "onnx",
+    "safetensors",
+    "sklearn",
+    "torch",
+    "tqdm",
+}
 KERNELS_MAY = {"", "__future__", "cupy", "cupyx", "llvmlite", "numba", "numpy"}  # "": each other, by relative imports
 KERNELS_CALLED_FROM = {"dispatch.py", "machine.py", "kernels.py"}  # the last for their table of kinds
 

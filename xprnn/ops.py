@@ -20,7 +20,8 @@ import numpy as np
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.beyond_standard import scatter_add
-from xprnn.tensor import Cotangents, Tensor, record, record_joint
+from xprnn.tape import record, record_joint
+from xprnn.tensor import Cotangents, Tensor
 
 Axis = int | tuple[int, ...] | None
 Operand = Any  # Tensor, array or number

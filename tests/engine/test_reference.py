@@ -8,7 +8,7 @@ from xprnn import Tensor, cells
 from xprnn.backend import backend_of, get_backend
 from xprnn.engine import reference
 from xprnn.engine.call import SequenceCall
-from xprnn.tensor import grad
+from xprnn.tape import grad
 
 NUMPY = get_backend("numpy")
 LENGTHS = [5, 0, 3]

@@ -16,7 +16,8 @@ from xprnn.kernels.cpu import host
 
 import xprnn
 from xprnn import host_kernels, nn
-from xprnn.tensor import Tensor, grad
+from xprnn.tape import grad
+from xprnn.tensor import Tensor
 from xprnn.testing.strategies import flags, lengths
 from xprnn.train import SGD
 

@@ -14,7 +14,8 @@ from xprnn.arguments import real_number
 from xprnn.backend import Array, to_numpy
 from xprnn.diagnose.watch import Host, Taken, columns, watched
 from xprnn.nn import Module
-from xprnn.tensor import Node, Tensor, no_grad, set_grad_enabled
+from xprnn.tape import no_grad, set_grad_enabled
+from xprnn.tensor import Node, Tensor
 
 SIGMOID, TANH, RELU = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
 Limits = tuple[float, float]

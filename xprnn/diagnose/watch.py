@@ -25,7 +25,8 @@ from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.observer import observed
 from xprnn.nn import Module, Recurrent, RecurrentLayer, StepCell
-from xprnn.tensor import Tensor, is_grad_enabled, record
+from xprnn.tape import is_grad_enabled, record
+from xprnn.tensor import Tensor
 
 Host = np.ndarray
 

@@ -17,7 +17,8 @@ from xprnn.arguments import floating_input, input_tensor, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace, to_numpy
 from xprnn.beyond_standard import scatter_add
 from xprnn.postponed import require, within
-from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
+from xprnn.tape import is_grad_enabled, record_joint, replayed
+from xprnn.tensor import Cotangents, Tensor
 from xprnn.train.losses import check_reduction
 from xprnn.train.weighted import Mean
 

@@ -15,7 +15,8 @@ from xprnn.backend import Array, namespace, to_numpy
 from xprnn.engine.dispatch import slow_calls_told
 from xprnn.nn.module import Module
 from xprnn.postponed import postponed, require
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train.accumulation import Accumulated, in_groups
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint

@@ -20,7 +20,8 @@ import xprnn
 from xprnn import cells, nn
 from xprnn.backend import get_backend
 from xprnn.engine import dispatch
-from xprnn.tensor import Tensor, grad
+from xprnn.tape import grad
+from xprnn.tensor import Tensor
 from xprnn.testing import check_laws
 from xprnn.testing.strategies import flags, lengths
 

@@ -5,7 +5,7 @@ import pytest
 from helpers import assert_close, host, leaf
 
 from xprnn import Tensor, nn, ops
-from xprnn.tensor import grad
+from xprnn.tape import grad
 from xprnn.testing import check_gradients, check_second_gradients
 
 L, S, B, Q, K, V = 3, 5, 4, 6, 2, 7

@@ -10,7 +10,8 @@ import numpy as np
 from xprnn import ops
 from xprnn.arguments import floating_input, input_tensor
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
-from xprnn.tensor import Tensor, record
+from xprnn.tape import record
+from xprnn.tensor import Tensor
 
 
 def masked_softmax(scores: Any, mask: Any = None, axis: int = -1) -> Tensor:

@@ -15,7 +15,8 @@ from xprnn.engine import cpu, dispatch
 from xprnn.nn.linear import Linear
 from xprnn.nn.recurrent import stream_arguments as given
 from xprnn.settings import current_precision, use_precision
-from xprnn.tensor import Parameter, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Parameter
 
 _GONE: Any = object()
 _NOTHING: list[tuple[Mapping[str, Any], str, Any, int]] = [({}, "", object(), 0)]

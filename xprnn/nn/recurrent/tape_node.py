@@ -10,7 +10,8 @@ from xprnn.engine import dispatch, reference
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.observer import observing
-from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
+from xprnn.tape import is_grad_enabled, record_joint, replayed
+from xprnn.tensor import Cotangents, Tensor
 
 Parts = tuple[Tensor, ...]
 

@@ -17,7 +17,8 @@ from xprnn.nn.module import Module
 from xprnn.nn.recurrent.sequence_layer import outer_state
 from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
 from xprnn.nn.seq2seq.search import Hypothesis, Step, beam_search, greedy, sample
-from xprnn.tensor import Tensor, is_grad_enabled, no_grad, set_grad_enabled
+from xprnn.tape import is_grad_enabled, no_grad, set_grad_enabled
+from xprnn.tensor import Tensor
 
 
 class Seq2Seq(Module):
