@@ -123,8 +123,9 @@ def way_back(
     y = _unit(about.norms, states.z, gates, size, "yh")
     if "c" in about.parts:
         return dproduct, [*met, ("hh", dzx, y), ("c", ds, _unit((1,), states.after[1], 0, size, "yc"))]
-    dzh = dzx.copy()
-    dzh[..., 2 * size :] *= states.z[..., :size]
+    dzh, dn = dzx.copy(), dzx[..., 2 * size :]
+    # Where a state was held, r may be made of padding, which may be NaN.
+    np.multiply(dn, states.z[..., :size], out=dzh[..., 2 * size :], where=dn != 0)
     return dproduct, [*met, ("hh", dzh, y)]
 
 
