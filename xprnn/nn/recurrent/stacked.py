@@ -198,10 +198,14 @@ class Declared:
 def initial_weights(
     cell: Cell, input_size: int, hidden_size: int, bias: bool, dtype: str, rng: np.random.Generator
 ) -> dict[str, Parameter]:
-    """The parameters of one cell by name, from U(+-1/sqrt(H))."""
+    """The parameters of one cell by name, from U(+-1/sqrt(H)), or from the number that it names."""
     bound = 1.0 / math.sqrt(hidden_size)
     return {
-        name: Parameter(init.uniform(shape, bound, rng=rng, dtype=dtype))
+        name: Parameter(
+            init.constant(shape, cell.initial[name], dtype=dtype)
+            if name in cell.initial
+            else init.uniform(shape, bound, rng=rng, dtype=dtype)
+        )
         for name, shape in cell.weight_shapes(input_size, hidden_size).items()
         if bias or not name.startswith("bias")
     }
