@@ -21,7 +21,8 @@ from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 from xprnn.storage import Path_, write_atomically
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 
 __all__ = ["Sizes", "export"]
 
