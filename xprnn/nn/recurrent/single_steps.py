@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, true_or_false, whole_number
-from xprnn.backend import Rng, check_dtype, generator, shared_namespace
+from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
+from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
 from xprnn.engine.control import Control
 from xprnn.nn.module import Module
@@ -42,7 +42,7 @@ class CellModule(Module):
         self.cell, owner = cell, type(self).__name__
         self.input_size = whole_number(owner, "input_size", input_size)
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
-        self.dtype, bias = check_dtype(dtype), true_or_false(owner, "bias", bias)
+        self.dtype, bias = float_dtype(owner, dtype), true_or_false(owner, "bias", bias)
         weights = initial_weights(cell, input_size, hidden_size, bias, dtype, generator(rng))
         self._declared = Declared.of(self, weights)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, probability, whole_number
-from xprnn.backend import Rng, check_dtype, dtype_name, generator, shared_namespace
+from xprnn.arguments import each_true_or_false, float_dtype, probability, whole_number
+from xprnn.backend import Rng, dtype_name, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.nn import init
@@ -84,7 +84,7 @@ class RecurrentLayer(SequenceLayer):
         self.bias, self.batch_first, self.bidirectional = each_true_or_false(
             owner, bias=bias, batch_first=batch_first, bidirectional=bidirectional
         )
-        self.dtype, self.rng = check_dtype(dtype), generator(rng)
+        self.dtype, self.rng = float_dtype(owner, dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
         self.directions = 2 if bidirectional else 1
         self.state_names, self.state_sizes = cell.state_names, cell.state_sizes(hidden_size)
