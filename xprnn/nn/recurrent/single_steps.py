@@ -12,8 +12,9 @@ from xprnn.engine.control import Control
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.layers import lstm_cell, set_forget_bias
 from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts
-from xprnn.nn.recurrent.stacked import Declared, initial_weights
+from xprnn.nn.recurrent.stacked import initial_weights
 from xprnn.nn.recurrent.tape_node import run
+from xprnn.nn.weights import Declared
 from xprnn.tensor import Parameter
 
 
@@ -27,7 +28,7 @@ class CellModule(Module):
 
     weight_ih: Parameter
 
-    _fixed = frozenset({"cell", "input_size", "hidden_size", "dtype"})
+    _fixed = frozenset({"input_size", "hidden_size", "dtype"})
 
     def __init__(
         self,

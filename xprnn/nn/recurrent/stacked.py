@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import each_true_or_false, float_dtype, probability, whole_number
-from xprnn.backend import Rng, dtype_name, generator, shared_namespace
+from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
-from xprnn.nn.module import Module
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
-from xprnn.nn.weights import weight_of
+from xprnn.nn.weights import Declared
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -55,7 +53,7 @@ class RecurrentLayer(SequenceLayer):
 
     _fixed = frozenset(
         {
-            *("cell", "num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
+            *("num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
             *("directions", "state_names", "state_sizes", "state_lead", "declared"),
         }
     )
@@ -140,24 +138,6 @@ def _side_by_side(layers: list[Parts], axis: int) -> Parts:
     if len(layers) == 1:
         return tuple(ops.expand_dims(part, axis) for part in layers[0])
     return tuple(ops.stack(part, axis=axis) for part in zip(*layers, strict=True))
-
-
-@dataclass(frozen=True)
-class Declared:
-    """The weights of one cell that a module holds: by the cell's names, attribute, shape and dtype of each."""
-
-    attributes: dict[str, tuple[str, tuple[int, ...], str]]
-
-    @staticmethod
-    def of(module: Module, weights: dict[str, Parameter], suffix: str = "") -> Declared:
-        """Weights made attributes of a module, with a suffix to their names."""
-        for name, weight in weights.items():
-            setattr(module, name + suffix, weight)
-        return Declared({name: (name + suffix, w.shape, dtype_name(w.data)) for name, w in weights.items()})
-
-    def present(self, module: Module) -> dict[str, Parameter]:
-        """What the attributes hold now. Raises as :func:`weight_of` does."""
-        return {name: weight_of(module, *declared) for name, declared in self.attributes.items()}
 
 
 def initial_weights(
