@@ -397,14 +397,6 @@ def generator(rng: Rng = None) -> np.random.Generator:
     return np.random.default_rng(int(rng))
 
 
-def check_dtype(dtype: Any) -> str:
-    """A dtype that layers have as a word, NumPy's own too: "float32" or "float64". Raises ValueError for others."""
-    name = str(dtype) if isinstance(dtype, np.dtype) else dtype
-    if not isinstance(name, str) or name not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-    return name
-
-
 def dtype_name(array: Array) -> str:
     """The dtype as a word, the same in every library: "float32", "int64", ..."""
     return _word(type(array.dtype).__module__, array.dtype)
