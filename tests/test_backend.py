@@ -12,7 +12,7 @@ import pytest
 from helpers import host, leaf
 
 import xprnn
-from xprnn import backend, namespace, to_backend, to_numpy, use_backend
+from xprnn import backend, namespace, nn, to_backend, to_numpy, use_backend
 from xprnn.backend import backend_of, default_backend
 from xprnn.beyond_standard import scatter_add
 
@@ -54,6 +54,18 @@ def test_namespace_names_its_arguments():
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
 def test_dtype_name_is_the_same_everywhere(home, dtype):
     assert backend.dtype_name(home.asarray(np.ones(2), dtype)) == dtype
+
+
+def test_another_byte_order_is_named_with_its_remedy():
+    order = "big" if sys.byteorder == "little" else "little"
+    foreign = lambda kind: np.ones((3, 1, 2), np.dtype(kind).newbyteorder())
+    message = rf"x has dtype {order}-endian float32 \(.astype\('float32'\) casts it\); expected float32"
+    with pytest.raises(TypeError, match=message):
+        nn.LSTM(2, 3)(foreign("float32"))
+    with pytest.raises(TypeError, match=rf"x has dtype {order}-endian int64 \(.*\); expected integers"):
+        nn.Embedding(2, 3)(foreign("int64"))
+    with pytest.raises(TypeError, match=rf"this Tensor has {order}-endian float64"):
+        xprnn.Parameter(foreign("float64"))
 
 
 # --- arrays of other libraries ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -323,6 +324,13 @@ def backend_of(array: Array) -> Backend:
     return Backend(library(xp), xp, compat.device(array))
 
 
+def zeros_beside(array: Array, shape: tuple[int, ...]) -> Array:
+    """Zeros of the library, device and dtype of an array."""
+    if type(array) is np.ndarray:  # the most common, and one call
+        return np.zeros(shape, array.dtype)
+    return backend_of(array).zeros(shape, dtype_name(array))
+
+
 def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
     """Move an array to a backend, explicitly. Returns it as it is where it is there already.
 
@@ -405,4 +413,7 @@ def dtype_name(array: Array) -> str:
 @cache
 def _word(library: str, dtype: Any) -> str:
     """Looked up by library too: dtypes of different ones must not be compared."""
+    if isinstance(dtype, np.dtype) and not dtype.isnative:
+        native, order = dtype.newbyteorder("="), "big" if sys.byteorder == "little" else "little"
+        return f"{order}-endian {native} (.astype('{native}') casts it)"
     return str(dtype).rsplit(".", 1)[-1]

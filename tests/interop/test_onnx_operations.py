@@ -79,19 +79,25 @@ CASES += [
 ]
 
 
+def of_one_node(operator, inputs, outputs, attributes):
+    names = [f"x{k}" for k in range(len(inputs))]
+    kinds = [helper.np_dtype_to_tensor_dtype(x.dtype) for x in inputs]
+    graph = helper.make_graph(
+        [helper.make_node(operator, names, outputs, "it", **attributes)],
+        "graph",
+        [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(names, kinds, strict=True)],
+        [helper.make_tensor_value_info(name, 1, None) for name in outputs],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)])
+
+
 @pytest.mark.parametrize(
     ("operator", "inputs", "attributes"), CASES, ids=[f"{case[0]}-{k}" for k, case in enumerate(CASES)]
 )
 def test_as_the_specification_has_it(operator, inputs, attributes):
     names, outputs = [f"x{k}" for k in range(len(inputs))], ["y", "z"][: attributes.get("outputs", 1)]
     attributes = {name: value for name, value in attributes.items() if name != "outputs"}
-    graph = helper.make_graph(
-        [helper.make_node(operator, names, outputs, "it", **attributes)],
-        "graph",
-        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), None) for n, x in zip(names, inputs, strict=True)],
-        [helper.make_tensor_value_info(name, 1, None) for name in outputs],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)])
+    model = of_one_node(operator, inputs, outputs, attributes)
     expected = reference.ReferenceEvaluator(model).run(None, dict(zip(names, inputs, strict=True)))
     found = interop.from_model(model)(*inputs)
     for got, wanted in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
@@ -119,14 +125,7 @@ def test_all_of_them_are_tried():
     ],
 )
 def test_what_cannot_be_run_is_named(operator, inputs, attributes, words):
-    names, outputs = [f"x{k}" for k in range(len(inputs))], ["y", "z"][: attributes.pop("outputs", 1)]
-    kinds = [helper.np_dtype_to_tensor_dtype(x.dtype) for x in inputs]
-    graph = helper.make_graph(
-        [helper.make_node(operator, names, outputs, "it", **attributes)],
-        "graph",
-        [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(names, kinds, strict=True)],
-        [helper.make_tensor_value_info(name, 1, None) for name in outputs],
-    )
-    model = interop.from_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)]))
+    outputs = ["y", "z"][: attributes.pop("outputs", 1)]
+    model = interop.from_model(of_one_node(operator, inputs, outputs, attributes))
     with pytest.raises(ValueError, match=words):
         model(*inputs)

@@ -9,6 +9,8 @@ from xprnn.cells.general_lstm import GeneralLSTM
 from xprnn.cells.gru import GRU
 from xprnn.cells.gru_reset_before import ResetBeforeGRU
 from xprnn.cells.indrnn import IndRNN
+from xprnn.cells.layer_norm_gru import LayerNormGRU
+from xprnn.cells.layer_norm_lstm import LayerNormLSTM
 from xprnn.cells.lstm import LSTM
 from xprnn.cells.lstm_peephole import PeepholeLSTM
 from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
@@ -26,6 +28,8 @@ __all__ = [
     "GeneralLSTM",
     "GeneralResetBeforeGRU",
     "IndRNN",
+    "LayerNormGRU",
+    "LayerNormLSTM",
     "PeepholeLSTM",
     "PointwiseCell",
     "Projected",

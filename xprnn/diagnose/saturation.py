@@ -28,7 +28,9 @@ SAVED_AFTER_GATES: dict[type, tuple[str, ...]] = {
     cells.LSTM: ("tanh c",),
     cells.PeepholeLSTM: ("tanh c",),
     cells.FullPeepholeLSTM: ("tanh c",),
+    cells.LayerNormLSTM: ("tanh c",),
     cells.GRU: (),
+    cells.LayerNormGRU: (),
     cells.ResetBeforeGRU: (),
 }
 # Those that save what each of their activations gave first, in the order in which they name them.

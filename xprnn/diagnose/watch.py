@@ -64,6 +64,7 @@ class LoggedCell:
 
     def __init__(self, cell: Cell) -> None:
         self.cell, self.log = cell, list[Taken]()
+        self.zx_of, self.zx_vjp = cell.zx_of, cell.zx_vjp
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         new, saved = self.cell.step(w, zx, state)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, backend_of, dtype_name, get_backend, to_numpy
 from xprnn.engine.dispatch import IMPLEMENTATIONS, DeclinedError, use_kernels
 from xprnn.tape import grad, no_grad
@@ -51,7 +52,7 @@ class Example:
         with no_grad():
             _, state = layer(_home(layer).asarray(x, _dtype(layer)))
         parts = tuple(draws.standard_normal(part.shape) for part in flatten(state))
-        if not ragged:
+        if not true_or_false("Example.draw", "ragged", ragged):
             return Example(x, parts)
         lengths = draws.integers(0, steps + 1, batch)
         if batch > 1:  # both ends, always

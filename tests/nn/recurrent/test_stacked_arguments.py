@@ -226,9 +226,10 @@ COMMON = "reverse, zero_masked, dtype, rng"
         (
             nn.LSTM,
             TORCH + ", proj_size",
-            f"peephole, forget_bias, gate_activation, activation, output_activation, clip, coupled, {COMMON}",
+            "peephole, forget_bias, gate_activation, activation, output_activation, clip, coupled, layer_norm, "
+            + COMMON,
         ),
-        (nn.GRU, TORCH, f"reset_after, gate_activation, activation, clip, {COMMON}"),
+        (nn.GRU, TORCH, f"reset_after, gate_activation, activation, clip, layer_norm, {COMMON}"),
         (nn.RNNCell, "input_size, hidden_size, bias, nonlinearity", "dtype, rng"),
         (nn.LSTMCell, "input_size, hidden_size, bias", "peephole, forget_bias, dtype, rng"),
         (nn.GRUCell, "input_size, hidden_size, bias", "reset_after, dtype, rng"),

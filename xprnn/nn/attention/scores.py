@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor, whole_number
+from xprnn.arguments import floating_input, input_tensor, true_or_false, whole_number
 from xprnn.backend import Array, Rng, check_dtype, dtype_name, generator, shared_namespace
 from xprnn.engine.control import Control
 from xprnn.nn import init
@@ -127,7 +127,7 @@ class DotAttention(Attention):
     """
 
     def __init__(self, scaled: bool = False) -> None:
-        self.scaled = scaled
+        self.scaled = true_or_false("DotAttention", "scaled", scaled)
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
         if self.scaled:
@@ -143,6 +143,8 @@ class GeneralAttention(DotAttention):
 
     The parameter is key_projection.weight, from U(+-1/sqrt(K)).
     """
+
+    _fixed = frozenset({"query_size", "key_size"})
 
     def __init__(self, query_size: int, key_size: int, *, dtype: str = "float32", rng: Rng = None) -> None:
         super().__init__()
@@ -164,6 +166,8 @@ class AdditiveAttention(Attention):
     Bahdanau et al. 2014, arXiv 1409.0473. Parameters query_projection.weight and .bias, key_projection.weight, and v,
     from U(+-1/sqrt(fan in)). On a device, and for second gradients, it needs memory for B L S D numbers.
     """
+
+    _fixed = frozenset({"query_size", "key_size", "hidden_size"})
 
     def __init__(
         self, query_size: int, key_size: int, hidden_size: int, *, dtype: str = "float32", rng: Rng = None

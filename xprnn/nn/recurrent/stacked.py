@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import probability, whole_number
+from xprnn.arguments import each_true_or_false, probability, whole_number
 from xprnn.backend import Rng, check_dtype, dtype_name, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
@@ -17,7 +17,7 @@ from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
+from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
 from xprnn.nn.weights import weight_of
@@ -63,6 +63,13 @@ class RecurrentLayer(SequenceLayer):
     reverse_cell: Cell | None
     """That of the direction in reverse where it is another."""
 
+    _fixed = frozenset(
+        {
+            *("cell", "reverse_cell", "num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
+            *("directions", "state_names", "state_sizes", "state_lead", "declared"),
+        }
+    )
+
     def __init__(
         self,
         cell: Cell | tuple[Cell, Cell],
@@ -86,14 +93,16 @@ class RecurrentLayer(SequenceLayer):
         self.hidden_size = hidden_size = whole_number(owner, "hidden_size", hidden_size)
         if probability(owner, "dropout", dropout) > 0.0 and num_layers == 1:
             raise ValueError(f"{owner}: dropout is {dropout}, but it acts between layers and num_layers is 1")
+        self.bias, self.batch_first, self.bidirectional, self.reverse, self.zero_masked = each_true_or_false(
+            owner, bias=bias, batch_first=batch_first, bidirectional=bidirectional, reverse=reverse,
+            zero_masked=zero_masked,
+        )  # fmt: skip
         if reverse and bidirectional:
             raise ValueError(
                 f"{owner}: reverse=True is one direction, and bidirectional=True both; expected one of them"
             )
         if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell)):
             raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
-        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
-        self.reverse, self.zero_masked = reverse, zero_masked
         self.dtype, self.rng = check_dtype(dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
         self.directions = 2 if bidirectional else 1
@@ -106,11 +115,12 @@ class RecurrentLayer(SequenceLayer):
                 weights = initial_weights(self.cell, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
 
-    def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         owner, weights = type(self).__name__, self.weights()
         shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
         control = control.zero_where_held() if self.zero_masked else control
         cells = self.cell, self.reverse_cell or self.cell
+        start = zero_state(x, self.state_sizes) if state is None else ()
         finals, sequences = [], []
         for layer in range(self.num_layers):
             if layer > 0:
@@ -118,7 +128,7 @@ class RecurrentLayer(SequenceLayer):
             outputs = []
             for direction in range(self.directions):
                 k = layer * self.directions + direction
-                before = tuple(part[k] for part in state)
+                before = start if state is None else tuple(part[k] for part in state)
                 reverse = self.reverse or direction == 1
                 sequence, final = run(cells[direction], weights[k], x, before, control, reverse, self, k)
                 outputs.append(sequence[0])
@@ -176,16 +186,26 @@ class Declared:
 
     def present(self, module: Module) -> dict[str, Parameter]:
         """What the attributes hold now. Raises as :func:`weight_of` does."""
-        return {name: weight_of(module, *declared) for name, declared in self.attributes.items()}
+        held, found = vars(module), {}
+        for name, (attribute, shape, dtype) in self.attributes.items():
+            weight = held.get(attribute)
+            if type(weight) is not Parameter or weight.data.shape != shape or dtype_name(weight.data) != dtype:
+                weight = weight_of(module, attribute, shape, dtype)
+            found[name] = weight
+        return found
 
 
 def initial_weights(
     cell: Cell, input_size: int, hidden_size: int, bias: bool, dtype: str, rng: np.random.Generator
 ) -> dict[str, Parameter]:
-    """The parameters of one cell by name, from U(+-1/sqrt(H))."""
+    """The parameters of one cell by name, from U(+-1/sqrt(H)), or from the number that it names."""
     bound = 1.0 / math.sqrt(hidden_size)
     return {
-        name: Parameter(init.uniform(shape, bound, rng=rng, dtype=dtype))
+        name: Parameter(
+            init.constant(shape, cell.initial[name], dtype=dtype)
+            if name in cell.initial
+            else init.uniform(shape, bound, rng=rng, dtype=dtype)
+        )
         for name, shape in cell.weight_shapes(input_size, hidden_size).items()
         if bias or not name.startswith("bias")
     }
