@@ -10,7 +10,7 @@ import pytest
 import xprnn
 
 ROOT = Path(xprnn.__file__).parents[1]
-LATE = {"array_api_strict", "cupy", "cupyx", "matplotlib", "numba", "onnx", "safetensors", "torch", "tqdm"}
+LATE = {"array_api_strict", "cupy", "cupyx", "h5py", "matplotlib", "numba", "onnx", "safetensors", "torch", "tqdm"}
 KERNELS_MAY = {"", "__future__", "cupy", "cupyx", "llvmlite", "numba", "numpy"}  # "": each other, by relative imports
 KERNELS_CALLED_FROM = {"dispatch.py", "machine.py", "kernels.py"}  # the last for their table of kinds
 
