@@ -222,6 +222,11 @@ class Tensor:
             )
         return None, {name: getattr(self, name) for name in Tensor.__slots__ if name != "__weakref__"}
 
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        for name, value in state[1].items():
+            setattr(self, name, value)
+        self._data = _as_array(self._data)  # joblib maps large arrays from a file
+
     def __repr__(self) -> str:
         flag = ", requires_grad=True" if self.requires_grad and self.node is None else ""
         origin = f", from={self.node.name}" if self.node is not None else ""
