@@ -83,6 +83,32 @@ def coupled_lstm(w, x, h, c):
     return logistic(zo + w["weight_ch"][1] * c_new) * np.tanh(c_new), c_new
 
 
+def standard(v):
+    return (v - v.mean()) / np.sqrt(v.var() + 1e-5)
+
+
+def layer_norm_lstm(w, x, h, c):
+    """Ba et al. 2016, supplement: LN(W_h h) + LN(W_x x) + b, and LN(c)."""
+    zh = standard(w["weight_hh"] @ h) * w["gain_hh"] + w["bias_hh"]
+    zi, zf, zg, zo = np.split(zh + standard(w["weight_ih"] @ x) * w["gain_ih"] + w["bias_ih"], 4)
+    c_new = logistic(zf) * c + logistic(zi) * np.tanh(zg)
+    return logistic(zo) * np.tanh(standard(c_new) * w["gain_c"] + w["bias_c"]), c_new
+
+
+def layer_norm_gru(w, x, h):
+    """Likewise: LN over r and z, which are one product there, and over the candidate."""
+
+    def normed(v, name):
+        cut = 2 * len(h)
+        return np.concatenate([standard(v[:cut]), standard(v[cut:])]) * w["gain_" + name] + w["bias_" + name]
+
+    (xr, xz, xn), (hr, hz, hn) = (
+        np.split(normed(w["weight_" + name] @ v, name), 3) for name, v in (("ih", x), ("hh", h))
+    )
+    r, z = logistic(xr + hr), logistic(xz + hz)
+    return ((1 - z) * np.tanh(xn + r * hn) + z * h,)
+
+
 def projected(inner):
     def step(w, x, h, c):
         m, c_new = inner(w, x, h, c)
@@ -103,6 +129,9 @@ EQUATIONS = {
     "PeepholeLSTM projected to 2": projected(peephole),
     "GRU": lambda w, x, h: gru(w, x, h, before=False),
     "ResetBeforeGRU": lambda w, x, h: gru(w, x, h, before=True),
+    "LayerNormLSTM": layer_norm_lstm,
+    "LayerNormLSTM projected to 2": projected(layer_norm_lstm),
+    "LayerNormGRU": layer_norm_gru,
     "Elman (softsign(clip=2.0))": lambda w, x, h: elman(w, x, h, cut(softsign, 2)),
     "LSTM (softsign(clip=3.0) gates, gelu(clip=3.0) candidate, sin output)": lambda w, x, h, c: general_lstm(
         w, x, h, c, cut(softsign, 3), cut(gelu, 3), np.sin
@@ -119,7 +148,7 @@ EQUATIONS = {
 def test_step_follows_the_equations(cell, home):
     call = sequence_call(cell, home)
     w, x = call.weights, call.x[0, ...]
-    found, _ = cell.step(w, x @ w["weight_ih"].T + w["bias_ih"], call.state)
+    found, _ = cell.step(w, cell.zx_of(w, x @ w["weight_ih"].T), call.state)
     w, x, state = {name: host(a) for name, a in w.items()}, host(x), host(call.state)
     rows = [EQUATIONS[cell.name](w, x[b], *(part[b] for part in state)) for b in range(x.shape[0])]
     assert_close(found, tuple(np.stack(part) for part in zip(*rows, strict=True)), 1e-14)

@@ -36,6 +36,8 @@ LAYERS = {
     "gru of other activations, zero where masked": lambda **o: nn.GRU(
         3, 4, gate_activation="softsign", activation="silu", zero_masked=True, **o
     ),
+    "layer-norm lstm": lambda **o: nn.LSTM(3, 4, layer_norm=True, **o),
+    "layer-norm gru without bias": lambda **o: nn.GRU(3, 4, layer_norm=True, bias=False, **o),
     "bidirectional lstm": lambda **o: nn.LSTM(3, 4, bidirectional=True, **o),
     "two bidirectional layers": lambda **o: nn.GRU(3, 4, 2, bidirectional=True, **o),
 }

@@ -15,6 +15,8 @@ from xprnn.cells.general_lstm import GeneralLSTM
 from xprnn.cells.gru import GRU
 from xprnn.cells.gru_reset_before import ResetBeforeGRU
 from xprnn.cells.indrnn import IndRNN
+from xprnn.cells.layer_norm_gru import LayerNormGRU
+from xprnn.cells.layer_norm_lstm import LayerNormLSTM
 from xprnn.cells.lstm import LSTM
 from xprnn.cells.lstm_peephole import PeepholeLSTM
 from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
@@ -47,6 +49,8 @@ __all__ = [
     "GeneralLSTM",
     "GeneralResetBeforeGRU",
     "IndRNN",
+    "LayerNormGRU",
+    "LayerNormLSTM",
     "LinearCell",
     "MinGRU",
     "MinLSTM",

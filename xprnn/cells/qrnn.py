@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Weights, sigmoid, split
-from xprnn.cells.linear import LinearCell
+from xprnn.cells.cell import Weights, sigmoid, split, total
+from xprnn.cells.linear import LinearCell, halves
 
 
 class QRNN(LinearCell):
@@ -31,6 +31,15 @@ class QRNN(LinearCell):
 
     def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         return {"weight_ih": (3 * self.window * hidden_size, input_size), "bias_ih": (3 * hidden_size,)}
+
+    def zx_of(self, w: Weights, product: Array) -> Array:
+        if "bias_ih" not in w or not self.late:
+            return super().zx_of(w, product)
+        now, late = halves(product)
+        return namespace(product).concat([now + w["bias_ih"], late], axis=-1)
+
+    def zx_vjp(self, w: Weights, x: Array, dzx: Array) -> tuple[Array, Weights]:
+        return dzx, {"bias_ih": total(halves(dzx)[0] if self.late else dzx)} if "bias_ih" in w else {}
 
     def coefficients(self, w: Weights, zx: Array) -> tuple[Array, Array]:
         uz, uf, _ = split(zx, 3)

@@ -29,7 +29,9 @@ SAVED_AFTER_GATES: dict[type, tuple[str, ...]] = {
     cells.LSTM: ("tanh c",),
     cells.PeepholeLSTM: ("tanh c",),
     cells.FullPeepholeLSTM: ("tanh c",),
+    cells.LayerNormLSTM: ("tanh c",),
     cells.GRU: (),
+    cells.LayerNormGRU: (),
     cells.ResetBeforeGRU: (),
 }
 # The gates that saturate of linear cells, whose steps save zx first.

@@ -64,7 +64,8 @@ class LoggedCell:
 
     def __init__(self, cell: Cell) -> None:
         self.cell, self.log = cell, list[Taken]()
-        self.sees_x, self.input_weight, self.input_weight_vjp = cell.sees_x, cell.input_weight, cell.input_weight_vjp
+        self.zx_of, self.zx_vjp, self.sees_x = cell.zx_of, cell.zx_vjp, cell.sees_x
+        self.input_weight, self.input_weight_vjp = cell.input_weight, cell.input_weight_vjp
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         new, saved = self.cell.step(w, zx, state)

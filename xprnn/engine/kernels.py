@@ -17,12 +17,31 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from xprnn.backend import DTYPES, Array, dtype_name, namespace
-from xprnn.cells import GRU, LSTM, Cell, Elman, IndRNN, PeepholeLSTM, ResetBeforeGRU, State, Weights
+from xprnn.cells import (
+    GRU,
+    LSTM,
+    Cell,
+    Elman,
+    IndRNN,
+    LayerNormGRU,
+    LayerNormLSTM,
+    PeepholeLSTM,
+    ResetBeforeGRU,
+    State,
+    Weights,
+)
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 from xprnn.kernels import kinds
 
-NUMBERS = {LSTM: kinds.LSTM, PeepholeLSTM: kinds.PEEPHOLE, GRU: kinds.GRU, ResetBeforeGRU: kinds.RESET_BEFORE}
+NUMBERS: dict[type[Cell], int] = {
+    LSTM: kinds.LSTM,
+    PeepholeLSTM: kinds.PEEPHOLE,
+    GRU: kinds.GRU,
+    ResetBeforeGRU: kinds.RESET_BEFORE,
+    LayerNormLSTM: kinds.NORM_LSTM,
+    LayerNormGRU: kinds.NORM_GRU,
+}
 Kind = kinds.Kind
 BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
     Elman: {"tanh": kinds.TANH, "relu": kinds.RELU},

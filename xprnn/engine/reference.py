@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from xprnn.backend import Array, namespace
-from xprnn.cells import State
-from xprnn.cells.cell import Product, Saved, merged, outer_sum, rows_times, total
+from xprnn.cells import State, Weights
+from xprnn.cells.cell import Product, Saved, merged, outer_sum, rows_times
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 
@@ -27,8 +27,7 @@ class TraceEntry(NamedTuple):
 
 def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     """Run a cell over a sequence."""
-    w = call.weights
-    zx = project(call, seen(call))
+    w, zx = call.weights, project(call, seen(call))
     return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.control, call.reverse, call.keep)
 
 
@@ -40,31 +39,24 @@ def seen(call: SequenceCall) -> Any:
 
 def project(call: SequenceCall, x: Any, times: Product = operator.matmul) -> Any:
     """zx of every step, by a product of two matrices. For arrays and Tensors."""
-    w, xp = call.weights, namespace(x)
-    zx = rows_times(x, call.cell.input_weight(w).T, times)
-    if (bias := w.get("bias_ih")) is not None:
-        if (rest := zx.shape[-1] - bias.shape[0]) > 0:
-            bias = xp.concat([bias, xp.zeros_like(w["weight_ih"][:rest, 0])])
-        zx = zx + bias
-    return xp.concat([zx, x], axis=-1) if call.cell.sees_x(w) else zx
+    cell, w = call.cell, call.weights
+    zx = cell.zx_of(w, rows_times(x, cell.input_weight(w).T, times))
+    return namespace(x).concat([zx, x], axis=-1) if cell.sees_x(w) else zx
 
 
 def project_vjp(
     call: SequenceCall, x: Array, dzx: Array, need_dx: bool, times: Product = operator.matmul
-) -> tuple[Array | None, dict[str, Array]]:
-    """dx, and the gradients of the weights in the product and of bias_ih."""
-    cell, w = call.cell, call.weights
-    columns = w["weight_ih"].shape[0]
-    dz, past = dzx[..., :columns], dzx[..., columns:]  # past the product's columns x itself may follow
-    if past.shape[-1]:  # lay them out once, not for each of the products
-        dz = namespace(dz).asarray(dz, copy=True)
-    gradients = cell.input_weight_vjp(w, outer_sum(dz, x, times))
-    if "bias_ih" in w:
-        gradients["bias_ih"] = total(dz[..., : w["bias_ih"].shape[0]])
+) -> tuple[Array | None, Weights]:
+    """dx, and the gradients of the weights in the product and of those that it met."""
+    cell, w, past = call.cell, call.weights, None
+    if cell.sees_x(w):  # each part laid out once, not for each of the products
+        dzx, past = namespace(dzx).asarray(dzx[..., : -x.shape[-1]], copy=True), dzx[..., -x.shape[-1] :]
+    dproduct, gradients = cell.zx_vjp(w, x, dzx)
+    gradients = merged(gradients, cell.input_weight_vjp(w, outer_sum(dproduct, x, times)))
     if not need_dx:
         return None, gradients
-    dx = rows_times(dz, cell.input_weight(w), times)
-    return dx + past if past.shape[-1] else dx, gradients
+    dx = rows_times(dproduct, cell.input_weight(w), times)
+    return dx if past is None else dx + past, gradients
 
 
 def scan(

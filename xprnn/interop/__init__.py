@@ -1,1 +1,1 @@
-"""In and out: models and arrays of other libraries. Each room imports its library where it is used."""
+"""In and out: models and arrays of others. Each room is imported by its name: ``from xprnn.interop import nam``."""

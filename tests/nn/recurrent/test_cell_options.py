@@ -54,6 +54,15 @@ def test_each_direction_may_have_its_own_activations():
         assert_close(one(x)[0].numpy(), half)
 
 
+def test_gains_start_from_one_and_biases_from_zero():
+    layer = nn.LSTM(2, 5, layer_norm=True, forget_bias=1.0, proj_size=3, rng=0)
+    weights = {name: p.numpy() for name, p in layer.named_parameters()}
+    assert all((w == 1.0).all() for name, w in weights.items() if name.startswith("gain"))
+    assert weights["bias_ih_l0"].tolist() == [0.0] * 5 + [1.0] * 5 + [0.0] * 10
+    assert not any(weights[name].any() for name in ("bias_hh_l0", "bias_c_l0"))
+    assert "weight_hr_l0" in weights
+
+
 @pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN, nn.IndRNN])
 def test_zeros_in_the_place_of_held_outputs(layer, home):
     held, zero = (layer(2, 3, 2, dtype="float64", rng=0, zero_masked=flag) for flag in (False, True))
@@ -113,6 +122,9 @@ REFUSED = {
     "LSTM: forget_bias is 1.0, but with coupled=True there is no forget gate": lambda: nn.LSTM(
         2, 3, coupled=True, forget_bias=1.0
     ),
+    "LSTM: layer_norm=True goes with no peephole": lambda: nn.LSTM(2, 3, layer_norm=True, peephole="full"),
+    "LSTM: layer_norm=True goes with no other activation, clip": lambda: nn.LSTM(2, 3, layer_norm=True, coupled=True),
+    "GRU: layer_norm=True goes with reset_after=True": lambda: nn.GRU(2, 3, layer_norm=True, reset_after=False),
     "RecurrentLayer: two cells need bidirectional=True": lambda: nn.RecurrentLayer((cells.LSTM(), cells.LSTM()), 2, 3),
     "RecurrentLayer: two cells need .* weights and states of the same shapes": lambda: nn.RecurrentLayer(
         (cells.LSTM(), cells.GeneralLSTM(coupled=True)), 2, 3, bidirectional=True

@@ -195,7 +195,11 @@ BAD_LAYERS = {
     ),
     "forget_bias without bias": (lambda: lstm(forget_bias=1.0, bias=False), "LSTM: forget_bias needs bias=True"),
     "nonlinearity": (lambda: nn.IndRNN(4, 2, nonlinearity="gelu"), "nonlinearity is 'gelu'; expected 'tanh' or 'relu'"),
-    "dtype": (lambda: lstm(dtype="float16"), "dtype is 'float16'; expected 'float32' or 'float64'"),
+    "dtype": (lambda: lstm(dtype="float16"), "LSTM: dtype is 'float16'; expected 'float32' or 'float64'"),
+    "dtype that is a class": (
+        lambda: lstm(dtype=np.float32),
+        "LSTM: dtype is <class .*; expected 'float32' or 'float64'",
+    ),
 }
 
 
@@ -226,9 +230,10 @@ COMMON = "reverse, zero_masked, dtype, rng"
         (
             nn.LSTM,
             TORCH + ", proj_size",
-            f"peephole, forget_bias, gate_activation, activation, output_activation, clip, coupled, {COMMON}",
+            "peephole, forget_bias, gate_activation, activation, output_activation, clip, coupled, layer_norm, "
+            + COMMON,
         ),
-        (nn.GRU, TORCH, f"reset_after, gate_activation, activation, clip, {COMMON}"),
+        (nn.GRU, TORCH, f"reset_after, gate_activation, activation, clip, layer_norm, {COMMON}"),
         (nn.RNNCell, "input_size, hidden_size, bias, nonlinearity", "dtype, rng"),
         (nn.LSTMCell, "input_size, hidden_size, bias", "peephole, forget_bias, dtype, rng"),
         (nn.GRUCell, "input_size, hidden_size, bias", "reset_after, dtype, rng"),

@@ -17,6 +17,8 @@ from xprnn.cells import (
     GeneralGRU,
     GeneralLSTM,
     GeneralResetBeforeGRU,
+    LayerNormGRU,
+    LayerNormLSTM,
     PeepholeLSTM,
     ResetBeforeGRU,
 )
@@ -45,6 +47,7 @@ def lstm_cell(
     output_activation: ActivationLike | None = None,
     clip: float | None = None,
     coupled: bool = False,
+    layer_norm: bool = False,
 ) -> Cell:
     """The LSTM with the peepholes and options asked for."""
     plain: dict[str | None, Callable[[], Cell]] = {None: LSTM, "diagonal": PeepholeLSTM, "full": FullPeepholeLSTM}
@@ -57,18 +60,31 @@ def lstm_cell(
     output = candidate if output_activation is None else _activation(owner, "output_activation", output_activation)
     clip = _clip(owner, clip)
     if (gate, candidate, output) == (SIGMOID, TANH, TANH) and clip is None and not coupled:
-        return plain[peephole]()
+        if layer_norm and peephole is not None:
+            raise ValueError(f"{owner}: layer_norm=True goes with no peephole")
+        return LayerNormLSTM() if layer_norm else plain[peephole]()
+    if layer_norm:
+        raise ValueError(f"{owner}: layer_norm=True goes with no other activation, clip or coupling")
     if peephole == "full":
         raise ValueError(f"{owner}: peephole='full' goes with no other activation, clip or coupling")
     return GeneralLSTM(gate, candidate, output, clip=clip, coupled=coupled, peephole=peephole is not None)
 
 
 def gru_cell(
-    owner: str, reset_after: bool, gate_activation: ActivationLike, activation: ActivationLike, clip: float | None
+    owner: str,
+    reset_after: bool,
+    gate_activation: ActivationLike,
+    activation: ActivationLike,
+    clip: float | None,
+    layer_norm: bool,
 ) -> Cell:
     """The GRU with the options asked for."""
     gate = _activation(owner, "gate_activation", gate_activation)
     candidate, clip = _activation(owner, "activation", activation), _clip(owner, clip)
+    if layer_norm:
+        if (gate, candidate) != (SIGMOID, TANH) or clip is not None or not reset_after:
+            raise ValueError(f"{owner}: layer_norm=True goes with reset_after=True, and no other activation or clip")
+        return LayerNormGRU()
     if (gate, candidate) == (SIGMOID, TANH) and clip is None:
         return GRU() if reset_after else ResetBeforeGRU()
     return (GeneralGRU if reset_after else GeneralResetBeforeGRU)(gate, candidate, clip=clip)

@@ -114,7 +114,13 @@ class LSTM(RecurrentLayer):
     coupled
         f = 1 - i (Greff et al. 2015, arXiv 1503.04069). There is no block f then: weight_ih (3H, I) has i, g, o.
 
-    With any of the last three groups there is no kernel, and the reference runs.
+    layer_norm
+        Normalise both products of a step, and c' in h' (Ba et al. 2016, arXiv 1607.06450), as
+        :class:`xprnn.cells.LayerNormLSTM` writes it: gain_ih and gain_hh (4H), gain_c and bias_c (H). Gains start from
+        1, biases from 0.
+
+    With activations, a clip or coupled gates there is no kernel, and the reference runs; for ``layer_norm`` there is
+    one on the host, and none for CUDA.
     """
 
     _fixed = RecurrentLayer._fixed | {"proj_size"}
@@ -137,6 +143,7 @@ class LSTM(RecurrentLayer):
         output_activation: PerDirection | None = None,
         clip: float | None = None,
         coupled: bool = False,
+        layer_norm: bool = False,
         reverse: bool = False,
         zero_masked: bool = False,
         dtype: str = "float32",
@@ -151,7 +158,7 @@ class LSTM(RecurrentLayer):
             raise ValueError(f"LSTM: forget_bias is {forget_bias}, but with coupled=True there is no forget gate")
 
         def make(**activations: Any) -> Cell:
-            cell = lstm_cell("LSTM", peephole, clip=clip, coupled=coupled, **activations)
+            cell = lstm_cell("LSTM", peephole, clip=clip, coupled=coupled, layer_norm=layer_norm, **activations)
             return Projected(cell, proj_size) if proj_size else cell
 
         cell = for_directions(
@@ -184,6 +191,9 @@ class GRU(RecurrentLayer):
         ``bidirectional`` a pair of them. There is no kernel then, and the reference runs; likewise with a clip.
     clip
         What comes to an activation is cut to -clip ... clip first.
+    layer_norm
+        Normalise both products of a step (Ba et al. 2016, arXiv 1607.06450), as :class:`xprnn.cells.LayerNormGRU`
+        writes it: gain_ih and gain_hh (3H) start from 1, biases from 0. There is a kernel for the host, none for CUDA.
     """
 
     def __init__(
@@ -200,16 +210,18 @@ class GRU(RecurrentLayer):
         gate_activation: PerDirection = "sigmoid",
         activation: PerDirection = "tanh",
         clip: float | None = None,
+        layer_norm: bool = False,
         reverse: bool = False,
         zero_masked: bool = False,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
         true_or_false("GRU", "reset_after", reset_after)
-        cell = for_directions(
-            "GRU", bidirectional, lambda **activations: gru_cell("GRU", reset_after, clip=clip, **activations),
-            gate_activation=gate_activation, activation=activation,
-        )  # fmt: skip
+
+        def make(**activations: Any) -> Cell:
+            return gru_cell("GRU", reset_after, clip=clip, layer_norm=layer_norm, **activations)
+
+        cell = for_directions("GRU", bidirectional, make, gate_activation=gate_activation, activation=activation)
         super().__init__(
             cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
             zero_masked=zero_masked, dtype=dtype, rng=rng,

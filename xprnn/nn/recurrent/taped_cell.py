@@ -20,6 +20,7 @@ class TapedCell(LinearCell):
         self.pairs, self.late = cell.pairs, cell.late
         self.weight_shapes, self.state_sizes = cell.weight_shapes, cell.state_sizes  # type: ignore[method-assign]
         self.sees_x, self.output = cell.sees_x, cell.output  # type: ignore[method-assign]
+        self.zx_of, self.zx_vjp = cell.zx_of, cell.zx_vjp  # type: ignore[method-assign]
         self.input_weight, self.input_weight_vjp = cell.input_weight, cell.input_weight_vjp  # type: ignore[method-assign]
 
     @property
