@@ -192,7 +192,7 @@ class Stack:
             at[COLUMNS] = at[COLUMNS_IH] = about.gates * stride
             at[COLUMNS_HH], at[COLUMNS_SECOND] = len(about.places) * stride, 0
         at[APART], _ = self._place(2 * batch * stride, 0)
-        at[DIAGONALS], end = self._place(end, len(about.diagonals) * size)
+        at[DIAGONALS], end = self._place(end, about.rows * size)
         at[STATE], end = self._place(end, len(about.parts) * at[APART])
         return end
 

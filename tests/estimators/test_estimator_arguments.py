@@ -36,6 +36,7 @@ BAD = {
         "horizon": COUNTS,
         "validation": SHARES,
         "seed": COUNTS[:-1],
+        "random_state": [bad for bad in COUNTS[:-1] if bad is not None],
         "cell": WORDS,
         "strategy": WORDS,
         "periods": [7, "77", None, {7}, 7.0, *([bad] for bad in [*NO_NUMBERS, 1, 1.0, 10**400])],
@@ -48,6 +49,7 @@ BAD = {
         "dropout": CHANCES,
         "validation": SHARES,
         "seed": COUNTS[:-1],
+        "random_state": [bad for bad in COUNTS[:-1] if bad is not None],
         "cell": WORDS,
         "progress": FLAGS,
         "dtype": DTYPES,
@@ -60,6 +62,7 @@ BAD = {
         "count_ratios": [*NO_NUMBERS, 10**400],
         "validation": SHARES,
         "seed": COUNTS[:-1],
+        "random_state": [bad for bad in COUNTS[:-1] if bad is not None],
         "cell": WORDS,
         "pooling": WORDS,
         "tokenizer": WORDS,
@@ -88,7 +91,7 @@ def test_bad_arguments_are_named(estimator, name):
 @pytest.mark.parametrize("estimator", [Forecaster, CharacterModel, TextClassifier])
 def test_a_setting_stands_in_signature_docstring_and_table(estimator):
     arguments = inspect.signature(estimator).parameters
-    assert arguments.keys() == estimator.SETTINGS.keys() | {"backend", "progress"}
+    assert arguments.keys() == estimator.SETTINGS.keys() | {"backend", "progress", "random_state"}
     described = inspect.getdoc(estimator).partition("Parameters")[2].splitlines()
     named = {name for line in described if not line.startswith(" ") for name in line.split(", ")}
     assert arguments.keys() <= named

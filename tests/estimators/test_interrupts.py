@@ -14,17 +14,17 @@ CASES = {
     "forecaster": (
         lambda: Forecaster(hidden=4, window=5, epochs=1),
         [(SERIES,), (np.ones((70, 2)).cumsum(axis=0),)],
-        {"network", "scaler", "training", "_recent", "_steps", "_vector"},
+        {"_network", "scaler", "_training", "_recent", "_settings", "_steps", "_vector"},
     ),
     "texts": (
         lambda: TextClassifier(hidden=4, embedding=3, epochs=1, min_count=1),
         [(["good", "bad"], [1, 0]), (["up", "down", "left"], ["a", "b", "c"])],
-        {"network", "vocabulary", "training", "classes", "_prior", "_labels"},
+        {"_network", "vocabulary", "_training", "classes", "_prior", "_labels", "_settings"},
     ),
     "characters": (
         lambda: CharacterModel(hidden=4, embedding=3, epochs=1, batch_size=4, chunk=8),
         [(TEXT,), (TEXT[::-1] + "dog" * 9,)],
-        {"network", "alphabet", "training"},
+        {"_network", "alphabet", "_settings", "_training"},
     ),
     "naive Bayes": (
         NaiveBayes,
