@@ -170,7 +170,8 @@ class Stream:
         if self._stack is not None:
             cpu.load_stack(self._stack, layer.cell, weights, layer.hidden_size, layer.input_size)
             if head:
-                self._stack.load_head(*(None if parameter is None else parameter.data for parameter in head))
+                weight, bias = (None if parameter is None else parameter.data for parameter in head)
+                self._stack.load(layer.num_layers, {"weight": weight, "bias": bias})
         holders = [(vars(layer), name) for name in layer.attributes()]
         if self._head is not None:
             holders += [(vars(self._head.linear), name) for name in ("weight", "bias")]
