@@ -33,6 +33,7 @@ LAYERS = {
     ),
     "layer-norm lstm": lambda **o: nn.LSTM(3, 4, layer_norm=True, **o),
     "layer-norm gru without bias": lambda **o: nn.GRU(3, 4, layer_norm=True, bias=False, **o),
+    "expected zoneout of an lstm": lambda **o: nn.LSTM(3, 4, zoneout=(0.3, 0.1), **o).eval(),
     "bidirectional lstm": lambda **o: nn.LSTM(3, 4, bidirectional=True, **o),
     "two bidirectional layers": lambda **o: nn.GRU(3, 4, 2, bidirectional=True, **o),
 }

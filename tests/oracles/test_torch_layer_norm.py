@@ -6,7 +6,8 @@ from helpers import assert_close
 
 import xprnn
 from xprnn import nn
-from xprnn.tensor import Tensor, grad
+from xprnn.tape import grad
+from xprnn.tensor import Tensor
 
 torch = pytest.importorskip("torch")
 norm = torch.nn.functional.layer_norm

@@ -90,6 +90,8 @@ def reasons_against(
         reasons.append(f"x has dtype {dtype}, but {mixed[0]} has {given[mixed[0]].dtype}")
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
+    if call.noise is not None:
+        reasons.append("no kernel has zoneout, or dropout between steps")
     kind = kind_of(call.cell)
     if kind is None or not runs(kind):
         reasons.append(f"no kernel for the cell {call.cell.name}")

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from xprnn.backend import Array, namespace
-from xprnn.cells import State
+from xprnn.cells import State, Weights
 from xprnn.cells.cell import Saved, outer_sum
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
+from xprnn.engine.noise import Noise
 
 
 class TraceEntry(NamedTuple):
@@ -30,20 +31,26 @@ def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     if advance is not None:  # padding may hold anything, NaN too, and nothing of it may be seen
         x = namespace(x).where(advance, x, namespace(x).zeros_like(x))
     zx = call.cell.zx_of(w, rows_times(x, w["weight_ih"].T))
-    return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.control, call.reverse, call.keep)
+
+    def step(z: Any, state: State, masks: Weights | None = None) -> tuple[State, Saved]:
+        return call.cell.step(w if masks is None else {**w, **masks}, z, state)
+
+    return scan(step, zx, call.state, call.control, call.reverse, call.keep, call.noise)
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[State, Saved]],
+    step: Callable[..., tuple[State, Saved]],
     inputs: Any,
     state: State,
     control: Control,
     reverse: bool = False,
     keep: bool = False,
+    noise: Noise | None = None,
 ) -> tuple[Result, list[TraceEntry]]:
     """Apply ``step(inputs[t], state) -> state, saved`` at every t in order, or in reverse. For arrays and Tensors.
 
-    Without ``keep`` the trace is empty, and what steps save is dropped as they go.
+    Without ``keep`` the trace is empty, and what steps save is dropped as they go. Where there is noise, ``step`` gets
+    its masks too.
     """
     xp = namespace(inputs)
     control = control.reversed() if reverse else control
@@ -54,9 +61,11 @@ def scan(
     for t in times:
         if control.restart is not None:
             state = tuple(xp.where(control.restart[t, ...], xp.zeros_like(s), s) for s in state)
-        new, saved = step(slices[t], state)
+        new, saved = step(slices[t], state) if noise is None else step(slices[t], state, noise.at(t))
         if keep:
             trace[t] = TraceEntry(state, saved, new)
+        if noise is not None:
+            new = noise.zoned(t, new, state)
         if control.advance is not None:
             new = tuple(xp.where(control.advance[t, ...], n, s) for n, s in zip(new, state, strict=True))
         outputs[t] = state = new
@@ -85,7 +94,7 @@ def backward(
     call: SequenceCall, trace: list[TraceEntry], dsequences: State, dfinal: State, need_dx: bool = True
 ) -> Gradients:
     """The way back: cotangents of the result to gradients of the call. A cotangent may be None for zero."""
-    cell, w, xp = call.cell, call.weights, namespace(call.x)
+    cell, w, xp, noise = call.cell, call.weights, namespace(call.x), call.noise
     if not trace:
         dstate = tuple(xp.zeros_like(s) if d is None else d for s, d in zip(call.state, dfinal, strict=True))
         zeros = {name: xp.zeros_like(a) for name, a in w.items()}
@@ -104,7 +113,13 @@ def backward(
             go = control.advance[t, ...]
             dheld = tuple(xp.where(go, xp.zeros_like(d), d) for d in dstate)
             dstate = tuple(xp.where(go, d, xp.zeros_like(d)) for d in dstate)
-        dzx[t], dstate, terms[t] = cell.step_vjp(w, dstate, saved, before, after)
+        dkept = None
+        if noise is not None:
+            dstate, dkept = noise.zoned_vjp(t, dstate)
+        masked = w if noise is None else {**w, **noise.at(t)}
+        dzx[t], dstate, terms[t] = cell.step_vjp(masked, dstate, saved, before, after)
+        if dkept is not None:
+            dstate = tuple(d + k for d, k in zip(dstate, dkept, strict=True))
         if dheld is not None:
             dstate = tuple(d + h for d, h in zip(dstate, dheld, strict=True))
         if control.restart is not None:
@@ -121,7 +136,8 @@ def _gradients(
         x = xp.where(call.control.advance, x, xp.zeros_like(x))
     before = stack_parts(xp, (entry.before for entry in trace))
     after = stack_parts(xp, (entry.after for entry in trace))
-    gradients = call.cell.weight_vjp(w, dzx, terms, before, after)
+    masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
+    gradients = call.cell.weight_vjp(masked, dzx, terms, before, after)
     dproduct, of_input = call.cell.zx_vjp(w, x, dzx)
     gradients |= of_input | {"weight_ih": outer_sum(dproduct, x)}
     return Gradients(rows_times(dproduct, w["weight_ih"]) if need_dx else None, dstate, gradients)

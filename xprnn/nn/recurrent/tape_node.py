@@ -9,6 +9,7 @@ from xprnn.cells import Cell
 from xprnn.engine import dispatch, reference
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
+from xprnn.engine.noise import Noise
 from xprnn.engine.observer import observing
 from xprnn.tape import is_grad_enabled, record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
@@ -25,6 +26,7 @@ def run(
     reverse: bool = False,
     layer: Any = None,
     number: int = 0,
+    noise: Noise | None = None,
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
@@ -46,6 +48,7 @@ def run(
             control,
             reverse,
             keep,
+            noise,
         )
 
     call = call_on([tensor.data for tensor in inputs])
