@@ -8,20 +8,23 @@ reverse topological order. A cotangent is itself a Tensor and the rules are writ
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from threading import RLock
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import Array, namespace
+from xprnn.flags import true_or_false
 from xprnn.tensor import Cotangents, Node, Pullback, Tensor
-from xprnn.witness import Witness, debug, debugging
+from xprnn.witness import debug, debugging, sample, whole
 
 _grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
+
+_wants_gradient = attrgetter("requires_grad")
 
 _adding = RLock()
 """Held while gradients are added to those of leaves, which several threads may share."""
@@ -35,6 +38,11 @@ def _let_go() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go)
+
+
+def is_recorded(inputs: Iterable[Tensor]) -> bool:
+    """Whether an operation on these has its way back recorded, in this thread or task."""
+    return _grad_enabled.get() and any(map(_wants_gradient, inputs))
 
 
 def is_grad_enabled() -> bool:
@@ -80,15 +88,18 @@ def record(
     if _grad_enabled.get():
         wanted = [k for k, t in enumerate(inputs) if isinstance(t, Tensor) and t.requires_grad]
         if wanted:
-            rules = [vjps[k] for k in wanted]
+            rules = vjps
+            if len(wanted) < len(inputs):
+                inputs, rules = [inputs[k] for k in wanted], [vjps[k] for k in wanted]
 
             def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
                 return [rule(cotangents[0], outputs[0]) for rule in rules]  # type: ignore[arg-type]
 
             rule: Pullback = pullback
             if debug.used or (reads and _callers(reads)):
-                rule = _witnessed(name, [(labels[k], reads[k]) for k in wanted if reads], (data,), pullback)
-            _attach(Node(name, tuple(inputs[k] for k in wanted), rule), (output,))
+                read = [(labels[k], reads[k]) for k in wanted] if reads else []
+                rule = _witnessed(name, read, (data,), pullback)
+            Node(name, tuple(inputs), (output,), rule)
     return output
 
 
@@ -101,11 +112,11 @@ def record_joint(
     labels: Sequence[str] = (),
 ) -> tuple[Tensor, ...]:
     """Wrap the results of an operation with several outputs and one rule for all inputs: a whole recurrent layer."""
-    outputs = tuple(Tensor(array) for array in data)
-    if _grad_enabled.get() and any(tensor.requires_grad for tensor in inputs):
+    outputs = tuple(map(Tensor, data))
+    if is_recorded(inputs):
         if debug.used or (reads and _callers(reads)):
-            pullback = _witnessed(name, list(zip(labels, reads, strict=True)), data, pullback)
-        _attach(Node(name, tuple(inputs), pullback), outputs)
+            pullback = _witnessed(name, zip(labels, reads, strict=True), data, pullback)
+        Node(name, tuple(inputs), outputs, pullback)
     return outputs
 
 
@@ -117,25 +128,29 @@ def _callers(reads: Reads) -> bool:
     return False
 
 
-def _witnessed(name: str, reads: list[tuple[str, Any]], results: Sequence[Array], pullback: Pullback) -> Pullback:
+def _witnessed(name: str, reads: Iterable[tuple[str, Any]], results: Sequence[Array], pullback: Pullback) -> Pullback:
     """A pullback that first looks whether anything that it reads was written to."""
+    seen = []
     if debugging():
-        reads = [*reads, *(("the result", array) for array in results)]
-        seen = [(label, x, Witness(_array(x), whole=True)) for label, x in reads if hasattr(x, "shape")]
+        look: Callable[[Array], Any] = whole
+        for label, x in [*reads, *(("the result", array) for array in results)]:
+            if hasattr(x, "shape"):
+                seen.append((label, x, x.shape, look(_array(x))))
     else:
-        seen = []  # a loop with nothing called in it, since every operation comes here
+        look = sample
         for label, x in reads:
             array = x._data if x.__class__ is Tensor and x.node is None else x
             if array.__class__ is np.ndarray:
-                seen.append((label, x, Witness(array)))
+                seen.append((label, x, array.shape, look(array)))
     if not seen:
         return pullback
 
     def checked(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
-        for label, x, witness in seen:
-            if not witness.saw(_array(x)):
+        for label, x, shape, saw in seen:
+            array = _array(x)
+            if array.shape != shape or look(array) != saw:
                 raise RuntimeError(
-                    f"backward: {label} of {name} (shape {witness.shape}) was written to after the forward pass, so "
+                    f"backward: {label} of {name} (shape {tuple(shape)}) was written to after the forward pass, so "
                     "gradients would be wrong; give the forward pass a copy, or run it again first"
                 )
         return pullback(cotangents, outputs)
@@ -145,12 +160,6 @@ def _witnessed(name: str, reads: list[tuple[str, Any]], results: Sequence[Array]
 
 def _array(x: Any) -> Array:
     return x._data if isinstance(x, Tensor) else x
-
-
-def _attach(node: Node, outputs: tuple[Tensor, ...]) -> None:
-    node.outputs = tuple(weakref.ref(output) for output in outputs)
-    for slot, output in enumerate(outputs):
-        output.requires_grad, output.node, output.slot = True, node, slot
 
 
 def backward(
@@ -179,6 +188,7 @@ def backward(
         Nothing to differentiate, no cotangent for a non-scalar, a graph already released, or an input whose
         ``.data`` was assigned since.
     """
+    _check_flags("backward", create_graph, retain_graph)
     gradients = _walk_back([self], [cotangent], None, create_graph, retain_graph)
     with set_grad_enabled(create_graph), _adding:
         for leaf, gradient in gradients:
@@ -207,6 +217,7 @@ def grad(
     An input that the outputs do not depend on gets None. ``cotangents`` may hold None for an output without one.
     Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors.
     """
+    _check_flags("grad", create_graph, retain_graph)
     outputs, inputs = _listed("outputs", outputs), _listed("inputs", inputs)
     if cotangents is None:
         cotangents = [None] * len(outputs)
@@ -226,6 +237,12 @@ def replayed(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Co
     """
     found, first = grad(outputs, inputs, cotangents, create_graph=True), dict[int, int]()
     return [g if first.setdefault(id(x), k) == k else None for k, (x, g) in enumerate(zip(inputs, found, strict=True))]
+
+
+def _check_flags(owner: str, create_graph: Any, retain_graph: Any) -> None:
+    true_or_false(owner, "create_graph", create_graph)
+    if retain_graph is not None:
+        true_or_false(owner, "retain_graph", retain_graph)
 
 
 def _listed(name: str, tensors: Any) -> list[Tensor]:

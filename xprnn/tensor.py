@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xprnn.backend import Array, default_backend, dtype_name, plain, to_numpy
+from xprnn.flags import true_or_false
+
+_version = attrgetter("version")
 
 
 class Node:
     """One recorded operation: its differentiable inputs and the rule back to them.
 
     ``pullback(cotangents, outputs)`` takes one cotangent for each output, None where nothing flowed back, and
-    returns one for each input.
+    returns one for each input. The outputs, new Tensors, are made this node's.
     """
 
     __slots__ = ("inputs", "name", "outputs", "pullback", "versions")
 
-    def __init__(self, name: str, inputs: tuple[Tensor, ...], pullback: Pullback) -> None:
+    def __init__(self, name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], pullback: Pullback) -> None:
         self.name = name
         self.inputs = inputs
-        self.versions = tuple(tensor.version for tensor in inputs)
+        self.versions = tuple(map(_version, inputs))
         self.pullback: Pullback | None = pullback
         # Weak, because an output holds its node. A consumer's node holds its inputs, so what can be reached is alive.
-        self.outputs: tuple[weakref.ref[Tensor], ...] = ()
+        self.outputs: tuple[weakref.ref[Tensor], ...] = tuple(map(weakref.ref, outputs))
+        for slot, output in enumerate(outputs):
+            output.requires_grad, output.node, output.slot = True, self, slot
 
     def rule(self) -> tuple[tuple[Tensor, ...], Pullback]:
         """The inputs and the pullback. Raises RuntimeError where they were released, maybe by another thread."""
@@ -85,7 +91,8 @@ class Tensor:
     ``.item()``, host arrays with ``.numpy()``. Operators and indexing work as they do on arrays; comparisons give plain
     boolean arrays. Methods such as ``x.sum(axis)``, ``x.max(axis)``, ``x.exp()`` and ``x.softmax()`` are the functions
     of :mod:`xprnn.ops`; ``argmax`` and ``argmin`` give plain integers, ``max`` and ``min`` values only. As PyTorch's
-    are ``reshape(*shape)``, ``permute(*axes)``, ``transpose(axis0, axis1)``, ``flatten``, ``squeeze``, ``unsqueeze``.
+    are ``reshape(*shape)``, ``permute(*axes)``, ``transpose(axis0, axis1)``, ``flatten``, ``unsqueeze``, and
+    ``squeeze``, which leaves axes that are longer than 1.
     There is no in-place arithmetic: assign ``.data`` to replace a value, outside the graph.
     """
 
@@ -96,13 +103,13 @@ class Tensor:
     __array_priority__ = 1000
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self._data: Array = _as_array(data)
+        self._data: Array = data if type(data) is np.ndarray else _as_array(data)
         self.requires_grad = False
         self.grad: Tensor | None = None
         self.node: Node | None = None
         self.slot = 0
         self.version = 0
-        if requires_grad:
+        if requires_grad and true_or_false(type(self).__name__, "requires_grad", requires_grad):
             self.require_grad()
 
     def require_grad(self) -> Tensor:
@@ -175,9 +182,29 @@ class Tensor:
         return self.item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        raise TypeError(
-            "a Tensor is not converted to a NumPy array silently: use .data, or .numpy() to copy it to the host"
-        )
+        if type(self._data) is not np.ndarray:
+            raise TypeError(f"a Tensor of {type(self._data)} is not copied to the host silently: use .numpy()")
+        if self.requires_grad:
+            raise TypeError(
+                "a Tensor that requires a gradient is not converted to a NumPy array silently: use .data or .detach()"
+            )
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError("a Tensor that requires a gradient is not handed on silently: use .data or .detach()")
+        return self._data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._data.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        if not hasattr(type(self._data), "__cuda_array_interface__"):
+            raise AttributeError(f"a Tensor of {type(self._data)} has no __cuda_array_interface__, as it is on no GPU")
+        if self.requires_grad:
+            raise RuntimeError("a Tensor that requires a gradient is not handed on silently: use .data or .detach()")
+        return self._data.__cuda_array_interface__
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
@@ -286,8 +313,6 @@ class Parameter(Tensor):
 
 def _as_array(data: Any) -> Array:
     """What a Tensor may be made of, as an array."""
-    if type(data) is np.ndarray:  # the most common, and nothing to check
-        return data
     if isinstance(data, Tensor):
         data = data.data
     if isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays; some are floats

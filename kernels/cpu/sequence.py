@@ -7,6 +7,7 @@ bias_hh (G*H), and what the kind has of elementwise weights, such as weight_ch (
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -193,6 +194,7 @@ def _recurrent_matrix(about: Kind, w: kinds.Weights, size: int) -> Array:
     return w["weight_hh"] if about.places else np.empty((0, size), w["weight_ih"].dtype)
 
 
+@lru_cache
 def scratch_columns(about: Kind, size: int, itemsize: int) -> int:
     """Columns of z: all kept blocks, and what the last panel of a product adds zeros to."""
     # A second product begins at its own block, and may reach further than all others.
@@ -202,7 +204,7 @@ def scratch_columns(about: Kind, size: int, itemsize: int) -> int:
 
 def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:
     """What rows of z start from. A GRU's r and z take the sum of both biases, n and its product one each."""
-    bias = np.zeros(scratch_columns(about, size, np.dtype(dtype).itemsize), dtype)
+    bias = np.zeros(scratch_columns(about, size, dtype.itemsize), dtype)
     if "bias_ih" in w and not about.norms:  # which have them after products are normalised
         b_ih, b_hh = w["bias_ih"], w["bias_hh"]
         if about.apart:

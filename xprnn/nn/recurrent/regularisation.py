@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from xprnn.backend import Array, backend_of, dtype_name
 from xprnn.cells import Cell
 from xprnn.cells.cell import CANDIDATE
 from xprnn.engine.noise import Noise
-from xprnn.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,7 @@ class Regularisation:
             candidate = drawn(self.candidate, steps, batch, hidden_size) / (1.0 - self.candidate)
         return None if not zoneout and h is None and candidate is None else Noise(zoneout, h, candidate)
 
-    def connected(
-        self, rng: np.random.Generator, weights: Mapping[str, Tensor], training: bool
-    ) -> Mapping[str, Tensor]:
+    def connected(self, rng: np.random.Generator, weights: dict[str, Any], training: bool) -> dict[str, Any]:
         """The weights of a call: of weight_hh some are zero while training, and the others larger."""
         if not (training and self.weight):
             return weights

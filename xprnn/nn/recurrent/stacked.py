@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import probability, whole_number
-from xprnn.backend import Rng, check_dtype, dtype_name, generator, shared_namespace
+from xprnn.arguments import each_true_or_false, float_dtype, probability, whole_number
+from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
-from xprnn.nn.module import Module
 from xprnn.nn.recurrent.regularisation import Regularisation
-from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
+from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
-from xprnn.nn.weights import weight_of
+from xprnn.nn.weights import Declared
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -78,6 +77,13 @@ class RecurrentLayer(SequenceLayer):
     reverse_cell: Cell | None
     """That of the direction in reverse where it is another."""
 
+    _fixed = frozenset(
+        {
+            *("reverse_cell", "num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
+            *("directions", "state_names", "state_sizes", "state_lead", "declared", "regularisation"),
+        }
+    )
+
     def __init__(
         self,
         cell: Cell | tuple[Cell, Cell],
@@ -105,18 +111,20 @@ class RecurrentLayer(SequenceLayer):
         self.hidden_size = hidden_size = whole_number(owner, "hidden_size", hidden_size)
         if probability(owner, "dropout", dropout) > 0.0 and num_layers == 1:
             raise ValueError(f"{owner}: dropout is {dropout}, but it acts between layers and num_layers is 1")
+        self.bias, self.batch_first, self.bidirectional, self.reverse, self.zero_masked = each_true_or_false(
+            owner, bias=bias, batch_first=batch_first, bidirectional=bidirectional, reverse=reverse,
+            zero_masked=zero_masked,
+        )  # fmt: skip
         if reverse and bidirectional:
             raise ValueError(
                 f"{owner}: reverse=True is one direction, and bidirectional=True both; expected one of them"
             )
         if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell)):
             raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
-        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
-        self.reverse, self.zero_masked = reverse, zero_masked
         self.regularisation = Regularisation.of(
             owner, self.cell, zoneout, recurrent_dropout, candidate_dropout, weight_dropout
         )
-        self.dtype, self.rng = check_dtype(dtype), generator(rng)
+        self.dtype, self.rng = float_dtype(owner, dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
         self.directions = 2 if bidirectional else 1
         self.state_names, self.state_sizes = self.cell.state_names, self.cell.state_sizes(hidden_size)
@@ -128,11 +136,12 @@ class RecurrentLayer(SequenceLayer):
                 weights = initial_weights(self.cell, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
 
-    def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         owner, weights = type(self).__name__, self.weights()
         shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
         control = control.zero_where_held() if self.zero_masked else control
-        cells, noise, training = (self.cell, self.reverse_cell or self.cell), None, self.training
+        cells, rates, noise = (self.cell, self.reverse_cell or self.cell), self.regularisation, None
+        start = zero_state(x, self.state_sizes) if state is None else ()
         finals, sequences = [], []
         for layer in range(self.num_layers):
             if layer > 0:
@@ -140,12 +149,12 @@ class RecurrentLayer(SequenceLayer):
             outputs = []
             for direction in range(self.directions):
                 k = layer * self.directions + direction
-                before = tuple(part[k] for part in state)
+                before = start if state is None else tuple(part[k] for part in state)
                 reverse = self.reverse or direction == 1
-                own: Mapping[str, Tensor] = weights[k]
-                if (rates := self.regularisation) is not None:
-                    noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, training)
-                    own = rates.connected(self.rng, own, training)
+                own: dict[str, Any] = weights[k]
+                if rates is not None:
+                    noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
+                    own = rates.connected(self.rng, own, self.training)
                 sequence, final = run(cells[direction], own, x, before, control, reverse, self, k, noise)
                 outputs.append(sequence[0])
                 sequences.append(sequence)
@@ -185,24 +194,6 @@ def _side_by_side(layers: list[Parts], axis: int) -> Parts:
 def _alike(one: Cell, other: Cell) -> bool:
     """Whether two cells have weights and states by the same names, of the same shapes."""
     return one.weight_shapes(2, 3) == other.weight_shapes(2, 3) and one.state_names == other.state_names
-
-
-@dataclass(frozen=True)
-class Declared:
-    """The weights of one cell that a module holds: by the cell's names, attribute, shape and dtype of each."""
-
-    attributes: dict[str, tuple[str, tuple[int, ...], str]]
-
-    @staticmethod
-    def of(module: Module, weights: dict[str, Parameter], suffix: str = "") -> Declared:
-        """Weights made attributes of a module, with a suffix to their names."""
-        for name, weight in weights.items():
-            setattr(module, name + suffix, weight)
-        return Declared({name: (name + suffix, w.shape, dtype_name(w.data)) for name, w in weights.items()})
-
-    def present(self, module: Module) -> dict[str, Parameter]:
-        """What the attributes hold now. Raises as :func:`weight_of` does."""
-        return {name: weight_of(module, *declared) for name, declared in self.attributes.items()}
 
 
 def initial_weights(

@@ -118,7 +118,10 @@ class Stream:
         self._notice()
         if self._stack is None:
             return self._composed(x, None)
-        given.copy(self._owner, self._input, x)
+        if x.dtype is self._dtype:
+            self._input[...] = x
+        else:
+            given.copy(self._owner, self._input, x)
         dispatch.note(self._told)
         return self._outputs[self._stack.step()]
 

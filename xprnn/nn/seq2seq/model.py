@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import probability, whole_number
+from xprnn.arguments import probability, true_or_false, whole_number
 from xprnn.backend import Rng, backend_of, generator
 from xprnn.nn.attention.scores import Memory
 from xprnn.nn.linear import Linear
@@ -116,6 +116,7 @@ class Seq2Seq(Module):
         TypeError, ValueError
             Wrong types and shapes, tokens outside the vocabulary, a target longer than ``max_length``.
         """
+        return_weights = true_or_false("Seq2Seq", "return_weights", return_weights)
         given = self._given(target, ops.value(target_lengths))
         state, memory = self.encode(source, source_lengths)
         if _batch(state) != given.shape[1]:
