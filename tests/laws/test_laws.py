@@ -28,12 +28,11 @@ LAYERS = {
     "clipped lstm of other activations, in reverse": lambda **o: nn.LSTM(
         3, 4, gate_activation="softsign", activation="silu", clip=2.0, peephole="diagonal", reverse=True, **o
     ),
-    "gru of other activations, zero where masked": lambda **o: nn.GRU(
-        3, 4, gate_activation="softsign", activation="silu", zero_masked=True, **o
-    ),
+    "gru of other activations, zero where masked, with zoneout": lambda **o: nn.GRU(
+        3, 4, gate_activation="softsign", activation="silu", zero_masked=True, zoneout=0.3, **o
+    ).eval(),
     "layer-norm lstm": lambda **o: nn.LSTM(3, 4, layer_norm=True, **o),
     "layer-norm gru without bias": lambda **o: nn.GRU(3, 4, layer_norm=True, bias=False, **o),
-    "expected zoneout of an lstm": lambda **o: nn.LSTM(3, 4, zoneout=(0.3, 0.1), **o).eval(),
     "bidirectional lstm": lambda **o: nn.LSTM(3, 4, bidirectional=True, **o),
     "two bidirectional layers": lambda **o: nn.GRU(3, 4, 2, bidirectional=True, **o),
 }
