@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
-from . import columns, loops, norms, threads
+from . import columns, loops, norm_weights, threads
 from .arguments import EMPTY, Cotangents, Span, States, Weights, control_of, filled, plain_tuples
 from .matmul import matmul
 from .product import EXACT, Array, Storage, add_rows, multiply_transposed, pack, padded, plain
@@ -98,7 +98,7 @@ def backward(
     if about.places:
         gradients["weight_hh"] = _recurrent_gradient(about, states, dzx, dzh, flags.restart, reverse)
     if about.norms:
-        dzx, met = norms.way_back(about, w, x, states, dzx, ds)
+        dzx, met = norm_weights.way_back(about, w, x, states, dzx, ds)
         for name, d, y in met:
             gradients[f"gain_{name}"] = _sum(d, y)
             if "bias_ih" in w:
@@ -167,7 +167,7 @@ def _sum(dz: Array, y: Array | None = None) -> Array:
     else:
         others = y.reshape(rows.shape)
         threads.share(
-            lambda first, last: norms.add_products(rows, others, total, first, last), len(total), 6.0 * dz.size
+            lambda first, last: norm_weights.add_products(rows, others, total, first, last), len(total), 6.0 * dz.size
         )
     return total
 
@@ -219,7 +219,7 @@ def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:
 def diagonals_of(about: Kind, w: kinds.Weights, x: Array) -> Array:
     """Elementwise weights (rows, H), of the type of x."""
     if about.norms:
-        return norms.step_rows(about, w, len(w["gain_ih"]) // about.gates, x.dtype)
+        return norm_weights.step_rows(about, w, len(w["gain_ih"]) // about.gates, x.dtype)
     if not about.diagonals:
         return np.empty((0, 0), x.dtype)
     return plain(w[about.diagonals_in]).reshape(len(about.diagonals), -1)
