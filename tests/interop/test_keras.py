@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -331,3 +332,9 @@ def test_broken_files(files, tmp_path):
         keras.load(path)
     with pytest.raises(FileNotFoundError, match=r"keras\.load: cannot read"):
         keras.load(tmp_path / "gone.keras")
+
+
+def test_without_h5py_the_error_names_the_extra(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ImportError, match=r"pip install 'xprnn\[keras\]'"):
+        keras.load(files / "signal.keras")
