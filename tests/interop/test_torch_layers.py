@@ -331,7 +331,7 @@ def test_tensors_on_a_gpu_go_to_cupy_by_dlpack_and_on_their_stream(monkeypatch):
     from xprnn.interop.torch import node
 
     class OnGPU:
-        device = SimpleNamespace(type="cuda", index=1)
+        is_cpu, is_cuda, device = False, True, SimpleNamespace(type="cuda", index=1)
         detach = resolve_neg = lambda self: self
 
     streams = SimpleNamespace(ExternalStream=lambda pointer, device: ("stream", pointer, device))
