@@ -42,8 +42,6 @@ def _attended(model: Exported, path: str, layer: Any, x: str) -> str:
         there = model.node("Unsqueeze", [there, model.integers(1)], path)
         scores = model.node("Where", [there, scores, model.number(-float(np.finfo(np.float32).max))], path)
     weights = model.node("Softmax", [scores], path, axis=-1)
-    if model.lengths:  # a sequence without steps has all weights the same
-        weights = model.node("Where", [there, weights, model.number(0.0)], path)
     context = model.node("Transpose", [model.node("MatMul", [weights, v], path)], path, perm=[2, 0, 1, 3])
     joined = model.node("Reshape", [context, model.integers(0, 0, features)], path)
     return model.emit(f"{path}out_proj", layer.out_proj, joined)
