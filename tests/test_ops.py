@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 from xprnn import Tensor, backend, ops
 from xprnn.backend import get_backend
-from xprnn.tensor import grad
+from xprnn.tape import grad
 from xprnn.testing import check_gradients, check_second_gradients
 
 CHOICE = np.array([[True, False, True], [False, False, True]])

@@ -20,7 +20,9 @@ import numpy as np
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.beyond_standard import scatter_add
-from xprnn.tensor import Cotangents, Tensor, record, record_joint
+from xprnn.flags import true_or_false
+from xprnn.tape import record, record_joint
+from xprnn.tensor import Cotangents, Tensor
 
 Axis = int | tuple[int, ...] | None
 Operand = Any  # Tensor, array or number
@@ -68,7 +70,7 @@ def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatena
 
     @functools.wraps(primitive)
     def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return primitive(as_tensor(x), *args, **kwargs)
+        return primitive(x if isinstance(x, Tensor) else Tensor(x), *args, **kwargs)
 
     return on_operand
 
@@ -93,41 +95,38 @@ def _binary(
     a: Operand,
     b: Operand,
     compute: Callable[[Any, Any], Array],
-    *vjps: Callable[[Tensor, Tensor], Tensor],
+    left_rule: Callable[[Tensor, Tensor], Tensor],
+    right_rule: Callable[[Tensor, Tensor], Tensor],
     reads: tuple[Operand, ...] = (),
     labels: tuple[str, ...] = CROSSWISE,
 ) -> Tensor:
-    left, right = value(a), value(b)
+    left, right = a.data if isinstance(a, Tensor) else a, b.data if isinstance(b, Tensor) else b
     if type(left) is not np.ndarray or type(right) not in (np.ndarray, float):  # the most common, and nothing to check
         left, right = values(a, b)
         namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
-
-    def rule(vjp: Callable[[Tensor, Tensor], Tensor], x: Operand) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda g, y: unbroadcast(vjp(g, y), x)
-
-    rules = [rule(vjp, x) for vjp, x in zip(vjps, (a, b), strict=True)]
+    rules = (lambda g, y: unbroadcast(left_rule(g, y), a), lambda g, y: unbroadcast(right_rule(g, y), b))
     return record(name, compute(left, right), (a, b), rules, reads, labels)
 
 
 def add(a: Operand, b: Operand) -> Tensor:
     """a + b."""
-    return _binary("add", a, b, lambda a, b: a + b, lambda g, y: g, lambda g, y: g)
+    return _binary("add", a, b, operator.add, lambda g, y: g, lambda g, y: g)
 
 
 def subtract(a: Operand, b: Operand) -> Tensor:
     """a - b."""
-    return _binary("subtract", a, b, lambda a, b: a - b, lambda g, y: g, lambda g, y: -g)
+    return _binary("subtract", a, b, operator.sub, lambda g, y: g, lambda g, y: -g)
 
 
 def multiply(a: Operand, b: Operand) -> Tensor:
     """a * b."""
-    return _binary("multiply", a, b, lambda a, b: a * b, lambda g, y: g * b, lambda g, y: g * a, reads=(b, a))
+    return _binary("multiply", a, b, operator.mul, lambda g, y: g * b, lambda g, y: g * a, reads=(b, a))
 
 
 def divide(a: Operand, b: Operand) -> Tensor:
     """a / b."""
     return _binary(
-        "divide", a, b, lambda a, b: a / b, lambda g, y: g / b, lambda g, y: -g * y / b, reads=(b, b), labels=DIVISOR
+        "divide", a, b, operator.truediv, lambda g, y: g / b, lambda g, y: -g * y / b, reads=(b, b), labels=DIVISOR
     )
 
 
@@ -274,7 +273,7 @@ def relu(x: Tensor) -> Tensor:
     """max(x, 0), with gradient 0 at 0. NaN stays NaN."""
     xp = namespace(x.data)
     # A product with zeros and ones is several times faster than where, which the CPU cannot predict.
-    return record("relu", xp.maximum(x.data, 0), (x,), [lambda g, y: g * xp.astype(~(x.data <= 0), x.dtype)], (x,), X)
+    return record("relu", xp.maximum(x.data, 0), (x,), [lambda g, y: g * xp.astype(y.data != 0, x.dtype)])
 
 
 @lifted
@@ -311,7 +310,11 @@ def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 
 def _axis(axis: int, ndim: int) -> int:
-    return _axes(operator.index(axis), ndim)[0]
+    """The same of one axis."""
+    axis = operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis {axis} is out of range for {ndim} dimensions")
+    return axis % ndim
 
 
 def _kept(y: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
@@ -322,7 +325,7 @@ def _kept(y: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
 @lifted
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - the array API's name
     """The sum over the axes, or over all of them."""
-    axes = _axes(axis, x.ndim)
+    axes, keepdims = _axes(axis, x.ndim), true_or_false("sum", "keepdims", keepdims)
     data = namespace(x.data).sum(x.data, axis=axes, keepdims=keepdims)
     return record("sum", data, (x,), [lambda g, y: broadcast_to(_kept(g, axes, x.shape), x.shape)])
 
@@ -353,7 +356,7 @@ def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa
 
 
 def _extremum(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
-    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+    xp, axes, keepdims = namespace(x.data), _axes(axis, x.ndim), true_or_false(name, "keepdims", keepdims)
 
     def vjp(g: Tensor, y: Tensor) -> Tensor:
         reached = xp.astype(x.data == _kept(y, axes, x.shape).data, x.dtype)
@@ -365,7 +368,7 @@ def _extremum(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
 @lifted
 def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The Euclidean norm over the axes, with gradient 0 at 0."""
-    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+    xp, axes, keepdims = namespace(x.data), _axes(axis, x.ndim), true_or_false("vector_norm", "keepdims", keepdims)
 
     def vjp(g: Tensor, y: Tensor) -> Tensor:
         norm = _kept(y, axes, x.shape)
@@ -383,7 +386,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     top = xp.max(x.data, axis=axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     data = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True)) + top
-    if not keepdims:
+    if not true_or_false("logsumexp", "keepdims", keepdims):
         data = xp.squeeze(data, axis=axes)
     return record(
         "logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))], (x,), X
@@ -456,7 +459,7 @@ def expand_dims(x: Tensor, axis: int) -> Tensor:
 
 @lifted
 def squeeze(x: Tensor, axis: Axis) -> Tensor:
-    """Without axes of length 1."""
+    """Without axes of length 1. Raises ValueError for others, as the array API does; ``x.squeeze`` leaves them."""
     data = namespace(x.data).squeeze(x.data, axis=_axes(axis, x.ndim))
     return record("squeeze", data, (x,), [lambda g, y: reshape(g, x.shape)])
 
@@ -544,7 +547,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
         if part is True or part is False:
-            raise TypeError(f"{indices.EXPECTED}, not with a bool")
+            raise TypeError(f"{indices.EXPECTED}, not with a single boolean: None adds an axis")
         if not (isinstance(part, (int, slice)) or part is None or part is ... or _is_number(part)):
             return _picked(x, indices.picks(tuple(value(part) for part in key), x.data))
     key = tuple(
@@ -573,7 +576,8 @@ def _picked(x: Tensor, picks: indices.Picks) -> Tensor:
 
 def _is_number(part: Any) -> bool:
     """Whether an index is a single integer of any kind."""
-    return hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0
+    boolean = hasattr(part, "dtype") and backend.dtype_name(part) == "bool"
+    return hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0 and not boolean
 
 
 def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:
@@ -649,7 +653,7 @@ def ones_like(x: Operand) -> Tensor:
 def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
     """In another floating-point dtype; gradients come back in the old one."""
     old = x.dtype
-    data = namespace(x.data).astype(x.data, dtype, copy=copy)
+    data = namespace(x.data).astype(x.data, dtype, copy=true_or_false("astype", "copy", copy))
     return record("astype", data, (x,), [lambda g, y: astype(g, old)])
 
 
@@ -691,8 +695,8 @@ def _flattened(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 
 
 def _squeezed(x: Tensor, axis: Axis = None) -> Tensor:
-    """Without axes of length 1, all of them or those given."""
-    return squeeze(x, tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None else axis)
+    """Without axes of length 1, all of them or those given; longer ones stay, as in PyTorch."""
+    return squeeze(x, tuple(a for a in _axes(axis, x.ndim) if x.shape[a] == 1))
 
 
 def _give_operators() -> None:

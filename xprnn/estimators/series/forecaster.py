@@ -20,7 +20,8 @@ from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Backtest, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.network import ForecastNetwork
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, fit, mse
 
 Host = np.ndarray[Any, Any]

@@ -18,7 +18,8 @@ from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.parameters import Role
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.seq2seq.sampling import Sampler
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train import (
     Adam,
     Callback,

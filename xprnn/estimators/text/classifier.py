@@ -23,7 +23,8 @@ from xprnn.estimators.portions import portions
 from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import chosen_labels, cut_texts, log_count_ratios
 from xprnn.estimators.text.network import TextNetwork
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, cross_entropy, fit
 
 Host = np.ndarray[Any, Any]
