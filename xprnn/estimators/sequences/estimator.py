@@ -19,7 +19,8 @@ from xprnn.estimators.portions import STEPS_AT_ONCE, portions
 from xprnn.estimators.sequences.input import Sequences, as_sequences
 from xprnn.estimators.sequences.network import SequenceNetwork
 from xprnn.storage import HostArrays
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, fit
 from xprnn.train.run import Run
 from xprnn.train.weighted import Mean
