@@ -64,8 +64,8 @@ class Stream:
         self._recurrent = [link for link in self._links if link.layers]
         self._batch = 1 if batch is None else whole_number(self._owner, "batch", batch)
         lead = () if batch is None else (self._batch,)
-        self._inputs = next(link.inputs for link in self._links if link.inputs is not None)
-        self._shape = (*lead, self._inputs)
+        self.input_size = next(link.inputs for link in self._links if link.inputs is not None)
+        self._shape = (*lead, self.input_size)
         self._out_shape = (*lead, [link.outputs for link in self._links if link.outputs is not None][-1])
         self._dtype = np.dtype(next(link.dtype for link in self._links if link.dtype is not None))
         self._precision = current_precision()
@@ -81,6 +81,11 @@ class Stream:
     def __repr__(self) -> str:
         head = "" if self._head is None else f", head={self._head!r}"
         return f"{self._owner}(batch={self._given_batch}{head}): {self._way}"
+
+    @property
+    def dtype(self) -> str:
+        """Of inputs, outputs and state."""
+        return self._dtype.name
 
     @property
     def _given_batch(self) -> int | None:
@@ -116,7 +121,7 @@ class Stream:
         self._notice()
         shape, y = (x.shape[0], *self._out_shape), out
         if out is not None and (self._stack is None or not self._takes(out, shape)):
-            y = given.target(self._owner, out, shape, self._dtype.name, self._made_for[0])
+            y = given.target(self._owner, out, shape, self.dtype, self._made_for[0])
         y = self._composed(x, y) if self._stack is None else self._compiled(x, y, shape)
         return y if out is None else out
 
@@ -181,7 +186,7 @@ class Stream:
     def _opened(self, weights: list[Array]) -> tuple[Any, list[int]]:
         """A stack, or why there is none; and which of its rows is the first of each link."""
         steps: list[cpu.Step] = []
-        rows, width = [], self._inputs
+        rows, width = [], self.input_size
         for link in self._links:
             found = link.kernels(width)
             if isinstance(found, str):
@@ -219,7 +224,7 @@ class Stream:
             for k, part in enumerate(own if isinstance(own, (tuple, list)) else (own,)):
                 name = f"part {k} of the state{of}"
                 array = input_tensor(self._owner, name, part).data
-                parts.append(given.real(self._owner, name, array, self._dtype.name))
+                parts.append(given.real(self._owner, name, array, self.dtype))
         came, expected = ([tuple(part.shape) for part in some] for some in (parts, self._zeros()))
         if came != expected:
             raise ValueError(f"{self._owner}: the state has shapes {came}; expected {expected}")
@@ -271,14 +276,14 @@ class Stream:
     def _zeros(self) -> tuple[Array, ...]:
         home, batch = self._made_for[0], self._batch
         shapes = [(link.layers, batch, size) for link in self._recurrent for size in link.state_sizes]
-        return tuple(home.zeros(shape, self._dtype.name) for shape in shapes)
+        return tuple(home.zeros(shape, self.dtype) for shape in shapes)
 
     def _composed(self, x: Array, out: Array | None) -> Array:
         """Any parts on any backend: calls of one after another, of one step where x is (B, I)."""
         xp = namespace(**{f"{self._owner}: x": x})
-        x = given.real(self._owner, "x", x, self._dtype.name)
+        x = given.real(self._owner, "x", x, self.dtype)
         steps = 1 if x.ndim == len(self._shape) else x.shape[0]
-        y = xp.reshape(x, (steps, self._batch, self._inputs))
+        y = xp.reshape(x, (steps, self._batch, self.input_size))
         before = iter(self._zeros() if self._state is None else self._state)
         after: tuple[Array, ...] = ()
         with no_grad():
