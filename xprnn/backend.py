@@ -324,6 +324,11 @@ def backend_of(array: Array) -> Backend:
     return Backend(library(xp), xp, compat.device(array))
 
 
+def copied(array: Array) -> Array:
+    """A copy, contiguous in the order of its axes."""
+    return array.copy() if type(array) is np.ndarray else namespace(array).asarray(array, copy=True)
+
+
 def zeros_beside(array: Array, shape: tuple[int, ...]) -> Array:
     """Zeros of the library, device and dtype of an array."""
     if type(array) is np.ndarray:  # the most common, and one call
