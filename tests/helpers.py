@@ -67,6 +67,14 @@ CELLS = {
     "lstm peephole projected": lambda: cells.Projected(cells.PeepholeLSTM(), 2),
     "gru": cells.GRU,
     "gru reset before": cells.ResetBeforeGRU,
+    "layer-norm lstm": cells.LayerNormLSTM,
+    "layer-norm lstm projected": lambda: cells.Projected(cells.LayerNormLSTM(), 2),
+    "layer-norm gru": cells.LayerNormGRU,
+    "general elman": lambda: cells.GeneralElman("softsign", clip=2.0),
+    "general lstm": lambda: cells.GeneralLSTM("softsign", "gelu", "sin", clip=3.0),
+    "general lstm coupled": lambda: cells.GeneralLSTM("sigmoid", "softplus", "tanh", coupled=True, peephole=True),
+    "general gru": lambda: cells.GeneralGRU("softsign", "silu"),
+    "general gru reset before": lambda: cells.GeneralResetBeforeGRU("softsign", "gelu", clip=3.0),
 }
 each_cell = pytest.mark.parametrize("cell", [make() for make in CELLS.values()], ids=CELLS.keys())
 

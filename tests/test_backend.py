@@ -167,6 +167,35 @@ def test_torch_tensors():
     assert type(to_backend(x, "numpy")) is np.ndarray
 
 
+def test_any_array_with_dlpack_is_taken_over_where_that_is_asked_for():
+    class Exporter:
+        def __init__(self, array):
+            self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
+
+    x = np.arange(6.0).reshape(2, 3)
+    with pytest.raises(TypeError, match="Exporter; expected an array"):
+        xprnn.Tensor(Exporter(x))
+    assert np.shares_memory(to_backend(Exporter(x), "numpy"), x)
+    assert np.shares_memory(to_backend(xprnn.Tensor(x), "numpy"), x)
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "polars"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_arrow_arrays(library, dtype):
+    arrow = pytest.importorskip(library)
+    values = np.arange(5, dtype=dtype)
+    make = arrow.array if library == "pyarrow" else arrow.Series
+    whole = make(values)
+    found = to_backend(whole, "numpy")
+    assert found.dtype == dtype
+    assert np.shares_memory(found, whole.to_numpy())
+    np.testing.assert_array_equal(found, values)
+    many = arrow.chunked_array([values, values]) if library == "pyarrow" else whole
+    assert len(to_backend(many, "numpy")) >= 5
+    with pytest.raises(ValueError, match="1 nulls, which no array can hold"):
+        to_backend(make([1.0, None]), "numpy")
+
+
 # --- moving ---------------------------------------------------------------------------------------------------------
 
 

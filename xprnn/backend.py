@@ -279,6 +279,11 @@ def _namespace_of(label: str, array: Any) -> Any:
     return xp
 
 
+def admit(kind: type, xp: Any) -> None:
+    """Let arrays of a type of another library be computed with, in a namespace of the array API's functions."""
+    _namespaces[kind] = xp
+
+
 def _meaning(array: np.ndarray[Any, Any]) -> str:
     """What a kind of NumPy array is that is more than its memory, and what to give instead."""
     if isinstance(array, np.ma.MaskedArray):
@@ -319,12 +324,25 @@ def backend_of(array: Array) -> Backend:
     return Backend(library(xp), xp, compat.device(array))
 
 
+def copied(array: Array) -> Array:
+    """A copy, contiguous in the order of its axes."""
+    return array.copy() if type(array) is np.ndarray else namespace(array).asarray(array, copy=True)
+
+
+def zeros_beside(array: Array, shape: tuple[int, ...]) -> Array:
+    """Zeros of the library, device and dtype of an array."""
+    if type(array) is np.ndarray:  # the most common, and one call
+        return np.zeros(shape, array.dtype)
+    return backend_of(array).zeros(shape, dtype_name(array))
+
+
 def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
     """Move an array to a backend, explicitly. Returns it as it is where it is there already.
 
-    Takes arrays of other libraries too, of JAX's or Dask's say, which computing calls refuse. A CPU tensor of PyTorch's
-    becomes a NumPy array, and a CUDA tensor a CuPy array, over the same memory. The other way round,
-    ``torch.from_dlpack(x)`` takes any array of ours so.
+    Takes arrays of other libraries too, of JAX's or Dask's say, which computing calls refuse. A CPU tensor of
+    PyTorch's, an Arrow array of numbers, or any array with ``__dlpack__`` becomes a NumPy array, and a CUDA tensor a
+    CuPy array, over the same memory. The other way round, ``torch.from_dlpack(x)`` takes any array of ours so, and any
+    Tensor that requires no gradient. Raises ValueError for an Arrow array with nulls, which no array here can hold.
     """
     backend = name if isinstance(name, Backend) else get_backend(name, device)
     return backend.asarray(array)
@@ -338,11 +356,24 @@ def to_numpy(array: Any) -> np.ndarray[Any, Any]:
         return np.asarray(array.numpy())
     if compat.is_cupy_array(array):
         return np.asarray(array.get())
+    if (nulls := _nulls(array)) > 0:
+        raise ValueError(f"the {type(array).__name__} has {nulls} nulls, which no array can hold: fill or drop them")
+    if hasattr(array, "__dlpack__") and not hasattr(array, "__array__") and not _is_ours(array):
+        return np.from_dlpack(array)
     if _is_ours(array) or not hasattr(array, "__array__"):  # the rest are of other libraries, which know how
         xp = namespace(array)
         if library(xp) == "array_api_strict":
             array = compat.to_device(array, xp.Device("CPU_DEVICE"))
     return np.asarray(array)
+
+
+def _nulls(array: Any) -> int:
+    """How many numbers an Arrow array lacks, which NumPy would have as NaN."""
+    if not hasattr(array, "__arrow_c_array__") and not hasattr(array, "__arrow_c_stream__"):
+        return 0
+    count = getattr(array, "null_count", 0)
+    count = count() if callable(count) else count  # a method in Polars
+    return count if isinstance(count, int) else 0  # that of a table is a table
 
 
 def synchronize(array: Array | None = None) -> None:

@@ -70,7 +70,7 @@ def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatena
 
     @functools.wraps(primitive)
     def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return primitive(as_tensor(x), *args, **kwargs)
+        return primitive(x if isinstance(x, Tensor) else Tensor(x), *args, **kwargs)
 
     return on_operand
 
@@ -95,41 +95,38 @@ def _binary(
     a: Operand,
     b: Operand,
     compute: Callable[[Any, Any], Array],
-    *vjps: Callable[[Tensor, Tensor], Tensor],
+    left_rule: Callable[[Tensor, Tensor], Tensor],
+    right_rule: Callable[[Tensor, Tensor], Tensor],
     reads: tuple[Operand, ...] = (),
     labels: tuple[str, ...] = CROSSWISE,
 ) -> Tensor:
-    left, right = value(a), value(b)
+    left, right = a.data if isinstance(a, Tensor) else a, b.data if isinstance(b, Tensor) else b
     if type(left) is not np.ndarray or type(right) not in (np.ndarray, float):  # the most common, and nothing to check
         left, right = values(a, b)
         namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
-
-    def rule(vjp: Callable[[Tensor, Tensor], Tensor], x: Operand) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda g, y: unbroadcast(vjp(g, y), x)
-
-    rules = [rule(vjp, x) for vjp, x in zip(vjps, (a, b), strict=True)]
+    rules = (lambda g, y: unbroadcast(left_rule(g, y), a), lambda g, y: unbroadcast(right_rule(g, y), b))
     return record(name, compute(left, right), (a, b), rules, reads, labels)
 
 
 def add(a: Operand, b: Operand) -> Tensor:
     """a + b."""
-    return _binary("add", a, b, lambda a, b: a + b, lambda g, y: g, lambda g, y: g)
+    return _binary("add", a, b, operator.add, lambda g, y: g, lambda g, y: g)
 
 
 def subtract(a: Operand, b: Operand) -> Tensor:
     """a - b."""
-    return _binary("subtract", a, b, lambda a, b: a - b, lambda g, y: g, lambda g, y: -g)
+    return _binary("subtract", a, b, operator.sub, lambda g, y: g, lambda g, y: -g)
 
 
 def multiply(a: Operand, b: Operand) -> Tensor:
     """a * b."""
-    return _binary("multiply", a, b, lambda a, b: a * b, lambda g, y: g * b, lambda g, y: g * a, reads=(b, a))
+    return _binary("multiply", a, b, operator.mul, lambda g, y: g * b, lambda g, y: g * a, reads=(b, a))
 
 
 def divide(a: Operand, b: Operand) -> Tensor:
     """a / b."""
     return _binary(
-        "divide", a, b, lambda a, b: a / b, lambda g, y: g / b, lambda g, y: -g * y / b, reads=(b, b), labels=DIVISOR
+        "divide", a, b, operator.truediv, lambda g, y: g / b, lambda g, y: -g * y / b, reads=(b, b), labels=DIVISOR
     )
 
 
@@ -276,7 +273,7 @@ def relu(x: Tensor) -> Tensor:
     """max(x, 0), with gradient 0 at 0. NaN stays NaN."""
     xp = namespace(x.data)
     # A product with zeros and ones is several times faster than where, which the CPU cannot predict.
-    return record("relu", xp.maximum(x.data, 0), (x,), [lambda g, y: g * xp.astype(~(x.data <= 0), x.dtype)], (x,), X)
+    return record("relu", xp.maximum(x.data, 0), (x,), [lambda g, y: g * xp.astype(y.data != 0, x.dtype)])
 
 
 @lifted
@@ -313,7 +310,11 @@ def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 
 def _axis(axis: int, ndim: int) -> int:
-    return _axes(operator.index(axis), ndim)[0]
+    """The same of one axis."""
+    axis = operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis {axis} is out of range for {ndim} dimensions")
+    return axis % ndim
 
 
 def _kept(y: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:

@@ -34,6 +34,8 @@ class Setting(Generic[T]):
     @property
     def process(self) -> T | None:
         """The value of the whole process; None where nobody chose one."""
+        if not self._standing:  # the most common
+            return None
         last = list(self._standing.values())[-1:]  # in one go, since other threads may be choosing
         return last[0] if last else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,23 +16,27 @@ import numpy as np
 from xprnn.backend import Array, default_backend, dtype_name, plain, to_numpy
 from xprnn.flags import true_or_false
 
+_version = attrgetter("version")
+
 
 class Node:
     """One recorded operation: its differentiable inputs and the rule back to them.
 
     ``pullback(cotangents, outputs)`` takes one cotangent for each output, None where nothing flowed back, and
-    returns one for each input.
+    returns one for each input. The outputs, new Tensors, are made this node's.
     """
 
     __slots__ = ("inputs", "name", "outputs", "pullback", "versions")
 
-    def __init__(self, name: str, inputs: tuple[Tensor, ...], pullback: Pullback) -> None:
+    def __init__(self, name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], pullback: Pullback) -> None:
         self.name = name
         self.inputs = inputs
-        self.versions = tuple(tensor.version for tensor in inputs)
+        self.versions = tuple(map(_version, inputs))
         self.pullback: Pullback | None = pullback
         # Weak, because an output holds its node. A consumer's node holds its inputs, so what can be reached is alive.
-        self.outputs: tuple[weakref.ref[Tensor], ...] = ()
+        self.outputs: tuple[weakref.ref[Tensor], ...] = tuple(map(weakref.ref, outputs))
+        for slot, output in enumerate(outputs):
+            output.requires_grad, output.node, output.slot = True, self, slot
 
     def rule(self) -> tuple[tuple[Tensor, ...], Pullback]:
         """The inputs and the pullback. Raises RuntimeError where they were released, maybe by another thread."""
@@ -46,12 +51,14 @@ class Node:
     def check(self) -> None:
         """Raise RuntimeError where this node can no longer give right gradients."""
         inputs, _ = self.rule()
-        for position, (tensor, version) in enumerate(zip(inputs, self.versions, strict=False)):
-            if tensor.version != version:
-                raise RuntimeError(
-                    f"backward: input {position} of {self.name} (shape {tensor.shape}) was given new data after the "
-                    "forward pass used it, so its gradient would be wrong; run the forward pass again first"
-                )
+        versions = self.versions
+        if tuple(map(_version, inputs)) != versions:
+            for position, (tensor, version) in enumerate(zip(inputs, versions, strict=False)):
+                if tensor.version != version:
+                    raise RuntimeError(
+                        f"backward: input {position} of {self.name} (shape {tensor.shape}) was given new data after "
+                        "the forward pass used it, so its gradient would be wrong; run the forward pass again first"
+                    )
         for reference in self.outputs:
             output = reference()
             if output is not None and output.version != 0:
@@ -98,7 +105,7 @@ class Tensor:
     __array_priority__ = 1000
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self._data: Array = _as_array(data)
+        self._data: Array = data if type(data) is np.ndarray else _as_array(data)
         self.requires_grad = False
         self.grad: Tensor | None = None
         self.node: Node | None = None
@@ -177,9 +184,29 @@ class Tensor:
         return self.item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        raise TypeError(
-            "a Tensor is not converted to a NumPy array silently: use .data, or .numpy() to copy it to the host"
-        )
+        if type(self._data) is not np.ndarray:
+            raise TypeError(f"a Tensor of {type(self._data)} is not copied to the host silently: use .numpy()")
+        if self.requires_grad:
+            raise TypeError(
+                "a Tensor that requires a gradient is not converted to a NumPy array silently: use .data or .detach()"
+            )
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError("a Tensor that requires a gradient is not handed on silently: use .data or .detach()")
+        return self._data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._data.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        if not hasattr(type(self._data), "__cuda_array_interface__"):
+            raise AttributeError(f"a Tensor of {type(self._data)} has no __cuda_array_interface__, as it is on no GPU")
+        if self.requires_grad:
+            raise RuntimeError("a Tensor that requires a gradient is not handed on silently: use .data or .detach()")
+        return self._data.__cuda_array_interface__
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
@@ -194,6 +221,11 @@ class Tensor:
                 "graph: detach() it first"
             )
         return None, {name: getattr(self, name) for name in Tensor.__slots__ if name != "__weakref__"}
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        for name, value in state[1].items():
+            setattr(self, name, value)
+        self._data = _as_array(self._data)  # joblib maps large arrays from a file
 
     def __repr__(self) -> str:
         flag = ", requires_grad=True" if self.requires_grad and self.node is None else ""
@@ -288,8 +320,6 @@ class Parameter(Tensor):
 
 def _as_array(data: Any) -> Array:
     """What a Tensor may be made of, as an array."""
-    if type(data) is np.ndarray:  # the most common, and nothing to check
-        return data
     if isinstance(data, Tensor):
         data = data.data
     if isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays; some are floats

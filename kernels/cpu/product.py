@@ -53,7 +53,7 @@ class Storage(NamedTuple):
     def pack(self, w: Array) -> Array:
         """W (K, N), of any strides, in panels: (padded N, K) elements, of which only the number is in the shape."""
         k, n = w.shape
-        columnwise = w.flags.f_contiguous and not w.flags.c_contiguous
+        columnwise = w.flags.fnc  # Fortran's order, and not also C's
         flat = plain(w.T if columnwise else w)
         flat = flat if self.bits is None else flat.view(self.bits)
         packed = np.empty((padded(n, w.itemsize), k), self.number or w.dtype)

@@ -123,7 +123,7 @@ class Stack:
             at[APART], _ = self._place(2 * batch * size, 0)
             blocks = about.gates, *about.products
             at[COLUMNS_IH : COLUMNS_SECOND + 1] = [padded(count * size, dtype.itemsize) for count in blocks]
-            at[DIAGONALS], end = self._place(end, len(about.diagonals) * size)
+            at[DIAGONALS], end = self._place(end, about.rows * size)
             at[STATE], end = self._place(end, len(about.parts) * at[APART])
         if head is not None:
             at, columns = self._plan[-1], padded(head, dtype.itemsize)

@@ -11,7 +11,9 @@ from xprnn.diagnose import saturation
 
 T, B, I, H = 5, 4, 2, 3  # noqa: E741
 LSTM, GRU = ["i", "f", "g", "o", "tanh c"], ["r", "z", "n"]
-NAMES = {"Elman": ["h"], "IndRNN": ["h"], "GRU": GRU, "ResetBeforeGRU": GRU}
+NAMES = {"Elman": ["h"], "IndRNN": ["h"], "GRU": GRU, "ResetBeforeGRU": GRU, "LayerNormGRU": GRU}
+# Of other activations those that end: in helpers, softsign, sigmoid and tanh.
+NAMES |= {"GeneralElman": ["h"], "GeneralGRU": ["r", "z"], "GeneralResetBeforeGRU": ["r", "z"]}
 
 
 @each_cell
@@ -19,6 +21,8 @@ def test_names_shapes_and_range(cell, rng):
     layer = nn.RecurrentLayer(cell, I, H, 2, bidirectional=True, dtype="float64", rng=0)
     found = saturation(layer, 5.0 * rng.standard_normal((T, B, I)))
     gates = NAMES.get(type(cell).__name__, LSTM)
+    if isinstance(cell, cells.GeneralLSTM):
+        gates = ["i", "o", "output"] if cell.coupled else ["i", "f", "o"]
     assert found.gates == tuple(f"{end} {g}" for end in ("l0", "l0_reverse", "l1", "l1_reverse") for g in gates)
     for share in (found.low, found.high):
         assert share.shape == (T, len(found.gates))

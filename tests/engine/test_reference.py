@@ -41,7 +41,7 @@ def one_by_one(call, lengths=None, mask=None, reset=None):
             if t in begins:
                 state = tuple(np.zeros_like(s) for s in state)
             if mask is None or mask[t, b]:
-                zx = call.x[t, b : b + 1] @ call.weights["weight_ih"].T + call.weights["bias_ih"]
+                zx = call.cell.zx_of(call.weights, call.x[t, b : b + 1] @ call.weights["weight_ih"].T)
                 state, _ = call.cell.step(call.weights, zx, state)
             for output, part in zip(outputs, state, strict=True):
                 output[t, b] = part[0]

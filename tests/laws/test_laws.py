@@ -25,6 +25,14 @@ LAYERS = {
     "gru": lambda **o: nn.GRU(3, 4, **o),
     "gru reset before": lambda **o: nn.GRU(3, 4, reset_after=False, **o),
     "gru reset before without bias": lambda **o: nn.GRU(3, 4, reset_after=False, bias=False, **o),
+    "clipped lstm of other activations, in reverse": lambda **o: nn.LSTM(
+        3, 4, gate_activation="softsign", activation="silu", clip=2.0, peephole="diagonal", reverse=True, **o
+    ),
+    "gru of other activations, zero where masked": lambda **o: nn.GRU(
+        3, 4, gate_activation="softsign", activation="silu", zero_masked=True, **o
+    ),
+    "layer-norm lstm": lambda **o: nn.LSTM(3, 4, layer_norm=True, **o),
+    "layer-norm gru without bias": lambda **o: nn.GRU(3, 4, layer_norm=True, bias=False, **o),
     "bidirectional lstm": lambda **o: nn.LSTM(3, 4, bidirectional=True, **o),
     "two bidirectional layers": lambda **o: nn.GRU(3, 4, 2, bidirectional=True, **o),
 }
@@ -43,6 +51,9 @@ class Leaky(nn.Module):
         return (0.5 * h + 0.5 * ops.tanh(self.inner(x) + self.outer(h)),)
 
 
+LAYERS["coupled lstm, tanh one way, softsign the other"] = lambda **o: nn.LSTM(
+    3, 4, coupled=True, activation=("tanh", "softsign"), bidirectional=True, bias=False, **o
+)
 LAYERS["a user's step"] = lambda **o: nn.Recurrent(Leaky(**o))
 LAYERS["a user's step in reverse"] = lambda **o: nn.Recurrent(Leaky(**o), reverse=True)
 

@@ -46,7 +46,7 @@ LAYERS = [
     nn.Decoder(4, 2, attention="dot", memory_size=2),
 ]
 COUNTS_AT_ONCE = {
-    *("batch_first", "reverse", "scaled", "p", "eps", "check", "activation", "norm_first"),
+    *("batch_first", "reverse", "zero_masked", "scaled", "p", "eps", "check", "activation", "norm_first"),
     "cell",  # whose weights and states must be of the same shapes
     "dtype",  # of layers whose weights may all be replaced by those of another
     "bidirectional",  # of LastPooling

@@ -4,14 +4,15 @@ Shapes, throughout this folder: T steps, B sequences, I inputs, H hidden units, 
 
     x (T, B, I)    zx, zh, dzx, dzh (B, G*H)    each part of a state (B, H)    weight_ih (G*H, I)    weight_hh (G*H, H)
 
-The engine computes ``zx = x weight_ih^T + bias_ih`` for all steps before the loop, and from the stacked
-``dzx`` the gradients of x, weight_ih and bias_ih after it. Everything else is the cell's. The forward code asks the
-array for its namespace, so it runs on Tensors too; composed of primitives it is the oracle for the backward code.
+The engine computes ``zx = zx_of(x weight_ih^T)`` for all steps before the loop, in most cells the sum with bias_ih, and
+from the stacked ``dzx`` the gradients of x and weight_ih after it. Everything else is the cell's. The forward code asks
+the array for its namespace, so it runs on Tensors too; composed of primitives it is the oracle for the backward code.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from xprnn.backend import Array, namespace
@@ -69,6 +70,17 @@ class Cell(ABC):
             "bias_hh": (columns,),
         }
 
+    initial: Mapping[str, float] = {}
+    """The number that weights start from, by name; all others are drawn."""
+
+    def zx_of(self, w: Weights, product: Array) -> Array:
+        """zx of all steps, from the product of x with weight_ih."""
+        return product + w["bias_ih"] if "bias_ih" in w else product
+
+    def zx_vjp(self, w: Weights, x: Array, dzx: Array) -> tuple[Array, Weights]:
+        """From dzx of all steps the cotangent of the product, and gradients of the weights that it met."""
+        return dzx, {"bias_ih": total(dzx)} if "bias_ih" in w else {}
+
     @abstractmethod
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         """The next state."""
@@ -81,7 +93,7 @@ class Cell(ABC):
 
     @abstractmethod
     def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
-        """Gradients of all weights but weight_ih and bias_ih; each argument stacked over time to (T, B, ...)."""
+        """Gradients of all weights but weight_ih and those in :meth:`zx_vjp`; each argument stacked to (T, B, ...)."""
 
 
 class PointwiseCell(Cell):

@@ -28,9 +28,13 @@ SAVED_AFTER_GATES: dict[type, tuple[str, ...]] = {
     cells.LSTM: ("tanh c",),
     cells.PeepholeLSTM: ("tanh c",),
     cells.FullPeepholeLSTM: ("tanh c",),
+    cells.LayerNormLSTM: ("tanh c",),
     cells.GRU: (),
+    cells.LayerNormGRU: (),
     cells.ResetBeforeGRU: (),
 }
+# Those that save what each of their activations gave first, in the order in which they name them.
+GENERAL = (cells.GeneralElman, cells.GeneralLSTM, cells.GeneralGRU, cells.GeneralResetBeforeGRU)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +83,9 @@ def saturation(
 
     Returns
     -------
-    A :class:`Saturation` with i, f, g, o and "tanh c" of an LSTM, r, z, n of a GRU, h of an RNN. Of a cell of your
-    own, every sigmoid and tanh in its step, numbered: "sigmoid 1", "sigmoid 2", "tanh 1". NaN is near no limit.
+    A :class:`Saturation` with i, f, g, o and "tanh c" of an LSTM, r, z, n of a GRU, h of an RNN; with other activations
+    those that have limits, "output" in the place of "tanh c". Of a cell of your own, every sigmoid and tanh in its
+    step, numbered: "sigmoid 1", "sigmoid 2", "tanh 1". NaN is near no limit.
 
     Raises
     ------
@@ -123,6 +128,10 @@ def _activations(cell: Any, taken: Taken) -> Iterator[tuple[str, Array, Limits]]
     elif type(cell) in SAVED_AFTER_GATES:
         for name, values in zip((*cell.gate_names, *SAVED_AFTER_GATES[type(cell)]), saved, strict=False):
             yield name, values, LIMITS[name]
+    elif isinstance(cell, GENERAL):
+        for (name, activation), values in zip(cell.activations.items(), saved, strict=False):
+            if activation.limits[0] > -math.inf:
+                yield name, values, activation.limits
     else:
         yield from _on_the_tape(taken)
 

@@ -64,6 +64,7 @@ class LoggedCell:
 
     def __init__(self, cell: Cell) -> None:
         self.cell, self.log = cell, list[Taken]()
+        self.zx_of, self.zx_vjp = cell.zx_of, cell.zx_vjp
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         new, saved = self.cell.step(w, zx, state)
@@ -100,7 +101,7 @@ class Watcher:
             logged = replace(call, cell=cell, keep=True)
             _, trace = reference.forward(logged)
             self._ran[id(call)] = call, logged, trace
-            end = f"l{number // layer.directions}{'_reverse' * call.reverse}"
+            end = f"l{number // layer.directions}{'_reverse' * (number % layer.directions)}"
             self._add(layer, end, call.cell, cell.log, call.reverse, call.control)
 
     def came_back(self, call: SequenceCall, dsequences: State, dfinal: State) -> None:

@@ -13,14 +13,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from xprnn.backend import DTYPES, Array, dtype_name, namespace
-from xprnn.cells import GRU, LSTM, Cell, Elman, IndRNN, PeepholeLSTM, ResetBeforeGRU, State, Weights
+from xprnn.cells import (
+    GRU,
+    LSTM,
+    Cell,
+    Elman,
+    IndRNN,
+    LayerNormGRU,
+    LayerNormLSTM,
+    PeepholeLSTM,
+    ResetBeforeGRU,
+    State,
+    Weights,
+)
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.kernels import kinds
 
-NUMBERS = {LSTM: kinds.LSTM, PeepholeLSTM: kinds.PEEPHOLE, GRU: kinds.GRU, ResetBeforeGRU: kinds.RESET_BEFORE}
+NUMBERS: dict[type[Cell], int] = {
+    LSTM: kinds.LSTM,
+    PeepholeLSTM: kinds.PEEPHOLE,
+    GRU: kinds.GRU,
+    ResetBeforeGRU: kinds.RESET_BEFORE,
+    LayerNormLSTM: kinds.NORM_LSTM,
+    LayerNormGRU: kinds.NORM_GRU,
+}
 Kind = kinds.Kind
 BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
     Elman: {"tanh": kinds.TANH, "relu": kinds.RELU},
@@ -29,6 +49,7 @@ BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
 
 
 NO_FLAGS = kinds.Flags(None, None)
+_dtype = attrgetter("dtype")
 
 
 class Kept(NamedTuple):
@@ -61,20 +82,28 @@ def reasons_against(
     call: SequenceCall, fits: Callable[[Array], bool], what: str, runs: Callable[[kinds.Kind], bool]
 ) -> list[str]:
     """What in a call itself is against kernels for some type of array, called ``what``, and some kinds of cells."""
-    reasons, given, dtype = [], arrays(call), call.x.dtype
-    if others := [name for name, array in given.items() if not fits(array)]:
-        came = type(given[others[0]])
-        reasons.append(f"{others[0]} is a {came.__module__.split('.')[0]}.{came.__name__}, not {what}")
-    elif dtype_name(call.x) not in DTYPES or not dtype.isnative:
-        reasons.append(f"no kernels for {dtype}")
-    elif mixed := [name for name, array in given.items() if array.dtype is not dtype and array.dtype != dtype]:
-        reasons.append(f"x has dtype {dtype}, but {mixed[0]} has {given[mixed[0]].dtype}")
+    reasons = [] if (other := _other_array(call, fits, what)) is None else [other]
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
     kind = kind_of(call.cell)
     if kind is None or not runs(kind):
         reasons.append(f"no kernel for the cell {call.cell.name}")
     return reasons
+
+
+def _other_array(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> str | None:
+    """What is of another type than it should be, or of another dtype than x. One by one they are asked only then."""
+    x, given = call.x, (call.x, *call.weights.values(), *call.state)
+    if not fits(x) or len(set(map(type, given))) > 1:
+        for name, array in arrays(call).items():
+            if not fits(array):
+                return f"{name} is a {type(array).__module__.split('.')[0]}.{type(array).__name__}, not {what}"
+    if dtype_name(x) not in DTYPES or not x.dtype.isnative:
+        return f"no kernels for {x.dtype}"
+    if len(set(map(_dtype, given))) > 1:
+        name, array = next(pair for pair in arrays(call).items() if pair[1].dtype != x.dtype)
+        return f"x has dtype {x.dtype}, but {name} has {array.dtype}"
+    return None
 
 
 def check(call: SequenceCall) -> None:

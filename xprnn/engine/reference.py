@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from xprnn.backend import Array, namespace
 from xprnn.cells import State
-from xprnn.cells.cell import Saved, outer_sum, total
+from xprnn.cells.cell import Saved, outer_sum
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 
@@ -29,9 +29,7 @@ def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     w, x, advance = call.weights, call.x, call.control.advance
     if advance is not None:  # padding may hold anything, NaN too, and nothing of it may be seen
         x = namespace(x).where(advance, x, namespace(x).zeros_like(x))
-    zx = rows_times(x, w["weight_ih"].T)
-    if "bias_ih" in w:
-        zx = zx + w["bias_ih"]
+    zx = call.cell.zx_of(w, rows_times(x, w["weight_ih"].T))
     return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.control, call.reverse, call.keep)
 
 
@@ -124,10 +122,9 @@ def _gradients(
     before = stack_parts(xp, (entry.before for entry in trace))
     after = stack_parts(xp, (entry.after for entry in trace))
     gradients = call.cell.weight_vjp(w, dzx, terms, before, after)
-    gradients["weight_ih"] = outer_sum(dzx, x)
-    if "bias_ih" in w:
-        gradients["bias_ih"] = total(dzx)
-    return Gradients(rows_times(dzx, w["weight_ih"]) if need_dx else None, dstate, gradients)
+    dproduct, of_input = call.cell.zx_vjp(w, x, dzx)
+    gradients |= of_input | {"weight_ih": outer_sum(dproduct, x)}
+    return Gradients(rows_times(dproduct, w["weight_ih"]) if need_dx else None, dstate, gradients)
 
 
 def rows_times(x: Any, w: Any) -> Any:

@@ -18,6 +18,7 @@ from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.sequential import Sequential
 
 if TYPE_CHECKING:
+    from xprnn.nn.activations import ReLU, Sigmoid, Softmax, Tanh
     from xprnn.nn.attention.multihead import MultiheadAttention
     from xprnn.nn.attention.scores import AdditiveAttention, Attention, DotAttention, GeneralAttention, Memory
     from xprnn.nn.attention.transformer import TransformerEncoder, TransformerEncoderLayer
@@ -56,13 +57,17 @@ __all__ = [
     "Module",
     "MultiheadAttention",
     "RNNCell",
+    "ReLU",
     "Recurrent",
     "RecurrentLayer",
     "Seq2Seq",
     "Sequential",
+    "Sigmoid",
     "SinusoidalPositions",
+    "Softmax",
     "StepCell",
     "Stream",
+    "Tanh",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "beam_search",
@@ -75,6 +80,7 @@ __all__ = [
 
 # Where the names above that are not imported yet stand.
 LATER = {
+    "activations": "ReLU Sigmoid Softmax Tanh",
     "attention.multihead": "MultiheadAttention",
     "attention.scores": "AdditiveAttention Attention DotAttention GeneralAttention Memory",
     "attention.transformer": "TransformerEncoder TransformerEncoderLayer",

@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_named_and_changes_nothing(name):
         (lambda: stream.block(x, y.repeat(2, 0)[::2]), ValueError, "out is not contiguous; expected an array"),
         (lambda: stream.block(x, np.asfortranarray(y)), ValueError, "out is not contiguous; expected an array"),
         (lambda: stream.block(x, np.broadcast_to(y, y.shape)), ValueError, "out is read-only"),
-        (lambda: stream.block(x, y.astype(">f4")), TypeError, "out has dtype >f4; expected float32"),
+        (lambda: stream.block(x, y.astype(">f4")), TypeError, "out has dtype big-endian float32"),
         (lambda: stream.block(x, y.tolist()), TypeError, "out is a list; expected an array"),
         (lambda: stream.block(x, Tensor(y)), TypeError, "out is a Tensor; expected an array"),
         (lambda: stream.block(x, np.ma.masked_array(y)), TypeError, "out is a masked array"),

@@ -10,7 +10,7 @@ from xprnn.arguments import each_true_or_false
 from xprnn.engine import dispatch, reference
 from xprnn.engine.control import Control
 from xprnn.engine.observer import observing
-from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
+from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.tensor import Tensor
 
 
@@ -48,7 +48,8 @@ class Recurrent(SequenceLayer):
         self.state_sizes = tuple(cell.state_sizes)
         self.state_names = tuple("h" if k == 0 else f"state part {k}" for k in range(len(self.state_sizes)))
 
-    def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+        state = zero_state(x, self.state_sizes) if state is None else state
         shapes = [part.shape for part in state]
         if control.advance is not None:
             x = ops.where(control.advance, x, ops.zeros_like(x))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xprnn.arguments import floating_input, input_tensor, true_or_false
-from xprnn.backend import backend_of, dtype_name, shared_namespace
+from xprnn.backend import dtype_name, shared_namespace, zeros_beside
 from xprnn.engine.control import Control
 from xprnn.nn.form import Form
 from xprnn.nn.module import Module
@@ -30,8 +30,11 @@ class SequenceLayer(Module):
     """The axes of each part of the state before (B, H)."""
 
     @abstractmethod
-    def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
-        """For x (T, B, I): the output (T, B, ...), the final state, and how to get the states after every step."""
+    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+        """For x (T, B, I): the output (T, B, ...), the final state, and how to get the states after every step.
+
+        ``state`` is None where none was given, and all layers start from :func:`zero_state`.
+        """
 
     def forward(
         self,
@@ -78,9 +81,12 @@ class SequenceLayer(Module):
         form, axis = Form.of(owner, "x", x, self.input_size, self.batch_first), len(self.state_lead)
         came, x = x, form.inward(x)
         control = form.control(owner, "x", came, x, lengths=lengths, mask=mask, reset=reset)
-        lead = self.state_lead if form is Form.SINGLE else (*self.state_lead, x.shape[1])
-        parts = state_parts(owner, self.state_names, state, [(*lead, size) for size in self.state_sizes], x)
-        output, final, sequences = self._walk(x, form.batched(parts, axis), control)
+        parts = None
+        if state is not None:
+            lead = self.state_lead if form is Form.SINGLE else (*self.state_lead, x.shape[1])
+            shapes = [(*lead, size) for size in self.state_sizes]
+            parts = form.batched(state_parts(owner, self.state_names, state, shapes, x), axis)
+        output, final, sequences = self._walk(x, parts, control)
         output, final = form.outward(output), form.unbatched(final, axis)
         if not true_or_false(owner, "return_all_states", return_all_states):
             return output, outer_state(final)
@@ -88,11 +94,8 @@ class SequenceLayer(Module):
 
 
 def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence[tuple[int, ...]], x: Tensor) -> Parts:
-    """A state argument as a tuple of Tensors beside x: zeros for None, else an array or a tuple of one a name."""
+    """A state argument, an array or a tuple of one a name, as a tuple of Tensors beside x."""
     dtype = dtype_name(x.data)
-    if state is None:
-        home = backend_of(x.data)
-        return tuple(Tensor(home.zeros(shape, dtype)) for shape in shapes)
     parts = (state,) if len(names) == 1 and not isinstance(state, (tuple, list)) else state
     if not isinstance(parts, (tuple, list)) or len(parts) != len(names):
         if isinstance(parts, (tuple, list)):
@@ -104,6 +107,12 @@ def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence
             raise ValueError(f"{owner}: {name}_0 has shape {tensor.shape}; expected {shape}")
         shared_namespace(owner, ("x", f"{name}_0"), x.data, tensor.data)
     return tensors
+
+
+def zero_state(x: Tensor, sizes: Sequence[int]) -> Parts:
+    """Parts (B, H) of zeros for a batch x (..., B, I)."""
+    batch = x.shape[-2]
+    return tuple([Tensor(zeros_beside(x.data, (batch, size))) for size in sizes])
 
 
 def outer_state(parts: Sequence[Tensor]) -> Any:

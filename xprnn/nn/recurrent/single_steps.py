@@ -10,8 +10,9 @@ from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
 from xprnn.engine.control import Control
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.layers import lstm_cell, set_forget_bias
-from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts
+from xprnn.nn.recurrent.cell_options import lstm_cell
+from xprnn.nn.recurrent.layers import set_forget_bias
+from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts, zero_state
 from xprnn.nn.recurrent.stacked import initial_weights
 from xprnn.nn.recurrent.tape_node import run
 from xprnn.nn.weights import Declared
@@ -54,11 +55,13 @@ class CellModule(Module):
             raise ValueError(f"{owner}: x has shape {x.shape}; expected (B, {self.input_size}) or ({self.input_size},)")
         weights = self._declared.present(self)
         shared_namespace(owner, ("x", "its parameters"), x.data, weights["weight_ih"].data)
-        shapes = [(*x.shape[:-1], size) for size in self.cell.state_sizes(self.hidden_size)]
-        parts = state_parts(owner, self.cell.state_names, state, shapes, x)
-        single = x.ndim == 1
-        if single:
-            x, parts = x[None], tuple(part[None] for part in parts)
+        single, sizes = x.ndim == 1, self.cell.state_sizes(self.hidden_size)
+        if state is not None:
+            shapes = [(*x.shape[:-1], size) for size in sizes]
+            parts = state_parts(owner, self.cell.state_names, state, shapes, x)
+            parts = tuple(part[None] for part in parts) if single else parts
+        x = x[None] if single else x
+        parts = zero_state(x, sizes) if state is None else parts
         _, final = run(self.cell, weights, x[None], parts, Control())
         return outer_state([ops.squeeze(part, 0) for part in final] if single else final)
 

@@ -15,7 +15,7 @@ from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
-from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
+from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
 from xprnn.nn.weights import Declared
@@ -38,10 +38,17 @@ class RecurrentLayer(SequenceLayer):
 
     Parameters
     ----------
+    cell
+        The cell, or with ``bidirectional`` one for each direction, of the same gates and states.
     bias
         Whether there are bias_ih and bias_hh.
     dropout
         Probability of a zero between layers while training. Needs at least two layers.
+    reverse
+        Walk from the last step to the first, within each length, and in no other direction. No stream can do that.
+    zero_masked
+        Outputs, and all states, are zero at masked steps as past the end, and not those of the step before. The state
+        is held as ever: the final one is the same.
     dtype
         "float32" or "float64". Inputs must have it.
     rng
@@ -50,17 +57,20 @@ class RecurrentLayer(SequenceLayer):
 
     input_size: int
     dtype: str
+    cell: Cell
+    reverse_cell: Cell | None
+    """That of the direction in reverse where it is another."""
 
     _fixed = frozenset(
         {
-            *("num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
+            *("reverse_cell", "num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
             *("directions", "state_names", "state_sizes", "state_lead", "declared"),
         }
     )
 
     def __init__(
         self,
-        cell: Cell,
+        cell: Cell | tuple[Cell, Cell],
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
@@ -69,34 +79,46 @@ class RecurrentLayer(SequenceLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        reverse: bool = False,
+        zero_masked: bool = False,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
         owner = type(self).__name__
-        self.cell = cell
+        self.cell, self.reverse_cell = cell if isinstance(cell, tuple) else (cell, None)
         self.num_layers = num_layers = whole_number(owner, "num_layers", num_layers)
         self.input_size = input_size = whole_number(owner, "input_size", input_size)
         self.hidden_size = hidden_size = whole_number(owner, "hidden_size", hidden_size)
         if probability(owner, "dropout", dropout) > 0.0 and num_layers == 1:
             raise ValueError(f"{owner}: dropout is {dropout}, but it acts between layers and num_layers is 1")
-        self.bias, self.batch_first, self.bidirectional = each_true_or_false(
-            owner, bias=bias, batch_first=batch_first, bidirectional=bidirectional
-        )
+        self.bias, self.batch_first, self.bidirectional, self.reverse, self.zero_masked = each_true_or_false(
+            owner, bias=bias, batch_first=batch_first, bidirectional=bidirectional, reverse=reverse,
+            zero_masked=zero_masked,
+        )  # fmt: skip
+        if reverse and bidirectional:
+            raise ValueError(
+                f"{owner}: reverse=True is one direction, and bidirectional=True both; expected one of them"
+            )
+        if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell)):
+            raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
         self.dtype, self.rng = float_dtype(owner, dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
         self.directions = 2 if bidirectional else 1
-        self.state_names, self.state_sizes = cell.state_names, cell.state_sizes(hidden_size)
+        self.state_names, self.state_sizes = self.cell.state_names, self.cell.state_sizes(hidden_size)
         self.state_lead = (num_layers * self.directions,)
         self.declared: list[Declared] = []  # for each layer and direction
         for layer in range(num_layers):
             inputs = input_size if layer == 0 else self.directions * self.state_sizes[0]
             for suffix in ("", "_reverse")[: self.directions]:
-                weights = initial_weights(cell, inputs, hidden_size, bias, dtype, self.rng)
+                weights = initial_weights(self.cell, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
 
-    def _walk(self, x: Tensor, state: Parts, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         owner, weights = type(self).__name__, self.weights()
         shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
+        control = control.zero_where_held() if self.zero_masked else control
+        cells = self.cell, self.reverse_cell or self.cell
+        start = zero_state(x, self.state_sizes) if state is None else ()
         finals, sequences = [], []
         for layer in range(self.num_layers):
             if layer > 0:
@@ -104,8 +126,9 @@ class RecurrentLayer(SequenceLayer):
             outputs = []
             for direction in range(self.directions):
                 k = layer * self.directions + direction
-                before = tuple(part[k] for part in state)
-                sequence, final = run(self.cell, weights[k], x, before, control, direction == 1, self, k)
+                before = start if state is None else tuple(part[k] for part in state)
+                reverse = self.reverse or direction == 1
+                sequence, final = run(cells[direction], weights[k], x, before, control, reverse, self, k)
                 outputs.append(sequence[0])
                 sequences.append(sequence)
                 finals.append(final)
@@ -130,6 +153,7 @@ class RecurrentLayer(SequenceLayer):
 
     def describe(self) -> str:
         options = f", num_layers={self.num_layers}" * (self.num_layers > 1) + ", bidirectional" * self.bidirectional
+        options += ", reverse" * self.reverse
         return f"{self.input_size}, {self.hidden_size}{options}"
 
 
@@ -140,13 +164,22 @@ def _side_by_side(layers: list[Parts], axis: int) -> Parts:
     return tuple(ops.stack(part, axis=axis) for part in zip(*layers, strict=True))
 
 
+def _alike(one: Cell, other: Cell) -> bool:
+    """Whether two cells have weights and states by the same names, of the same shapes."""
+    return one.weight_shapes(2, 3) == other.weight_shapes(2, 3) and one.state_names == other.state_names
+
+
 def initial_weights(
     cell: Cell, input_size: int, hidden_size: int, bias: bool, dtype: str, rng: np.random.Generator
 ) -> dict[str, Parameter]:
-    """The parameters of one cell by name, from U(+-1/sqrt(H))."""
+    """The parameters of one cell by name, from U(+-1/sqrt(H)), or from the number that it names."""
     bound = 1.0 / math.sqrt(hidden_size)
     return {
-        name: Parameter(init.uniform(shape, bound, rng=rng, dtype=dtype))
+        name: Parameter(
+            init.constant(shape, cell.initial[name], dtype=dtype)
+            if name in cell.initial
+            else init.uniform(shape, bound, rng=rng, dtype=dtype)
+        )
         for name, shape in cell.weight_shapes(input_size, hidden_size).items()
         if bias or not name.startswith("bias")
     }

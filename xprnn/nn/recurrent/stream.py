@@ -32,6 +32,7 @@ class Streamable(Protocol):
     num_layers: int
     batch_first: bool
     bidirectional: bool
+    reverse: bool
     dtype: str
     state_sizes: tuple[int, ...]
 
@@ -69,16 +70,17 @@ class Stream:
     or that the layer is given another Parameter in its place; after writing into an array in place, call ``reload()``.
     A copy, or what comes out of a pickle, goes on from the same state by itself.
 
-    Raises ValueError for a bidirectional layer, which must see the end first, for a head of other sizes or dtype, and
-    for x of another shape; TypeError for a head that is no Linear and x that is not of real numbers. What fails, or is
-    interrupted, leaves the state as it was. Threads must not share a stream, whose memory two steps at once would mix:
-    open one in each.
+    Raises ValueError for a bidirectional or reverse layer, which must see the end first, for a head of other sizes or
+    dtype, and for x of another shape; TypeError for a head that is no Linear and x that is not of real numbers. What
+    fails, or is interrupted, leaves the state as it was. Threads must not share a stream, whose memory two steps at
+    once would mix: open one in each.
     """
 
     def __init__(self, layer: Streamable, batch: int | None = 1, head: Linear | None = None) -> None:
         owner = type(layer).__name__
-        if layer.bidirectional:
-            raise ValueError(f"{owner}: a bidirectional layer needs the whole sequence; it cannot be streamed")
+        if layer.bidirectional or layer.reverse:
+            kind = "bidirectional" if layer.bidirectional else "reverse"
+            raise ValueError(f"{owner}: a {kind} layer needs the whole sequence; it cannot be streamed")
         self._layer, self._owner = layer, f"{owner}.stream"
         self._head = None if head is None else given.Head(self._owner, head, layer)
         self._batch = 1 if batch is None else whole_number(self._owner, "batch", batch)
@@ -114,7 +116,10 @@ class Stream:
         self._notice()
         if self._stack is None:
             return self._composed(x, None)
-        given.copy(self._owner, self._input, x)
+        if x.dtype is self._dtype:
+            self._input[...] = x
+        else:
+            given.copy(self._owner, self._input, x)
         dispatch.note(self._told)
         return self._outputs[self._stack.step()]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from xprnn.cells import Cell
+from xprnn.cells import Cell, Weights
 from xprnn.engine import dispatch, reference
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.observer import observing
-from xprnn.tape import is_grad_enabled, record_joint, replayed
+from xprnn.tape import is_grad_enabled, is_recorded, record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
 
 Parts = tuple[Tensor, ...]
@@ -18,7 +20,7 @@ Parts = tuple[Tensor, ...]
 
 def run(
     cell: Cell,
-    weights: Mapping[str, Tensor],
+    weights: dict[str, Any],
     x: Tensor,
     state: Parts,
     control: Control,
@@ -30,32 +32,22 @@ def run(
 
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
-    names, observer = list(weights), observing()
+    observer = observing()
     if observer is not None and is_grad_enabled():  # it shall see the way back, whoever asks for gradients
         state = tuple(part if part.requires_grad else Tensor(part.data, requires_grad=True) for part in state)
     inputs = (x, *state, *weights.values())
-    keep = is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-
-    def call_on(values: Sequence[Any]) -> SequenceCall:
-        state_end = 1 + len(state)
-        return SequenceCall(
-            cell,
-            dict(zip(names, values[state_end:], strict=True)),
-            values[0],
-            tuple(values[1:state_end]),
-            control,
-            reverse,
-            keep,
-        )
-
-    call = call_on([tensor.data for tensor in inputs])
+    keep = is_recorded(inputs)
+    arrays: Weights = {name: weight.data for name, weight in weights.items()}
+    call = SequenceCall(cell, arrays, x.data, tuple([part.data for part in state]), control, reverse, keep)
     impl, result, cache = dispatch.run_forward(call)
     if observer is not None:
         observer.called(layer, number, call)
+    if not keep:
+        return tuple(map(Tensor, result.sequences)), tuple(map(Tensor, result.final))
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         if is_grad_enabled():  # it will itself be differentiated: compose the call of primitives, let the tape work
-            replay, _ = reference.forward(call_on(inputs))
+            replay, _ = reference.forward(replace(call, weights=weights, x=x, state=state))
             flows = [
                 (y, g)
                 for y, g in zip((*replay.sequences, *replay.final), cotangents, strict=True)
@@ -67,10 +59,16 @@ def run(
         if (looking := observing()) is not None:
             looking.came_back(call, dsequences, dfinal)
         gradients = impl.backward(call, cache, dsequences, dfinal, x.requires_grad)
-        found = (gradients.x, *gradients.state, *(gradients.weights[name] for name in names))
+        found = (gradients.x, *gradients.state, *[gradients.weights[name] for name in weights])
         return [None if array is None else Tensor(array) for array in found]
 
     reads = (*inputs, control.advance, control.restart)
-    labels = ("x", *(f"the initial {name}" for name in cell.state_names), *names, "mask or lengths", "reset")
+    labels = _labels(cell.state_names, *weights)
     parts = record_joint(cell.name, (*result.sequences, *result.final), inputs, pullback, reads, labels)
     return parts[: len(state)], parts[len(state) :]
+
+
+@cache
+def _labels(state_names: tuple[str, ...], *weights: str) -> tuple[str, ...]:
+    """What errors call the things that a way back reads."""
+    return ("x", *(f"the initial {name}" for name in state_names), *weights, "mask or lengths", "reset")
