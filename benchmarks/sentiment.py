@@ -26,7 +26,7 @@ from cpu import device
 import xprnn
 from xprnn.data import read_lines
 from xprnn.estimators import NaiveBayes, TextClassifier, split_texts
-from xprnn.estimators.text.network import POOLINGS
+from xprnn.estimators.cells import POOLINGS
 
 TARGET = 0.761
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE, IND_TANH, IND_RELU = range(8)
+TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE, IND_TANH, IND_RELU, NORM_LSTM, NORM_GRU = range(10)
 """The kinds of cells: where their rows stand in KINDS."""
 
 Weights = dict[str, Any]
@@ -57,6 +57,8 @@ class Kind:
     """Rows of elementwise weights (diagonals, H)."""
     diagonals_in: str = ""
     """The name of those weights."""
+    norms: tuple[int, ...] = ()
+    """How many blocks of a product are normalised together, from the first on; none where products are not."""
     step: str = ""
     """The CUDA kernels that run it step by step, by the name before "_forward" and "_backward"."""
     persistent: str = ""
@@ -66,6 +68,11 @@ class Kind:
     def apart(self) -> bool:
         """Whether a product with h stays apart from the input's, so that their biases and cotangents differ."""
         return self.kept > self.gates and not self.between
+
+    @cached_property
+    def rows(self) -> int:
+        """How many rows of H elementwise weights a step reads: where it normalises, gains and biases."""
+        return 3 * self.gates + (2 if "c" in self.parts else 1) if self.norms else len(self.diagonals)
 
     @cached_property
     def products(self) -> tuple[int, int]:
@@ -93,7 +100,31 @@ KINDS = (
     Kind(RESET_BEFORE, gates=3, parts=("h",), kept=4, places=(0, 1, 2), second=1, between=True),
     Kind(IND_TANH, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
     Kind(IND_RELU, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
+    Kind(NORM_LSTM, gates=4, parts=("h", "c"), kept=8, places=(4, 5, 6, 7), second=4, norms=(4,)),
+    Kind(NORM_GRU, gates=3, parts=("h",), kept=6, places=(3, 4, 5), second=3, norms=(2, 1)),
 )
 
 PARTS = tuple(len(kind.parts) for kind in KINDS)
 MOST_PARTS = max(PARTS)
+
+
+class LinearKind(NamedTuple):
+    """A cell that is linear in its state, c' = a c + b, whose coefficients kernels compute."""
+
+    gates: int
+    """Blocks of columns in what they are made of."""
+    output: bool
+    """Whether it has an output beside its state."""
+
+
+MINGRU, MINGRU_LOG, MINLSTM, MINLSTM_LOG, SRU, QRNN = range(6)
+"""Where the rows of LINEAR stand."""
+
+LINEAR = (
+    LinearKind(gates=2, output=False),
+    LinearKind(gates=2, output=False),
+    LinearKind(gates=3, output=False),
+    LinearKind(gates=3, output=False),
+    LinearKind(gates=4, output=True),
+    LinearKind(gates=3, output=True),
+)

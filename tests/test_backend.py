@@ -12,7 +12,7 @@ import pytest
 from helpers import host, leaf
 
 import xprnn
-from xprnn import backend, namespace, to_backend, to_numpy, use_backend
+from xprnn import backend, namespace, nn, to_backend, to_numpy, use_backend
 from xprnn.backend import backend_of, default_backend
 from xprnn.beyond_standard import scatter_add
 
@@ -54,6 +54,18 @@ def test_namespace_names_its_arguments():
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
 def test_dtype_name_is_the_same_everywhere(home, dtype):
     assert backend.dtype_name(home.asarray(np.ones(2), dtype)) == dtype
+
+
+def test_another_byte_order_is_named_with_its_remedy():
+    order = "big" if sys.byteorder == "little" else "little"
+    foreign = lambda kind: np.ones((3, 1, 2), np.dtype(kind).newbyteorder())
+    message = rf"x has dtype {order}-endian float32 \(.astype\('float32'\) casts it\); expected float32"
+    with pytest.raises(TypeError, match=message):
+        nn.LSTM(2, 3)(foreign("float32"))
+    with pytest.raises(TypeError, match=rf"x has dtype {order}-endian int64 \(.*\); expected integers"):
+        nn.Embedding(2, 3)(foreign("int64"))
+    with pytest.raises(TypeError, match=rf"this Tensor has {order}-endian float64"):
+        xprnn.Parameter(foreign("float64"))
 
 
 # --- arrays of other libraries ---------------------------------------------------------------------------------------
@@ -153,6 +165,35 @@ def test_torch_tensors():
         with pytest.raises(TypeError, match="torch Tensor on device cpu; expected an array of NumPy or CuPy"):
             call(x)
     assert type(to_backend(x, "numpy")) is np.ndarray
+
+
+def test_any_array_with_dlpack_is_taken_over_where_that_is_asked_for():
+    class Exporter:
+        def __init__(self, array):
+            self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
+
+    x = np.arange(6.0).reshape(2, 3)
+    with pytest.raises(TypeError, match="Exporter; expected an array"):
+        xprnn.Tensor(Exporter(x))
+    assert np.shares_memory(to_backend(Exporter(x), "numpy"), x)
+    assert np.shares_memory(to_backend(xprnn.Tensor(x), "numpy"), x)
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "polars"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_arrow_arrays(library, dtype):
+    arrow = pytest.importorskip(library)
+    values = np.arange(5, dtype=dtype)
+    make = arrow.array if library == "pyarrow" else arrow.Series
+    whole = make(values)
+    found = to_backend(whole, "numpy")
+    assert found.dtype == dtype
+    assert np.shares_memory(found, whole.to_numpy())
+    np.testing.assert_array_equal(found, values)
+    many = arrow.chunked_array([values, values]) if library == "pyarrow" else whole
+    assert len(to_backend(many, "numpy")) >= 5
+    with pytest.raises(ValueError, match="1 nulls, which no array can hold"):
+        to_backend(make([1.0, None]), "numpy")
 
 
 # --- moving ---------------------------------------------------------------------------------------------------------
@@ -362,12 +403,6 @@ def test_scatter_add_sums_rows(home, rng):
     np.add.at(expected, index, values)
     found = scatter_add(home.asarray(index), home.asarray(values), 5)
     np.testing.assert_allclose(host(found), expected, rtol=1e-15)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "int64", np.float32])
-def test_only_two_dtypes(dtype):
-    with pytest.raises(ValueError, match="expected 'float32' or 'float64'"):
-        backend.check_dtype(dtype)
 
 
 def test_devices_have_names(monkeypatch):

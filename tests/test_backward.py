@@ -7,7 +7,7 @@ import pytest
 from helpers import assert_close, host, leaf
 
 from xprnn import Tensor, grad, no_grad, ops
-from xprnn.tensor import is_grad_enabled, record, set_grad_enabled
+from xprnn.tape import is_grad_enabled, record, set_grad_enabled
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from helpers import assert_close, host
 
 import xprnn
 from xprnn import Tensor, ops
-from xprnn.tensor import record
+from xprnn.tape import record
 
 
 @pytest.fixture

@@ -10,7 +10,24 @@ import pytest
 import xprnn
 
 ROOT = Path(xprnn.__file__).parents[1]
-LATE = {"array_api_strict", "cupy", "cupyx", "matplotlib", "numba", "onnx", "safetensors", "torch", "tqdm"}
+LATE = {
+    "array_api_strict",
+    "cupy",
+    "cupyx",
+    "h5py",
+    "joblib",
+    "matplotlib",
+    "numba",
+    "onnx",
+    "safetensors",
+    "sklearn",
+    "torch",
+    "tqdm",
+}
+THEMSELVES_LATE = {
+    "xprnn.interop.torch.layers": "torch",
+    "xprnn.interop.torch.node": "torch",
+}  # with what they subclass
 KERNELS_MAY = {"", "__future__", "cupy", "cupyx", "llvmlite", "numba", "numpy"}  # "": each other, by relative imports
 KERNELS_CALLED_FROM = {"dispatch.py", "machine.py", "kernels.py"}  # the last for their table of kinds
 
@@ -67,7 +84,11 @@ def top(names):
 
 @files("xprnn")
 def test_heavy_libraries_are_imported_where_they_are_needed(path):
-    assert not top(imports(path, everywhere=False)) & LATE
+    found = imports(path, everywhere=False)
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    assert not top(found) & LATE - {THEMSELVES_LATE.get(name)}
+    if name not in THEMSELVES_LATE:
+        assert not [late for late in THEMSELVES_LATE if any(one.startswith(late) for one in found)]
 
 
 @files("xprnn")

@@ -123,6 +123,14 @@ def test_indices_out_of_range(key, message, home):
         leaf(home, CUBE)[placed(key, home)]
 
 
+@pytest.mark.parametrize("single", [True, np.True_, np.array(False)])
+def test_a_single_boolean_is_refused(single):
+    x = Tensor(np.ones((2, 3)))
+    for key in (single, (single, 0), (slice(None), single)):
+        with pytest.raises(TypeError, match="not with a single boolean: None adds an axis"):
+            x[key]
+
+
 def test_an_index_of_another_library_is_refused():
     index = get_backend("array_api_strict").arange(2)
     with pytest.raises(TypeError, match="an indexed Tensor is a numpy ndarray .* its index is a array_api_strict"):

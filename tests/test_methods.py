@@ -5,7 +5,7 @@ import pytest
 from helpers import assert_close, host, leaf
 
 from xprnn import Tensor
-from xprnn.tensor import grad
+from xprnn.tape import grad
 from xprnn.testing import check_gradients, check_second_gradients
 
 METHODS = {
@@ -44,6 +44,7 @@ METHODS = {
     "flatten the first": (lambda x: x.flatten(0, 1), None),
     "squeeze": (lambda x: x[:1, :, :1].squeeze(), None),
     "squeeze an axis": (lambda x: x[:1].squeeze(0), None),
+    "squeeze a longer axis": (lambda x: x[:1].squeeze((0, 1)).squeeze(0), None),
     "unsqueeze": (lambda x: x.unsqueeze(1).unsqueeze(-1), None),
     "the transpose": (lambda x: x[0].T, None),
 }
@@ -86,3 +87,5 @@ def test_methods_that_have_no_gradient(home):
         x.transpose()
     assert Tensor(2.0).flatten().shape == (1,)
     assert Tensor(2.0).squeeze().shape == ()
+    with pytest.raises(ValueError, match="axis 3 is out of range"):
+        x.squeeze(3)

@@ -78,6 +78,33 @@ def test_numpy_never_swallows_a_tensor(x):
         np.exp(x)
 
 
+def test_what_needs_no_gradient_is_handed_on_without_a_copy(x, home):
+    plain = Tensor(home.asarray(np.arange(3.0)))
+    if type(plain.data) is np.ndarray:
+        assert np.shares_memory(np.asarray(plain), plain.data)
+        assert not np.shares_memory(np.array(plain), plain.data)
+        assert np.asarray(plain, dtype="float32").dtype == np.float32
+        assert np.shares_memory(np.from_dlpack(plain), plain.data)
+    else:
+        with pytest.raises(TypeError, match="not copied to the host silently"):
+            np.asarray(plain)
+    with pytest.raises(BufferError, match="requires a gradient is not handed on"):
+        x.__dlpack__()
+    assert not hasattr(plain, "__cuda_array_interface__")
+
+
+def test_cuda_array_interface_is_that_of_the_data(monkeypatch):
+    class OnGPU(np.ndarray):
+        __module__ = "cupy"
+        __cuda_array_interface__ = property(lambda self: {"version": 3})
+
+    monkeypatch.setattr("xprnn.backend.PLAIN", (np.ndarray, OnGPU))
+    array = np.ones(3, "float32").view(OnGPU)
+    assert Tensor(array).__cuda_array_interface__ == {"version": 3}
+    with pytest.raises(RuntimeError, match="requires a gradient is not handed on"):
+        Tensor(array, requires_grad=True).__cuda_array_interface__  # noqa: B018 - reading it raises
+
+
 def test_no_change_in_place(x):
     with pytest.raises(TypeError, match="do not change in place.*assign .data"):
         x[0] = 1.0
@@ -115,6 +142,14 @@ def test_a_leaf_can_be_copied_and_pickled(x):
     for twin in (pickle.loads(pickle.dumps(x)), copy.deepcopy(x)):
         assert twin.requires_grad
         assert_close((twin, twin.grad), (x.data, x.grad.data), 0.0)
+
+
+def test_a_leaf_from_a_mapped_file_is_of_plain_arrays(tmp_path):
+    mapped = np.memmap(tmp_path / "numbers", dtype=np.float32, mode="w+", shape=(3,))
+    twin = Parameter(np.zeros(3, np.float32))
+    twin.__setstate__((None, twin.__getstate__()[1] | {"_data": mapped}))
+    assert type(twin.data) is np.ndarray
+    assert np.shares_memory(twin.data, mapped)
 
 
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.deepcopy])

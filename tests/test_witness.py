@@ -190,7 +190,7 @@ def test_debug_for_the_process_and_what_explain_says_of_it():
 
 
 def test_without_recording_nothing_is_looked_at(monkeypatch):
-    monkeypatch.setattr("xprnn.tensor.sample", None)
+    monkeypatch.setattr("xprnn.tape.sample", None)
     layer = nn.LSTM(I, 5, rng=0)
     with no_grad():
         layer(draw(T, B, I))

@@ -19,7 +19,8 @@ from xprnn.backend import (
 from xprnn.engine.dispatch import explain, use_kernels
 from xprnn.randomness import use_seed
 from xprnn.settings import use_precision
-from xprnn.tensor import Parameter, Tensor, grad, no_grad
+from xprnn.tape import grad, no_grad
+from xprnn.tensor import Parameter, Tensor
 from xprnn.witness import debug
 
 __version__ = "0.1.0"

@@ -6,13 +6,14 @@ import math
 import numbers
 import reprlib
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import DTYPES, dtype_name, plain
+from xprnn.flags import true_or_false as true_or_false  # it stands lower, where the tape asks it too
 from xprnn.tensor import Tensor
 
 Check = Callable[[str, str, Any], Any]
@@ -77,14 +78,15 @@ def one_of(owner: str, name: str, word: Any, known: Iterable[str]) -> str:
 
 def float_dtype(owner: str, dtype: Any) -> str:
     """The name of a dtype that layers have, of which NumPy's own is one too. Raises ValueError for anything else."""
-    return one_of(owner, "dtype", str(dtype) if isinstance(dtype, np.dtype) else dtype, DTYPES)
+    name = str(dtype) if isinstance(dtype, np.dtype) else dtype
+    if not isinstance(name, str) or name not in DTYPES:
+        raise ValueError(f"{owner}: dtype is {dtype!r}; expected 'float32' or 'float64'")
+    return name
 
 
-def true_or_false(owner: str, name: str, flag: Any) -> bool:
-    """A bool of Python or NumPy, as Python's. Raises ValueError for anything else: "no" would be true."""
-    if not isinstance(flag, (bool, np.bool_)):
-        raise ValueError(f"{owner}: {name} is {flag!r}; expected True or False")
-    return bool(flag)
+def each_true_or_false(owner: str, **flags: Any) -> Iterator[bool]:
+    """Flags by name, each as :func:`true_or_false` gives it, in their order."""
+    return (true_or_false(owner, name, flag) for name, flag in flags.items())
 
 
 def at_least(least: int) -> Check:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -278,6 +279,11 @@ def _namespace_of(label: str, array: Any) -> Any:
     return xp
 
 
+def admit(kind: type, xp: Any) -> None:
+    """Let arrays of a type of another library be computed with, in a namespace of the array API's functions."""
+    _namespaces[kind] = xp
+
+
 def _meaning(array: np.ndarray[Any, Any]) -> str:
     """What a kind of NumPy array is that is more than its memory, and what to give instead."""
     if isinstance(array, np.ma.MaskedArray):
@@ -333,9 +339,10 @@ def zeros_beside(array: Array, shape: tuple[int, ...]) -> Array:
 def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
     """Move an array to a backend, explicitly. Returns it as it is where it is there already.
 
-    Takes arrays of other libraries too, of JAX's or Dask's say, which computing calls refuse. A CPU tensor of PyTorch's
-    becomes a NumPy array, and a CUDA tensor a CuPy array, over the same memory. The other way round,
-    ``torch.from_dlpack(x)`` takes any array of ours so.
+    Takes arrays of other libraries too, of JAX's or Dask's say, which computing calls refuse. A CPU tensor of
+    PyTorch's, an Arrow array of numbers, or any array with ``__dlpack__`` becomes a NumPy array, and a CUDA tensor a
+    CuPy array, over the same memory. The other way round, ``torch.from_dlpack(x)`` takes any array of ours so, and any
+    Tensor that requires no gradient. Raises ValueError for an Arrow array with nulls, which no array here can hold.
     """
     backend = name if isinstance(name, Backend) else get_backend(name, device)
     return backend.asarray(array)
@@ -349,11 +356,24 @@ def to_numpy(array: Any) -> np.ndarray[Any, Any]:
         return np.asarray(array.numpy())
     if compat.is_cupy_array(array):
         return np.asarray(array.get())
+    if (nulls := _nulls(array)) > 0:
+        raise ValueError(f"the {type(array).__name__} has {nulls} nulls, which no array can hold: fill or drop them")
+    if hasattr(array, "__dlpack__") and not hasattr(array, "__array__") and not _is_ours(array):
+        return np.from_dlpack(array)
     if _is_ours(array) or not hasattr(array, "__array__"):  # the rest are of other libraries, which know how
         xp = namespace(array)
         if library(xp) == "array_api_strict":
             array = compat.to_device(array, xp.Device("CPU_DEVICE"))
     return np.asarray(array)
+
+
+def _nulls(array: Any) -> int:
+    """How many numbers an Arrow array lacks, which NumPy would have as NaN."""
+    if not hasattr(array, "__arrow_c_array__") and not hasattr(array, "__arrow_c_stream__"):
+        return 0
+    count = getattr(array, "null_count", 0)
+    count = count() if callable(count) else count  # a method in Polars
+    return count if isinstance(count, int) else 0  # that of a table is a table
 
 
 def synchronize(array: Array | None = None) -> None:
@@ -382,14 +402,6 @@ def generator(rng: Rng = None) -> np.random.Generator:
     return np.random.default_rng(int(rng))
 
 
-def check_dtype(dtype: Any) -> str:
-    """A dtype that layers have as a word, NumPy's own too: "float32" or "float64". Raises ValueError for others."""
-    name = str(dtype) if isinstance(dtype, np.dtype) else dtype
-    if not isinstance(name, str) or name not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-    return name
-
-
 def dtype_name(array: Array) -> str:
     """The dtype as a word, the same in every library: "float32", "int64", ..."""
     return _word(type(array.dtype).__module__, array.dtype)
@@ -398,4 +410,7 @@ def dtype_name(array: Array) -> str:
 @cache
 def _word(library: str, dtype: Any) -> str:
     """Looked up by library too: dtypes of different ones must not be compared."""
+    if isinstance(dtype, np.dtype) and not dtype.isnative:
+        native, order = dtype.newbyteorder("="), "big" if sys.byteorder == "little" else "little"
+        return f"{order}-endian {native} (.astype('{native}') casts it)"
     return str(dtype).rsplit(".", 1)[-1]

@@ -89,7 +89,9 @@ def _index(part: Any, x: Array, home: Backend) -> Any:
     if kind == "bool" and part.ndim:
         return part
     if not kind.startswith(("int", "uint")):
-        raise TypeError(f"{EXPECTED}, not with one of {kind}")
+        raise TypeError(
+            f"{EXPECTED}, not with {'a single boolean: None adds an axis' if kind == 'bool' else f'one of {kind}'}"
+        )
     return xp.astype(xp.asarray(part), xp.int64, copy=False)
 
 

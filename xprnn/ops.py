@@ -20,7 +20,9 @@ import numpy as np
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.beyond_standard import scatter_add
-from xprnn.tensor import Cotangents, Tensor, record, record_joint
+from xprnn.flags import true_or_false
+from xprnn.tape import record, record_joint
+from xprnn.tensor import Cotangents, Tensor
 
 Axis = int | tuple[int, ...] | None
 Operand = Any  # Tensor, array or number
@@ -139,6 +141,20 @@ def divide(a: Operand, b: Operand) -> Tensor:
     """a / b."""
     return _binary(
         "divide", a, b, operator.truediv, lambda g, y: g / b, lambda g, y: -g * y / b, reads=(b, b), labels=DIVISOR
+    )
+
+
+def logaddexp(a: Operand, b: Operand) -> Tensor:
+    """log(e ** a + e ** b), without overflow."""
+    return _binary(
+        "logaddexp",
+        a,
+        b,
+        lambda a, b: namespace(a, b).logaddexp(a, b),
+        lambda g, y: g * exp(a - y),
+        lambda g, y: g * exp(b - y),
+        reads=(a, b),
+        labels=("the left operand", "the right operand"),
     )
 
 
@@ -337,7 +353,7 @@ def _kept(y: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
 @lifted
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001 - the array API's name
     """The sum over the axes, or over all of them."""
-    axes = _axes(axis, x.ndim)
+    axes, keepdims = _axes(axis, x.ndim), true_or_false("sum", "keepdims", keepdims)
     data = namespace(x.data).sum(x.data, axis=axes, keepdims=keepdims)
     return record("sum", data, (x,), [lambda g, y: broadcast_to(_kept(g, axes, x.shape), x.shape)])
 
@@ -371,7 +387,7 @@ def min(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa
 
 
 def _extremum(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
-    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+    xp, axes, keepdims = namespace(x.data), _axes(axis, x.ndim), true_or_false(name, "keepdims", keepdims)
 
     def vjp(g: Tensor, y: Tensor) -> Tensor:
         reached = xp.astype(x.data == _kept(y, axes, x.shape).data, x.dtype)
@@ -383,7 +399,7 @@ def _extremum(name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
 @lifted
 def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The Euclidean norm over the axes, with gradient 0 at 0."""
-    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+    xp, axes, keepdims = namespace(x.data), _axes(axis, x.ndim), true_or_false("vector_norm", "keepdims", keepdims)
 
     def vjp(g: Tensor, y: Tensor) -> Tensor:
         norm = _kept(y, axes, x.shape)
@@ -401,7 +417,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     top = xp.max(x.data, axis=axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     data = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True)) + top
-    if not keepdims:
+    if not true_or_false("logsumexp", "keepdims", keepdims):
         data = xp.squeeze(data, axis=axes)
     return record(
         "logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))], (x,), X
@@ -508,7 +524,7 @@ def expand_dims(x: Tensor, axis: int) -> Tensor:
 
 @lifted
 def squeeze(x: Tensor, axis: Axis) -> Tensor:
-    """Without axes of length 1."""
+    """Without axes of length 1. Raises ValueError for others, as the array API does; ``x.squeeze`` leaves them."""
     data = namespace(x.data).squeeze(x.data, axis=_axes(axis, x.ndim))
     return record("squeeze", data, (x,), [lambda g, y: reshape(g, x.shape)])
 
@@ -597,7 +613,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
         if part is True or part is False:
-            raise TypeError(f"{indices.EXPECTED}, not with a bool")
+            raise TypeError(f"{indices.EXPECTED}, not with a single boolean: None adds an axis")
         if not (isinstance(part, (int, slice)) or part is None or part is ... or _is_number(part)):
             return _picked(x, indices.picks(tuple(value(part) for part in key), x.data))
     key = tuple(
@@ -626,7 +642,8 @@ def _picked(x: Tensor, picks: indices.Picks) -> Tensor:
 
 def _is_number(part: Any) -> bool:
     """Whether an index is a single integer of any kind."""
-    return hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0
+    boolean = hasattr(part, "dtype") and backend.dtype_name(part) == "bool"
+    return hasattr(part, "__index__") and getattr(part, "ndim", 0) == 0 and not boolean
 
 
 def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:
@@ -702,7 +719,7 @@ def ones_like(x: Operand) -> Tensor:
 def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
     """In another floating-point dtype; gradients come back in the old one."""
     old = x.dtype
-    data = namespace(x.data).astype(x.data, dtype, copy=copy)
+    data = namespace(x.data).astype(x.data, dtype, copy=true_or_false("astype", "copy", copy))
     return record("astype", data, (x,), [lambda g, y: astype(g, old)])
 
 
@@ -744,8 +761,8 @@ def _flattened(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 
 
 def _squeezed(x: Tensor, axis: Axis = None) -> Tensor:
-    """Without axes of length 1, all of them or those given."""
-    return squeeze(x, tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None else axis)
+    """Without axes of length 1, all of them or those given; longer ones stay, as in PyTorch."""
+    return squeeze(x, tuple(a for a in _axes(axis, x.ndim) if x.shape[a] == 1))
 
 
 def _give_operators() -> None:

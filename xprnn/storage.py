@@ -171,7 +171,7 @@ def read_tensors(path: Path_) -> tuple[HostArrays, dict[str, Any]]:
             "load_weights reads the arrays of any safetensors file"
         )
     try:
-        found = json.loads(header[KEY], object_pairs_hook=_without_repeats)
+        found = json.loads(header[KEY], object_pairs_hook=without_repeats)
         metadata, digest = dict(found["metadata"]), found["sha256"]
         text = json.dumps(metadata)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -222,7 +222,7 @@ def _opened(owner: str, path: Path_) -> Iterator[None]:
         raise ModelFileError(f"{owner}: {path} is truncated, corrupt or no safetensors file: {error}") from error
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object. Raises ValueError for a name that comes twice: two readers would see two things."""
     found = dict(pairs)
     if len(found) < len(pairs):

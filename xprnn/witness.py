@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xprnn.backend import Array, to_numpy
+from xprnn.flags import true_or_false
 from xprnn.settings import DEBUG, Choice
 
 SAMPLE = 64  # numbers of an array that are looked at: less than a microsecond
@@ -29,8 +30,9 @@ class debug(Choice[bool]):  # noqa: N801 - reads as a verb in both of its uses
     """Whether anybody ever did: every operation asks."""
 
     def __init__(self, on: bool = True) -> None:
+        chosen = true_or_false("debug", "on", on)
         debug.used = True
-        super().__init__(DEBUG, bool(on))
+        super().__init__(DEBUG, chosen)
 
 
 def debugging() -> bool:

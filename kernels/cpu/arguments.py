@@ -43,13 +43,17 @@ class Control(NamedTuple):
 
 
 class Cotangents(NamedTuple):
-    """Of each part of the state after every step (T, B, H), where given, and at the end (B, H); of pre-activations."""
+    """Of each part of the state after every step (T, B, H), where given, and at the end (B, H); of pre-activations.
+
+    And of what c' is normalised to (T, B, H), where it is.
+    """
 
     given: tuple[bool, ...]
     after: tuple[Array, ...]
     state: tuple[Array, ...]
     zx: Array
     zh: Array
+    s: Array
 
 
 class Span(NamedTuple):

@@ -6,6 +6,7 @@ a way back needs them. Blocks by kind of cell, with H-wide columns in this order
     TANH, RELU,
     IND_*          z                     GRU            r z n and the product with h for n
     LSTM, PEEPHOLE i f g o               RESET_BEFORE   r z n and r h, whose product is added to n
+    NORM_LSTM      i f g o and the product with h for each, as it is    NORM_GRU likewise, r z n
 
 A row whose sequence is held at this step (``advance`` 0) keeps its state. Arrays come as addresses of the first row of
 a share of the batch, since a slice of a Numba array counts references, which here would cost more than the arithmetic.
@@ -16,7 +17,20 @@ from __future__ import annotations
 import numba
 
 from .. import scalar_cells
-from ..kinds import GRU, IND_RELU, IND_TANH, KINDS, LSTM, PARTS, PEEPHOLE, RESET_BEFORE, TANH
+from ..kinds import (
+    GRU,
+    IND_RELU,
+    IND_TANH,
+    KINDS,
+    LSTM,
+    NORM_GRU,
+    NORM_LSTM,
+    PARTS,
+    PEEPHOLE,
+    RESET_BEFORE,
+    TANH,
+)
+from . import norms
 from .activations import tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
@@ -78,6 +92,10 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
             _peephole(z0, z1, z2, z3, diagonals, stride, c_old, c, h, size)
         elif kind == RESET_BEFORE:
             _reset_before(z1, z2, h_old, h, size)
+        elif kind == NORM_LSTM:
+            _norm_lstm(z0, offset(z0, 4 * size), diagonals, c_old, c, h, size)
+        elif kind == NORM_GRU:
+            _norm_gru(z0, z3, diagonals, h_old, h, size)
         elif kind == TANH:
             _tanh(z0, h, size)
         elif kind == IND_TANH:
@@ -138,6 +156,31 @@ def _gru(r, z, n, m, h_old, h, size):
 
 
 @kernel
+def _norm_lstm(z, m, rows, c_old, c, h, size):
+    """m is the product with h; the rows are those of norm_weights.step_rows."""
+    i, f, g, o = z, offset(z, size), offset(z, 2 * size), offset(z, 3 * size)
+    norms.normalise_both(z, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), 4 * size)
+    for j in range(size):
+        i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
+    norms.normalise(c, offset(rows, 12 * size), offset(rows, 13 * size), h, size)
+    for j in range(size):
+        o[j], h[j] = lstm_output(o[j], h[j])
+
+
+@kernel
+def _norm_gru(r, m, rows, h_old, h, size):
+    z, n, m_n = offset(r, size), offset(r, 2 * size), offset(m, 2 * size)
+    gain, bias, own = offset(rows, 3 * size), offset(rows, 6 * size), offset(rows, 5 * size)
+    norms.normalise_both(r, m, rows, gain, bias, 2 * size)
+    norms.normalise(n, offset(rows, 2 * size), offset(rows, 8 * size), n, size)
+    norms.normalise(m_n, own, offset(rows, 9 * size), h, size)
+    for j in range(size):
+        r[j], n[j] = gru_candidate(r[j], n[j], h[j])
+    for j in range(size):
+        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
+
+
+@kernel
 def reset(z, columns, h_old, size, held, advance, rows):
     """RESET_BEFORE between its two products: r, and r h where the second product finds it."""
     for b in range(rows):
@@ -160,13 +203,14 @@ def _reset_before(z, n, h_old, h, size):
 
 @kernel
 def step_back(
-    kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, size, held, advance, rows
+    kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, ds, size, held, advance, rows
 ):  # fmt: skip
     """One step back.
 
     Rows of dh (``dh_columns`` apart) and of the other parts of dstate hold the cotangents of the new state, and hold
     those of the old state afterwards, but for what comes through products. Rows of dzx, and of dzh where the kind has
-    a product that stays apart, both ``gates`` wide, get those of the pre-activations.
+    a product that stays apart, both ``gates`` wide, get those of the pre-activations; rows of ds, ``size`` wide, that
+    of what c' is normalised to, where it is.
     """
     for b in range(rows):
         dx, dx_h = offset(dzx, b * gates), offset(dzh, b * gates)
@@ -174,6 +218,8 @@ def step_back(
             clear(dx, gates)
             if APART[kind]:
                 clear(dx_h, gates)
+            if kind == NORM_LSTM:
+                clear(offset(ds, b * size), size)
             continue
         at, back = b * size, offset(dh, b * dh_columns)
         h_old, h = offset(old[0], at), offset(new[0], at)
@@ -195,6 +241,15 @@ def step_back(
             copy(dx_h, dx, 2 * size)
         elif kind == RESET_BEFORE:
             _update_back(z1, z2, h_old, back, d1, d2, size)
+        elif kind == NORM_LSTM:
+            m, new_c = offset(z0, 4 * size), offset(new[1], at)
+            _norm_lstm_back(
+                z0, m, diagonals, offset(old[1], at), new_c, back, offset(dstate[1], at), dx, dx_h,
+                offset(ds, at), size,
+            )  # fmt: skip
+        elif kind == NORM_GRU:
+            _update_back(z1, z2, h_old, back, d1, d2, size)
+            _norm_gru_back(z0, z3, diagonals, dx, dx_h, size)
         elif kind in (TANH, IND_TANH):
             _tanh_back(h, back, dx, size)
         else:
@@ -231,6 +286,33 @@ def _cell_back(i, f, g, c_old, dc, di, df, dg, size):
         di[j], dg[j] = lstm_input_back(i[j], g[j], dc[j])
     for j in range(size):
         df[j], dc[j] = lstm_forget_back(f[j], c_old[j], dc[j])
+
+
+@kernel
+def _norm_lstm_back(z, m, rows, c_old, c, dh, dc, dz, dm, ds, size):
+    """What comes through the product with h: from dz to dm."""
+    o, do = offset(z, 3 * size), offset(dz, 3 * size)
+    gain = offset(rows, 12 * size)
+    norms.normalise(c, gain, offset(rows, 13 * size), ds, size)
+    for j in range(size):
+        do[j], ds[j] = lstm_output_back(o[j], ds[j], dh[j])
+        dh[j] = 0
+    norms.normalise_back(c, gain, ds, dm, size)
+    add(dc, dm, size)
+    _cell_back(z, offset(z, size), offset(z, 2 * size), c_old, dc, dz, offset(dz, size), offset(dz, 2 * size), size)
+    norms.normalise_back(m, offset(rows, 4 * size), dz, dm, 4 * size)
+
+
+@kernel
+def _norm_gru_back(r, m, rows, dz, dm, size):
+    """The same, of r, z and n; of dz that of r is yet to come."""
+    gain, m_n, dm_n = offset(rows, 3 * size), offset(m, 2 * size), offset(dm, 2 * size)
+    own, dn = offset(rows, 5 * size), offset(dz, 2 * size)
+    norms.normalise(m_n, own, offset(rows, 9 * size), dm_n, size)
+    for j in range(size):
+        dz[j], dm_n[j] = gru_candidate_back(r[j], dm_n[j], dn[j])
+    norms.normalise_back(m, gain, dz, dm, 2 * size)
+    norms.normalise_back(m_n, own, dm_n, dm_n, size)
 
 
 @kernel

@@ -83,7 +83,7 @@ def walk_back(kind, weights, states, cotangents, control, span):
     held, advance, restarts, restart = control
     w_first, w_second, diagonals = weights
     first_states, states_after, z = states
-    given, dstates, last_dstate, dzx, dzh = cotangents
+    given, dstates, last_dstate, dzx, dzh, ds = cotangents
     steps, batch, size = states_after[0].shape
     rows, wide, columns, inner = b1 - b0, w_first.shape[0], z.shape[2], dzh.shape[2]
     apart, parts, between = batch * size, PARTS[kind], BETWEEN[kind]
@@ -112,7 +112,7 @@ def walk_back(kind, weights, states, cotangents, control, span):
         d = address(dzh, (t * batch + b0) * inner)
         gates.step_back(
             kind, z_here, columns, old, offsets(after, t * apart), address(diagonals, 0), address(back, 0), wide,
-            dstate, dx, d, inner, size, held, here, rows,
+            dstate, dx, d, inner, address(ds, (t * batch + b0) * size), size, held, here, rows,
         )  # fmt: skip
         if between:
             gates.clear(address(drh, 0), rows * wide)

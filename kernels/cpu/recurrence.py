@@ -10,6 +10,8 @@ from .product import multiply
 
 APART, BETWEEN = tuple(kind.apart for kind in KINDS), tuple(kind.between for kind in KINDS)
 GATES, KEPT = tuple(kind.gates for kind in KINDS), tuple(kind.kept for kind in KINDS)
+SECOND = tuple(kind.second for kind in KINDS)
+PLACE = tuple(kind.places[-kind.second] if kind.second else 0 for kind in KINDS)
 
 
 @inlined_kernel
@@ -34,16 +36,16 @@ def state_before(kind, k, t, reverse, initial, after, apart, restarts, restart, 
 
 @inlined_kernel
 def second_product(kind, h_old, w, w_columns, z, columns, bias, input_columns, size, held, advance, rows):
-    """A GRU's product with h for n alone, which stays apart from the sum or waits for r.
+    """The product with h that stays apart from the sum, or waits for r: a GRU's for n alone, or all that is normalised.
 
     ``input_columns`` says how many columns of z the input product added to.
     """
     if APART[kind]:
-        n = offset(z, (KEPT[kind] - 1) * size)
+        own = offset(z, PLACE[kind] * size)
         if input_columns > GATES[kind] * size:  # zeros that it added beside its gates are NaN where x is infinite
             for b in range(rows):
-                gates.copy(offset(n, b * columns), offset(bias, (KEPT[kind] - 1) * size), size)
-        multiply(h_old, 1, 0, rows, size, w, size, w_columns, n, 0, columns)
+                gates.copy(offset(own, b * columns), offset(bias, PLACE[kind] * size), SECOND[kind] * size)
+        multiply(h_old, 1, 0, rows, size, w, size, w_columns, own, 0, columns)
     elif BETWEEN[kind]:
         gates.reset(z, columns, h_old, size, held, advance, rows)
         n, product = offset(z, (GATES[kind] - 1) * size), offset(z, (KEPT[kind] - 1) * size)

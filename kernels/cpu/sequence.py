@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
-from . import columns, loops, threads
+from . import columns, loops, norm_weights, threads
 from .arguments import EMPTY, Cotangents, Span, States, Weights, control_of, filled, plain_tuples
 from .host import TILE
 from .matmul import matmul
@@ -85,7 +85,8 @@ def backward(
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
     control, weights = control_of(flags), Weights(*_backward_products(about, w, size), diagonals_of(about, w, x))
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
-    cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh)
+    ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
+    cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
 
     def work(b0: int, b1: int) -> None:
         span = Span(b0, b1, reverse, steps, keep=True)
@@ -94,16 +95,23 @@ def backward(
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
-    gradients = {"weight_ih": _outer_sum([(dzx, x)])}
+    gradients = {}
     if about.places:
         gradients["weight_hh"] = _recurrent_gradient(about, states, dzx, dzh, flags.restart, reverse)
-    if "bias_ih" in w:
+    if about.norms:
+        dzx, met = norm_weights.way_back(about, w, x, states, dzx, ds)
+        for name, d, y in met:
+            gradients[f"gain_{name}"] = _sum(d, y)
+            if "bias_ih" in w:
+                gradients[f"bias_{name}"] = _sum(d)
+    elif "bias_ih" in w:
         gradients["bias_ih"] = _sum(dzx)
         gradients["bias_hh"] = _sum(dzh) if about.apart else gradients["bias_ih"].copy()
     if about.diagonals:
         gradients[about.diagonals_in] = _diagonal_gradients(about, states, dzx, flags.restart, reverse).reshape(
             w[about.diagonals_in].shape
         )
+    gradients["weight_ih"] = _outer_sum([(dzx, x)])
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"]).reshape(x.shape) if need_dx else None
     return dx, state[: len(about.parts)], gradients
 
@@ -160,10 +168,16 @@ def _product_sum(pairs: list[tuple[Array, Array]]) -> Array:
     return total[:, :n]
 
 
-def _sum(dz: Array) -> Array:
-    """Over steps and sequences."""
+def _sum(dz: Array, y: Array | None = None) -> Array:
+    """Of dz, or of dz y, over steps and sequences."""
     rows, total = dz.reshape(-1, dz.shape[2]), np.zeros(dz.shape[2], dz.dtype)
-    threads.share(lambda first, last: add_rows(rows, total, first, last), len(total), 4.0 * dz.size)
+    if y is None:
+        threads.share(lambda first, last: add_rows(rows, total, first, last), len(total), 4.0 * dz.size)
+    else:
+        others = y.reshape(rows.shape)
+        threads.share(
+            lambda first, last: norm_weights.add_products(rows, others, total, first, last), len(total), 6.0 * dz.size
+        )
     return total
 
 
@@ -193,14 +207,14 @@ def _recurrent_matrix(about: Kind, w: kinds.Weights, size: int) -> Array:
 def scratch_columns(about: Kind, size: int, itemsize: int) -> int:
     """Columns of z: all kept blocks, and what the last panel of a product adds zeros to."""
     # A second product begins at its own block, and may reach further than all others.
-    last = about.places[-1] * size + padded(size, itemsize) if about.second else 0
+    last = about.places[-about.second] * size + padded(about.second * size, itemsize) if about.second else 0
     return max(padded(about.kept * size, itemsize), last)
 
 
 def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:
     """What rows of z start from. A GRU's r and z take the sum of both biases, n and its product one each."""
     bias = np.zeros(scratch_columns(about, size, dtype.itemsize), dtype)
-    if "bias_ih" in w:
+    if "bias_ih" in w and not about.norms:  # which have them after products are normalised
         b_ih, b_hh = w["bias_ih"], w["bias_hh"]
         if about.apart:
             both, own = about.products[0] * size, about.places[-1] * size
@@ -212,7 +226,9 @@ def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:
 
 
 def diagonals_of(about: Kind, w: kinds.Weights, x: Array) -> Array:
-    """Elementwise weights (diagonals, H), of the type of x."""
+    """Elementwise weights (rows, H), of the type of x."""
+    if about.norms:
+        return norm_weights.step_rows(about, w, len(w["gain_ih"]) // about.gates, x.dtype)
     if not about.diagonals:
         return np.empty((0, 0), x.dtype)
     return plain(w[about.diagonals_in]).reshape(len(about.diagonals), -1)

@@ -1,5 +1,7 @@
 """Each cell's equations, written here a second time, gate by gate, from the papers."""
 
+import math
+
 import numpy as np
 import pytest
 from helpers import assert_close, each_cell, host, sequence_call
@@ -40,12 +42,65 @@ def full_peephole(w, x, h, c):
     return lstm(w, x, h, c, lambda c, c_new: (pi @ c, pf @ c, po @ c_new))
 
 
-def gru(w, x, h, before):
+def gru(w, x, h, before, gate=logistic, candidate=np.tanh):
     (xr, xz, xn), (wr, wz, wn) = np.split(w["weight_ih"] @ x + w["bias_ih"], 3), np.split(w["weight_hh"], 3)
     br, bz, bn = np.split(w["bias_hh"], 3)
-    r, z = logistic(xr + wr @ h + br), logistic(xz + wz @ h + bz)
-    n = np.tanh(xn + wn @ (r * h) + bn) if before else np.tanh(xn + r * (wn @ h + bn))
+    r, z = gate(xr + wr @ h + br), gate(xz + wz @ h + bz)
+    n = candidate(xn + wn @ (r * h) + bn if before else xn + r * (wn @ h + bn))
     return (z * h + (1 - z) * n,)
+
+
+def cut(f, clip):
+    return lambda z: f(np.clip(z, -clip, clip))
+
+
+def softsign(z):
+    return z / (1 + np.abs(z))
+
+
+def silu(z):
+    return z * logistic(z)
+
+
+def gelu(z):
+    return z * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) / 2
+
+
+def softplus(z):
+    return np.log(1 + np.exp(z))
+
+
+def coupled_lstm(w, x, h, c):
+    zi, zg, zo = np.split(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"], 3)
+    i = logistic(zi + w["weight_ch"][0] * c)
+    c_new = (1 - i) * c + i * softplus(zg)
+    return logistic(zo + w["weight_ch"][1] * c_new) * np.tanh(c_new), c_new
+
+
+def standard(v):
+    return (v - v.mean()) / np.sqrt(v.var() + 1e-5)
+
+
+def layer_norm_lstm(w, x, h, c):
+    """Ba et al. 2016, supplement: LN(W_h h) + LN(W_x x) + b, and LN(c)."""
+    zh = standard(w["weight_hh"] @ h) * w["gain_hh"] + w["bias_hh"]
+    zi, zf, zg, zo = np.split(zh + standard(w["weight_ih"] @ x) * w["gain_ih"] + w["bias_ih"], 4)
+    c_new = logistic(zf) * c + logistic(zi) * np.tanh(zg)
+    return logistic(zo) * np.tanh(standard(c_new) * w["gain_c"] + w["bias_c"]), c_new
+
+
+def layer_norm_gru(w, x, h):
+    """Likewise: LN over r and z, which are one product there, and over the candidate."""
+
+    def normed(v, name):
+        cut = 2 * len(h)
+        return np.concatenate([standard(v[:cut]), standard(v[cut:])]) * w["gain_" + name] + w["bias_" + name]
+
+    (xr, xz, xn), (hr, hz, hn) = (
+        np.split(normed(w["weight_" + name] @ v, name), 3) for name, v in (("ih", x), ("hh", h))
+    )
+    r, z = logistic(xr + hr), logistic(xz + hz)
+    return ((1 - z) * np.tanh(xn + r * hn) + z * h,)
 
 
 def projected(inner):
@@ -68,6 +123,14 @@ EQUATIONS = {
     "PeepholeLSTM projected to 2": projected(peephole),
     "GRU": lambda w, x, h: gru(w, x, h, before=False),
     "ResetBeforeGRU": lambda w, x, h: gru(w, x, h, before=True),
+    "LayerNormLSTM": layer_norm_lstm,
+    "LayerNormGRU": layer_norm_gru,
+    "Elman (softsign(clip=2.0))": lambda w, x, h: elman(w, x, h, cut(softsign, 2)),
+    "coupled peephole LSTM (sigmoid gates, softplus candidate, tanh output)": coupled_lstm,
+    "GRU (softsign gates, silu candidate)": lambda w, x, h: gru(w, x, h, False, softsign, silu),
+    "ResetBeforeGRU (softsign(clip=3.0) gates, gelu(clip=3.0) candidate)": lambda w, x, h: gru(
+        w, x, h, True, cut(softsign, 3), cut(gelu, 3)
+    ),
 }
 
 
@@ -75,7 +138,7 @@ EQUATIONS = {
 def test_step_follows_the_equations(cell, home):
     call = sequence_call(cell, home)
     w, x = call.weights, call.x[0, ...]
-    found, _ = cell.step(w, x @ w["weight_ih"].T + w["bias_ih"], call.state)
+    found, _ = cell.step(w, cell.zx_of(w, x @ w["weight_ih"].T), call.state)
     w, x, state = {name: host(a) for name, a in w.items()}, host(x), host(call.state)
     rows = [EQUATIONS[cell.name](w, x[b], *(part[b] for part in state)) for b in range(x.shape[0])]
     assert_close(found, tuple(np.stack(part) for part in zip(*rows, strict=True)), 1e-14)

@@ -80,7 +80,7 @@ def test_the_test_part_is_not_learned_from(table, tmp_path):
     assert first.exit_code == 0
     trained = TextClassifier.load(tmp_path / "one")
     lines = table.read_text(encoding="utf-8").splitlines()
-    from xprnn.estimators.text.input import hold_out
+    from xprnn.estimators.labels import hold_out
 
     target = np.array([line.endswith("up") for line in lines[1:]], np.int64)
     for k in np.flatnonzero(hold_out(target, 0.25, np.random.default_rng(0))):

@@ -117,6 +117,9 @@ PATTERNS = {
     "dekads": chosen(40, lambda t: t.day in (1, 11, 21)),
     "before 1970": every(60, datetime(1850, 12, 25), days=1),
     "UTC": in_zone(timezone.utc, 60, START, hours=1),
+    "every 2 weekdays": chosen(160, weekdays(0, 1, 2, 3, 4))[::2],
+    "every 3 weekdays": chosen(160, weekdays(0, 1, 2, 3, 4))[1::3],
+    "every 4 weekdays, at nine": chosen(160, weekdays(0, 1, 2, 3, 4), START + timedelta(hours=9), days=1)[::4],
     "two dates": every(2, days=3),
 }
 
@@ -236,6 +239,7 @@ def test_summer_time_begins_in_the_labels():
         (chosen(1000, weekdays(0, 1, 2, 3, 4)), (5.0, 5 * 365.25 / 7)),
         (chosen(1000, lambda t: t.weekday() < 5 and 9 <= t.hour < 17, hours=1), (8.0, 40.0)),
         (chosen(200, lambda t: t.hour in (7, 14, 21), hours=1), (3.0, 21.0)),
+        (PATTERNS["every 2 weekdays"], (2.5,)),
         (PATTERNS["third Fridays"], (12.0,)),
         (PATTERNS["1st and 15th"], ()),
         (chosen(100, lambda t: t.day in (1, 15)), (24.0,)),
@@ -276,6 +280,7 @@ def test_weekdays_are_told_from_many_gaps():
         ("60 hertz in milliseconds", "one row every 16.67 milliseconds"),
         ("weekdays", "the same 5 rows each week"),
         ("three times a day", "the same 3 rows each day"),
+        ("every 2 weekdays", "one row every 2 weekdays"),
         ("ends of quarters", "day 31, or the last, of every 3 months"),
         ("third Fridays", "the 3. Friday of every month"),
         ("last weekdays of months", "the last weekday of every month"),

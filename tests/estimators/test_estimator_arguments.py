@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from xprnn.estimators import (
+    AnomalyDetector,
     AutoRegression,
     CharacterModel,
     Forecaster,
     NaiveBayes,
     Persistence,
     SeasonalNaive,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
     TextClassifier,
     backtest,
     split_texts,
@@ -36,6 +40,7 @@ BAD = {
         "horizon": COUNTS,
         "validation": SHARES,
         "seed": COUNTS[:-1],
+        "random_state": [bad for bad in COUNTS[:-1] if bad is not None],
         "cell": WORDS,
         "strategy": WORDS,
         "periods": [7, "77", None, {7}, 7.0, *([bad] for bad in [*NO_NUMBERS, 1, 1.0, 10**400])],
@@ -48,6 +53,7 @@ BAD = {
         "dropout": CHANCES,
         "validation": SHARES,
         "seed": COUNTS[:-1],
+        "random_state": [bad for bad in COUNTS[:-1] if bad is not None],
         "cell": WORDS,
         "progress": FLAGS,
         "dtype": DTYPES,
@@ -60,6 +66,7 @@ BAD = {
         "count_ratios": [*NO_NUMBERS, 10**400],
         "validation": SHARES,
         "seed": COUNTS[:-1],
+        "random_state": [bad for bad in COUNTS[:-1] if bad is not None],
         "cell": WORDS,
         "pooling": WORDS,
         "tokenizer": WORDS,
@@ -67,6 +74,20 @@ BAD = {
         "progress": FLAGS,
         "dtype": DTYPES,
     },
+    SequenceClassifier: {
+        "class_weight": ["even", 3, [1], {0: -1.0}],
+        "bidirectional": FLAGS,
+        "calibrate": FLAGS,
+        "monitor": WORDS,
+        "pooling": WORDS,
+        "dropout": CHANCES,
+        "steps": OPTIONAL_COUNTS,
+        "batch_size": OPTIONAL_COUNTS,
+        "patience": COUNTS,
+    },
+    SequenceRegressor: {"loss": WORDS, "monitor": WORDS},
+    SequenceTagger: {"monitor": WORDS},
+    AnomalyDetector: {"contamination": [*NO_NUMBERS, 0, 0.6], "kind": WORDS},
     SeasonalNaive: {"period": COUNTS},
     AutoRegression: {"order": COUNTS},
     NaiveBayes: {"pairs": FLAGS},
@@ -85,17 +106,20 @@ def test_bad_arguments_are_named(estimator, name):
         assert "expected" in said, (bad, said)
 
 
-@pytest.mark.parametrize("estimator", [Forecaster, CharacterModel, TextClassifier])
+WITH_NETWORKS = [kind for kind in BAD if hasattr(kind, "SETTINGS")]
+
+
+@pytest.mark.parametrize("estimator", WITH_NETWORKS)
 def test_a_setting_stands_in_signature_docstring_and_table(estimator):
     arguments = inspect.signature(estimator).parameters
-    assert arguments.keys() == estimator.SETTINGS.keys() | {"backend", "progress"}
+    assert arguments.keys() == estimator.SETTINGS.keys() | {"backend", "progress", "random_state"}
     described = inspect.getdoc(estimator).partition("Parameters")[2].splitlines()
     named = {name for line in described if not line.startswith(" ") for name in line.split(", ")}
     assert arguments.keys() <= named
     assert estimator().settings.keys() == estimator.SETTINGS.keys()
 
 
-@pytest.mark.parametrize("estimator", [Forecaster, CharacterModel, TextClassifier])
+@pytest.mark.parametrize("estimator", WITH_NETWORKS)
 def test_numbers_of_numpy_are_numbers(estimator):
     settings = estimator(hidden=np.int32(4), learning_rate=np.float32(0.5), validation=np.float64(0.2)).settings
     assert [type(settings[name]) for name in ("hidden", "learning_rate", "validation")] == [int, float, float]

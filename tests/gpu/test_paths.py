@@ -7,7 +7,8 @@ from helpers import host
 
 import xprnn
 from xprnn import nn
-from xprnn.tensor import Tensor, grad
+from xprnn.tape import grad
+from xprnn.tensor import Tensor
 from xprnn.testing import check_laws
 
 pytestmark = pytest.mark.gpu

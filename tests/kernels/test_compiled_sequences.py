@@ -16,7 +16,8 @@ from xprnn.kernels.cpu import host
 
 import xprnn
 from xprnn import host_kernels, nn
-from xprnn.tensor import Tensor, grad
+from xprnn.tape import grad
+from xprnn.tensor import Tensor
 from xprnn.testing.strategies import flags, lengths
 from xprnn.train import SGD
 
@@ -29,6 +30,8 @@ CELLS = {
     "peephole": lambda **o: nn.LSTM(peephole="diagonal", **o),
     "gru": lambda **o: nn.GRU(**o),
     "reset before": lambda **o: nn.GRU(reset_after=False, **o),
+    "layer-norm lstm": lambda **o: nn.LSTM(layer_norm=True, **o),
+    "layer-norm gru": lambda **o: nn.GRU(layer_norm=True, **o),
 }
 
 
@@ -47,7 +50,8 @@ def everything(layer, x, state, control, name):
 
 
 def compare(layer, x, state, control):
-    tolerance = 1e-12 if x.dtype == np.float64 else 1e-5
+    # What is scaled to variance 1 has its rounding errors scaled with it, in either implementation.
+    tolerance = 1e-12 if x.dtype == np.float64 else 3e-4 if hasattr(layer, "gain_hh_l0") else 1e-5
     found, expected = (everything(layer, x, state, control, name) for name in ("compiled", "reference"))
     for a, b in zip(found, expected, strict=True):
         assert a.shape == b.shape

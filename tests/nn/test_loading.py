@@ -1,13 +1,11 @@
 """What a module loads: arrays of every kind, whole or not at all."""
 
-import itertools
-
 import numpy as np
 import pytest
 from helpers import assert_close
 from modules import NAMES, Model
 
-from xprnn import Parameter, Tensor, nn, ops
+from xprnn import Tensor, nn, ops
 
 
 def test_loading_takes_copies_and_casts():
@@ -130,40 +128,6 @@ def test_an_entry_that_cannot_be_read_is_named_and_nothing_is_loaded(value, mess
     with pytest.raises(TypeError, match=rf"Linear: state_dict does not fit; {message}"):
         layer.load_state_dict({"weight": np.zeros((3, 2)), "bias": value})
     assert_close(list(layer.state_dict().values()), list(before.values()), 0.0)
-
-
-def interrupted(monkeypatch, at):
-    """Let Ctrl-C come when a Parameter is given data for the ``at``-th time."""
-    setter, count = Parameter.data.fset, itertools.count()
-
-    def assign(self, value):
-        if next(count) == at:
-            raise KeyboardInterrupt
-        setter(self, value)
-
-    monkeypatch.setattr(Parameter, "data", Parameter.data.setter(assign))
-
-
-@pytest.mark.parametrize("at", [0, 1, 3])
-def test_an_interrupted_load_changes_nothing(at, monkeypatch):
-    model = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=1))
-    before = model.state_dict()
-    with monkeypatch.context() as patch:
-        interrupted(patch, at)
-        with pytest.raises(KeyboardInterrupt):
-            model.load_state_dict({name: array + 1.0 for name, array in before.items()})
-    assert_close(list(model.state_dict().values()), list(before.values()), 0.0)
-
-
-@pytest.mark.parametrize("at", [0, 1, 3])
-def test_an_interrupted_move_moves_nothing(at, monkeypatch):
-    model = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=1))
-    model(np.ones((1, 2), "float32")).sum().backward()
-    with monkeypatch.context() as patch:
-        interrupted(patch, at)
-        with pytest.raises(KeyboardInterrupt):
-            model.to("array_api_strict")
-    assert {type(array) for p in model.parameters() for array in (p.data, p.grad.data)} == {np.ndarray}
 
 
 def test_loading_what_fits():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from xprnn import ops
-from xprnn.tensor import Parameter, record
+from xprnn.tape import record
+from xprnn.tensor import Parameter
 from xprnn.testing import check_every_gradient, check_gradients, check_second_gradients, numerical_gradients
 
 

@@ -81,6 +81,9 @@ def test_callback_errors():
             EarlyStopping(wrong)
         with pytest.raises(ValueError, match="Checkpoint: every is"):
             Checkpoint("x", every=wrong)
+    for wrong in (-0.1, math.nan, "0.1"):
+        with pytest.raises(ValueError, match="EarlyStopping: min_delta is .*; expected a number of at least 0"):
+            EarlyStopping(1, min_delta=wrong)
     with pytest.raises(ValueError, match="EarlyStopping: the state was kept with restore_best=False"):
         EarlyStopping(1).load_state_dict({"best": 1.0, "best_epoch": 1, "waited": 0, "weights": {}})
 

@@ -27,9 +27,9 @@ from xprnn.train import (
 
 
 class Interrupting:
-    """Raises KeyboardInterrupt at the ``at``-th instruction of package code (line, with ``lines``), and counts them."""
+    """Raises KeyboardInterrupt at those instructions of package code (lines, with ``lines``), and counts them."""
 
-    def __init__(self, at, lines=False):
+    def __init__(self, *at, lines=False):
         self.at, self.lines, self.count = at, lines, 0
 
     def __call__(self, frame, event, arg):
@@ -38,7 +38,7 @@ class Interrupting:
         frame.f_trace_opcodes = not self.lines
         if event == ("line" if self.lines else "opcode"):
             self.count += 1
-            if self.count == self.at:
+            if self.count in self.at:
                 raise KeyboardInterrupt
         return self
 
@@ -52,7 +52,7 @@ def _begun():
 
 def interrupted(call, at, lines=False):
     """Whether the call was interrupted at that place; None where it has no such place."""
-    tracer, before = Interrupting(at, lines), sys.gettrace()
+    tracer, before = Interrupting(at, lines=lines), sys.gettrace()
     sys.settrace(tracer)
     try:
         call()
@@ -168,16 +168,84 @@ def test_loading_a_checkpoint_at_every_line(tmp_path):
     path = tmp_path / "c"
 
     def parts(seed):
-        model = nn.Linear(2, 2, rng=seed)
-        optimizer = Adam(model.parameters(), lr=0.1 + seed)
-        for p in model.parameters():
-            p.grad = Tensor(np.ones_like(p.data))
+        model = nn.Linear(1, 1, bias=False, rng=seed)
+        optimizer = SGD(model.parameters(), lr=0.1 + seed, momentum=0.9)
+        model.weight.grad = Tensor(model.weight.data)
         optimizer.step()
         return {"model": model, "optimizer": optimizer, "schedule": Cosine(optimizer, 9 + seed)}
 
     save_checkpoint(path, **parts(1))
     states = lambda parts: {name: part.state_dict() for name, part in parts.items()}
     assert_whole(lambda: parts(0), lambda parts: load_checkpoint(path, **parts), states, lines=True)
+
+
+class Interrupted:
+    """A part whose loading is interrupted, and from there on whatever a tracer interrupts."""
+
+    def __init__(self, tracer):
+        self.tracer = tracer
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        if self.tracer.count == 0:
+            sys.settrace(self.tracer)
+            frame = sys._getframe(1)
+            while "xprnn" in frame.f_code.co_filename and "/tests/" not in frame.f_code.co_filename:
+                frame.f_trace, frame = self.tracer, frame.f_back
+            raise KeyboardInterrupt
+
+
+def test_a_second_interrupt_while_a_checkpoint_is_taken_back(tmp_path):
+    def parts(seed, at):
+        model, tracer = nn.Linear(1, 1, rng=seed), Interrupting(at, lines=True)
+        schedule = Cosine(SGD(model.parameters(), lr=0.1 + seed), 9)
+        return {"model": model, "schedule": schedule, "stop": Interrupted(tracer)}, tracer
+
+    states = lambda parts: plain({name: part.state_dict() for name, part in parts.items()})
+    path, at = tmp_path / "c", 1
+    save_checkpoint(path, **parts(1, 0)[0])
+    before = states(parts(0, 0)[0])
+    while True:
+        subject, tracer = parts(0, at)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                load_checkpoint(path, **subject)
+        finally:
+            sys.settrace(None)
+        assert states(subject) == before, f"half of it was taken back when interrupted at {at}"
+        if tracer.count < at:
+            break
+        at += 1
+    assert at > 20
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_modes_at_every_line(mode):
+    def model():
+        return nn.Sequential(nn.Dropout(rng=0), nn.Dropout(rng=0)).train(not mode)
+
+    modes = lambda model: [[part._training, part._by_itself] for _, part in model.named_modules()]
+    assert_whole(model, lambda model: model.train(mode), modes, lines=True)
+
+
+@pytest.mark.parametrize("way", ["loaded", "moved"])
+def test_new_weights_at_every_line(way):
+    def model(seed=0):
+        layer = nn.Linear(1, 1, rng=seed)
+        layer.weight.grad = Tensor(layer.weight.data)
+        return layer
+
+    state = model(1).state_dict()
+    act = {"loaded": lambda layer: layer.load_state_dict(state), "moved": lambda layer: layer.to("array_api_strict")}
+    arrays = lambda layer: [layer.weight.data, layer.weight.grad.data, layer.bias.data]
+    look = lambda layer: (
+        [p.version for p in layer.parameters()],
+        [type(a).__name__ for a in arrays(layer)],
+        arrays(layer),
+    )
+    assert_whole(model, act[way], look, lines=True)
 
 
 def test_an_update_of_another_shape_changes_nothing():

@@ -8,7 +8,7 @@ from fitted_lines import Line, Model, data, line_loss, points, quiet
 
 from xprnn import Tensor, nn, ops
 from xprnn.data import Batches
-from xprnn.tensor import is_grad_enabled
+from xprnn.tape import is_grad_enabled
 from xprnn.train import (
     SGD,
     Adam,

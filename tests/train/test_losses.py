@@ -116,6 +116,13 @@ def test_all_ignored_is_zero(home):
     assert not gradient.any()
 
 
+def test_targets_without_weight_are_zero(home):
+    x = leaf(home, [[0.5, 1.0]])
+    value, gradient = value_and_gradient(cross_entropy(x, home.asarray([1]), weight=home.asarray([1.0, 0.0])), x)
+    assert value == 0.0
+    assert not gradient.any()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", list(ELEMENTWISE))
 def test_dtype_is_kept(home, name, dtype):

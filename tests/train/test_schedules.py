@@ -80,6 +80,9 @@ def test_errors_leave_the_rate_alone():
         (lambda: Cosine(o, total=3, warmup=3), "Cosine: total is 3; expected an integer of at least 4"),
         (lambda: Cosine(o, total=3, floor=2.0), "Cosine: floor is 2.0; expected a fraction"),
         (lambda: ReduceOnPlateau(o, patience=-1), "ReduceOnPlateau: patience is -1"),
+        (lambda: ReduceOnPlateau(o, min_delta=-0.1), "ReduceOnPlateau: min_delta is -0.1; expected a number of at"),
+        (lambda: ReduceOnPlateau(o, floor="low"), "ReduceOnPlateau: floor is 'low'; expected a number of at least 0"),
+        (lambda: ReduceOnPlateau(o, floor=math.nan), "ReduceOnPlateau: floor is nan"),
     ]:
         with pytest.raises(ValueError, match=message):
             make()

@@ -18,6 +18,7 @@ class Projected(Cell):
             raise ValueError(f"proj_size needs a cell that keeps a state beside h, as LSTM does; {cell.name} does not")
         self.cell, self.proj_size = cell, proj_size
         self.gates, self.gate_names, self.state_names = cell.gates, cell.gate_names, cell.state_names
+        self.initial, self.masks = cell.initial, cell.masks
 
     @property
     def name(self) -> str:
@@ -30,6 +31,12 @@ class Projected(Cell):
         shapes = self.cell.weight_shapes(input_size, hidden_size)
         shapes["weight_hh"] = (shapes["weight_hh"][0], self.proj_size)
         return shapes | {"weight_hr": (self.proj_size, hidden_size)}
+
+    def zx_of(self, w: Weights, product: Array) -> Array:
+        return self.cell.zx_of(w, product)
+
+    def zx_vjp(self, w: Weights, x: Array, dzx: Array) -> tuple[Array, Weights]:
+        return self.cell.zx_vjp(w, x, dzx)
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         (m, *rest), saved = self.cell.step(w, zx, state)

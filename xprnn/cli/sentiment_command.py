@@ -17,10 +17,9 @@ from xprnn.cli.outputs import keep_inputs
 from xprnn.data.text_file import TextTable, decode, lines_of, read_lines, read_table
 from xprnn.data.word_vectors import read_word_vectors
 from xprnn.estimators import NaiveBayes, TextClassifier
-from xprnn.estimators.cells import CELLS
+from xprnn.estimators.cells import CELLS, POOLINGS
 from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import split_texts
-from xprnn.estimators.text.network import POOLINGS
 from xprnn.estimators.text.report import NO_EVIDENCE, TextReport
 
 PATH = click.Path(path_type=Path)

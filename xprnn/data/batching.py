@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import each_true_or_false, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, namespace
 from xprnn.data.generator_state import GeneratorState
 from xprnn.tensor import Tensor
@@ -42,6 +42,7 @@ class Batches(GeneratorState):
         if not arrays:
             raise ValueError("Batches: no arrays; expected at least one")
         self.batch_size = whole_number("Batches", "batch_size", batch_size)
+        self.shuffle, self.drop_last = each_true_or_false("Batches", shuffle=shuffle, drop_last=drop_last)
         each = list(axis) if isinstance(axis, Sequence) else [axis] * len(arrays)
         if len(each) != len(arrays):
             raise ValueError(f"Batches: axis has {len(each)} numbers; expected one, or {len(arrays)} for the arrays")
@@ -65,7 +66,6 @@ class Batches(GeneratorState):
                 f"Batches: batch_size is {batch_size}, but there are {lengths[0]}: drop_last leaves nothing"
             )
         self.arrays, self.length = arrays, lengths[0]
-        self.shuffle, self.drop_last = shuffle, drop_last
         self.rng = generator(rng)
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import each_true_or_false, whole_number
 from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.data.batching import Batches
 from xprnn.data.padding import alike, held, is_left, side_by_side
@@ -64,7 +64,10 @@ class Buckets(Batches):
         self.batch_size = whole_number(owner, "batch_size", batch_size)
         self.pool = whole_number(owner, "pool", pool)
         self.left = is_left(owner, side)
-        self.axis, self.batch_first = (0 if batch_first else 1), batch_first
+        self.shuffle, self.batch_first, self.drop_last = each_true_or_false(
+            owner, shuffle=shuffle, batch_first=batch_first, drop_last=drop_last
+        )
+        self.axis = 0 if batch_first else 1
         self.data = [_part(owner, position, part) for position, part in enumerate(data)]
         lists = [part for part in self.data if isinstance(part, list)]
         if not lists:
@@ -82,7 +85,7 @@ class Buckets(Batches):
             raise ValueError(f"{owner}: value has {len(values)} numbers; expected one, or {len(lists)} for the lists")
         self.values = [held(owner, v, dtype_name(part[0])) for v, part in zip(values, lists, strict=True)]
         self.lengths = np.array([[int(s.shape[0]) for s in part] for part in lists])
-        self.shuffle, self.drop_last, self.rng = shuffle, drop_last, generator(rng)
+        self.rng = generator(rng)
         self.padding = math.nan
         """The share of padding among all steps of the epoch that began last; NaN before the first."""
 

@@ -143,6 +143,32 @@ class Pattern:
         return f"the same {len(self.slots)} rows each {'day' if self.period == DAY else 'week'}"
 
 
+@dataclass(frozen=True)
+class Weekdays:
+    """Every ``step``-th day from Monday to Friday, at one time of the day."""
+
+    start: int
+    step: int
+    time: int
+
+    def numbers(self, times: Host) -> Host | None:
+        found, clock = _count_weekdays(times)
+        if found is None or (clock != self.time).any():
+            return None
+        numbers, rest = np.divmod(found - self.start, self.step)
+        return None if rest.any() else numbers
+
+    def times(self, numbers: Host) -> Host:
+        weeks, days = np.divmod(self.start + numbers * self.step, 5)
+        return MONDAY + weeks * WEEK + days * DAY + self.time
+
+    def rows(self, span: int) -> float:
+        return 5 * span / WEEK / self.step
+
+    def __str__(self) -> str:
+        return f"one row every {self.step} weekdays"
+
+
 class DaysOfMonths(Protocol):
     """Months (M,) since 1970 to their days (M, L), from 1."""
 
@@ -203,6 +229,9 @@ def candidates(times: Host) -> Iterator[Rule]:
             yield Pattern(period, tuple(slots.tolist()), chance)
     if not monthly:
         return
+    working, _ = _count_weekdays(times)
+    if working is not None and (every := int(np.gcd.reduce(np.diff(working)))) > 1:
+        yield Weekdays(int(working[0]), every, int(clock[0]))
     for found in (days, np.where(days == last, 31, days)):
         slots, counts = np.unique(found, return_counts=True)
         if 1 < len(slots) <= MOST_A_MONTH and counts.min() > 1:
@@ -281,6 +310,13 @@ def _nth_weekday(months: Host, weekday: int, nth: int | None) -> Host:
     if nth is None:
         return (length - ((first + length + 2) % 7 - weekday) % 7)[:, None]
     return (1 + (weekday - (first + 3)) % 7 + 7 * nth)[:, None]
+
+
+def _count_weekdays(times: Host) -> tuple[Host | None, Host]:
+    """The number of each date among all from Monday to Friday, None where one is none; and the time of the day."""
+    days, clock = np.divmod(times - MONDAY, DAY)
+    weeks, weekday = np.divmod(days, 7)
+    return (None if (weekday > 4).any() else 5 * weeks + weekday), clock
 
 
 def _weekdays(slots: Host) -> bool:

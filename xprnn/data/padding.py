@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import true_or_false, whole_number
 from xprnn.backend import Array, backend_of, default_backend, dtype_name, namespace, to_numpy
 from xprnn.postponed import within
 from xprnn.tensor import Tensor
@@ -59,7 +59,7 @@ def pad_sequences(
         the value, or is one of integers that cannot hold a sequence; another side.
     """
     owner = "pad_sequences"
-    left = is_left(owner, side)
+    left, batch_first = is_left(owner, side), true_or_false(owner, "batch_first", batch_first)
     arrays = alike(owner, sequences, dtype)
     lengths = [int(array.shape[0]) for array in arrays]
     steps = max(lengths) if length is None else whole_number(owner, "length", length, 0)
@@ -80,7 +80,7 @@ def lengths_to_mask(lengths: Any, steps: int | None = None, batch_first: bool = 
     ValueError for anything else.
     """
     owner = "lengths_to_mask"
-    left = is_left(owner, side)
+    left, batch_first = is_left(owner, side), true_or_false(owner, "batch_first", batch_first)
     if steps is None:
         lengths, numbers = _known_lengths(owner, lengths)
         steps = max(numbers, default=0)
@@ -103,7 +103,7 @@ def unpad(padded: Any, lengths: Any, batch_first: bool = False, side: str = "rig
     padded (T, B, ...), or (B, T, ...) with ``batch_first``, on the "right" or "left" ``side``; lengths (B,). Raises
     TypeError and ValueError.
     """
-    left = is_left("unpad", side)
+    left, batch_first = is_left("unpad", side), true_or_false("unpad", "batch_first", batch_first)
     if not hasattr(padded, "shape") or len(padded.shape) < 2:
         what = f"shape {tuple(padded.shape)}" if hasattr(padded, "shape") else f"type {type(padded).__name__}"
         raise ValueError(f"unpad: padded has {what}; expected an array with axes for steps and sequences")

@@ -6,6 +6,8 @@ import functools
 import re
 import unicodedata
 
+from xprnn.arguments import true_or_false
+
 CLITIC = r"(n't|'(?:s|ve|re|d|ll|m))?"
 PARTED = re.compile(rf"(.+?){CLITIC}{CLITIC}", re.IGNORECASE)
 EMOTICON = r"(?<![\w:;=])[:;=][-o^']?[()\[\]DdPp/|*](?!\w)"
@@ -29,6 +31,7 @@ def split_words(text: str, *, lower: bool = True) -> list[str]:
     tokenizer of their own. Raises TypeError for what is no str.
     """
     text = _checked("split_words", text)
+    lower = true_or_false("split_words", "lower", lower)
     text = unicodedata.normalize("NFC", text.lower() if lower else text).replace("\u2019", "'")
     blocks: list[int] = []
     if not text.isascii():

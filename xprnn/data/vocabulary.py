@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import each_true_or_false, true_or_false, whole_number
 from xprnn.backend import to_numpy
 
 SPECIALS = ("pad", "unknown", "start", "end")
@@ -97,6 +97,7 @@ class Vocabulary:
 
         Raises ValueError for a token outside the vocabulary where there is no special "unknown"; TypeError for a str.
         """
+        start, end = each_true_or_false("Vocabulary.encode", start=start, end=end)
         if isinstance(tokens, str):
             raise TypeError("Vocabulary.encode: tokens is a str; expected a list of tokens: tokenize it first")
         if "unknown" in self.specials:
@@ -116,6 +117,7 @@ class Vocabulary:
         Pad, start and end are left out or, with ``keep_specials``, written likewise. Raises ValueError for a number
         outside the vocabulary or more than one axis, TypeError for numbers that are not integers.
         """
+        keep_specials = true_or_false("Vocabulary.decode", "keep_specials", keep_specials)
         numbers = np.asarray(to_numpy(ids) if hasattr(ids, "shape") else ids)
         if numbers.ndim != 1:
             raise ValueError(f"Vocabulary.decode: ids has shape {numbers.shape}; expected one axis, one sequence")

@@ -15,7 +15,8 @@ from xprnn.backend import DTYPES, dtype_name, to_numpy
 from xprnn.diagnose.jacobians import jacobian_norms
 from xprnn.diagnose.watch import Host, Taken, columns, watched
 from xprnn.nn import Module
-from xprnn.tensor import Tensor, grad, set_grad_enabled
+from xprnn.tape import grad, set_grad_enabled
+from xprnn.tensor import Tensor
 
 
 @dataclass(frozen=True, eq=False)

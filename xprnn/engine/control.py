@@ -20,7 +20,7 @@ class Control:
     advance
         True where the state moves on; where False it is held and the input is not looked at.
     inside
-        False past the end of a sequence, where outputs are exactly zero.
+        False past the end of a sequence, where outputs are exactly zero; and where else they shall be.
     restart
         True where the state, whatever it was, is zero before the step.
     """
@@ -68,6 +68,10 @@ class Control:
             advance = inside if advance is None else xp.logical_and(advance, inside)
             restart = None if restart is None else xp.logical_and(restart, inside)
         return Control(advance, inside, restart)
+
+    def zero_where_held(self) -> Control:
+        """The same, with outputs that are zero wherever the state is held, and not only past the end."""
+        return Control(self.advance, self.advance, self.restart)
 
     def reversed(self) -> Control:
         """The same for a walk from the last step to the first.

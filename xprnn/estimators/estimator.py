@@ -15,6 +15,7 @@ import numpy as np
 from xprnn.arguments import Check, above_zero, among, at_least, float_dtype, share, true_or_false, whole_number
 from xprnn.backend import Backend, default_backend, get_backend
 from xprnn.estimators.cells import CELLS, Shapes
+from xprnn.estimators.parameters import Parameters, drawn_seed, not_fitted, random_state
 from xprnn.nn.module import Module
 from xprnn.storage import HostArrays, ModelFileError, read_tensors, write_tensors
 from xprnn.train import History
@@ -37,12 +38,15 @@ TRAINING: dict[str, Check] = {
 """The settings that all estimators have."""
 
 
-class Estimator(ABC):
+class Estimator(Parameters, ABC):
     """Base of what is fitted to data and kept in a file: a network, and what stands around it.
 
     A subclass says in ``SETTINGS`` how each of its settings is checked, so that a setting stands in the signature, in
     the docstring and there. Its ``__init__`` gives all arguments on by their names, ``super().__init__(locals())``.
     Settings are plain values, which can be written to a file.
+
+    Arguments are attributes of their names, which the next ``fit`` reads; ``settings`` are what they came to when they
+    were checked, and those of a fitted model stay as they were for its fit.
     """
 
     SETTINGS: ClassVar[Mapping[str, Check]]
@@ -55,16 +59,47 @@ class Estimator(ABC):
     PREFIX: ClassVar[str] = "network."
     """Of the parameters' names in a file."""
 
-    network: Any
-    """None before ``fit``."""
+    _network: Any = None
+    _training: History | None = None
+    backend: str | None
+    progress: bool
+    random_state: Any
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         owner = type(self).__name__
-        self.settings: dict[str, Any] = {n: check(owner, n, given[n]) for n, check in self.SETTINGS.items()}
-        self.backend = None if given["backend"] is None else get_backend(given["backend"])
-        self.progress = true_or_false(owner, "progress", given["progress"])
-        self.training: History | None = None
+        self._settings: dict[str, Any] = {n: check(owner, n, given[n]) for n, check in self.SETTINGS.items()}
+        random_state(owner, "random_state", given["random_state"])
+        true_or_false(owner, "progress", given["progress"])
+        if given["backend"] is not None:
+            get_backend(given["backend"])
+        vars(self).update({name: given[name] for name in (*self.SETTINGS, "random_state", "backend", "progress")})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings, checked: those of the fit or, before it, those that it will have."""
+        return self._settings
+
+    @property
+    def network(self) -> Any:
+        """None before ``fit``."""
+        return self._network
+
+    @property
+    def training(self) -> History | None:
         """How training went; None before ``fit``, and of a model from a file."""
+        return self._training
+
+    def set_params(self: Self, **params: Any) -> Self:
+        """Change arguments for the next ``fit``; what is fitted stays as it is. Returns itself.
+
+        Raises ValueError for a name that there is not, and what the constructor raises; nothing is changed then.
+        """
+        new = self._with(params)
+        vars(self).update(params if self.__sklearn_is_fitted__() else vars(new))
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._network is not None
 
     @property
     def name(self) -> str:
@@ -73,7 +108,7 @@ class Estimator(ABC):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a safetensors file, atomically. Raises RuntimeError before ``fit``."""
-        network = self._fitted(self.network)
+        network = self._fitted(self._network)
         arrays, metadata = self._described()
         weights = {self.PREFIX + name: array for name, array in network.state_dict().items()}
         what = {"kind": self.KIND, "version": 1, "settings": self.settings}
@@ -112,7 +147,7 @@ class Estimator(ABC):
     ) -> dict[str, Any]:
         """The attributes of a fitted model from its file. Raises ValueError for what does not fit together."""
 
-    def _network(
+    def _read_network(
         self, weights: Mapping[str, np.ndarray[Any, Any]], shapes: Shapes, build: Callable[[], Network]
     ) -> Network:
         """The network of a file, built once its parameters are seen to be those that the settings declare."""
@@ -126,14 +161,33 @@ class Estimator(ABC):
         """Take the attributes of a fit, all at once, so that Ctrl-C finds the old fit or the new one."""
         vars(self).update(fitted)
 
+    def _unfitted(self: Self) -> Self:
+        """One of the same arguments as they are now, whose settings and parts ``fit`` takes when all has gone well."""
+        new = self._with({})
+        if self.random_state is not None:
+            new._settings["seed"] = drawn_seed(self.random_state)
+        return new
+
     def _fitted(self, part: Part | None) -> Part:
         """A part of the fitted model. Raises RuntimeError before ``fit``."""
         if part is None:
-            raise RuntimeError(f"{type(self).__name__}: fit it first")
+            raise not_fitted(type(self).__name__)
         return part
 
+    def _of_fit(self, name: str) -> Any:
+        """The network, for an attribute that there is after ``fit`` only. Raises AttributeError before it."""
+        if self._network is None:
+            raise AttributeError(f"{type(self).__name__}: {name} is known after fit")
+        return self._network
+
     def _home(self) -> Backend:
-        return self.backend or default_backend()
+        return default_backend() if self.backend is None else get_backend(self.backend)
+
+
+def no_target(owner: str, y: Any) -> None:
+    """Raise TypeError for a target where there is nothing to learn it."""
+    if y is not None:
+        raise TypeError(f"{owner}: y is a {type(y).__name__}; expected None, as all there is to learn from comes first")
 
 
 @contextmanager

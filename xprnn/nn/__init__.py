@@ -1,4 +1,4 @@
-"""Layers. Attention, encoders and decoders are imported when first asked for, since many programs use none of them."""
+"""Layers. Attention, encoders, decoders and what is linear in its state are imported when first asked for."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,20 +18,26 @@ from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.sequential import Sequential
 
 if TYPE_CHECKING:
+    from xprnn.nn.activations import ReLU, Sigmoid, Softmax, Tanh
     from xprnn.nn.attention.multihead import MultiheadAttention
     from xprnn.nn.attention.scores import AdditiveAttention, Attention, DotAttention, GeneralAttention, Memory
     from xprnn.nn.attention.transformer import TransformerEncoder, TransformerEncoderLayer
     from xprnn.nn.attention.weights import masked_softmax
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
+    from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
 
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
+    "QRNN",
     "RNN",
+    "S5",
+    "SRU",
     "AdditiveAttention",
     "Attention",
     "AttentionPooling",
@@ -40,6 +46,8 @@ __all__ = [
     "Hypothesis",
     "IndRNN",
     "Memory",
+    "MinGRU",
+    "MinLSTM",
     "CellModule",
     "Decoder",
     "Dropout",
@@ -56,13 +64,17 @@ __all__ = [
     "Module",
     "MultiheadAttention",
     "RNNCell",
+    "ReLU",
     "Recurrent",
     "RecurrentLayer",
     "Seq2Seq",
     "Sequential",
+    "Sigmoid",
     "SinusoidalPositions",
+    "Softmax",
     "StepCell",
     "Stream",
+    "Tanh",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "beam_search",
@@ -75,12 +87,14 @@ __all__ = [
 
 # Where the names above that are not imported yet stand.
 LATER = {
+    "activations": "ReLU Sigmoid Softmax Tanh",
     "attention.multihead": "MultiheadAttention",
     "attention.scores": "AdditiveAttention Attention DotAttention GeneralAttention Memory",
     "attention.transformer": "TransformerEncoder TransformerEncoderLayer",
     "attention.weights": "masked_softmax",
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
+    "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",
     "seq2seq.search": "Hypothesis beam_search greedy sample",

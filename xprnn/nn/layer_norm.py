@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, real_number, whole_number
-from xprnn.backend import check_dtype
+from xprnn.arguments import float_dtype, input_tensor, real_number, true_or_false, whole_number
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
@@ -20,15 +19,18 @@ class LayerNorm(Module):
     x and y (..., *normalized_shape); weight and bias of normalized_shape, ones and zeros at first.
     """
 
+    _fixed = frozenset({"normalized_shape"})
+
     def __init__(
         self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, *, bias: bool = True, dtype: str = "float32"
     ) -> None:
         lengths = normalized_shape if isinstance(normalized_shape, Iterable) else (normalized_shape,)
         shape = tuple(whole_number("LayerNorm", "normalized_shape", length) for length in lengths)
-        self.normalized_shape, self.dtype = shape, check_dtype(dtype)
+        self.normalized_shape, self.dtype = shape, float_dtype("LayerNorm", dtype)
         self.eps = real_number("LayerNorm", "eps", eps, "a number of at least 0")
         self.weight = Parameter(init.constant(shape, 1.0, dtype=dtype))
-        self.bias = Parameter(init.constant(shape, 0.0, dtype=dtype)) if bias else None
+        biased = true_or_false("LayerNorm", "bias", bias)
+        self.bias = Parameter(init.constant(shape, 0.0, dtype=dtype)) if biased else None
 
     def forward(self, x: Any) -> Tensor:
         x = input_tensor("LayerNorm", "x", x, self.dtype)

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
-from xprnn.backend import Rng, check_dtype, generator
+from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
+from xprnn.backend import Rng, generator
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
@@ -22,15 +22,18 @@ class Linear(Module):
     Raises ValueError for an x whose last axis is not I and for weights of other shapes, TypeError for another dtype.
     """
 
+    _fixed = frozenset({"in_features", "out_features"})
+
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: str = "float32", rng: Rng = None
     ) -> None:
         self.in_features = whole_number("Linear", "in_features", in_features)
         self.out_features = whole_number("Linear", "out_features", out_features)
-        self.dtype = check_dtype(dtype)
+        self.dtype = float_dtype("Linear", dtype)
+        biased = true_or_false("Linear", "bias", bias)
         draws, bound = generator(rng), 1.0 / math.sqrt(in_features)
         self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=draws, dtype=dtype))
-        self.bias = Parameter(init.uniform((out_features,), bound, rng=draws, dtype=dtype)) if bias else None
+        self.bias = Parameter(init.uniform((out_features,), bound, rng=draws, dtype=dtype)) if biased else None
 
     def forward(self, x: Any) -> Tensor:
         x = input_tensor("Linear", "x", x, self.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
 from xprnn.tensor import Parameter, Tensor
+from xprnn.together import Change, make, new_data, new_gradient
 
 Host = np.ndarray[Any, Any]
 
@@ -88,14 +89,8 @@ def host_copy(array: Any, dtype: str) -> Host:
 
 
 def assign(parameters: Sequence[Parameter], arrays: Sequence[Array], gradients: Sequence[Tensor | None]) -> None:
-    """Give parameters new data and gradients; after an error or an interrupt all have their old ones."""
-    before = [(parameter, parameter.data, parameter.grad) for parameter in parameters]
-    count = 0
-    try:
-        for parameter, array, gradient in zip(parameters, arrays, gradients, strict=True):
-            count += 1
-            parameter.data, parameter.grad = array, gradient
-    except BaseException:
-        for parameter, array, gradient in before[:count]:
-            parameter.data, parameter.grad = array, gradient
-        raise
+    """Give parameters new data, of the shapes and dtypes that they have, and gradients; all of them or none."""
+    changes: list[Change] = []
+    for parameter, array, gradient in zip(parameters, arrays, gradients, strict=True):
+        changes += (*new_data(parameter, array), new_gradient(parameter, gradient))
+    make(changes)

@@ -6,14 +6,17 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
+from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, get_backend, namespace
 from xprnn.nn.loading import Unmatched, assign, named, read
 from xprnn.nn.parts import LEAVES, is_object, opener
 from xprnn.tensor import Parameter, Tensor
+from xprnn.together import Change, make
 
 _modes: ContextVar[dict[int, tuple[Module, bool]]] = ContextVar("xprnn_modes", default={})  # noqa: B039 - never changed
 """The modes that blocks around the caller chose, by id of the module, which stands beside it to stay alive."""
@@ -29,6 +32,9 @@ class Module:
     over, is not checked. Subclasses define ``forward``; call the module itself.
     """
 
+    _fixed: ClassVar[frozenset[str]] = frozenset()
+    """Attributes that its parts were made by: to assign another value raises AttributeError."""
+
     _training, _by_itself = True, False  # the module's own mode, and whether it was set to evaluation by itself
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -42,6 +48,12 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = vars(self).get(name)
+        if name in type(self)._fixed and name in vars(self) and value != held:
+            kind = type(self).__name__
+            raise AttributeError(
+                f"{kind}: {name} is {held!r} and was given {value!r}, which nothing that was made by it would follow: "
+                f"make another {kind}"
+            )
         if not isinstance(held, LEAVES):
             self._check_that_no_part_is_lost(name, held, value)
         object.__setattr__(self, name, value)
@@ -69,7 +81,7 @@ class Module:
 
     @training.setter
     def training(self, mode: bool) -> None:
-        self._set_modes({id(self): (self, mode)})
+        self._set_modes({id(self): (self, true_or_false(type(self).__name__, "training", mode))})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
@@ -154,6 +166,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Switch to training behaviour (dropout acts), or away from it. Returns the module."""
+        mode = true_or_false(type(self).__name__, "mode", mode)
         self._set_modes({id(module): (module, mode) for _, module in self.named_modules()})
         return self
 
@@ -166,13 +179,15 @@ class Module:
 
     def _set_modes(self, modes: dict[int, tuple[Module, bool]]) -> None:
         """Give modules, this one and what is in it, modes of their own, which count in a block of ``mode`` too."""
+        changes: list[Change] = []
         for module, mode in modes.values():
-            object.__setattr__(module, "_training", bool(mode))
+            changes.append(partial(object.__setattr__, module, "_training", mode))
             if mode or module is self:
-                object.__setattr__(module, "_by_itself", not mode)
+                changes.append(partial(object.__setattr__, module, "_by_itself", not mode))
         chosen = _modes.get()
         if inside := {key: modes[key] for key in modes.keys() & chosen.keys()}:
-            _modes.set({**chosen, **inside})
+            changes.append(partial(_modes.set, {**chosen, **inside}))
+        make(changes)
 
     @contextmanager
     def mode(self, training: bool) -> Iterator[None]:
@@ -180,7 +195,7 @@ class Module:
 
         To train leaves parts in evaluation that were set to it by themselves, and all that is in them as it is.
         """
-        before = _modes.get()
+        before, training = _modes.get(), true_or_false(type(self).__name__, "training", training)
         chosen = {id(module): (module, training) for module in self._switched(training)}
         try:  # begun first, so that an interrupt after the setting cannot leave it
             _modes.set({**before, **chosen})
@@ -234,6 +249,7 @@ class Module:
 
         After an error or an interrupt, nothing has been loaded.
         """
+        strict = true_or_false(type(self).__name__, "strict", strict)
         state, parameters = named(type(self).__name__, state), dict(self.named_parameters())
         names = {id(parameter): name for name, parameter in parameters.items()}
         # What the state calls it -> what we call it.

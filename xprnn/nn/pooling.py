@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
+from xprnn.arguments import input_tensor, true_or_false, whole_number
 from xprnn.backend import Rng, backend_of, dtype_name, generator, namespace, shared_namespace
 from xprnn.nn.attention.weights import masked_softmax
 from xprnn.nn.linear import Linear
@@ -52,7 +52,7 @@ class LastPooling(Pooling):
     """
 
     def __init__(self, bidirectional: bool = False) -> None:
-        self.bidirectional = bidirectional
+        self.bidirectional = true_or_false("LastPooling", "bidirectional", bidirectional)
 
     def pool(self, x: Tensor, mask: Any) -> Tensor:
         xp, home = namespace(mask), backend_of(mask)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import floating_input, whole_number
-from xprnn.backend import Array, Rng, backend_of, check_dtype, dtype_name, namespace
+from xprnn.arguments import float_dtype, floating_input, true_or_false, whole_number
+from xprnn.backend import Array, Rng, backend_of, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.form import Form
 from xprnn.nn.module import Module
@@ -23,8 +23,11 @@ class SinusoidalPositions(Module):
     No parameters: Vaswani et al. 2017 (arXiv 1706.03762). Raises TypeError and ValueError for other types and shapes.
     """
 
+    _fixed = frozenset({"d_model"})
+
     def __init__(self, d_model: int, batch_first: bool = False) -> None:
-        self.d_model, self.batch_first = whole_number("SinusoidalPositions", "d_model", d_model), batch_first
+        self.d_model = whole_number("SinusoidalPositions", "d_model", d_model)
+        self.batch_first = true_or_false("SinusoidalPositions", "batch_first", batch_first)
         self._table: Array = None  # what the last call needed; on its device, in its dtype
 
     def forward(self, x: Any) -> Tensor:
@@ -51,12 +54,15 @@ class LearnedPositions(Module):
     ValueError for a longer x, besides.
     """
 
+    _fixed = frozenset({"max_length", "d_model"})
+
     def __init__(
         self, max_length: int, d_model: int, batch_first: bool = False, *, dtype: str = "float32", rng: Rng = None
     ) -> None:
         self.max_length = whole_number("LearnedPositions", "max_length", max_length)
         self.d_model = whole_number("LearnedPositions", "d_model", d_model)
-        self.batch_first, self.dtype = batch_first, check_dtype(dtype)
+        self.batch_first = true_or_false("LearnedPositions", "batch_first", batch_first)
+        self.dtype = float_dtype("LearnedPositions", dtype)
         self.weight = Parameter(init.normal((self.max_length, self.d_model), 0.02, rng=rng, dtype=dtype))
 
     def forward(self, x: Any) -> Tensor:

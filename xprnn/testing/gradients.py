@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
-from xprnn.tensor import Parameter, Tensor, grad, no_grad, set_grad_enabled
+from xprnn.tape import grad, no_grad, set_grad_enabled
+from xprnn.tensor import Parameter, Tensor
 
 Function = Callable[..., Any]
 Host = np.ndarray[Any, Any]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from xprnn.backend import Array, backend_of, dtype_name
 from xprnn.tensor import Tensor
-from xprnn.train.together import make, new_gradient
+from xprnn.together import make, new_gradient
 from xprnn.train.weighted import Weight
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from xprnn.arguments import checked_state, counted, real_number, whole_number
+from xprnn.arguments import at_least_zero, checked_state, counted, real_number, true_or_false, whole_number
 from xprnn.train.checkpoint import save_checkpoint
 from xprnn.train.run import RECORDED, Run
 
@@ -55,7 +55,8 @@ class EarlyStopping(Callback):
         mode: str = "min",
     ) -> None:
         self.patience = whole_number("EarlyStopping", "patience", patience)
-        self.min_delta, self.restore_best = min_delta, restore_best
+        self.min_delta = at_least_zero("EarlyStopping", "min_delta", min_delta)
+        self.restore_best = true_or_false("EarlyStopping", "restore_best", restore_best)
         self.monitor, self.mode = monitor, _mode("EarlyStopping", mode)
         self._forget()
 

@@ -48,16 +48,31 @@ def load_checkpoint(path: Path_, **parts: Any) -> None:
             f"load_checkpoint: {path} has no {', '.join(missing)}; it has {', '.join(states) or 'nothing'}"
         )
     before = {name: _state(part) for name, part in parts.items()}
-    name = ""
+    name, loaded = "", False
     try:
-        for name, part in parts.items():
-            _load(part, _joined(states[name], arrays))
-    except BaseException as error:
-        for other, state in before.items():
-            _load(parts[other], state)
-        if not isinstance(error, Exception):
-            raise
+        try:
+            for name, part in parts.items():
+                _load(part, _joined(states[name], arrays))
+            loaded = True
+        finally:
+            if not loaded:
+                _put_back(parts, before)
+    except Exception as error:
         raise ModelFileError(f"load_checkpoint: {path}: {name} refuses: {error}; nothing has been loaded") from error
+    finally:
+        if not loaded:  # once more, for an interrupt on the way to the first time
+            _put_back(parts, before)
+
+
+def _put_back(parts: Mapping[str, Any], before: Mapping[str, dict[str, Any]]) -> None:
+    """Give parts the states that they had, from the beginning again where Ctrl-C comes in between."""
+    while True:
+        try:
+            for name, state in before.items():
+                _load(parts[name], state)
+            return
+        except KeyboardInterrupt:
+            continue
 
 
 def _state(part: Any) -> dict[str, Any]:

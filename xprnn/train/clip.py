@@ -11,7 +11,7 @@ import numpy as np
 from xprnn.backend import Array, namespace, to_numpy
 from xprnn.postponed import require
 from xprnn.tensor import Tensor
-from xprnn.train.together import make, new_gradient
+from xprnn.together import make, new_gradient
 
 Held = list[tuple[Tensor, Tensor]]
 """(parameter, gradient) for each parameter that has one."""

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor, whole_number
+from xprnn.arguments import floating_input, input_tensor, true_or_false, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace, to_numpy
 from xprnn.beyond_standard import scatter_add
 from xprnn.postponed import require, within
-from xprnn.tensor import Cotangents, Tensor, is_grad_enabled, record_joint, replayed
+from xprnn.tape import is_grad_enabled, record_joint, replayed
+from xprnn.tensor import Cotangents, Tensor
 from xprnn.train.losses import check_reduction
 from xprnn.train.weighted import Mean
 
@@ -60,6 +61,7 @@ def ctc_loss(
     Raises TypeError for wrong types, ValueError for wrong shapes, lengths, labels, blank and reduction. Checking them
     waits for a GPU, but not inside ``fit``; targets one after the other do always.
     """
+    zero_infinity = true_or_false(OWNER, "zero_infinity", zero_infinity)
     check_reduction(OWNER, reduction)
     log_probs = floating_input(OWNER, "log_probs", log_probs)
     single = log_probs.ndim == 2
@@ -68,7 +70,7 @@ def ctc_loss(
     if log_probs.ndim != 3 or log_probs.shape[2] < 1:
         raise ValueError(f"{OWNER}: log_probs has shape {log_probs.shape}; expected (T, B, C) or (T, C)")
     paths = _paths(log_probs, targets, input_lengths, target_lengths, blank, single)
-    losses = _recorded(log_probs, paths, bool(zero_infinity))
+    losses = _recorded(log_probs, paths, zero_infinity)
     if reduction == "none":
         return losses[0] if single else losses
     if reduction == "sum":

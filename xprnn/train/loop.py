@@ -10,12 +10,13 @@ from contextlib import ExitStack
 from os import PathLike
 from typing import Any
 
-from xprnn.arguments import real_number, whole_number
+from xprnn.arguments import real_number, true_or_false, whole_number
 from xprnn.backend import Array, namespace, to_numpy
 from xprnn.engine.dispatch import slow_calls_told
 from xprnn.nn.module import Module
 from xprnn.postponed import postponed, require
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train.accumulation import Accumulated, in_groups
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint
@@ -101,7 +102,7 @@ def fit(
     _require_kinds(callbacks=(callbacks, Iterable))
     callbacks = list(callbacks)
     _require_kinds(**{f"callbacks[{k}]": (callback, Callback) for k, callback in enumerate(callbacks)})
-    epochs = whole_number("fit", "epochs", epochs, 0)
+    epochs, progress = whole_number("fit", "epochs", epochs, 0), true_or_false("fit", "progress", progress)
     if clip_norm is not None and clip_value is not None:
         raise ValueError("fit: clip_norm and clip_value are both given; expected at most one")
     for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):

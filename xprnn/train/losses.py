@@ -107,7 +107,8 @@ def cross_entropy(
     gives to all C alike (Szegedy et al. 2016, arXiv 1512.00567).
 
     logits (..., C) floating; target (...) integers from 0 to C - 1, or ``ignore_index`` for elements that do not count;
-    weight w (C,), all 1 by default; mask: booleans, of target's shape or of its leading axes.
+    weight w (C,), all 1 by default; mask: booleans, of target's shape or of its leading axes. Where the weights of all
+    targets are 0 nothing counts, and the loss is 0 (PyTorch's is NaN).
 
     Raises TypeError for wrong types, ValueError for wrong shapes, class numbers, label_smoothing outside 0 to 1 and
     another reduction than "mean", "sum" and "none". Checking the numbers waits for a GPU once, but not inside ``fit``.

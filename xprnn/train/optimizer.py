@@ -10,9 +10,9 @@ from xprnn.arguments import checked_state, counted
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
+from xprnn.together import Change, make, new_attribute, new_data, new_gradient, new_items
 from xprnn.train.joined import Joined, are_together, kind_of
 from xprnn.train.parameter_groups import Setting, grouped, number
-from xprnn.train.together import Change, make, new_attribute, new_data, new_gradient, new_items
 
 Slots = dict[str, Array]
 """The arrays that an optimizer keeps for one parameter, each of its shape."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from xprnn.arguments import Check, real_number
 from xprnn.tensor import Tensor
-from xprnn.train.together import make, new_items
+from xprnn.together import make, new_items
 
 
 class Setting:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-from xprnn.arguments import above_zero, checked_state, counted, real_number, whole_number
+from xprnn.arguments import above_zero, at_least_zero, checked_state, counted, real_number, whole_number
+from xprnn.together import Change, make, new_attribute
 from xprnn.train.optimizer import Optimizer
-from xprnn.train.together import Change, make, new_attribute
 
 
 class Schedule:
@@ -147,7 +147,9 @@ class ReduceOnPlateau(Schedule):
     ) -> None:
         self.gamma = above_zero("ReduceOnPlateau", "gamma", gamma)
         self.patience = whole_number("ReduceOnPlateau", "patience", patience, 0)
-        self.min_delta, self.floor, self.best, self.waited = min_delta, float(floor), math.inf, 0
+        self.min_delta = at_least_zero("ReduceOnPlateau", "min_delta", min_delta)
+        self.floor = at_least_zero("ReduceOnPlateau", "floor", floor)
+        self.best, self.waited = math.inf, 0
         super().__init__(optimizer)
 
     def step(self, metric: float | None = None) -> None:

@@ -11,7 +11,7 @@ from reviews import QUICK, reviews
 from xprnn import use_backend
 from xprnn.data import Vocabulary
 from xprnn.estimators import NaiveBayes, TextClassifier
-from xprnn.estimators.text.input import hold_out
+from xprnn.estimators.labels import hold_out
 from xprnn.train import write_tensors
 
 
@@ -209,7 +209,7 @@ def test_a_failed_fit_leaves_the_classifier_as_it_was():
     for texts, labels in ((["a"], [1]), ([1, 2], [0, 1])):
         with pytest.raises((ValueError, TypeError)):
             classifier.fit(texts, labels)
-    classifier.settings["learning_rate"] = 1e300
+    classifier.set_params(learning_rate=1e300)
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError):
         classifier.fit(*reviews(200))
     assert np.array_equal(classifier.predict_proba(["a good film"]), before)

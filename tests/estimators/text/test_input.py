@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from xprnn.estimators.text.input import cut_texts, encode_labels, hold_out, log_count_ratios, split_texts
+from xprnn.estimators.labels import encode_labels, hold_out
+from xprnn.estimators.text.input import cut_texts, log_count_ratios, split_texts
 
 
 def test_each_label_gives_its_share():

@@ -11,7 +11,7 @@ import xprnn
 from xprnn import Tensor, nn
 from xprnn.nn.attention import additive as module
 from xprnn.nn.attention.additive import additive_scores
-from xprnn.tensor import grad
+from xprnn.tape import grad
 
 pytest.importorskip("numba")
 

@@ -5,7 +5,7 @@ import pytest
 from helpers import assert_close, host, leaf
 
 from xprnn import Tensor, nn, ops
-from xprnn.tensor import grad
+from xprnn.tape import grad
 from xprnn.testing import check_gradients, check_second_gradients
 
 L, S, B, Q, K, V = 3, 5, 4, 6, 2, 7
@@ -274,7 +274,7 @@ BAD = {
         r"DotAttention: memory is a ndarray; expected what prepare\(\) returned",
     ),
     "sizes": (lambda: nn.AdditiveAttention(3, 4, 0), ValueError, "AdditiveAttention: hidden_size is 0"),
-    "dtype": (lambda: nn.GeneralAttention(3, 4, dtype="float16"), ValueError, "dtype is 'float16'"),
+    "dtype": (lambda: nn.GeneralAttention(3, 4, dtype="float16"), ValueError, "GeneralAttention: dtype is 'float16'"),
 }
 
 

@@ -6,7 +6,7 @@ from helpers import assert_close, host
 
 import xprnn
 from xprnn import Tensor, nn, ops
-from xprnn.tensor import grad
+from xprnn.tape import grad
 from xprnn.testing import check_gradients
 
 T, B, I, H = 5, 3, 4, 2  # noqa: E741
@@ -73,7 +73,7 @@ def test_first_and_second_gradients(make):
     check_gradients(lambda x: layer(x, lengths=lengths), [x], layer.parameters())
 
     def slope(x):
-        with xprnn.tensor.set_grad_enabled(True):
+        with xprnn.tape.set_grad_enabled(True):
             x = x if x.requires_grad else Tensor(x.data, requires_grad=True)
             return grad(ops.sin(layer(x, lengths=lengths)[0]).sum(), [x], create_graph=True)
 

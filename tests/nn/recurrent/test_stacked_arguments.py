@@ -194,8 +194,12 @@ BAD_LAYERS = {
         "GRUCell: input_size is -1; expected an integer of at least 1",
     ),
     "forget_bias without bias": (lambda: lstm(forget_bias=1.0, bias=False), "LSTM: forget_bias needs bias=True"),
-    "nonlinearity": (lambda: nn.RNN(4, 2, nonlinearity="gelu"), "nonlinearity is 'gelu'; expected 'tanh' or 'relu'"),
-    "dtype": (lambda: lstm(dtype="float16"), "dtype is 'float16'; expected 'float32' or 'float64'"),
+    "nonlinearity": (lambda: nn.IndRNN(4, 2, nonlinearity="gelu"), "nonlinearity is 'gelu'; expected 'tanh' or 'relu'"),
+    "dtype": (lambda: lstm(dtype="float16"), "LSTM: dtype is 'float16'; expected 'float32' or 'float64'"),
+    "dtype that is a class": (
+        lambda: lstm(dtype=np.float32),
+        "LSTM: dtype is <class .*; expected 'float32' or 'float64'",
+    ),
 }
 
 
@@ -215,13 +219,21 @@ def test_other_devices_are_refused():
 TORCH = "input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional"
 
 
+COMMON = "reverse, zero_masked, zoneout, recurrent_dropout, weight_dropout, dtype, rng"
+ALL = COMMON.replace("weight", "candidate_dropout, weight")
+
+
 @pytest.mark.parametrize(
     ("kind", "positional", "own"),
     [
-        (nn.RNN, TORCH.replace("bias", "nonlinearity, bias"), "dtype, rng"),
-        (nn.IndRNN, TORCH.replace("bias", "nonlinearity, bias"), "dtype, rng"),
-        (nn.LSTM, TORCH + ", proj_size", "peephole, forget_bias, dtype, rng"),
-        (nn.GRU, TORCH, "reset_after, dtype, rng"),
+        (nn.RNN, TORCH.replace("bias", "nonlinearity, bias"), f"clip, {COMMON}"),
+        (nn.IndRNN, TORCH.replace("bias", "nonlinearity, bias"), COMMON),
+        (
+            nn.LSTM,
+            TORCH + ", proj_size",
+            "peephole, forget_bias, gate_activation, activation, output_activation, clip, coupled, layer_norm, " + ALL,
+        ),
+        (nn.GRU, TORCH, f"reset_after, gate_activation, activation, clip, layer_norm, {ALL}"),
         (nn.RNNCell, "input_size, hidden_size, bias, nonlinearity", "dtype, rng"),
         (nn.LSTMCell, "input_size, hidden_size, bias", "peephole, forget_bias, dtype, rng"),
         (nn.GRUCell, "input_size, hidden_size, bias", "reset_after, dtype, rng"),

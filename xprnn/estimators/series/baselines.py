@@ -12,6 +12,7 @@ import numpy as np
 
 from xprnn.arguments import whole_number
 from xprnn.data.series import as_series, check_origins, windows
+from xprnn.estimators.parameters import Parameters, not_fitted
 
 Host = np.ndarray[Any, Any]
 
@@ -30,10 +31,13 @@ class SeriesForecaster(Protocol):
         """(M, horizon, F)."""
 
 
-class Persistence:
+class Persistence(Parameters):
     """Tomorrow is like today: y[t + k] = y[t - 1]."""
 
     name = "persistence"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
 
     def fit(self, series: Any) -> Persistence:
         """Nothing to learn."""
@@ -46,14 +50,18 @@ class Persistence:
         return np.repeat(series[check_origins(series, origins, 1) - 1][:, None], horizon, axis=1)
 
 
-class SeasonalNaive:
+class SeasonalNaive(Parameters):
     """As one period ago: y[t + k] = y[t + k - P], with as many whole periods back as it takes to be in the past.
 
     P is a whole number of steps: for a year of days, take 365. Raises ValueError for any other.
     """
 
     def __init__(self, period: int) -> None:
-        self.period = whole_number("SeasonalNaive", "period", period)
+        whole_number("SeasonalNaive", "period", period)
+        self.period = period
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
 
     @property
     def name(self) -> str:
@@ -75,15 +83,19 @@ class SeasonalNaive:
         return series[starts + np.arange(horizon) % self.period]
 
 
-class AutoRegression:
+class AutoRegression(Parameters):
     """AR(p) with intercept by least squares: y[t] = a + sum over k of A_k y[t - k]; on several columns, a VAR(p).
 
     Raises ValueError for an order that is no whole number of at least 1.
     """
 
     def __init__(self, order: int) -> None:
-        self.order = whole_number("AutoRegression", "order", order)
+        whole_number("AutoRegression", "order", order)
+        self.order = order
         self.coefficients: Host | None = None
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.coefficients is not None
 
     @property
     def name(self) -> str:
@@ -108,7 +120,7 @@ class AutoRegression:
         """Recursively: a forecast is the input of the next."""
         series, horizon = as_series(series, "AutoRegression"), whole_number("AutoRegression", "horizon", horizon)
         if self.coefficients is None:
-            raise RuntimeError(f"{self.name}: fit it first")
+            raise not_fitted(self.name)
         columns = self.coefficients.shape[1]
         if series.shape[1] != columns:
             raise ValueError(f"{self.name}: the series has {series.shape[1]} columns; fitted on {columns}")

@@ -15,11 +15,13 @@ from xprnn.arguments import among, real_number, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, namespace
 from xprnn.data import Batches
 from xprnn.data.series import StandardScaler, as_series, check_origins, harmonics, windows
-from xprnn.estimators.estimator import TRAINING, Estimator
+from xprnn.estimators.estimator import TRAINING, Estimator, no_target
+from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Backtest, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.network import ForecastNetwork
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, fit, mse
 
 Host = np.ndarray[Any, Any]
@@ -49,7 +51,8 @@ class Forecaster(Estimator):
     Parameters
     ----------
     cell
-        "lstm", "gru" or "rnn".
+        "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
+        "gru_layer_norm" or "lstm_layer_norm".
     hidden, layers
         Hidden units of each layer; layers.
     window
@@ -64,8 +67,8 @@ class Forecaster(Estimator):
     validation, patience
         The share of the series, at its end, that training does not see; training stops after ``patience`` epochs
         without a better error on it, and takes the best weights. ``validation=0`` trains on everything, to the end.
-    seed
-        Same seed, same numbers.
+    seed, random_state
+        Same seed, same numbers. ``random_state``, where given, counts instead: a seed, or a generator to draw it.
     dtype, backend
         Of the network; default: where ``use_backend`` says.
     progress
@@ -103,6 +106,7 @@ class Forecaster(Estimator):
         validation: float = 0.15,
         patience: int = 6,
         seed: int = 0,
+        random_state: Any = None,
         dtype: str = "float32",
         backend: str | None = None,
         progress: bool = False,
@@ -114,32 +118,40 @@ class Forecaster(Estimator):
                 "predict(k) goes as far as you like; use strategy='direct' to learn several steps at once"
             )
         self.scaler = StandardScaler()
-        self.network: ForecastNetwork | None = None
         self._recent: Host = np.zeros((0, 0))  # the end of the fitted series, which predict starts from
         self._steps = 0  # its length
         self._vector = False  # whether it was given without columns
 
-    def fit(self, series: Any, *, callbacks: Sequence[Callback] = ()) -> Forecaster:
+    @property
+    def n_features_in_(self) -> int:
+        """The columns of the fitted series."""
+        return int(self._of_fit("n_features_in_").columns)
+
+    def fit(self, series: Any, y: None = None, *, callbacks: Sequence[Callback] = ()) -> Forecaster:
         """Learn from a series (N,) or (N, F) of any backend, or a table of numbers. Returns itself.
+
+        There is no ``y``, which scikit-learn's pipelines give as None: all columns are forecast.
 
         Raises ValueError for a series that is too short or has values that are not finite, and FloatingPointError if
         training diverges; a forecaster that was fitted before is then as it was.
         """
+        no_target("Forecaster.fit", y)
         values = as_series(series, "Forecaster")
-        options, home = self.settings, self._home()
-        learned, held_out = self._parts(len(values))
+        new = self._unfitted()
+        options, home = new.settings, self._home()
+        learned, held_out = new._parts(len(values))
         if learned < LEAST_LEARNED:
             raise ValueError(
                 f"Forecaster: the series has {len(values)} steps; with window={options['window']}, "
                 f"horizon={options['horizon']} and validation={options['validation']:g} it needs at least "
-                f"{self._least_steps()}"
+                f"{new._least_steps()}"
             )
         origins = np.arange(options["window"], len(values) - options["horizon"] + 1)
         train, validate = origins[:learned], origins[len(origins) - held_out :]
         scaler = StandardScaler().fit(values[: train[-1] + options["horizon"]])
         draws = generator(options["seed"])
-        network = self._build(values.shape[1], draws)
-        inputs = home.asarray(self._features(scaler.transform(values), 0).astype(options["dtype"]))
+        network = new._build(values.shape[1], draws)
+        inputs = home.asarray(new._features(scaler.transform(values), 0).astype(options["dtype"]))
         targets = home.asarray(scaler.transform(values).astype(options["dtype"]))
 
         def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
@@ -161,8 +173,9 @@ class Forecaster(Estimator):
         )
         network.eval()
         vector = np.ndim(series) == 1 and values.shape[1] == 1
-        recent, steps = values[len(values) - options["window"] :], len(values)
-        self._become(network=network, scaler=scaler, training=history, _recent=recent, _steps=steps, _vector=vector)
+        fitted = {"_network": network, "_training": history, "scaler": scaler}
+        last = {"_recent": values[len(values) - options["window"] :], "_steps": len(values), "_vector": vector}
+        self._become(**vars(new) | fitted | last)
         return self
 
     def observe(self, steps: Any) -> Forecaster:
@@ -170,7 +183,7 @@ class Forecaster(Estimator):
 
         steps (N,) or (N, F). Returns itself.
         """
-        network, new = self._fitted(self.network), as_series(steps, "Forecaster.observe")
+        network, new = self._fitted(self._network), as_series(steps, "Forecaster.observe")
         self._check_columns(network, new)
         recent = np.concatenate([self._recent, new])[-self.settings["window"] :]
         self._become(_recent=recent, _steps=self._steps + len(new))
@@ -191,6 +204,21 @@ class Forecaster(Estimator):
         """Forecasts from many places: (M, horizon, F) from series[:origin] for each of the origins (M,)."""
         values = as_series(series, "Forecaster.forecast")
         return self._forecast(values, check_origins(values, origins, self.settings["window"]), horizon, 0)
+
+    def score(self, series: Any, y: None = None) -> float:
+        """R^2 = 1 - sum of e^2 / sum of (y - mean)^2 of all forecasts in a series, the mean of its columns.
+
+        Each forecast sees the steps of this series before it, ``window`` at least, and goes ``horizon`` steps ahead; 1
+        is perfect, 0 is what the mean says. Raises ValueError for a series with less than two steps to forecast.
+        """
+        no_target("Forecaster.score", y)
+        values, horizon = as_series(series, "Forecaster.score"), self.settings["horizon"]
+        origins = np.arange(self.settings["window"], len(values) - horizon + 1)
+        if len(origins) < LEAST_LEARNED:
+            least = self.settings["window"] + horizon + LEAST_LEARNED - 1
+            raise ValueError(f"Forecaster.score: the series has {len(values)} steps; expected at least {least}")
+        actual = values[origins[:, None] + np.arange(horizon)]
+        return r_squared(*(a.reshape(-1, values.shape[1]) for a in (actual, self.forecast(values, origins, horizon))))
 
     def backtest(
         self,
@@ -224,9 +252,9 @@ class Forecaster(Estimator):
         if columns == 0 or (vector and columns > 1) or (std < 0.0).any():
             raise ValueError(f"vector is {vector}, columns are {columns}, or a deviation is below 0")
         shapes = ForecastNetwork.shapes(*self._sizes(columns))
-        network = self._network(weights, shapes, lambda: self._build(columns, 0))
+        network = self._read_network(weights, shapes, lambda: self._build(columns, 0))
         scaler = StandardScaler(mean, std)
-        return {"network": network, "scaler": scaler, "_recent": recent, "_steps": steps, "_vector": vector}
+        return {"_network": network, "scaler": scaler, "_recent": recent, "_steps": steps, "_vector": vector}
 
     def _parts(self, steps: int) -> tuple[int, int]:
         """How many origins of a series are learned from, and how many are held out at its end.
@@ -261,7 +289,7 @@ class Forecaster(Estimator):
         return np.concatenate([scaled, harmonics(following, self.settings["periods"])], axis=1)
 
     def _forecast(self, values: Host, origins: Host, horizon: int, start: int) -> Host:
-        network, direct = self._fitted(self.network), self.settings["strategy"] == "direct"
+        network, direct = self._fitted(self._network), self.settings["strategy"] == "direct"
         most = self.settings["horizon"] if direct else None
         horizon = whole_number("Forecaster", "horizon", horizon)
         if most is not None and horizon > most:

@@ -15,9 +15,11 @@ from xprnn.backend import Array, Rng, backend_of, generator
 from xprnn.data.characters import Alphabet, character_streams, read_characters
 from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
 from xprnn.estimators.estimator import TRAINING, Estimator
+from xprnn.estimators.parameters import Role
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.seq2seq.sampling import Sampler
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train import (
     Adam,
     Callback,
@@ -50,7 +52,8 @@ class CharacterModel(Estimator):
     Parameters
     ----------
     cell
-        "gru", "lstm" or "rnn".
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
+        "gru_layer_norm" or "lstm_layer_norm".
     hidden, layers, embedding
         Hidden units of each layer; layers; the length of a character's vector.
     dropout
@@ -62,8 +65,8 @@ class CharacterModel(Estimator):
         this global norm.
     validation
         The share of the text, at its end, that training does not see: its loss is recorded after each epoch.
-    seed
-        Same seed, same numbers.
+    seed, random_state
+        Same seed, same numbers. ``random_state``, where given, counts instead: a seed, or a generator to draw it.
     dtype, backend
         Of the network; default: where ``use_backend`` says.
     progress
@@ -81,6 +84,7 @@ class CharacterModel(Estimator):
     KIND = "character model"
     METADATA: ClassVar = {"characters": str}
     PREFIX = ""
+    ROLE = Role(reads=("string",))
 
     def __init__(
         self,
@@ -97,13 +101,13 @@ class CharacterModel(Estimator):
         clip_norm: float = 1.0,
         validation: float = 0.1,
         seed: int = 0,
+        random_state: Any = None,
         dtype: str = "float32",
         backend: str | None = None,
         progress: bool = False,
     ) -> None:
         super().__init__(locals())
         self.alphabet: Alphabet | None = None
-        self.network: CharacterNetwork | None = None
 
     def fit(self, text: str | Path, *, callbacks: Sequence[Callback] = ()) -> CharacterModel:
         """Learn from a text, or from the UTF-8 file at a Path, which is read in pieces. Returns itself.
@@ -111,7 +115,8 @@ class CharacterModel(Estimator):
         Raises ValueError for a text that is too short for one step of all streams, OSError for a file that cannot be
         read, and FloatingPointError if training diverges; a model that was fitted before is then as it was.
         """
-        options = self.settings
+        new = self._unfitted()
+        options = new.settings
         ids, alphabet = self._read(text, None)
         held_out = max(1, round(options["validation"] * len(ids))) if options["validation"] else 0
         least = options["batch_size"] + 1
@@ -119,7 +124,7 @@ class CharacterModel(Estimator):
             parts = f"{len(ids) - held_out} characters to learn from and {held_out} for validation"
             raise ValueError(f"CharacterModel: the text has {parts}; expected at least {least}, one above batch_size")
         draws = generator(options["seed"])
-        network = self._build(alphabet, draws)
+        network = new._build(alphabet, draws)
         train, validate = ids[: len(ids) - held_out], ids[len(ids) - held_out :]
         passes = [_Passes(network, part, options) for part in (train, validate) if len(part)]
         optimizer = Adam(network.parameters(), lr=options["learning_rate"])
@@ -136,7 +141,7 @@ class CharacterModel(Estimator):
             progress=self.progress,
         )
         network.eval()
-        self._become(network=network, alphabet=alphabet, training=history)
+        self._become(**vars(new) | {"_network": network, "_training": history, "alphabet": alphabet})
         return self
 
     def bits_per_character(self, text: str | Path) -> float:
@@ -144,7 +149,7 @@ class CharacterModel(Estimator):
 
         Raises ValueError for characters that the fitted text does not have, and for fewer than two of them.
         """
-        network, alphabet = self._fitted(self.network), self._fitted(self.alphabet)
+        network, alphabet = self._fitted(self._network), self._fitted(self.alphabet)
         ids, _ = self._read(text, alphabet)
         if len(ids) < 2:
             raise ValueError(f"CharacterModel: the text has {len(ids)} characters; expected at least two")
@@ -171,7 +176,7 @@ class CharacterModel(Estimator):
         Raises ValueError for an empty prompt, one with characters that the fitted text does not have, and numbers out
         of range; TypeError for a prompt that is no str.
         """
-        owner, network, alphabet = "CharacterModel.sample", self._fitted(self.network), self._fitted(self.alphabet)
+        owner, network, alphabet = "CharacterModel.sample", self._fitted(self._network), self._fitted(self.alphabet)
         length = whole_number(owner, "length", length, 0)
         sampler = Sampler(owner, temperature, top_k, top_p, rng)
         if prompt is None:
@@ -202,7 +207,7 @@ class CharacterModel(Estimator):
             raise ValueError("characters are not in the order of their numbers, each once")
         sizes = {name: self.settings[name] for name in ("cell", "embedding", "hidden", "layers")}
         shapes = CharacterNetwork.shapes(len(alphabet), **sizes)
-        return {"alphabet": alphabet, "network": self._network(weights, shapes, lambda: self._build(alphabet, 0))}
+        return {"alphabet": alphabet, "_network": self._read_network(weights, shapes, lambda: self._build(alphabet, 0))}
 
     def _build(self, alphabet: Alphabet, rng: Rng) -> CharacterNetwork:
         network = CharacterNetwork(len(alphabet), self.settings, rng)

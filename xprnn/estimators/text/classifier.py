@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,20 +15,16 @@ from xprnn.data.padding import pad_sequences
 from xprnn.data.tokenizer import is_word, split_characters, split_words
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
+from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.estimator import TRAINING, Estimator
+from xprnn.estimators.labels import check_classes, hold_out, label_array, number_labels, share_right
+from xprnn.estimators.parameters import Role
+from xprnn.estimators.portions import portions
 from xprnn.estimators.text.explanation import Explanation
-from xprnn.estimators.text.input import (
-    check_classes,
-    chosen_labels,
-    cut_texts,
-    hold_out,
-    label_array,
-    log_count_ratios,
-    number_labels,
-    share_right,
-)
-from xprnn.estimators.text.network import POOLINGS, TextNetwork
-from xprnn.tensor import Tensor, no_grad
+from xprnn.estimators.text.input import chosen_labels, cut_texts, log_count_ratios
+from xprnn.estimators.text.network import TextNetwork
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, cross_entropy, fit
 
 Host = np.ndarray[Any, Any]
@@ -36,7 +32,6 @@ Tokenizer = Callable[[str], Iterable[str]]
 TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_characters}
 EMBEDDING = 100
 TEXTS_AT_ONCE = 256  # of the dev part in one batch
-TOKENS_AT_ONCE = 2**15  # predicted in one batch, padding too: a long text among short ones must not cost gigabytes
 
 
 def _tokenizer(owner: str, name: str, tokenizer: Any) -> str:
@@ -69,7 +64,8 @@ class TextClassifier(Estimator):
     Parameters
     ----------
     cell
-        "gru", "lstm" or "rnn".
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
+        "gru_layer_norm" or "lstm_layer_norm".
     pooling
         "max", "mean" or "attention" over the states of all tokens, or the "last" state.
     embedding
@@ -93,8 +89,8 @@ class TextClassifier(Estimator):
         The share of each label's texts that is not trained on; training stops after ``patience`` epochs without a lower
         cross-entropy there, and takes the best weights. ``validation=0``, and texts so few that it rounds to none,
         train on everything, to the end.
-    seed
-        Same seed, same numbers.
+    seed, random_state
+        Same seed, same numbers. ``random_state``, where given, counts instead: a seed, or a generator to draw it.
     dtype, backend
         Of the network; default: where ``use_backend`` says.
     progress
@@ -119,6 +115,7 @@ class TextClassifier(Estimator):
     KIND = "text classifier"
     METADATA: ClassVar = {"classes": list, "vocabulary": dict}
     ARRAYS: ClassVar = {"prior": 1}
+    ROLE = Role("classifier", reads=("one_d_array", "string"))
 
     def __init__(
         self,
@@ -142,6 +139,7 @@ class TextClassifier(Estimator):
         validation: float = 0.1,
         patience: int = 4,
         seed: int = 0,
+        random_state: Any = None,
         dtype: str = "float32",
         backend: str | None = None,
         progress: bool = False,
@@ -151,9 +149,14 @@ class TextClassifier(Estimator):
         self.classes: tuple[Any, ...] = ()
         """The labels, sorted: the columns of ``predict_proba``."""
         self.vocabulary: Vocabulary | None = None
-        self.network: TextNetwork | None = None
         self._prior: Host = np.zeros(0)  # shares of the classes
         self._labels: Host = np.zeros(0)  # the classes in the labels' own dtype
+
+    @property
+    def classes_(self) -> Host:
+        """The labels, sorted, in the dtype of those given to ``fit``."""
+        self._of_fit("classes_")
+        return self._labels
 
     def fit(
         self,
@@ -181,9 +184,10 @@ class TextClassifier(Estimator):
 
         After an error the classifier is as it was.
         """
-        tokens = cut_texts("TextClassifier.fit", texts, self.tokenize)
+        new = self._unfitted()
+        tokens = cut_texts("TextClassifier.fit", texts, new.tokenize)
         classes, own, target = number_labels("TextClassifier.fit", labels, len(tokens))
-        options, home, draws = self.settings, self._home(), generator(self.settings["seed"])
+        options, home, draws = new.settings, self._home(), generator(new.settings["seed"])
         prior = np.bincount(target, minlength=len(classes)) / len(target)
         spoken = np.flatnonzero([any(map(is_word, t)) for t in tokens])
         held_out = np.zeros(len(tokens), dtype=bool)
@@ -202,7 +206,7 @@ class TextClassifier(Estimator):
             only = classes[learned.pop()]
             raise ValueError(f"TextClassifier.fit: all texts with a {least} have the label {only!r}")
         ids = [np.asarray(vocabulary.encode(t), np.int64) for t in tokens]
-        network = self._build(vocabulary, len(classes), vectors, draws)
+        network = new._build(vocabulary, len(classes), vectors, draws)
         if vectors is None and options["count_ratios"]:
             rows = np.flatnonzero(evidence & ~held_out)
             ratios = log_count_ratios([ids[k] for k in rows], target[rows], len(vocabulary), len(classes))
@@ -235,9 +239,8 @@ class TextClassifier(Estimator):
             progress=self.progress,
         )
         network.eval()
-        self._become(
-            classes=classes, vocabulary=vocabulary, network=network, training=history, _prior=prior, _labels=own
-        )
+        fitted = {"_network": network, "_training": history, "vocabulary": vocabulary}
+        self._become(**vars(new) | fitted | {"classes": classes, "_prior": prior, "_labels": own})
         return self
 
     def predict(self, texts: Sequence[str], *, unknown: str = "frequent") -> Host:
@@ -281,7 +284,7 @@ class TextClassifier(Estimator):
         best, attention, effects = int(everything.argmax()), None, np.zeros(len(tokens))
         evidence = _has_word(vocabulary, tokens)
         if evidence:
-            for part in _portions([len(tokens)] * len(tokens)):  # all at once they would take memory for N^2 tokens
+            for part in portions([len(tokens)] * len(tokens)):  # all at once they would take memory for N^2 tokens
                 without = self._probabilities([tokens[:k] + tokens[k + 1 :] for k in part])
                 effects[part] = _log_odds(everything)[best] - _log_odds(without)[:, best]
             if self.settings["pooling"] == "attention":
@@ -331,8 +334,8 @@ class TextClassifier(Estimator):
         size = self.settings["embedding"] or weights["embedding.weight"].shape[1]
         sizes = {n: self.settings[n] for n in ("cell", "hidden", "layers", "bidirectional", "pooling")}
         shapes = TextNetwork.shapes(len(vocabulary), len(classes), embedding=size, **sizes)
-        network = self._network(weights, shapes, lambda: self._build(vocabulary, len(classes), None, 0, size))
-        return {"classes": classes, "vocabulary": vocabulary, "network": network, "_prior": prior, "_labels": own}
+        network = self._read_network(weights, shapes, lambda: self._build(vocabulary, len(classes), None, 0, size))
+        return {"classes": classes, "vocabulary": vocabulary, "_network": network, "_prior": prior, "_labels": own}
 
     def _build(
         self, vocabulary: Vocabulary, classes: int, vectors: WordVectors | None, rng: Rng, size: int | None = None
@@ -359,7 +362,7 @@ class TextClassifier(Estimator):
         return network
 
     def _known(self) -> tuple[Vocabulary, TextNetwork]:
-        return self._fitted(self.vocabulary), self._fitted(self.network)
+        return self._fitted(self.vocabulary), self._fitted(self._network)
 
     def _tokens(self, method: str, texts: Sequence[str]) -> list[list[str]]:
         self._known()
@@ -375,7 +378,7 @@ class TextClassifier(Estimator):
         ids = [np.asarray(vocabulary.encode(tokens[k]), np.int64) for k in rows]
         home = backend_of(network.parameters()[0].data)
         with no_grad():
-            for part in _portions([len(text) for text in ids]):
+            for part in portions([len(text) for text in ids]):
                 x, lengths = pad_sequences([ids[k] for k in part])
                 logits = network(home.asarray(x), lengths).numpy().astype(np.float64)
                 powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -386,15 +389,6 @@ class TextClassifier(Estimator):
 def _has_word(vocabulary: Vocabulary, tokens: list[str]) -> bool:
     """Whether some of the tokens are known words."""
     return any(token in vocabulary and is_word(token) for token in tokens)
-
-
-def _portions(lengths: list[int]) -> Iterator[list[int]]:
-    """The numbers of texts, the longest first, in parts of TOKENS_AT_ONCE or of one text."""
-    order, start = sorted(range(len(lengths)), key=lambda k: -lengths[k]), 0
-    while start < len(order):
-        stop = start + max(1, TOKENS_AT_ONCE // lengths[order[start]])
-        yield order[start:stop]
-        start = stop
 
 
 def _log_odds(probabilities: Host) -> Host:

@@ -11,12 +11,14 @@ import numpy as np
 
 from xprnn.arguments import true_or_false
 from xprnn.data.tokenizer import is_word, split_words
-from xprnn.estimators.text.input import check_texts, chosen_labels, number_labels, share_right
+from xprnn.estimators.labels import number_labels, share_right
+from xprnn.estimators.parameters import Parameters, Role, not_fitted
+from xprnn.estimators.text.input import check_texts, chosen_labels
 
 Host = np.ndarray[Any, Any]
 
 
-class NaiveBayes:
+class NaiveBayes(Parameters):
     """Multinomial naive Bayes over words and, with ``pairs``, pairs of neighbours (Wang and Manning 2012).
 
     p(c | text) ~ p(c) product over its tokens t of p(t | c);  p(t | c) = (n(t, c) + 1) / sum over t of (n(t, c) + 1),
@@ -26,12 +28,25 @@ class NaiveBayes:
     Raises ValueError for ``pairs`` that are neither True nor False.
     """
 
+    ROLE = Role("classifier", reads=("one_d_array", "string"))
+
     def __init__(self, pairs: bool = True) -> None:
-        self.pairs = true_or_false("NaiveBayes", "pairs", pairs)
+        true_or_false("NaiveBayes", "pairs", pairs)
+        self.pairs = pairs
         self.classes: tuple[Any, ...] = ()
         self._logs: dict[str, Host] = {}  # log p(t | c) for each token
         self._prior: Host = np.zeros(0)
         self._labels: Host = np.zeros(0)  # the classes in the labels' own dtype
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return bool(self.classes)
+
+    @property
+    def classes_(self) -> Host:
+        """The labels, sorted, in the dtype of those given to ``fit``."""
+        if not self.classes:
+            raise AttributeError("NaiveBayes: classes_ is known after fit")
+        return self._labels
 
     @property
     def name(self) -> str:
@@ -61,7 +76,7 @@ class NaiveBayes:
     def predict_proba(self, texts: Sequence[str]) -> Host:
         """The probabilities of ``classes`` for each text (N, C)."""
         if not self.classes:
-            raise RuntimeError("NaiveBayes: fit it first")
+            raise not_fitted("NaiveBayes")
         sums = [
             sum((self._logs[token] for token in self._known(text)), np.log(self._prior))
             for text in check_texts("NaiveBayes.predict_proba", texts)

@@ -8,12 +8,11 @@ from xprnn import ops
 from xprnn.arguments import probability
 from xprnn.backend import Rng, backend_of, generator, namespace
 from xprnn.data.padding import lengths_to_mask
-from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
+from xprnn.estimators.cells import CELLS, Shapes, pooling_of, pooling_shapes, recurrent_shapes
 from xprnn.nn import Dropout, Embedding, Linear, Module
-from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
+from xprnn.nn.pooling import AttentionPooling
 from xprnn.tensor import Tensor
 
-POOLINGS = ("attention", "last", "max", "mean")
 SPREAD = 0.1  # deviation of the first embeddings
 
 
@@ -56,7 +55,7 @@ class TextNetwork(Module):
             dtype=dtype,
             rng=draws,
         )
-        self.pooling = _pooling(pooling, features, bidirectional, dtype, draws)
+        self.pooling = pooling_of(pooling, features, bidirectional, dtype, draws)
         self.dropout = Dropout(dropout, rng=draws)
         self.head = Linear(features, classes, dtype=dtype, rng=draws)
 
@@ -76,9 +75,7 @@ class TextNetwork(Module):
         features = hidden * (1 + bidirectional)
         yield "embedding.weight", (tokens, embedding)
         yield from recurrent_shapes("recurrent.", cell, embedding, hidden, layers, 1 + bidirectional)
-        if pooling == "attention":
-            yield from (("pooling.hidden.weight", (features, features)), ("pooling.hidden.bias", (features,)))
-            yield "pooling.score.weight", (1, features)
+        yield from pooling_shapes("pooling.", pooling, features)
         yield from (("head.weight", (classes, features)), ("head.bias", (classes,)))
 
     def forward(self, ids: Any, lengths: Any) -> Tensor:
@@ -109,11 +106,3 @@ class TextNetwork(Module):
         mask = home.asarray(lengths_to_mask(lengths, ids.shape[0]))
         states, _ = self.recurrent(self.dropout(self.embedding(ids)), lengths=lengths)
         return states, mask
-
-
-def _pooling(name: str, features: int, bidirectional: bool, dtype: str, rng: Rng) -> Pooling:
-    if name == "attention":
-        return AttentionPooling(features, dtype=dtype, rng=rng)
-    if name == "last":
-        return LastPooling(bidirectional)
-    return MaxPooling() if name == "max" else MeanPooling()

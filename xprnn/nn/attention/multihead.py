@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
-from xprnn.backend import Array, Rng, check_dtype, generator, shared_namespace
+from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, whole_number
+from xprnn.backend import Array, Rng, generator, shared_namespace
 from xprnn.nn import init
 from xprnn.nn.attention.weights import allowed, masked_softmax
 from xprnn.nn.dropout import Dropout
@@ -47,6 +47,8 @@ class MultiheadAttention(Module):
         Features of keys and values; default E.
     """
 
+    _fixed = frozenset({"embed_dim", "num_heads", "kdim", "vdim", "packed"})
+
     def __init__(
         self,
         embed_dim: int,
@@ -66,7 +68,8 @@ class MultiheadAttention(Module):
             raise ValueError(f"{OWNER}: embed_dim is {E}; expected a multiple of num_heads = {num_heads}")
         self.kdim = E if kdim is None else whole_number(OWNER, "kdim", kdim)
         self.vdim = E if vdim is None else whole_number(OWNER, "vdim", vdim)
-        self.batch_first, self.dtype = batch_first, check_dtype(dtype)
+        bias, self.batch_first = each_true_or_false(OWNER, bias=bias, batch_first=batch_first)
+        self.dtype = float_dtype(OWNER, dtype)
         draws = generator(rng)
 
         def weight(*shape: int) -> Parameter:
@@ -126,6 +129,9 @@ class MultiheadAttention(Module):
         TypeError, ValueError
             Wrong types, shapes, dtypes or libraries, with the argument's name.
         """
+        need_weights, average_attn_weights = each_true_or_false(
+            OWNER, need_weights=need_weights, average_attn_weights=average_attn_weights
+        )
         key = query if key is None else key
         value = key if value is None else value
         form, q, k, v = self._inputs(query, key, value)

@@ -6,8 +6,8 @@ from abc import abstractmethod
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, whole_number
-from xprnn.backend import Array, Rng, backend_of, check_dtype, generator, shared_namespace
+from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, whole_number
+from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
 from xprnn.nn.attention.multihead import MultiheadAttention
 from xprnn.nn.attention.weights import allowed
 from xprnn.nn.dropout import Dropout
@@ -27,6 +27,7 @@ class EncoderBase(Module):
     nhead: int
     batch_first: bool
     dtype: str
+    _fixed = frozenset({"d_model", "nhead", "dtype"})
 
     @abstractmethod
     def encode(self, x: Tensor, mask: Array | None) -> Tensor:
@@ -117,8 +118,11 @@ class TransformerEncoderLayer(EncoderBase):
         hidden = whole_number(owner, "dim_feedforward", dim_feedforward)
         if activation not in ACTIVATIONS:
             raise ValueError(f"{owner}: activation is {activation!r}; expected 'relu' or 'gelu'")
-        self.activation, self.batch_first, self.norm_first = activation, batch_first, norm_first
-        self.dtype = check_dtype(dtype)
+        self.activation = activation
+        bias, self.batch_first, self.norm_first = each_true_or_false(
+            owner, bias=bias, batch_first=batch_first, norm_first=norm_first
+        )
+        self.dtype = float_dtype(owner, dtype)
         draws = generator(rng)
         self.self_attn = MultiheadAttention(E, nhead, dropout, bias, dtype=dtype, rng=draws)
         self.linear1 = Linear(E, hidden, bias, dtype=dtype, rng=draws)
@@ -126,7 +130,7 @@ class TransformerEncoderLayer(EncoderBase):
         self.norm1 = LayerNorm(E, layer_norm_eps, bias=bias, dtype=dtype)
         self.norm2 = LayerNorm(E, layer_norm_eps, bias=bias, dtype=dtype)
         self.dropout = Dropout(dropout, rng=draws)
-        self._settings = (dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias)
+        self._settings: dict[str, Any] = {"layer_norm_eps": layer_norm_eps, "bias": bias, "dtype": dtype}
 
     def encode(self, x: Tensor, mask: Array | None) -> Tensor:
         def attend(h: Tensor) -> Tensor:
@@ -144,8 +148,9 @@ class TransformerEncoderLayer(EncoderBase):
     def another(self) -> TransformerEncoderLayer:
         """A layer with the same settings beside this one, its weights drawn on from the same generator."""
         layer = TransformerEncoderLayer(
-            self.d_model, self.nhead, *self._settings, dtype=self.dtype, rng=self.dropout.rng
-        )
+            self.d_model, self.nhead, self.linear1.out_features, self.dropout.p, self.activation,
+            batch_first=self.batch_first, norm_first=self.norm_first, rng=self.dropout.rng, **self._settings,
+        )  # fmt: skip
         layer.to(backend_of(self.linear1.weight.data)).train(self.training)
         return layer
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor
+from xprnn.arguments import floating_input, input_tensor, true_or_false
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
-from xprnn.tensor import Tensor, record
+from xprnn.tape import record
+from xprnn.tensor import Tensor
 
 
 def masked_softmax(scores: Any, mask: Any = None, axis: int = -1) -> Tensor:
@@ -93,7 +94,7 @@ def allowed(
             expected = f"(T, S), (B, T, S) or (B, N, T, S), of {shape}"
             raise ValueError(f"{owner}: attention_mask has shape {came}; expected {expected}")
         masks.append(xp.expand_dims(mask, axis=1) if len(came) == 3 else mask)
-    if causal:
+    if true_or_false(owner, "causal", causal):
         if queries != keys:
             raise ValueError(f"{owner}: causal needs as many keys as queries; there are {keys} and {queries}")
         step = home.arange(keys)

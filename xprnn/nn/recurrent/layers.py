@@ -7,10 +7,9 @@ from typing import Any
 
 from xprnn.arguments import whole_number
 from xprnn.backend import Rng, default_backend
-from xprnn.cells import GRU as GRUSpec
-from xprnn.cells import LSTM as LSTMSpec
-from xprnn.cells import Cell, Elman, FullPeepholeLSTM, PeepholeLSTM, Projected, ResetBeforeGRU
+from xprnn.cells import Cell, Projected
 from xprnn.cells import IndRNN as IndRNNSpec
+from xprnn.nn.recurrent.cell_options import PerDirection, for_directions, gru_cell, lstm_cell, rnn_cell
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 
 
@@ -18,6 +17,14 @@ class RNN(RecurrentLayer):
     """Elman's network: h' = f(W_ih x + b_ih + W_hh h + b_hh), f = tanh or relu.
 
     Shapes, calling and errors: :class:`RecurrentLayer`. The state is one part, h.
+
+    Parameters
+    ----------
+    nonlinearity
+        f: the name of a :class:`xprnn.cells.Activation`, or one, or with ``bidirectional`` a pair of them. There are
+        kernels for tanh and relu; with any other the reference runs.
+    clip
+        What f is taken of is cut to -clip ... clip first, by the reference.
     """
 
     def __init__(
@@ -25,19 +32,29 @@ class RNN(RecurrentLayer):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
-        nonlinearity: str = "tanh",
+        nonlinearity: PerDirection = "tanh",
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        clip: float | None = None,
+        reverse: bool = False,
+        zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        cell = Elman(nonlinearity)
-        super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
+        cell = for_directions(
+            "RNN", bidirectional, lambda nonlinearity: rnn_cell("RNN", nonlinearity, clip), nonlinearity=nonlinearity
         )
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout, dtype=dtype, rng=rng,
+        )  # fmt: skip
 
 
 class IndRNN(RecurrentLayer):
@@ -61,13 +78,20 @@ class IndRNN(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        reverse: bool = False,
+        zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
         cell = IndRNNSpec(nonlinearity)
         super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
-        )
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout, dtype=dtype, rng=rng,
+        )  # fmt: skip
         for weights in self.weights():
             u = self.rng.uniform(0.0, 1.0, self.hidden_size)
             weights["weight_hh"].data = default_backend().asarray(u.astype(self.dtype))
@@ -90,7 +114,24 @@ class LSTM(RecurrentLayer):
         "full": every cell, weight_ch (3H, H). i and f see c, o sees c'.
     forget_bias
         Starts the forget gate with this total bias (Jozefowicz et al. 2015 recommend 1); None leaves it random.
+    gate_activation, activation, output_activation
+        In the place of sigmoid, of the tanh of z_g, and of that of c': the name of a :class:`xprnn.cells.Activation`,
+        or one, or with ``bidirectional`` a pair of them. Without the last one ``activation`` is in both places.
+    clip
+        Every z is cut to -clip ... clip before its activation.
+    coupled
+        f = 1 - i (Greff et al. 2015, arXiv 1503.04069). There is no block f then: weight_ih (3H, I) has i, g, o.
+
+    layer_norm
+        Normalise both products of a step, and c' in h' (Ba et al. 2016, arXiv 1607.06450), as
+        :class:`xprnn.cells.LayerNormLSTM` writes it: gain_ih and gain_hh (4H), gain_c and bias_c (H). Gains start from
+        1, biases from 0.
+
+    With activations, a clip or coupled gates there is no kernel, and the reference runs; for ``layer_norm`` there is
+    one on the host, and none for CUDA.
     """
+
+    _fixed = RecurrentLayer._fixed | {"proj_size"}
 
     def __init__(
         self,
@@ -105,6 +146,18 @@ class LSTM(RecurrentLayer):
         *,
         peephole: str | None = None,
         forget_bias: float | None = None,
+        gate_activation: PerDirection = "sigmoid",
+        activation: PerDirection = "tanh",
+        output_activation: PerDirection | None = None,
+        clip: float | None = None,
+        coupled: bool = False,
+        layer_norm: bool = False,
+        reverse: bool = False,
+        zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
@@ -113,11 +166,22 @@ class LSTM(RecurrentLayer):
             raise ValueError(
                 f"LSTM: proj_size is {proj_size}; expected at least 0 and less than hidden_size = {hidden_size}"
             )
-        cell = lstm_cell("LSTM", peephole)
-        cell = Projected(cell, proj_size) if proj_size else cell
+        if coupled and forget_bias is not None:
+            raise ValueError(f"LSTM: forget_bias is {forget_bias}, but with coupled=True there is no forget gate")
+
+        def make(**activations: Any) -> Cell:
+            cell = lstm_cell("LSTM", peephole, clip=clip, coupled=coupled, layer_norm=layer_norm, **activations)
+            return Projected(cell, proj_size) if proj_size else cell
+
+        cell = for_directions(
+            "LSTM", bidirectional, make, gate_activation=gate_activation, activation=activation,
+            output_activation=output_activation,
+        )  # fmt: skip
         super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
-        )
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            candidate_dropout=candidate_dropout, weight_dropout=weight_dropout, dtype=dtype, rng=rng,
+        )  # fmt: skip
         self.proj_size = proj_size
         if forget_bias is not None:
             for layer in range(num_layers):
@@ -132,6 +196,17 @@ class GRU(RecurrentLayer):
     With ``reset_after=False``, as first published: n = tanh(W_in x + b_in + W_hn (r h) + b_hn).
 
     Shapes, calling and the other arguments: :class:`RecurrentLayer`. The state is one part, h.
+
+    Parameters
+    ----------
+    gate_activation, activation
+        In the place of sigmoid and tanh: the name of a :class:`xprnn.cells.Activation`, or one, or with
+        ``bidirectional`` a pair of them. There is no kernel then, and the reference runs; likewise with a clip.
+    clip
+        What comes to an activation is cut to -clip ... clip first.
+    layer_norm
+        Normalise both products of a step (Ba et al. 2016, arXiv 1607.06450), as :class:`xprnn.cells.LayerNormGRU`
+        writes it: gain_ih and gain_hh (3H) start from 1, biases from 0. There is a kernel for the host, none for CUDA.
     """
 
     def __init__(
@@ -145,25 +220,33 @@ class GRU(RecurrentLayer):
         bidirectional: bool = False,
         *,
         reset_after: bool = True,
+        gate_activation: PerDirection = "sigmoid",
+        activation: PerDirection = "tanh",
+        clip: float | None = None,
+        layer_norm: bool = False,
+        reverse: bool = False,
+        zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        cell = GRUSpec() if reset_after else ResetBeforeGRU()
+
+        def make(**activations: Any) -> Cell:
+            return gru_cell("GRU", reset_after, clip=clip, layer_norm=layer_norm, **activations)
+
+        cell = for_directions("GRU", bidirectional, make, gate_activation=gate_activation, activation=activation)
         super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng
-        )
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
+            zero_masked=zero_masked, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            candidate_dropout=candidate_dropout, weight_dropout=weight_dropout, dtype=dtype, rng=rng,
+        )  # fmt: skip
 
 
 LAYERS: dict[str, Callable[..., RecurrentLayer]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 """The layers by name, where a ``cell`` is asked for."""
-
-
-def lstm_cell(owner: str, peephole: str | None) -> Cell:
-    """The LSTM with the peepholes asked for."""
-    cells: dict[str | None, Callable[[], Cell]] = {None: LSTMSpec, "diagonal": PeepholeLSTM, "full": FullPeepholeLSTM}
-    if peephole not in cells:
-        raise ValueError(f"{owner}: peephole is {peephole!r}; expected None, 'diagonal' or 'full'")
-    return cells[peephole]()
 
 
 def set_forget_bias(module: Any, suffix: str, forget_bias: float) -> None:

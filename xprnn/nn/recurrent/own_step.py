@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from xprnn import ops
+from xprnn.arguments import each_true_or_false
 from xprnn.engine import dispatch, reference
 from xprnn.engine.control import Control
 from xprnn.engine.observer import observing
@@ -35,12 +36,15 @@ class Recurrent(SequenceLayer):
     also of what the step returns.
     """
 
+    _fixed = frozenset({"state_sizes", "state_names"})
+
     def __init__(self, cell: StepCell, *, batch_first: bool = False, reverse: bool = False) -> None:
         if not callable(getattr(cell, "step", None)) or not hasattr(cell, "state_sizes"):
             raise TypeError(
                 f"Recurrent: cell is a {type(cell).__name__}; expected an object with state_sizes and step(x, state)"
             )
-        self.cell, self.batch_first, self.reverse = cell, batch_first, reverse
+        self.cell = cell
+        self.batch_first, self.reverse = each_true_or_false("Recurrent", batch_first=batch_first, reverse=reverse)
         self.state_sizes = tuple(cell.state_sizes)
         self.state_names = tuple("h" if k == 0 else f"state part {k}" for k in range(len(self.state_sizes)))
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xprnn.arguments import floating_input, input_tensor
+from xprnn.arguments import floating_input, input_tensor, true_or_false
 from xprnn.backend import dtype_name, shared_namespace, zeros_beside
 from xprnn.engine.control import Control
 from xprnn.nn.form import Form
@@ -88,7 +88,7 @@ class SequenceLayer(Module):
             parts = form.batched(state_parts(owner, self.state_names, state, shapes, x), axis)
         output, final, sequences = self._walk(x, parts, control)
         output, final = form.outward(output), form.unbatched(final, axis)
-        if not return_all_states:
+        if not true_or_false(owner, "return_all_states", return_all_states):
             return output, outer_state(final)
         return output, outer_state(final), form.unbatched(sequences(), axis + 1)
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import probability, whole_number
-from xprnn.backend import Rng, check_dtype, dtype_name, generator, shared_namespace
+from xprnn.arguments import each_true_or_false, float_dtype, probability, whole_number
+from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
-from xprnn.nn.module import Module
+from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
-from xprnn.nn.weights import weight_of
+from xprnn.nn.weights import Declared
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -40,10 +40,31 @@ class RecurrentLayer(SequenceLayer):
 
     Parameters
     ----------
+    cell
+        The cell, or with ``bidirectional`` one for each direction, of the same gates and states.
     bias
         Whether there are bias_ih and bias_hh.
     dropout
         Probability of a zero between layers while training. Needs at least two layers.
+    reverse
+        Walk from the last step to the first, within each length, and in no other direction. No stream can do that.
+    zero_masked
+        Outputs, and all states, are zero at masked steps as past the end, and not those of the step before. The state
+        is held as ever: the final one is the same.
+    zoneout
+        Probability that a unit of the state stays as it was (Krueger et al. 2017, arXiv 1606.01305), anew for each step
+        and sequence; of each part one, or the same of all. In evaluation the state is the expected one.
+    recurrent_dropout
+        Probability of a zero in what h is multiplied by wherever it goes into a product: one mask for all steps of a
+        sequence (Gal and Ghahramani 2016, arXiv 1512.05287).
+    candidate_dropout
+        Probability of a zero in the candidate, g of an LSTM and n of a GRU, anew for each step (Semeniuta et al. 2016,
+        arXiv 1603.05118).
+    weight_dropout
+        Probability of a zero in weight_hh, one mask for a call (DropConnect; Merity et al. 2017, arXiv 1708.02182).
+
+        These four act while training, for each layer and direction apart; what is kept of a dropout is divided by the
+        probability to be. With the first three there is no kernel, and the reference runs.
     dtype
         "float32" or "float64". Inputs must have it.
     rng
@@ -52,10 +73,20 @@ class RecurrentLayer(SequenceLayer):
 
     input_size: int
     dtype: str
+    cell: Cell
+    reverse_cell: Cell | None
+    """That of the direction in reverse where it is another."""
+
+    _fixed = frozenset(
+        {
+            *("reverse_cell", "num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
+            *("directions", "state_names", "state_sizes", "state_lead", "declared", "regularisation"),
+        }
+    )
 
     def __init__(
         self,
-        cell: Cell,
+        cell: Cell | tuple[Cell, Cell],
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
@@ -64,32 +95,52 @@ class RecurrentLayer(SequenceLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        reverse: bool = False,
+        zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
         owner = type(self).__name__
-        self.cell = cell
+        self.cell, self.reverse_cell = cell if isinstance(cell, tuple) else (cell, None)
         self.num_layers = num_layers = whole_number(owner, "num_layers", num_layers)
         self.input_size = input_size = whole_number(owner, "input_size", input_size)
         self.hidden_size = hidden_size = whole_number(owner, "hidden_size", hidden_size)
         if probability(owner, "dropout", dropout) > 0.0 and num_layers == 1:
             raise ValueError(f"{owner}: dropout is {dropout}, but it acts between layers and num_layers is 1")
-        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
-        self.dtype, self.rng = check_dtype(dtype), generator(rng)
+        self.bias, self.batch_first, self.bidirectional, self.reverse, self.zero_masked = each_true_or_false(
+            owner, bias=bias, batch_first=batch_first, bidirectional=bidirectional, reverse=reverse,
+            zero_masked=zero_masked,
+        )  # fmt: skip
+        if reverse and bidirectional:
+            raise ValueError(
+                f"{owner}: reverse=True is one direction, and bidirectional=True both; expected one of them"
+            )
+        if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell)):
+            raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
+        self.regularisation = Regularisation.of(
+            owner, self.cell, zoneout, recurrent_dropout, candidate_dropout, weight_dropout
+        )
+        self.dtype, self.rng = float_dtype(owner, dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
         self.directions = 2 if bidirectional else 1
-        self.state_names, self.state_sizes = cell.state_names, cell.state_sizes(hidden_size)
+        self.state_names, self.state_sizes = self.cell.state_names, self.cell.state_sizes(hidden_size)
         self.state_lead = (num_layers * self.directions,)
         self.declared: list[Declared] = []  # for each layer and direction
         for layer in range(num_layers):
             inputs = input_size if layer == 0 else self.directions * self.state_sizes[0]
             for suffix in ("", "_reverse")[: self.directions]:
-                weights = initial_weights(cell, inputs, hidden_size, bias, dtype, self.rng)
+                weights = initial_weights(self.cell, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
 
     def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
         owner, weights = type(self).__name__, self.weights()
         shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
+        control = control.zero_where_held() if self.zero_masked else control
+        cells, rates, noise = (self.cell, self.reverse_cell or self.cell), self.regularisation, None
         start = zero_state(x, self.state_sizes) if state is None else ()
         finals, sequences = [], []
         for layer in range(self.num_layers):
@@ -99,7 +150,12 @@ class RecurrentLayer(SequenceLayer):
             for direction in range(self.directions):
                 k = layer * self.directions + direction
                 before = start if state is None else tuple(part[k] for part in state)
-                sequence, final = run(self.cell, weights[k], x, before, control, direction == 1, self, k)
+                reverse = self.reverse or direction == 1
+                own: dict[str, Any] = weights[k]
+                if rates is not None:
+                    noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
+                    own = rates.connected(self.rng, own, self.training)
+                sequence, final = run(cells[direction], own, x, before, control, reverse, self, k, noise)
                 outputs.append(sequence[0])
                 sequences.append(sequence)
                 finals.append(final)
@@ -124,6 +180,7 @@ class RecurrentLayer(SequenceLayer):
 
     def describe(self) -> str:
         options = f", num_layers={self.num_layers}" * (self.num_layers > 1) + ", bidirectional" * self.bidirectional
+        options += ", reverse" * self.reverse
         return f"{self.input_size}, {self.hidden_size}{options}"
 
 
@@ -134,37 +191,22 @@ def _side_by_side(layers: list[Parts], axis: int) -> Parts:
     return tuple(ops.stack(part, axis=axis) for part in zip(*layers, strict=True))
 
 
-@dataclass(frozen=True)
-class Declared:
-    """The weights of one cell that a module holds: by the cell's names, attribute, shape and dtype of each."""
-
-    attributes: dict[str, tuple[str, tuple[int, ...], str]]
-
-    @staticmethod
-    def of(module: Module, weights: dict[str, Parameter], suffix: str = "") -> Declared:
-        """Weights made attributes of a module, with a suffix to their names."""
-        for name, weight in weights.items():
-            setattr(module, name + suffix, weight)
-        return Declared({name: (name + suffix, w.shape, dtype_name(w.data)) for name, w in weights.items()})
-
-    def present(self, module: Module) -> dict[str, Parameter]:
-        """What the attributes hold now. Raises as :func:`weight_of` does."""
-        held, found = vars(module), {}
-        for name, (attribute, shape, dtype) in self.attributes.items():
-            weight = held.get(attribute)
-            if type(weight) is not Parameter or weight.data.shape != shape or dtype_name(weight.data) != dtype:
-                weight = weight_of(module, attribute, shape, dtype)
-            found[name] = weight
-        return found
+def _alike(one: Cell, other: Cell) -> bool:
+    """Whether two cells have weights and states by the same names, of the same shapes."""
+    return one.weight_shapes(2, 3) == other.weight_shapes(2, 3) and one.state_names == other.state_names
 
 
 def initial_weights(
     cell: Cell, input_size: int, hidden_size: int, bias: bool, dtype: str, rng: np.random.Generator
 ) -> dict[str, Parameter]:
-    """The parameters of one cell by name, from U(+-1/sqrt(H))."""
+    """The parameters of one cell by name, from U(+-1/sqrt(H)), or from the number that it names."""
     bound = 1.0 / math.sqrt(hidden_size)
     return {
-        name: Parameter(init.uniform(shape, bound, rng=rng, dtype=dtype))
+        name: Parameter(
+            init.constant(shape, cell.initial[name], dtype=dtype)
+            if name in cell.initial
+            else init.uniform(shape, bound, rng=rng, dtype=dtype)
+        )
         for name, shape in cell.weight_shapes(input_size, hidden_size).items()
         if bias or not name.startswith("bias")
     }

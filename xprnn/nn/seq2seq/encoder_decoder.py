@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, one_of, whole_number
-from xprnn.backend import Array, Rng, backend_of, check_dtype, dtype_name, generator, namespace
+from xprnn.arguments import float_dtype, input_tensor, one_of, true_or_false, whole_number
+from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.engine.control import Control
 from xprnn.nn.attention.scores import Attention, Memory, named_attention
 from xprnn.nn.dropout import Dropout
@@ -25,6 +25,8 @@ class Reader(Module):
     input_size real numbers.
     """
 
+    _fixed = frozenset({"num_layers", "hidden_size", "input_size", "output_size", "dtype"})
+
     def __init__(
         self,
         input_size: int,
@@ -42,7 +44,7 @@ class Reader(Module):
         self.num_layers = whole_number(owner, "num_layers", num_layers)
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
         self.input_size = size = whole_number(owner, "input_size", input_size)
-        self.dtype = check_dtype(dtype)
+        self.dtype = float_dtype(owner, dtype)
         self.embedding = None
         if embedding_dim is not None:
             size = whole_number(owner, "embedding_dim", embedding_dim)
@@ -53,7 +55,7 @@ class Reader(Module):
             hidden_size,
             num_layers,
             dropout=dropout if num_layers > 1 else 0.0,
-            bidirectional=bidirectional,
+            bidirectional=true_or_false(owner, "bidirectional", bidirectional),
             dtype=dtype,
             rng=draws,
         )
@@ -154,6 +156,8 @@ class Decoder(Reader):
     The other parameters and errors are those of :class:`Encoder`; ``dropout`` is also for what goes into W_o.
     """
 
+    _fixed = Reader._fixed | {"memory_size"}
+
     def __init__(
         self,
         output_size: int,
@@ -198,7 +202,7 @@ class Decoder(Reader):
 
         N = k B: of k hypotheses for each of B sources, row j B + b looks at source b. ``check=False`` trusts x.
         """
-        steps = self.checked("Decoder", "x", x) if check else x
+        steps = self.checked("Decoder", "x", x) if true_or_false("Decoder", "check", check) else x
         hidden, state = self.rnn(self.embed(steps), state)
         weights = None
         if self.attention is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import probability, whole_number
+from xprnn.arguments import probability, true_or_false, whole_number
 from xprnn.backend import Rng, backend_of, generator
 from xprnn.nn.attention.scores import Memory
 from xprnn.nn.linear import Linear
@@ -17,7 +17,8 @@ from xprnn.nn.module import Module
 from xprnn.nn.recurrent.sequence_layer import outer_state
 from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
 from xprnn.nn.seq2seq.search import Hypothesis, Step, beam_search, greedy, sample
-from xprnn.tensor import Tensor, is_grad_enabled, no_grad, set_grad_enabled
+from xprnn.tape import is_grad_enabled, no_grad, set_grad_enabled
+from xprnn.tensor import Tensor
 
 
 class Seq2Seq(Module):
@@ -115,6 +116,7 @@ class Seq2Seq(Module):
         TypeError, ValueError
             Wrong types and shapes, tokens outside the vocabulary, a target longer than ``max_length``.
         """
+        return_weights = true_or_false("Seq2Seq", "return_weights", return_weights)
         given = self._given(target, ops.value(target_lengths))
         state, memory = self.encode(source, source_lengths)
         if _batch(state) != given.shape[1]:

@@ -19,7 +19,8 @@ from xprnn.arguments import real_number, whole_number
 from xprnn.backend import Array, Backend, Rng, backend_of, default_backend, dtype_name, namespace, to_numpy
 from xprnn.nn.seq2seq.continuations import Host, best_continuations, check_values
 from xprnn.nn.seq2seq.sampling import Sampler
-from xprnn.tensor import Tensor, no_grad
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 

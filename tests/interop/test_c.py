@@ -1,0 +1,190 @@
+"""Models in C: compiled without a warning, and compared with the layers, through ctypes and by the test in the file."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from helpers import host
+
+from xprnn import nn
+from xprnn.cells import LSTM, Elman
+from xprnn.cli import main
+from xprnn.interop import c, nam, rtneural
+
+STRICT = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes", "-Wdouble-promotion", "-O1"]
+LSTMS = nn.Sequential(
+    nn.LSTM(2, 5, 2, rng=0),
+    nn.LSTM(5, 4, peephole="diagonal", bias=False, rng=1),
+    nn.LSTM(4, 6, peephole="full", proj_size=3, rng=2),
+    nn.Linear(3, 4, rng=0),
+    nn.Tanh(),
+    nn.Linear(4, 2, bias=False, rng=0),
+)
+OTHERS = nn.Sequential(
+    nn.Linear(2, 3, rng=0),
+    nn.ReLU(),
+    nn.Dropout(0.5),
+    nn.Sequential(nn.GRU(3, 5, 2, rng=0), nn.GRU(5, 4, reset_after=False, dropout=0.0, rng=1)),
+    nn.RNN(4, 6, rng=2),
+    nn.RNN(6, 3, nonlinearity="relu", rng=1),
+    nn.IndRNN(3, 4, rng=0),
+    nn.IndRNN(4, 2, nonlinearity="tanh", rng=0),
+    nn.Sigmoid(),
+)
+compilers = pytest.mark.parametrize(
+    "compiler",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(shutil.which(name) is None, reason=f"no {name} here"))
+        for name in ("gcc", "clang")
+    ],
+)
+
+
+def compiled(compiler, *arguments, options=STRICT):
+    done = subprocess.run([compiler, *options, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class InC:
+    """A model compiled and loaded: ``step`` and ``block`` from a state of its own."""
+
+    def __init__(self, compiler, source, name="model"):
+        library = source.with_suffix(".so")
+        compiled(compiler, "-shared", "-fPIC", source, "-o", library)
+        self.library, self.name = ctypes.CDLL(str(library)), name
+        self.state = ctypes.create_string_buffer(1 << 16)
+        self("init")
+
+    def __call__(self, what, *arguments):
+        pointers = [a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a for a in arguments]
+        getattr(self.library, f"{self.name}_{what}")(self.state, *pointers)
+
+    def block(self, x, outputs):
+        y = np.full((len(x), outputs), np.nan, "float32")
+        self("block", x, y, len(x))
+        return y
+
+
+def ulp_of_the_largest(found, expected):
+    expected = host(expected)
+    return np.abs(found - expected).max() / (np.abs(expected).max() * np.finfo("float32").eps)
+
+
+@compilers
+@pytest.mark.parametrize("model", [LSTMS, OTHERS], ids=["LSTMs", "others"])
+def test_every_cell_is_the_layer_to_64_ulp(compiler, model, tmp_path, rng):
+    sizes = c.export(model, tmp_path / "model.c")
+    here = InC(compiler, tmp_path / "model.c")
+    x = rng.standard_normal((50, 2)).astype("float32")
+    model.eval()
+    y = here.block(x, 2)
+    assert ulp_of_the_largest(y, model(x)) <= 64
+    state = here.state.raw
+    assert not any(state[sizes.state :])
+    assert any(state[sizes.state - 4 : sizes.state])
+
+    here("reset")  # step by step, in the same place, the same bits
+    assert not any(here.state.raw)
+    stepped = x.copy()
+    for row in stepped:
+        here("step", row, row)
+    np.testing.assert_array_equal(stepped, y)
+
+
+@compilers
+def test_the_file_tests_itself_and_is_a_header_too(compiler, tmp_path):
+    source, program = tmp_path / "amp.c", tmp_path / "amp"
+    c.export(nn.LSTM(1, 3, rng=0), source, name="amp")
+    compiled(compiler, "-Damp_TEST", source, "-o", program)
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert re.fullmatch(r"amp: at most \d+\.\d ulp of the largest output off, 64 allowed: right\n", done.stdout)
+    assert done.returncode == 0
+
+    user = '#define amp_DECLARATIONS_ONLY\n#include "amp.c"\n#include "amp.c"\n'
+    user += "int main(void) { amp_state s; float x[1] = {0}, y[amp_outputs]; amp_init(&s); amp_step(&s, x, y);"
+    (tmp_path / "user.c").write_text(user + " return y[0] == 0.0f; }\n")
+    compiled(compiler, tmp_path / "user.c", source, "-o", program)
+    assert subprocess.run([program], check=False).returncode == 0
+
+    text = source.read_text()
+    start = text.index("test_y[")
+    wrong = re.sub(r"-?\d\.\d+f", "0.75f", text[start:], count=1)
+    source.write_text(text[:start] + wrong)
+    compiled(compiler, "-Damp_TEST", source, "-o", program)
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.endswith("WRONG\n")) == (1, True)
+
+
+@compilers
+def test_initial_states(compiler, tmp_path, rng):
+    lstm, gru = nn.LSTM(1, 3, 2, dtype="float64", rng=0), nn.GRU(3, 2, dtype="float64", rng=0)
+    states = [tuple(rng.standard_normal((2, 3)) for _ in range(2)), rng.standard_normal((1, 2))]
+    c.export(nn.Sequential(lstm, gru), tmp_path / "model.c", states=states)
+    x = rng.standard_normal((9, 1))
+    expected, _ = gru(lstm(x, states[0])[0], states[1])
+    found = InC(compiler, tmp_path / "model.c").block(x.astype("float32"), 2)
+    assert ulp_of_the_largest(found, expected) <= 64
+
+
+@compilers
+@pytest.mark.parametrize("source", ["nam-lstm.nam", "rtneural-lstm.json"])
+def test_command(compiler, source, tmp_path, rng):
+    path = f"{__file__.removesuffix('test_c.py')}files/{source}"
+    out = tmp_path / "amp.c"
+    done = CliRunner().invoke(main, ["export-c", path, "-o", str(out), "--name", "amp"])
+    assert done.exit_code == 0, done.output
+    assert re.match(rf"{re.escape(str(out))}: state \d+, weights \d+, arrays on the stack \d+ bytes\n", done.output)
+    x = rng.standard_normal((30, 1)).astype("float32")
+    expected = nam.load(path).stream().block(x) if source.endswith("nam") else rtneural.load(path)(x)
+    assert ulp_of_the_largest(InC(compiler, out, "amp").block(x, 1), expected) <= 64
+
+
+def test_command_with_wrong_input_says_one_line(tmp_path):
+    for name in ("model.pt", "model.nam"):
+        (tmp_path / name).write_bytes(b"x")
+        done = CliRunner().invoke(main, ["export-c", str(tmp_path / name), "-o", str(tmp_path / "model.c")])
+        assert done.exit_code == 1
+        assert re.fullmatch(r"Error: .*model\.\w+: .*\n", done.output)
+    done = CliRunner().invoke(main, ["export-c", str(tmp_path / "model.nam"), "-o", str(tmp_path / "model.nam")])
+    assert "would be overwritten" in done.output
+    assert (tmp_path / "model.nam").read_bytes() == b"x"
+
+
+class Own(LSTM):
+    """A cell that C does not know."""
+
+
+def not_finite(value):
+    layer = nn.LSTM(1, 2, dtype="float64", rng=0)
+    layer.weight_hh_l0.data[0, 0] = value
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (nn.LSTM(1, 2, bidirectional=True), {}, "LSTM is bidirectional"),
+        (nn.RecurrentLayer(Own(), 1, 2), {}, "RecurrentLayer has the cell Own"),
+        (nn.Sequential(nn.LSTM(1, 2), nn.Softmax()), {}, r"1 \(Softmax\) cannot be written; expected Tanh"),
+        (nn.Sequential(nn.Linear(1, 2)), {}, "has no recurrent layer"),
+        (not_finite(np.nan), {}, "LSTM has numbers that are not finite in float32"),
+        (not_finite(1e39), {}, "LSTM has numbers that are not finite in float32"),
+        (nn.LSTM(1, 2), {"name": "a b"}, "name is 'a b'; expected letters"),
+        (nn.LSTM(1, 2), {"name": "2"}, "name is '2'; expected letters"),
+        (nn.LSTM(1, 2), {"states": []}, "states are 0; expected 1"),
+        (
+            nn.LSTM(1, 2),
+            {"states": [np.zeros((1, 2))]},
+            r"state 0 has shapes \[\(1, 2\)\]; expected \[\(1, 2\), \(1, 2\)",
+        ),
+        (nn.RecurrentLayer(Elman(), 1, 2), {"states": [np.zeros((2, 2))]}, r"state 0 has shapes \[\(2, 2\)\]"),
+    ],
+)
+def test_what_cannot_be_written(model, options, message, tmp_path):
+    with pytest.raises(ValueError, match=f"c.export: .*{message}"):
+        c.export(model, tmp_path / "model.c", **options)
+    assert not [*tmp_path.iterdir()]

@@ -1,0 +1,134 @@
+"""What operators around recurrent layers compute, beside ONNX's reference evaluator."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+from onnx import helper, numpy_helper, reference  # noqa: E402
+
+from xprnn.interop import onnx as interop  # noqa: E402
+from xprnn.interop.onnx.operations import OPERATIONS  # noqa: E402
+
+X = np.random.default_rng(0).standard_normal((2, 3, 4)).astype("float32")
+POSITIVE = np.abs(X) + 0.5
+Y = X[:, :1] + 1.0
+N = np.array([[3, -1, 0], [2, 7, 5]], "int64")
+
+
+def whole(*numbers):
+    return np.array(numbers, "int64")
+
+
+UNARY = ["Identity", "Relu", "Tanh", "Sigmoid", "Softplus", "Erf", "Exp", "Abs", "Neg", "Elu", "LeakyRelu"]
+UNARY += ["HardSigmoid", "Softsign", "Dropout", "Softmax", "LogSoftmax", "Gelu", "Flatten", "Transpose"]
+CASES = [(name, [X], {}) for name in UNARY]
+CASES += [(name, [POSITIVE], {}) for name in ("Log", "Sqrt")]
+CASES += [(name, [X, Y], {}) for name in ("Add", "Sub", "Mul", "Div", "Less", "Greater", "Equal", "Max", "Min")]
+CASES += [
+    (name, [N, whole(2, 4, 3)], {})
+    for name in ("Add", "Sub", "Mul", "Div", "LessOrEqual", "GreaterOrEqual", "Equal", "Max")
+]
+CASES += [
+    ("Elu", [X], {"alpha": 0.5}),
+    ("HardSigmoid", [X], {"alpha": 0.3, "beta": 0.4}),
+    ("Softmax", [X], {"axis": 1}),
+    ("Flatten", [X], {"axis": -1}),
+    ("Transpose", [X], {"perm": [1, 2, 0]}),
+    ("Transpose", [N], {}),
+    ("Cast", [X], {"to": 11}),
+    ("Cast", [X], {"to": 7}),
+    ("Cast", [N], {"to": 1}),
+    ("Cast", [X], {"to": 9}),
+    ("Shape", [X], {}),
+    ("Shape", [X], {"start": 1, "end": -1}),
+    ("ConstantOfShape", [whole(2, 3)], {}),
+    ("ConstantOfShape", [whole(2)], {"value": numpy_helper.from_array(np.array([7], "int64"))}),
+    ("Gather", [X, N % 2], {}),
+    ("Gather", [X, np.array(-1)], {"axis": 1}),
+    ("Gather", [N, whole(2, 0)], {"axis": 1}),
+    ("Reshape", [X, whole(0, -1)], {}),
+    ("Reshape", [X, whole(2, 0, 2, 2)], {}),
+    ("Reshape", [X[:0], whole(0, 5)], {"allowzero": 1}),
+    ("Reshape", [N, whole(3, 2)], {}),
+    ("Squeeze", [X[:, :1], whole(1)], {}),
+    ("Squeeze", [X[:, :1]], {}),
+    ("Squeeze", [N[:1], whole(0)], {}),
+    ("Unsqueeze", [X, whole(-1, 0)], {}),
+    ("Unsqueeze", [N, whole(1)], {}),
+    ("Concat", [X, Y], {"axis": 1}),
+    ("Concat", [N, N], {"axis": -1}),
+    ("Split", [X, whole(1, 3)], {"axis": 2, "outputs": 2}),
+    ("Split", [X], {"axis": 1, "outputs": 2, "num_outputs": 2}),
+    ("Slice", [X, whole(1), whole(2**62)], {}),
+    ("Slice", [X, whole(-1, 3), whole(-(2**62), 1), whole(1, 2), whole(-1, -1)], {}),
+    ("Slice", [N, whole(0), whole(2), whole(1)], {}),
+    ("Gemm", [X[0], X[1].T], {}),
+    ("Gemm", [X[0], X[1], Y[0, :, :3]], {"alpha": 0.5, "beta": 2.0, "transB": 1}),
+    ("Gemm", [X[0], X[1]], {"transA": 1}),
+    ("MatMul", [X, X[0].T], {}),
+    ("Pow", [POSITIVE, np.array(1.5, "float32")], {}),
+    ("Expand", [Y, whole(3, 1)], {}),
+    ("Expand", [N[:, :1], whole(2, 4)], {}),
+    ("Range", [np.array(1), np.array(9), np.array(3)], {}),
+    ("Where", [X > 0, X, Y], {}),
+    ("Where", [N > 1, N, whole(0)], {}),
+    ("LayerNormalization", [X, X[0, 0], Y[1, 0]], {"epsilon": 1e-2}),
+    ("LayerNormalization", [X, X[0]], {"axis": 1}),
+    ("ReduceMean", [X, whole(0, -1)], {}),
+    ("ReduceMean", [X], {"keepdims": 0}),
+    ("ReduceSum", [X, whole(1)], {"keepdims": 0}),
+    ("ReduceSum", [X], {"noop_with_empty_axes": 1}),
+    ("ReduceMax", [X, whole(-1)], {}),
+]
+
+
+def of_one_node(operator, inputs, outputs, attributes):
+    names = [f"x{k}" for k in range(len(inputs))]
+    kinds = [helper.np_dtype_to_tensor_dtype(x.dtype) for x in inputs]
+    graph = helper.make_graph(
+        [helper.make_node(operator, names, outputs, "it", **attributes)],
+        "graph",
+        [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(names, kinds, strict=True)],
+        [helper.make_tensor_value_info(name, 1, None) for name in outputs],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)])
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "attributes"), CASES, ids=[f"{case[0]}-{k}" for k, case in enumerate(CASES)]
+)
+def test_as_the_specification_has_it(operator, inputs, attributes):
+    names, outputs = [f"x{k}" for k in range(len(inputs))], ["y", "z"][: attributes.get("outputs", 1)]
+    attributes = {name: value for name, value in attributes.items() if name != "outputs"}
+    model = of_one_node(operator, inputs, outputs, attributes)
+    expected = reference.ReferenceEvaluator(model).run(None, dict(zip(names, inputs, strict=True)))
+    found = interop.from_model(model)(*inputs)
+    for got, wanted in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
+        got = getattr(got, "data", got) if not isinstance(got, np.ndarray) else got
+        assert got.dtype == wanted.dtype
+        assert got.shape == wanted.shape
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-6)
+
+
+def test_all_of_them_are_tried():
+    assert {case[0] for case in CASES} == {*OPERATIONS}
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "attributes", "words"),
+    [
+        ("Gather", [X, whole(2)], {}, r"node it \(Gather\) picks number 2 of 2"),
+        ("Cast", [X], {"to": 10}, "casts to the type 10"),
+        ("Pow", [X, Y], {}, r"exponents of shape \(2, 1, 4\)"),
+        ("Gelu", [X], {"approximate": "tanh"}, "is an approximation"),
+        ("Reshape", [X, whole(5)], {}, "cannot be run"),
+        ("Transpose", [X], {"perm": 3}, r"has perm = '3'; expected list"),
+        ("Concat", [X, X], {}, "has no attribute axis"),
+        ("Dropout", [X], {"outputs": 2}, "has 2 outputs; expected 1"),
+    ],
+)
+def test_what_cannot_be_run_is_named(operator, inputs, attributes, words):
+    outputs = ["y", "z"][: attributes.pop("outputs", 1)]
+    model = interop.from_model(of_one_node(operator, inputs, outputs, attributes))
+    with pytest.raises(ValueError, match=words):
+        model(*inputs)

@@ -1,0 +1,226 @@
+"""A model as one file of C99, for microcontrollers, plugins, and wherever Python is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xprnn import __version__
+from xprnn.arguments import input_tensor
+from xprnn.backend import backend_of, to_numpy
+from xprnn.cells import Elman, Projected
+from xprnn.interop.c_source import FILE, functions
+from xprnn.interop.c_weights import CELLS, packed
+from xprnn.interop.chain import Stage, arrays, stages
+from xprnn.interop.nam import Capture
+from xprnn.nn.activations import ReLU, Sigmoid, Tanh
+from xprnn.nn.linear import Linear
+from xprnn.nn.module import Module
+from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.storage import Path_, write_atomically
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
+
+__all__ = ["Sizes", "export"]
+
+Host = np.ndarray[Any, Any]
+STEPS, ALLOWED = 64, 64
+"""Of the test in the file: how long it is, and by how much it may be off, in ulp of the largest output."""
+
+
+class Sizes(NamedTuple):
+    """What a model in C takes, in bytes: its state, its weights, and its arrays on the stack during a step."""
+
+    state: int
+    weights: int
+    stack: int
+
+
+def export(model: Module | Capture, path: Path_, *, name: str = "model", states: Sequence[Any] | None = None) -> Sizes:
+    """Write a model as one file of C99 that needs no library and allocates nothing, and say what it takes.
+
+    In C, with ``name`` in the place of model:
+
+        model_state s;              the state, a struct of floats
+        model_init(&s);             the state to begin with: ``states``, or that of a capture
+        model_reset(&s);            zeros, as if nothing had been heard
+        model_step(&s, x, y);       one step, x[inputs] to y[outputs]
+        model_block(&s, x, y, n);   n steps, x[n][inputs] to y[n][outputs]
+
+    With ``model_DECLARATIONS_ONLY`` defined it can be included as a header, from C++ too. Compiled with
+    ``-Dmodel_TEST`` it is a program that compares itself with what the model said here, to 64 ulp of the largest
+    output: sums are taken in another order, so that bits differ.
+
+    Parameters
+    ----------
+    model
+        A recurrent layer around any of xprnn.cells, stacked or not, or a Sequential of recurrent layers, Linear, Tanh,
+        Sigmoid and ReLU (Dropout is left out); or a :class:`xprnn.interop.nam.Capture`. All is rounded to float32.
+    name
+        A C name, with which all others begin.
+    states
+        Of each recurrent layer its initial state, as it takes it where x has no batch. Default: zeros.
+
+    Raises ValueError for what cannot be written (both directions, other modules, cells of your own), a model without a
+    recurrent layer, weights that are not finite, a name that is none, and states that do not fit.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise ValueError(f"c.export: name is {name!r}; expected letters, digits and underscores")
+    if isinstance(model, Capture):
+        states = [model.state]
+        model = model.model
+    chain = stages("c.export", model)
+    layers = [stage.module for stage in chain if isinstance(stage.module, RecurrentLayer)]
+    if not layers:
+        raise ValueError("c.export: the model has no recurrent layer")
+    begin = _begin(layers, states)
+    code = _Code(chain, begin)
+    sizes = code.sizes()
+    x, y = _test_vector(chain, begin)
+    text = FILE.format(
+        name=name,
+        what=", ".join(f"{type(stage.module).__name__}({stage.module.describe()})" for stage in chain),
+        version=__version__,
+        inputs=chain[0].inputs,
+        outputs=chain[-1].outputs,
+        sizes=sizes,
+        multiplications=code.weights,
+        members="\n".join(f"    float {part}[{len(values)}];" for part, values in code.state.items()),
+        constants="\n\n".join(code.constants),
+        functions=functions("\n".join([*code.body, *code.beginning, "clear()"])),
+        beginning=_lines([f"{name}_reset(s);", *code.beginning]),
+        zeros=_lines([f"clear(s->{part}, {len(values)});" for part, values in code.state.items()]),
+        body=_lines([*(f"float {buffer}[{size}];" for buffer, size in code.buffers.items()), *code.body]),
+        steps=STEPS,
+        allowed=ALLOWED,
+        test_x=_constant("test_x", x),
+        test_y=_constant("test_y", y),
+    )
+    write_atomically(path, text.encode())
+    return sizes
+
+
+def _begin(layers: Sequence[RecurrentLayer], states: Sequence[Any] | None) -> list[tuple[Host, ...]]:
+    """The parts of each layer's initial state, (L, H), on the host."""
+    if states is not None and len(states) != len(layers):
+        raise ValueError(f"c.export: states are {len(states)}; expected {len(layers)}, one for each recurrent layer")
+    found = []
+    for number, layer in enumerate(layers):
+        shapes = [(layer.num_layers, size) for size in layer.state_sizes]
+        given = [np.zeros(shape) for shape in shapes] if states is None else states[number]
+        parts = given if isinstance(given, (tuple, list)) else [given]
+        host = [to_numpy(input_tensor("c.export", f"state {number}", part).data) for part in parts]
+        if (came := [part.shape for part in host]) != shapes:
+            raise ValueError(f"c.export: state {number} has shapes {came}; expected {shapes}")
+        found.append(tuple(part.astype(np.float32) for part in host))
+    return found
+
+
+def _test_vector(chain: Sequence[Stage], begin: Sequence[tuple[Host, ...]]) -> tuple[Host, Host]:
+    """Inputs, and what the model makes of them."""
+    layer = next(stage.module for stage in chain if isinstance(stage.module, RecurrentLayer))
+    home, dtype, states = backend_of(layer.parameters()[0].data), layer.dtype, iter(begin)
+    x = np.random.default_rng(0).uniform(-1.0, 1.0, (STEPS, chain[0].inputs)).astype(np.float32)
+    y = Tensor(home.asarray(x.astype(dtype)))
+    with no_grad():
+        for module in (stage.module for stage in chain):
+            if not isinstance(module, RecurrentLayer):
+                y = module(y)
+                continue
+            parts = [home.asarray(part.astype(dtype)) for part in next(states)]
+            with module.mode(False):
+                y = module(y, parts[0] if len(parts) == 1 else tuple(parts))[0]
+    return x, to_numpy(y.data).astype(np.float32)
+
+
+class _Code:
+    """The parts of the file that differ from model to model."""
+
+    def __init__(self, chain: Sequence[Stage], begin: Sequence[tuple[Host, ...]]) -> None:
+        self.constants: list[str] = []
+        self.weights = 0  # how many numbers they are
+        self.state: dict[str, Host] = {}  # its arrays by name, and what they begin with
+        self.beginning: list[str] = []
+        self.buffers: dict[str, int] = {}
+        self.body: list[str] = []
+        at, states = "x", iter(begin)  # where the numbers are that go in next
+        for k, stage in enumerate(chain):
+            if isinstance(stage.module, RecurrentLayer):
+                at = self._recurrent(stage, stage.module, next(states), at, k)
+                continue
+            to = "y" if stage is chain[-1] else f"v{k}"
+            if to != "y":
+                self.buffers[to] = stage.outputs
+            if isinstance(stage.module, Linear):
+                held = arrays({"weight": stage.module.weight, "bias": stage.module.bias})
+                bias = held.get("bias", np.zeros(stage.outputs))
+                weights = self._constant(stage, f"w{k}", np.concatenate([bias, held["weight"].T.ravel()]))
+                self.body.append(f"linear({weights}, {stage.inputs}, {stage.outputs}, {at}, {to});")
+            else:
+                self.body.append(f"each_{_map(stage)}({at}, {stage.inputs}, {to});")
+            at = to
+        if at != "y":
+            self.body.append(f"copy({at}, {chain[-1].outputs}, y);")
+
+    def _recurrent(self, stage: Stage, layer: RecurrentLayer, begin: tuple[Host, ...], at: str, k: int) -> str:
+        """The layers of a stack; returns where the last one's hidden state is."""
+        cell = layer.cell.cell if isinstance(layer.cell, Projected) else layer.cell
+        if type(cell) not in CELLS:
+            raise ValueError(f"c.export: {stage.name} has the cell {layer.cell.name}; expected one of xprnn.cells")
+        function, places = CELLS[type(cell)]
+        function += f"_{cell.nonlinearity}" if isinstance(cell, Elman) else ""
+        hidden, width = layer.hidden_size, layer.state_sizes[0]
+        self.buffers["z"] = max(self.buffers.get("z", 0), places * hidden)
+        for n, parameters in enumerate(layer.weights()):
+            w = arrays(parameters)
+            for part, values in zip(layer.state_names, begin, strict=True):
+                self.state[f"{part}{k}_{n}"] = values[n]
+                if values[n].any():
+                    self._constant(stage, f"first_{part}{k}_{n}", values[n])
+                    self.beginning.append(f"copy(first_{part}{k}_{n}, {len(values[n])}, s->{part}{k}_{n});")
+            h, *c = (f"s->{part}{k}_{n}" for part in layer.state_names)
+            weights = self._constant(stage, f"w{k}_{n}", packed(cell, w))
+            sizes = f"{w['weight_ih'].shape[1]}, {hidden}" + f", {width}" * len(c)
+            self.body.append(f"{function}({', '.join([weights, sizes, at, h, *c, 'z'])});")
+            if isinstance(layer.cell, Projected):
+                weights = self._constant(stage, f"p{k}_{n}", w["weight_hr"].T)
+                self.body.append(f"project({weights}, {hidden}, {width}, z, {h});")
+            else:
+                self.body.append(f"copy(z, {hidden}, {h});")
+            at = h
+        return at
+
+    def _constant(self, stage: Stage, name: str, values: Host) -> str:
+        with np.errstate(over="ignore"):
+            single = values.astype(np.float32)
+        if not np.isfinite(single).all():
+            raise ValueError(f"c.export: {stage.name} has numbers that are not finite in float32")
+        self.constants.append(_constant(name, single))
+        self.weights += values.size
+        return name
+
+    def sizes(self) -> Sizes:
+        """In bytes."""
+        stack = sum(self.buffers.values())
+        return Sizes(4 * sum(map(len, self.state.values())), 4 * self.weights, 4 * stack)
+
+
+def _constant(name: str, values: Host) -> str:
+    """An array of float32 with all its digits, eight in a line."""
+    numbers = [f"{number!s}f" for number in values.ravel()]  # str keeps what float32 needs, and no more
+    rows = [", ".join(numbers[k : k + 8]) for k in range(0, len(numbers), 8)]
+    return f"static const float {name}[{len(numbers)}] = {{\n    " + ",\n    ".join(rows) + "\n};"
+
+
+def _lines(statements: Sequence[str]) -> str:
+    return "\n".join(f"    {statement}" for statement in statements)
+
+
+def _map(stage: Stage) -> str:
+    for kind, function in ((Tanh, "tanh"), (Sigmoid, "sigmoid"), (ReLU, "relu")):
+        if type(stage.module) is kind:
+            return function
+    raise ValueError(f"c.export: {stage.name} cannot be written; expected Tanh, Sigmoid or ReLU")

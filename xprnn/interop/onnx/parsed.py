@@ -1,0 +1,159 @@
+"""A graph of ONNX's, read into plain values: nothing of the file is kept but what was checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+OPSETS = (13, 26)  # before, axes were attributes
+REQUIRED: Any = object()
+Host = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation: the names of what it reads and gives, "" for what is left out, and its attributes."""
+
+    operator: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def error(self, problem: str) -> ValueError:
+        """What is wrong with it."""
+        return ValueError(f"node {self.name} ({self.operator}) {problem}")
+
+    def attribute(self, name: str, kind: type, default: Any = REQUIRED) -> Any:
+        """An attribute, or a default. Raises ValueError for one of another type, and where there must be one."""
+        value = self.attributes.get(name, default)
+        if value is REQUIRED:
+            raise self.error(f"has no attribute {name}")
+        if name in self.attributes and not isinstance(value, kind):
+            raise self.error(f"has {name} = {str(value)[:40]!r}; expected {kind.__name__}")
+        return value
+
+
+@dataclass(frozen=True)
+class Value:
+    """An input: its name, the name of its dtype, and its axes: a length, or a word for any."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...] | None
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A graph: inputs, names of outputs, constants by name, nodes in an order in which they can be run."""
+
+    inputs: list[Value]
+    outputs: list[str]
+    constants: dict[str, Host]
+    nodes: list[Node]
+
+
+def parsed(onnx: Any, model: Any) -> Parsed:
+    """The graph of a model. Raises ValueError for what is damaged, cyclic or not supported."""
+    versions = {one.domain or "ai.onnx": one.version for one in model.opset_import}
+    version = versions.get("ai.onnx")
+    if version is None or not OPSETS[0] <= version <= OPSETS[1]:
+        raise ValueError(f"its opset is {version}; expected one from {OPSETS[0]} to {OPSETS[1]}")
+    graph = model.graph
+    if graph.sparse_initializer:
+        raise ValueError("it has sparse constants, which are not supported")
+    constants = {_text(one.name): array_of(onnx, one.name, one) for one in graph.initializer}
+    inputs = [_value(onnx, one) for one in graph.input if one.name not in constants]
+    known = {"", *constants, *(one.name for one in inputs)}
+    if len(known) != 1 + len(graph.initializer) + len(inputs):
+        raise ValueError("two constants or inputs have one name")
+    nodes: list[Node] = []
+    for number, proto in enumerate(graph.node):
+        node = _node(onnx, number, proto)
+        for name in node.inputs:
+            if name not in known:
+                raise node.error(f"reads {name}, which nothing before it gives")
+        for name in filter(None, node.outputs):
+            if name in known:
+                raise node.error(f"gives {name}, which is there already")
+            known.add(name)
+        if node.operator == "Constant":
+            constants[node.outputs[0]] = _constant(node)
+        else:
+            nodes.append(node)
+    outputs = [_text(one.name) for one in graph.output]
+    if lost := [name for name in outputs if name not in known or not name]:
+        raise ValueError(f"nothing gives its output {lost[0]}")
+    if not outputs:
+        raise ValueError("it has no outputs")
+    return Parsed(inputs, outputs, constants, nodes)
+
+
+def array_of(onnx: Any, name: str, tensor: Any) -> Host:
+    """A constant. Raises ValueError for one that lies in another file, or whose numbers are not those it declares."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+        raise ValueError(f"constant {name} lies in another file; expected a model of one file")
+    if any(length < 0 for length in tensor.dims) or len(tensor.dims) > 32:
+        raise ValueError(f"constant {name} has shape {[*tensor.dims][:8]}")
+    try:
+        array: Host = np.array(onnx.numpy_helper.to_array(tensor))
+    except Exception as error:  # of ONNX and NumPy, for sizes and types
+        raise ValueError(f"constant {name} of shape {[*tensor.dims]} cannot be read: {error}") from error
+    if array.dtype.name not in ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"):
+        raise ValueError(f"constant {name} has dtype {array.dtype.name}; expected float32, float64 or whole numbers")
+    return array
+
+
+def _value(onnx: Any, proto: Any) -> Value:
+    if not proto.type.HasField("tensor_type"):
+        raise ValueError(f"input {_text(proto.name)} is no tensor")
+    kind = proto.type.tensor_type
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    except KeyError as error:
+        raise ValueError(f"input {proto.name} has type {kind.elem_type}") from error
+    if not kind.HasField("shape"):
+        return Value(_text(proto.name), dtype, None)
+    axes = (axis.dim_value if axis.HasField("dim_value") else axis.dim_param for axis in kind.shape.dim)
+    return Value(_text(proto.name), dtype, tuple(map(_axis, axes)))
+
+
+def _axis(axis: Any) -> int | str:
+    return axis if isinstance(axis, int) else _text(axis)
+
+
+def _text(name: Any) -> str:
+    """A name. Raises ValueError for bytes, which is what the parser gives where they are no text."""
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r} is no name")
+    return name
+
+
+def _node(onnx: Any, number: int, proto: Any) -> Node:
+    name = _text(proto.name) or f"{number}"
+    node = Node(_text(proto.op_type), name, tuple(map(_text, proto.input)), tuple(map(_text, proto.output)), {})
+    if proto.domain not in ("", "ai.onnx"):
+        raise node.error(f"is of the domain {proto.domain}, whose operators are not supported")
+    for attribute in proto.attribute:
+        _text(attribute.name)
+        kinds = onnx.AttributeProto
+        if attribute.type == kinds.TENSOR:
+            node.attributes[attribute.name] = array_of(onnx, f"{attribute.name} of node {name}", attribute.t)
+        elif attribute.type in (kinds.FLOAT, kinds.INT, kinds.STRING):
+            node.attributes[attribute.name] = onnx.helper.get_attribute_value(attribute)
+        elif attribute.type in (kinds.FLOATS, kinds.INTS, kinds.STRINGS):
+            node.attributes[attribute.name] = [*onnx.helper.get_attribute_value(attribute)]
+        else:
+            raise node.error(f"has an attribute {attribute.name} of type {attribute.type}, which is not supported")
+    return node
+
+
+def _constant(node: Node) -> Host:
+    for name, kind in (("value_int", int), ("value_float", float), ("value_ints", list), ("value_floats", list)):
+        if name in node.attributes:
+            dtype = np.int64 if "int" in name else np.float32
+            return np.array(node.attribute(name, kind), dtype)
+    value: Host = node.attribute("value", np.ndarray)
+    return value

@@ -1,0 +1,361 @@
+"""The tape: what was computed from what, and the walk back through it.
+
+While gradients are enabled, ``record`` makes one Node of each operation. ``backward`` walks the nodes once, in
+reverse topological order. A cotangent is itself a Tensor and the rules are written with the same primitives, so
+``create_graph=True`` records the walk too, and gradients of gradients need nothing further.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import compress
+from operator import attrgetter
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import Array, copied, namespace
+from xprnn.flags import true_or_false
+from xprnn.tensor import Cotangents, Node, Pullback, Tensor
+from xprnn.witness import debug, debugging, sample, whole
+
+_grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
+
+_wants_gradient = attrgetter("requires_grad")
+
+_adding = RLock()
+"""Held while gradients are added to those of leaves, which several threads may share."""
+
+
+def _let_go() -> None:
+    """In a forked child, where the thread that held it is no more."""
+    global _adding
+    _adding = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def is_recorded(inputs: Iterable[Tensor]) -> bool:
+    """Whether an operation on these has its way back recorded, in this thread or task."""
+    return _grad_enabled.get() and any(map(_wants_gradient, inputs))
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded, in this thread or task."""
+    return _grad_enabled.get()
+
+
+@contextmanager
+def set_grad_enabled(enabled: bool) -> Iterator[None]:
+    """Record operations in this block, or do not."""
+    before = _grad_enabled.get()
+    try:  # begun first, so that an interrupt after the setting cannot leave it
+        _grad_enabled.set(enabled)
+        yield
+    finally:
+        _grad_enabled.set(before)
+
+
+def no_grad() -> Any:
+    """Record nothing inside: ``with no_grad(): ...``, or ``@no_grad()`` on a function. For inference and evaluation."""
+    return set_grad_enabled(False)
+
+
+Reads = Sequence[Any]
+"""Tensors and arrays, and numbers or None, which are passed over."""
+
+
+def record(
+    name: str,
+    data: Array,
+    inputs: Sequence[Any],
+    vjps: Sequence[Callable[[Tensor, Tensor], Tensor]],
+    reads: Reads = (),
+    labels: Sequence[str] = (),
+) -> Tensor:
+    """Wrap the result of a primitive, with one rule for each input.
+
+    ``vjps[k](g, y)`` gives the cotangent of input k from the cotangent g of the output y. Inputs that are not Tensors,
+    or need no gradient, are forgotten together with their rules, so that nothing is computed for them. ``reads[k]`` is
+    what rule k reads beside g and y, which nobody must write to in between, and ``labels[k]`` what errors call it.
+    """
+    output = Tensor(data)
+    if _grad_enabled.get():
+        wanted = [isinstance(x, Tensor) and x.requires_grad for x in inputs]
+        if True in wanted:
+            rules = vjps
+            if False in wanted:
+                inputs, rules = tuple(compress(inputs, wanted)), tuple(compress(vjps, wanted))
+
+            def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+                return [rule(cotangents[0], outputs[0]) for rule in rules]  # type: ignore[arg-type]
+
+            rule: Pullback = pullback
+            if debug.used or (reads and _callers(reads)):
+                rule = _witnessed(name, compress(zip(labels, reads, strict=False), wanted), (data,), pullback)
+            Node(name, tuple(inputs), (output,), rule)
+    return output
+
+
+def record_joint(
+    name: str,
+    data: Sequence[Array],
+    inputs: Sequence[Tensor],
+    pullback: Pullback,
+    reads: Reads = (),
+    labels: Sequence[str] = (),
+) -> tuple[Tensor, ...]:
+    """Wrap the results of an operation with several outputs and one rule for all inputs: a whole recurrent layer."""
+    outputs = tuple(map(Tensor, data))
+    if is_recorded(inputs):
+        if debug.used or (reads and _callers(reads)):
+            pullback = _witnessed(name, zip(labels, reads, strict=True), data, pullback)
+        Node(name, tuple(inputs), outputs, pullback)
+    return outputs
+
+
+def _callers(reads: Reads) -> bool:
+    """Whether there is something that a caller may have a hand on, unlike what was computed."""
+    for x in reads:  # noqa: SIM110 - a generator takes several times as long, and every operation asks
+        if (x.node is None) if x.__class__ is Tensor else (x.__class__ is np.ndarray):
+            return True
+    return False
+
+
+def _witnessed(name: str, reads: Iterable[tuple[str, Any]], results: Sequence[Array], pullback: Pullback) -> Pullback:
+    """A pullback that first looks whether anything that it reads was written to."""
+    seen = []
+    if debug.used and debugging():
+        look: Callable[[Array], Any] = whole
+        for label, x in [*reads, *(("the result", array) for array in results)]:
+            if hasattr(x, "shape"):
+                seen.append((label, x, x.shape, look(_array(x))))
+    else:
+        look = sample
+        for label, x in reads:
+            array = x._data if x.__class__ is Tensor and x.node is None else x
+            if array.__class__ is np.ndarray:
+                seen.append((label, x, array.shape, look(array)))
+    if not seen:
+        return pullback
+
+    def checked(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        for label, x, shape, saw in seen:
+            array = _array(x)
+            if array.shape != shape or look(array) != saw:
+                raise RuntimeError(
+                    f"backward: {label} of {name} (shape {tuple(shape)}) was written to after the forward pass, so "
+                    "gradients would be wrong; give the forward pass a copy, or run it again first"
+                )
+        return pullback(cotangents, outputs)
+
+    return checked
+
+
+def _array(x: Any) -> Array:
+    return x._data if isinstance(x, Tensor) else x
+
+
+def backward(
+    self: Tensor,
+    cotangent: Tensor | Array | None = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> None:
+    """Add d(self)/d(leaf) to ``.grad`` of every leaf that requires it.
+
+    Threads may share leaves: each adds its gradients whole. A graph that threads share must be retained by each.
+
+    Parameters
+    ----------
+    cotangent
+        dL/d(self), of self's shape. May be left out for a single element, where it is 1.
+    create_graph
+        Record the walk, so that the gradients can themselves be differentiated.
+    retain_graph
+        Keep what the forward pass saved, so that the graph can be walked again. Default: ``create_graph``.
+
+    Raises
+    ------
+    RuntimeError
+        Nothing to differentiate, no cotangent for a non-scalar, a graph already released, or an input whose
+        ``.data`` was assigned since.
+    """
+    _check_flags("backward", create_graph, retain_graph)
+    gradients = _walk_back([self], [cotangent], None, create_graph, retain_graph)
+    with set_grad_enabled(create_graph), _adding:
+        for leaf, gradient in gradients:
+            if leaf.grad is not None:
+                leaf.grad = leaf.grad + gradient
+            elif create_graph:
+                leaf.grad = gradient
+            else:  # an array of its own: rules may hand the same one, or a view, to several, or the caller's
+                leaf.grad = Tensor(copied(gradient.data))
+
+
+Tensor.backward = backward  # type: ignore[method-assign] # tensor.py cannot import it
+
+
+def grad(
+    outputs: Tensor | Iterable[Tensor],
+    inputs: Tensor | Iterable[Tensor],
+    cotangents: Sequence[Tensor | Array | None] | None = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> list[Tensor | None]:
+    """The gradients of outputs in the given inputs, leaving every ``.grad`` as it is.
+
+    Each input counts as an independent variable: a path that leads from one input into another is not followed.
+    An input that the outputs do not depend on gets None. ``cotangents`` may hold None for an output without one.
+    Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors.
+    """
+    _check_flags("grad", create_graph, retain_graph)
+    outputs, inputs = _listed("outputs", outputs), _listed("inputs", inputs)
+    if cotangents is None:
+        cotangents = [None] * len(outputs)
+    elif len(cotangents) != len(outputs):
+        raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
+    found = {
+        id(tensor): gradient for tensor, gradient in _walk_back(outputs, cotangents, inputs, create_graph, retain_graph)
+    }
+    return [found.get(id(tensor)) for tensor in inputs]
+
+
+def replayed(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Cotangents) -> Cotangents:
+    """What a pullback returns that will itself be differentiated, from its operation composed anew of primitives.
+
+    The gradients, as :func:`grad` gives them; but of an input that stands in several places, such as a shared weight,
+    all of it in the first, since the walk adds up what it is given.
+    """
+    found, first = grad(outputs, inputs, cotangents, create_graph=True), dict[int, int]()
+    return [g if first.setdefault(id(x), k) == k else None for k, (x, g) in enumerate(zip(inputs, found, strict=True))]
+
+
+def _check_flags(owner: str, create_graph: Any, retain_graph: Any) -> None:
+    true_or_false(owner, "create_graph", create_graph)
+    if retain_graph is not None:
+        true_or_false(owner, "retain_graph", retain_graph)
+
+
+def _listed(name: str, tensors: Any) -> list[Tensor]:
+    """One Tensor, or several, as a list."""
+    if not isinstance(tensors, Iterable):
+        raise TypeError(f"grad: {name} is a {type(tensors).__name__}; expected a Tensor or several")
+    listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    for position, tensor in enumerate(listed):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"grad: {name}[{position}] is a {type(tensor).__name__}; expected a Tensor")
+    return listed
+
+
+def _initial_cotangent(output: Tensor, cotangent: Any) -> Tensor:
+    if not output.requires_grad:
+        raise RuntimeError(
+            "backward: this Tensor does not depend on anything that requires a gradient "
+            "(was it computed under no_grad, or from plain arrays only?)"
+        )
+    if cotangent is None:
+        if output.size != 1:
+            raise RuntimeError(
+                f"backward: a Tensor of shape {output.shape} has no single gradient; reduce it to a scalar "
+                "with .sum() or .mean(), or pass a cotangent of the same shape"
+            )
+        return Tensor(namespace(output.data).ones_like(output.data))
+    cotangent = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
+    if cotangent.shape != output.shape:
+        raise ValueError(f"backward: the cotangent has shape {cotangent.shape}; expected {output.shape}, as the output")
+    if cotangent.dtype != output.dtype:
+        raise TypeError(f"backward: the cotangent has dtype {cotangent.dtype}; expected {output.dtype}, as the output")
+    return cotangent
+
+
+def _walk_back(
+    outputs: Sequence[Tensor],
+    cotangents: Sequence[Any],
+    inputs: Sequence[Tensor] | None,
+    create_graph: bool,
+    retain_graph: bool | None,
+) -> list[tuple[Tensor, Tensor]]:
+    """(tensor, gradient) pairs, for the given inputs or, where inputs is None, for all leaves."""
+    release = not (create_graph if retain_graph is None else retain_graph)
+    stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
+    leaves = list(stops.values())
+    # What has flowed so far into each output of a node, or into a leaf, by the id of either. A stop is a leaf.
+    flows: dict[int, list[Tensor | None]] = {}
+    sums: set[tuple[int, int]] = set()  # those whose arrays were made here, and may be written to
+
+    def accumulate(tensor: Tensor, cotangent: Tensor) -> None:
+        holder: Node | Tensor = tensor.node or tensor
+        if stops:
+            holder = stops.get(_key(tensor), holder)
+        slot = tensor.slot if isinstance(holder, Node) else 0
+        slots = flows.get(id(holder))
+        if slots is None:
+            slots = flows[id(holder)] = [None] * (len(holder.outputs) if isinstance(holder, Node) else 1)
+            if inputs is None and holder is tensor:
+                leaves.append(tensor)
+        before = slots[slot]
+        if before is None:
+            slots[slot] = cotangent
+        elif create_graph:
+            slots[slot] = before + cotangent
+        elif (id(holder), slot) in sums:  # a weight that many steps share: no new array for each of them
+            total = before.data
+            total += cotangent.data
+        else:
+            slots[slot] = Tensor(before.data + cotangent.data)
+            sums.add((id(holder), slot))
+
+    with set_grad_enabled(create_graph):
+        # With explicit inputs and explicit cotangents, an output without a cotangent is one that nothing flows into.
+        given = any(c is not None for c in cotangents)
+        for output, cotangent in zip(outputs, cotangents, strict=True):
+            if cotangent is not None or not given:
+                accumulate(output, _initial_cotangent(output, cotangent))
+        order = _topological([o.node for o in outputs if o.node is not None and _key(o) not in stops], stops)
+        for node in order:
+            node.check()
+        for node in reversed(order):
+            incoming = flows.pop(id(node), None)
+            if incoming is not None:
+                sources, pullback = node.rule()
+                results = pullback(incoming, [reference() for reference in node.outputs])
+                for tensor, result in zip(sources, results, strict=True):
+                    if result is not None and tensor.requires_grad:
+                        accumulate(tensor, result)
+        if release:
+            for node in order:
+                node.release()
+    return [(leaf, flows[id(leaf)][0]) for leaf in leaves if id(leaf) in flows]  # type: ignore[misc]
+
+
+def _key(tensor: Tensor) -> tuple[int, int]:
+    """Names a value on the tape: an output of a node, or a leaf."""
+    return (id(tensor), -1) if tensor.node is None else (id(tensor.node), tensor.slot)
+
+
+def _topological(roots: Sequence[Node], stops: dict[tuple[int, int], Tensor]) -> list[Node]:
+    """Nodes behind the roots, inputs first. A stack of its own instead of recursion: chains can be very long."""
+    order: list[Node] = []
+    seen: set[int] = set()
+    stack = [(root, False) for root in roots]
+    while stack:
+        node, inputs_done = stack.pop()
+        if inputs_done:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            for tensor in node.inputs:
+                behind = tensor.node
+                if behind is not None and id(behind) not in seen and not (stops and _key(tensor) in stops):
+                    stack.append((behind, False))
+    return order
