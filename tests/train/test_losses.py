@@ -299,7 +299,7 @@ def test_gradients_of_cross_entropy_of_both_orders(home, options):
     logits, target = np.random.default_rng(0).standard_normal((3, 2, 4)), np.array([[0, 3], [1, -100], [2, 2]])
     given = {k: home.asarray(v) if k == "weight" else v for k, v in options.items()}
     for classes in (target, abs(target) % 4):
-        loss = lambda x, classes=classes: cross_entropy(x, home.asarray(classes), **given)  # noqa: E731
+        loss = lambda x, classes=classes: cross_entropy(x, home.asarray(classes), **given)
         check_gradients(loss, [home.asarray(logits)])
         check_second_gradients(loss, [home.asarray(logits)])
 

@@ -20,7 +20,8 @@ from xprnn import ops
 from xprnn.arguments import floating_input, input_tensor, probability
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.postponed import within
-from xprnn.tensor import Tensor, is_grad_enabled, record
+from xprnn.tape import is_grad_enabled, record
+from xprnn.tensor import Tensor
 from xprnn.train.weighted import Mean
 
 REDUCTIONS = ("mean", "sum", "none")
