@@ -145,6 +145,8 @@ def _input_size(path: str, layer: Any) -> int | None:
 
 def _recurrent(model: _Exported, path: str, layer: Any, x: str) -> str:
     owner, graph = _called(path[:-1], layer), model.graph
+    if layer.zoned:
+        raise ValueError(f"to_model: {owner} has zoneout, which ONNX has not")
     cells = [layer.cell, layer.reverse_cell or layer.cell][: layer.directions]
     operators: list[Operator] = []
     for cell in cells:

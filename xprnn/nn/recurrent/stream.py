@@ -14,7 +14,6 @@ from xprnn.cells import Cell
 from xprnn.engine import cpu, dispatch
 from xprnn.nn.linear import Linear
 from xprnn.nn.recurrent import stream_arguments as given
-from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.settings import current_precision, use_precision
 from xprnn.tape import no_grad
 from xprnn.tensor import Parameter
@@ -34,9 +33,12 @@ class Streamable(Protocol):
     batch_first: bool
     bidirectional: bool
     reverse: bool
-    regularisation: Regularisation | None
     dtype: str
     state_sizes: tuple[int, ...]
+
+    @property
+    def zoned(self) -> bool:
+        """Whether there is zoneout."""
 
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer by the cell's names."""
@@ -197,7 +199,7 @@ class Stream:
                 layer.cell, weights, layer.num_layers, layer.hidden_size, layer.input_size, self._batch,
                 None if self._head is None else self._head.linear.out_features,
             )  # fmt: skip
-        if layer.regularisation is not None and any(layer.regularisation.zoneout):
+        if layer.zoned:
             stack = "no kernel has zoneout"
         if isinstance(stack, str):
             self._way = f"calls of the layer, since there is no compiled one ({stack})"
