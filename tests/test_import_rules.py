@@ -14,6 +14,7 @@ LATE = {
     "array_api_strict",
     "cupy",
     "cupyx",
+    "h5py",
     "joblib",
     "matplotlib",
     "numba",

@@ -144,6 +144,14 @@ def test_a_leaf_can_be_copied_and_pickled(x):
         assert_close((twin, twin.grad), (x.data, x.grad.data), 0.0)
 
 
+def test_a_leaf_from_a_mapped_file_is_of_plain_arrays(tmp_path):
+    mapped = np.memmap(tmp_path / "numbers", dtype=np.float32, mode="w+", shape=(3,))
+    twin = Parameter(np.zeros(3, np.float32))
+    twin.__setstate__((None, twin.__getstate__()[1] | {"_data": mapped}))
+    assert type(twin.data) is np.ndarray
+    assert np.shares_memory(twin.data, mapped)
+
+
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.deepcopy])
 def test_what_holds_a_graph_cannot(duplicate, x):
     with pytest.raises(TypeError, match=r"by multiply\) cannot be pickled or copied, .*detach\(\) it first"):

@@ -20,7 +20,7 @@ def test_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": f"tutorial_{page.stem}"}
     text = page.read_text(encoding="utf-8")
-    for library in re.findall(r"^<!-- needs (.*) -->$", text, re.MULTILINE):
+    for library in re.findall(r"^<!-- needs (\w+) -->$", text, re.MULTILINE):
         pytest.importorskip(library)
     blocks = list(re.finditer(r"```python\n(.*?)```", text, re.DOTALL))
     assert blocks

@@ -78,7 +78,10 @@ def one_of(owner: str, name: str, word: Any, known: Iterable[str]) -> str:
 
 def float_dtype(owner: str, dtype: Any) -> str:
     """The name of a dtype that layers have, of which NumPy's own is one too. Raises ValueError for anything else."""
-    return one_of(owner, "dtype", str(dtype) if isinstance(dtype, np.dtype) else dtype, DTYPES)
+    name = str(dtype) if isinstance(dtype, np.dtype) else dtype
+    if not isinstance(name, str) or name not in DTYPES:
+        raise ValueError(f"{owner}: dtype is {dtype!r}; expected 'float32' or 'float64'")
+    return name
 
 
 def each_true_or_false(owner: str, **flags: Any) -> Iterator[bool]:

@@ -324,6 +324,11 @@ def backend_of(array: Array) -> Backend:
     return Backend(library(xp), xp, compat.device(array))
 
 
+def copied(array: Array) -> Array:
+    """A copy, contiguous in the order of its axes."""
+    return array.copy() if type(array) is np.ndarray else namespace(array).asarray(array, copy=True)
+
+
 def zeros_beside(array: Array, shape: tuple[int, ...]) -> Array:
     """Zeros of the library, device and dtype of an array."""
     if type(array) is np.ndarray:  # the most common, and one call
@@ -395,14 +400,6 @@ def generator(rng: Rng = None) -> np.random.Generator:
     if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
         raise TypeError(f"rng is a {type(rng).__name__}; expected an int seed, a numpy.random.Generator or None")
     return np.random.default_rng(int(rng))
-
-
-def check_dtype(dtype: Any) -> str:
-    """A dtype that layers have as a word, NumPy's own too: "float32" or "float64". Raises ValueError for others."""
-    name = str(dtype) if isinstance(dtype, np.dtype) else dtype
-    if not isinstance(name, str) or name not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-    return name
 
 
 def dtype_name(array: Array) -> str:

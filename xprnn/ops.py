@@ -95,7 +95,8 @@ def _binary(
     a: Operand,
     b: Operand,
     compute: Callable[[Any, Any], Array],
-    *vjps: Callable[[Tensor, Tensor], Tensor],
+    left_rule: Callable[[Tensor, Tensor], Tensor],
+    right_rule: Callable[[Tensor, Tensor], Tensor],
     reads: tuple[Operand, ...] = (),
     labels: tuple[str, ...] = CROSSWISE,
 ) -> Tensor:
@@ -103,30 +104,29 @@ def _binary(
     if type(left) is not np.ndarray or type(right) not in (np.ndarray, float):  # the most common, and nothing to check
         left, right = values(a, b)
         namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
-    left_rule, right_rule = vjps
     rules = (lambda g, y: unbroadcast(left_rule(g, y), a), lambda g, y: unbroadcast(right_rule(g, y), b))
     return record(name, compute(left, right), (a, b), rules, reads, labels)
 
 
 def add(a: Operand, b: Operand) -> Tensor:
     """a + b."""
-    return _binary("add", a, b, lambda a, b: a + b, lambda g, y: g, lambda g, y: g)
+    return _binary("add", a, b, operator.add, lambda g, y: g, lambda g, y: g)
 
 
 def subtract(a: Operand, b: Operand) -> Tensor:
     """a - b."""
-    return _binary("subtract", a, b, lambda a, b: a - b, lambda g, y: g, lambda g, y: -g)
+    return _binary("subtract", a, b, operator.sub, lambda g, y: g, lambda g, y: -g)
 
 
 def multiply(a: Operand, b: Operand) -> Tensor:
     """a * b."""
-    return _binary("multiply", a, b, lambda a, b: a * b, lambda g, y: g * b, lambda g, y: g * a, reads=(b, a))
+    return _binary("multiply", a, b, operator.mul, lambda g, y: g * b, lambda g, y: g * a, reads=(b, a))
 
 
 def divide(a: Operand, b: Operand) -> Tensor:
     """a / b."""
     return _binary(
-        "divide", a, b, lambda a, b: a / b, lambda g, y: g / b, lambda g, y: -g * y / b, reads=(b, b), labels=DIVISOR
+        "divide", a, b, operator.truediv, lambda g, y: g / b, lambda g, y: -g * y / b, reads=(b, b), labels=DIVISOR
     )
 
 

@@ -11,13 +11,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import compress
 from operator import attrgetter
 from threading import RLock
 from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, namespace
+from xprnn.backend import Array, copied, namespace
 from xprnn.flags import true_or_false
 from xprnn.tensor import Cotangents, Node, Pullback, Tensor
 from xprnn.witness import debug, debugging, sample, whole
@@ -86,19 +87,18 @@ def record(
     """
     output = Tensor(data)
     if _grad_enabled.get():
-        wanted = [k for k, t in enumerate(inputs) if isinstance(t, Tensor) and t.requires_grad]
-        if wanted:
+        wanted = [isinstance(x, Tensor) and x.requires_grad for x in inputs]
+        if True in wanted:
             rules = vjps
-            if len(wanted) < len(inputs):
-                inputs, rules = [inputs[k] for k in wanted], [vjps[k] for k in wanted]
+            if False in wanted:
+                inputs, rules = tuple(compress(inputs, wanted)), tuple(compress(vjps, wanted))
 
             def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
                 return [rule(cotangents[0], outputs[0]) for rule in rules]  # type: ignore[arg-type]
 
             rule: Pullback = pullback
             if debug.used or (reads and _callers(reads)):
-                read = [(labels[k], reads[k]) for k in wanted] if reads else []
-                rule = _witnessed(name, read, (data,), pullback)
+                rule = _witnessed(name, compress(zip(labels, reads, strict=False), wanted), (data,), pullback)
             Node(name, tuple(inputs), (output,), rule)
     return output
 
@@ -131,7 +131,7 @@ def _callers(reads: Reads) -> bool:
 def _witnessed(name: str, reads: Iterable[tuple[str, Any]], results: Sequence[Array], pullback: Pullback) -> Pullback:
     """A pullback that first looks whether anything that it reads was written to."""
     seen = []
-    if debugging():
+    if debug.used and debugging():
         look: Callable[[Array], Any] = whole
         for label, x in [*reads, *(("the result", array) for array in results)]:
             if hasattr(x, "shape"):
@@ -197,7 +197,7 @@ def backward(
             elif create_graph:
                 leaf.grad = gradient
             else:  # an array of its own: rules may hand the same one, or a view, to several, or the caller's
-                leaf.grad = Tensor(namespace(gradient.data).asarray(gradient.data, copy=True))
+                leaf.grad = Tensor(copied(gradient.data))
 
 
 Tensor.backward = backward  # type: ignore[method-assign] # tensor.py cannot import it
@@ -287,50 +287,54 @@ def _walk_back(
     """(tensor, gradient) pairs, for the given inputs or, where inputs is None, for all leaves."""
     release = not (create_graph if retain_graph is None else retain_graph)
     stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
-    gradients: dict[tuple[int, int], Tensor] = {}
-    leaves: dict[tuple[int, int], Tensor] = dict(stops)
-    sums: set[tuple[int, int]] = set()  # keys of gradients whose arrays are made here, and may be written to
+    leaves = list(stops.values())
+    # What has flowed so far into each output of a node, or into a leaf, by the id of either. A stop is a leaf.
+    flows: dict[int, list[Tensor | None]] = {}
+    sums: set[tuple[int, int]] = set()  # those whose arrays were made here, and may be written to
+
+    def accumulate(tensor: Tensor, cotangent: Tensor) -> None:
+        holder: Node | Tensor = tensor.node or tensor
+        if stops:
+            holder = stops.get(_key(tensor), holder)
+        slot = tensor.slot if isinstance(holder, Node) else 0
+        slots = flows.get(id(holder))
+        if slots is None:
+            slots = flows[id(holder)] = [None] * (len(holder.outputs) if isinstance(holder, Node) else 1)
+            if inputs is None and holder is tensor:
+                leaves.append(tensor)
+        before = slots[slot]
+        if before is None:
+            slots[slot] = cotangent
+        elif create_graph:
+            slots[slot] = before + cotangent
+        elif (id(holder), slot) in sums:  # a weight that many steps share: no new array for each of them
+            total = before.data
+            total += cotangent.data
+        else:
+            slots[slot] = Tensor(before.data + cotangent.data)
+            sums.add((id(holder), slot))
+
     with set_grad_enabled(create_graph):
-
-        def accumulate(tensor: Tensor, cotangent: Tensor) -> None:
-            key = _key(tensor)
-            if key not in gradients:
-                gradients[key] = cotangent
-            elif create_graph:
-                gradients[key] = gradients[key] + cotangent
-            elif key in sums:  # a weight that many steps share: no new array for each of them
-                total = gradients[key].data
-                total += cotangent.data
-            else:
-                gradients[key] = Tensor(gradients[key].data + cotangent.data)
-                sums.add(key)
-            if inputs is None and tensor.node is None:
-                leaves[key] = tensor
-
         # With explicit inputs and explicit cotangents, an output without a cotangent is one that nothing flows into.
-        given = [c is not None for c in cotangents]
+        given = any(c is not None for c in cotangents)
         for output, cotangent in zip(outputs, cotangents, strict=True):
-            if cotangent is not None or not any(given):
+            if cotangent is not None or not given:
                 accumulate(output, _initial_cotangent(output, cotangent))
         order = _topological([o.node for o in outputs if o.node is not None and _key(o) not in stops], stops)
         for node in order:
             node.check()
         for node in reversed(order):
-            incoming = [
-                None if (id(node), slot) in stops else gradients.pop((id(node), slot), None)
-                for slot in range(len(node.outputs))
-            ]
-            if all(cotangent is None for cotangent in incoming):
-                continue
-            sources, pullback = node.rule()
-            results = pullback(incoming, [reference() for reference in node.outputs])
-            for tensor, result in zip(sources, results, strict=True):
-                if result is not None and tensor.requires_grad:
-                    accumulate(tensor, result)
+            incoming = flows.pop(id(node), None)
+            if incoming is not None:
+                sources, pullback = node.rule()
+                results = pullback(incoming, [reference() for reference in node.outputs])
+                for tensor, result in zip(sources, results, strict=True):
+                    if result is not None and tensor.requires_grad:
+                        accumulate(tensor, result)
         if release:
             for node in order:
                 node.release()
-    return [(tensor, gradients[key]) for key, tensor in leaves.items() if key in gradients]
+    return [(leaf, flows[id(leaf)][0]) for leaf in leaves if id(leaf) in flows]  # type: ignore[misc]
 
 
 def _key(tensor: Tensor) -> tuple[int, int]:
@@ -350,9 +354,8 @@ def _topological(roots: Sequence[Node], stops: dict[tuple[int, int], Tensor]) ->
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            stack.extend(
-                (t.node, False)
-                for t in node.inputs
-                if t.node is not None and id(t.node) not in seen and _key(t) not in stops
-            )
+            for tensor in node.inputs:
+                behind = tensor.node
+                if behind is not None and id(behind) not in seen and not (stops and _key(tensor) in stops):
+                    stack.append((behind, False))
     return order

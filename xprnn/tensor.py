@@ -51,12 +51,14 @@ class Node:
     def check(self) -> None:
         """Raise RuntimeError where this node can no longer give right gradients."""
         inputs, _ = self.rule()
-        for position, (tensor, version) in enumerate(zip(inputs, self.versions, strict=False)):
-            if tensor.version != version:
-                raise RuntimeError(
-                    f"backward: input {position} of {self.name} (shape {tensor.shape}) was given new data after the "
-                    "forward pass used it, so its gradient would be wrong; run the forward pass again first"
-                )
+        versions = self.versions
+        if tuple(map(_version, inputs)) != versions:
+            for position, (tensor, version) in enumerate(zip(inputs, versions, strict=False)):
+                if tensor.version != version:
+                    raise RuntimeError(
+                        f"backward: input {position} of {self.name} (shape {tensor.shape}) was given new data after "
+                        "the forward pass used it, so its gradient would be wrong; run the forward pass again first"
+                    )
         for reference in self.outputs:
             output = reference()
             if output is not None and output.version != 0:
@@ -219,6 +221,11 @@ class Tensor:
                 "graph: detach() it first"
             )
         return None, {name: getattr(self, name) for name in Tensor.__slots__ if name != "__weakref__"}
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        for name, value in state[1].items():
+            setattr(self, name, value)
+        self._data = _as_array(self._data)  # joblib maps large arrays from a file
 
     def __repr__(self) -> str:
         flag = ", requires_grad=True" if self.requires_grad and self.node is None else ""

@@ -15,7 +15,15 @@ LEARNED_BYTES = (1 << 25) - (1 << 13)  # the most that glibc learns from, its ow
 # is as large, and twice as much in all. Elsewhere this does nothing, and nowhere does it touch the memory.
 np.empty(LEARNED_BYTES, np.uint8)
 
-_kept = threading.local()
+
+class _Kept(threading.local):
+    """A thread's own arrays, by name and type."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[tuple[str, Any], np.ndarray[Any, Any]] = {}
+
+
+_kept = _Kept()
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
@@ -24,9 +32,8 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, An
     count = math.prod(shape)
     if count * dtype.itemsize > KEPT_BYTES:
         return np.empty(shape, dtype)
-    key = f"{name} {dtype}"
-    array: np.ndarray[Any, Any] | None = getattr(_kept, key, None)
+    kept = _kept.arrays
+    array = kept.get((name, dtype))
     if array is None or array.size < count:
-        array = np.empty(count, dtype)
-        setattr(_kept, key, array)
+        array = kept[name, dtype] = np.empty(count, dtype)
     return array[:count].reshape(shape)

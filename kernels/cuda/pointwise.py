@@ -11,6 +11,8 @@ come flat, and none of them twice. A thread has one unit j, and one sequence b a
     dh, dc (B, H)       the cotangents of the state after this step, and afterwards those of the state before it, but
                         for what comes through the product: that is added to dh before the next launch
     dhs, dcs (T, B, H)  the cotangents of the results, with GIVEN_H and GIVEN_C
+
+A state of more parts has NAMEs, dNAME and dNAMEs of each, by the names in kinds.py, and further bits after GIVEN_C.
     flags (T, B)        with FLAGGED: HELD and FRESH
 """
 
@@ -25,8 +27,9 @@ from .. import scalar_cells
 from ..scalar_cells import ZERO
 from .launch import simulated
 
-# What a launch is told.
-KEEP, REVERSE, RELU, PEEPHOLES, FLAGGED, GIVEN_H, GIVEN_C, LATER = (1 << k for k in range(8))
+# What a launch is told. The last one has a bit for each part of the state, however many there are.
+KEEP, REVERSE, RELU, PEEPHOLES, FLAGGED, LATER, GIVEN = (1 << k for k in range(7))
+GIVEN_H, GIVEN_C = GIVEN, GIVEN << 1
 # What is so at one step of one sequence: the state stays as it is; the state before it counts as zero.
 HELD, FRESH = 1, 2
 

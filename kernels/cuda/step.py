@@ -122,8 +122,8 @@ def backward(
     dzx = xp.empty((steps, batch, columns), dtype)
     dzh = xp.empty_like(dzx) if about.apart else dzx
     given, dresults = cache.options, {}
-    for name, d, option in zip(about.parts, dsequences, (do.GIVEN_H, do.GIVEN_C), strict=False):
-        given |= option * (d is not None)
+    for part, (name, d) in enumerate(zip(about.parts, dsequences, strict=True)):
+        given |= (do.GIVEN << part) * (d is not None)
         dresults[f"d{name}s"] = xp.empty(1, dtype) if d is None else xp.ascontiguousarray(d)
     arrays = _in_order(
         f"{about.step}_backward",

@@ -17,10 +17,9 @@ from functools import cache
 from types import ModuleType
 
 from .. import scalar_cells
-from . import pointwise
+from . import launch, pointwise
 
 REAL, WHOLE = "real", "long long"
-ARRAYS = ("z", "zh", "bias", "p", "hs", "cs", "dh", "dc", "dz", "dzx", "dzh", "dhs", "dcs")  # of reals, by name
 OPERATORS = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.BitAnd: "&", ast.BitOr: "|",
     ast.LtE: "<=", ast.Lt: "<",
@@ -67,7 +66,7 @@ def _parameters(function: ast.FunctionDef) -> list[str]:
 def _type(parameter: str) -> str:
     if parameter == "flags":
         return "const unsigned char* __restrict__"
-    return f"{REAL}* __restrict__" if parameter in ARRAYS else WHOLE
+    return f"{REAL}* __restrict__" if any(parameter in launch.array_parameters(k) for k in pointwise.KERNELS) else WHOLE
 
 
 class _Function:
@@ -179,7 +178,7 @@ class _Function:
             case ast.Name(id=name):
                 return self.types.get(name, WHOLE)
             case ast.Subscript(value=ast.Name(id=name)):
-                return REAL if name in ARRAYS else WHOLE
+                return REAL if self.types.get(name, WHOLE).startswith(REAL) else WHOLE
             case ast.BinOp(left=left, right=right):
                 return self.common([left, right])
             case ast.IfExp(body=body, orelse=orelse):

@@ -145,7 +145,7 @@ def test_noisy_sine():
         (lambda: first_element_recall(0, 1), "first_element_recall: steps is 0"),
         (lambda: sum_sign(5, 1.5), "sum_sign: batch is 1.5"),
         (lambda: adding_problem(1, 3), "adding_problem: steps is 1; expected an integer of at least 2"),
-        (lambda: adding_problem(2, 3, dtype="int64"), "dtype is 'int64'"),
+        (lambda: adding_problem(2, 3, dtype="int64"), "adding_problem: dtype is 'int64'"),
         (lambda: copy_memory(0, 3), "copy_memory: delay is 0"),
         (lambda: spike_delays(10, 3, shortest=0), "spike_delays: shortest is 0"),
         (lambda: spike_delays(10, 3, choices=1), "spike_delays: choices is 1"),

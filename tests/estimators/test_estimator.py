@@ -8,9 +8,10 @@ import pytest
 from odd_values import ODD
 
 from xprnn import nn
-from xprnn.estimators import CharacterModel, Forecaster, TextClassifier
+from xprnn.estimators import AnomalyDetector, CharacterModel, Forecaster, SequenceClassifier, TextClassifier
 from xprnn.train import ModelFileError, load_checkpoint, read_tensors, write_tensors
 
+ROWS = np.sin(np.arange(30.0)).reshape(10, 3)
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 8
 
 
@@ -22,13 +23,21 @@ def saved(tmp_path_factory):
         CharacterModel(hidden=4, embedding=3, epochs=1, batch_size=4, chunk=8).fit(TEXT),
         Forecaster(hidden=4, window=5, epochs=1).fit(np.sin(np.arange(60.0))),
         TextClassifier(hidden=4, embedding=3, epochs=1).fit(texts, labels),
+        SequenceClassifier(hidden=4, epochs=1).fit(ROWS, [0, 1] * 5),
+        AnomalyDetector(hidden=4, epochs=1, kind="reconstruction").fit(ROWS),
     )
     for model in models:
         model.save(folder / type(model).__name__)
     return {type(model): folder / type(model).__name__ for model in models}
 
 
-KINDS = {CharacterModel: "character model", Forecaster: "forecaster", TextClassifier: "text classifier"}
+KINDS = {
+    CharacterModel: "character model",
+    Forecaster: "forecaster",
+    TextClassifier: "text classifier",
+    SequenceClassifier: "sequence classifier",
+    AnomalyDetector: "anomaly detector",
+}
 
 
 @pytest.mark.parametrize("model", KINDS)
@@ -105,7 +114,9 @@ def used(model):
     if isinstance(model, Forecaster):
         model.observe(np.ones(1) if model._vector else np.ones((1, model.network.columns)))
         return model.predict(model.settings["horizon"])
-    return model.predict(["good film", "zzt"])
+    if isinstance(model, TextClassifier):
+        return model.predict(["good film", "zzt"])
+    return model.predict(ROWS if model.settings["steps"] else [ROWS[:1].T, ROWS[1:2, :2].T])
 
 
 def loads_or_is_refused(model, path):

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from xprnn.estimators import (
+    AnomalyDetector,
     AutoRegression,
     CharacterModel,
     Forecaster,
     NaiveBayes,
     Persistence,
     SeasonalNaive,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
     TextClassifier,
     backtest,
     split_texts,
@@ -70,6 +74,20 @@ BAD = {
         "progress": FLAGS,
         "dtype": DTYPES,
     },
+    SequenceClassifier: {
+        "class_weight": ["even", 3, [1], {0: -1.0}],
+        "bidirectional": FLAGS,
+        "calibrate": FLAGS,
+        "monitor": WORDS,
+        "pooling": WORDS,
+        "dropout": CHANCES,
+        "steps": OPTIONAL_COUNTS,
+        "batch_size": OPTIONAL_COUNTS,
+        "patience": COUNTS,
+    },
+    SequenceRegressor: {"loss": WORDS, "monitor": WORDS},
+    SequenceTagger: {"monitor": WORDS},
+    AnomalyDetector: {"contamination": [*NO_NUMBERS, 0, 0.6], "kind": WORDS},
     SeasonalNaive: {"period": COUNTS},
     AutoRegression: {"order": COUNTS},
     NaiveBayes: {"pairs": FLAGS},
@@ -88,7 +106,10 @@ def test_bad_arguments_are_named(estimator, name):
         assert "expected" in said, (bad, said)
 
 
-@pytest.mark.parametrize("estimator", [Forecaster, CharacterModel, TextClassifier])
+WITH_NETWORKS = [kind for kind in BAD if hasattr(kind, "SETTINGS")]
+
+
+@pytest.mark.parametrize("estimator", WITH_NETWORKS)
 def test_a_setting_stands_in_signature_docstring_and_table(estimator):
     arguments = inspect.signature(estimator).parameters
     assert arguments.keys() == estimator.SETTINGS.keys() | {"backend", "progress", "random_state"}
@@ -98,7 +119,7 @@ def test_a_setting_stands_in_signature_docstring_and_table(estimator):
     assert estimator().settings.keys() == estimator.SETTINGS.keys()
 
 
-@pytest.mark.parametrize("estimator", [Forecaster, CharacterModel, TextClassifier])
+@pytest.mark.parametrize("estimator", WITH_NETWORKS)
 def test_numbers_of_numpy_are_numbers(estimator):
     settings = estimator(hidden=np.int32(4), learning_rate=np.float32(0.5), validation=np.float64(0.2)).settings
     assert [type(settings[name]) for name in ("hidden", "learning_rate", "validation")] == [int, float, float]

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from xprnn.estimators import CharacterModel, Forecaster, NaiveBayes, TextClassifier
+from xprnn.estimators import CharacterModel, Forecaster, NaiveBayes, SequenceClassifier, TextClassifier
 from xprnn.train import Callback
 
 SERIES = np.sin(np.arange(60.0))
@@ -25,6 +25,11 @@ CASES = {
         lambda: CharacterModel(hidden=4, embedding=3, epochs=1, batch_size=4, chunk=8),
         [(TEXT,), (TEXT[::-1] + "dog" * 9,)],
         {"_network", "alphabet", "_settings", "_training"},
+    ),
+    "sequences": (
+        lambda: SequenceClassifier(hidden=4, epochs=1),
+        [(np.eye(6), [0, 1] * 3), (np.ones((6, 3)).cumsum(axis=0), list("abcabc"))],
+        {"_network", "_training", "_scaler", "_width", "_classes", "_settings"},
     ),
     "naive Bayes": (
         NaiveBayes,
@@ -84,7 +89,7 @@ def test_the_fit_is_the_old_one_or_the_new_one(name):
 
 
 @pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize("name", ["forecaster", "texts", "characters"])
+@pytest.mark.parametrize("name", ["forecaster", "texts", "characters", "sequences"])
 def test_ctrl_c_while_training(name, again):
     class Stop(Callback):
         def on_batch_end(self, run):

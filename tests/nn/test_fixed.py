@@ -47,7 +47,7 @@ LAYERS = [
 ]
 COUNTS_AT_ONCE = {
     *("batch_first", "reverse", "zero_masked", "scaled", "p", "eps", "check", "activation", "norm_first"),
-    "cell",  # of Recurrent, whose states must have the same sizes
+    "cell",  # whose weights and states must be of the same shapes
     "dtype",  # of layers whose weights may all be replaced by those of another
     "bidirectional",  # of LastPooling
 }

@@ -10,9 +10,19 @@ import click
 
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.outputs import keep_inputs
-from xprnn.interop import c, nam, rtneural
+from xprnn.interop import c, keras, nam, rtneural
 
-READERS: dict[str, Callable[[Path], Any]] = {".nam": nam.load, ".json": rtneural.load}
+
+def _of_keras(path: Path) -> Any:
+    return keras.load(path).sequential()
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".nam": nam.load,
+    ".json": rtneural.load,
+    ".keras": _of_keras,
+    ".h5": _of_keras,
+}
 PATH = click.Path(path_type=Path)
 
 
@@ -23,8 +33,8 @@ PATH = click.Path(path_type=Path)
 def export_c(model: Path, out: Path, name: str) -> None:
     """Write a network as one C99 file that needs no library and allocates nothing.
 
-    MODEL is a .nam file of an LSTM (Neural Amp Modeler), whose initial state comes along, or a .json file of RTNeural.
-    A model in Python is written by xprnn.interop.c.export.
+    MODEL is a .nam file of an LSTM (Neural Amp Modeler), whose initial state comes along, a .json file of RTNeural, or
+    a .keras or .h5 file of Keras. A model in Python is written by xprnn.interop.c.export.
     """
     keep_inputs(out, model)
     with one_line_errors():

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xprnn.arguments import whole_number
-from xprnn.backend import Array, Rng, check_dtype, default_backend, generator
+from xprnn.arguments import float_dtype, whole_number
+from xprnn.backend import Array, Rng, default_backend, generator
 
 
 def first_element_recall(steps: int, batch: int, *, rng: Rng = None, dtype: str = "float32") -> tuple[Array, Array]:
@@ -20,7 +20,7 @@ def first_element_recall(steps: int, batch: int, *, rng: Rng = None, dtype: str 
     """
     steps, batch = _sizes("first_element_recall", steps, batch)
     bits = generator(rng).integers(0, 2, (steps, batch, 1))
-    return _arrays(dtype, 2 * bits - 1, bits[0])
+    return _arrays("first_element_recall", dtype, 2 * bits - 1, bits[0])
 
 
 def sum_sign(steps: int, batch: int, *, rng: Rng = None, dtype: str = "float32") -> tuple[Array, Array]:
@@ -31,7 +31,7 @@ def sum_sign(steps: int, batch: int, *, rng: Rng = None, dtype: str = "float32")
     """
     steps, batch = _sizes("sum_sign", steps, batch)
     x = generator(rng).standard_normal((steps, batch, 1))
-    return _arrays(dtype, x, x.sum(axis=0) > 0)
+    return _arrays("sum_sign", dtype, x, x.sum(axis=0) > 0)
 
 
 def adding_problem(steps: int, batch: int, *, rng: Rng = None, dtype: str = "float32") -> tuple[Array, Array]:
@@ -49,7 +49,9 @@ def adding_problem(steps: int, batch: int, *, rng: Rng = None, dtype: str = "flo
     numbers, markers = draws.uniform(size=(steps, batch)), np.zeros((steps, batch))
     for low, high in ((0, half), (half, steps)):
         markers[draws.integers(low, high, batch), np.arange(batch)] = 1.0
-    return _arrays(dtype, np.stack([numbers, markers], axis=-1), (numbers * markers).sum(axis=0)[:, None])
+    return _arrays(
+        "adding_problem", dtype, np.stack([numbers, markers], axis=-1), (numbers * markers).sum(axis=0)[:, None]
+    )
 
 
 COPY_SYMBOLS, COPY_LENGTH = 8, 10
@@ -83,7 +85,7 @@ def _sizes(owner: str, steps: int, batch: int, name: str = "steps", least: int =
     return whole_number(owner, name, steps, least), whole_number(owner, "batch", batch)
 
 
-def _arrays(dtype: str, *arrays: np.ndarray) -> tuple[Array, Array]:
+def _arrays(owner: str, dtype: str, *arrays: np.ndarray) -> tuple[Array, Array]:
     home = default_backend()
-    x, y = (home.asarray(array.astype(check_dtype(dtype))) for array in arrays)
+    x, y = (home.asarray(array.astype(float_dtype(owner, dtype))) for array in arrays)
     return x, y

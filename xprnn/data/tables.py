@@ -35,7 +35,7 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     """
     if hasattr(table, "to_native"):  # what narwhals wraps
         table = table.to_native()
-    named = _named_columns(table)
+    named = named_columns(table)
     if named is None:
         return None
     index: Any = getattr(table, "index", None) if hasattr(table, "iloc") else None
@@ -46,7 +46,7 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     found: list[tuple[str, Host]] = []
     for name, column in named:
         shown = f"column {name!r}"
-        array = _array(owner, shown, column)
+        array = array_of(owner, shown, column)
         if array.ndim != 1:
             raise ValueError(f"{owner}: {shown} has shape {array.shape}; expected one number a row")
         if array.dtype.kind in "fiu":
@@ -67,7 +67,7 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     return Columns(values, tuple(name for name, _ in found), dates[0][1] if dates else None)
 
 
-def _named_columns(table: Any) -> list[tuple[str, Any]] | None:
+def named_columns(table: Any) -> list[tuple[str, Any]] | None:
     if isinstance(table, Mapping):
         return [(str(name), column) for name, column in table.items()]
     if isinstance(table, np.ndarray):
@@ -88,7 +88,7 @@ def _unique(names: Any, k: int) -> str:
     return str(names[k]) if list(names).count(names[k]) == 1 else f"{names[k]} ({k})"
 
 
-def _array(owner: str, name: str, column: Any) -> Host:
+def array_of(owner: str, name: str, column: Any) -> Host:
     """A column as an array; missing numbers are NaN. Raises TypeError for categories, which numbers may name."""
     dtype = getattr(column, "dtype", None)
     if hasattr(dtype, "categories"):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xprnn.arguments import whole_number
-from xprnn.backend import Array, Rng, check_dtype, default_backend, generator
+from xprnn.arguments import float_dtype, whole_number
+from xprnn.backend import Array, Rng, default_backend, generator
 
 
 def spike_delays(
@@ -37,7 +37,7 @@ def spike_delays(
     y[at[spike, sequence], sequence] = k[spike - 1, sequence]
     mask[at[spike, sequence], sequence] = True
     home = default_backend()
-    return home.asarray(x[..., None].astype(check_dtype(dtype))), home.asarray(y), home.asarray(mask)
+    return home.asarray(x[..., None].astype(float_dtype(owner, dtype))), home.asarray(y), home.asarray(mask)
 
 
 def timed_spikes(
@@ -64,4 +64,4 @@ def timed_spikes(
     n, b = np.nonzero(spikes < steps)
     y[spikes[n, b], b, 0] = 1.0
     home = default_backend()
-    return home.asarray(x.astype(check_dtype(dtype))), home.asarray(y.astype(dtype))
+    return home.asarray(x.astype(float_dtype(owner, dtype))), home.asarray(y.astype(dtype))

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Rng, check_dtype, generator
+from xprnn.arguments import float_dtype
+from xprnn.backend import Rng, generator
 from xprnn.data.vocabulary import Vocabulary
 
 Host = np.ndarray[Any, Any]
@@ -33,7 +34,7 @@ class WordVectors:
         The others, specials among them, are drawn from N(0, s^2), s the deviation of all vectors, so that no row is
         larger than the rest; pad is zero. Raises ValueError where no token of the vocabulary has a vector.
         """
-        check_dtype(dtype)
+        float_dtype("WordVectors.table", dtype)
         places = {token: k for k, token in enumerate(self.tokens)}
         if not any(token in places for token in vocabulary.tokens):
             count = len(vocabulary.tokens)

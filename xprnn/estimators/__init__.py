@@ -1,5 +1,10 @@
 """Objects that do a whole job: fit, predict, report."""
 
+from xprnn.estimators.sequences.classifier import SequenceClassifier
+from xprnn.estimators.sequences.detector import AnomalyDetector
+from xprnn.estimators.sequences.long_table import LongTable, long_table
+from xprnn.estimators.sequences.regressor import SequenceRegressor
+from xprnn.estimators.sequences.tagger import SequenceTagger
 from xprnn.estimators.series.backtest import Backtest, backtest
 from xprnn.estimators.series.baselines import AutoRegression, Persistence, SeasonalNaive, SeriesForecaster
 from xprnn.estimators.series.forecaster import Forecaster
@@ -11,17 +16,23 @@ from xprnn.estimators.text.naive_bayes import NaiveBayes
 from xprnn.estimators.text.plot import draw_explanations
 
 __all__ = [
+    "AnomalyDetector",
     "AutoRegression",
     "Backtest",
     "CharacterModel",
     "Explanation",
     "Forecaster",
+    "LongTable",
     "NaiveBayes",
     "Persistence",
     "SeasonalNaive",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
     "SeriesForecaster",
     "TextClassifier",
     "backtest",
     "draw_explanations",
+    "long_table",
     "split_texts",
 ]

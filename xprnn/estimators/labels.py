@@ -15,7 +15,7 @@ Host = np.ndarray[Any, Any]
 KINDS: dict[str, Any] = {"bool": bool, "number": (int, float), "str": str}
 
 
-def encode_labels(owner: str, labels: Sequence[Any], count: int, things: str = "texts") -> tuple[tuple[Any, ...], Host]:
+def encode_labels(owner: str, labels: Any, count: int, things: str = "texts") -> tuple[tuple[Any, ...], Host]:
     """The sorted classes, and the number of each label's class, of so many things. Raises TypeError and ValueError."""
     labels = listed(owner, "labels", labels, "a list")
     if len(labels) != count:
@@ -34,15 +34,13 @@ def encode_labels(owner: str, labels: Sequence[Any], count: int, things: str = "
     classes = tuple(sorted(set(plain)))
     if len(classes) < 2:
         raise ValueError(
-            f"{owner}: all {count} labels are {classes[0]!r}; expected at least two different ones, two classes"
+            f"{owner}: all {count} labels are {classes[0]!r}; expected at least two different ones, not one class"
         )
     places_of = {label: k for k, label in enumerate(classes)}
     return classes, np.array([places_of[label] for label in plain], np.int64)
 
 
-def number_labels(
-    owner: str, labels: Sequence[Any], count: int, things: str = "texts"
-) -> tuple[tuple[Any, ...], Host, Host]:
+def number_labels(owner: str, labels: Any, count: int, things: str = "texts") -> tuple[tuple[Any, ...], Host, Host]:
     """As :func:`encode_labels`, with the classes in the labels' own dtype between the two."""
     dtype, found = getattr(labels, "dtype", None), listed(owner, "labels", labels, "a list")
     classes, target = encode_labels(owner, found, count, things)

@@ -78,7 +78,7 @@ class Parameters:
         classifier = ClassifierTags(multi_label=role.several) if role.kind == "classifier" else None
         return Tags(
             estimator_type=role.kind,
-            target_tags=TargetTags(required=supervised, multi_output=role.several and role.kind == "regressor"),
+            target_tags=TargetTags(required=supervised, multi_output=role.several),
             classifier_tags=classifier,
             regressor_tags=RegressorTags() if role.kind == "regressor" else None,
             input_tags=inputs,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, true_or_false, whole_number
-from xprnn.backend import Rng, check_dtype, dtype_name, namespace
+from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
+from xprnn.backend import Rng, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
@@ -38,7 +38,7 @@ class Embedding(Module):
     ) -> None:
         self.num_embeddings = whole_number("Embedding", "num_embeddings", num_embeddings)
         self.embedding_dim = whole_number("Embedding", "embedding_dim", embedding_dim)
-        self.check, self.dtype = true_or_false("Embedding", "check", check), check_dtype(dtype)
+        self.check, self.dtype = true_or_false("Embedding", "check", check), float_dtype("Embedding", dtype)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx is {padding_idx}; expected a row of {num_embeddings}")
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import whole_number
-from xprnn.backend import Array, Rng, backend_of, check_dtype, default_backend, dtype_name, generator, to_numpy
+from xprnn.arguments import float_dtype, whole_number
+from xprnn.backend import Array, Rng, backend_of, default_backend, dtype_name, generator, to_numpy
 from xprnn.tensor import Parameter
 
 Shape = tuple[int, ...]
@@ -160,4 +160,4 @@ def _matrix(shape: Shape) -> tuple[int, int]:
 
 
 def _array(values: np.ndarray, dtype: str) -> Array:
-    return default_backend().asarray(values.astype(check_dtype(dtype)))
+    return default_backend().asarray(values.astype(float_dtype("init", dtype)))

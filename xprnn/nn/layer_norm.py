@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, real_number, true_or_false, whole_number
-from xprnn.backend import check_dtype
+from xprnn.arguments import float_dtype, input_tensor, real_number, true_or_false, whole_number
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
@@ -27,7 +26,7 @@ class LayerNorm(Module):
     ) -> None:
         lengths = normalized_shape if isinstance(normalized_shape, Iterable) else (normalized_shape,)
         shape = tuple(whole_number("LayerNorm", "normalized_shape", length) for length in lengths)
-        self.normalized_shape, self.dtype = shape, check_dtype(dtype)
+        self.normalized_shape, self.dtype = shape, float_dtype("LayerNorm", dtype)
         self.eps = real_number("LayerNorm", "eps", eps, "a number of at least 0")
         self.weight = Parameter(init.constant(shape, 1.0, dtype=dtype))
         biased = true_or_false("LayerNorm", "bias", bias)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xprnn.arguments import input_tensor, true_or_false, whole_number
-from xprnn.backend import Rng, check_dtype, generator
+from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
+from xprnn.backend import Rng, generator
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
@@ -28,7 +28,7 @@ class Linear(Module):
     ) -> None:
         self.in_features = whole_number("Linear", "in_features", in_features)
         self.out_features = whole_number("Linear", "out_features", out_features)
-        self.dtype = check_dtype(dtype)
+        self.dtype = float_dtype("Linear", dtype)
         biased = true_or_false("Linear", "bias", bias)
         draws, bound = generator(rng), 1.0 / math.sqrt(in_features)
         self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=draws, dtype=dtype))

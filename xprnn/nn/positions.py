@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import floating_input, true_or_false, whole_number
-from xprnn.backend import Array, Rng, backend_of, check_dtype, dtype_name, namespace
+from xprnn.arguments import float_dtype, floating_input, true_or_false, whole_number
+from xprnn.backend import Array, Rng, backend_of, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.form import Form
 from xprnn.nn.module import Module
@@ -62,7 +62,7 @@ class LearnedPositions(Module):
         self.max_length = whole_number("LearnedPositions", "max_length", max_length)
         self.d_model = whole_number("LearnedPositions", "d_model", d_model)
         self.batch_first = true_or_false("LearnedPositions", "batch_first", batch_first)
-        self.dtype = check_dtype(dtype)
+        self.dtype = float_dtype("LearnedPositions", dtype)
         self.weight = Parameter(init.normal((self.max_length, self.d_model), 0.02, rng=rng, dtype=dtype))
 
     def forward(self, x: Any) -> Tensor:

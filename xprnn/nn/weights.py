@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xprnn.backend import dtype_name
@@ -9,6 +10,24 @@ from xprnn.tensor import Parameter, Tensor
 
 if TYPE_CHECKING:
     from xprnn.nn.module import Module
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The weights of one cell that a module holds: by the cell's names, attribute, shape and dtype of each."""
+
+    attributes: dict[str, tuple[str, tuple[int, ...], str]]
+
+    @staticmethod
+    def of(module: Module, weights: dict[str, Parameter], suffix: str = "") -> Declared:
+        """Weights made attributes of a module, with a suffix to their names."""
+        for name, weight in weights.items():
+            setattr(module, name + suffix, weight)
+        return Declared({name: (name + suffix, w.shape, dtype_name(w.data)) for name, w in weights.items()})
+
+    def present(self, module: Module) -> dict[str, Parameter]:
+        """What the attributes hold now. Raises as :func:`weight_of` does."""
+        return {name: weight_of(module, *declared) for name, declared in self.attributes.items()}
 
 
 def weight_of(module: Module, name: str, shape: tuple[int, ...], dtype: str) -> Parameter:

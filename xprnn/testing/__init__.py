@@ -8,8 +8,9 @@
 Each raises AssertionError with what differs and by how much.
 """
 
+from xprnn.testing.example import Example
 from xprnn.testing.gradients import check_every_gradient, check_gradients, check_second_gradients, numerical_gradients
-from xprnn.testing.laws import LAWS, Example, check_laws
+from xprnn.testing.laws import LAWS, check_laws
 
 __all__ = [
     "LAWS",

@@ -10,65 +10,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import true_or_false
-from xprnn.backend import Array, Backend, backend_of, dtype_name, get_backend, to_numpy
+from xprnn.backend import Array, dtype_name, to_numpy
 from xprnn.engine.dispatch import IMPLEMENTATIONS, DeclinedError, use_kernels
 from xprnn.tape import grad, no_grad
 from xprnn.tensor import Tensor
+from xprnn.testing.example import Example, Host, batch_part, dtype_of, home_of
 from xprnn.testing.gradients import check_gradients, flatten
 from xprnn.testing.layouts import LAYOUTS
 
-Host = np.ndarray[Any, Any]
 Law = Callable[[Any, "Example"], None]
 
 LAWS: dict[str, Law] = {}
 """Every law by name."""
 
 _applies: dict[str, Callable[[Any], bool]] = {}
-
-
-@dataclass(frozen=True)
-class Example:
-    """Arguments for a layer, as host arrays: x (T, B, I), the parts of a state, lengths (B,), mask and reset (T, B)."""
-
-    x: Host
-    state: tuple[Host, ...]
-    lengths: Host | None = None
-    mask: Host | None = None
-    reset: Host | None = None
-
-    @staticmethod
-    def draw(
-        layer: Any, input_size: int, *, steps: int = 5, batch: int = 3, ragged: bool = False, rng: int = 0
-    ) -> Example:
-        """Normal random arguments that fit a layer; with ``ragged``, lengths from 0 to T, a mask and resets too."""
-        draws = np.random.default_rng(rng)
-        x = draws.standard_normal((steps, batch, input_size))
-        with no_grad():
-            _, state = layer(_home(layer).asarray(x, _dtype(layer)))
-        parts = tuple(draws.standard_normal(part.shape) for part in flatten(state))
-        if not true_or_false("Example.draw", "ragged", ragged):
-            return Example(x, parts)
-        lengths = draws.integers(0, steps + 1, batch)
-        if batch > 1:  # both ends, always
-            lengths[0], lengths[-1] = steps, 0
-        return Example(x, parts, lengths, draws.random((steps, batch)) < 0.8, draws.random((steps, batch)) < 0.2)
-
-    @property
-    def plain(self) -> Example:
-        """The same without lengths, mask and reset."""
-        return Example(self.x, self.state)
-
-    def sequences(self, part: Any) -> Example:
-        """Some sequences of the batch."""
-        flags = [None if f is None else f[:, part] for f in (self.mask, self.reset)]
-        state = tuple(_batch_part(s, part) for s in self.state)
-        return Example(self.x[:, part], state, None if self.lengths is None else self.lengths[part], *flags)
 
 
 def check_laws(layer: Any, input_size: int, *, rng: int = 0) -> list[str]:
@@ -111,10 +71,10 @@ def _has_reverse(layer: Any) -> bool:
 # --- the laws -------------------------------------------------------------------------------------------------------
 
 
-@law(lambda layer: _dtype(layer) == "float64")
+@law(lambda layer: dtype_of(layer) == "float64")
 def gradients_pass_finite_differences(layer: Any, example: Example) -> None:
     """Along random directions over all inputs, states and weights at once, to 1e-6."""
-    home = _home(layer)
+    home = home_of(layer)
     arrays = [home.asarray(a) for a in (example.x, *example.state)]
     check_gradients(lambda x, *state: _call(layer, x, state, example), arrays, layer.parameters(), directions=1)
 
@@ -228,7 +188,7 @@ def sequences_do_not_see_each_other(layer: Any, example: Example) -> None:
         one = example.sequences(slice(b, b + 1))
         flags = [None if f is None else f[:length] for f in (one.mask, one.reset)]
         alone = Example(one.x[:length], one.state, None, *flags)
-        part = {name: _batch_part(a, slice(b, b + 1)) for name, a in whole.items()}
+        part = {name: batch_part(a, slice(b, b + 1)) for name, a in whole.items()}
         part["output"] = part["output"][:length]
         _compare(layer, part, _outputs(layer, alone), f"sequence {b} alone, from the batch")
 
@@ -238,7 +198,7 @@ def batch_order_is_irrelevant(layer: Any, example: Example) -> None:
     """Sequences in another order give the same results in that order."""
     order = np.roll(np.arange(example.x.shape[1]), 1)
     shuffled = _outputs(layer, example.sequences(order))
-    expected = {name: _batch_part(a, order) for name, a in _outputs(layer, example).items()}
+    expected = {name: batch_part(a, order) for name, a in _outputs(layer, example).items()}
     _compare(layer, shuffled, expected, "the other order")
 
 
@@ -329,14 +289,6 @@ def same_input_gives_same_bits(layer: Any, example: Example) -> None:
 # --- running a layer ------------------------------------------------------------------------------------------------
 
 
-def _dtype(layer: Any) -> str:
-    return next((dtype_name(p.data) for p in layer.parameters()), "float64")
-
-
-def _home(layer: Any) -> Backend:
-    return next((backend_of(p.data) for p in layer.parameters()), get_backend("numpy"))
-
-
 def _outer(parts: Any) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
@@ -347,7 +299,7 @@ def _named(parts: tuple[Array, ...]) -> dict[str, Host]:
 
 def _bring(layer: Any, array: Host) -> Array:
     """To the layer's dtype and device; on NumPy the very same array where the dtype fits, with its layout."""
-    return _home(layer).asarray(array if dtype_name(array) == _dtype(layer) else array.astype(_dtype(layer)))
+    return home_of(layer).asarray(array if dtype_name(array) == dtype_of(layer) else array.astype(dtype_of(layer)))
 
 
 def _call(layer: Any, x: Any, state: Any, example: Example) -> list[Tensor]:
@@ -377,7 +329,7 @@ def _gradients(layer: Any, example: Example, *, scale: float = 1.0, create_graph
 
 
 def _compare(layer: Any, found: dict[str, Host], expected: dict[str, Host], what: str) -> None:
-    tolerance = 1e-10 if _dtype(layer) == "float64" else 2e-4
+    tolerance = 1e-10 if dtype_of(layer) == "float64" else 2e-4
     for name, array in found.items():
         other = expected[name]
         _require(array.shape == other.shape, f"{name} has shape {array.shape}, {what} gives {other.shape}")
@@ -392,11 +344,6 @@ def _require(holds: Any, otherwise: str) -> None:
     """An assertion that ``python -O`` does not leave out."""
     if not holds:
         raise AssertionError(otherwise)
-
-
-def _batch_part(array: Host, part: Any) -> Host:
-    """Of a state (L*D, B, H), an output (T, B, H) or a part (B, H): some sequences."""
-    return array[..., part, :]
 
 
 def _flip(x: Host, lengths: Host | None) -> Host:

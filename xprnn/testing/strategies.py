@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from xprnn.testing.laws import Example
+from xprnn.testing.example import Example
 from xprnn.testing.layouts import LAYOUTS
 
 Host = np.ndarray[Any, Any]

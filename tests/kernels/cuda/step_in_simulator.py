@@ -13,11 +13,12 @@ import pytest
 from helpers import sequence_call
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import cuda
 from xprnn.kernels import kinds
-from xprnn.kernels.cuda import launch, step
+from xprnn.kernels.cuda import launch, pointwise, step
 
 import xprnn
-from xprnn import cells, nn
+from xprnn import cells, nn, ops
 from xprnn.backend import get_backend
 from xprnn.engine import dispatch
 from xprnn.tape import grad
@@ -104,6 +105,97 @@ def test_step_equals_reference(name, dtype, data):
         if on_cupy:
             stand_in(patch)
         compare(layer, arrays, control, fake_cupy.array if on_cupy else np.asarray)
+
+
+def before_and_after(t, batch, size, q, options):
+    return (pointwise.before(t, options) * batch) * size + q, (pointwise.after(t, options) * batch) * size + q
+
+
+def many_forward(z, zh, bias, hs, cs, ns, ms, flags, t, batch, size, options):
+    """c' = tanh(z) + c / 2, n' = c' + n / 3, m' = n' m, h' = c' n' + m'; zeros before a restart."""
+    j = cuda.grid(1)
+    if j < size:
+        for b in range(cuda.blockIdx.y, batch, cuda.gridDim.y):
+            row, q = t * batch + b, b * size + j
+            old, now = before_and_after(t, batch, size, q, options)
+            flag = pointwise.flag_of(flags, row, options)
+            fresh = flag & pointwise.FRESH
+            h, c, n, m = (0.0 if fresh else states[old] for states in (hs, cs, ns, ms))
+            if not flag & pointwise.HELD:
+                g = np.tanh(pointwise.summed(z, zh, bias, row * size + j, q, j, fresh))
+                z[row * size + j] = g
+                c = g + c / 2
+                n = c + n / 3
+                m = n * m
+                h = c * n + m
+            hs[now], cs[now], ns[now], ms[now] = h, c, n, m
+
+
+def many_backward(z, cs, ns, ms, dh, dc, dn, dm, dz, dhs, dcs, dns, dms, flags, t, batch, size, options):
+    j = cuda.grid(1)
+    if j < size:
+        for b in range(cuda.blockIdx.y, batch, cuda.gridDim.y):
+            row, step_, q = t * batch + b, t * batch * size, b * size + j
+            old, now = before_and_after(t, batch, size, q, options)
+            flag = pointwise.flag_of(flags, row, options)
+            d_h = pointwise.cotangent(dh, dhs, flags, t, b, batch, step_, q, options)
+            back = [dc[q], dn[q], dm[q]]
+            for k, results in enumerate((dcs, dns, dms)):
+                if options & pointwise.GIVEN_C << k:
+                    back[k] += results[step_ + q]
+            d_c, d_n, d_m = back
+            dz[row * size + j] = 0.0
+            if not flag & pointwise.HELD:
+                m_old = 0.0 if flag & pointwise.FRESH else ms[old]
+                d_c, d_n, d_m = d_c + d_h * ns[now], d_n + d_h * cs[now], d_m + d_h
+                d_n, d_m = d_n + d_m * m_old, d_m * ns[now]
+                d_c, d_n = d_c + d_n, d_n / 3
+                g = z[row * size + j]
+                dz[row * size + j] = d_c * (1 - g * g)
+                d_c, d_h = d_c / 2, 0.0
+            fresh = flag & pointwise.FRESH
+            dh[q] = d_h
+            dc[q], dn[q], dm[q] = (0.0 if fresh else d for d in (d_c, d_n, d_m))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_state_of_any_number_of_parts(monkeypatch, reverse):
+    """Four, of which each is given cotangents of its own, against the tape."""
+    about = kinds.Kind(len(kinds.KINDS), 1, ("h", "c", "n", "m"), kept=1, places=(0,), step="many")
+    monkeypatch.setattr(step, "KINDS", (*kinds.KINDS, about))
+    for kernel in (many_forward, many_backward):
+        monkeypatch.setitem(pointwise.KERNELS, kernel.__name__, kernel)
+    draws, (T, B, inputs, H) = np.random.default_rng(0), (4, 3, 2, 5)
+    drawn = lambda *shape: Tensor(draws.standard_normal(shape), requires_grad=True)
+    x, state = drawn(T, B, inputs), tuple(drawn(B, H) for _ in about.parts)
+    w = {"weight_ih": drawn(H, inputs), "weight_hh": drawn(H, H), "bias_ih": drawn(H), "bias_hh": drawn(H)}
+    advance, restart = draws.random((T, B)) < 0.7, draws.random((T, B)) < 0.3
+    rows, parts = [None] * T, state
+    for t in reversed(range(T)) if reverse else range(T):
+        h, c, n, m = (ops.where(restart[t][:, None], 0.0, part) for part in parts)
+        new_c = ops.tanh(x[t] @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]) + c / 2
+        new_n = new_c + n / 3
+        new_m = new_n * m
+        new = (new_c * new_n + new_m, new_c, new_n, new_m)
+        parts = rows[t] = tuple(ops.where(advance[t][:, None], a, b) for a, b in zip(new, (h, c, n, m), strict=True))
+    expected = [ops.stack([row[k] for row in rows]) for k in range(4)]
+    cotangents, last = [draws.standard_normal((T, B, H)) for _ in about.parts], 0 if reverse else T - 1
+    wanted = [x, *state, *w.values()]
+    gradients = grad(expected, wanted, cotangents)
+
+    given, flags_ = {name: a.data for name, a in w.items()}, kinds.Flags(advance, restart)
+    initial = tuple(part.data for part in state)
+    found, cache = step.forward(about.number, given, x.data, initial, flags_, reverse, keep=True)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b.data, rtol=0, atol=1e-13)
+    dfinal = tuple(d[last].copy() for d in cotangents)  # those of the last states come by the other way
+    for d in cotangents:
+        d[last] = 0.0
+    dx, dstate, dw = step.backward(
+        about.number, given, x.data, cache, flags_, reverse, tuple(cotangents), dfinal, need_dx=True
+    )
+    for a, b in zip([dx, *dstate, *(dw[name] for name in w)], gradients, strict=True):
+        np.testing.assert_allclose(a, b.data, rtol=0, atol=1e-12)
 
 
 @pytest.fixture

@@ -98,6 +98,17 @@ def test_nan_is_not_hidden(libraries, dtype):
         assert np.isnan(hs[8:]).all()
 
 
+def test_arrays_of_further_parts_of_a_state(monkeypatch):
+    def many_forward(hs, ms, flags, t, batch, size, options):
+        hs[t] = ms[t]
+
+    monkeypatch.setitem(pointwise.KERNELS, "many_forward", many_forward)
+    launch.array_parameters.cache_clear()
+    real = "real* __restrict__"
+    assert [translate._type(name) for name in ("hs", "ms", "t", "batch")] == [real, real, *["long long"] * 2]
+    launch.array_parameters.cache_clear()
+
+
 def test_what_has_no_translation_is_refused():
     def refused(text):
         import ast

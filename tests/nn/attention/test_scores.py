@@ -274,7 +274,7 @@ BAD = {
         r"DotAttention: memory is a ndarray; expected what prepare\(\) returned",
     ),
     "sizes": (lambda: nn.AdditiveAttention(3, 4, 0), ValueError, "AdditiveAttention: hidden_size is 0"),
-    "dtype": (lambda: nn.GeneralAttention(3, 4, dtype="float16"), ValueError, "dtype is 'float16'"),
+    "dtype": (lambda: nn.GeneralAttention(3, 4, dtype="float16"), ValueError, "GeneralAttention: dtype is 'float16'"),
 }
 
 

@@ -195,7 +195,11 @@ BAD_LAYERS = {
     ),
     "forget_bias without bias": (lambda: lstm(forget_bias=1.0, bias=False), "LSTM: forget_bias needs bias=True"),
     "nonlinearity": (lambda: nn.IndRNN(4, 2, nonlinearity="gelu"), "nonlinearity is 'gelu'; expected 'tanh' or 'relu'"),
-    "dtype": (lambda: lstm(dtype="float16"), "dtype is 'float16'; expected 'float32' or 'float64'"),
+    "dtype": (lambda: lstm(dtype="float16"), "LSTM: dtype is 'float16'; expected 'float32' or 'float64'"),
+    "dtype that is a class": (
+        lambda: lstm(dtype=np.float32),
+        "LSTM: dtype is <class .*; expected 'float32' or 'float64'",
+    ),
 }
 
 

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, input_tensor, whole_number
-from xprnn.backend import Array, Rng, check_dtype, generator, shared_namespace
+from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, whole_number
+from xprnn.backend import Array, Rng, generator, shared_namespace
 from xprnn.nn import init
 from xprnn.nn.attention.weights import allowed, masked_softmax
 from xprnn.nn.dropout import Dropout
@@ -69,7 +69,7 @@ class MultiheadAttention(Module):
         self.kdim = E if kdim is None else whole_number(OWNER, "kdim", kdim)
         self.vdim = E if vdim is None else whole_number(OWNER, "vdim", vdim)
         bias, self.batch_first = each_true_or_false(OWNER, bias=bias, batch_first=batch_first)
-        self.dtype = check_dtype(dtype)
+        self.dtype = float_dtype(OWNER, dtype)
         draws = generator(rng)
 
         def weight(*shape: int) -> Parameter:

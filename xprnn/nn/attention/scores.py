@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor, true_or_false, whole_number
-from xprnn.backend import Array, Rng, check_dtype, dtype_name, generator, shared_namespace
+from xprnn.arguments import float_dtype, floating_input, input_tensor, true_or_false, whole_number
+from xprnn.backend import Array, Rng, dtype_name, generator, shared_namespace
 from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.attention.additive import additive_scores
@@ -150,7 +150,7 @@ class GeneralAttention(DotAttention):
         super().__init__()
         self.query_size = whole_number("GeneralAttention", "query_size", query_size)
         self.key_size = whole_number("GeneralAttention", "key_size", key_size)
-        self.dtype = check_dtype(dtype)
+        self.dtype = float_dtype("GeneralAttention", dtype)
         self.key_projection = Linear(key_size, query_size, bias=False, dtype=dtype, rng=rng)
 
     def project(self, keys: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class AdditiveAttention(Attention):
         self.query_size = whole_number(owner, "query_size", query_size)
         self.key_size = whole_number(owner, "key_size", key_size)
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
-        self.dtype = check_dtype(dtype)
+        self.dtype = float_dtype(owner, dtype)
         self.query_projection = Linear(query_size, hidden_size, dtype=dtype, rng=draws)
         self.key_projection = Linear(key_size, hidden_size, bias=False, dtype=dtype, rng=draws)
         self.v = Parameter(init.uniform((hidden_size,), 1.0 / math.sqrt(hidden_size), rng=draws, dtype=dtype))

@@ -6,8 +6,8 @@ from abc import abstractmethod
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, input_tensor, whole_number
-from xprnn.backend import Array, Rng, backend_of, check_dtype, generator, shared_namespace
+from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, whole_number
+from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
 from xprnn.nn.attention.multihead import MultiheadAttention
 from xprnn.nn.attention.weights import allowed
 from xprnn.nn.dropout import Dropout
@@ -122,7 +122,7 @@ class TransformerEncoderLayer(EncoderBase):
         bias, self.batch_first, self.norm_first = each_true_or_false(
             owner, bias=bias, batch_first=batch_first, norm_first=norm_first
         )
-        self.dtype = check_dtype(dtype)
+        self.dtype = float_dtype(owner, dtype)
         draws = generator(rng)
         self.self_attn = MultiheadAttention(E, nhead, dropout, bias, dtype=dtype, rng=draws)
         self.linear1 = Linear(E, hidden, bias, dtype=dtype, rng=draws)

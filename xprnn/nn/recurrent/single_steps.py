@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, true_or_false, whole_number
-from xprnn.backend import Rng, check_dtype, generator, shared_namespace
+from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
+from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
 from xprnn.engine.control import Control
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.cell_options import lstm_cell
 from xprnn.nn.recurrent.layers import set_forget_bias
 from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts, zero_state
-from xprnn.nn.recurrent.stacked import Declared, initial_weights
+from xprnn.nn.recurrent.stacked import initial_weights
 from xprnn.nn.recurrent.tape_node import run
+from xprnn.nn.weights import Declared
 from xprnn.tensor import Parameter
 
 
@@ -28,7 +29,7 @@ class CellModule(Module):
 
     weight_ih: Parameter
 
-    _fixed = frozenset({"cell", "input_size", "hidden_size", "dtype"})
+    _fixed = frozenset({"input_size", "hidden_size", "dtype"})
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class CellModule(Module):
         self.cell, owner = cell, type(self).__name__
         self.input_size = whole_number(owner, "input_size", input_size)
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
-        self.dtype, bias = check_dtype(dtype), true_or_false(owner, "bias", bias)
+        self.dtype, bias = float_dtype(owner, dtype), true_or_false(owner, "bias", bias)
         weights = initial_weights(cell, input_size, hidden_size, bias, dtype, generator(rng))
         self._declared = Declared.of(self, weights)
 

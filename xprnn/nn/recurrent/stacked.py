@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, probability, whole_number
-from xprnn.backend import Rng, check_dtype, dtype_name, generator, shared_namespace
+from xprnn.arguments import each_true_or_false, float_dtype, probability, whole_number
+from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
-from xprnn.nn.module import Module
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
-from xprnn.nn.weights import weight_of
+from xprnn.nn.weights import Declared
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -65,7 +63,7 @@ class RecurrentLayer(SequenceLayer):
 
     _fixed = frozenset(
         {
-            *("cell", "reverse_cell", "num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
+            *("reverse_cell", "num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
             *("directions", "state_names", "state_sizes", "state_lead", "declared"),
         }
     )
@@ -103,7 +101,7 @@ class RecurrentLayer(SequenceLayer):
             )
         if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell)):
             raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
-        self.dtype, self.rng = check_dtype(dtype), generator(rng)
+        self.dtype, self.rng = float_dtype(owner, dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
         self.directions = 2 if bidirectional else 1
         self.state_names, self.state_sizes = self.cell.state_names, self.cell.state_sizes(hidden_size)
@@ -169,30 +167,6 @@ def _side_by_side(layers: list[Parts], axis: int) -> Parts:
 def _alike(one: Cell, other: Cell) -> bool:
     """Whether two cells have weights and states by the same names, of the same shapes."""
     return one.weight_shapes(2, 3) == other.weight_shapes(2, 3) and one.state_names == other.state_names
-
-
-@dataclass(frozen=True)
-class Declared:
-    """The weights of one cell that a module holds: by the cell's names, attribute, shape and dtype of each."""
-
-    attributes: dict[str, tuple[str, tuple[int, ...], str]]
-
-    @staticmethod
-    def of(module: Module, weights: dict[str, Parameter], suffix: str = "") -> Declared:
-        """Weights made attributes of a module, with a suffix to their names."""
-        for name, weight in weights.items():
-            setattr(module, name + suffix, weight)
-        return Declared({name: (name + suffix, w.shape, dtype_name(w.data)) for name, w in weights.items()})
-
-    def present(self, module: Module) -> dict[str, Parameter]:
-        """What the attributes hold now. Raises as :func:`weight_of` does."""
-        held, found = vars(module), {}
-        for name, (attribute, shape, dtype) in self.attributes.items():
-            weight = held.get(attribute)
-            if type(weight) is not Parameter or weight.data.shape != shape or dtype_name(weight.data) != dtype:
-                weight = weight_of(module, attribute, shape, dtype)
-            found[name] = weight
-        return found
 
 
 def initial_weights(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, one_of, true_or_false, whole_number
-from xprnn.backend import Array, Rng, backend_of, check_dtype, dtype_name, generator, namespace
+from xprnn.arguments import float_dtype, input_tensor, one_of, true_or_false, whole_number
+from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.engine.control import Control
 from xprnn.nn.attention.scores import Attention, Memory, named_attention
 from xprnn.nn.dropout import Dropout
@@ -44,7 +44,7 @@ class Reader(Module):
         self.num_layers = whole_number(owner, "num_layers", num_layers)
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
         self.input_size = size = whole_number(owner, "input_size", input_size)
-        self.dtype = check_dtype(dtype)
+        self.dtype = float_dtype(owner, dtype)
         self.embedding = None
         if embedding_dim is not None:
             size = whole_number(owner, "embedding_dim", embedding_dim)

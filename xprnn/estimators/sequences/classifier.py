@@ -1,0 +1,238 @@
+"""SequenceClassifier: which class a sequence is of, or which of several labels it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xprnn import ops
+from xprnn.arguments import among, true_or_false
+from xprnn.backend import Array, generator
+from xprnn.estimators.cells import POOLINGS
+from xprnn.estimators.metrics import accuracy, balanced_accuracy, macro_f1
+from xprnn.estimators.parameters import Role
+from xprnn.estimators.sequences.calibration import class_temperature, label_temperature, sigmoid, softmax
+from xprnn.estimators.sequences.estimator import (
+    SEQUENCES,
+    SequenceEstimator,
+    Watch,
+    mean_one,
+    outputs,
+    weighted_mean,
+)
+from xprnn.estimators.sequences.input import as_sequences, as_weights
+from xprnn.estimators.sequences.targets import (
+    Classes,
+    class_weight,
+    host_labels,
+    read_labels,
+    those_kept,
+    weights_of_classes,
+)
+from xprnn.storage import HostArrays
+from xprnn.tensor import Tensor
+from xprnn.train import Callback, bce_with_logits, cross_entropy
+
+Host = np.ndarray[Any, Any]
+MEASURES = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": macro_f1}
+LABELLED = {"class_weight": class_weight, "monitor": among(("loss", *MEASURES)), "calibrate": true_or_false}
+"""The settings of whatever learns labels."""
+
+
+class SequenceClassifier(SequenceEstimator):
+    """Classes of sequences of numbers: a recurrent layer reads one, its states are pooled, and that says which.
+
+    X is an array (N, T, F), a list of arrays (T_n, F) or (T_n,) of different lengths, or a table (N, C), each row of
+    which is a sequence of C steps of one value or, with ``steps``, of so many steps of C / steps values. Long tables of
+    a row a step come by :func:`xprnn.estimators.long_table`. y holds the class of each, or (N, L) of 0 and 1 for L
+    labels at once. Features are scaled with mean and deviation of the training part.
+
+    >>> classifier = SequenceClassifier(seed=0).fit(X, y)  # doctest: +SKIP
+    >>> classifier.predict_proba(X[:3])  # doctest: +SKIP
+
+    It keeps scikit-learn's contract for classifiers, and needs no scikit-learn.
+
+    Parameters
+    ----------
+    cell
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
+    hidden, layers, bidirectional
+        Hidden units of each layer and direction; layers; whether sequences are read backward too.
+    pooling
+        "last" state, or the "mean", "max" or "attention" over the states of all steps.
+    dropout
+        Probability of a zero, while training, in what was pooled and between layers.
+    steps
+        How many steps a row of a table is cut into. Default: each column is a step.
+    class_weight
+        How much classes count: a dict by label (1 for those that it lacks), or "balanced" for N / (classes * count).
+    epochs, batch_size, learning_rate, clip_norm
+        Training with Adam on the cross-entropy, gradients clipped to this global norm. Default batch: a twentieth of
+        the sequences, at least 4 and at most 64.
+    validation, patience, monitor
+        The share of each class that is not trained on; training stops after ``patience`` epochs without a better
+        ``monitor`` there, "loss", "accuracy", "balanced_accuracy" or "f1" (the mean over classes), and takes the best
+        weights. ``validation=0``, and rows so few that it rounds to none, train on everything, to the end.
+    calibrate
+        Whether logits are divided by the temperature that fits the validation part best (Guo et al. 2017), so that
+        probabilities are as often right as they say.
+    seed, random_state
+        Same seed, same numbers. ``random_state``, where given, counts instead: a seed or a generator to draw it.
+    dtype, backend
+        Of the network; default: where ``use_backend`` says.
+    progress
+        Whether ``fit`` shows a progress bar.
+
+    Raises ValueError or TypeError for arguments out of range.
+    """
+
+    SETTINGS = SEQUENCES | LABELLED | {"pooling": among(POOLINGS)}
+    KIND = "sequence classifier"
+    METADATA: ClassVar = {"classes": list, "several": int, "width": int}
+    ARRAYS: ClassVar = {"scaler.mean": 1, "scaler.std": 1, "temperature": 1}
+    ROLE = Role("classifier", reads=("two_d_array", "three_d_array"), several=True)
+
+    _classes: Classes
+    _temperature = 1.0
+
+    def __init__(
+        self,
+        cell: str = "gru",
+        *,
+        hidden: int = 64,
+        layers: int = 1,
+        bidirectional: bool = False,
+        pooling: str = "last",
+        dropout: float = 0.0,
+        steps: int | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        epochs: int = 100,
+        batch_size: int | None = None,
+        learning_rate: float = 3e-3,
+        clip_norm: float = 1.0,
+        validation: float = 0.1,
+        patience: int = 20,
+        monitor: str = "loss",
+        calibrate: bool = True,
+        seed: int = 0,
+        random_state: Any = None,
+        dtype: str = "float32",
+        backend: str | None = None,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(locals())
+        check_monitor(type(self).__name__, self.settings)
+
+    @property
+    def classes_(self) -> Host:
+        """The labels, sorted, in the dtype of those given to ``fit``; of several labels a row, their numbers."""
+        self._of_fit("classes_")
+        return np.arange(self._classes.several) if self._classes.several else self._classes.own
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, callbacks: Sequence[Callback] = ()
+    ) -> SequenceClassifier:
+        """Learn from sequences and their labels (N,) or (N, L). Returns itself.
+
+        ``sample_weight`` (N,) says how much each sequence counts; those of weight 0 are left out.
+
+        Raises TypeError and ValueError for data of other kinds and shapes, naming the row, and for fewer than two
+        classes; FloatingPointError if training diverges. A classifier that was fitted before is then as it was.
+        """
+        owner, new = self._owner("fit"), self._unfitted()
+        given = as_sequences(owner, X, new.settings["steps"])
+        weight = as_weights(owner, sample_weight, len(given.rows))
+        kept = np.flatnonzero(weight)
+        y = those_kept(owner, y, kept, len(given.rows))
+        rows, weight = [given.rows[k] for k in kept], weight[kept]
+        classes, target = read_labels(owner, y, len(rows))
+        held, draws = new._part(target[:, 0] if classes.several else target), generator(new.settings["seed"])
+        scaler = new._scaler_of(rows, held)
+        scaled = new._scaled(rows, scaler)
+        network = new._build(given.features, classes.count, draws)
+        chosen = weights_of_classes(owner, new.settings["class_weight"], classes, target)
+        if classes.several:
+            each = weight[:, None] * chosen[np.arange(classes.several), target]
+            learned: tuple[Any, ...] = (target.astype(new.settings["dtype"]), mean_one(each, new.settings["dtype"]))
+        else:
+            learned = (target, mean_one(weight * chosen[target], new.settings["dtype"]))
+        out = [scaled[k] for k in np.flatnonzero(held)]
+
+        def measure(said: list[Host]) -> float:
+            logits = np.stack(said)
+            found = (logits > 0.0).astype(int) if classes.several else logits.argmax(axis=1)
+            return MEASURES[new.settings["monitor"]](target[held], found, weight[held])
+
+        watch = None if new.settings["monitor"] == "loss" else Watch(new.settings["monitor"], "max", out, measure)
+        loss = _several_loss if classes.several else _class_loss
+        history = new._learn(network, (scaled, *learned), held, loss, watch, callbacks, draws)
+        temperature = 1.0
+        if out and new.settings["calibrate"]:
+            fitting = label_temperature if classes.several else class_temperature
+            temperature = fitting(np.stack(outputs(network, out)), target[held], weight[held])
+        fitted = {"_network": network, "_training": history, "_scaler": scaler, "_width": given.width}
+        self._become(**vars(new) | fitted | {"_classes": classes, "_temperature": temperature})
+        return self
+
+    def predict(self, X: Any) -> Host:
+        """The most probable class of each sequence (N,), or which labels it has (N, L), in the labels' own dtype."""
+        probabilities = self._probabilities("predict", X)
+        return self._classes.chosen(probabilities)
+
+    def predict_proba(self, X: Any) -> Host:
+        """The probabilities of ``classes_`` for each sequence (N, C), or of each of several labels (N, L)."""
+        return self._probabilities("predict_proba", X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of sequences, by their weights, of which the class, or every one of several labels, is right.
+
+        Raises ValueError for labels of another number or shape, and where none of them is known.
+        """
+        owner, probabilities = self._owner("score"), self._probabilities("score", X)
+        found, actual = self._classes.chosen(probabilities), host_labels(owner, y)
+        actual = actual[:, 0] if actual.ndim == 2 and found.ndim == 1 and actual.shape[1] == 1 else actual
+        if actual.shape != found.shape:
+            raise ValueError(f"{owner}: y has shape {actual.shape}; expected {found.shape}")
+        if not np.isin(actual.tolist(), self._classes.own.tolist()).any():
+            raise ValueError(f"{owner}: none of the labels is known; expected some of {self._classes.own.tolist()}")
+        return accuracy(actual, found, as_weights(owner, sample_weight, len(found)))
+
+    def _probabilities(self, method: str, X: Any) -> Host:
+        logits = np.stack(self._said(self._read(method, X).rows)) / self._temperature
+        return sigmoid(logits) if self._classes.several else softmax(logits)
+
+    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        (arrays, metadata), (own, labels) = self._common(), self._classes.described()
+        return arrays | own | {"temperature": np.array([self._temperature])}, metadata | labels
+
+    def _restored(self, arrays: HostArrays, metadata: dict[str, Any], weights: Mapping[str, Host]) -> dict[str, Any]:
+        common, classes = self._restored_common(arrays, metadata), Classes.restored(arrays, metadata)
+        network = self._filled(weights, len(arrays["scaler.mean"]), classes.count)
+        temperature = restored_temperature(arrays)
+        return common | {"_network": network, "_classes": classes, "_temperature": temperature}
+
+
+def check_monitor(owner: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for something to watch and nothing to watch it on."""
+    if settings["monitor"] != "loss" and not settings["validation"]:
+        raise ValueError(f"{owner}: monitor is {settings['monitor']!r}, but validation is 0; expected a share to watch")
+
+
+def restored_temperature(arrays: HostArrays) -> float:
+    """The temperature of a file. Raises ValueError where there is none."""
+    if arrays["temperature"].shape != (1,) or not arrays["temperature"][0] > 0.0:
+        raise ValueError(f"temperature is {arrays['temperature'].tolist()}; expected one number above 0")
+    return float(arrays["temperature"][0])
+
+
+def _class_loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
+    x, lengths, target, weight = batch
+    return weighted_mean(cross_entropy(model(x, lengths), target, reduction="none"), weight)
+
+
+def _several_loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
+    x, lengths, target, weight = batch
+    losses = bce_with_logits(model(x, lengths), target, reduction="none")
+    return weighted_mean(ops.mean(losses * weight, axis=1), 1.0)

@@ -1,0 +1,199 @@
+"""SequenceTagger: a label for each step of a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xprnn.backend import Array, generator, namespace
+from xprnn.data.padding import lengths_to_mask
+from xprnn.estimators.metrics import accuracy
+from xprnn.estimators.parameters import Role
+from xprnn.estimators.sequences.calibration import class_temperature, softmax
+from xprnn.estimators.sequences.classifier import LABELLED, MEASURES, check_monitor, restored_temperature
+from xprnn.estimators.sequences.estimator import (
+    SEQUENCES,
+    SequenceEstimator,
+    Watch,
+    outputs,
+    spread_over_steps,
+    weighted_mean,
+)
+from xprnn.estimators.sequences.input import Sequences, as_sequences, as_weights
+from xprnn.estimators.sequences.targets import Classes, read_tags, tag_rows, those_kept, weights_of_classes
+from xprnn.storage import HostArrays
+from xprnn.tensor import Tensor
+from xprnn.train import Callback, cross_entropy
+
+Host = np.ndarray[Any, Any]
+
+
+class SequenceTagger(SequenceEstimator):
+    """Labels of all steps of sequences of numbers: a recurrent layer reads one, and each of its states says which.
+
+    X as for :class:`SequenceClassifier`; y a list of arrays (T_n,), or an array (N, T), of the label of each step. What
+    is said comes in the same form: an array where X is one, else a list. Features are scaled with mean and deviation of
+    the training part.
+
+    >>> SequenceTagger(seed=0).fit(X, y).predict(X[:3])  # doctest: +SKIP
+
+    Parameters
+    ----------
+    cell
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
+    hidden, layers, bidirectional
+        Hidden units of each layer and direction; layers; whether a label may depend on later steps too.
+    dropout
+        Probability of a zero, while training, in the states and between layers.
+    steps
+        How many steps a row of a table is cut into. Default: each column is a step.
+    class_weight
+        How much classes count: a dict by label (1 for those that it lacks), or "balanced" for N / (classes * count).
+    epochs, batch_size, learning_rate, clip_norm
+        Training with Adam on the cross-entropy, gradients clipped to this global norm. Default batch: a twentieth of
+        the sequences, at least 4 and at most 64.
+    validation, patience, monitor
+        The share of the sequences that is not trained on; training stops after ``patience`` epochs without a better
+        ``monitor`` there, "loss", "accuracy", "balanced_accuracy" or "f1" (the mean over classes) of all steps, and
+        takes the best weights. ``validation=0`` trains on everything, to the end.
+    calibrate
+        Whether logits are divided by the temperature that fits the validation part best (Guo et al. 2017).
+    seed, random_state
+        Same seed, same numbers. ``random_state``, where given, counts instead: a seed or a generator to draw it.
+    dtype, backend
+        Of the network; default: where ``use_backend`` says.
+    progress
+        Whether ``fit`` shows a progress bar.
+
+    Raises ValueError or TypeError for arguments out of range.
+    """
+
+    SETTINGS = SEQUENCES | LABELLED
+    KIND = "sequence tagger"
+    METADATA: ClassVar = {"classes": list, "several": int, "width": int}
+    ARRAYS: ClassVar = {"scaler.mean": 1, "scaler.std": 1, "temperature": 1}
+    ROLE = Role(reads=("three_d_array",))
+
+    _classes: Classes
+    _temperature = 1.0
+
+    def __init__(
+        self,
+        cell: str = "gru",
+        *,
+        hidden: int = 64,
+        layers: int = 1,
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+        steps: int | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        epochs: int = 100,
+        batch_size: int | None = None,
+        learning_rate: float = 3e-3,
+        clip_norm: float = 1.0,
+        validation: float = 0.1,
+        patience: int = 20,
+        monitor: str = "loss",
+        calibrate: bool = True,
+        seed: int = 0,
+        random_state: Any = None,
+        dtype: str = "float32",
+        backend: str | None = None,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(locals())
+        check_monitor(type(self).__name__, self.settings)
+
+    @property
+    def classes_(self) -> Host:
+        """The labels, sorted, in the dtype of those given to ``fit``."""
+        self._of_fit("classes_")
+        return self._classes.own
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callbacks: Sequence[Callback] = ()) -> SequenceTagger:
+        """Learn from sequences and the labels of their steps. Returns itself.
+
+        ``sample_weight`` (N,) says how much the steps of each sequence count; those of weight 0 are left out.
+
+        Raises TypeError and ValueError for data of other kinds and shapes, naming the row, and for fewer than two
+        classes; FloatingPointError if training diverges. A tagger that was fitted before is then as it was.
+        """
+        owner, new = self._owner("fit"), self._unfitted()
+        options = new.settings
+        given = as_sequences(owner, X, options["steps"])
+        weight = as_weights(owner, sample_weight, len(given.rows))
+        kept = np.flatnonzero(weight)
+        rows, weight = [given.rows[k] for k in kept], weight[kept]
+        lengths = np.array([len(row) for row in rows])
+        classes, tags = read_tags(owner, those_kept(owner, y, kept, len(given.rows)), lengths.tolist())
+        held, draws = new._part(np.zeros(len(rows))), generator(options["seed"])
+        scaler = new._scaler_of(rows, held)
+        scaled = new._scaled(rows, scaler)
+        network = new._build(given.features, classes.count, draws)
+        of_class = weights_of_classes(owner, options["class_weight"], classes, np.concatenate(tags))
+        total = sum(w * of_class[row].sum() for w, row in zip(weight, tags, strict=True))
+        each, of_class = (weight * (lengths.sum() / total)).astype(options["dtype"]), of_class.astype(options["dtype"])
+
+        def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
+            x, lengths, wanted, _, per_row = batch
+            xp = namespace(x)
+            mask = self._home().asarray(lengths_to_mask(lengths, x.shape[0]))
+            losses = cross_entropy(model(x, lengths), wanted, mask=mask, reduction="none")
+            per_class = xp.take(self._home().asarray(of_class), xp.reshape(wanted, (-1,)), axis=0)
+            per_step = xp.reshape(per_class, wanted.shape) * spread_over_steps(per_row, x.shape[0])
+            return weighted_mean(losses, per_step, float(lengths.sum()))
+
+        out = [scaled[k] for k in np.flatnonzero(held)]
+        right = np.concatenate([tags[0][:0], *(tags[k] for k in np.flatnonzero(held))])
+        counted = np.repeat(weight[held], lengths[held])
+
+        def measure(said: list[Host]) -> float:
+            return MEASURES[options["monitor"]](right, np.concatenate(said).argmax(axis=1), counted)
+
+        watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
+        history = new._learn(network, (scaled, tags, each), held, loss, watch, callbacks, draws)
+        temperature = 1.0
+        if out and options["calibrate"]:
+            temperature = class_temperature(np.concatenate(outputs(network, out)), right, counted)
+        fitted = {"_network": network, "_training": history, "_scaler": scaler, "_width": given.width}
+        self._become(**vars(new) | fitted | {"_classes": classes, "_temperature": temperature})
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """The most probable label of each step, in their own dtype: a list of (T_n,), or (N, T) for an array X."""
+        given = self._read("predict", X)
+        return _formed(given, X, [self._classes.chosen(p) for p in self._probabilities(given)])
+
+    def predict_proba(self, X: Any) -> Any:
+        """The probabilities of ``classes_`` at each step: a list of (T_n, C), or (N, T, C) for an array X."""
+        given = self._read("predict_proba", X)
+        return _formed(given, X, self._probabilities(given))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of steps, by the weights of their sequences, whose label is right."""
+        owner, given = self._owner("score"), self._read("score", X)
+        weight = np.repeat(as_weights(owner, sample_weight, len(given.rows)), given.lengths)
+        actual = np.concatenate(tag_rows(owner, y, given.lengths))
+        found = np.concatenate([self._classes.chosen(p) for p in self._probabilities(given)])
+        return accuracy(actual, found, weight)
+
+    def _probabilities(self, given: Sequences) -> list[Host]:
+        return [softmax(said / self._temperature) for said in self._said(given.rows)]
+
+    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        (arrays, metadata), (own, labels) = self._common(), self._classes.described()
+        return arrays | own | {"temperature": np.array([self._temperature])}, metadata | labels
+
+    def _restored(self, arrays: HostArrays, metadata: dict[str, Any], weights: Mapping[str, Host]) -> dict[str, Any]:
+        common, classes = self._restored_common(arrays, metadata), Classes.restored(arrays, metadata)
+        if classes.several:
+            raise ValueError(f"several is {classes.several}; expected 0, as a step has one label")
+        network = self._filled(weights, len(arrays["scaler.mean"]), classes.count)
+        return common | {"_network": network, "_classes": classes, "_temperature": restored_temperature(arrays)}
+
+
+def _formed(given: Sequences, X: Any, said: list[Host]) -> Any:
+    """A list where X is a list of sequences, else one array."""
+    return np.stack(said) if given.width or getattr(X, "ndim", 0) == 3 else said
