@@ -3,13 +3,16 @@
 from . import additive, scan
 from .elementwise import erf
 from .matmul import matmul, matmul_stacks
+from .parts import LINEAR
 from .product import BFLOAT16, EXACT
 from .sequence import backward, forward
-from .stream import Stack
+from .stream import Part, Stack
 
 __all__ = [
     "BFLOAT16",
     "EXACT",
+    "LINEAR",
+    "Part",
     "Stack",
     "additive",
     "backward",

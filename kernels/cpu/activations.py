@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numba import types
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
 from .compiling import OPTIONS, kernel
-from .intrinsics import bits_float, float_bits
+from .lanes import choose, two_to
 
 f4 = np.float32
 
@@ -27,7 +26,7 @@ P32 = tuple(
     )
 )  # fmt: skip
 Q32 = tuple(f4(q) for q in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03))
-END32, ONE32 = f4(9.011), f4(1.0)  # beyond END32 the nearest float32 is 1
+END32, ONE32 = f4(9.0), f4(1.0)  # from END32 on this is 1, which is half a unit in the last place from tanh
 
 # Cephes: tanh(x) = x + x^3 P(x^2) / Q(x^2) near 0, else from e^2x; e^r = 1 + 2 r P(r^2) / (Q(r^2) - r P(r^2)).
 NEAR, END64 = 0.625, 22.0
@@ -37,8 +36,8 @@ LOG2E, LN2_HIGH, LN2_LOW = 1.0 / math.log(2.0), 6.93145751953125e-1, 1.428606820
 
 
 def tanh(x):
-    """The hyperbolic tangent; compiled code only."""
-    raise NotImplementedError
+    """The hyperbolic tangent, in compiled code and of :class:`Lanes`."""
+    return (_tanh32 if x.single else _tanh64).py_func(x)
 
 
 @overload(tanh)
@@ -48,6 +47,8 @@ def _tanh(x):
 
 @kernel
 def _tanh32(x):
+    x = choose(x > END32, END32, x)  # written so that NaN passes, each as one instruction
+    x = choose(x < -END32, -END32, x)
     s = x * x
     p = P32[0]
     p = p * s + P32[1]
@@ -61,11 +62,11 @@ def _tanh32(x):
     q = q * s + Q32[2]
     q = q * s + Q32[3]
     y = x * (p / q)
-    y = -ONE32 if y < -ONE32 or x < -END32 else y  # written so that NaN passes
-    return ONE32 if y > ONE32 or x > END32 else y
+    y = choose(y > ONE32, ONE32, y)
+    return choose(y < -ONE32, -ONE32, y)
 
 
-@numba.njit(inline="always", **OPTIONS)
+@register_jitable(inline="always", **OPTIONS)
 def _power(x):
     """e^x, for |x| up to END_EXP."""
     shifted = x * LOG2E + ROUND
@@ -75,7 +76,7 @@ def _power(x):
     top = r * ((1.26177193074810590878e-4 * rr + 3.02994407707441961300e-2) * rr + 9.99999999999999999910e-1)
     low = 3.00198505138664455042e-6 * rr + 2.52448340349684104192e-3
     low = (low * rr + 2.27265548208155028766e-1) * rr + 2.00000000000000000009
-    return (1.0 + 2.0 * top / (low - top)) * bits_float((float_bits(shifted) + 1023) << 52)
+    return (1.0 + 2.0 * top / (low - top)) * two_to(shifted)
 
 
 @kernel
@@ -85,11 +86,11 @@ def _tanh64(x):
     p = (-9.64399179425052238628e-1 * s - 9.92877231001918586564e1) * s - 1.61468768441708447952e3
     q = ((s + 1.12811678491632931402e2) * s + 2.23548839060100448583e3) * s + 4.84406305325125486048e3
     near = size + size * s * p / q
-    power = _power(2.0 * (END64 if size > END64 else size))
+    power = _power(2.0 * choose(size > END64, END64, size))
     far = 1.0 - 2.0 / (power + 1.0)
-    y = near if size < NEAR else far
-    y = -y if x < 0.0 else y
-    return x if x == 0.0 or x != x else y
+    y = choose(size < NEAR, near, far)
+    y = choose(x < 0.0, -y, y)
+    return choose((x == 0.0) | (x != x), x, y)
 
 
 def exp(x):

@@ -22,7 +22,7 @@ def test_names_shapes_and_range(cell, rng):
     found = saturation(layer, 5.0 * rng.standard_normal((T, B, I)))
     gates = NAMES.get(type(cell).__name__, LSTM)
     if isinstance(cell, cells.GeneralLSTM):
-        gates = ["i", "o", "output"] if cell.coupled else ["i", "f", "o"]
+        gates = ["i", "o", "output"]
     assert found.gates == tuple(f"{end} {g}" for end in ("l0", "l0_reverse", "l1", "l1_reverse") for g in gates)
     for share in (found.low, found.high):
         assert share.shape == (T, len(found.gates))

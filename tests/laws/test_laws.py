@@ -33,9 +33,9 @@ LAYERS = {
     "clipped lstm of other activations, in reverse": lambda **o: nn.LSTM(
         3, 4, gate_activation="softsign", activation="silu", clip=2.0, peephole="diagonal", reverse=True, **o
     ),
-    "gru of other activations, zero where masked": lambda **o: nn.GRU(
-        3, 4, gate_activation="softsign", activation="silu", zero_masked=True, **o
-    ),
+    "gru of other activations, zero where masked, with zoneout": lambda **o: nn.GRU(
+        3, 4, gate_activation="softsign", activation="silu", zero_masked=True, zoneout=0.3, **o
+    ).eval(),
     "layer-norm lstm": lambda **o: nn.LSTM(3, 4, layer_norm=True, **o),
     "layer-norm gru without bias": lambda **o: nn.GRU(3, 4, layer_norm=True, bias=False, **o),
     "bidirectional lstm": lambda **o: nn.LSTM(3, 4, bidirectional=True, **o),

@@ -90,6 +90,10 @@ class Cell(ABC):
         """The gradients of the weights that :meth:`input_weight` is made of, from its own."""
         return {"weight_ih": d}
 
+    masks: tuple[str, ...] = ()
+    """What its step looks for beside its weights: "mask_h", what h is multiplied by wherever it goes into a product,
+    and "mask_candidate". The way back finds them too, :meth:`weight_vjp` the first."""
+
     initial: Mapping[str, float] = {}
     """The number that weights start from, by name; all others are drawn."""
 
@@ -122,6 +126,8 @@ class PointwiseCell(Cell):
     dzx and dzh are separate because a GRU's reset gate acts on zh alone; return the same array where they are equal.
     """
 
+    masks: tuple[str, ...] = ("mask_h",)
+
     @abstractmethod
     def forward(self, w: Weights, zx: Array, zh: Array, state: State) -> tuple[State, Saved]:
         """The next state and what :meth:`backward` needs."""
@@ -139,7 +145,7 @@ class PointwiseCell(Cell):
         self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
     ) -> tuple[Array, State, Saved]:
         dzx, dzh, (dh, *rest) = self.backward(w, dstate, saved, state, new_state)
-        return dzx, (dzh @ w["weight_hh"] + dh, *rest), () if dzh is dzx else (dzh,)
+        return dzx, (masked(w, dzh @ w["weight_hh"]) + dh, *rest), () if dzh is dzx else (dzh,)
 
     def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
         return recurrent_vjp(w, terms[0] if terms else dzx, states[0])
@@ -147,16 +153,24 @@ class PointwiseCell(Cell):
 
 def recurrent_product(w: Weights, h: Array) -> Array:
     """h weight_hh^T + bias_hh."""
-    zh = h @ w["weight_hh"].T
+    zh = masked(w, h) @ w["weight_hh"].T
     return zh + w["bias_hh"] if "bias_hh" in w else zh
 
 
 def recurrent_vjp(w: Weights, dzh: Array, h: Array) -> Weights:
     """The gradients of weight_hh and bias_hh from all steps at once."""
-    gradients = {"weight_hh": outer_sum(dzh, h)}
+    gradients = {"weight_hh": outer_sum(dzh, masked(w, h))}
     if "bias_hh" in w:
         gradients["bias_hh"] = total(dzh)
     return gradients
+
+
+CANDIDATE = "mask_candidate"
+
+
+def masked(w: Weights, x: Array, by: str = "mask_h") -> Array:
+    """x, times a mask where there is one. It is its own transpose: cotangents go through it likewise."""
+    return x * w[by] if by in w else x
 
 
 def outer_sum(dz: Array, x: Array, times: Product = operator.matmul) -> Array:

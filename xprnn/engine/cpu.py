@@ -60,7 +60,9 @@ def open_stack(
     host = host_kernels.kernels()
     if isinstance(host, str):
         return host
-    return host.Stack([kind.number] * layers, inputs, size, batch, dtype.name, _storage(host, weights[0]), head)
+    parts = [host.Part(kind.number, size if number else inputs, size) for number in range(layers)]
+    parts += [host.Part(host.LINEAR, size, head)] * (head is not None)
+    return host.Stack(parts, batch, dtype.name, _storage(host, weights[0]))
 
 
 def load_stack(stack: Any, cell: Cell, layers: list[Weights], size: int, inputs: int) -> None:

@@ -109,6 +109,8 @@ def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: s
     reasons = [] if (other := _other_array(call, fits, what)) is None else [other]
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
+    if call.noise is not None:
+        reasons.append("no kernel has zoneout, or dropout between steps")
     return reasons
 
 

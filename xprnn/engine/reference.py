@@ -15,6 +15,7 @@ from xprnn.cells import State, Weights
 from xprnn.cells.cell import Product, Saved, merged, outer_sum, rows_times
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
+from xprnn.engine.noise import Noise
 
 
 class TraceEntry(NamedTuple):
@@ -27,8 +28,12 @@ class TraceEntry(NamedTuple):
 
 def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     """Run a cell over a sequence."""
-    w, zx = call.weights, project(call, seen(call))
-    return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.control, call.reverse, call.keep)
+    zx = project(call, seen(call))
+
+    def step(z: Any, state: State, masks: Weights | None = None) -> tuple[State, Saved]:
+        return call.cell.step(call.weights if masks is None else {**call.weights, **masks}, z, state)
+
+    return scan(step, zx, call.state, call.control, call.reverse, call.keep, call.noise)
 
 
 def seen(call: SequenceCall) -> Any:
@@ -60,16 +65,18 @@ def project_vjp(
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[State, Saved]],
+    step: Callable[..., tuple[State, Saved]],
     inputs: Any,
     state: State,
     control: Control,
     reverse: bool = False,
     keep: bool = False,
+    noise: Noise | None = None,
 ) -> tuple[Result, list[TraceEntry]]:
     """Apply ``step(inputs[t], state) -> state, saved`` at every t in order, or in reverse. For arrays and Tensors.
 
-    Without ``keep`` the trace is empty, and what steps save is dropped as they go.
+    Without ``keep`` the trace is empty, and what steps save is dropped as they go. Where there is noise, ``step`` gets
+    its masks too.
     """
     xp = namespace(inputs)
     control = control.reversed() if reverse else control
@@ -80,9 +87,11 @@ def scan(
     for t in times:
         if control.restart is not None:
             state = tuple(xp.where(control.restart[t, ...], xp.zeros_like(s), s) for s in state)
-        new, saved = step(slices[t], state)
+        new, saved = step(slices[t], state) if noise is None else step(slices[t], state, noise.at(t))
         if keep:
             trace[t] = TraceEntry(state, saved, new)
+        if noise is not None:
+            new = noise.zoned(t, new, state)
         if control.advance is not None:
             new = tuple(xp.where(control.advance[t, ...], n, s) for n, s in zip(new, state, strict=True))
         outputs[t] = state = new
@@ -111,7 +120,7 @@ def backward(
     call: SequenceCall, trace: list[TraceEntry], dsequences: State, dfinal: State, need_dx: bool = True
 ) -> Gradients:
     """The way back: cotangents of the result to gradients of the call. A cotangent may be None for zero."""
-    cell, w, xp = call.cell, call.weights, namespace(call.x)
+    cell, w, xp, noise = call.cell, call.weights, namespace(call.x), call.noise
     if not trace:
         dstate = tuple(xp.zeros_like(s) if d is None else d for s, d in zip(call.state, dfinal, strict=True))
         zeros = {name: xp.zeros_like(a) for name, a in w.items()}
@@ -130,7 +139,13 @@ def backward(
             go = control.advance[t, ...]
             dheld = tuple(xp.where(go, xp.zeros_like(d), d) for d in dstate)
             dstate = tuple(xp.where(go, d, xp.zeros_like(d)) for d in dstate)
-        dzx[t], dstate, terms[t] = cell.step_vjp(w, dstate, saved, before, after)
+        dkept = None
+        if noise is not None:
+            dstate, dkept = noise.zoned_vjp(t, dstate)
+        masked = w if noise is None else {**w, **noise.at(t)}
+        dzx[t], dstate, terms[t] = cell.step_vjp(masked, dstate, saved, before, after)
+        if dkept is not None:
+            dstate = tuple(d + k for d, k in zip(dstate, dkept, strict=True))
         if dheld is not None:
             dstate = tuple(d + h for d, h in zip(dstate, dheld, strict=True))
         if control.restart is not None:
@@ -145,5 +160,6 @@ def _gradients(
     w, xp = call.weights, namespace(call.x)
     before = stack_parts(xp, (entry.before for entry in trace))
     after = stack_parts(xp, (entry.after for entry in trace))
+    masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
     dx, of_input = project_vjp(call, seen(call), dzx, need_dx)
-    return Gradients(dx, dstate, merged(call.cell.weight_vjp(w, dzx, terms, before, after), of_input))
+    return Gradients(dx, dstate, merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input))

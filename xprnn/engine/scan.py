@@ -41,7 +41,8 @@ class Scan:
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
         """What keeps a scan from running a call of a linear cell."""
-        return ["there is no step or no sequence to run"] if 0 in call.x.shape[:2] else []
+        reasons = ["there is no step or no sequence to run"] if 0 in call.x.shape[:2] else []
+        return reasons if call.noise is None else [*reasons, "zoneout and dropout between steps go step by step"]
 
     def forward(self, call: SequenceCall) -> tuple[Result, Saved | None]:
         """Run a call."""

@@ -14,6 +14,7 @@ from xprnn.cells import Cell
 from xprnn.engine import cpu, dispatch
 from xprnn.nn.linear import Linear
 from xprnn.nn.recurrent import stream_arguments as given
+from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.settings import current_precision, use_precision
 from xprnn.tape import no_grad
 from xprnn.tensor import Parameter
@@ -33,6 +34,7 @@ class Streamable(Protocol):
     batch_first: bool
     bidirectional: bool
     reverse: bool
+    regularisation: Regularisation | None
     dtype: str
     state_sizes: tuple[int, ...]
 
@@ -170,7 +172,8 @@ class Stream:
         if self._stack is not None:
             cpu.load_stack(self._stack, layer.cell, weights, layer.hidden_size, layer.input_size)
             if head:
-                self._stack.load_head(*(None if parameter is None else parameter.data for parameter in head))
+                weight, bias = (None if parameter is None else parameter.data for parameter in head)
+                self._stack.load(layer.num_layers, {"weight": weight, "bias": bias})
         holders = [(vars(layer), name) for name in layer.attributes()]
         if self._head is not None:
             holders += [(vars(self._head.linear), name) for name in ("weight", "bias")]
@@ -195,6 +198,8 @@ class Stream:
                 layer.cell, weights, layer.num_layers, layer.hidden_size, layer.input_size, self._batch,
                 None if self._head is None else self._head.linear.out_features,
             )  # fmt: skip
+        if layer.regularisation is not None and any(layer.regularisation.zoneout):
+            stack = "no kernel has zoneout"
         if isinstance(stack, str):
             self._way = f"calls of the layer, since there is no compiled one ({stack})"
             stack = None

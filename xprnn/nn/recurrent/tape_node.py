@@ -11,6 +11,7 @@ from xprnn.cells import Cell, Weights
 from xprnn.engine import dispatch, reference
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
+from xprnn.engine.noise import Noise
 from xprnn.engine.observer import observing
 from xprnn.tape import is_grad_enabled, is_recorded, record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
@@ -27,6 +28,7 @@ def run(
     reverse: bool = False,
     layer: Any = None,
     number: int = 0,
+    noise: Noise | None = None,
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
@@ -42,7 +44,7 @@ def run(
     inputs = (x, *state, *weights.values())
     keep = is_recorded(inputs)
     arrays: Weights = {name: weight.data for name, weight in weights.items()}
-    call = SequenceCall(cell, arrays, x.data, tuple([part.data for part in state]), control, reverse, keep)
+    call = SequenceCall(cell, arrays, x.data, tuple([part.data for part in state]), control, reverse, keep, noise)
     impl, result, cache = dispatch.run_forward(call)
     if observer is not None:
         observer.called(layer, number, call)
