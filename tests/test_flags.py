@@ -135,6 +135,7 @@ def flags():
 
 @pytest.mark.parametrize(("name", "flag"), sorted(set(flags())))
 def test_nothing_but_true_and_false(name, flag):
+    assert name in CALLS, f"it has an option {flag}: show in CALLS how {name} is called"
     call = CALLS[name]
     for value in ("no", 2):
         with pytest.raises(ValueError, match=rf": {flag} is {value!r}; expected True or False"):
