@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import DTYPES, Array
+from xprnn.backend import DTYPES, Array, dtype_name
 from xprnn.beyond_standard import erf as erf_array
 from xprnn.settings import KERNELS
 
@@ -38,7 +38,8 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     large, many = _large(a, b), _many(a, b)
     found = kernels_for(a, b) if large or many else None
     if found is None:
-        return xp.matmul(a, b)
+        outer = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1  # at which libraries for sums are slow
+        return a * b if outer else xp.matmul(a, b)
     return found.matmul(a, b) if large else found.matmul_stacks(a, b)
 
 
@@ -53,7 +54,7 @@ def kernels_for(*arrays: Array) -> Any:
     first = arrays[0]
     if KERNELS.get() not in (None, "auto", "compiled") or not all(type(a) is np.ndarray for a in arrays):
         return None
-    if not all(a.dtype == first.dtype for a in arrays) or first.dtype.name not in DTYPES or not first.dtype.isnative:
+    if not all(a.dtype == first.dtype for a in arrays) or dtype_name(first) not in DTYPES or not first.dtype.isnative:
         return None
     found = kernels()
     return None if isinstance(found, str) else found

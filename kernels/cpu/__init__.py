@@ -1,15 +1,18 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive
+from . import additive, scan
 from .elementwise import erf
 from .matmul import matmul, matmul_stacks
+from .parts import PARTS
 from .product import BFLOAT16, EXACT
 from .sequence import backward, forward
-from .stream import Stack
+from .stream import Part, Stack
 
 __all__ = [
     "BFLOAT16",
     "EXACT",
+    "PARTS",
+    "Part",
     "Stack",
     "additive",
     "backward",
@@ -17,4 +20,5 @@ __all__ = [
     "forward",
     "matmul",
     "matmul_stacks",
+    "scan",
 ]

@@ -83,6 +83,19 @@ def lanes(typingctx: Any, pointer: Any) -> Any:
     return types.intp(pointer), codegen
 
 
+@intrinsic
+def copy_vector(typingctx: Any, target: Any, source: Any) -> Any:
+    """As many elements as fill a vector, from one address to another."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        align = signature.args[0].dtype.bitwidth // 8
+        value = builder.load(vector_at(builder, args[1], 0), align=align)
+        builder.store(value, vector_at(builder, args[0], 0), align=align)
+        return context.get_dummy_value()
+
+    return types.void(target, source), codegen
+
+
 # --- threads at work on one array ------------------------------------------------------------------------------------
 
 
@@ -178,6 +191,28 @@ def _emit_block(
 ) -> None:
     """The instructions of a block of ``rows`` rows and ``width`` vectors."""
     size = 4 if isinstance(element, ir.FloatType) else 8
+    c_rows = [builder.gep(c, [builder.mul(ldc, ir.Constant(ldc.type, r))]) for r in range(rows)]
+    block = emit_products(builder, element, rows, width, TILE.vectors, a, row, step, w, k)
+    for r in range(rows):
+        for v in range(width):
+            # C comes last: in a sum over many blocks of K, small terms would be lost beside it one by one.
+            place = vector_at(builder, c_rows[r], v)
+            builder.store(builder.fadd(builder.load(place, align=size), block[r][v]), place, align=size)
+
+
+def vector_at(builder: Any, base: Any, number: int) -> Any:
+    """The address of one of the vectors that begin at an address of numbers."""
+    element = base.type.pointee
+    lanes = TILE.lanes(4 if isinstance(element, ir.FloatType) else 8)
+    place = builder.gep(base, [ir.Constant(ir.IntType(64), number * lanes)])
+    return builder.bitcast(place, ir.VectorType(element, lanes).as_pointer())
+
+
+def emit_products(
+    builder: Any, element: Any, rows: int, width: int, panel: int, a: Any, row: Any, step: Any, w: Any, k: Any
+) -> list[list[Any]]:
+    """The instructions for a block of A W, with W in panels of so many vectors, and what they leave, by rows."""
+    size = 4 if isinstance(element, ir.FloatType) else 8
     lanes = TILE.lanes(size)
     vector, i32, i64 = ir.VectorType(element, lanes), ir.IntType(32), ir.IntType(64)
     # fmuladd and not fma: where there is no such instruction, it is a product and a sum and not a library call.
@@ -188,29 +223,25 @@ def _emit_block(
     def times(value: Any, number: int) -> Any:
         return builder.mul(value, ir.Constant(i64, number))
 
-    def vector_at(base: Any, number: int) -> Any:
-        return builder.bitcast(builder.gep(base, [ir.Constant(i64, number * lanes)]), vector.as_pointer())
-
     def weights_at(base: Any, number: int) -> Any:
         if not bf16:
-            return builder.load(vector_at(base, number), align=size)
+            return builder.load(vector_at(builder, base, number), align=size)
         halves, words = ir.VectorType(w.type.pointee, lanes), ir.VectorType(i32, lanes)
         place = builder.bitcast(builder.gep(base, [ir.Constant(i64, number * lanes)]), halves.as_pointer())
         upper = builder.shl(builder.zext(builder.load(place, align=2), words), ir.Constant(words, [16] * lanes))
         return builder.bitcast(upper, vector)
 
-    panels = [min(TILE.vectors, width - first) for first in range(0, width, TILE.vectors)]  # vectors in each
-    starts = [builder.gep(w, [times(k, p * TILE.columns(size))]) for p in range(len(panels))]
-    c_rows = [builder.gep(c, [times(ldc, r)]) for r in range(rows)]
+    panels = [min(panel, width - first) for first in range(0, width, panel)]  # vectors in each
+    starts = [builder.gep(w, [times(k, p * panel * lanes)]) for p in range(len(panels))]
     block = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(rows)]
     for r in range(rows):
         for v in range(width):
             builder.store(ir.Constant(vector, [0.0] * lanes), block[r][v])
     with cgutils.for_range(builder, k, intp=i64) as loop:
         weights = [
-            weights_at(builder.gep(start, [times(loop.index, panel * lanes)]), v)
-            for start, panel in zip(starts, panels, strict=True)
-            for v in range(panel)
+            weights_at(builder.gep(start, [times(loop.index, vectors * lanes)]), v)
+            for start, vectors in zip(starts, panels, strict=True)
+            for v in range(vectors)
         ]
         undefined = ir.Constant(vector, ir.Undefined)
         everywhere = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
@@ -221,11 +252,7 @@ def _emit_block(
             broadcast = builder.shuffle_vector(one, undefined, everywhere)
             for v in range(width):
                 builder.store(builder.call(fma, [broadcast, weights[v], builder.load(block[r][v])]), block[r][v])
-    for r in range(rows):
-        for v in range(width):
-            # C comes last: in a sum over many blocks of K, small terms would be lost beside it one by one.
-            place = vector_at(c_rows[r], v)
-            builder.store(builder.fadd(builder.load(place, align=size), builder.load(block[r][v])), place, align=size)
+    return [[builder.load(place) for place in places] for places in block]
 
 
 @intrinsic

@@ -27,7 +27,7 @@ def _number_like(x, value):
 
 
 @summing_kernel
-def moments(x, size):
+def moments(x, size, epsilon=EPSILON):
     """The mean, and 1 / sqrt(variance + epsilon)."""
     count = number_like(x, size)
     total = number_like(x, 0)
@@ -37,13 +37,13 @@ def moments(x, size):
     spread = number_like(x, 0)
     for j in range(size):
         spread += (x[j] - mean) * (x[j] - mean)
-    return mean, number_like(x, 1) / math.sqrt(spread / count + number_like(x, EPSILON))
+    return mean, number_like(x, 1) / math.sqrt(spread / count + number_like(x, epsilon))
 
 
 @kernel
-def normalise(x, gain, bias, y, size):
+def normalise(x, gain, bias, y, size, epsilon=EPSILON):
     """y = N(x) gain + bias; y may be x."""
-    mean, scale = moments(x, size)
+    mean, scale = moments(x, size, epsilon)
     for j in range(size):
         y[j] = (x[j] - mean) * scale * gain[j] + bias[j]
 

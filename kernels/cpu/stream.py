@@ -1,40 +1,49 @@
-"""Steps, and blocks of them, with nothing allocated: a stack's weights lie in one array, the rest in another.
+"""Steps, and blocks of them, with nothing allocated: the weights of all parts lie in one array, the rest in another.
 
-A step then takes three arguments, which matters where it takes a microsecond. The plan, one row of integers a layer,
-says what lies where; what belongs to the whole stack stands in its first row. A state is kept in two copies, the new
-one beside the old, and a column of the plan tells which is the current. A linear head is the last row, of a kind of its
-own.
+A step then takes three arguments, which matters where it takes a microsecond. The plan, one row of integers a part,
+says what lies where; what belongs to the whole stack stands in its first row. A part is a recurrent layer, or one of
+the kinds of parts.py. A state is kept in two copies, the new one beside the old, and a column of the plan tells which
+is the current.
 
-A block goes through the layers some steps at a time: for these a layer's product with its input is one, whose rows have
+A block goes through the parts some steps at a time: for these a part's product with its input is one, whose rows have
 the same bits as if they came one by one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kinds import KINDS, Weights
-from . import gates, sequence
+from ..kinds import KINDS, Kind, Weights
+from . import gates, parts, sequence, units
 from .arguments import NEVER
 from .compiling import kernel
-from .intrinsics import address, offset, offsets, spread
+from .intrinsics import address, copy_vector, lanes, offset, offsets, spread
+from .parts import LINEAR, NORM
 from .product import EXACT, Storage, multiply, padded
 from .recurrence import second_product
 
 Array = np.ndarray[Any, Any]
 
-# Columns of the plan: of the whole stack, then numbers of a layer, then places in the arrays. The parts of a state lie
-# APART, each of them stored twice. SHOWN is which of two outputs of steps is the latest, AHEAD how many steps a layer
-# is run before the next one is.
+# Columns of the plan: of the whole stack, then numbers of a part, then places in the arrays. The parts of a state lie
+# APART, each of them stored twice, in rows with room for STRIDE units. SHOWN is which of two outputs of steps is the
+# latest, AHEAD how many steps a part is run before the next one is. IN_UNITS says that steps go by units.py.
 CURRENT, SHOWN, AHEAD, X, PASSED, OUT, Z = range(7)
-KIND, BATCH, INPUTS, SIZE, COLUMNS, COLUMNS_IH, COLUMNS_HH, COLUMNS_SECOND, APART = range(7, 16)
-W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, FIELDS = range(16, 23)
-LINEAR = -1  # the kind of a head
+KIND, BATCH, INPUTS, SIZE, STRIDE, IN_UNITS, COLUMNS, COLUMNS_IH, COLUMNS_HH, COLUMNS_SECOND, APART = range(7, 18)
+W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, FIELDS = range(18, 25)
 
 MOST_AHEAD = 64  # steps
 AHEAD_BYTES = 1 << 18  # of their pre-activations, which must still be in the cache when their turn comes
+LINE = 64  # bytes in a cache line
+
+
+class Part(NamedTuple):
+    """One part of a stack: its kind, of cells or of parts.py, and the numbers of its inputs and outputs."""
+
+    kind: int
+    inputs: int
+    size: int
 
 
 @kernel
@@ -59,95 +68,133 @@ def _run(weights, memory, plan, x, out, steps):
     for begin in range(0, steps, ahead):
         count = min(ahead, steps - begin)
         source = offset(x, begin * batch * plan[0, INPUTS])
-        for layer in range(last):
+        for part in range(last):
             passed = address(memory, plan[0, PASSED])
-            _layer(weights, memory, plan, layer, source, passed, current ^ begin & 1, count)
-            source = passed  # a layer is done with its input when it writes its output
+            _part(weights, memory, plan, part, source, passed, current ^ begin & 1, count)
+            source = passed  # a part is done with a number of its input when it writes its output there
         target = offset(out, begin * batch * plan[last, SIZE])
-        _layer(weights, memory, plan, last, source, target, current ^ begin & 1, count)
+        _part(weights, memory, plan, last, source, target, current ^ begin & 1, count)
     plan[0, CURRENT] = current ^ steps & 1
 
 
 @kernel
-def _layer(weights, memory, plan, layer, x, y, current, steps):
-    """Some steps of one layer, from x (S, B, I) to y (S, B, H)."""
-    at, z = address(plan, layer * FIELDS), address(memory, plan[0, Z])
+def _part(weights, memory, plan, part, x, y, current, steps):
+    """Some steps of one part, from x (S, B, I) to y (S, B, O)."""
+    at, z = address(plan, part * FIELDS), address(memory, plan[0, Z])
     kind, batch, inputs, size, columns = at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS]
-    rows, bias = steps * batch, address(memory, at[BIAS])
-    for row in range(rows):
-        gates.copy(offset(z, row * columns), bias, columns)
-    multiply(x, 1, 0, rows, inputs, address(weights, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
-    if kind == LINEAR:
-        for row in range(rows):
-            gates.copy(offset(y, row * size), offset(z, row * columns), size)
+    rows, bias, lane = steps * batch, address(memory, at[BIAS]), lanes(z)
+    if kind < LINEAR:
+        if kind == NORM:
+            parts.normalise(x, y, address(memory, at[DIAGONALS]), bias, bias[size], size, rows)
+        else:
+            parts.elementwise(kind, x, y, rows * size)
         return
-    states, diagonals = spread(address(memory, at[STATE]), at[APART]), address(memory, at[DIAGONALS])
-    w_hh, w_second = address(weights, at[W_HH]), address(weights, at[W_SECOND])
+    for row in range(rows):
+        for j in range(0, columns, lane):
+            copy_vector(offset(z, row * columns + j), offset(bias, j))
+    multiply(x, 1, 0, rows, inputs, address(weights, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
+    whole = rows - ((size + lane - 1) // lane * lane - 1) // size  # rows of y with room behind them for a vector's end
+    if kind == LINEAR:
+        _copy_rows(y, size, z, columns, rows, whole)
+        return
+    states, diagonals, stride = (
+        spread(address(memory, at[STATE]), at[APART]),
+        address(memory, at[DIAGONALS]),
+        at[STRIDE],
+    )
+    w_hh, w_second, apart = address(weights, at[W_HH]), address(weights, at[W_SECOND]), offset(bias, columns)
     always = address(NEVER, 0)
     for k in range(steps):
         here = offset(z, k * batch * columns)
-        old, new = offsets(states, current * batch * size), offsets(states, (1 - current) * batch * size)
-        multiply(old[0], 1, 0, batch, size, w_hh, size, at[COLUMNS_HH], here, 0, columns)
-        second_product(
-            kind, old[0], w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH], size, False, always, batch
-        )
-        gates.step(kind, here, columns, old, new, diagonals, size, size, False, always, batch)
-        gates.copy(offset(y, k * batch * size), new[0], batch * size)
+        old, new = offsets(states, current * batch * stride), offsets(states, (1 - current) * batch * stride)
+        if at[IN_UNITS]:
+            units.step(kind, size, stride, w_hh, here, apart, old, new)
+        else:
+            multiply(old[0], 1, 0, batch, size, w_hh, size, at[COLUMNS_HH], here, 0, columns)
+            second_product(
+                kind, old[0], w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH], size, False, always,
+                batch,
+            )  # fmt: skip
+            gates.step(kind, here, columns, old, new, diagonals, size, size, False, always, batch)
+        _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)
         current = 1 - current
 
 
+@kernel
+def _copy_rows(target, size, source, stride, rows, whole):
+    """Rows of some numbers, ``stride`` apart, one after another: the first ones in whole vectors, which reach further.
+
+    What they overwrite belongs to the rows to come.
+    """
+    lane = lanes(target)
+    for row in range(min(rows, whole)):
+        for j in range(0, size, lane):
+            copy_vector(offset(target, row * size + j), offset(source, row * stride + j))
+    for row in range(max(whole, 0), rows):
+        for j in range(size):
+            target[row * size + j] = source[row * stride + j]
+
+
+def _aligned(length: int, dtype: np.dtype[Any]) -> Array:
+    """Zeros that begin on a cache line, as NumPy's need not."""
+    whole = np.zeros(length + LINE // dtype.itemsize, dtype)
+    first = -whole.ctypes.data % LINE // dtype.itemsize
+    return whole[first : first + length]
+
+
 class Stack:
-    """The memory of a stack of layers, and of a linear head of ``head`` outputs, None for no head; its steps.
+    """The memory of parts that feed each other, and its steps.
 
     ``x`` (B, I) is where the input of a step goes, ``outputs`` are the two arrays (B, O) where its output comes, and
     ``views`` shows the states.
     """
 
-    def __init__(
-        self,
-        kinds: list[int],
-        inputs: int,
-        size: int,
-        batch: int,
-        dtype: Any,
-        storage: Storage = EXACT,
-        head: int | None = None,
-    ) -> None:
+    def __init__(self, stack: list[Part], batch: int, dtype: Any, storage: Storage = EXACT) -> None:
         dtype, self._storage = np.dtype(dtype), storage
-        self._plan = np.zeros((len(kinds) + (head is not None), FIELDS), np.int64)
-        end, weights_end = 0, 0
-        for layer, kind in enumerate(kinds):
-            at, about, wide = self._plan[layer], KINDS[kind], size if layer else inputs
-            columns = sequence.scratch_columns(about, size, dtype.itemsize)
-            at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS] = kind, batch, wide, size, columns
-            at[APART], _ = self._place(2 * batch * size, 0)
-            blocks = about.gates, *about.products
-            at[COLUMNS_IH : COLUMNS_SECOND + 1] = [padded(count * size, dtype.itemsize) for count in blocks]
-            at[DIAGONALS], end = self._place(end, about.rows * size)
-            at[STATE], end = self._place(end, len(about.parts) * at[APART])
-        if head is not None:
-            at, columns = self._plan[-1], padded(head, dtype.itemsize)
-            at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS], at[COLUMNS_IH] = (
-                LINEAR, batch, size, head, columns, columns,
-            )  # fmt: skip
+        self._plan = np.zeros((len(stack), FIELDS), np.int64)
+        end, weights_end, item = 0, 0, dtype.itemsize
+        for at, part in zip(self._plan, stack, strict=True):
+            at[KIND], at[BATCH], at[INPUTS], at[SIZE] = part.kind, batch, part.inputs, part.size
+            if part.kind == LINEAR:
+                at[COLUMNS] = at[COLUMNS_IH] = padded(part.size, item)
+            elif part.kind < LINEAR:
+                at[DIAGONALS], end = self._place(end, part.size)
+            else:
+                end = self._place_cell(at, KINDS[part.kind], batch, end, item)
         for at in self._plan:
-            at[BIAS], end = self._place(end, at[COLUMNS])
+            at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + at[STRIDE] + 1)
             for columns, rows, place in (
                 (COLUMNS_IH, INPUTS, W_IH),
                 (COLUMNS_HH, SIZE, W_HH),
                 (COLUMNS_SECOND, SIZE, W_SECOND),
             ):
                 at[place], weights_end = self._place(weights_end, at[columns] * at[rows])
-        first, width, out = self._plan[0], int(self._plan[:, COLUMNS].max()), int(self._plan[-1, SIZE])
-        ahead = min(max(AHEAD_BYTES // max(batch * width * dtype.itemsize, 1), 1), MOST_AHEAD)
+        first, width, inputs, out = self._plan[0], int(self._plan[:, COLUMNS].max()), stack[0].inputs, stack[-1].size
+        ahead = min(max(AHEAD_BYTES // max(batch * width * item, 1), 1), MOST_AHEAD)
         first[AHEAD] = ahead
         first[X], end = self._place(end, batch * inputs)
-        first[PASSED], end = self._place(end, ahead * batch * size)
+        first[PASSED], end = self._place(end, ahead * batch * max(part.size for part in stack))
         first[Z], end = self._place(end, ahead * batch * width)
         first[OUT], end = self._place(end, 2 * batch * out)
-        self._memory, self._weights = np.zeros(end, dtype), np.zeros(weights_end, storage.dtype(dtype))
+        self._memory, self._weights = _aligned(end, dtype), _aligned(weights_end, np.dtype(storage.dtype(dtype)))
         self.x = self._memory[first[X] : first[X] + batch * inputs].reshape(batch, inputs)
         self.outputs = self._memory[first[OUT] : first[OUT] + 2 * batch * out].reshape(2, batch, out)
+
+    def _place_cell(self, at: Array, about: Kind, batch: int, end: int, item: int) -> int:
+        """A recurrent layer's numbers and the places of its state; where these end."""
+        size = int(at[SIZE])
+        at[IN_UNITS] = units.serves(about.number, batch)
+        stride = at[STRIDE] = padded(size, item) if at[IN_UNITS] else size
+        blocks = about.gates, *about.products
+        at[COLUMNS_IH : COLUMNS_SECOND + 1] = [padded(count * size, item) for count in blocks]
+        at[COLUMNS] = padded(sequence.scratch_columns(about, size, item), item)
+        if at[IN_UNITS]:
+            at[COLUMNS] = at[COLUMNS_IH] = about.gates * stride
+            at[COLUMNS_HH], at[COLUMNS_SECOND] = len(about.places) * stride, 0
+        at[APART], _ = self._place(2 * batch * stride, 0)
+        at[DIAGONALS], end = self._place(end, about.rows * size)
+        at[STATE], end = self._place(end, len(about.parts) * at[APART])
+        return end
 
     @staticmethod
     def _place(end: int, length: int) -> tuple[int, int]:
@@ -155,42 +202,65 @@ class Stack:
         start = -(-end // 16) * 16
         return start, start + length
 
-    def load(self, layer: int, w: Weights) -> None:
-        """Take the weights of a layer."""
-        at, memory, about = self._plan[layer], self._memory, KINDS[self._plan[layer, KIND]]
-        size, pack = int(at[SIZE]), self._storage.pack
-        w_hh, w_second = sequence.forward_products(about, w, size, self._storage)
-        for field, packed in (W_IH, pack(w["weight_ih"].T)), (W_HH, w_hh), (W_SECOND, w_second):
-            self._weights[at[field] : at[field] + packed.size] = packed.reshape(-1)
-        memory[at[BIAS] : at[BIAS] + at[COLUMNS]] = sequence.total_bias(about, w, size, memory.dtype)
+    def load(self, number: int, w: Weights) -> None:
+        """Take the weights of a part: those of a cell, or "weight", maybe "bias", and "eps" of a normalisation."""
+        at, memory, kind = self._plan[number], self._memory, self._plan[number, KIND]
+        if kind >= 0:
+            self._load_cell(at, KINDS[kind], w)
+            return
+        if kind == LINEAR:
+            self._keep(W_IH, at, self._storage.pack(w["weight"].T))
+        elif kind == NORM:
+            memory[at[DIAGONALS] : at[DIAGONALS] + at[SIZE]], memory[at[BIAS] + at[SIZE]] = w["weight"], w["eps"]
+        bias = w.get("bias")
+        memory[at[BIAS] : at[BIAS] + at[SIZE]] = 0 if bias is None else bias
+
+    def _load_cell(self, at: Array, about: Kind, w: Weights) -> None:
+        memory, size, pack = self._memory, int(at[SIZE]), self._storage.pack
+        bias = sequence.total_bias(about, w, size, memory.dtype)
+        if at[IN_UNITS]:
+            both = about.gates * size
+            self._keep(W_IH, at, pack(units.by_unit(w["weight_ih"], size).T))
+            self._keep(W_HH, at, pack(units.panels(about.number, w["weight_hh"], size)))
+            apart = bias[both : about.kept * size]
+            bias = np.concatenate([units.by_unit(bias[:both], size), units.by_unit(apart, size)])
+        else:
+            self._keep(W_IH, at, pack(w["weight_ih"].T))
+            w_hh, w_second = sequence.forward_products(about, w, size, self._storage)
+            self._keep(W_HH, at, w_hh)
+            self._keep(W_SECOND, at, w_second)
+        memory[at[BIAS] : at[BIAS] + bias.size] = bias
         diagonals = sequence.diagonals_of(about, w, memory)
         memory[at[DIAGONALS] : at[DIAGONALS] + diagonals.size] = diagonals.reshape(-1)
 
-    def load_head(self, weight: Array, bias: Array | None) -> None:
-        """Take those of the head: weight (O, H), bias (O,)."""
-        at, packed = self._plan[-1], self._storage.pack(weight.T)
-        self._weights[at[W_IH] : at[W_IH] + packed.size] = packed.reshape(-1)
-        self._memory[at[BIAS] : at[BIAS] + at[SIZE]] = 0 if bias is None else bias
+    def _keep(self, field: int, at: Array, packed: Array) -> None:
+        """Put packed weights where the plan says."""
+        self._weights[at[field] : at[field] + packed.size] = packed.reshape(-1)
+
+    @property
+    def in_registers(self) -> bool:
+        """Whether steps of some recurrent layer go by units.py."""
+        return bool(self._plan[:, IN_UNITS].any())
 
     def step(self) -> int:
-        """Take ``x``, and move every layer on; which of the ``outputs`` is the new one, the other being the last."""
+        """Take ``x``, and move every part on; which of the ``outputs`` is the new one, the other being the last."""
         number: int = _step(self._weights, self._memory, self._plan)
         return number
 
     def block(self, x: Array, out: Array) -> None:
-        """Take x (T, B, I), and move every layer on by T steps; their outputs go to out (T, B, O).
+        """Take x (T, B, I), and move every part on by T steps; their outputs go to out (T, B, O).
 
         Both are contiguous, aligned, writeable, of the stack's type; they are the same memory or do not overlap.
         """
         _block(self._weights, self._memory, self._plan, x.ravel(), out.ravel(), len(x))
 
-    def views(self, layer: int, current: int) -> tuple[Array, ...]:
-        """Each part of the state (B, H) of a layer, in one of the two copies."""
-        at = self._plan[layer]
-        shape, parts = (int(at[BATCH]), int(at[SIZE])), len(KINDS[at[KIND]].parts)
+    def views(self, number: int, current: int) -> tuple[Array, ...]:
+        """Each part of the state (B, H) of a recurrent layer, in one of the two copies."""
+        at = self._plan[number]
+        shape, states = (int(at[BATCH]), int(at[STRIDE])), len(KINDS[at[KIND]].parts)
         length = shape[0] * shape[1]
-        starts = [int(at[STATE] + part * at[APART]) + current * length for part in range(parts)]
-        return tuple(self._memory[start : start + length].reshape(shape) for start in starts)
+        starts = [int(at[STATE] + state * at[APART]) + current * length for state in range(states)]
+        return tuple(self._memory[start : start + length].reshape(shape)[:, : at[SIZE]] for start in starts)
 
     def turn(self) -> None:
         """Make the other copy of all states the current one, in one go."""

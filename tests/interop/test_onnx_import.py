@@ -2,10 +2,12 @@
 
 import copy
 import importlib
+import pickle
 import re
 
 import numpy as np
 import pytest
+from helpers import host
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -54,6 +56,7 @@ OURS = {
     "reset before": lambda: nn.GRU(I, H, reset_after=False, bias=False),
     "hard": lambda: nn.GRU(I, H, gate_activation=Activation("hard_sigmoid", 0.3, 0.4), activation="softsign"),
     "relu": lambda: nn.RNN(I, H, nonlinearity="relu"),
+    "pooled": lambda: nn.Sequential(nn.Dropout(), nn.Linear(I, H), nn.GRU(H, E), nn.AttentionPooling(E)),
     "around": lambda: nn.Sequential(
         nn.Linear(I, H), nn.GRU(H, E), nn.TransformerEncoderLayer(E, 2, 6), nn.Linear(E, 1)
     ),
@@ -62,27 +65,33 @@ OURS = {
 
 @pytest.mark.parametrize("case", OURS)
 def test_our_own_models_come_back(case, tmp_path, rng):
-    layer = OURS[case]().eval()
-    interop.save(layer, tmp_path / "model.onnx", lengths=True, states=True)
-    model = interop.load(tmp_path / "model.onnx")
-    batch_first, parts = getattr(layer, "batch_first", False), {}
-    x = rng.standard_normal((B, T, I) if batch_first else (T, B, I)).astype("float32")
-    lengths = np.array([T, 2, 3], "int32")
-    for name in model.inputs:
-        if name not in ("x", "lengths"):
-            count = layer.state_lead[0] if hasattr(layer, "state_lead") else 1
-            parts[name] = rng.standard_normal((count, B, E if case == "around" else H)).astype("float32")
-    found = model(x=x, lengths=lengths, **parts)
-    if case == "around":
-        h = layer[1](layer[0](x), parts["1.h_0"], lengths=lengths)[0]
-        expected = (layer[3](layer[2](h, lengths=lengths)),)
-    else:
-        y, final = layer(x, tuple(parts.values()) if len(parts) > 1 else next(iter(parts.values())), lengths=lengths)
-        expected = (y, *(final if isinstance(final, tuple) else (final,)))
-    for got, wanted in zip(found, expected, strict=False):
-        np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=0, atol=2e-6)
+    runtime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    interop.save(OURS[case](), path, lengths=True, states=True)
+    session, model = runtime.InferenceSession(path, providers=["CPUExecutionProvider"]), interop.load(path)
+    sizes = {"time": T, "batch": B}
+    inputs = {
+        one.name: rng.standard_normal([sizes.get(n, n) for n in one.shape]).astype("float32")
+        for one in session.get_inputs()
+    } | {"lengths": np.array([T, 2, 3], "int32")}
+    assert model.outputs == [one.name for one in session.get_outputs()]
+    found = model(**inputs)
+    for got, wanted in zip(found, session.run(None, inputs), strict=True):
+        np.testing.assert_allclose(got.numpy(), wanted, rtol=0, atol=2e-6)
     found[0].sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_model_moves_and_is_copied_as_any_module(home, rng):
+    parts = nn.GRU(E, H, bidirectional=True), nn.TransformerEncoderLayer(2 * H, 2, 6), nn.MeanPooling()
+    model = interop.from_model(interop.to_model(nn.Sequential(nn.Embedding(9, E), *parts), lengths=True, states=True))
+    inputs = {"x": rng.integers(0, 9, (T, B)), "lengths": np.array([T, 0, 3], "int32")}
+    inputs["1.h_0"] = rng.standard_normal((2, B, H)).astype("float32")
+    expected = model(**inputs)[0].numpy()
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other(**inputs)[0].numpy(), expected)
+    moved = model.to(home)(**{name: home.asarray(array) for name, array in inputs.items()})[0]
+    np.testing.assert_allclose(host(moved), expected, rtol=0, atol=2e-6)
 
 
 def test_a_classifier_out_of_pytorch(tmp_path, rng):

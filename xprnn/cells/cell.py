@@ -11,8 +11,10 @@ the array for its namespace, so it runs on Tensors too; composed of primitives i
 
 from __future__ import annotations
 
+import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from xprnn.backend import Array, namespace
@@ -26,6 +28,9 @@ Weights = dict[str, Array]
 Saved = tuple[Array, ...]
 """What a step keeps for its way back."""
 
+Product = Callable[[Any, Any], Any]
+"""What multiplies two matrices."""
+
 
 class Cell(ABC):
     """A recurrence. Subclass :class:`PointwiseCell` where a step is one product with h and elementwise functions."""
@@ -37,6 +42,9 @@ class Cell(ABC):
     """G, their number. It follows from the names; a cell that only sets this has gates without names."""
 
     state_names: tuple[str, ...] = ("h",)
+
+    linear: bool = False
+    """Whether a step is linear in the state, with coefficients of the input alone: see :class:`LinearCell`."""
 
     def __init_subclass__(cls) -> None:
         if "gate_names" in vars(cls) and "gates" not in vars(cls):
@@ -71,6 +79,18 @@ class Cell(ABC):
             "bias_ih": (columns,),
             "bias_hh": (columns,),
         }
+
+    def sees_x(self, w: Weights) -> bool:
+        """Whether x itself follows its product in zx."""
+        return False
+
+    def input_weight(self, w: Weights) -> Array:
+        """What x is multiplied by."""
+        return w["weight_ih"]
+
+    def input_weight_vjp(self, w: Weights, d: Array) -> Weights:
+        """The gradients of the weights that :meth:`input_weight` is made of, from its own."""
+        return {"weight_ih": d}
 
     masks: tuple[str, ...] = ()
     """What its step looks for beside its weights: "mask_h", what h is multiplied by wherever it goes into a product,
@@ -155,16 +175,27 @@ def masked(w: Weights, x: Array, by: str = "mask_h") -> Array:
     return x * w[by] if by in w else x
 
 
-def outer_sum(dz: Array, x: Array) -> Array:
+def outer_sum(dz: Array, x: Array, times: Product = operator.matmul) -> Array:
     """Sum over time and batch of dz^T x: (T, B, N) and (T, B, K) to (N, K), as one product."""
     xp = namespace(dz)
     rows = dz.shape[0] * dz.shape[1]
-    return xp.reshape(dz, (rows, dz.shape[2])).T @ xp.reshape(x, (rows, x.shape[2]))
+    return times(xp.reshape(dz, (rows, dz.shape[2])).T, xp.reshape(x, (rows, x.shape[2])))
+
+
+def rows_times(x: Any, w: Any, times: Product = operator.matmul) -> Any:
+    """x (..., K) times w (K, N), as one product; array libraries would make T of it. For arrays and Tensors."""
+    xp = namespace(x)
+    return xp.reshape(times(xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), w), (*x.shape[:-1], w.shape[1]))
 
 
 def total(dz: Array) -> Array:
     """Sum over time and batch."""
     return namespace(dz).sum(dz, axis=(0, 1))
+
+
+def merged(first: Weights, second: Weights) -> Weights:
+    """Gradients of weights from two ways, which are added where both have one."""
+    return first | {name: first[name] + g if name in first else g for name, g in second.items()}
 
 
 def split(z: Array, blocks: int) -> list[Array]:

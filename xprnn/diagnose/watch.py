@@ -68,7 +68,8 @@ class LoggedCell:
 
     def __init__(self, cell: Cell, noise: Noise | None) -> None:
         self.cell, self.log = cell, list[Taken]()
-        self.zx_of, self.zx_vjp = cell.zx_of, cell.zx_vjp
+        self.zx_of, self.zx_vjp, self.sees_x = cell.zx_of, cell.zx_vjp, cell.sees_x
+        self.input_weight, self.input_weight_vjp = cell.input_weight, cell.input_weight_vjp
         self.noise = noise or Noise()
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:

@@ -6,12 +6,13 @@ back; on Tensors every step is recorded and the tape finds the way, which is wha
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from xprnn.backend import Array, namespace
 from xprnn.cells import State, Weights
-from xprnn.cells.cell import Saved, outer_sum
+from xprnn.cells.cell import Product, Saved, merged, outer_sum, rows_times
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
@@ -27,15 +28,40 @@ class TraceEntry(NamedTuple):
 
 def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     """Run a cell over a sequence."""
-    w, x, advance = call.weights, call.x, call.control.advance
-    if advance is not None:  # padding may hold anything, NaN too, and nothing of it may be seen
-        x = namespace(x).where(advance, x, namespace(x).zeros_like(x))
-    zx = call.cell.zx_of(w, rows_times(x, w["weight_ih"].T))
+    zx = project(call, seen(call))
 
     def step(z: Any, state: State, masks: Weights | None = None) -> tuple[State, Saved]:
-        return call.cell.step(w if masks is None else {**w, **masks}, z, state)
+        return call.cell.step(call.weights if masks is None else {**call.weights, **masks}, z, state)
 
     return scan(step, zx, call.state, call.control, call.reverse, call.keep, call.noise)
+
+
+def seen(call: SequenceCall) -> Any:
+    """x, and 0 at held steps: padding may hold anything, NaN too, and nothing of it may be seen."""
+    x, advance = call.x, call.control.advance
+    return x if advance is None else namespace(x).where(advance, x, namespace(x).zeros_like(x))
+
+
+def project(call: SequenceCall, x: Any, times: Product = operator.matmul) -> Any:
+    """zx of every step, by a product of two matrices. For arrays and Tensors."""
+    cell, w = call.cell, call.weights
+    zx = cell.zx_of(w, rows_times(x, cell.input_weight(w).T, times))
+    return namespace(x).concat([zx, x], axis=-1) if cell.sees_x(w) else zx
+
+
+def project_vjp(
+    call: SequenceCall, x: Array, dzx: Array, need_dx: bool, times: Product = operator.matmul
+) -> tuple[Array | None, Weights]:
+    """dx, and the gradients of the weights in the product and of those that it met."""
+    cell, w, past = call.cell, call.weights, None
+    if cell.sees_x(w):  # each part laid out once, not for each of the products
+        dzx, past = namespace(dzx).asarray(dzx[..., : -x.shape[-1]], copy=True), dzx[..., -x.shape[-1] :]
+    dproduct, gradients = cell.zx_vjp(w, x, dzx)
+    gradients = merged(gradients, cell.input_weight_vjp(w, outer_sum(dproduct, x, times)))
+    if not need_dx:
+        return None, gradients
+    dx = rows_times(dproduct, cell.input_weight(w), times)
+    return dx if past is None else dx + past, gradients
 
 
 def scan(
@@ -131,20 +157,9 @@ def _gradients(
     call: SequenceCall, dzx: Array, terms: Saved, trace: list[TraceEntry], dstate: State, need_dx: bool
 ) -> Gradients:
     """Everything that needs no loop over time: one product for each weight."""
-    w, x, xp = call.weights, call.x, namespace(call.x)
-    if call.control.advance is not None:
-        x = xp.where(call.control.advance, x, xp.zeros_like(x))
+    w, xp = call.weights, namespace(call.x)
     before = stack_parts(xp, (entry.before for entry in trace))
     after = stack_parts(xp, (entry.after for entry in trace))
     masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
-    gradients = call.cell.weight_vjp(masked, dzx, terms, before, after)
-    dproduct, of_input = call.cell.zx_vjp(w, x, dzx)
-    gradients |= of_input | {"weight_ih": outer_sum(dproduct, x)}
-    return Gradients(rows_times(dproduct, w["weight_ih"]) if need_dx else None, dstate, gradients)
-
-
-def rows_times(x: Any, w: Any) -> Any:
-    """x (T, B, K) times w (K, N), as one product; array libraries would make T of it. For arrays and Tensors."""
-    xp = namespace(x)
-    rows = xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2]))
-    return xp.reshape(rows @ w, (x.shape[0], x.shape[1], w.shape[1]))
+    dx, of_input = project_vjp(call, seen(call), dzx, need_dx)
+    return Gradients(dx, dstate, merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input))

@@ -1,15 +1,16 @@
-"""What operators around recurrent layers compute, of Tensors, and of plain arrays where they hold whole numbers."""
+"""What operators around recurrent layers compute: of Tensors, and of arrays on the host where numbers are whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from xprnn import ops
-from xprnn.backend import namespace, to_numpy
+from xprnn.backend import backend_of, to_numpy
 from xprnn.cells import Activation
 from xprnn.interop.onnx.parsed import Node
 from xprnn.tensor import Tensor
@@ -48,14 +49,15 @@ def _held(array: Any) -> Any:
 
 
 def _gather(node: Node, x: Any, indices: Any) -> Any:
-    axis = node.attribute("axis", int, 0)
-    indices = np.asarray(indices) if isinstance(indices, (int, np.generic)) else indices
+    axis, numbers = node.attribute("axis", int, 0), to_numpy(indices)
     length = x.shape[axis]
-    outside = (indices < -length) | (indices >= length)
-    if bool(outside.any()):
-        raise node.error(f"picks number {int(indices[outside].reshape(-1)[0])} of {length}")
-    indices = namespace(indices).where(indices < 0, indices + length, indices)
-    return ops.take(x, indices, axis=axis) if isinstance(x, Tensor) else np.take(x, indices, axis=axis)
+    outside = (numbers < -length) | (numbers >= length)
+    if outside.any():
+        raise node.error(f"picks number {numbers[outside][0]} of {length}")
+    numbers = np.where(numbers < 0, numbers + length, numbers)
+    if not isinstance(x, Tensor):
+        return np.take(x, numbers, axis=axis)
+    return ops.take(x, backend_of(x.data).asarray(numbers), axis=axis)
 
 
 def _reshape(node: Node, x: Any, shape: Any) -> Any:
@@ -152,12 +154,20 @@ def _where(node: Node, condition: Any, a: Any, b: Any) -> Any:
     return ops.where(condition, a, b) if tensors else np.where(condition, a, b)
 
 
-def _reduction(reduce: Callable[..., Any]) -> Callable[..., Any]:
+def _chosen(of_tensors: Callable[..., Any], of_arrays: Callable[..., Any]) -> Callable[..., Any]:
+    def chosen(node: Node, *parts: Any) -> Any:
+        tensors = any(isinstance(part, Tensor) for part in parts)
+        return reduce(of_tensors if tensors else of_arrays, parts)
+
+    return chosen
+
+
+def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     def reduced(node: Node, x: Any, axes: Any = None) -> Any:
         chosen = tuple(node.attribute("axes", list, [])) if axes is None else whole_numbers(axes)
         if not chosen and node.attribute("noop_with_empty_axes", int, 0):
             return x
-        return reduce(x, chosen or None, keepdims=bool(node.attribute("keepdims", int, 1)))
+        return function(x, chosen or None, keepdims=bool(node.attribute("keepdims", int, 1)))
 
     return reduced
 
@@ -211,6 +221,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "HardSigmoid": _activation("hard_sigmoid", alpha=0.2, beta=0.5), "Softsign": _activation("softsign"),
     "MatMul": _binary(lambda a, b: a @ b), "Add": _binary(lambda a, b: a + b), "Sub": _binary(lambda a, b: a - b),
     "Mul": _binary(lambda a, b: a * b), "Less": _binary(lambda a, b: a < b), "Greater": _binary(lambda a, b: a > b),
+    "Equal": _binary(lambda a, b: ops.value(a) == ops.value(b)), "Max": _chosen(ops.maximum, np.maximum),
+    "Min": _chosen(ops.minimum, np.minimum),
     "LessOrEqual": _binary(lambda a, b: a <= b), "GreaterOrEqual": _binary(lambda a, b: a >= b),
 }  # fmt: skip
 """By ONNX's names: of a node and the values of its inputs, that of its output, or a tuple of them."""

@@ -35,6 +35,10 @@ def run(
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
     observer = observing()
+    if cell.linear:
+        from xprnn.nn.recurrent.taped_cell import with_way_back
+
+        cell = with_way_back(cell)
     if observer is not None and is_grad_enabled():  # it shall see the way back, whoever asks for gradients
         state = tuple(part if part.requires_grad else Tensor(part.data, requires_grad=True) for part in state)
     inputs = (x, *state, *weights.values())

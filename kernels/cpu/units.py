@@ -1,0 +1,130 @@
+"""A step of one sequence whose pre-activations never leave the registers: some units at a time, from product to state.
+
+In a small layer, storing pre-activations, reading them again for the equations, and asking whether
+the arrays of those overlap takes longer than the arithmetic. Here a block of units has the vectors of all its gates in
+one tile: the product with h, then the cell's equations on these very registers. Sums and equations are
+those of ``multiply`` and ``gates.step``, number by number.
+
+For that the gates of some units must be neighbours: pre-activations come a vector of units after another, of each a
+vector for each gate, with zeros for the units that fill up the last one. The weights of a tile are one panel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .. import scalar_cells
+from ..kinds import GRU, KINDS, LSTM
+from .activations import tanh
+from .compiling import kernel
+from .host import TILE
+from .intrinsics import emit_products, lanes, offset, offsets, vector_at
+from .lanes import Lanes
+from .product import padded
+
+Array = np.ndarray[Any, Any]
+GATES, PRODUCTS = tuple(kind.gates for kind in KINDS), tuple(len(kind.places) for kind in KINDS)
+WIDEST = {LSTM: 2, GRU: 4}  # vectors of units in a tile: enough products to hide what a multiply-add takes
+
+_cells = scalar_cells.build(lambda equation: equation, tanh)
+
+
+def _lstm(z: list[Lanes], h: Lanes, c: Lanes) -> tuple[Lanes, ...]:
+    _, _, _, c_new = _cells.lstm_state(*z[:3], c)
+    return _cells.lstm_output(z[3], c_new)[1], c_new
+
+
+def _gru(z: list[Lanes], h: Lanes) -> tuple[Lanes, ...]:
+    return _cells.gru(*z, h)[-1:]
+
+
+def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
+    """An intrinsic that moves some vectors of units on.
+
+    ``h`` is the whole old h, ``w`` the weights of these units alone; ``z`` is what the input gives to their gates and
+    ``apart`` what a product that stays apart starts from, ``old`` and ``new`` are the parts of their states.
+    """
+    about, products = KINDS[number], PRODUCTS[number]
+
+    @intrinsic
+    def tile(typingctx: Any, h: Any, size: Any, w: Any, z: Any, apart: Any, old: Any, new: Any, vectors: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            h, size, w, z, apart, old, new, vectors = args
+            element = context.get_data_type(signature.args[0].dtype)
+            align = 4 if isinstance(element, ir.FloatType) else 8
+            zero, one = (ir.Constant(size.type, number) for number in range(2))
+
+            def read(base: Any, number: int) -> Any:
+                return builder.load(vector_at(builder, base, number), align=align)
+
+            def emit(unit: int, sums: list[Any]) -> None:
+                gates = [read(z, unit * about.gates + gate) for gate in range(about.gates)]
+                gates += [read(apart, unit)] * (about.kept - about.gates)
+                for place, product in zip(about.places, sums, strict=True):
+                    gates[place] = builder.fadd(gates[place], product)
+                places = range(len(about.parts))
+                before = [Lanes(builder, read(builder.extract_value(old, part), unit)) for part in places]
+                after = equations([Lanes(builder, gate) for gate in gates], *before)
+                for part, state in zip(places, after, strict=True):
+                    to = vector_at(builder, builder.extract_value(new, part), unit)
+                    builder.store(state.value, to, align=align)
+
+            for width in range(1, WIDEST[number] + 1):
+                with builder.if_then(builder.icmp_signed("==", vectors, ir.Constant(vectors.type, width))):
+                    wide = width * products
+                    (sums,) = emit_products(builder, element, 1, wide, wide, h, zero, one, w, size)
+                    for unit in range(width):
+                        emit(unit, sums[unit * products : (unit + 1) * products])
+            return context.get_dummy_value()
+
+        return types.void(h, types.intp, w, z, apart, old, new, types.intp), codegen
+
+    return tile
+
+
+_lstm_tile, _gru_tile = _make_tile(LSTM, _lstm), _make_tile(GRU, _gru)
+_WIDEST = tuple(WIDEST.get(number, 0) for number in range(len(KINDS)))
+
+
+@kernel
+def step(kind, size, stride, w, z, apart, old, new):
+    """One step of one sequence of ``size`` units, whose states have room for ``stride``, as ``apart`` has."""
+    h, lane = old[0], lanes(z)
+    left = stride // lane
+    while left > 0:
+        vectors = min(left, _WIDEST[kind])
+        if kind == LSTM:
+            _lstm_tile(h, size, w, z, apart, old, new, vectors)
+        else:
+            _gru_tile(h, size, w, z, apart, old, new, vectors)
+        units = vectors * lane
+        w, z = offset(w, units * PRODUCTS[kind] * size), offset(z, units * GATES[kind])
+        apart, old, new = offset(apart, units), offsets(old, units), offsets(new, units)
+        left -= vectors
+
+
+def serves(kind: int, batch: int) -> bool:
+    """Whether this is the way: of more sequences, tiles of several rows make better use of each weight that is read."""
+    return kind in WIDEST and batch == 1
+
+
+def by_unit(rows: Array, size: int) -> Array:
+    """Rows (G*H, K) of weights, or numbers (G*H,), in the order of pre-activations: vectors of units, of each G."""
+    count, lane = len(rows) // size, TILE.lanes(rows.itemsize)
+    wide, rest = padded(size, rows.itemsize), rows.shape[1:]
+    whole = np.zeros((count, wide, *rest), rows.dtype)
+    whole[:, :size] = rows.reshape(count, size, *rest)
+    return whole.reshape(count, wide // lane, lane, *rest).swapaxes(0, 1).reshape(count * wide, *rest)
+
+
+def panels(kind: int, weight: Array, size: int) -> Array:
+    """weight_hh as :func:`step` reads it, a panel for each tile, in a row (1, G*H*H)."""
+    tile = WIDEST[kind] * PRODUCTS[kind] * TILE.lanes(weight.itemsize)
+    columns = by_unit(weight, size)
+    return np.concatenate([columns[low : low + tile].T.reshape(1, -1) for low in range(0, len(columns), tile)], axis=1)
