@@ -106,3 +106,25 @@ KINDS = (
 
 PARTS = tuple(len(kind.parts) for kind in KINDS)
 MOST_PARTS = max(PARTS)
+
+
+class LinearKind(NamedTuple):
+    """A cell that is linear in its state, c' = a c + b, whose coefficients kernels compute."""
+
+    gates: int
+    """Blocks of columns in what they are made of."""
+    output: bool
+    """Whether it has an output beside its state."""
+
+
+MINGRU, MINGRU_LOG, MINLSTM, MINLSTM_LOG, SRU, QRNN = range(6)
+"""Where the rows of LINEAR stand."""
+
+LINEAR = (
+    LinearKind(gates=2, output=False),
+    LinearKind(gates=2, output=False),
+    LinearKind(gates=3, output=False),
+    LinearKind(gates=3, output=False),
+    LinearKind(gates=4, output=True),
+    LinearKind(gates=3, output=True),
+)

@@ -68,15 +68,26 @@ CELLS = {
     "gru": cells.GRU,
     "gru reset before": cells.ResetBeforeGRU,
     "layer-norm lstm": cells.LayerNormLSTM,
-    "layer-norm lstm projected": lambda: cells.Projected(cells.LayerNormLSTM(), 2),
     "layer-norm gru": cells.LayerNormGRU,
     "general elman": lambda: cells.GeneralElman("softsign", clip=2.0),
-    "general lstm": lambda: cells.GeneralLSTM("softsign", "gelu", "sin", clip=3.0),
     "general lstm coupled": lambda: cells.GeneralLSTM("sigmoid", "softplus", "tanh", coupled=True, peephole=True),
     "general gru": lambda: cells.GeneralGRU("softsign", "silu"),
     "general gru reset before": lambda: cells.GeneralResetBeforeGRU("softsign", "gelu", clip=3.0),
 }
 each_cell = pytest.mark.parametrize("cell", [make() for make in CELLS.values()], ids=CELLS.keys())
+
+LINEAR_CELLS = {
+    "mingru linear": lambda: cells.MinGRU("linear"),
+    "mingru": cells.MinGRU,
+    "minlstm linear": lambda: cells.MinLSTM("linear"),
+    "minlstm": cells.MinLSTM,
+    "sru": cells.SRU,
+    "qrnn": cells.QRNN,
+    "qrnn of two": lambda: cells.QRNN(2),
+    "lru": lambda: cells.LRU(4),
+    "s5": lambda: cells.S5(2),
+}
+each_linear_cell = pytest.mark.parametrize("cell", [make() for make in LINEAR_CELLS.values()], ids=LINEAR_CELLS.keys())
 
 
 def sequence_call(cell, home, *, T=5, B=3, I=2, H=3, bias=True, dtype="float64", reverse=False, seed=0, **control):  # noqa: E741

@@ -91,13 +91,18 @@ CALLS = {
     "unpad": lambda **flag: data.unpad(X, [1, 1], **flag),
     "split_words": lambda **flag: data.split_words("a", **flag),
     "Example.draw": lambda **flag: testing.Example.draw(nn.LSTM(4, 2), 4, **flag),
+    "GeneralLSTM": cells.GeneralLSTM,
     "CharacterModel": estimators.CharacterModel,
     "Forecaster": estimators.Forecaster,
     "NaiveBayes": estimators.NaiveBayes,
     "TextClassifier": estimators.TextClassifier,
+    "SequenceClassifier": estimators.SequenceClassifier,
+    "SequenceRegressor": estimators.SequenceRegressor,
+    "SequenceTagger": estimators.SequenceTagger,
+    "AnomalyDetector": estimators.AnomalyDetector,
 }
-RESULTS = {"Hypothesis", "Run"}
-"""Made by the library, not by its users."""
+OTHERS = {"Hypothesis", "Run", "Parameters.get_params"}
+"""Made by the library and not by its users; called by scikit-learn, with a flag that has no meaning here."""
 
 
 def public():
@@ -120,7 +125,7 @@ def flags():
     seen = {id(vars(ops)[name]): name for name in vars(ops)}  # methods of Tensor are these
     for name, entry in public():
         ours = isinstance(entry, (FunctionType, type)) and entry.__module__.startswith("xprnn")
-        if ours and seen.setdefault(id(entry), name) == name and name not in RESULTS:
+        if ours and seen.setdefault(id(entry), name) == name and name not in OTHERS:
             for parameter in inspect.signature(entry).parameters.values():
                 if str(parameter.annotation).startswith("bool") or isinstance(parameter.default, bool):
                     yield name, parameter.name

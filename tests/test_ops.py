@@ -54,6 +54,9 @@ CASES = {
     "subtract": Case(ops.subtract, np.subtract, (M, M)),
     "subtract/broadcast": Case(ops.subtract, np.subtract, ((3,), (2, 1))),
     "subtract/number": Case(lambda x: 1 - x, lambda x: 1 - x, (M,)),
+    "squared_error": Case(ops.squared_error, lambda a, b: (a - b) ** 2, (M, M)),
+    "squared_error/broadcast": Case(ops.squared_error, lambda a, b: (a - b) ** 2, ((3,), (2, 1))),
+    "squared_error/number": Case(lambda x: ops.squared_error(x, 0.5), lambda x: (x - 0.5) ** 2, (M,)),
     "multiply": Case(ops.multiply, np.multiply, (M, M)),
     "multiply/broadcast": Case(ops.multiply, np.multiply, ((1, 3), (2, 1))),
     "multiply/number": Case(lambda x: 2 * x * 0.5, lambda x: x, (M,)),
@@ -92,6 +95,7 @@ CASES = {
     "sigmoid": Case(ops.sigmoid, lambda x: 1 / (1 + np.exp(-x)), (M,)),
     "relu": Case(ops.relu, lambda x: np.maximum(x, 0), (M,)),
     "softplus": Case(ops.softplus, lambda x: np.log1p(np.exp(x)), (M,)),
+    "logaddexp": Case(ops.logaddexp, np.logaddexp, (M, M)),
     "erf": Case(ops.erf, np.vectorize(math.erf), (M,)),
     "gelu": Case(ops.gelu, lambda x: x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))), (M,)),
     "sum": Case(ops.sum, np.sum, (M,)),
@@ -121,7 +125,11 @@ CASES = {
     "matmul/two vectors": Case(ops.matmul, np.matmul, ((3,), (3,))),
     "matmul/leading axes left": Case(ops.matmul, np.matmul, ((2, 2, 3), (3, 2))),
     "matmul/leading axes right": Case(ops.matmul, np.matmul, ((2, 3), (2, 3, 2))),
+    "matmul/outer": Case(ops.matmul, np.matmul, ((3, 1), (1, 4))),
     "matmul/broadcast": Case(ops.matmul, np.matmul, ((2, 1, 2, 3), (3, 3, 2))),
+    "linear": Case(ops.linear, lambda x, w, b: x @ w.T + b, ((2, 2, 3), (4, 3), (4,))),
+    "linear/without bias": Case(ops.linear, lambda x, w: x @ w.T, ((2, 3), (1, 3))),
+    "linear/one": Case(ops.linear, lambda x, w, b: x @ w.T + b, ((3,), (2, 3), (2,))),
     "reshape": Case(lambda x: ops.reshape(x, (3, 2)), lambda x: x.reshape(3, 2), (M,)),
     "reshape/inferred": Case(lambda x: x.reshape((-1, 2)), lambda x: x.reshape(-1, 2), (M,)),
     "expand_dims": Case(lambda x: ops.expand_dims(x, 1), lambda x: np.expand_dims(x, 1), (M,)),
@@ -337,3 +345,12 @@ def test_large_numbers_do_not_overflow(op, big, home):
 def test_logsumexp_of_minus_infinity(home):
     assert_close(ops.logsumexp(leaf(home, [-np.inf, 0.0])), np.asarray(0.0))
     assert ops.logsumexp(leaf(home, [-np.inf, -np.inf])).item() == -np.inf
+
+
+def test_linear_refuses_what_does_not_fit(home):
+    x, w, b = (home.asarray(np.ones(shape)) for shape in ((2, 3), (4, 3), (4,)))
+    for wrong in ((x, w[:, :2], b), (x, w, b[:1]), (x[0, 0], w, b)):
+        with pytest.raises(ValueError, match=r"linear: the shapes are x .*; expected x \(..., I\), weight \(O, I\)"):
+            ops.linear(*wrong)
+    with pytest.raises(TypeError, match="linear: the dtypes are x .*float64, weight .*float32.*; expected one"):
+        ops.linear(x, home.asarray(np.ones((4, 3)), "float32"))

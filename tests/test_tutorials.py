@@ -1,6 +1,7 @@
 """The Python of each tutorial page runs, from its first block to its last, and its commands name files that exist."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ def test_page_runs(page, tmp_path, monkeypatch):
     names = {"__name__": f"tutorial_{page.stem}"}
     text = page.read_text(encoding="utf-8")
     for library in re.findall(r"^<!-- needs (\w+) -->$", text, re.MULTILINE):
-        pytest.importorskip(library)
+        if find_spec(library) is None:
+            pytest.skip(f"{library} is not installed")
     blocks = list(re.finditer(r"```python\n(.*?)```", text, re.DOTALL))
     assert blocks
     for block in blocks:

@@ -118,6 +118,20 @@ def subtract(a: Operand, b: Operand) -> Tensor:
     return _binary("subtract", a, b, operator.sub, lambda g, y: g, lambda g, y: -g)
 
 
+def squared_error(a: Operand, b: Operand) -> Tensor:
+    """(a - b)^2, as one operation."""
+    left, right = values(a, b)
+    namespace(**{"squared_error's left operand": left, "squared_error's right operand": right})
+    difference = left - right
+
+    def slope() -> Tensor:
+        rules = (lambda g, y: unbroadcast(g, a), lambda g, y: unbroadcast(-g, b))
+        return 2.0 * record("subtract", difference, (a, b), rules)
+
+    rules = (lambda g, y: unbroadcast(g * slope(), a), lambda g, y: unbroadcast(-g * slope(), b))
+    return record("squared_error", difference * difference, (a, b), rules)
+
+
 def multiply(a: Operand, b: Operand) -> Tensor:
     """a * b."""
     return _binary("multiply", a, b, operator.mul, lambda g, y: g * b, lambda g, y: g * a, reads=(b, a))
@@ -127,6 +141,20 @@ def divide(a: Operand, b: Operand) -> Tensor:
     """a / b."""
     return _binary(
         "divide", a, b, operator.truediv, lambda g, y: g / b, lambda g, y: -g * y / b, reads=(b, b), labels=DIVISOR
+    )
+
+
+def logaddexp(a: Operand, b: Operand) -> Tensor:
+    """log(e ** a + e ** b), without overflow."""
+    return _binary(
+        "logaddexp",
+        a,
+        b,
+        lambda a, b: namespace(a, b).logaddexp(a, b),
+        lambda g, y: g * exp(a - y),
+        lambda g, y: g * exp(b - y),
+        reads=(a, b),
+        labels=("the left operand", "the right operand"),
     )
 
 
@@ -333,8 +361,11 @@ def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa
 @lifted
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean over the axes, or over all of them. NaN over nothing."""
-    count = math.prod(x.shape[a] for a in _axes(axis, x.ndim))
-    return sum(x, axis, keepdims) * (1.0 / count if count else math.nan)
+    axes, xp = _axes(axis, x.ndim), namespace(x.data)
+    count = math.prod([x.shape[a] for a in axes])
+    share = 1.0 / count if count else math.nan
+    data = xp.sum(x.data, axis=axes, keepdims=keepdims) * share
+    return record("mean", data, (x,), [lambda g, y: broadcast_to(_kept(g * share, axes, x.shape), x.shape)])
 
 
 @lifted
@@ -438,6 +469,40 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     )
 
 
+def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
+    """x weight^T + bias as one operation, for x (..., I), weight (O, I), bias (O,) of one dtype.
+
+    Raises TypeError for several dtypes, ValueError for other shapes.
+    """
+    given = (x, weight) if bias is None else (x, weight, bias)
+    x, weight, *rest = inputs = tuple(map(as_tensor, given))
+    names = ("x", "weight", "bias")[: len(inputs)]
+    xp = namespace(**{f"linear's {name}": part.data for name, part in zip(names, inputs, strict=True)})
+    lead, (outputs, width) = x.shape[:-1], weight.shape
+    if x.shape[-1:] != (width,) or any(part.shape != (outputs,) for part in rest):
+        came = ", ".join(f"{name} {part.shape}" for name, part in zip(names, inputs, strict=True))
+        raise ValueError(f"linear: the shapes are {came}; expected x (..., I), weight (O, I), bias (O,)")
+    if any(part.dtype != x.dtype for part in inputs):
+        came = ", ".join(f"{name} {part.dtype}" for name, part in zip(names, inputs, strict=True))
+        raise TypeError(f"linear: the dtypes are {came}; expected one")
+    rows = xp.reshape(x.data, (math.prod(lead), width))
+    y = host_kernels.matmul(xp, rows, xp.matrix_transpose(weight.data))
+    for part in rest:
+        y = y + part.data
+    rules = (
+        lambda g, y: matmul(g, weight),
+        lambda g, y: matmul(matrix_transpose(_rows(g)), _rows(x)),
+        lambda g, y: sum(g, axis=tuple(range(g.ndim - 1))),
+    )
+    reads = (weight, x, None)[: len(inputs)]
+    return record("linear", xp.reshape(y, (*lead, outputs)), inputs, rules[: len(inputs)], reads, ("weight", "x", ""))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """All but the last axis as one."""
+    return x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
 # --- shape ----------------------------------------------------------------------------------------------------------
 
 
@@ -483,7 +548,8 @@ def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 @lifted
 def matrix_transpose(x: Tensor) -> Tensor:
     """The last two axes exchanged."""
-    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+    data = namespace(x.data).matrix_transpose(x.data)
+    return record("matrix_transpose", data, (x,), [lambda g, y: matrix_transpose(g)])
 
 
 @lifted

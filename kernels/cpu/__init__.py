@@ -1,6 +1,6 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive
+from . import additive, scan
 from .elementwise import erf
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
@@ -20,4 +20,5 @@ __all__ = [
     "forward",
     "matmul",
     "matmul_stacks",
+    "scan",
 ]

@@ -20,12 +20,21 @@ from .kept_code import KeptCode
 # error_model: without it a check for zero before each division keeps loops from being vectorised.
 # contract: fused multiply-add. Nothing that lets NaN or infinity be assumed away, or sums be reordered.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}}
+PLAIN = OPTIONS | {"fastmath": False}
 SUMMING = OPTIONS | {"fastmath": {"contract", "reassoc"}}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call, and keep the machine code on disk where a folder can be written."""
     return _compiled(function, OPTIONS)
+
+
+def plain_kernel(function: Callable[..., Any]) -> Any:
+    """The same without fused multiply-adds, which LLVM may choose otherwise where a loop ends than within it.
+
+    An element then has the same bits wherever a share of columns begins.
+    """
+    return _compiled(function, PLAIN)
 
 
 def summing_kernel(function: Callable[..., Any]) -> Any:

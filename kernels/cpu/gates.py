@@ -157,7 +157,7 @@ def _gru(r, z, n, m, h_old, h, size):
 
 @kernel
 def _norm_lstm(z, m, rows, c_old, c, h, size):
-    """m is the product with h; the rows are those of norms.step_rows."""
+    """m is the product with h; the rows are those of norm_weights.step_rows."""
     i, f, g, o = z, offset(z, size), offset(z, 2 * size), offset(z, 3 * size)
     norms.normalise_both(z, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), 4 * size)
     for j in range(size):

@@ -14,8 +14,9 @@ import numpy as np
 
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
-from . import columns, loops, norms, threads
+from . import columns, loops, norm_weights, threads
 from .arguments import EMPTY, Cotangents, Span, States, Weights, control_of, filled, plain_tuples
+from .host import TILE
 from .matmul import matmul
 from .product import EXACT, Array, Storage, add_rows, multiply_transposed, pack, padded, plain
 from .scratch import scratch
@@ -98,7 +99,7 @@ def backward(
     if about.places:
         gradients["weight_hh"] = _recurrent_gradient(about, states, dzx, dzh, flags.restart, reverse)
     if about.norms:
-        dzx, met = norms.way_back(about, w, x, states, dzx, ds)
+        dzx, met = norm_weights.way_back(about, w, x, states, dzx, ds)
         for name, d, y in met:
             gradients[f"gain_{name}"] = _sum(d, y)
             if "bias_ih" in w:
@@ -148,15 +149,23 @@ def _diagonal_gradients(about: Kind, states: States, dzx: Array, restart: Array 
 def _outer_sum(pairs: list[tuple[Array, Array]]) -> Array:
     """Sum over steps and sequences of dz^T x, (N, K), over pairs of dz (T, B, N) and x (T, B, K)."""
     n, k = pairs[0][0].shape[2], pairs[0][1].shape[2]
-    total = np.zeros((n, padded(k, pairs[0][0].itemsize)), pairs[0][0].dtype)
     flat = [(plain(dz.reshape(-1, n)), plain(x.reshape(-1, k))) for dz, x in pairs]
+    turned = k < n and k < TILE.columns(flat[0][0].itemsize)  # a panel is best filled, if only by the other one
+    total = _product_sum([(x, dz) for dz, x in flat] if turned else flat)
+    return np.ascontiguousarray(total.T if turned else total)
+
+
+def _product_sum(pairs: list[tuple[Array, Array]]) -> Array:
+    """Sum of A^T B, (M, N), over pairs of A (K, M) and B (K, N)."""
+    (_, m), (_, n), itemsize = pairs[0][0].shape, pairs[0][1].shape, pairs[0][0].itemsize
+    total = np.zeros((m, padded(n, itemsize)), pairs[0][0].dtype)
 
     def work(first: int, last: int) -> None:
-        for dz, x in flat:
-            multiply_transposed(dz, x, total, first, last)
+        for a, b in pairs:
+            multiply_transposed(a, b, total, first, last)
 
-    threads.share(work, n, 2.0 * n * k * sum(len(dz) for dz, _ in flat))
-    return np.ascontiguousarray(total[:, :k])
+    threads.share(work, m, 2.0 * m * n * sum(len(a) for a, _ in pairs))
+    return total[:, :n]
 
 
 def _sum(dz: Array, y: Array | None = None) -> Array:
@@ -167,7 +176,7 @@ def _sum(dz: Array, y: Array | None = None) -> Array:
     else:
         others = y.reshape(rows.shape)
         threads.share(
-            lambda first, last: norms.add_products(rows, others, total, first, last), len(total), 6.0 * dz.size
+            lambda first, last: norm_weights.add_products(rows, others, total, first, last), len(total), 6.0 * dz.size
         )
     return total
 
@@ -219,7 +228,7 @@ def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:
 def diagonals_of(about: Kind, w: kinds.Weights, x: Array) -> Array:
     """Elementwise weights (rows, H), of the type of x."""
     if about.norms:
-        return norms.step_rows(about, w, len(w["gain_ih"]) // about.gates, x.dtype)
+        return norm_weights.step_rows(about, w, len(w["gain_ih"]) // about.gates, x.dtype)
     if not about.diagonals:
         return np.empty((0, 0), x.dtype)
     return plain(w[about.diagonals_in]).reshape(len(about.diagonals), -1)

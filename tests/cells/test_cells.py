@@ -70,12 +70,6 @@ def softplus(z):
     return np.log(1 + np.exp(z))
 
 
-def general_lstm(w, x, h, c, gate, candidate, output):
-    zi, zf, zg, zo = np.split(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"], 4)
-    c_new = gate(zf) * c + gate(zi) * candidate(zg)
-    return gate(zo) * output(c_new), c_new
-
-
 def coupled_lstm(w, x, h, c):
     zi, zg, zo = np.split(w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"], 3)
     i = logistic(zi + w["weight_ch"][0] * c)
@@ -130,12 +124,8 @@ EQUATIONS = {
     "GRU": lambda w, x, h: gru(w, x, h, before=False),
     "ResetBeforeGRU": lambda w, x, h: gru(w, x, h, before=True),
     "LayerNormLSTM": layer_norm_lstm,
-    "LayerNormLSTM projected to 2": projected(layer_norm_lstm),
     "LayerNormGRU": layer_norm_gru,
     "Elman (softsign(clip=2.0))": lambda w, x, h: elman(w, x, h, cut(softsign, 2)),
-    "LSTM (softsign(clip=3.0) gates, gelu(clip=3.0) candidate, sin output)": lambda w, x, h, c: general_lstm(
-        w, x, h, c, cut(softsign, 3), cut(gelu, 3), np.sin
-    ),
     "coupled peephole LSTM (sigmoid gates, softplus candidate, tanh output)": coupled_lstm,
     "GRU (softsign gates, silu candidate)": lambda w, x, h: gru(w, x, h, False, softsign, silu),
     "ResetBeforeGRU (softsign(clip=3.0) gates, gelu(clip=3.0) candidate)": lambda w, x, h: gru(

@@ -22,13 +22,29 @@ def test_names_shapes_and_range(cell, rng):
     found = saturation(layer, 5.0 * rng.standard_normal((T, B, I)))
     gates = NAMES.get(type(cell).__name__, LSTM)
     if isinstance(cell, cells.GeneralLSTM):
-        gates = ["i", "o", "output"] if cell.coupled else ["i", "f", "o"]
+        gates = ["i", "o", "output"]
     assert found.gates == tuple(f"{end} {g}" for end in ("l0", "l0_reverse", "l1", "l1_reverse") for g in gates)
     for share in (found.low, found.high):
         assert share.shape == (T, len(found.gates))
         assert ((share >= 0) & (share <= 1)).all()
         np.testing.assert_allclose(share * B * H, np.round(share * B * H), atol=1e-9)
     assert (found.low + found.high <= 1).all()
+
+
+def test_gates_of_linear_cells(rng):
+    x = 5.0 * rng.standard_normal((T, B, I))
+    for cell, gates in ((cells.MinGRU(), "z"), (cells.MinLSTM(), "fi"), (cells.SRU(), "fr"), (cells.LRU(2), "")):
+        layer = nn.RecurrentLayer(cell, I, H, dtype="float64", rng=0)
+        assert saturation(layer, x).gates == tuple(f"l0 {gate}" for gate in gates)
+    layer = nn.QRNN(I, H, window=2, dtype="float64", rng=0)
+    found = saturation(layer, x)
+    assert found.gates == ("l0 z", "l0 f", "l0 o")
+    w, b = layer.weight_ih_l0.data, layer.bias_ih_l0.data
+    u = x @ w[: 3 * H].T + b + np.concatenate([np.zeros((1, B, 3 * H)), x[:-1] @ w[3 * H :].T])
+    np.testing.assert_allclose(found.low[:, 0], (np.tanh(u[..., :H]) <= -0.9).mean(axis=(1, 2)), rtol=1e-15)
+    np.testing.assert_allclose(
+        found.high[:, 2], (1 / (1 + np.exp(-u[..., 2 * H :])) >= 0.9).mean(axis=(1, 2)), rtol=1e-15
+    )
 
 
 def test_an_rnn_by_hand(rng, home):

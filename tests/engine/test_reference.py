@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import assert_close, each_cell, host, sequence_call
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from xprnn import Tensor, cells
 from xprnn.backend import backend_of, get_backend
 from xprnn.engine import reference
-from xprnn.engine.call import SequenceCall
+from xprnn.engine.noise import Noise
 from xprnn.tape import grad
 
 NUMPY = get_backend("numpy")
@@ -60,6 +62,47 @@ def test_forward_equals_one_by_one(cell, control, reverse):
     assert len(trace) == 5
 
 
+def noise_for(call, seed=0):
+    """Zoneout, and the masks that the cell looks for, drawn at random."""
+    rng, home = np.random.default_rng(seed), backend_of(call.x)
+    steps, batch = call.x.shape[:2]
+
+    def masks(*shape):
+        return home.asarray((rng.random(shape) < 0.6).astype("float64"))
+
+    size = call.state[-1].shape[1]
+    return Noise(
+        tuple(masks(steps, batch, part.shape[1]) for part in call.state),
+        masks(batch, call.state[0].shape[1]) / 0.6 if "mask_h" in call.cell.masks else None,
+        masks(steps, batch, size) / 0.6 if "mask_candidate" in call.cell.masks else None,
+    )
+
+
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True])
+def test_backward_equals_the_tape_under_noise(cell, reverse, home):
+    call = sequence_call(cell, home, reverse=reverse, lengths=[5, 2, 4], reset=[[t == 2] * 3 for t in range(5)])
+    found, expected = explicit_and_taped(replace(call, noise=noise_for(call)))
+    assert_close(found, expected, 1e-12)
+
+
+@each_cell
+def test_a_run_under_noise_can_be_split(cell):
+    call = sequence_call(cell, get_backend("numpy"))
+    noise = noise_for(call)
+    whole, _ = reference.forward(replace(call, noise=noise))
+
+    def part(steps, state):
+        candidate = None if noise.candidate is None else noise.candidate[steps]
+        own = Noise(tuple(z[steps] for z in noise.zoneout), noise.h, candidate)
+        return reference.forward(replace(call, x=call.x[steps], state=state, noise=own))[0]
+
+    first = part(slice(0, 2), call.state)
+    second = part(slice(2, 5), first.final)
+    joined = tuple(np.concatenate(both) for both in zip(first.sequences, second.sequences, strict=True))
+    assert_close((joined, second.final), (whole.sequences, whole.final))
+
+
 def explicit_and_taped(call, need_dx=True, skip=()):
     """All gradients of a call for random cotangents: by the cell's own way back, and by the tape."""
     rng = np.random.default_rng(1)
@@ -72,7 +115,7 @@ def explicit_and_taped(call, need_dx=True, skip=()):
 
     tensors = [Tensor(a, requires_grad=True) for a in (call.x, *call.state, *call.weights.values())]
     weights = dict(zip(call.weights, tensors[1 + parts :], strict=True))
-    on_tape = SequenceCall(call.cell, weights, tensors[0], tuple(tensors[1 : 1 + parts]), call.control, call.reverse)
+    on_tape = replace(call, weights=weights, x=tensors[0], state=tuple(tensors[1 : 1 + parts]))
     taped, _ = reference.forward(on_tape)
     outputs = [*taped.sequences, *taped.final]
     kept = [(y, c) for y, c in zip(outputs, cotangents, strict=True) if y.requires_grad and c is not None]
@@ -146,9 +189,7 @@ def test_padding_may_be_nan(cell):
     control = {"lengths": LENGTHS, "mask": MASK}
     call = sequence_call(cell, NUMPY, **control)
     outside = ~(MASK & (np.arange(5)[:, None] < np.array(LENGTHS)))
-    dirty = SequenceCall(
-        cell, call.weights, np.where(outside[..., None], np.nan, call.x), call.state, call.control, False, True
-    )
+    dirty = replace(call, x=np.where(outside[..., None], np.nan, call.x))
     assert_close(tuple(reference.forward(dirty)[0]), tuple(reference.forward(call)[0]), 0.0)
     assert_close(explicit_and_taped(dirty)[0], explicit_and_taped(call)[0], 0.0)
 

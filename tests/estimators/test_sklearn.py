@@ -14,6 +14,7 @@ from xprnn.estimators import (
     NaiveBayes,
     Persistence,
     SeasonalNaive,
+    SequenceClassifier,
     TextClassifier,
 )
 
@@ -88,6 +89,17 @@ def test_a_fitted_estimator_keeps_its_fit_until_the_next():
     np.testing.assert_array_equal(forecaster.predict(3), before)
     forecaster.hidden = 3
     assert (forecaster.fit(SERIES).settings["window"], forecaster.network.recurrent.hidden_size) == (7, 3)
+
+
+def test_a_subclass_may_have_arguments_of_its_own():
+    class Weekly(Forecaster):
+        def __init__(self, weeks=1):
+            super().__init__("gru", window=7 * weeks, **TINY)
+            self.weeks = weeks
+
+    weekly = clone(Weekly(2)).fit(SERIES)
+    assert (weekly.settings["window"], weekly.get_params()) == (14, {"weeks": 2})
+    assert weekly.set_params(weeks=1).fit(SERIES).settings["window"] == 7
 
 
 def test_a_baseline_forgets_what_other_arguments_learned():
@@ -171,6 +183,17 @@ def test_texts_in_a_pipeline_and_in_cross_validation():
     assert accuracy_score(LABELS, pipeline.predict([text.upper() for text in TEXTS])) == 1.0
     labels = np.array([label == "up" for label in LABELS])
     assert cross_val_score(NaiveBayes(), TEXTS, labels, cv=2, scoring="roc_auc").tolist() == [1.0, 1.0]
+
+
+def test_sequences_in_a_search_and_in_a_pipeline():
+    X = np.random.default_rng(0).normal(size=(30, 3, 2))
+    y = np.where(X[:, 0, 0] > 0, "up", "down")
+    search = GridSearchCV(SequenceClassifier(**TINY), {"pooling": ["last", "max"]}, cv=2).fit(X, y)
+    assert search.predict(X).dtype == y.dtype
+    pipeline = make_pipeline(StandardScaler(), SequenceClassifier(steps=3, **TINY))
+    assert np.isfinite(cross_val_score(pipeline, X.reshape(30, 6), y, cv=2, scoring="roc_auc")).all()
+    ragged = [row[: 1 + k % 3] for k, row in enumerate(X)]
+    assert np.isfinite(cross_val_score(SequenceClassifier(**TINY), ragged, y, cv=2)).all()
 
 
 def threads(*_):

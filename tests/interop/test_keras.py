@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from xprnn.interop import keras
 from xprnn.storage import ModelFileError
 
 h5py = pytest.importorskip("h5py")
-MODELS = ("words", "signal", "last")
+MODELS = ("words", "signal", "last", "masked")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def files(tmp_path_factory):
 
 def played(files, name):
     expected = json.loads((files / f"{name}.json").read_text())
-    return np.array(expected["x"], "int32" if name == "words" else "float32"), np.array(expected["y"])
+    return np.array(expected["x"], "float32" if name in ("signal", "last") else "int32"), np.array(expected["y"])
 
 
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
@@ -39,7 +40,7 @@ def test_numbers_are_those_of_keras(name, ending, files):
     x, y = played(files, name)
     np.testing.assert_allclose(host(keras.load(files / (name + ending))(x)), y, atol=2e-7)
     double = keras.load(files / (name + ending), dtype="float64")
-    np.testing.assert_allclose(host(double(x if name == "words" else x.astype("float64"))), y, atol=2e-7)
+    np.testing.assert_allclose(host(double(x.astype("float64") if x.dtype == "float32" else x)), y, atol=2e-7)
 
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".keras", ".h5"])
@@ -213,6 +214,11 @@ def grown(file):
     file["layers/lstm/cell/vars"].create_dataset("0", (1 << 20, 1 << 20), "float32")
 
 
+def unwritten(file):
+    del file["layers/lstm/cell/vars/0"]
+    file["layers/lstm/cell/vars"].create_dataset("0", (2, 12), "float32")
+
+
 def packed(file):
     del file["layers/lstm/cell/vars/0"]
     file["layers/lstm/cell/vars"].create_dataset("0", data=np.zeros((2, 12), "float32"), compression="gzip")
@@ -250,6 +256,7 @@ WEIGHTS = {
     "missing": (lambda file: file.__delitem__("layers/lstm"), "LSTM: |its arrays have shapes"),
     "an array missing": (lambda file: file.__delitem__("layers/lstm/cell/vars/2"), "LSTM: arrays have shapes"),
     "declared beyond memory": (grown, "more than the file holds"),
+    "never written": (unwritten, "more than the file holds"),
     "compressed": (packed, "is compressed or lies elsewhere"),
     "linked from another file": (elsewhere, "is a link to elsewhere"),
     "in another file": (external, "is compressed or lies elsewhere"),
@@ -331,3 +338,9 @@ def test_broken_files(files, tmp_path):
         keras.load(path)
     with pytest.raises(FileNotFoundError, match=r"keras\.load: cannot read"):
         keras.load(tmp_path / "gone.keras")
+
+
+def test_without_h5py_the_error_names_the_extra(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ImportError, match=r"pip install 'xprnn\[keras\]'"):
+        keras.load(files / "signal.keras")

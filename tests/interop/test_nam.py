@@ -109,6 +109,7 @@ WRONG = {
     "a weight too few": (["weights", 159], ..., "has 159 entries along axis 0; expected shape .160,"),
     "a weight of text": (["weights", 0], "0", "entries that are no numbers"),
     "a weight too large": (["weights", 0], 1e300, "a number too large for float32"),
+    "NaN": (["metadata", "gain"], float("nan"), "NaN is no number of JSON"),
     "metadata that is none": (["metadata"], [], r"metadata is \[\]; expected a dict"),
     "a rate that is none": (["sample_rate"], "48k", "sample_rate is '48k'; expected a number above 0"),
 }

@@ -112,6 +112,32 @@ def test_other_layers(case, rng):
             assert_close(found, y)
 
 
+@pytest.mark.parametrize("with_lengths", [False, True], ids=["whole", "lengths"])
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        nn.LastPooling(),
+        nn.LastPooling(bidirectional=True),
+        nn.MeanPooling(),
+        nn.MaxPooling(),
+        nn.AttentionPooling(6, 4),
+    ],
+    ids=["last", "both ends", "mean", "max", "attention"],
+)
+def test_poolings(pooling, with_lengths, rng):
+    layer = nn.Sequential(nn.Embedding(9, I), nn.GRU(I, 3, bidirectional=True), pooling, nn.Linear(6, 2))
+    model = interop.to_model(layer, lengths=with_lengths)
+    for steps, batch, lengths in ((T, B, LENGTHS), (3, 1, np.array([2], "int32"))):
+        x, options = rng.integers(0, 9, (steps, batch)), {"lengths": lengths} if with_lengths else {}
+        mask = np.arange(steps)[:, None] < lengths if with_lengths else None
+        expected = layer[3](pooling(layer[1](layer[0](x), **options)[0], mask))
+        assert_close(run(model, x=x, **options)["y"], expected.numpy())
+    with pytest.raises(ValueError, match=r"4 \(GRU\) comes after a pooling"):
+        interop.to_model(nn.Sequential(*layer, nn.GRU(2, 2)))
+    with pytest.raises(ValueError, match=r"1 \(MeanPooling\) takes \(T, B, F\)"):
+        interop.to_model(nn.Sequential(nn.GRU(I, 3, batch_first=True), nn.MeanPooling()))
+
+
 def test_embedding_and_shared_weights(rng):
     layer = nn.Sequential(nn.Embedding(7, H, padding_idx=0), nn.LSTM(H, H), nn.Linear(H, H), nn.Linear(H, H))
     layer[3].weight = layer[2].weight

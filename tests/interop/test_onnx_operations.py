@@ -23,8 +23,11 @@ UNARY = ["Identity", "Relu", "Tanh", "Sigmoid", "Softplus", "Erf", "Exp", "Abs",
 UNARY += ["HardSigmoid", "Softsign", "Dropout", "Softmax", "LogSoftmax", "Gelu", "Flatten", "Transpose"]
 CASES = [(name, [X], {}) for name in UNARY]
 CASES += [(name, [POSITIVE], {}) for name in ("Log", "Sqrt")]
-CASES += [(name, [X, Y], {}) for name in ("Add", "Sub", "Mul", "Div", "Less", "Greater")]
-CASES += [(name, [N, whole(2, 4, 3)], {}) for name in ("Add", "Sub", "Mul", "Div", "LessOrEqual", "GreaterOrEqual")]
+CASES += [(name, [X, Y], {}) for name in ("Add", "Sub", "Mul", "Div", "Less", "Greater", "Equal", "Max", "Min")]
+CASES += [
+    (name, [N, whole(2, 4, 3)], {})
+    for name in ("Add", "Sub", "Mul", "Div", "LessOrEqual", "GreaterOrEqual", "Equal", "Max")
+]
 CASES += [
     ("Elu", [X], {"alpha": 0.5}),
     ("HardSigmoid", [X], {"alpha": 0.3, "beta": 0.4}),

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 from xprnn import nn  # noqa: E402
 from xprnn.interop import torch as interop  # noqa: E402
+from xprnn.storage import load_weights, write_tensors  # noqa: E402
 
 
 def saved(path, what):
@@ -24,6 +25,18 @@ def test_weights(tmp_path):
     layer.load_state_dict(interop.load(saved(tmp_path / "weights.pt", module.state_dict())))
     for name, weight in module.state_dict().items():
         np.testing.assert_array_equal(getattr(layer, name).data, weight.numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_safetensors_there_and_back(dtype, tmp_path):
+    theirs = pytest.importorskip("safetensors.torch")
+    module, layer = torch.nn.GRU(3, 4).to(dtype), nn.GRU(3, 4)
+    theirs.save_file(module.state_dict(), tmp_path / "theirs.safetensors")
+    layer.load_state_dict(load_weights(tmp_path / "theirs.safetensors"))
+    write_tensors(tmp_path / "ours.safetensors", layer.state_dict(), {})
+    back = theirs.load_file(tmp_path / "ours.safetensors")
+    for name, weight in module.state_dict().items():
+        assert torch.equal(back[name], weight.float())
 
 
 KINDS = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
@@ -41,7 +54,7 @@ def test_a_checkpoint_with_everything_around_its_tensors(tmp_path):
         "best": None,
         "flags": (True, False),
         "kinds": {kind: torch.tensor([0, 1]).to(getattr(torch, kind)) for kind in KINDS},
-        "optimizer": torch.optim.Adam(torch.nn.Linear(1, 1).parameters()).state_dict(),
+        "optimizer": {"state": {0: {"step": 3}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999), "params": [0]}]},
     }
     found = interop.load(saved(tmp_path / "checkpoint.pt", what))
     for name in ("epoch", "big", "rate", "name", "best", "flags", "optimizer"):

@@ -21,6 +21,12 @@ def sigmoid_of(x, y):
         y[k] = gates.sigmoid(x[k])
 
 
+@kernel
+def exp_of(x, y):
+    for k in range(x.size):
+        y[k] = activations.exp(x[k])
+
+
 def run(function, x):
     y = np.empty_like(x)
     function(x, y)
@@ -57,3 +63,13 @@ def test_special_values(dtype):
     assert np.abs(run(tanh_of, every)).max() <= 1
     assert run(sigmoid_of, every).min() >= 0
     np.testing.assert_array_equal(run(tanh_of, -every), -run(tanh_of, every))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exp(dtype):
+    x = np.concatenate([np.linspace(-87, 87, 100001), [0.0, -0.0]]).astype(dtype)
+    exact = np.exp(x.astype(np.longdouble))
+    assert np.abs(run(exp_of, x) / exact - 1).max() <= 2 * np.finfo(dtype).eps
+    x = np.array([np.nan, -np.inf, -1e6], dtype)
+    np.testing.assert_allclose(run(exp_of, x), [np.nan, 0, 0], atol=1e-300)
+    assert run(exp_of, np.array([800.0, np.inf]))[0] == run(exp_of, np.array([700.0]))[0] < np.inf

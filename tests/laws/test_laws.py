@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from xprnn import nn, ops
 from xprnn.backend import get_backend
+from xprnn.cells import LinearCell
+from xprnn.cells.cell import sigmoid
 from xprnn.testing import LAWS, check_laws
 from xprnn.testing.laws import applies
 from xprnn.testing.strategies import examples
@@ -25,12 +27,15 @@ LAYERS = {
     "gru": lambda **o: nn.GRU(3, 4, **o),
     "gru reset before": lambda **o: nn.GRU(3, 4, reset_after=False, **o),
     "gru reset before without bias": lambda **o: nn.GRU(3, 4, reset_after=False, bias=False, **o),
+    "mingru": lambda **o: nn.MinGRU(3, 4, **o),
+    "qrnn of two": lambda **o: nn.QRNN(3, 4, window=2, **o),
+    "bidirectional lru": lambda **o: nn.LRU(3, 4, state_size=2, bidirectional=True, **o),
     "clipped lstm of other activations, in reverse": lambda **o: nn.LSTM(
         3, 4, gate_activation="softsign", activation="silu", clip=2.0, peephole="diagonal", reverse=True, **o
     ),
-    "gru of other activations, zero where masked": lambda **o: nn.GRU(
-        3, 4, gate_activation="softsign", activation="silu", zero_masked=True, **o
-    ),
+    "gru of other activations, zero where masked, with zoneout": lambda **o: nn.GRU(
+        3, 4, gate_activation="softsign", activation="silu", zero_masked=True, zoneout=0.3, **o
+    ).eval(),
     "layer-norm lstm": lambda **o: nn.LSTM(3, 4, layer_norm=True, **o),
     "layer-norm gru without bias": lambda **o: nn.GRU(3, 4, layer_norm=True, bias=False, **o),
     "bidirectional lstm": lambda **o: nn.LSTM(3, 4, bidirectional=True, **o),
@@ -51,6 +56,17 @@ class Leaky(nn.Module):
         return (0.5 * h + 0.5 * ops.tanh(self.inner(x) + self.outer(h)),)
 
 
+class Decay(LinearCell):
+    """Coefficients such as a user writes, and nothing else: h' = f h + (1 - f) v, with f = sigmoid(zx_f)."""
+
+    gate_names = ("f", "v")
+
+    def coefficients(self, w, zx):
+        f, v = sigmoid(zx[..., : zx.shape[-1] // 2]), zx[..., zx.shape[-1] // 2 :]
+        return f, (1.0 - f) * v
+
+
+LAYERS["a user's linear cell"] = lambda **o: nn.RecurrentLayer(Decay(), 3, 4, **o)
 LAYERS["coupled lstm, tanh one way, softsign the other"] = lambda **o: nn.LSTM(
     3, 4, coupled=True, activation=("tanh", "softsign"), bidirectional=True, bias=False, **o
 )

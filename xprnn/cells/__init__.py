@@ -1,4 +1,10 @@
-"""The specification: one file per cell, its equations forward and backward in plain array code."""
+"""The specification: one file per cell, its equations forward and backward in plain array code.
+
+Cells that are linear in their state are imported when first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from xprnn.cells.activations import Activation
 from xprnn.cells.cell import Cell, PointwiseCell, State, Weights
@@ -16,11 +22,26 @@ from xprnn.cells.lstm_peephole import PeepholeLSTM
 from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
 from xprnn.cells.projected import Projected
 
+if TYPE_CHECKING:
+    from xprnn.cells.diagonal import DiagonalCell
+    from xprnn.cells.linear import LinearCell
+    from xprnn.cells.lru import LRU
+    from xprnn.cells.mingru import MinGRU
+    from xprnn.cells.minlstm import MinLSTM
+    from xprnn.cells.qrnn import QRNN
+    from xprnn.cells.s5 import S5
+    from xprnn.cells.sru import SRU
+
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
+    "QRNN",
+    "S5",
+    "SRU",
     "Activation",
     "Cell",
+    "DiagonalCell",
     "Elman",
     "FullPeepholeLSTM",
     "GeneralElman",
@@ -30,6 +51,9 @@ __all__ = [
     "IndRNN",
     "LayerNormGRU",
     "LayerNormLSTM",
+    "LinearCell",
+    "MinGRU",
+    "MinLSTM",
     "PeepholeLSTM",
     "PointwiseCell",
     "Projected",
@@ -37,3 +61,25 @@ __all__ = [
     "State",
     "Weights",
 ]
+
+LATER = {
+    "DiagonalCell": "diagonal",
+    "LRU": "lru",
+    "LinearCell": "linear",
+    "MinGRU": "mingru",
+    "MinLSTM": "minlstm",
+    "QRNN": "qrnn",
+    "S5": "s5",
+    "SRU": "sru",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module 'xprnn.cells' has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(f"xprnn.cells.{LATER[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,8 +11,10 @@ the array for its namespace, so it runs on Tensors too; composed of primitives i
 
 from __future__ import annotations
 
+import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from xprnn.backend import Array, namespace
@@ -26,6 +28,9 @@ Weights = dict[str, Array]
 Saved = tuple[Array, ...]
 """What a step keeps for its way back."""
 
+Product = Callable[[Any, Any], Any]
+"""What multiplies two matrices."""
+
 
 class Cell(ABC):
     """A recurrence. Subclass :class:`PointwiseCell` where a step is one product with h and elementwise functions."""
@@ -38,9 +43,14 @@ class Cell(ABC):
 
     state_names: tuple[str, ...] = ("h",)
 
+    linear: bool = False
+    """Whether a step is linear in the state, with coefficients of the input alone: see :class:`LinearCell`."""
+
     def __init_subclass__(cls) -> None:
         if "gate_names" in vars(cls) and "gates" not in vars(cls):
             cls.gates = len(cls.gate_names)
+        if "masks" not in vars(cls):  # equations of its own look for none, unless it says so
+            cls.masks = () if "step" in vars(cls) else ("mask_h",) if "forward" in vars(cls) else cls.masks
 
     def gate_rows(self, gate: str, hidden_size: int) -> slice:
         """The rows of a gate in weight_ih, weight_hh and the biases. Raises ValueError for a name the cell has not."""
@@ -69,6 +79,22 @@ class Cell(ABC):
             "bias_ih": (columns,),
             "bias_hh": (columns,),
         }
+
+    def sees_x(self, w: Weights) -> bool:
+        """Whether x itself follows its product in zx."""
+        return False
+
+    def input_weight(self, w: Weights) -> Array:
+        """What x is multiplied by."""
+        return w["weight_ih"]
+
+    def input_weight_vjp(self, w: Weights, d: Array) -> Weights:
+        """The gradients of the weights that :meth:`input_weight` is made of, from its own."""
+        return {"weight_ih": d}
+
+    masks: tuple[str, ...] = ()
+    """What its step looks for beside its weights: "mask_h", what h is multiplied by wherever it goes into a product,
+    and "mask_candidate". The way back finds them too, :meth:`weight_vjp` the first."""
 
     initial: Mapping[str, float] = {}
     """The number that weights start from, by name; all others are drawn."""
@@ -102,6 +128,8 @@ class PointwiseCell(Cell):
     dzx and dzh are separate because a GRU's reset gate acts on zh alone; return the same array where they are equal.
     """
 
+    masks: tuple[str, ...] = ("mask_h",)
+
     @abstractmethod
     def forward(self, w: Weights, zx: Array, zh: Array, state: State) -> tuple[State, Saved]:
         """The next state and what :meth:`backward` needs."""
@@ -119,7 +147,7 @@ class PointwiseCell(Cell):
         self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
     ) -> tuple[Array, State, Saved]:
         dzx, dzh, (dh, *rest) = self.backward(w, dstate, saved, state, new_state)
-        return dzx, (dzh @ w["weight_hh"] + dh, *rest), () if dzh is dzx else (dzh,)
+        return dzx, (masked(w, dzh @ w["weight_hh"]) + dh, *rest), () if dzh is dzx else (dzh,)
 
     def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
         return recurrent_vjp(w, terms[0] if terms else dzx, states[0])
@@ -127,28 +155,47 @@ class PointwiseCell(Cell):
 
 def recurrent_product(w: Weights, h: Array) -> Array:
     """h weight_hh^T + bias_hh."""
-    zh = h @ w["weight_hh"].T
+    zh = masked(w, h) @ w["weight_hh"].T
     return zh + w["bias_hh"] if "bias_hh" in w else zh
 
 
 def recurrent_vjp(w: Weights, dzh: Array, h: Array) -> Weights:
     """The gradients of weight_hh and bias_hh from all steps at once."""
-    gradients = {"weight_hh": outer_sum(dzh, h)}
+    gradients = {"weight_hh": outer_sum(dzh, masked(w, h))}
     if "bias_hh" in w:
         gradients["bias_hh"] = total(dzh)
     return gradients
 
 
-def outer_sum(dz: Array, x: Array) -> Array:
+CANDIDATE = "mask_candidate"
+
+
+def masked(w: Weights, x: Array, by: str = "mask_h") -> Array:
+    """x, times a mask where there is one. It is its own transpose: cotangents go through it likewise."""
+    return x * w[by] if by in w else x
+
+
+def outer_sum(dz: Array, x: Array, times: Product = operator.matmul) -> Array:
     """Sum over time and batch of dz^T x: (T, B, N) and (T, B, K) to (N, K), as one product."""
     xp = namespace(dz)
     rows = dz.shape[0] * dz.shape[1]
-    return xp.reshape(dz, (rows, dz.shape[2])).T @ xp.reshape(x, (rows, x.shape[2]))
+    return times(xp.reshape(dz, (rows, dz.shape[2])).T, xp.reshape(x, (rows, x.shape[2])))
+
+
+def rows_times(x: Any, w: Any, times: Product = operator.matmul) -> Any:
+    """x (..., K) times w (K, N), as one product; array libraries would make T of it. For arrays and Tensors."""
+    xp = namespace(x)
+    return xp.reshape(times(xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), w), (*x.shape[:-1], w.shape[1]))
 
 
 def total(dz: Array) -> Array:
     """Sum over time and batch."""
     return namespace(dz).sum(dz, axis=(0, 1))
+
+
+def merged(first: Weights, second: Weights) -> Weights:
+    """Gradients of weights from two ways, which are added where both have one."""
+    return first | {name: first[name] + g if name in first else g for name, g in second.items()}
 
 
 def split(z: Array, blocks: int) -> list[Array]:

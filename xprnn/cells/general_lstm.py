@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from xprnn.backend import Array, namespace
 from xprnn.cells.activations import Activation, activation
-from xprnn.cells.cell import PointwiseCell, Saved, State, Weights, recurrent_vjp, split, total
+from xprnn.cells.cell import CANDIDATE, PointwiseCell, Saved, State, Weights, masked, recurrent_vjp, split, total
+from xprnn.flags import true_or_false
 
 
 class GeneralLSTM(PointwiseCell):
@@ -25,6 +26,7 @@ class GeneralLSTM(PointwiseCell):
     """
 
     state_names = ("h", "c")
+    masks = ("mask_h", CANDIDATE)
 
     def __init__(
         self,
@@ -36,7 +38,8 @@ class GeneralLSTM(PointwiseCell):
         coupled: bool = False,
         peephole: bool = False,
     ) -> None:
-        self.coupled, self.peephole = coupled, peephole
+        self.coupled = true_or_false("GeneralLSTM", "coupled", coupled)
+        self.peephole = true_or_false("GeneralLSTM", "peephole", peephole)
         self.gate_names = ("i", "g", "o") if coupled else ("i", "f", "g", "o")
         self.gates = len(self.gate_names)
         of = {name: activation(candidate if name == "g" else gate, clip) for name in self.gate_names}
@@ -68,7 +71,7 @@ class GeneralLSTM(PointwiseCell):
         for gate in self.gate_names[:-1]:
             z[gate] = z[gate] + p[gate] * c if gate in p else z[gate]
             y[gate] = a[gate](z[gate])
-        c_new = (1.0 - y["i"] if self.coupled else y["f"]) * c + y["i"] * y["g"]
+        c_new = (1.0 - y["i"] if self.coupled else y["f"]) * c + y["i"] * masked(w, y["g"], CANDIDATE)
         z["o"] = z["o"] + p["o"] * c_new if p else z["o"]
         y["o"], output = a["o"](z["o"]), a["output"](c_new)
         return (y["o"] * output, c_new), (*y.values(), output, *z.values())
@@ -83,10 +86,11 @@ class GeneralLSTM(PointwiseCell):
         dzo = dh * output * slope["o"]
         dc = dc + dh * o * self.activations["output"].slope(new_state[1], output)
         dc = dc + dzo * p["o"] if p else dc
+        g = masked(w, g, CANDIDATE)
         dz = {"i": dc * (g - c if self.coupled else g) * slope["i"]}
         if not self.coupled:
             dz["f"] = dc * c * slope["f"]
-        dz |= {"g": dc * i * slope["g"], "o": dzo}
+        dz |= {"g": masked(w, dc, CANDIDATE) * i * slope["g"], "o": dzo}
         dc_old = dc * f
         for gate in self.peepholes[:-1]:
             dc_old = dc_old + dz[gate] * p[gate]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import PointwiseCell, Saved, State, Weights, sigmoid, split
+from xprnn.cells.cell import CANDIDATE, PointwiseCell, Saved, State, Weights, masked, sigmoid, split
 
 
 class GRU(PointwiseCell):
@@ -13,6 +13,7 @@ class GRU(PointwiseCell):
     """
 
     gate_names = ("r", "z", "n")
+    masks = ("mask_h", CANDIDATE)
 
     def forward(self, w: Weights, zx: Array, zh: Array, state: State) -> tuple[State, Saved]:
         (h,) = state
@@ -20,14 +21,14 @@ class GRU(PointwiseCell):
         hr, hz, hn = split(zh, 3)
         r, z = sigmoid(xr + hr), sigmoid(xz + hz)
         n = namespace(xn).tanh(xn + r * hn)
-        return ((1.0 - z) * n + z * h,), (r, z, n, hn)
+        return ((1.0 - z) * masked(w, n, CANDIDATE) + z * h,), (r, z, n, hn)
 
     def backward(
         self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
     ) -> tuple[Array, Array, State]:
         (dh,), (r, z, n, hn), (h,) = dstate, saved, state
-        dn = dh * (1.0 - z) * (1.0 - n * n)
-        dz = dh * (h - n) * z * (1.0 - z)
+        dn = masked(w, dh, CANDIDATE) * (1.0 - z) * (1.0 - n * n)
+        dz = dh * (h - masked(w, n, CANDIDATE)) * z * (1.0 - z)
         dr = dn * hn * r * (1.0 - r)
         concat = namespace(dh).concat
         return concat([dr, dz, dn], axis=-1), concat([dr, dz, dn * r], axis=-1), (dh * z,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Cell, Saved, State, Weights, outer_sum, sigmoid, split, total
+from xprnn.cells.cell import CANDIDATE, Cell, Saved, State, Weights, masked, outer_sum, sigmoid, split, total
 
 
 class ResetBeforeGRU(Cell):
@@ -13,21 +13,22 @@ class ResetBeforeGRU(Cell):
     """
 
     gate_names = ("r", "z", "n")
+    masks = ("mask_h", CANDIDATE)
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         (h,) = state
         xr, xz, xn = split(zx, 3)
         w_rz, w_n = blocks(w["weight_hh"])
-        zh_rz, zh_n = h @ w_rz.T, None
+        zh_rz, zh_n = masked(w, h) @ w_rz.T, None
         if "bias_hh" in w:
             b_rz, zh_n = blocks(w["bias_hh"])
             zh_rz = zh_rz + b_rz
         hr, hz = split(zh_rz, 2)
         r, z = sigmoid(xr + hr), sigmoid(xz + hz)
-        rh = r * h
+        rh = r * masked(w, h)
         zn = xn + rh @ w_n.T
         n = namespace(zn).tanh(zn if zh_n is None else zn + zh_n)
-        return ((1.0 - z) * n + z * h,), (r, z, n, rh)
+        return ((1.0 - z) * masked(w, n, CANDIDATE) + z * h,), (r, z, n, rh)
 
     def step_vjp(
         self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
@@ -35,17 +36,17 @@ class ResetBeforeGRU(Cell):
         (dh,), (r, z, n, rh), (h,) = dstate, saved, state
         w_rz, w_n = blocks(w["weight_hh"])
         concat = namespace(dh).concat
-        dn = dh * (1.0 - z) * (1.0 - n * n)
-        dz = dh * (h - n) * z * (1.0 - z)
+        dn = masked(w, dh, CANDIDATE) * (1.0 - z) * (1.0 - n * n)
+        dz = dh * (h - masked(w, n, CANDIDATE)) * z * (1.0 - z)
         drh = dn @ w_n
-        dr = drh * h * r * (1.0 - r)
+        dr = drh * masked(w, h) * r * (1.0 - r)
         d_rz = concat([dr, dz], axis=-1)
-        return concat([d_rz, dn], axis=-1), (dh * z + drh * r + d_rz @ w_rz,), (rh,)
+        return concat([d_rz, dn], axis=-1), (dh * z + masked(w, drh * r + d_rz @ w_rz),), (rh,)
 
     def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
         (rh,), (h,) = terms, states
         size = h.shape[-1]
-        dw = [outer_sum(dzx[..., : 2 * size], h), outer_sum(dzx[..., 2 * size :], rh)]
+        dw = [outer_sum(dzx[..., : 2 * size], masked(w, h)), outer_sum(dzx[..., 2 * size :], rh)]
         gradients = {"weight_hh": namespace(dzx).concat(dw, axis=0)}
         return gradients | {"bias_hh": total(dzx)} if "bias_hh" in w else gradients
 

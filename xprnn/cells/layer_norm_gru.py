@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Saved, State, Weights, outer_sum, sigmoid, split
+from xprnn.cells.cell import CANDIDATE, Saved, State, Weights, masked, outer_sum, sigmoid, split
 from xprnn.cells.layer_norm import LayerNormCell, affine, affine_vjp, normalised, normalised_vjp
 
 
@@ -15,28 +15,29 @@ class LayerNormGRU(LayerNormCell):
     """
 
     gate_names = ("r", "z", "n")
+    masks = ("mask_h", CANDIDATE)
     groups = (2, 1)
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         (h,) = state
-        yh, scales = normalised(h @ w["weight_hh"].T, self.groups)
+        yh, scales = normalised(masked(w, h) @ w["weight_hh"].T, self.groups)
         (xr, xz, xn), (hr, hz, hn) = split(zx, 3), split(affine(w, "hh", yh), 3)
         r, z = sigmoid(xr + hr), sigmoid(xz + hz)
         n = namespace(xn).tanh(xn + r * hn)
-        return ((1.0 - z) * n + z * h,), (r, z, n, hn, yh, *scales)
+        return ((1.0 - z) * masked(w, n, CANDIDATE) + z * h,), (r, z, n, hn, yh, *scales)
 
     def step_vjp(
         self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
     ) -> tuple[Array, State, Saved]:
         (dh,), (r, z, n, hn, yh, *scales), (h,) = dstate, saved, state
         concat = namespace(dh).concat
-        dn = dh * (1.0 - z) * (1.0 - n * n)
-        dz = dh * (h - n) * z * (1.0 - z)
+        dn = masked(w, dh, CANDIDATE) * (1.0 - z) * (1.0 - n * n)
+        dz = dh * (h - masked(w, n, CANDIDATE)) * z * (1.0 - z)
         dr = dn * hn * r * (1.0 - r)
         dzh = concat([dr, dz, dn * r], axis=-1)
         dproduct = normalised_vjp(dzh * w["gain_hh"], yh, tuple(scales), self.groups)
-        return concat([dr, dz, dn], axis=-1), (dproduct @ w["weight_hh"] + dh * z,), (dproduct, dzh, yh)
+        return concat([dr, dz, dn], axis=-1), (masked(w, dproduct @ w["weight_hh"]) + dh * z,), (dproduct, dzh, yh)
 
     def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
         dproduct, dzh, yh = terms
-        return {"weight_hh": outer_sum(dproduct, states[0])} | affine_vjp(w, "hh", dzh, yh)
+        return {"weight_hh": outer_sum(dproduct, masked(w, states[0]))} | affine_vjp(w, "hh", dzh, yh)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Saved, State, Weights, outer_sum, sigmoid, split
+from xprnn.cells.cell import CANDIDATE, Saved, State, Weights, masked, outer_sum, sigmoid, split
 from xprnn.cells.layer_norm import LayerNormCell, affine, affine_vjp, normalised, normalised_vjp
 from xprnn.cells.lstm import gate_cotangents
 
@@ -20,6 +20,7 @@ class LayerNormLSTM(LayerNormCell):
 
     gate_names = ("i", "f", "g", "o")
     state_names = ("h", "c")
+    masks = ("mask_h", CANDIDATE)
     groups = (4,)
     initial: Mapping[str, float] = {**LayerNormCell.initial, "gain_c": 1.0, "bias_c": 0.0}
 
@@ -29,10 +30,10 @@ class LayerNormLSTM(LayerNormCell):
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         h, c = state
         xp = namespace(zx)
-        yh, (scale_h,) = normalised(h @ w["weight_hh"].T, self.groups)
+        yh, (scale_h,) = normalised(masked(w, h) @ w["weight_hh"].T, self.groups)
         zi, zf, zg, zo = split(zx + affine(w, "hh", yh), 4)
         i, f, g, o = sigmoid(zi), sigmoid(zf), xp.tanh(zg), sigmoid(zo)
-        c_new = f * c + i * g
+        c_new = f * c + i * masked(w, g, CANDIDATE)
         yc, (scale_c,) = normalised(c_new, (1,))
         tanh_c = xp.tanh(affine(w, "c", yc))
         return (o * tanh_c, c_new), (i, f, g, o, tanh_c, yh, scale_h, yc, scale_c)
@@ -43,11 +44,11 @@ class LayerNormLSTM(LayerNormCell):
         (dh, dc), (i, f, g, o, tanh_c, yh, scale_h, yc, scale_c), (_, c) = dstate, saved, state
         ds = dh * o * (1.0 - tanh_c * tanh_c)
         dc = dc + normalised_vjp(ds * w["gain_c"], yc, (scale_c,), (1,))
-        dz = gate_cotangents(dc, i, f, g, c, dh * tanh_c * o * (1.0 - o))
+        dz = gate_cotangents(w, dc, i, f, g, c, dh * tanh_c * o * (1.0 - o))
         dproduct = normalised_vjp(dz * w["gain_hh"], yh, (scale_h,), self.groups)
-        return dz, (dproduct @ w["weight_hh"], dc * f), (dproduct, yh, ds, yc)
+        return dz, (masked(w, dproduct @ w["weight_hh"]), dc * f), (dproduct, yh, ds, yc)
 
     def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
         dproduct, yh, ds, yc = terms
-        gradients = {"weight_hh": outer_sum(dproduct, states[0])}
+        gradients = {"weight_hh": outer_sum(dproduct, masked(w, states[0]))}
         return gradients | affine_vjp(w, "hh", dzx, yh) | affine_vjp(w, "c", ds, yc)

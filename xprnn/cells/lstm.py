@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import PointwiseCell, Saved, State, Weights, sigmoid, split
+from xprnn.cells.cell import CANDIDATE, PointwiseCell, Saved, State, Weights, masked, sigmoid, split
 
 
 class LSTM(PointwiseCell):
@@ -14,12 +14,13 @@ class LSTM(PointwiseCell):
 
     gate_names = ("i", "f", "g", "o")
     state_names = ("h", "c")
+    masks = ("mask_h", CANDIDATE)
 
     def forward(self, w: Weights, zx: Array, zh: Array, state: State) -> tuple[State, Saved]:
         _, c = state
         zi, zf, zg, zo = split(zx + zh, 4)
         i, f, g, o = sigmoid(zi), sigmoid(zf), namespace(zg).tanh(zg), sigmoid(zo)
-        c_new = f * c + i * g
+        c_new = f * c + i * masked(w, g, CANDIDATE)
         tanh_c = namespace(c_new).tanh(c_new)
         return (o * tanh_c, c_new), (i, f, g, o, tanh_c)
 
@@ -28,13 +29,14 @@ class LSTM(PointwiseCell):
     ) -> tuple[Array, Array, State]:
         (dh, dc), (i, f, g, o, tanh_c), (_, c) = dstate, saved, state
         dc = dc + dh * o * (1.0 - tanh_c * tanh_c)
-        dz = gate_cotangents(dc, i, f, g, c, dh * tanh_c * o * (1.0 - o))
+        dz = gate_cotangents(w, dc, i, f, g, c, dh * tanh_c * o * (1.0 - o))
         return dz, dz, (0.0, dc * f)
 
 
-def gate_cotangents(dc: Array, i: Array, f: Array, g: Array, c: Array, dzo: Array) -> Array:
+def gate_cotangents(w: Weights, dc: Array, i: Array, f: Array, g: Array, c: Array, dzo: Array) -> Array:
     """dz of all four gates, from the complete cotangent of c' and that of z_o."""
-    dzi = dc * g * i * (1.0 - i)
+    dcandidate = masked(w, dc, CANDIDATE)
+    dzi = dcandidate * g * i * (1.0 - i)
     dzf = dc * c * f * (1.0 - f)
-    dzg = dc * i * (1.0 - g * g)
+    dzg = dcandidate * i * (1.0 - g * g)
     return namespace(dc).concat([dzi, dzf, dzg, dzo], axis=-1)

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import PointwiseCell, Saved, State, Weights, recurrent_vjp, sigmoid, split, total
+from xprnn.cells.cell import (
+    CANDIDATE,
+    PointwiseCell,
+    Saved,
+    State,
+    Weights,
+    masked,
+    recurrent_vjp,
+    sigmoid,
+    split,
+    total,
+)
 from xprnn.cells.lstm import gate_cotangents
 
 
@@ -15,6 +26,7 @@ class PeepholeLSTM(PointwiseCell):
 
     gate_names = ("i", "f", "g", "o")
     state_names = ("h", "c")
+    masks = ("mask_h", CANDIDATE)
 
     def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         return super().weight_shapes(input_size, hidden_size) | {"weight_ch": (3, hidden_size)}
@@ -24,7 +36,7 @@ class PeepholeLSTM(PointwiseCell):
         p = w["weight_ch"]
         zi, zf, zg, zo = split(zx + zh, 4)
         i, f, g = sigmoid(zi + p[0, ...] * c), sigmoid(zf + p[1, ...] * c), namespace(zg).tanh(zg)
-        c_new = f * c + i * g
+        c_new = f * c + i * masked(w, g, CANDIDATE)
         o = sigmoid(zo + p[2, ...] * c_new)
         tanh_c = namespace(c_new).tanh(c_new)
         return (o * tanh_c, c_new), (i, f, g, o, tanh_c)
@@ -36,7 +48,7 @@ class PeepholeLSTM(PointwiseCell):
         p = w["weight_ch"]
         dzo = dh * tanh_c * o * (1.0 - o)
         dc = dc + dh * o * (1.0 - tanh_c * tanh_c) + dzo * p[2, ...]
-        dz = gate_cotangents(dc, i, f, g, c, dzo)
+        dz = gate_cotangents(w, dc, i, f, g, c, dzo)
         dzi, dzf, _, _ = split(dz, 4)
         return dz, dz, (0.0, dc * f + dzi * p[0, ...] + dzf * p[1, ...])
 

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Cell, Saved, State, Weights, outer_sum, recurrent_product, recurrent_vjp, sigmoid, split
+from xprnn.cells.cell import (
+    CANDIDATE,
+    Cell,
+    Saved,
+    State,
+    Weights,
+    masked,
+    outer_sum,
+    recurrent_product,
+    recurrent_vjp,
+    sigmoid,
+    split,
+)
 from xprnn.cells.lstm import gate_cotangents
 
 
@@ -16,6 +28,7 @@ class FullPeepholeLSTM(Cell):
 
     gate_names = ("i", "f", "g", "o")
     state_names = ("h", "c")
+    masks = ("mask_h", CANDIDATE)
 
     def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         return super().weight_shapes(input_size, hidden_size) | {"weight_ch": (3 * hidden_size, hidden_size)}
@@ -26,7 +39,7 @@ class FullPeepholeLSTM(Cell):
         zi, zf, zg, zo = split(zx + recurrent_product(w, h), 4)
         pi, pf = split(c @ p_if.T, 2)
         i, f, g = sigmoid(zi + pi), sigmoid(zf + pf), namespace(zg).tanh(zg)
-        c_new = f * c + i * g
+        c_new = f * c + i * masked(w, g, CANDIDATE)
         o = sigmoid(zo + c_new @ p_o.T)
         tanh_c = namespace(c_new).tanh(c_new)
         return (o * tanh_c, c_new), (i, f, g, o, tanh_c)
@@ -38,9 +51,9 @@ class FullPeepholeLSTM(Cell):
         p_if, p_o = peepholes(w)
         dzo = dh * tanh_c * o * (1.0 - o)
         dc = dc + dh * o * (1.0 - tanh_c * tanh_c) + dzo @ p_o
-        dz = gate_cotangents(dc, i, f, g, c, dzo)
+        dz = gate_cotangents(w, dc, i, f, g, c, dzo)
         dz_if = dz[..., : 2 * c.shape[-1]]
-        return dz, (dz @ w["weight_hh"], dc * f + dz_if @ p_if), ()
+        return dz, (masked(w, dz @ w["weight_hh"]), dc * f + dz_if @ p_if), ()
 
     def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
         (h, c), (_, c_new) = states, new_states

@@ -18,7 +18,7 @@ class Projected(Cell):
             raise ValueError(f"proj_size needs a cell that keeps a state beside h, as LSTM does; {cell.name} does not")
         self.cell, self.proj_size = cell, proj_size
         self.gates, self.gate_names, self.state_names = cell.gates, cell.gate_names, cell.state_names
-        self.initial = cell.initial
+        self.initial, self.masks = cell.initial, cell.masks
 
     @property
     def name(self) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 
 from xprnn import cells
 from xprnn.arguments import real_number
-from xprnn.backend import Array, to_numpy
+from xprnn.backend import Array, namespace, to_numpy
+from xprnn.cells.cell import sigmoid, split
 from xprnn.diagnose.watch import Host, Taken, columns, watched
 from xprnn.nn import Module
 from xprnn.tape import no_grad, set_grad_enabled
@@ -32,6 +33,15 @@ SAVED_AFTER_GATES: dict[type, tuple[str, ...]] = {
     cells.GRU: (),
     cells.LayerNormGRU: (),
     cells.ResetBeforeGRU: (),
+}
+# The gates that saturate of linear cells, whose steps save zx first.
+OF_INPUT: dict[type, dict[str, Limits]] = {
+    cells.MinGRU: {"z": SIGMOID},
+    cells.MinLSTM: {"f": SIGMOID, "i": SIGMOID},
+    cells.SRU: {"f": SIGMOID, "r": SIGMOID},
+    cells.QRNN: {"z": TANH, "f": SIGMOID, "o": SIGMOID},
+    cells.LRU: {},
+    cells.S5: {},
 }
 # Those that save what each of their activations gave first, in the order in which they name them.
 GENERAL = (cells.GeneralElman, cells.GeneralLSTM, cells.GeneralGRU, cells.GeneralResetBeforeGRU)
@@ -84,8 +94,9 @@ def saturation(
     Returns
     -------
     A :class:`Saturation` with i, f, g, o and "tanh c" of an LSTM, r, z, n of a GRU, h of an RNN; with other activations
-    those that have limits, "output" in the place of "tanh c". Of a cell of your own, every sigmoid and tanh in its
-    step, numbered: "sigmoid 1", "sigmoid 2", "tanh 1". NaN is near no limit.
+    those that have limits, "output" in the place of "tanh c"; the gates of linear cells, of which LRU and S5 have none.
+    Of a cell of your own, every sigmoid and tanh in its step, numbered: "sigmoid 1", "sigmoid 2", "tanh 1". NaN is near
+    no limit.
 
     Raises
     ------
@@ -128,6 +139,10 @@ def _activations(cell: Any, taken: Taken) -> Iterator[tuple[str, Array, Limits]]
     elif type(cell) in SAVED_AFTER_GATES:
         for name, values in zip((*cell.gate_names, *SAVED_AFTER_GATES[type(cell)]), saved, strict=False):
             yield name, values, LIMITS[name]
+    elif type(cell) in OF_INPUT:
+        gates = dict(zip(cell.gate_names, split(saved[0], max(cell.gates, 1)), strict=False))
+        for name, limits in OF_INPUT[type(cell)].items():
+            yield name, sigmoid(gates[name]) if limits == SIGMOID else namespace(gates[name]).tanh(gates[name]), limits
     elif isinstance(cell, GENERAL):
         for (name, activation), values in zip(cell.activations.items(), saved, strict=False):
             if activation.limits[0] > -math.inf:

@@ -23,6 +23,7 @@ from xprnn.cells.cell import Saved
 from xprnn.engine import reference
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
+from xprnn.engine.noise import Noise
 from xprnn.engine.observer import observed
 from xprnn.nn import Module, Recurrent, RecurrentLayer, StepCell
 from xprnn.tape import is_grad_enabled, record
@@ -60,27 +61,35 @@ class Walk:
 
 
 class LoggedCell:
-    """What the reference engine needs of a cell, and a log of its steps."""
+    """What the reference engine needs of a cell, and a log of its steps.
 
-    def __init__(self, cell: Cell) -> None:
+    In evaluation zoneout is the same at every step: here it is part of it.
+    """
+
+    def __init__(self, cell: Cell, noise: Noise | None) -> None:
         self.cell, self.log = cell, list[Taken]()
-        self.zx_of, self.zx_vjp = cell.zx_of, cell.zx_vjp
+        self.zx_of, self.zx_vjp, self.sees_x = cell.zx_of, cell.zx_vjp, cell.sees_x
+        self.input_weight, self.input_weight_vjp = cell.input_weight, cell.input_weight_vjp
+        self.noise = noise or Noise()
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         new, saved = self.cell.step(w, zx, state)
 
         def again(z: Tensor, old: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return self.cell.step({name: Tensor(a) for name, a in w.items()}, z, old)[0]
+            return self.noise.zoned(0, self.cell.step({name: Tensor(a) for name, a in w.items()}, z, old)[0], old)
 
-        self.log.append(Taken(again, zx, state, new, saved, [None] * len(new)))
-        return new, (self.log[-1], *saved)
+        zoned = self.noise.zoned(0, new, state)
+        self.log.append(Taken(again, zx, state, zoned, saved, [None] * len(new)))
+        return zoned, (self.log[-1], new, *saved)
 
     def step_vjp(
         self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
     ) -> tuple[Array, State, Saved]:
-        taken, *own = saved
+        taken, new, *own = saved
         taken.gradient = list(dstate)
-        return self.cell.step_vjp(w, dstate, tuple(own), state, new_state)
+        dstate, dkept = self.noise.zoned_vjp(0, dstate)
+        dzx, dold, terms = self.cell.step_vjp(w, dstate, tuple(own), state, new)
+        return dzx, dold if dkept is None else tuple(d + k for d, k in zip(dold, dkept, strict=True)), terms
 
     def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
         return self.cell.weight_vjp(w, dzx, terms, states, new_states)
@@ -97,8 +106,8 @@ class Watcher:
 
     def called(self, layer: Any, number: int, call: SequenceCall) -> None:
         if self._looks_at(layer):
-            cell: Any = LoggedCell(call.cell)
-            logged = replace(call, cell=cell, keep=True)
+            cell: Any = LoggedCell(call.cell, call.noise)
+            logged = replace(call, cell=cell, keep=True, noise=None)
             _, trace = reference.forward(logged)
             self._ran[id(call)] = call, logged, trace
             end = f"l{number // layer.directions}{'_reverse' * (number % layer.directions)}"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from xprnn.backend import Array
 from xprnn.cells import Cell, State, Weights
 from xprnn.engine.control import Control
+from xprnn.engine.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class SequenceCall:
     reverse: bool = False
     keep: bool = False
     """Whether the way back will be asked for."""
+    noise: Noise | None = None
 
 
 class Result(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from xprnn.backend import library, logger, namespace
@@ -44,10 +45,27 @@ COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward)
 CUDA_PERSISTENT, CUDA_STEP = (
     Impl(path.name, path.reasons_against, path.forward, path.backward) for path in (cuda.PERSISTENT, cuda.STEP)
 )
+
+
+def _scan(name: str, module: str) -> Impl:
+    """Of a module that is imported when a call comes that it could take."""
+
+    def way() -> Any:
+        return import_module(f"xprnn.engine.{module}").WAY
+
+    def reasons_against(call: SequenceCall) -> list[str]:
+        reasons: list[str] = [f"{call.cell.name} is not linear in its state"]
+        return way().reasons_against(call) if call.cell.linear else reasons
+
+    return Impl(name, reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
+
+
+COMPILED_SCAN, SCAN = _scan("compiled-scan", "scan_cpu"), _scan("scan", "scan")
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
-IMPLEMENTATIONS: list[Impl] = [COMPILED, CUDA_PERSISTENT, CUDA_STEP, REFERENCE]
-"""In order of preference. The reference runs everything, everywhere, and stands last."""
+IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, CUDA_PERSISTENT, CUDA_STEP, SCAN, REFERENCE]
+"""In order of preference. The scans run what is linear in its state, everywhere; the reference runs everything, and
+stands last."""
 
 
 class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its uses

@@ -31,6 +31,7 @@ from xprnn.cells import (
     Weights,
 )
 from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine.control import Control
 from xprnn.kernels import kinds
 
 NUMBERS: dict[type[Cell], int] = {
@@ -46,6 +47,15 @@ BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
     Elman: {"tanh": kinds.TANH, "relu": kinds.RELU},
     IndRNN: {"tanh": kinds.IND_TANH, "relu": kinds.IND_RELU},
 }
+LINEAR: dict[tuple[str, str | None], int] = {
+    ("xprnn.cells.mingru.MinGRU", "linear"): kinds.MINGRU,
+    ("xprnn.cells.mingru.MinGRU", "log"): kinds.MINGRU_LOG,
+    ("xprnn.cells.minlstm.MinLSTM", "linear"): kinds.MINLSTM,
+    ("xprnn.cells.minlstm.MinLSTM", "log"): kinds.MINLSTM_LOG,
+    ("xprnn.cells.sru.SRU", None): kinds.SRU,
+    ("xprnn.cells.qrnn.QRNN", None): kinds.QRNN,
+}
+"""By the names of types, which are imported only where somebody asks for them."""
 
 
 NO_FLAGS = kinds.Flags(None, None)
@@ -67,6 +77,12 @@ def number_of(cell: Cell) -> int | None:
     return by_nonlinearity.get(own["nonlinearity"]) if len(own) == 1 else None
 
 
+def linear_number_of(cell: Cell) -> int | None:
+    """The kernels' kind of a linear cell whose coefficients they compute as they go."""
+    exact = type(cell)
+    return LINEAR.get((f"{exact.__module__}.{exact.__qualname__}", vars(cell).get("space")))
+
+
 def kind_of(cell: Cell) -> kinds.Kind | None:
     """What there is to know of it."""
     number = number_of(cell)
@@ -82,12 +98,19 @@ def reasons_against(
     call: SequenceCall, fits: Callable[[Array], bool], what: str, runs: Callable[[kinds.Kind], bool]
 ) -> list[str]:
     """What in a call itself is against kernels for some type of array, called ``what``, and some kinds of cells."""
+    reasons, kind = reasons_of_arrays(call, fits, what), kind_of(call.cell)
+    if kind is None or not runs(kind):
+        reasons.append(f"no kernel for the cell {call.cell.name}")
+    return reasons
+
+
+def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> list[str]:
+    """What in a call's arrays is against kernels for some type of them, called ``what``."""
     reasons = [] if (other := _other_array(call, fits, what)) is None else [other]
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
-    kind = kind_of(call.cell)
-    if kind is None or not runs(kind):
-        reasons.append(f"no kernel for the cell {call.cell.name}")
+    if call.noise is not None:
+        reasons.append("no kernel has zoneout, or dropout between steps")
     return reasons
 
 
@@ -207,7 +230,11 @@ def _sort(call: SequenceCall, number: int | None) -> tuple[Any, ...]:
 
 
 def _flags(call: SequenceCall) -> kinds.Flags:
-    if call.control.advance is None and call.control.restart is None:
+    return flags_of(call.control.reversed() if call.reverse else call.control)
+
+
+def flags_of(control: Control) -> kinds.Flags:
+    """Where states move on and where they restart, (T, B), in the order of the walk."""
+    if control.advance is None and control.restart is None:
         return NO_FLAGS
-    control = call.control.reversed() if call.reverse else call.control
     return kinds.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))

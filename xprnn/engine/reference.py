@@ -6,14 +6,16 @@ back; on Tensors every step is recorded and the tape finds the way, which is wha
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from xprnn.backend import Array, namespace
-from xprnn.cells import State
-from xprnn.cells.cell import Saved, outer_sum
+from xprnn.cells import State, Weights
+from xprnn.cells.cell import Product, Saved, merged, outer_sum, rows_times
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
+from xprnn.engine.noise import Noise
 
 
 class TraceEntry(NamedTuple):
@@ -26,24 +28,55 @@ class TraceEntry(NamedTuple):
 
 def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     """Run a cell over a sequence."""
-    w, x, advance = call.weights, call.x, call.control.advance
-    if advance is not None:  # padding may hold anything, NaN too, and nothing of it may be seen
-        x = namespace(x).where(advance, x, namespace(x).zeros_like(x))
-    zx = call.cell.zx_of(w, rows_times(x, w["weight_ih"].T))
-    return scan(lambda z, state: call.cell.step(w, z, state), zx, call.state, call.control, call.reverse, call.keep)
+    zx = project(call, seen(call))
+
+    def step(z: Any, state: State, masks: Weights | None = None) -> tuple[State, Saved]:
+        return call.cell.step(call.weights if masks is None else {**call.weights, **masks}, z, state)
+
+    return scan(step, zx, call.state, call.control, call.reverse, call.keep, call.noise)
+
+
+def seen(call: SequenceCall) -> Any:
+    """x, and 0 at held steps: padding may hold anything, NaN too, and nothing of it may be seen."""
+    x, advance = call.x, call.control.advance
+    return x if advance is None else namespace(x).where(advance, x, namespace(x).zeros_like(x))
+
+
+def project(call: SequenceCall, x: Any, times: Product = operator.matmul) -> Any:
+    """zx of every step, by a product of two matrices. For arrays and Tensors."""
+    cell, w = call.cell, call.weights
+    zx = cell.zx_of(w, rows_times(x, cell.input_weight(w).T, times))
+    return namespace(x).concat([zx, x], axis=-1) if cell.sees_x(w) else zx
+
+
+def project_vjp(
+    call: SequenceCall, x: Array, dzx: Array, need_dx: bool, times: Product = operator.matmul
+) -> tuple[Array | None, Weights]:
+    """dx, and the gradients of the weights in the product and of those that it met."""
+    cell, w, past = call.cell, call.weights, None
+    if cell.sees_x(w):  # each part laid out once, not for each of the products
+        dzx, past = namespace(dzx).asarray(dzx[..., : -x.shape[-1]], copy=True), dzx[..., -x.shape[-1] :]
+    dproduct, gradients = cell.zx_vjp(w, x, dzx)
+    gradients = merged(gradients, cell.input_weight_vjp(w, outer_sum(dproduct, x, times)))
+    if not need_dx:
+        return None, gradients
+    dx = rows_times(dproduct, cell.input_weight(w), times)
+    return dx if past is None else dx + past, gradients
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[State, Saved]],
+    step: Callable[..., tuple[State, Saved]],
     inputs: Any,
     state: State,
     control: Control,
     reverse: bool = False,
     keep: bool = False,
+    noise: Noise | None = None,
 ) -> tuple[Result, list[TraceEntry]]:
     """Apply ``step(inputs[t], state) -> state, saved`` at every t in order, or in reverse. For arrays and Tensors.
 
-    Without ``keep`` the trace is empty, and what steps save is dropped as they go.
+    Without ``keep`` the trace is empty, and what steps save is dropped as they go. Where there is noise, ``step`` gets
+    its masks too.
     """
     xp = namespace(inputs)
     control = control.reversed() if reverse else control
@@ -54,9 +87,11 @@ def scan(
     for t in times:
         if control.restart is not None:
             state = tuple(xp.where(control.restart[t, ...], xp.zeros_like(s), s) for s in state)
-        new, saved = step(slices[t], state)
+        new, saved = step(slices[t], state) if noise is None else step(slices[t], state, noise.at(t))
         if keep:
             trace[t] = TraceEntry(state, saved, new)
+        if noise is not None:
+            new = noise.zoned(t, new, state)
         if control.advance is not None:
             new = tuple(xp.where(control.advance[t, ...], n, s) for n, s in zip(new, state, strict=True))
         outputs[t] = state = new
@@ -85,7 +120,7 @@ def backward(
     call: SequenceCall, trace: list[TraceEntry], dsequences: State, dfinal: State, need_dx: bool = True
 ) -> Gradients:
     """The way back: cotangents of the result to gradients of the call. A cotangent may be None for zero."""
-    cell, w, xp = call.cell, call.weights, namespace(call.x)
+    cell, w, xp, noise = call.cell, call.weights, namespace(call.x), call.noise
     if not trace:
         dstate = tuple(xp.zeros_like(s) if d is None else d for s, d in zip(call.state, dfinal, strict=True))
         zeros = {name: xp.zeros_like(a) for name, a in w.items()}
@@ -104,7 +139,13 @@ def backward(
             go = control.advance[t, ...]
             dheld = tuple(xp.where(go, xp.zeros_like(d), d) for d in dstate)
             dstate = tuple(xp.where(go, d, xp.zeros_like(d)) for d in dstate)
-        dzx[t], dstate, terms[t] = cell.step_vjp(w, dstate, saved, before, after)
+        dkept = None
+        if noise is not None:
+            dstate, dkept = noise.zoned_vjp(t, dstate)
+        masked = w if noise is None else {**w, **noise.at(t)}
+        dzx[t], dstate, terms[t] = cell.step_vjp(masked, dstate, saved, before, after)
+        if dkept is not None:
+            dstate = tuple(d + k for d, k in zip(dstate, dkept, strict=True))
         if dheld is not None:
             dstate = tuple(d + h for d, h in zip(dstate, dheld, strict=True))
         if control.restart is not None:
@@ -116,19 +157,9 @@ def _gradients(
     call: SequenceCall, dzx: Array, terms: Saved, trace: list[TraceEntry], dstate: State, need_dx: bool
 ) -> Gradients:
     """Everything that needs no loop over time: one product for each weight."""
-    w, x, xp = call.weights, call.x, namespace(call.x)
-    if call.control.advance is not None:
-        x = xp.where(call.control.advance, x, xp.zeros_like(x))
+    w, xp = call.weights, namespace(call.x)
     before = stack_parts(xp, (entry.before for entry in trace))
     after = stack_parts(xp, (entry.after for entry in trace))
-    gradients = call.cell.weight_vjp(w, dzx, terms, before, after)
-    dproduct, of_input = call.cell.zx_vjp(w, x, dzx)
-    gradients |= of_input | {"weight_ih": outer_sum(dproduct, x)}
-    return Gradients(rows_times(dproduct, w["weight_ih"]) if need_dx else None, dstate, gradients)
-
-
-def rows_times(x: Any, w: Any) -> Any:
-    """x (T, B, K) times w (K, N), as one product; array libraries would make T of it. For arrays and Tensors."""
-    xp = namespace(x)
-    rows = xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2]))
-    return xp.reshape(rows @ w, (x.shape[0], x.shape[1], w.shape[1]))
+    masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
+    dx, of_input = project_vjp(call, seen(call), dzx, need_dx)
+    return Gradients(dx, dstate, merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input))

@@ -16,6 +16,8 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "gru_reset_before": partial(GRU, reset_after=False),
     "lstm_peephole": partial(LSTM, peephole="diagonal"),
     "lstm_peephole_full": partial(LSTM, peephole="full"),
+    "gru_layer_norm": partial(GRU, layer_norm=True),
+    "lstm_layer_norm": partial(LSTM, layer_norm=True),
 }
 POOLINGS = ("attention", "last", "max", "mean")
 Shapes = Iterator[tuple[str, tuple[int, ...]]]

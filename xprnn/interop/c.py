@@ -12,7 +12,7 @@ from xprnn import __version__
 from xprnn.arguments import input_tensor
 from xprnn.backend import backend_of, to_numpy
 from xprnn.cells import Elman, Projected
-from xprnn.interop.c_source import FILE, PIECES, functions
+from xprnn.interop.c_source import FILE, functions
 from xprnn.interop.c_weights import CELLS, packed
 from xprnn.interop.chain import Stage, arrays, stages
 from xprnn.interop.nam import Capture
@@ -90,7 +90,7 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
         multiplications=code.weights,
         members="\n".join(f"    float {part}[{len(values)}];" for part, values in code.state.items()),
         constants="\n\n".join(code.constants),
-        functions=functions("\n".join([*code.body, *code.beginning, "clear()"])).replace("WIDEST", str(code.widest)),
+        functions=functions("\n".join([*code.body, *code.beginning, "clear()"])),
         beginning=_lines([f"{name}_reset(s);", *code.beginning]),
         zeros=_lines([f"clear(s->{part}, {len(values)});" for part, values in code.state.items()]),
         body=_lines([*(f"float {buffer}[{size}];" for buffer, size in code.buffers.items()), *code.body]),
@@ -146,7 +146,6 @@ class _Code:
         self.beginning: list[str] = []
         self.buffers: dict[str, int] = {}
         self.body: list[str] = []
-        self.widest, self.beside = 0, False
         at, states = "x", iter(begin)  # where the numbers are that go in next
         for k, stage in enumerate(chain):
             if isinstance(stage.module, RecurrentLayer):
@@ -158,23 +157,23 @@ class _Code:
             if isinstance(stage.module, Linear):
                 held = arrays({"weight": stage.module.weight, "bias": stage.module.bias})
                 bias = held.get("bias", np.zeros(stage.outputs))
-                weights = self._constant(stage, f"w{k}", np.hstack([bias[:, None], held["weight"]]))
+                weights = self._constant(stage, f"w{k}", np.concatenate([bias, held["weight"].T.ravel()]))
                 self.body.append(f"linear({weights}, {stage.inputs}, {stage.outputs}, {at}, {to});")
             else:
                 self.body.append(f"each_{_map(stage)}({at}, {stage.inputs}, {to});")
             at = to
         if at != "y":
             self.body.append(f"copy({at}, {chain[-1].outputs}, y);")
-        self.buffers["m"] = self.widest
 
     def _recurrent(self, stage: Stage, layer: RecurrentLayer, begin: tuple[Host, ...], at: str, k: int) -> str:
         """The layers of a stack; returns where the last one's hidden state is."""
         cell = layer.cell.cell if isinstance(layer.cell, Projected) else layer.cell
         if type(cell) not in CELLS:
             raise ValueError(f"c.export: {stage.name} has the cell {layer.cell.name}; expected one of xprnn.cells")
-        function = CELLS[type(cell)] + (f"_{cell.nonlinearity}" if isinstance(cell, Elman) else "")
+        function, places = CELLS[type(cell)]
+        function += f"_{cell.nonlinearity}" if isinstance(cell, Elman) else ""
         hidden, width = layer.hidden_size, layer.state_sizes[0]
-        self.widest, self.beside = max(self.widest, hidden), self.beside or "WIDEST" in PIECES[function]
+        self.buffers["z"] = max(self.buffers.get("z", 0), places * hidden)
         for n, parameters in enumerate(layer.weights()):
             w = arrays(parameters)
             for part, values in zip(layer.state_names, begin, strict=True):
@@ -185,12 +184,12 @@ class _Code:
             h, *c = (f"s->{part}{k}_{n}" for part in layer.state_names)
             weights = self._constant(stage, f"w{k}_{n}", packed(cell, w))
             sizes = f"{w['weight_ih'].shape[1]}, {hidden}" + f", {width}" * len(c)
-            self.body.append(f"{function}({', '.join([weights, sizes, at, h, *c, 'm'])});")
+            self.body.append(f"{function}({', '.join([weights, sizes, at, h, *c, 'z'])});")
             if isinstance(layer.cell, Projected):
-                weights = self._constant(stage, f"p{k}_{n}", w["weight_hr"])
-                self.body.append(f"project({weights}, {hidden}, {width}, m, {h});")
+                weights = self._constant(stage, f"p{k}_{n}", w["weight_hr"].T)
+                self.body.append(f"project({weights}, {hidden}, {width}, z, {h});")
             else:
-                self.body.append(f"copy(m, {hidden}, {h});")
+                self.body.append(f"copy(z, {hidden}, {h});")
             at = h
         return at
 
@@ -205,7 +204,7 @@ class _Code:
 
     def sizes(self) -> Sizes:
         """In bytes."""
-        stack = sum(self.buffers.values()) + self.widest * self.beside
+        stack = sum(self.buffers.values())
         return Sizes(4 * sum(map(len, self.state.values())), 4 * self.weights, 4 * stack)
 
 

@@ -1,7 +1,8 @@
 """The C of each cell: functions of sizes and weights, of which :mod:`xprnn.interop.c` writes those that a model needs.
 
-Weights lie in the order in which they are read: unit by unit, of a unit its biases, then input by input, of an input
-gate by gate. A cell puts its next hidden state into m, beside the present one in h, and changes c in its place.
+Weights lie in the order in which they are read: biases, then column by column, so that the innermost loop is long and
+goes through memory in order. A cell has z for its gates, and puts its next hidden state into the front of it; c is
+changed in its place.
 """
 
 from __future__ import annotations
@@ -114,24 +115,23 @@ int main(void)
 """
 
 ADD = """
-/* z += W x, of the gates of one unit; returns where its weights go on. */
-static const float *add(const float *w, int gates, const float *x, int count, float *z)
+/* z += W x, column by column; returns where the weights go on. */
+static const float *add(const float *restrict w, int rows, const float *restrict x, int count, float *restrict z)
 {
-    int k, g;
-    for (k = 0; k < count; k++)
-        for (g = 0; g < gates; g++)
-            z[g] += *w++ * x[k];
+    int k, r;
+    for (k = 0; k < count; k++, w += rows)
+        for (r = 0; r < rows; r++)
+            z[r] += w[r] * x[k];
     return w;
 }
 """
 
 START = """
-static const float *start(const float *w, int gates, float *z)
+/* z = b */
+static const float *start(const float *w, int rows, float *z)
 {
-    int g;
-    for (g = 0; g < gates; g++)
-        z[g] = *w++;
-    return w;
+    copy(w, rows, z);
+    return w + rows;
 }
 """
 
@@ -194,11 +194,8 @@ static float relu_of(float x)
 LINEAR = """
 static void linear(const float *w, int inputs, int outputs, const float *x, float *y)
 {
-    int j;
-    for (j = 0; j < outputs; j++) {
-        w = start(w, 1, y + j);
-        w = add(w, 1, x, inputs, y + j);
-    }
+    w = start(w, outputs, y);
+    add(w, outputs, x, inputs, y);
 }
 """
 
@@ -206,55 +203,47 @@ PROJECT = """
 /* h = W m: an LSTM's hidden state, projected. */
 static void project(const float *w, int hidden, int width, const float *m, float *h)
 {
-    int j;
-    for (j = 0; j < width; j++) {
-        h[j] = 0.0f;
-        w = add(w, 1, m, hidden, h + j);
-    }
+    clear(h, width);
+    add(w, width, m, hidden, h);
 }
 """
 
 RNN = """
-static void rnn_{f}(const float *w, int inputs, int hidden, const float *x, const float *h, float *m)
+static void rnn_{f}(const float *w, int inputs, int hidden, const float *x, const float *h, float *z)
 {{
     int j;
-    for (j = 0; j < hidden; j++) {{
-        float z;
-        w = start(w, 1, &z);
-        w = add(w, 1, x, inputs, &z);
-        w = add(w, 1, h, hidden, &z);
-        m[j] = {f}_of(z);
-    }}
+    w = start(w, hidden, z);
+    w = add(w, hidden, x, inputs, z);
+    add(w, hidden, h, hidden, z);
+    for (j = 0; j < hidden; j++)
+        z[j] = {f}_of(z[j]);
 }}
 """
 
 INDRNN = """
 /* Each unit sees its own state alone. */
-static void indrnn_{f}(const float *w, int inputs, int hidden, const float *x, const float *h, float *m)
+static void indrnn_{f}(const float *w, int inputs, int hidden, const float *x, const float *h, float *z)
 {{
     int j;
-    for (j = 0; j < hidden; j++) {{
-        float z;
-        w = start(w, 1, &z);
-        w = add(w, 1, x, inputs, &z);
-        w = add(w, 1, h + j, 1, &z);
-        m[j] = {f}_of(z);
-    }}
+    w = start(w, hidden, z);
+    w = add(w, hidden, x, inputs, z);
+    for (j = 0; j < hidden; j++)
+        z[j] = {f}_of(z[j] + w[j] * h[j]);
 }}
 """
 
 LSTM = """
 /* Gates i, f, g, o. */
-static void lstm(const float *w, int inputs, int hidden, int width, const float *x, const float *h, float *c, float *m)
+static void lstm(const float *w, int inputs, int hidden, int width, const float *x, const float *h, float *c, float *z)
 {
+    const float *f = z + hidden, *g = f + hidden, *o = g + hidden;
     int j;
+    w = start(w, 4 * hidden, z);
+    w = add(w, 4 * hidden, x, inputs, z);
+    add(w, 4 * hidden, h, width, z);
     for (j = 0; j < hidden; j++) {
-        float z[4];
-        w = start(w, 4, z);
-        w = add(w, 4, x, inputs, z);
-        w = add(w, 4, h, width, z);
-        c[j] = sigmoid_of(z[1]) * c[j] + sigmoid_of(z[0]) * tanh_of(z[2]);
-        m[j] = sigmoid_of(z[3]) * tanh_of(c[j]);
+        c[j] = sigmoid_of(f[j]) * c[j] + sigmoid_of(z[j]) * tanh_of(g[j]);
+        z[j] = sigmoid_of(o[j]) * tanh_of(c[j]);
     }
 }
 """
@@ -262,18 +251,17 @@ static void lstm(const float *w, int inputs, int hidden, int width, const float 
 LSTM_PEEPHOLE = """
 /* Gates i, f, g, o; i and f see their own cell as it was, o as it is. */
 static void lstm_peephole(const float *w, int inputs, int hidden, int width, const float *x, const float *h, float *c,
-                          float *m)
+                          float *z)
 {
+    const float *f = z + hidden, *g = f + hidden, *o = g + hidden;
     int j;
+    w = start(w, 4 * hidden, z);
+    w = add(w, 4 * hidden, x, inputs, z);
+    w = add(w, 4 * hidden, h, width, z);
     for (j = 0; j < hidden; j++) {
-        float z[4];
-        w = start(w, 4, z);
-        w = add(w, 4, x, inputs, z);
-        w = add(w, 4, h, width, z);
-        w = add(w, 2, c + j, 1, z);
-        c[j] = sigmoid_of(z[1]) * c[j] + sigmoid_of(z[0]) * tanh_of(z[2]);
-        w = add(w, 1, c + j, 1, z + 3);
-        m[j] = sigmoid_of(z[3]) * tanh_of(c[j]);
+        float in = sigmoid_of(z[j] + w[j] * c[j]), keep = sigmoid_of(f[j] + w[hidden + j] * c[j]);
+        c[j] = keep * c[j] + in * tanh_of(g[j]);
+        z[j] = sigmoid_of(o[j] + w[2 * hidden + j] * c[j]) * tanh_of(c[j]);
     }
 }
 """
@@ -281,65 +269,54 @@ static void lstm_peephole(const float *w, int inputs, int hidden, int width, con
 LSTM_PEEPHOLE_FULL = """
 /* Gates i, f, g, o; i and f see all cells as they were, o as they are. */
 static void lstm_peephole_full(const float *w, int inputs, int hidden, int width, const float *x, const float *h,
-                               float *c, float *m)
+                               float *c, float *z)
 {
-    float next[WIDEST];
+    float *f = z + hidden, *g = f + hidden, *o = g + hidden;
     int j;
-    for (j = 0; j < hidden; j++) {
-        float z[4];
-        w = start(w, 4, z);
-        w = add(w, 4, x, inputs, z);
-        w = add(w, 4, h, width, z);
-        w = add(w, 2, c, hidden, z);
-        next[j] = sigmoid_of(z[1]) * c[j] + sigmoid_of(z[0]) * tanh_of(z[2]);
-        m[j] = z[3];
-    }
-    copy(next, hidden, c);
-    for (j = 0; j < hidden; j++) {
-        w = add(w, 1, c, hidden, m + j);
-        m[j] = sigmoid_of(m[j]) * tanh_of(c[j]);
-    }
+    w = start(w, 4 * hidden, z);
+    w = add(w, 4 * hidden, x, inputs, z);
+    w = add(w, 4 * hidden, h, width, z);
+    w = add(w, 2 * hidden, c, hidden, z);
+    for (j = 0; j < hidden; j++)
+        c[j] = sigmoid_of(f[j]) * c[j] + sigmoid_of(z[j]) * tanh_of(g[j]);
+    add(w, hidden, c, hidden, o);
+    for (j = 0; j < hidden; j++)
+        z[j] = sigmoid_of(o[j]) * tanh_of(c[j]);
 }
 """
 
 GRU = """
-/* Gates r, z, n; r multiplies the product with h. */
-static void gru(const float *w, int inputs, int hidden, const float *x, const float *h, float *m)
+/* Gates r, z, n; r multiplies the product with h, for which n has a second place. */
+static void gru(const float *w, int inputs, int hidden, const float *x, const float *h, float *z)
 {
+    float *u = z + hidden, *n = u + hidden, *again = n + hidden;
     int j;
+    w = start(w, 4 * hidden, z);
+    w = add(w, 3 * hidden, x, inputs, z);
+    w = add(w, 2 * hidden, h, hidden, z);
+    add(w, hidden, h, hidden, again);
     for (j = 0; j < hidden; j++) {
-        float a[3], b[3] = {0.0f, 0.0f, 0.0f}, update, next;
-        w = start(w, 3, a);
-        w = add(w, 3, x, inputs, a);
-        w = start(w, 1, b + 2);
-        w = add(w, 3, h, hidden, b);
-        update = sigmoid_of(a[1] + b[1]);
-        next = tanh_of(a[2] + sigmoid_of(a[0] + b[0]) * b[2]);
-        m[j] = (1.0f - update) * next + update * h[j];
+        float update = sigmoid_of(u[j]), next = tanh_of(n[j] + sigmoid_of(z[j]) * again[j]);
+        z[j] = (1.0f - update) * next + update * h[j];
     }
 }
 """
 
 GRU_RESET_BEFORE = """
 /* Gates r, z, n; r multiplies h before the product. */
-static void gru_reset_before(const float *w, int inputs, int hidden, const float *x, const float *h, float *m)
+static void gru_reset_before(const float *w, int inputs, int hidden, const float *x, const float *h, float *z)
 {
-    float kept[WIDEST];
+    float *u = z + hidden, *n = u + hidden;
     int j;
+    w = start(w, 3 * hidden, z);
+    w = add(w, 3 * hidden, x, inputs, z);
+    w = add(w, 2 * hidden, h, hidden, z);
+    for (j = 0; j < hidden; j++)
+        z[j] = sigmoid_of(z[j]) * h[j];
+    add(w, hidden, z, hidden, n);
     for (j = 0; j < hidden; j++) {
-        float z[2];
-        w = start(w, 2, z);
-        w = add(w, 2, x, inputs, z);
-        w = add(w, 2, h, hidden, z);
-        kept[j] = sigmoid_of(z[0]) * h[j];
-        m[j] = sigmoid_of(z[1]);
-    }
-    for (j = 0; j < hidden; j++) {
-        float z;
-        w = start(w, 1, &z);
-        w = add(w, 1, x, inputs, &z);
-        w = add(w, 1, kept, hidden, &z);
-        m[j] = (1.0f - m[j]) * tanh_of(z) + m[j] * h[j];
+        float update = sigmoid_of(u[j]);
+        z[j] = (1.0f - update) * tanh_of(n[j]) + update * h[j];
     }
 }
 """
@@ -357,10 +334,10 @@ PIECES = {
     "tanh_of": TANH,
     "sigmoid_of": SIGMOID,
     "relu_of": RELU,
-    "start": START,
-    "add": ADD,
     "copy": COPY,
     "clear": CLEAR,
+    "start": START,
+    "add": ADD,
     "linear": LINEAR,
     "project": PROJECT,
     "lstm": LSTM,

@@ -9,40 +9,31 @@ import numpy as np
 from xprnn.cells import GRU, LSTM, Cell, Elman, FullPeepholeLSTM, IndRNN, PeepholeLSTM, ResetBeforeGRU
 
 Host = np.ndarray[Any, Any]
-CELLS: dict[type, str] = {
-    LSTM: "lstm",
-    PeepholeLSTM: "lstm_peephole",
-    FullPeepholeLSTM: "lstm_peephole_full",
-    GRU: "gru",
-    ResetBeforeGRU: "gru_reset_before",
-    Elman: "rnn",
-    IndRNN: "indrnn",
+CELLS: dict[type, tuple[str, int]] = {
+    LSTM: ("lstm", 4),
+    PeepholeLSTM: ("lstm_peephole", 4),
+    FullPeepholeLSTM: ("lstm_peephole_full", 4),
+    GRU: ("gru", 4),
+    ResetBeforeGRU: ("gru_reset_before", 3),
+    Elman: ("rnn", 1),
+    IndRNN: ("indrnn", 1),
 }
-"""The function of each cell; that of the last two goes on with the name of their nonlinearity."""
+"""The function of each cell, and how many numbers a unit it needs of z. Elman's goes on with its nonlinearity."""
 
 
 def packed(cell: Cell, w: dict[str, Host]) -> Host:
     """The weights of one of CELLS, flat. One bias stands for two where the cell adds them."""
     zeros = np.zeros(len(w["weight_ih"]))
     b_ih, b_hh = w.get("bias_ih", zeros), w.get("bias_hh", zeros)
-    w_ih, w_hh, end = w["weight_ih"], w["weight_hh"], len(zeros) // cell.gates * 2  # of the first two gates
+    hidden = len(zeros) // cell.gates
+    two = slice(0, 2 * hidden), slice(2 * hidden, None)  # the first two gates, and those behind them
+    parts = [b_ih + b_hh, w["weight_ih"], w["weight_hh"]]
     if isinstance(cell, GRU):
-        bias = b_ih + np.concatenate([b_hh[:end], 0.0 * b_hh[end:]])
-        return np.hstack([_units(bias, 3), _units(w_ih, 3), _units(b_hh[end:], 1), _units(w_hh, 3)]).ravel()
-    if isinstance(cell, ResetBeforeGRU):
-        passes = (slice(0, end), 2), (slice(end, None), 1)
-        parts = (b_ih + b_hh, w_ih, w_hh)
-        return np.concatenate([np.hstack([_units(a[rows], gates) for a in parts]).ravel() for rows, gates in passes])
-    units = [_units(a, cell.gates) for a in (b_ih + b_hh, w_ih, w_hh)]
+        parts[0] = np.concatenate([b_ih[two[0]] + b_hh[two[0]], b_ih[two[1]], b_hh[two[1]]])
+    if isinstance(cell, (GRU, ResetBeforeGRU)):
+        parts[2:] = [w["weight_hh"][rows] for rows in two]
     if isinstance(cell, PeepholeLSTM):
-        units.append(w["weight_ch"].T)
+        parts.append(w["weight_ch"].T)
     if isinstance(cell, FullPeepholeLSTM):
-        units.append(_units(w["weight_ch"][:end], 2))
-        return np.concatenate([np.hstack(units).ravel(), w["weight_ch"][end:].ravel()])
-    return np.hstack(units).ravel()
-
-
-def _units(a: Host, gates: int) -> Host:
-    """(G*H, K) or (G*H,) to (H, K*G): of each unit input by input, of each input gate by gate."""
-    blocks = a.reshape(gates, len(a) // gates, -1)
-    return blocks.transpose(1, 2, 0).reshape(blocks.shape[1], -1)
+        parts += [w["weight_ch"][rows] for rows in two]
+    return np.concatenate([part.T.ravel() for part in parts])

@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from xprnn.interop.extras import needed
+
 Host = np.ndarray[Any, Any]
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,11 +39,7 @@ class Hdf5:
     """
 
     def __init__(self, content: bytes) -> None:
-        try:
-            import h5py
-        except ImportError:
-            raise ImportError("files of Keras are read with h5py: pip install 'xprnn[keras]'") from None
-        self._h5py, self._left = h5py, len(content)
+        self._h5py, self._left = needed("h5py", "a file of Keras", "keras"), len(content)
         self.root = self._opened(content)
 
     @guarded

@@ -1,4 +1,4 @@
-"""Layers. Attention, encoders and decoders are imported when first asked for, since many programs use none of them."""
+"""Layers. Attention, encoders, decoders and what is linear in its state are imported when first asked for."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,19 @@ if TYPE_CHECKING:
     from xprnn.nn.attention.weights import masked_softmax
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
+    from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
 
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
+    "QRNN",
     "RNN",
+    "S5",
+    "SRU",
     "AdditiveAttention",
     "Attention",
     "AttentionPooling",
@@ -41,6 +46,8 @@ __all__ = [
     "Hypothesis",
     "IndRNN",
     "Memory",
+    "MinGRU",
+    "MinLSTM",
     "CellModule",
     "Decoder",
     "Dropout",
@@ -87,6 +94,7 @@ LATER = {
     "attention.weights": "masked_softmax",
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
+    "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",
     "seq2seq.search": "Hypothesis beam_search greedy sample",

@@ -96,9 +96,8 @@ def redraw(layer: Any, *, weight_ih: Draw | None = None, weight_hh: Draw | None 
     Raises TypeError for other modules, and for what does not take shape, rng and dtype; ValueError where nothing is
     asked for, or a function gives another shape.
     """
-    gates = getattr(getattr(layer, "cell", None), "gates", None)
-    if gates is None:
-        raise TypeError(f"redraw: layer is a {type(layer).__name__}; expected a recurrent layer or cell")
+    if not getattr(getattr(layer, "cell", None), "gates", None):
+        raise TypeError(f"redraw: layer is a {type(layer).__name__}; expected a recurrent layer or cell with gates")
     asked = {name: draw for name, draw in (("weight_ih", weight_ih), ("weight_hh", weight_hh)) if draw is not None}
     if not asked:
         raise ValueError("redraw: neither weight_ih nor weight_hh is given; expected a function such as orthogonal")
@@ -106,7 +105,8 @@ def redraw(layer: Any, *, weight_ih: Draw | None = None, weight_hh: Draw | None 
     draws, drawn = generator(rng), list[tuple[Parameter, Array]]()
     for name, parameter in layer.named_parameters():
         if name[: len("weight_ih")] in asked:
-            kind, shape = name[: len("weight_ih")], (parameter.shape[0] // gates, *parameter.shape[1:])
+            kind, shape = name[: len("weight_ih")], (layer.hidden_size, *parameter.shape[1:])
+            gates = parameter.shape[0] // layer.hidden_size
             dtype = dtype_name(parameter.data)
             blocks = [to_numpy(asked[kind](shape, rng=draws, dtype=dtype, **options[kind])) for _ in range(gates)]
             if wrong := [block.shape for block in blocks if block.shape != shape]:

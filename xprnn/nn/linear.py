@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from xprnn import ops
 from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
 from xprnn.backend import Rng, generator
 from xprnn.nn import init
@@ -38,8 +39,9 @@ class Linear(Module):
         x = input_tensor("Linear", "x", x, self.dtype)
         if x.ndim < 1 or x.shape[-1] != self.in_features:
             raise ValueError(f"Linear: x has shape {x.shape}; expected (..., {self.in_features})")
-        y = x @ weight_of(self, "weight", (self.out_features, self.in_features), self.dtype).T
-        return y if self.bias is None else y + weight_of(self, "bias", (self.out_features,), self.dtype)
+        weight = weight_of(self, "weight", (self.out_features, self.in_features), self.dtype)
+        bias = None if self.bias is None else weight_of(self, "bias", (self.out_features,), self.dtype)
+        return ops.linear(x, weight, bias)
 
     def describe(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

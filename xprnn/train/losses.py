@@ -33,8 +33,9 @@ def mse(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, r
     (T, B) for (T, B, F); weight w: 1, or an array that broadcasts to prediction's shape, of its dtype. Raises TypeError
     for wrong types, ValueError for shapes that differ and another reduction than "mean", "sum" and "none".
     """
-    error = lambda p, t: ops.square(p - t)  # noqa: E731 - as short as its name
-    return _elementwise("mse", "prediction", prediction, target, mask, error, reduction, weight, by_weight=True)
+    return _elementwise(
+        "mse", "prediction", prediction, target, mask, ops.squared_error, reduction, weight, by_weight=True
+    )
 
 
 def mae(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, reduction: str = "mean") -> Tensor:
@@ -191,7 +192,7 @@ def _elementwise(
     if weight is not None and by_weight:
         return _reduced(losses, reduction, xp.sum(weight))
     if chosen is None:
-        return Mean(ops.sum(losses) * (1.0 / max(prediction.size, 1)), float(prediction.size))
+        return Mean(ops.mean(losses) if prediction.size else ops.sum(losses), float(prediction.size))
     counted = xp.broadcast_to(xp.astype(chosen, prediction.dtype), prediction.shape)
     return _reduced(losses, reduction, xp.sum(counted))
 

@@ -11,10 +11,15 @@ from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
 from xprnn.together import Change, make, new_attribute, new_data, new_gradient, new_items
+from xprnn.train.joined import Joined, are_together, kind_of
 from xprnn.train.parameter_groups import Setting, grouped, number
 
 Slots = dict[str, Array]
 """The arrays that an optimizer keeps for one parameter, each of its shape."""
+
+
+SMALL = 2**14
+"""Numbers of a parameter that is moved as one array with others: where it has more, what it costs is its numbers."""
 
 
 class Optimizer:
@@ -25,6 +30,8 @@ class Optimizer:
     ``optimizer.lr`` gives the first group's rate, to assign it sets all; and so for the other settings. A subclass
     hands its settings to ``super().__init__`` and declares each as a
     :class:`xprnn.train.parameter_groups.Setting`.
+
+    Where a class declares ``elementwise``, small parameters may come to its ``update`` joined, as one array.
 
     ``step`` computes every new value before it assigns all of them at once, so a step that fails or is interrupted
     changes nothing; ``.data`` gets a new array and the old one is never written to. What is kept follows its parameter
@@ -41,6 +48,10 @@ class Optimizer:
 
     squares: tuple[str, ...] = ()
     """Those of the slots that are never below 0."""
+
+    elementwise = False
+    """Whether this class's ``update`` treats each number by itself: small parameters come to it as one array then. It
+    counts for the class that declares it, and not for those derived from that one."""
 
     lr = Setting(number())
 
@@ -124,29 +135,39 @@ class Optimizer:
         steps, kept_of = [*self._steps], [*self._slots]
         groups = [(view, view.slots()) for view in self._views()]
         changes: list[Change] = []
+        for together in self._moved_together():
+            first, joined = together[0], Joined([self.parameters[k].data for k in together])
+            data, (view, names), step = joined.array, groups[self._group_of[first]], steps[first] + 1
+            gradient = joined.beside([self.parameters[k].grad.data for k in together])
+            slots = {name: joined.beside([kept_of[k].get(name) for k in together]) for name in names}
+            new, kept = view.update(data, gradient, slots, step)
+            if where is not None:
+                where = where if are_together(where, data) else backend_of(data).asarray(where)
+                xp = namespace(data)
+                new = xp.where(where, new, data)
+                kept = {name: xp.where(where, array, slots[name]) for name, array in kept.items()}
+            new_arrays, parts = joined.apart(new), {name: joined.apart(array) for name, array in kept.items()}
+            for position, k in enumerate(together):
+                parameter, array = self.parameters[k], new_arrays[position]
+                if array.shape != parameter.data.shape or array.dtype != data.dtype:
+                    came, expected = [f"shape {tuple(a.shape)} and dtype {dtype_name(a)}" for a in (array, data)]
+                    raise ValueError(f"{type(self).__name__}: update gave parameter {k} {came}; expected {expected}")
+                steps[k], kept_of[k] = step, {name: arrays[position] for name, arrays in parts.items()}
+                changes += new_data(parameter, array)
+        make([*changes, new_attribute(self, "_steps", steps), new_attribute(self, "_slots", kept_of)])
+
+    def _moved_together(self) -> Iterable[list[int]]:
+        """Which parameters are moved, by their positions: small ones alike in all that ``update`` sees as one array."""
+        sets: dict[Any, list[int]] = {}
+        one_by_one = not vars(type(self)).get("elementwise", False)
         for k, parameter in enumerate(self.parameters):
             if parameter.grad is None or not parameter.requires_grad:
                 continue
-            data, gradient = parameter.data, self._gradient(k)
-            xp, (view, names), old = namespace(data), groups[self._group_of[k]], kept_of[k]
-            slots = {name: old.get(name) for name in names}
-            for name, array in slots.items():
-                if array is None:
-                    slots[name] = xp.zeros_like(data)
-                elif not _together(array, data):
-                    slots[name] = backend_of(data).asarray(array)
-            new, kept = view.update(data, gradient, slots, steps[k] + 1)
-            if where is not None:
-                where = where if _together(where, data) else backend_of(data).asarray(where)
-                new = xp.where(where, new, data)
-                kept = {name: xp.where(where, array, slots[name]) for name, array in kept.items()}
-            new = xp.asarray(new)  # NumPy turns results without axes into scalars
-            if new.shape != data.shape or new.dtype != data.dtype:
-                came, expected = [f"shape {tuple(a.shape)} and dtype {dtype_name(a)}" for a in (new, data)]
-                raise ValueError(f"{type(self).__name__}: update gave parameter {k} {came}; expected {expected}")
-            steps[k], kept_of[k] = steps[k] + 1, {name: xp.asarray(array) for name, array in kept.items()}
-            changes += new_data(parameter, new)
-        make([*changes, new_attribute(self, "_steps", steps), new_attribute(self, "_slots", kept_of)])
+            self._check_gradient(k)
+            alone = one_by_one or parameter.size > SMALL
+            alike = k if alone else (self._group_of[k], self._steps[k], *kind_of(parameter.data))
+            sets.setdefault(alike, []).append(k)
+        return sets.values()
 
     def _views(self) -> list[Any]:
         """The optimizer as each group sees it: with that one's settings."""
@@ -259,26 +280,24 @@ class Optimizer:
             self._slots[k][name] = backend_of(data).asarray(array)
         self._steps[k] = step
 
-    def _gradient(self, k: int) -> Array:
-        parameter = self.parameters[k]
-        gradient, what = parameter.grad, f"{type(self).__name__}: the gradient of parameter {k}"
+    def _check_gradient(self, k: int) -> None:
+        data, gradient = self.parameters[k].data, self.parameters[k].grad
+        if isinstance(gradient, Tensor):
+            array = gradient.data
+            if array.shape == data.shape and are_together(array, data) and array.dtype == data.dtype:
+                return
+        parameter, what = self.parameters[k], f"{type(self).__name__}: the gradient of parameter {k}"
         if not isinstance(gradient, Tensor):
             raise TypeError(f"{what} is a {type(gradient).__name__}; expected a Tensor")
         if gradient.shape != parameter.shape:
             raise ValueError(f"{what} has shape {gradient.shape}; expected {parameter.shape}")
-        if not _together(gradient.data, parameter.data):
+        if not are_together(gradient.data, parameter.data):
             namespace(**{f"parameter {k}": parameter.data, what: gradient.data})
         if gradient.dtype != parameter.dtype:
             raise TypeError(f"{what} has dtype {dtype_name(gradient.data)}; expected {dtype_name(parameter.data)}")
-        return gradient.data
 
     def __repr__(self) -> str:
         values = {name: [getattr(view, name) for view in self._views()] for name in self.settings}
         settings = ", ".join(f"{name}={v[0] if v.count(v[0]) == len(v) else v}" for name, v in values.items())
         groups = f" in {len(self.param_groups)} groups" if len(self.param_groups) > 1 else ""
         return f"{type(self).__name__}({len(self.parameters)} parameters{groups}, {settings})"
-
-
-def _together(a: Array, b: Array) -> bool:
-    """Whether two arrays are of one library and on one device."""
-    return type(a) is type(b) and a.device == b.device

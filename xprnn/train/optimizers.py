@@ -18,6 +18,7 @@ class SGD(Optimizer):
     w = w - lr b; with ``nesterov`` w = w - lr (g + momentum b) (Sutskever et al. 2013). g includes weight_decay w.
     """
 
+    elementwise = True
     settings = ("lr", "momentum", "nesterov", "weight_decay")
     momentum, nesterov, weight_decay = Setting(number()), Setting(true_or_false), Setting(number())
 
@@ -57,6 +58,7 @@ class Adam(Optimizer):
     2018, arXiv 1904.09237).
     """
 
+    elementwise = True
     settings, squares = ("lr", "betas", "eps", "weight_decay", "amsgrad"), ("square", "largest")
     betas, eps = Setting(pair(number(below=1.0))), Setting(number())
     weight_decay, amsgrad = Setting(number()), Setting(true_or_false)
@@ -96,6 +98,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with w = (1 - lr weight_decay) w beside the gradient (Loshchilov and Hutter 2019, arXiv 1711.05101)."""
 
+    elementwise = True
+
     def __init__(
         self,
         parameters: Iterable[Any],
@@ -119,6 +123,7 @@ class RMSprop(Optimizer):
     the standard deviation, sqrt(v - m^2), m = alpha m + (1 - alpha) g (Graves 2013). g includes weight_decay w.
     """
 
+    elementwise = True
     settings, squares = ("lr", "alpha", "eps", "weight_decay", "momentum", "centered"), ("square",)
     alpha, eps, weight_decay = Setting(number(below=1.0)), Setting(number()), Setting(number())
     momentum, centered = Setting(number()), Setting(true_or_false)

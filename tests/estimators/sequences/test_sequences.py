@@ -277,3 +277,11 @@ def test_scores_refuse_labels_of_another_kind():
     with pytest.raises(ValueError, match="y has 2 columns; fitted on 1"):
         regressor.score(RAGGED, np.ones((60, 2)))
     assert fitted("tags")[0].score([X[0]], [TAGS[0]]) <= 1.0  # of one class only too
+
+
+@each
+def test_it_runs_on_array_api_strict(name):
+    pytest.importorskip("array_api_strict")
+    (here, said), (there, _) = fitted(name), fitted(name, backend="array_api_strict")
+    for a, b in zip(said(there), said(here), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

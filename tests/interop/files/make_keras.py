@@ -40,6 +40,13 @@ MODELS = {
         k.LayerNormalization(center=False, epsilon=0.1),
         k.Dense(2, activation="relu"),
     ],
+    "masked": [
+        k.Input((None,), dtype="int32"),
+        k.Embedding(7, 2, mask_zero=True),
+        k.Bidirectional(k.GRU(2, return_sequences=True), merge_mode="mul"),
+        k.SimpleRNN(2, return_sequences=True),
+        k.Bidirectional(k.LSTM(2, return_sequences=True)),
+    ],
 }
 
 
@@ -51,7 +58,7 @@ def functional(layers):
 
 
 def inputs(name, draws):
-    if name == "words":
+    if name in ("words", "masked"):
         return np.array([[1, 2, 3, 0, 0], [4, 0, 5, 6, 0], [0, 0, 0, 0, 0], [6, 5, 4, 3, 2]], "int32")
     x = draws.uniform(-1, 1, (3, 6, 2)).astype("float32")
     if name == "last":

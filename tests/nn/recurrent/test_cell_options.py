@@ -7,6 +7,7 @@ from helpers import assert_close
 import xprnn
 from xprnn import cells, nn
 from xprnn.diagnose import gradient_flow, saturation
+from xprnn.testing import check_gradients
 
 PLAIN = {
     cells.LSTM: lambda: nn.LSTM(2, 3, gate_activation="sigmoid", activation="tanh", output_activation="tanh"),
@@ -61,6 +62,11 @@ def test_gains_start_from_one_and_biases_from_zero():
     assert weights["bias_ih_l0"].tolist() == [0.0] * 5 + [1.0] * 5 + [0.0] * 10
     assert not any(weights[name].any() for name in ("bias_hh_l0", "bias_c_l0"))
     assert "weight_hr_l0" in weights
+
+
+def test_a_projected_layer_norm_lstm_has_right_gradients(rng):
+    layer = nn.LSTM(2, 3, layer_norm=True, proj_size=2, dtype="float64", rng=0)
+    check_gradients(lambda x: layer(x)[0], [rng.standard_normal((3, 2, 2))], layer.parameters())
 
 
 @pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN, nn.IndRNN])

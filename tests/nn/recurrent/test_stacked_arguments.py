@@ -219,7 +219,8 @@ def test_other_devices_are_refused():
 TORCH = "input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional"
 
 
-COMMON = "reverse, zero_masked, dtype, rng"
+COMMON = "reverse, zero_masked, zoneout, recurrent_dropout, weight_dropout, dtype, rng"
+ALL = COMMON.replace("weight", "candidate_dropout, weight")
 
 
 @pytest.mark.parametrize(
@@ -230,10 +231,9 @@ COMMON = "reverse, zero_masked, dtype, rng"
         (
             nn.LSTM,
             TORCH + ", proj_size",
-            "peephole, forget_bias, gate_activation, activation, output_activation, clip, coupled, layer_norm, "
-            + COMMON,
+            "peephole, forget_bias, gate_activation, activation, output_activation, clip, coupled, layer_norm, " + ALL,
         ),
-        (nn.GRU, TORCH, f"reset_after, gate_activation, activation, clip, layer_norm, {COMMON}"),
+        (nn.GRU, TORCH, f"reset_after, gate_activation, activation, clip, layer_norm, {ALL}"),
         (nn.RNNCell, "input_size, hidden_size, bias, nonlinearity", "dtype, rng"),
         (nn.LSTMCell, "input_size, hidden_size, bias", "peephole, forget_bias, dtype, rng"),
         (nn.GRUCell, "input_size, hidden_size, bias", "reset_after, dtype, rng"),

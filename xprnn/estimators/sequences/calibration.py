@@ -27,11 +27,11 @@ def sigmoid(logits: Host) -> Host:
 def class_temperature(logits: Host, target: Host, weight: Host) -> float:
     """The temperature T of softmax(logits / T) with the least cross-entropy on classes (N,), weighted (N,).
 
-    Guo et al. 2017, arXiv 1706.04599. Each target is smoothed by C / (N + C), as Platt 1999 has it, without which a few
-    sequences that are all right would make everything certain.
+    Guo et al. 2017, arXiv 1706.04599. Each target gives 1 / (N + 1) away to all classes alike, as Platt 1999 has it for
+    two: without it a few sequences that are all right would make everything certain.
     """
     count, classes = logits.shape
-    smoothing = classes / (count + classes)
+    smoothing = 1.0 / (count + 1)
     wanted = np.full(logits.shape, smoothing / classes)
     wanted[np.arange(count), target] += 1.0 - smoothing
 
@@ -46,7 +46,7 @@ def class_temperature(logits: Host, target: Host, weight: Host) -> float:
 
 def label_temperature(logits: Host, target: Host, weight: Host) -> float:
     """Likewise that of sigmoid(logits / T) for labels (N, L) of 0 and 1."""
-    smoothing = 2.0 / (len(logits) + 2.0)
+    smoothing = 1.0 / (len(logits) + 1)
     wanted = (1.0 - smoothing) * target + smoothing / 2.0
 
     def loss(temperature: float) -> float:

@@ -41,7 +41,8 @@ class AnomalyDetector(SequenceEstimator):
     Parameters
     ----------
     cell
-        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
+        "gru_layer_norm" or "lstm_layer_norm".
     kind
         "forecast": each step from those before it. "reconstruction": all steps from the last state of a layer that has
         read them, by a second layer.

@@ -37,7 +37,8 @@ class SequenceRegressor(SequenceEstimator):
     Parameters
     ----------
     cell
-        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
+        "gru_layer_norm" or "lstm_layer_norm".
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether sequences are read backward too.
     pooling

@@ -42,7 +42,8 @@ class SequenceTagger(SequenceEstimator):
     Parameters
     ----------
     cell
-        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
+        "gru_layer_norm" or "lstm_layer_norm".
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether a label may depend on later steps too.
     dropout

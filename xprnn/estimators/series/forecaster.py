@@ -51,7 +51,8 @@ class Forecaster(Estimator):
     Parameters
     ----------
     cell
-        "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
+        "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
+        "gru_layer_norm" or "lstm_layer_norm".
     hidden, layers
         Hidden units of each layer; layers.
     window

@@ -52,7 +52,8 @@ class CharacterModel(Estimator):
     Parameters
     ----------
     cell
-        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
+        "gru_layer_norm" or "lstm_layer_norm".
     hidden, layers, embedding
         Hidden units of each layer; layers; the length of a character's vector.
     dropout

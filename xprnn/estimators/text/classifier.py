@@ -64,7 +64,8 @@ class TextClassifier(Estimator):
     Parameters
     ----------
     cell
-        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole" or "lstm_peephole_full".
+        "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
+        "gru_layer_norm" or "lstm_layer_norm".
     pooling
         "max", "mean" or "attention" over the states of all tokens, or the "last" state.
     embedding

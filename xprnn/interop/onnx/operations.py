@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -152,12 +153,20 @@ def _where(node: Node, condition: Any, a: Any, b: Any) -> Any:
     return ops.where(condition, a, b) if tensors else np.where(condition, a, b)
 
 
-def _reduction(reduce: Callable[..., Any]) -> Callable[..., Any]:
+def _chosen(of_tensors: Callable[..., Any], of_arrays: Callable[..., Any]) -> Callable[..., Any]:
+    def chosen(node: Node, *parts: Any) -> Any:
+        tensors = any(isinstance(part, Tensor) for part in parts)
+        return reduce(of_tensors if tensors else of_arrays, parts)
+
+    return chosen
+
+
+def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     def reduced(node: Node, x: Any, axes: Any = None) -> Any:
         chosen = tuple(node.attribute("axes", list, [])) if axes is None else whole_numbers(axes)
         if not chosen and node.attribute("noop_with_empty_axes", int, 0):
             return x
-        return reduce(x, chosen or None, keepdims=bool(node.attribute("keepdims", int, 1)))
+        return function(x, chosen or None, keepdims=bool(node.attribute("keepdims", int, 1)))
 
     return reduced
 
@@ -211,6 +220,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "HardSigmoid": _activation("hard_sigmoid", alpha=0.2, beta=0.5), "Softsign": _activation("softsign"),
     "MatMul": _binary(lambda a, b: a @ b), "Add": _binary(lambda a, b: a + b), "Sub": _binary(lambda a, b: a - b),
     "Mul": _binary(lambda a, b: a * b), "Less": _binary(lambda a, b: a < b), "Greater": _binary(lambda a, b: a > b),
+    "Equal": _binary(lambda a, b: ops.value(a) == ops.value(b)), "Max": _chosen(ops.maximum, np.maximum),
+    "Min": _chosen(ops.minimum, np.minimum),
     "LessOrEqual": _binary(lambda a, b: a <= b), "GreaterOrEqual": _binary(lambda a, b: a >= b),
 }  # fmt: skip
 """By ONNX's names: of a node and the values of its inputs, that of its output, or a tuple of them."""

@@ -100,7 +100,8 @@ class _InKernels(torch.nn.RNNBase):
 
     def _cast(self, x: torch.Tensor) -> torch.Tensor:
         """What autocast may have narrowed, as the parameters are."""
-        return x.to(self.weight_ih_l0.dtype)
+        dtype = self.weight_ih_l0.dtype
+        return x if x.dtype is dtype else x.to(dtype)
 
     def _walk(self, x: torch.Tensor, state: Tensors, control: Control) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The output (T, B, D*H) for x (T, B, I), and the final state."""
@@ -117,6 +118,8 @@ class _InKernels(torch.nn.RNNBase):
                 outputs.append(y)
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+        if len(finals) == 1:
+            return x, [part.unsqueeze(0) for part in finals[0]]
         return x, [torch.stack(part) for part in zip(*finals, strict=True)]
 
     def _weights(self, cell: Cell, suffix: str) -> dict[str, torch.Tensor]:

@@ -125,11 +125,10 @@ def _composed(question: Question, inputs: Any, needed: Any, cotangents: Any) -> 
 
 def array(tensor: torch.Tensor) -> Array:
     """The tensor's memory as an array of NumPy's or CuPy's. Raises TypeError for other devices."""
-    tensor = tensor.detach().resolve_neg()
-    if tensor.device.type == "cpu":
-        return tensor.numpy()
-    if tensor.device.type == "cuda":
-        return get_backend("cupy").asarray(tensor)
+    if tensor.is_cpu:
+        return tensor.numpy(force=True)  # in one call what detach and resolve_neg would do
+    if tensor.is_cuda:
+        return get_backend("cupy").asarray(tensor.detach().resolve_neg())
     raise TypeError(f"xprnn.interop.torch: a tensor is on device {tensor.device}; expected cpu or cuda")
 
 
@@ -140,7 +139,7 @@ def tensor(array: Array) -> torch.Tensor:
 
 def _current_stream(tensor: torch.Tensor) -> AbstractContextManager[Any]:
     """CuPy has streams of its own; it takes PyTorch's for a tensor on a GPU."""
-    if tensor.device.type != "cuda":
+    if not tensor.is_cuda:
         return nullcontext()
     import cupy
 

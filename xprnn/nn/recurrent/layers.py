@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xprnn.arguments import true_or_false, whole_number
+from xprnn.arguments import whole_number
 from xprnn.backend import Rng, default_backend
 from xprnn.cells import Cell, Projected
 from xprnn.cells import IndRNN as IndRNNSpec
@@ -41,6 +41,9 @@ class RNN(RecurrentLayer):
         clip: float | None = None,
         reverse: bool = False,
         zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
@@ -49,7 +52,8 @@ class RNN(RecurrentLayer):
         )
         super().__init__(
             cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
-            zero_masked=zero_masked, dtype=dtype, rng=rng,
+            zero_masked=zero_masked, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout, dtype=dtype, rng=rng,
         )  # fmt: skip
 
 
@@ -76,13 +80,17 @@ class IndRNN(RecurrentLayer):
         *,
         reverse: bool = False,
         zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
         cell = IndRNNSpec(nonlinearity)
         super().__init__(
             cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
-            zero_masked=zero_masked, dtype=dtype, rng=rng,
+            zero_masked=zero_masked, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout, dtype=dtype, rng=rng,
         )  # fmt: skip
         for weights in self.weights():
             u = self.rng.uniform(0.0, 1.0, self.hidden_size)
@@ -146,6 +154,10 @@ class LSTM(RecurrentLayer):
         layer_norm: bool = False,
         reverse: bool = False,
         zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
@@ -167,7 +179,8 @@ class LSTM(RecurrentLayer):
         )  # fmt: skip
         super().__init__(
             cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
-            zero_masked=zero_masked, dtype=dtype, rng=rng,
+            zero_masked=zero_masked, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            candidate_dropout=candidate_dropout, weight_dropout=weight_dropout, dtype=dtype, rng=rng,
         )  # fmt: skip
         self.proj_size = proj_size
         if forget_bias is not None:
@@ -213,10 +226,13 @@ class GRU(RecurrentLayer):
         layer_norm: bool = False,
         reverse: bool = False,
         zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        true_or_false("GRU", "reset_after", reset_after)
 
         def make(**activations: Any) -> Cell:
             return gru_cell("GRU", reset_after, clip=clip, layer_norm=layer_norm, **activations)
@@ -224,7 +240,8 @@ class GRU(RecurrentLayer):
         cell = for_directions("GRU", bidirectional, make, gate_activation=gate_activation, activation=activation)
         super().__init__(
             cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,
-            zero_masked=zero_masked, dtype=dtype, rng=rng,
+            zero_masked=zero_masked, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            candidate_dropout=candidate_dropout, weight_dropout=weight_dropout, dtype=dtype, rng=rng,
         )  # fmt: skip
 
 

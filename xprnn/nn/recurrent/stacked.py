@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
+from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
@@ -49,6 +51,20 @@ class RecurrentLayer(SequenceLayer):
     zero_masked
         Outputs, and all states, are zero at masked steps as past the end, and not those of the step before. The state
         is held as ever: the final one is the same.
+    zoneout
+        Probability that a unit of the state stays as it was (Krueger et al. 2017, arXiv 1606.01305), anew for each step
+        and sequence; of each part one, or the same of all. In evaluation the state is the expected one.
+    recurrent_dropout
+        Probability of a zero in what h is multiplied by wherever it goes into a product: one mask for all steps of a
+        sequence (Gal and Ghahramani 2016, arXiv 1512.05287).
+    candidate_dropout
+        Probability of a zero in the candidate, g of an LSTM and n of a GRU, anew for each step (Semeniuta et al. 2016,
+        arXiv 1603.05118).
+    weight_dropout
+        Probability of a zero in weight_hh, one mask for a call (DropConnect; Merity et al. 2017, arXiv 1708.02182).
+
+        These four act while training, for each layer and direction apart; what is kept of a dropout is divided by the
+        probability to be. With the first three there is no kernel, and the reference runs.
     dtype
         "float32" or "float64". Inputs must have it.
     rng
@@ -64,7 +80,7 @@ class RecurrentLayer(SequenceLayer):
     _fixed = frozenset(
         {
             *("reverse_cell", "num_layers", "input_size", "hidden_size", "bias", "bidirectional", "dtype"),
-            *("directions", "state_names", "state_sizes", "state_lead", "declared"),
+            *("directions", "state_names", "state_sizes", "state_lead", "declared", "regularisation"),
         }
     )
 
@@ -81,6 +97,10 @@ class RecurrentLayer(SequenceLayer):
         *,
         reverse: bool = False,
         zero_masked: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
@@ -101,6 +121,9 @@ class RecurrentLayer(SequenceLayer):
             )
         if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell)):
             raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
+        self.regularisation = Regularisation.of(
+            owner, self.cell, zoneout, recurrent_dropout, candidate_dropout, weight_dropout
+        )
         self.dtype, self.rng = float_dtype(owner, dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
         self.directions = 2 if bidirectional else 1
@@ -117,7 +140,7 @@ class RecurrentLayer(SequenceLayer):
         owner, weights = type(self).__name__, self.weights()
         shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
         control = control.zero_where_held() if self.zero_masked else control
-        cells = self.cell, self.reverse_cell or self.cell
+        cells, rates, noise = (self.cell, self.reverse_cell or self.cell), self.regularisation, None
         start = zero_state(x, self.state_sizes) if state is None else ()
         finals, sequences = [], []
         for layer in range(self.num_layers):
@@ -128,7 +151,11 @@ class RecurrentLayer(SequenceLayer):
                 k = layer * self.directions + direction
                 before = start if state is None else tuple(part[k] for part in state)
                 reverse = self.reverse or direction == 1
-                sequence, final = run(cells[direction], weights[k], x, before, control, reverse, self, k)
+                own: dict[str, Any] = weights[k]
+                if rates is not None:
+                    noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
+                    own = rates.connected(self.rng, own, self.training)
+                sequence, final = run(cells[direction], own, x, before, control, reverse, self, k, noise)
                 outputs.append(sequence[0])
                 sequences.append(sequence)
                 finals.append(final)

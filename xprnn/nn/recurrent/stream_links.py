@@ -14,6 +14,7 @@ from xprnn.nn.dropout import Dropout
 from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.tensor import Parameter, Tensor
 
 ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", Sigmoid: "sigmoid", ReLU: "relu"}
@@ -39,6 +40,7 @@ class Streamable(Protocol):
     batch_first: bool
     bidirectional: bool
     reverse: bool
+    regularisation: Regularisation | None
     dtype: str
     state_sizes: tuple[int, ...]
 
@@ -104,6 +106,8 @@ class RecurrentLink(Link):
 
     def kernels(self, inputs: int) -> list[cpu.Step] | str:
         layer = self.module
+        if layer.regularisation is not None and any(layer.regularisation.zoneout):
+            return "no kernel has zoneout"
         sizes = [layer.input_size] + [layer.hidden_size] * (layer.num_layers - 1)
         return [cpu.Step(layer.cell, size, layer.hidden_size) for size in sizes]
 

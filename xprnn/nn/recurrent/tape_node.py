@@ -11,6 +11,7 @@ from xprnn.cells import Cell, Weights
 from xprnn.engine import dispatch, reference
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
+from xprnn.engine.noise import Noise
 from xprnn.engine.observer import observing
 from xprnn.tape import is_grad_enabled, is_recorded, record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
@@ -27,18 +28,23 @@ def run(
     reverse: bool = False,
     layer: Any = None,
     number: int = 0,
+    noise: Noise | None = None,
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
     observer = observing()
+    if cell.linear:
+        from xprnn.nn.recurrent.taped_cell import with_way_back
+
+        cell = with_way_back(cell)
     if observer is not None and is_grad_enabled():  # it shall see the way back, whoever asks for gradients
         state = tuple(part if part.requires_grad else Tensor(part.data, requires_grad=True) for part in state)
     inputs = (x, *state, *weights.values())
     keep = is_recorded(inputs)
     arrays: Weights = {name: weight.data for name, weight in weights.items()}
-    call = SequenceCall(cell, arrays, x.data, tuple([part.data for part in state]), control, reverse, keep)
+    call = SequenceCall(cell, arrays, x.data, tuple([part.data for part in state]), control, reverse, keep, noise)
     impl, result, cache = dispatch.run_forward(call)
     if observer is not None:
         observer.called(layer, number, call)

@@ -1,0 +1,167 @@
+"""The linear cells' equations, written here a second time from the papers, with complex numbers as such."""
+
+import numpy as np
+import pytest
+from helpers import LINEAR_CELLS, assert_close, each_linear_cell, host, sequence_call
+
+from xprnn import cells, nn
+from xprnn.backend import get_backend, namespace
+from xprnn.cells.linear import LinearCell
+from xprnn.engine import reference
+from xprnn.testing import check_gradients
+
+
+def logistic(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def positive(v):
+    return np.where(v >= 0, v + 0.5, logistic(v))
+
+
+def mingru(w, x, before, g):
+    k, v = np.split(w["weight_ih"] @ x + w["bias_ih"], 2)
+    return ((1 - logistic(k)) * before[0] + logistic(k) * g(v),)
+
+
+def minlstm(w, x, before, g):
+    f, i, v = np.split(w["weight_ih"] @ x + w["bias_ih"], 3)
+    f, i = logistic(f), logistic(i)
+    return (f / (f + i) * before[0] + i / (f + i) * g(v),)
+
+
+def sru(w, x, before):
+    c_x, f, r, *s = np.split(w["weight_ih"] @ x + w["bias_ih"], 3 if len(x) == 3 else 4)
+    f, r = logistic(f), logistic(r)
+    c = f * before[1] + (1 - f) * c_x
+    return r * c + (1 - r) * (s[0] if s else x), c
+
+
+def qrnn(w, x, before):
+    u = w["weight_ih"][:9] @ x + w["bias_ih"]
+    z, f, o = np.split(u if len(before) == 2 else u + before[2], 3)
+    c = logistic(f) * before[1] + (1 - logistic(f)) * np.tanh(z)
+    return (logistic(o) * c, c, *([] if len(before) == 2 else [w["weight_ih"][9:] @ x]))
+
+
+def as_complex(pairs):
+    real, imaginary = np.split(pairs, 2, axis=-1)
+    return real + 1j * imaginary
+
+
+def diagonal(w, x, before, p, q, scale):
+    n = len(p)
+    b, d = w["weight_ih"][:n] + 1j * w["weight_ih"][n : 2 * n], w["weight_ih"][2 * n :]
+    c = p * as_complex(before[1]) + q * (b @ x)
+    return scale * (as_complex(w["weight_ch"]) @ c).real + d @ x, np.concatenate([c.real, c.imag])
+
+
+def lru(w, x, before):
+    p = np.exp(-np.exp(w["nu_log"]) + 1j * np.exp(w["theta_log"]))
+    return diagonal(w, x, before, p, np.exp(w["gamma_log"]), 1)
+
+
+def s5(w, x, before):
+    poles = as_complex(w["poles"])
+    p = np.exp(poles * np.exp(w["log_step"]))
+    return diagonal(w, x, before, p, (p - 1) / poles, 2)
+
+
+EQUATIONS = {
+    "MinGRU (linear)": lambda w, x, s: mingru(w, x, s, lambda v: v),
+    "MinGRU (log)": lambda w, x, s: mingru(w, x, s, positive),
+    "MinLSTM (linear)": lambda w, x, s: minlstm(w, x, s, lambda v: v),
+    "MinLSTM (log)": lambda w, x, s: minlstm(w, x, s, positive),
+    "SRU": sru,
+    "QRNN (window 1)": qrnn,
+    "QRNN (window 2)": qrnn,
+    "LRU": lru,
+    "S5": s5,
+}
+
+
+@each_linear_cell
+@pytest.mark.parametrize("inputs", [2, 3])
+def test_steps_follow_the_equations(cell, inputs, home):
+    call = sequence_call(cell, home, I=inputs, T=3, B=2)
+    result, _ = reference.forward(call)
+    w, x, start = {name: host(a) for name, a in call.weights.items()}, host(call.x), host(call.state)
+    for b in range(2):
+        before = tuple(part[b] for part in start)
+        for t in range(3):
+            before = EQUATIONS[cell.name](w, x[t, b], before)
+            assert_close(tuple(part[t, b, ...] for part in result.sequences), before, 1e-13)
+
+
+@each_linear_cell
+@pytest.mark.parametrize("inputs", [2, 3])
+def test_coefficients_and_outputs_have_right_gradients(cell, inputs):
+    call = sequence_call(cell, get_backend("numpy"), I=inputs, T=2, B=2)
+    names = list(call.weights)
+    zx = reference.project(call, call.x)
+    zx = zx[..., : zx.shape[-1] // 2] if cell.late else zx
+    c = np.random.default_rng(1).standard_normal((2, 2, call.state[cell.place].shape[-1]))
+
+    def found(zx, c, *weights):
+        w = dict(zip(names, weights, strict=True))
+        return (*cell.coefficients(w, zx), *([cell.output(w, c, zx)] if cell.place else []))
+
+    check_gradients(found, [zx, c, *call.weights.values()], rtol=1e-7)
+
+
+@each_linear_cell
+def test_nan_is_never_hidden(cell):
+    call = sequence_call(cell, get_backend("numpy"), T=1)
+    call.x[...] = np.nan
+    result, _ = reference.forward(call)
+    assert all(np.isnan(part).all() for part in result.final)
+
+
+def test_every_linear_cell_is_looked_at():
+    assert {make().name for make in LINEAR_CELLS.values()} == set(EQUATIONS)
+
+
+def test_gates_that_are_both_shut_share_what_there_is():
+    """f / (f + i) where neither sigmoid is more than 0: a division would give NaN."""
+    cell, zx = cells.MinLSTM(), np.array([[-200.0, -200.0, 1.0], [-203.0, -200.0, 1.0]])
+    a, b = cell.coefficients({}, zx)
+    np.testing.assert_allclose(a[:, 0], [0.5, logistic(-3.0)], rtol=1e-12)
+    np.testing.assert_allclose(b[:, 0], 1.5 * (1 - a[:, 0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cells.MinGRU("Log"), "space is 'Log'; expected 'log' or 'linear'"),
+        (lambda: cells.MinLSTM(None), "space is None; expected 'log' or 'linear'"),
+        (lambda: cells.QRNN(3), "window is 3; expected 1 or 2"),
+    ],
+)
+def test_wrong_options(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+class Decay(LinearCell):
+    """A user's: h' = f h + (1 - f) v, with f = sigmoid(zx_f) and v = zx_v."""
+
+    gate_names = ("f", "v")
+
+    def coefficients(self, w, zx):
+        half = zx.shape[-1] // 2
+        f = 0.5 * namespace(zx).tanh(0.5 * zx[..., :half]) + 0.5
+        return f, (1.0 - f) * zx[..., half:]
+
+
+class TooWide(Decay):
+    def coefficients(self, w, zx):
+        return zx, zx
+
+
+@pytest.mark.parametrize("kernels", ["auto", "scan", "reference"])
+def test_coefficients_of_a_wrong_shape(kernels):
+    from xprnn import use_kernels
+
+    layer = nn.RecurrentLayer(TooWide(), 3, 4)
+    with use_kernels(kernels), pytest.raises(ValueError, match=r"TooWide: coefficients returned a of shape .*8\)"):
+        layer(np.zeros((5, 2, 3), "float32"))

@@ -1,0 +1,104 @@
+"""Small parameters moved as one array: the same bits as one by one, for each optimizer that says it may be so."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xprnn import Parameter, Tensor
+from xprnn.backend import get_backend
+from xprnn.train import SGD, Adam, AdamW, RMSprop
+from xprnn.train.optimizer import SMALL, Optimizer
+
+KINDS = {
+    SGD: st.fixed_dictionaries({"momentum": st.sampled_from([0.0, 0.9]), "weight_decay": st.sampled_from([0.0, 0.1])}),
+    Adam: st.fixed_dictionaries({"weight_decay": st.sampled_from([0.0, 0.1]), "amsgrad": st.booleans()}),
+    AdamW: st.fixed_dictionaries({"weight_decay": st.sampled_from([0.0, 0.1]), "amsgrad": st.booleans()}),
+    RMSprop: st.fixed_dictionaries({"momentum": st.sampled_from([0.0, 0.9]), "centered": st.booleans()}),
+}
+SHAPES = ((), (3,), (5, 7), (2, 0), (1, 33), (SMALL + 1,))
+
+
+def one_by_one(kind):
+    """The same optimizer, derived, which declares nothing."""
+    return type(kind.__name__, (kind,), {})
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_as_one_by_one(kind, data):
+    settings, seed = data.draw(KINDS[kind]), data.draw(st.integers(0, 2**32 - 1))
+    shapes = data.draw(st.lists(st.sampled_from(SHAPES), min_size=1, max_size=6))
+    dtypes = [data.draw(st.sampled_from(["float32", "float64"])) for _ in shapes]
+    in_first = [data.draw(st.booleans()) for _ in shapes]
+    without = [data.draw(st.sets(st.integers(0, len(shapes) - 1))) for _ in range(3)]
+
+    def trained(make):
+        draws = np.random.default_rng(seed)
+        params = [Parameter(draws.normal(size=s).astype(d)) for s, d in zip(shapes, dtypes, strict=True)]
+        groups = [[p for p, first in zip(params, in_first, strict=True) if first is which] for which in (True, False)]
+        given_groups = [{"params": some, "lr": 0.1 * (k + 1)} for k, some in enumerate(groups) if some]
+        optimizer = make(given_groups, **settings)
+        for skipped in without:
+            for k, (p, d) in enumerate(zip(params, dtypes, strict=True)):
+                gradient = draws.normal(size=p.shape).astype(d)
+                p.grad = None if k in skipped else Tensor(gradient)
+            optimizer.step(where=np.asarray(draws.random() < 0.8))
+        return [p.data for p in params], optimizer.state_dict()
+
+    (found, state), (expected, right) = trained(kind), trained(one_by_one(kind))
+    for a, b in zip(found, expected, strict=True):
+        assert (a.tobytes(), a.shape, a.dtype) == (b.tobytes(), b.shape, b.dtype)
+    assert state["parameters"].keys() == right["parameters"].keys()
+    for k, slots in state["parameters"].items():
+        for name, array in slots.items():
+            assert np.asarray(array).tobytes() == np.asarray(right["parameters"][k][name]).tobytes()
+
+
+def seen_by(make, home):
+    """The shapes that update is given, of three parameters of which one is large."""
+    shapes = []
+
+    class Seeing(make):
+        elementwise = make.elementwise
+
+        def update(self, data, gradient, slots, step):
+            shapes.append(tuple(data.shape))
+            return super().update(data, gradient, slots, step)
+
+    params = [Parameter(home.asarray(np.ones(shape))) for shape in ((2, 3), (SMALL + 1,), (4,))]
+    for p in params:
+        p.grad = Tensor(p.data)
+    Seeing(params, lr=0.1).step()
+    return shapes
+
+
+def test_what_comes_to_update(home):
+    assert seen_by(SGD, home) == [(10,), (SMALL + 1,)]
+
+
+class Normed(Adam):
+    """A step whose length is the parameter's: no number is moved by itself."""
+
+    def update(self, data, gradient, slots, step):
+        return data - self.lr * np.linalg.norm(data) * gradient, slots
+
+
+def test_a_class_that_does_not_say_so_is_given_one_parameter_at_a_time():
+    assert not Optimizer.elementwise
+    params = [Parameter(np.full(3, 2.0)), Parameter(np.full(4, 1.0))]
+    for p in params:
+        p.grad = Tensor(np.ones(p.shape))
+    Normed(params, lr=0.5).step()
+    np.testing.assert_allclose(params[0].data, 2.0 - 0.5 * np.sqrt(12.0))
+    np.testing.assert_allclose(params[1].data, 0.0)
+
+
+def test_parameters_of_several_libraries():
+    homes = get_backend("numpy"), get_backend("array_api_strict"), get_backend("numpy")
+    params = [Parameter(home.asarray(np.ones(3))) for home in homes]
+    for p in params:
+        p.grad = Tensor(p.data)
+    SGD(params, lr=0.5).step()
+    assert [type(p.data).__name__ for p in params] == ["ndarray", "Array", "ndarray"]
+    assert all(p.numpy().tolist() == [0.5] * 3 for p in params)

@@ -1,0 +1,262 @@
+"""Linear cells by a scan over time, in array code: all coefficients at once, then a few steps for many.
+
+c_t = a_t c_{t-1} + b_t is associative: two steps make one, (a2 a1, a2 b1 + b2). Time is cut into about sqrt(T) chunks
+of as many steps; all chunks are walked side by side, each from 0, then their ends one after the other, and what came
+into a chunk is added to its steps. That is 2 sqrt(T) small operations for T, twice the arithmetic, O(T) memory. The
+chunks follow from T alone, so equal calls have equal bits. With |a| <= 1, and b bounded by 1, c differs from the loop's
+by at most (2 sqrt(T) + 4) eps sum_s |a_t ... a_{s+1} b_s|, eps being the dtype's: each term of that sum goes through as
+many roundings.
+
+The way back is the same scan from the other end: dc_t = g_t + conj(a_{t+1}) dc_{t+1}, with g the cotangents of c from
+outside; then da_t = conj(c_{t-1}) dc_t and db_t = dc_t. A held step is a = 1, b = 0. A restart is a = 0, also where the
+state before it is NaN, so restarts are known to the scan and not multiplied.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import NamedTuple
+
+from xprnn.backend import Array, namespace
+from xprnn.cells import State, Weights
+from xprnn.cells.cell import merged
+from xprnn.cells.linear import LinearCell, conjugate, halves, product, summed_to
+from xprnn.engine import reference
+from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine.control import Control
+
+
+class Saved(NamedTuple):
+    """What a way back needs: zx of now, and each part of the state after every step, held ones too. In time's order."""
+
+    z: Array
+    sequences: State
+
+
+class Scan:
+    """One way to scan. Subclasses have other arithmetic for the two recurrences, and the same cells around them."""
+
+    times = staticmethod(operator.matmul)
+
+    def reasons_against(self, call: SequenceCall) -> list[str]:
+        """What keeps a scan from running a call of a linear cell."""
+        reasons = ["there is no step or no sequence to run"] if 0 in call.x.shape[:2] else []
+        return reasons if call.noise is None else [*reasons, "zoneout and dropout between steps go step by step"]
+
+    def forward(self, call: SequenceCall) -> tuple[Result, Saved | None]:
+        """Run a call."""
+        x, control = in_time(call)
+        z = reference.project(call, x, self.times)
+        late: State = ()
+        if linear(call).late:
+            first, second = halves(z)
+            late = (held(second, call.state[-1], control, self),)
+            z = first + before(late[0], call.state[-1], control)
+        sequences = (*self.states(call, z, control), *late)
+        result = Result(sequences, tuple(copied(s[-1, ...]) for s in sequences))
+        if control.inside is not None:
+            xp = namespace(z)
+            result = result._replace(sequences=tuple(xp.where(control.inside, s, xp.zeros_like(s)) for s in sequences))
+        if call.reverse:
+            result = result._replace(sequences=tuple(flipped(s) for s in result.sequences))
+        return result, Saved(z, sequences) if call.keep else None
+
+    def states(self, call: SequenceCall, z: Array, control: Control) -> State:
+        """c after every step, behind h where the cell has an output."""
+        cell, w = linear(call), call.weights
+        start = call.state[cell.place]
+        shape = *z.shape[:2], start.shape[-1]
+        a, b = cell.checked(w, z, shape)
+        c = self.scan(cell.pairs, a, namespace(z).broadcast_to(b, shape), start, control)
+        return (held(cell.output_by(self.times, w, c, z), call.state[0], control, self), c) if cell.place else (c,)
+
+    def backward(self, call: SequenceCall, saved: Saved, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
+        """The way back through a call. A cotangent may be None for zero."""
+        cell, xp = linear(call), namespace(saved.z)
+        x, control = in_time(call)
+        cotangents = []
+        for whole, end, like in zip(dsequences, dfinal, saved.sequences, strict=True):
+            d = xp.zeros_like(like) if whole is None else flipped(whole) if call.reverse else whole
+            d = d if control.inside is None else xp.where(control.inside, d, xp.zeros_like(d))
+            cotangents.append((d, xp.zeros_like(like[0, ...]) if end is None else end))
+        dz, dstate, gradients = self.states_vjp(call, saved, control, cotangents[: cell.place + 1])
+        if cell.late:
+            dz, dlate = late_vjp(dz, *cotangents[-1], control, self)
+            dstate = (*dstate, dlate)
+        dx, of_input = reference.project_vjp(call, x, dz, need_dx, self.times)
+        return Gradients(flipped(dx) if call.reverse and need_dx else dx, dstate, merged(gradients, of_input))
+
+    def states_vjp(
+        self, call: SequenceCall, saved: Saved, control: Control, cotangents: list[tuple[Array, Array]]
+    ) -> tuple[Array, State, Weights]:
+        """dz, the cotangents of h and c before all steps, and the gradients of the cell's own weights."""
+        cell, w, z = linear(call), call.weights, saved.z
+        c, (dc, dlast) = saved.sequences[cell.place], cotangents[-1]
+        dz: Array = 0.0
+        gradients: Weights = {}
+        dstart: State = ()
+        if cell.place:
+            dh, before_all = held_vjp(*cotangents[0], control, self)
+            from_h, dz, gradients = cell.output_vjp_by(self.times, w, c, z, dh)
+            dc, dstart = dc + from_h, (before_all,)
+        a, b = cell.checked(w, z, tuple(c.shape))
+        dc, first = self.scan_vjp(cell.pairs, a, dc, dlast, control)
+        da = self.factor_vjp(cell.pairs, a, call.state[cell.place], c, dc, control)
+        more, found = cell.coefficients_vjp(w, z, da, summed_to(tuple(b.shape), moving(dc, control)))
+        return dz + more, (*dstart, first), merged(gradients, found)
+
+    def scan(self, pairs: bool, a: Array, b: Array, start: Array, control: Control) -> Array:
+        """c after every step; a broadcasts to b (T, B, S)."""
+        xp = namespace(b)
+        a = xp.broadcast_to(a, b.shape)
+        if control.advance is not None:
+            a, b = xp.where(control.advance, a, one(pairs, a)), xp.where(control.advance, b, xp.zeros_like(b))
+        return associative(pairs, a, b, start, control.restart)
+
+    def scan_vjp(self, pairs: bool, a: Array, g: Array, dlast: Array, control: Control) -> tuple[Array, Array]:
+        """The complete cotangents of c after every step, and that of c before all."""
+        xp = namespace(g)
+        back = conjugate(pairs, xp.broadcast_to(a, g.shape))
+        if control.advance is not None:
+            back = xp.where(control.advance, back, one(pairs, back))
+        following = xp.concat([back[1:, ...], one(pairs, back[:1, ...])], axis=0)
+        cut = control.restart
+        cut = cut if cut is None else xp.concat([cut[1:, ...], xp.zeros_like(cut[:1, ...])], axis=0)
+        dc = flipped(associative(pairs, flipped(following), flipped(g), dlast, None if cut is None else flipped(cut)))
+        first = product(pairs, back[0, ...], dc[0, ...])
+        if control.restart is not None:
+            first = xp.where(control.restart[0, ...], xp.zeros_like(first), first)
+        return dc, first
+
+    def factor_vjp(self, pairs: bool, a: Array, start: Array, c: Array, dc: Array, control: Control) -> Array:
+        """The cotangent of a, in its shape, from the complete ones of c after every step."""
+        d = product(pairs, conjugate(pairs, before(c, start, control)), moving(dc, control))
+        return summed_to(tuple(a.shape), d)
+
+
+def associative(pairs: bool, a: Array, b: Array, start: Array, restart: Array | None) -> Array:
+    """c after every step, for a and b (T, B, S) and c before them (B, S); restart (T, B, 1)."""
+    xp, steps = namespace(a), a.shape[0]
+    length = math.isqrt(steps - 1) + 1
+    chunks = -(-steps // length)
+    missing = chunks * length - steps
+    if missing:  # steps that nobody asks for
+        a, b = (xp.concat([part, xp.zeros_like(part[:missing, ...])], axis=0) for part in (a, b))
+        restart = restart if restart is None else xp.concat([restart, xp.zeros_like(restart[:missing, ...])], axis=0)
+
+    def by_step(part: Array) -> list[Array]:
+        """(T, B, S) to the same step of all chunks, (N, B, S), for each step of a chunk."""
+        return list(xp.unstack(xp.reshape(part, (chunks, length, *part.shape[1:])), axis=1))
+
+    cuts = [None] * length if restart is None else by_step(restart)
+    since: list[Array] = []  # of all steps of a chunk up to each, as one: a, b, and whether there was a restart
+    for k, (factor, term, cut) in enumerate(zip(by_step(a), by_step(b), cuts, strict=True)):
+        if k == 0:
+            since.append((factor, term, cut))
+            continue
+        a_before, b_before, cut_before = since[-1]
+        grown = product(pairs, factor, b_before) + term
+        if cut is not None:
+            grown, cut = xp.where(cut, term, grown), xp.logical_or(cut, cut_before)
+        since.append((product(pairs, factor, a_before), grown, cut))
+    entries, state = [], start
+    for n in range(chunks):
+        entries.append(state)
+        factor, term, cut = (None if part is None else part[n, ...] for part in since[-1])
+        grown = product(pairs, factor, state) + term
+        state = grown if cut is None else xp.where(cut, term, grown)
+    entered = xp.stack(entries)
+    results = []
+    for factor, term, cut in since:
+        grown = product(pairs, factor, entered) + term
+        results.append(grown if cut is None else xp.where(cut, term, grown))
+    return xp.reshape(xp.stack(results, axis=1), (chunks * length, *start.shape))[:steps, ...]
+
+
+# --- steps that are held, and states before them ---------------------------------------------------------------------
+
+
+def held(values: Array, start: Array, control: Control, scan: Scan) -> Array:
+    """Values after every step (T, B, N), where held steps keep the last: by a scan that restarts at all others."""
+    if control.advance is None:
+        return values
+    xp, (going, fresh) = namespace(values), _holding(control)
+    values = xp.where(control.advance, values, xp.zeros_like(values))
+    return scan.scan(
+        False, xp.ones_like(values[:1, :1, :]), values, start, Control(restart=xp.logical_or(going, fresh))
+    )
+
+
+def held_vjp(d: Array, dlast: Array, control: Control, scan: Scan) -> tuple[Array, Array]:
+    """Cotangents of the values at steps that were not held, 0 at others; and that of what was before all."""
+    xp = namespace(d)
+    if control.advance is None:
+        return xp.concat([d[:-1, ...], xp.expand_dims(d[-1, ...] + dlast, axis=0)], axis=0), xp.zeros_like(dlast)
+    cut = Control(restart=xp.logical_or(*_holding(control)))
+    d, first = scan.scan_vjp(False, xp.ones_like(d[:1, :1, :]), d, dlast, cut)
+    return moving(d, control), first
+
+
+def late_vjp(dz: Array, d: Array, dlast: Array, control: Control, scan: Scan) -> tuple[Array, Array]:
+    """dzx of both halves, from the cotangent of z and those of the part that acts late; and that part's before all."""
+    xp = namespace(dz)
+    back = dz if control.restart is None else xp.where(control.restart, xp.zeros_like(dz), dz)
+    d = d + xp.concat([back[1:, ...], xp.zeros_like(back[:1, ...])], axis=0)  # seen by the step after
+    dkept, first = held_vjp(d, dlast, control, scan)
+    return xp.concat([dz, dkept], axis=-1), first + back[0, ...]
+
+
+def before(values: Array, start: Array, control: Control) -> Array:
+    """Of a part of the state after every step, the one before it: zero where a sequence restarts."""
+    xp = namespace(values)
+    found = xp.concat([xp.expand_dims(start, axis=0), values[:-1, ...]], axis=0)
+    return found if control.restart is None else xp.where(control.restart, xp.zeros_like(found), found)
+
+
+def moving(d: Array, control: Control) -> Array:
+    """A cotangent at steps that are not held, 0 at others."""
+    return d if control.advance is None else namespace(d).where(control.advance, d, namespace(d).zeros_like(d))
+
+
+def _holding(control: Control) -> tuple[Array, Array]:
+    """Where a value is new, and where it is zero because a sequence restarts."""
+    return control.advance, control.advance if control.restart is None else control.restart
+
+
+def in_time(call: SequenceCall) -> tuple[Array, Control]:
+    """x and the flags as the walk meets them; 0 at held steps."""
+    x, control = reference.seen(call), call.control
+    if not call.reverse:
+        return x, control
+    control = control.reversed()
+    return flipped(x), Control(*(None if f is None else flipped(f) for f in vars(control).values()))
+
+
+def flipped(values: Array) -> Array:
+    """From the last step to the first."""
+    return namespace(values).flip(values, axis=0)
+
+
+def copied(values: Array) -> Array:
+    """An array of its own."""
+    return namespace(values).asarray(values, copy=True)
+
+
+def one(pairs: bool, like: Array) -> Array:
+    """1, as pairs too, of a shape."""
+    xp = namespace(like)
+    if not pairs:
+        return xp.ones_like(like)
+    real, imaginary = halves(like)
+    return xp.concat([xp.ones_like(real), xp.zeros_like(imaginary)], axis=-1)
+
+
+def linear(call: SequenceCall) -> LinearCell:
+    """The cell of a call that a scan runs."""
+    assert isinstance(call.cell, LinearCell)
+    return call.cell
+
+
+WAY = Scan()
+"""In array code, for any library."""
