@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.stream import Stream
+
+if TYPE_CHECKING:
+    from xprnn.nn.recurrent.stream import Stream
 
 
 class Sequential(Module):
@@ -33,6 +35,8 @@ class Sequential(Module):
         They may be recurrent layers, Linear, LayerNorm of the last axis, activations, Dropout, and Sequential of these;
         TypeError for others.
         """
+        from xprnn.nn.recurrent.stream import Stream  # with its parts, which few programs need
+
         return Stream(self, batch)
 
     def flat(self) -> list[Module]:
