@@ -3,7 +3,7 @@
 from . import additive, scan
 from .elementwise import erf
 from .matmul import matmul, matmul_stacks
-from .parts import LINEAR
+from .parts import PARTS
 from .product import BFLOAT16, EXACT
 from .sequence import backward, forward
 from .stream import Part, Stack
@@ -11,7 +11,7 @@ from .stream import Part, Stack
 __all__ = [
     "BFLOAT16",
     "EXACT",
-    "LINEAR",
+    "PARTS",
     "Part",
     "Stack",
     "additive",

@@ -10,6 +10,7 @@ from .intrinsics import offset
 
 LINEAR, TANH, SIGMOID, RELU, NORM = -1, -2, -3, -4, -5
 """Kinds of parts, beside those of cells."""
+PARTS = {"linear": LINEAR, "tanh": TANH, "sigmoid": SIGMOID, "relu": RELU, "norm": NORM}
 
 
 @kernel

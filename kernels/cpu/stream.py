@@ -237,6 +237,11 @@ class Stack:
         """Put packed weights where the plan says."""
         self._weights[at[field] : at[field] + packed.size] = packed.reshape(-1)
 
+    @property
+    def in_registers(self) -> bool:
+        """Whether steps of some recurrent layer go by units.py."""
+        return bool(self._plan[:, IN_UNITS].any())
+
     def step(self) -> int:
         """Take ``x``, and move every part on; which of the ``outputs`` is the new one, the other being the last."""
         number: int = _step(self._weights, self._memory, self._plan)

@@ -91,6 +91,17 @@ def test_a_fitted_estimator_keeps_its_fit_until_the_next():
     assert (forecaster.fit(SERIES).settings["window"], forecaster.network.recurrent.hidden_size) == (7, 3)
 
 
+def test_a_subclass_may_have_arguments_of_its_own():
+    class Weekly(Forecaster):
+        def __init__(self, weeks=1):
+            super().__init__("gru", window=7 * weeks, **TINY)
+            self.weeks = weeks
+
+    weekly = clone(Weekly(2)).fit(SERIES)
+    assert (weekly.settings["window"], weekly.get_params()) == (14, {"weeks": 2})
+    assert weekly.set_params(weeks=1).fit(SERIES).settings["window"] == 7
+
+
 def test_a_baseline_forgets_what_other_arguments_learned():
     model = AutoRegression(3).fit(SERIES).set_params(order=2)
     with pytest.raises(RuntimeError, match="fit it first"):

@@ -49,6 +49,8 @@ class Cell(ABC):
     def __init_subclass__(cls) -> None:
         if "gate_names" in vars(cls) and "gates" not in vars(cls):
             cls.gates = len(cls.gate_names)
+        if "masks" not in vars(cls):  # equations of its own look for none, unless it says so
+            cls.masks = () if "step" in vars(cls) else ("mask_h",) if "forward" in vars(cls) else cls.masks
 
     def gate_rows(self, gate: str, hidden_size: int) -> slice:
         """The rows of a gate in weight_ih, weight_hh and the biases. Raises ValueError for a name the cell has not."""

@@ -62,6 +62,8 @@ class GeneralGRU(_Activations, PointwiseCell):
 class GeneralResetBeforeGRU(_Activations, ResetBeforeGRU):
     """r, z = a(z_r), a(z_z);  n = b(zx_n + W_n (r h) + b_n);  h' = (1 - z) n + z h."""
 
+    masks = ("mask_h", CANDIDATE)
+
     @property
     def name(self) -> str:
         return f"ResetBeforeGRU {self.options}"

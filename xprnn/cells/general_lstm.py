@@ -8,6 +8,7 @@ from __future__ import annotations
 from xprnn.backend import Array, namespace
 from xprnn.cells.activations import Activation, activation
 from xprnn.cells.cell import CANDIDATE, PointwiseCell, Saved, State, Weights, masked, recurrent_vjp, split, total
+from xprnn.flags import true_or_false
 
 
 class GeneralLSTM(PointwiseCell):
@@ -37,7 +38,8 @@ class GeneralLSTM(PointwiseCell):
         coupled: bool = False,
         peephole: bool = False,
     ) -> None:
-        self.coupled, self.peephole = coupled, peephole
+        self.coupled = true_or_false("GeneralLSTM", "coupled", coupled)
+        self.peephole = true_or_false("GeneralLSTM", "peephole", peephole)
         self.gate_names = ("i", "g", "o") if coupled else ("i", "f", "g", "o")
         self.gates = len(self.gate_names)
         of = {name: activation(candidate if name == "g" else gate, clip) for name in self.gate_names}

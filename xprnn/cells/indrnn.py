@@ -10,6 +10,8 @@ from xprnn.cells.elman import Elman
 class IndRNN(Elman):
     """h' = f(zx + u h + b_hh), with f = tanh or relu; weight_hh (H,) is u, multiplied element by element."""
 
+    masks = ("mask_h",)
+
     @property
     def name(self) -> str:
         return f"IndRNN ({self.nonlinearity})"

@@ -12,6 +12,7 @@ from xprnn.cli.export_command import export_c
 from xprnn.cli.forecast_command import demo, forecast
 from xprnn.cli.machine import info, warmup
 from xprnn.cli.sentiment_command import sentiment
+from xprnn.cli.stream_command import stream_check
 
 
 @click.group()
@@ -22,5 +23,5 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-for command in (forecast, demo, sentiment, export_c, warmup, info):
+for command in (forecast, demo, sentiment, export_c, stream_check, warmup, info):
     main.add_command(command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,16 +43,23 @@ def _storage(host: Any, x: Array) -> Any:
     return host.BFLOAT16 if current_precision() == "bf16" and dtype_name(x) == "float32" else host.EXACT
 
 
-def open_stack(
-    cell: Cell, weights: list[Array], layers: int, size: int, inputs: int, batch: int, head: int | None
-) -> Any:
-    """The memory of a stack of layers, and of a head of so many outputs, that runs without allocating.
+class Step(NamedTuple):
+    """What one part of a stream does in a step: a cell, or "linear", "norm", "tanh", "sigmoid" or "relu"."""
 
-    Where no kernel serves, it is why. ``weights`` are all that it will be given.
+    what: Cell | str
+    inputs: int
+    size: int
+
+
+def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
+    """The memory of parts that feed each other, and that run without allocating.
+
+    Where no kernel serves, it is why. ``weights`` are all that they will be given.
     """
-    dtype, kind = weights[0].dtype, kernels.kind_of(cell)
-    if kind is None:
-        return f"no kernel for the cell {cell.name}"
+    dtype = weights[0].dtype
+    for step in steps:
+        if not isinstance(step.what, str) and kernels.kind_of(step.what) is None:
+            return f"no kernel for the cell {step.what.name}"
     if any(type(w) is not np.ndarray or w.dtype != dtype for w in weights):
         return "not all weights are NumPy arrays of one dtype"
     if dtype.name not in DTYPES or not dtype.isnative:
@@ -60,14 +67,16 @@ def open_stack(
     host = host_kernels.kernels()
     if isinstance(host, str):
         return host
-    parts = [host.Part(kind.number, size if number else inputs, size) for number in range(layers)]
-    parts += [host.Part(host.LINEAR, size, head)] * (head is not None)
+    parts = [
+        host.Part(host.PARTS[what] if isinstance(what, str) else kernels.number_of(what), inputs, size)
+        for what, inputs, size in steps
+    ]
     return host.Stack(parts, batch, dtype.name, _storage(host, weights[0]))
 
 
-def load_stack(stack: Any, cell: Cell, layers: list[Weights], size: int, inputs: int) -> None:
-    """Give a stack its weights, all of which are looked at before the first is taken."""
+def load_cells(stack: Any, first: int, cell: Cell, layers: list[Weights], size: int, inputs: int) -> None:
+    """Give a stack the weights of a recurrent layer from some part on; all are looked at before the first is taken."""
     for number, weights in enumerate(layers):
         kernels.check_weights(cell, weights, size if number else inputs, size)
     for number, weights in enumerate(layers):
-        stack.load(number, weights)
+        stack.load(first + number, weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import sys
@@ -73,7 +72,7 @@ class Estimator(Parameters, ABC):
         true_or_false(owner, "progress", given["progress"])
         if given["backend"] is not None:
             get_backend(given["backend"])
-        vars(self).update({name: given[name] for name in inspect.signature(type(self)).parameters})
+        vars(self).update({name: given[name] for name in (*self.SETTINGS, "random_state", "backend", "progress")})
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xprnn.nn.module import Module
+
+if TYPE_CHECKING:
+    from xprnn.nn.recurrent.stream import Stream
 
 
 class Sequential(Module):
@@ -25,6 +28,20 @@ class Sequential(Module):
             x = module(x)
             x = x[0] if isinstance(x, tuple) else x
         return x
+
+    def stream(self, batch: int | None = 1) -> Stream:
+        """Open a :class:`xprnn.nn.Stream` of all modules: step by step or block by block, their states kept.
+
+        They may be recurrent layers, Linear, LayerNorm of the last axis, activations, Dropout, and Sequential of these;
+        TypeError for others.
+        """
+        from xprnn.nn.recurrent.stream import Stream  # with its parts, which few programs need
+
+        return Stream(self, batch)
+
+    def flat(self) -> list[Module]:
+        """All modules in order, those of a Sequential among them in its place."""
+        return [each for module in self for each in (module.flat() if type(module) is Sequential else [module])]
 
     def __iter__(self) -> Iterator[Module]:
         return (module for _, module in self.children())

@@ -18,7 +18,7 @@ SKIPPED = {
 @pytest.mark.parametrize(
     "estimator",
     [
-        SequenceClassifier(hidden=8, learning_rate=0.05, epochs=20, batch_size=32),
+        SequenceClassifier(hidden=8, learning_rate=0.05, epochs=10, batch_size=32),
         SequenceRegressor("rnn", hidden=16, learning_rate=0.02, epochs=15, batch_size=32),
         AnomalyDetector(hidden=4, epochs=2),
     ],

@@ -101,7 +101,31 @@ def test_flow_sees_the_expected_zoneout():
     np.testing.assert_allclose(flow.gradient_norms[:, 0], np.arange(6, 0, -1) * np.sqrt(3 * 4))
 
 
+class OwnForward(cells.LSTM):
+    """Equations of its own, which look for no mask: h is multiplied before them."""
+
+    def forward(self, w, zx, zh, state):
+        return state, ()
+
+
+class OwnStep(cells.LSTM):
+    def step(self, w, zx, state):
+        return state, ()
+
+
+class OwnWeights(cells.Elman):
+    def weight_shapes(self, input_size, hidden_size):
+        return {"weight_ih": (hidden_size, input_size)}
+
+
+def own(cell, **options):
+    return lambda: nn.RecurrentLayer(cell, 2, 3, **options)
+
+
 REFUSED = {
+    "the cell OwnForward has no mask_candidate": own(OwnForward(), candidate_dropout=0.1),
+    "the cell OwnStep has no mask_h": own(OwnStep(), recurrent_dropout=0.1),
+    "weight_dropout is 0.1, but the cell .* has no weight_hh": own(OwnWeights(), weight_dropout=0.1),
     r"LSTM: zoneout has 1 rates; expected one, or 2: \('h', 'c'\)": lambda: nn.LSTM(2, 3, zoneout=(0.1,)),
     "GRU: zoneout is 1.5; expected a probability from 0 to 1": lambda: nn.GRU(2, 3, zoneout=1.5),
     "RNN: recurrent_dropout is 1.0; expected a share from 0 to below 1": lambda: nn.RNN(2, 3, recurrent_dropout=1.0),

@@ -266,14 +266,14 @@ def test_weights_that_were_half_loaded_are_loaded_again(monkeypatch):
     layer = nn.GRU(3, 5, num_layers=2, dtype="float64", rng=1)
     stream = layer.stream(batch=2)
     layer.load_state_dict(nn.GRU(3, 5, num_layers=2, dtype="float64", rng=2).state_dict())
-    load = cpu.load_stack
+    load = cpu.load_cells
 
-    def interrupted(stack, cell, layers, *sizes):
-        load(stack, cell, layers, *sizes)
+    def interrupted(*args):
+        load(*args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(cpu, "load_stack", interrupted)
+        patched.setattr(cpu, "load_cells", interrupted)
         with pytest.raises(KeyboardInterrupt):
             stream.step(X[0])
     layer.load_state_dict(nn.GRU(3, 5, num_layers=2, dtype="float64", rng=1).state_dict())

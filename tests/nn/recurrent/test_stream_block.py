@@ -337,10 +337,11 @@ def test_who_runs_is_told():
     layer, x = nn.LSTM(I, H, rng=1), of_batch(1, "float32", 2)
     stream = layer.stream(1, head_of(layer))
     assert repr(stream) == (
-        "LSTM.stream(batch=1, head=Linear(7, 2, bias=True)): one compiled call for all layers and the head"
+        "LSTM.stream(batch=1, head=Linear(7, 2, bias=True)): "
+        "one compiled call for all layers and the head, steps in registers"
     )
     for told in (explain(stream.block, x), explain(stream.step, x[0])):
-        assert told == "LSTM.stream: one compiled call for all layers and the head"
+        assert told == "LSTM.stream: one compiled call for all layers and the head, steps in registers"
     other = nn.LSTM(I, H, proj_size=4).stream(None)
     assert "LSTM.stream(batch=None): calls of the layer, since there is no compiled one (no kernel for" in repr(other)
     assert "reference: runs" in explain(other.block, x[:, 0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xprnn.arguments import above_zero, one_of
+from xprnn.arguments import above_zero, each_true_or_false, one_of
 from xprnn.cells import (
     GRU,
     LSTM,
@@ -50,6 +50,7 @@ def lstm_cell(
     layer_norm: bool = False,
 ) -> Cell:
     """The LSTM with the peepholes and options asked for."""
+    coupled, layer_norm = each_true_or_false(owner, coupled=coupled, layer_norm=layer_norm)
     plain: dict[str | None, Callable[[], Cell]] = {None: LSTM, "diagonal": PeepholeLSTM, "full": FullPeepholeLSTM}
     if peephole not in plain:
         raise ValueError(f"{owner}: peephole is {peephole!r}; expected None, 'diagonal' or 'full'")
@@ -79,6 +80,7 @@ def gru_cell(
     layer_norm: bool,
 ) -> Cell:
     """The GRU with the options asked for."""
+    reset_after, layer_norm = each_true_or_false(owner, reset_after=reset_after, layer_norm=layer_norm)
     gate = _activation(owner, "gate_activation", gate_activation)
     candidate, clip = _activation(owner, "activation", activation), _clip(owner, clip)
     if layer_norm:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xprnn.arguments import true_or_false, whole_number
+from xprnn.arguments import whole_number
 from xprnn.backend import Rng, default_backend
 from xprnn.cells import Cell, Projected
 from xprnn.cells import IndRNN as IndRNNSpec
@@ -233,7 +233,6 @@ class GRU(RecurrentLayer):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        true_or_false("GRU", "reset_after", reset_after)
 
         def make(**activations: Any) -> Cell:
             return gru_cell("GRU", reset_after, clip=clip, layer_norm=layer_norm, **activations)

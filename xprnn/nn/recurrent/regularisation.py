@@ -49,7 +49,7 @@ class Regularisation:
         ):
             if rate and mask not in cell.masks:
                 raise ValueError(f"{owner}: {name} is {rate}, but the cell {cell.name} has no {mask}")
-        if weight and "weight_hh" not in cell.weight_shapes(1, 1):
+        if weight and "weight_hh" not in cell.weight_shapes(1, 2):
             raise ValueError(f"{owner}: weight_dropout is {weight}, but the cell {cell.name} has no weight_hh")
         if not any((*checked, recurrent, candidate, weight)):
             return None

@@ -3,56 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Backend, backend_of, dtype_name, namespace
-from xprnn.cells import Cell
 from xprnn.engine import cpu, dispatch
 from xprnn.nn.linear import Linear
+from xprnn.nn.module import Module
 from xprnn.nn.recurrent import stream_arguments as given
-from xprnn.nn.recurrent.regularisation import Regularisation
+from xprnn.nn.recurrent.stream_links import Streamable, links_of
 from xprnn.settings import current_precision, use_precision
 from xprnn.tape import no_grad
-from xprnn.tensor import Parameter
 
 _GONE: Any = object()
 _NOTHING: list[tuple[Mapping[str, Any], str, Any, int]] = [({}, "", object(), 0)]
 """What weights were loaded, where that cannot be said: it is like no layer's."""
 
 
-class Streamable(Protocol):
-    """What a layer has that can be fed one step at a time, as :class:`xprnn.nn.RecurrentLayer` does."""
+@runtime_checkable
+class Chain(Protocol):
+    """Modules that feed each other, as :class:`xprnn.nn.Sequential` has them."""
 
-    cell: Cell
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    batch_first: bool
-    bidirectional: bool
-    reverse: bool
-    regularisation: Regularisation | None
-    dtype: str
-    state_sizes: tuple[int, ...]
-
-    def weights(self) -> list[dict[str, Parameter]]:
-        """The parameters of each layer by the cell's names."""
-
-    def attributes(self) -> list[str]:
-        """The names that they have on the layer, in the same order."""
-
-    def mode(self, training: bool) -> AbstractContextManager[None]:
-        """To train or to evaluate in a block."""
-
-    def __call__(self, x: Any, state: Any) -> tuple[Any, ...]:
-        """Any number of steps: the output, and the state to go on from."""
+    def flat(self) -> list[Module]:
+        """All of them, in order."""
 
 
 class Stream:
-    """A layer that remembers where it is: ``y = stream.step(x)``, or ``stream.block(x)`` for any number of steps.
+    """A layer, or a Sequential, that remembers where it is: ``y = stream.step(x)``, ``stream.block(x)`` for many steps.
 
     ======  =======================================================================
     x       (B, I) for a step, (T, B, I) for a block, whatever ``batch_first`` says
@@ -78,18 +57,18 @@ class Stream:
     once would mix: open one in each.
     """
 
-    def __init__(self, layer: Streamable, batch: int | None = 1, head: Linear | None = None) -> None:
-        owner = type(layer).__name__
-        if layer.bidirectional or layer.reverse:
-            kind = "bidirectional" if layer.bidirectional else "reverse"
-            raise ValueError(f"{owner}: a {kind} layer needs the whole sequence; it cannot be streamed")
-        self._layer, self._owner = layer, f"{owner}.stream"
-        self._head = None if head is None else given.Head(self._owner, head, layer)
+    def __init__(self, module: Streamable | Chain, batch: int | None = 1, head: Linear | None = None) -> None:
+        self._module, self._head, self._owner = module, head, f"{type(module).__name__}.stream"
+        self._chain = isinstance(module, Chain)
+        self._links = links_of(self._owner, module.flat() if isinstance(module, Chain) else (module,), head)
+        self._recurrent = [link for link in self._links if link.layers]
         self._batch = 1 if batch is None else whole_number(self._owner, "batch", batch)
         lead = () if batch is None else (self._batch,)
-        self._shape = (*lead, layer.input_size)
-        self._out_shape = (*lead, layer.state_sizes[0] if head is None else head.out_features)
-        self._dtype, self._precision = np.dtype(layer.dtype), current_precision()
+        self.input_size = next(link.inputs for link in self._links if link.inputs is not None)
+        self._shape = (*lead, self.input_size)
+        self._out_shape = (*lead, [link.outputs for link in self._links if link.outputs is not None][-1])
+        self._dtype = np.dtype(next(link.dtype for link in self._links if link.dtype is not None))
+        self._precision = current_precision()
         self._stack: Any = None
         self._state: Any = None  # where there is no stack
         self._made_for: Any = None  # the library and the dtypes of the weights
@@ -97,12 +76,16 @@ class Stream:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles open streams of their own: memory is packed for this host, and full of views."""
-        head = None if self._head is None else self._head.linear
-        return _reopened, (self._layer, self._given_batch, head, self._precision, self.state)
+        return _reopened, (self._module, self._given_batch, self._head, self._precision, self.state)
 
     def __repr__(self) -> str:
-        head = "" if self._head is None else f", head={self._head.linear!r}"
+        head = "" if self._head is None else f", head={self._head!r}"
         return f"{self._owner}(batch={self._given_batch}{head}): {self._way}"
+
+    @property
+    def dtype(self) -> str:
+        """Of inputs, outputs and state."""
+        return self._dtype.name
 
     @property
     def _given_batch(self) -> int | None:
@@ -138,7 +121,7 @@ class Stream:
         self._notice()
         shape, y = (x.shape[0], *self._out_shape), out
         if out is not None and (self._stack is None or not self._takes(out, shape)):
-            y = given.target(self._owner, out, shape, self._layer.dtype, self._made_for[0])
+            y = given.target(self._owner, out, shape, self.dtype, self._made_for[0])
         y = self._composed(x, y) if self._stack is None else self._compiled(x, y, shape)
         return y if out is None else out
 
@@ -159,27 +142,18 @@ class Stream:
         return y
 
     def reload(self) -> None:
-        """Take the present weights of the layer and the head; the state stays."""
-        layer, present = self._layer, self._layer.weights()
-        head = [] if self._head is None else self._head.present()
-        weights = [{name: parameter.data for name, parameter in each.items()} for each in present]
-        parameters = [parameter for each in present for parameter in each.values()]
-        arrays = [parameter.data for parameter in (*parameters, *head) if parameter is not None]
+        """Take the present weights of all parts and the head; the state stays."""
+        present = [link.present() for link in self._links]
+        arrays = [held.parameter.data for each in present for held in each if held.parameter is not None]
         made_for = backend_of(arrays[0]), {dtype_name(array) for array in arrays}
-        if made_for != self._made_for:  # the first time, and where the layer has moved
+        if made_for != self._made_for:  # the first time, and where the parts have moved
             self._open(made_for, arrays)
         self._loaded = _NOTHING  # until all is
         if self._stack is not None:
-            cpu.load_stack(self._stack, layer.cell, weights, layer.hidden_size, layer.input_size)
-            if head:
-                weight, bias = (None if parameter is None else parameter.data for parameter in head)
-                self._stack.load(layer.num_layers, {"weight": weight, "bias": bias})
-        holders = [(vars(layer), name) for name in layer.attributes()]
-        if self._head is not None:
-            holders += [(vars(self._head.linear), name) for name in ("weight", "bias")]
+            for link, row, held in zip(self._links, self._rows, present, strict=True):
+                link.load(self._stack, row, held)
         self._loaded = [
-            (attributes, name, parameter, 0 if parameter is None else parameter.version)
-            for (attributes, name), parameter in zip(holders, [*parameters, *head], strict=True)
+            (*held, 0 if held.parameter is None else held.parameter.version) for each in present for held in each
         ]
 
     def _notice(self) -> None:
@@ -191,27 +165,37 @@ class Stream:
 
     def _open(self, made_for: tuple[Backend, set[str]], weights: list[Array]) -> None:
         """Get the memory for weights of another library or dtype; the state comes along."""
-        layer, home = self._layer, made_for[0]
+        home = made_for[0]
         state = None if self._made_for is None else [home.asarray(part) for part in self._parts()]
-        with use_precision(self._precision):
-            stack = cpu.open_stack(
-                layer.cell, weights, layer.num_layers, layer.hidden_size, layer.input_size, self._batch,
-                None if self._head is None else self._head.linear.out_features,
-            )  # fmt: skip
-        if layer.regularisation is not None and any(layer.regularisation.zoneout):
-            stack = "no kernel has zoneout"
+        stack, self._rows = self._opened(weights)
         if isinstance(stack, str):
-            self._way = f"calls of the layer, since there is no compiled one ({stack})"
+            calls = "calls of one part after another" if self._chain else "calls of the layer"
+            self._way = f"{calls}, since there is no compiled one ({stack})"
             stack = None
         else:
-            self._way = "one compiled call for all layers" + " and the head" * (self._head is not None)
+            whole = "all parts" if self._chain else "all layers" + " and the head" * (self._head is not None)
+            self._way = f"one compiled call for {whole}" + ", steps in registers" * stack.in_registers
             single = len(self._shape) == 1
             self._outputs = [y[0] if single else y for y in stack.outputs]
             self._input = stack.x[0] if single else stack.x
         self._told = f"{self._owner}: {self._way}"  # to explain
         self._stack, self._made_for = stack, made_for
         if state is not None:
-            self.state = state
+            self._set(tuple(state))
+
+    def _opened(self, weights: list[Array]) -> tuple[Any, list[int]]:
+        """A stack, or why there is none; and which of its rows is the first of each link."""
+        steps: list[cpu.Step] = []
+        rows, width = [], self.input_size
+        for link in self._links:
+            found = link.kernels(width)
+            if isinstance(found, str):
+                return found, []
+            rows.append(len(steps))
+            steps += found
+            width = link.outputs or width
+        with use_precision(self._precision):
+            return cpu.open_stack(steps, weights, self._batch), rows
 
     def reset(self) -> None:
         """Back to zero state."""
@@ -222,64 +206,100 @@ class Stream:
 
     @property
     def state(self) -> Any:
-        """The state, as the layer takes and returns it: an array (L, B, H), or a tuple of one for each part. A copy."""
-        parts = self._parts()
-        return parts[0] if len(parts) == 1 else parts
+        """The state, as the layer takes and returns it: an array (L, B, H), or a tuple of one for each part. A copy.
+
+        Of a Sequential it is a list: such a state for each recurrent layer.
+        """
+        parts, states = iter(self._parts()), []
+        for link in self._recurrent:
+            own = tuple(next(parts) for _ in link.state_sizes)
+            states.append(own[0] if len(own) == 1 else own)
+        return states if self._chain else states[0]
 
     @state.setter
     def state(self, new: Any) -> None:
         parts = []
-        for k, part in enumerate(new if isinstance(new, (tuple, list)) else (new,)):
-            name = f"part {k} of the state"
-            parts.append(given.real(self._owner, name, input_tensor(self._owner, name, part).data, self._layer.dtype))
+        for number, own in enumerate(self._each(new)):
+            of = f" of recurrent layer {number}" if self._chain else ""
+            for k, part in enumerate(own if isinstance(own, (tuple, list)) else (own,)):
+                name = f"part {k} of the state{of}"
+                array = input_tensor(self._owner, name, part).data
+                parts.append(given.real(self._owner, name, array, self.dtype))
         came, expected = ([tuple(part.shape) for part in some] for some in (parts, self._zeros()))
         if came != expected:
             raise ValueError(f"{self._owner}: the state has shapes {came}; expected {expected}")
+        self._set(tuple(parts))
+
+    def _each(self, state: Any) -> list[Any]:
+        """What is given for each recurrent layer."""
+        if not self._chain:
+            return [state]
+        count = len(self._recurrent)
+        if not isinstance(state, (tuple, list)) or len(state) != count:
+            came = f"{len(state)} states" if isinstance(state, (tuple, list)) else f"a {type(state).__name__}"
+            raise ValueError(f"{self._owner}: the state is {came}; expected a list of {count}, one a recurrent layer")
+        return list(state)
+
+    def _set(self, parts: tuple[Array, ...]) -> None:
+        """A new state, which fits."""
         if self._stack is None:
             self._state = tuple(namespace(part).asarray(part, copy=True) for part in parts)
         else:
-            self._set_stack(tuple(parts))
+            self._set_stack(parts)
 
     def _parts(self) -> tuple[Array, ...]:
-        """A copy of each part of the state."""
+        """A copy of each part of the state, of one recurrent layer after another."""
         if self._stack is not None:
-            layers = [self._stack.views(n, self._stack.current) for n in range(self._layer.num_layers)]
-            return tuple(np.stack(part) for part in zip(*layers, strict=True))
+            return tuple(
+                np.stack(part)
+                for rows in self._state_rows()
+                for part in zip(*(self._stack.views(row, self._stack.current) for row in rows), strict=True)
+            )
         parts = self._zeros() if self._state is None else self._state
         return tuple(namespace(part).asarray(part, copy=True) for part in parts)
 
+    def _state_rows(self) -> list[range]:
+        """The rows of the stack that each recurrent layer has."""
+        pairs = zip(self._links, self._rows, strict=True)
+        return [range(first, first + link.layers) for link, first in pairs if link.layers]
+
     def _set_stack(self, parts: tuple[Array, ...]) -> None:
         """A new state, written beside the present one and then put in its place at once: an interrupt mixes nothing."""
-        for number in range(self._layer.num_layers):
-            for view, part in zip(self._stack.views(number, 1 - self._stack.current), parts, strict=True):
-                np.copyto(view, part[number], casting="same_kind")
-        self._stack.turn()
+        stack, given_parts = self._stack, iter(parts)
+        for rows in self._state_rows():
+            views = [stack.views(row, 1 - stack.current) for row in rows]
+            for same in zip(*views, strict=True):  # one part of the state in all layers
+                for view, part in zip(same, next(given_parts), strict=True):
+                    np.copyto(view, part, casting="same_kind")
+        stack.turn()
 
     def _zeros(self) -> tuple[Array, ...]:
-        layer, home = self._layer, self._made_for[0]
-        return tuple(home.zeros((layer.num_layers, self._batch, size), layer.dtype) for size in layer.state_sizes)
+        home, batch = self._made_for[0], self._batch
+        shapes = [(link.layers, batch, size) for link in self._recurrent for size in link.state_sizes]
+        return tuple(home.zeros(shape, self.dtype) for shape in shapes)
 
     def _composed(self, x: Array, out: Array | None) -> Array:
-        """Any cell on any backend: a layer call, of one step where x is (B, I)."""
-        xp, layer = namespace(**{f"{self._owner}: x": x}), self._layer
-        x = given.real(self._owner, "x", x, layer.dtype)
+        """Any parts on any backend: calls of one after another, of one step where x is (B, I)."""
+        xp = namespace(**{f"{self._owner}: x": x})
+        x = given.real(self._owner, "x", x, self.dtype)
         steps = 1 if x.ndim == len(self._shape) else x.shape[0]
-        whole = xp.reshape(x, (steps, self._batch, layer.input_size))
-        turn = (1, 0, 2) if layer.batch_first else (0, 1, 2)
-        with no_grad(), self._layer.mode(False):
-            output, state = layer(xp.permute_dims(whole, turn), self._zeros() if self._state is None else self._state)
-            if self._head is not None:
-                output = self._head.linear(output)
-        y = xp.reshape(xp.permute_dims(output.data, turn), (*x.shape[:-1], output.shape[-1]))
+        y = xp.reshape(x, (steps, self._batch, self.input_size))
+        before = iter(self._zeros() if self._state is None else self._state)
+        after: tuple[Array, ...] = ()
+        with no_grad():
+            for link in self._links:
+                y, state = link.call(y, tuple(next(before) for _ in link.state_sizes))
+                after += state
+        y = xp.reshape(y, (*x.shape[:-1], y.shape[-1]))
         if out is not None:
             out[...] = y
             y = out
-        self._state = tuple(part.data for part in (state if isinstance(state, tuple) else (state,)))
+        self._state = after
         return y
 
 
-def _reopened(layer: Streamable, batch: int | None, head: Linear | None, precision: str, state: Any) -> Stream:
+def _reopened(module: Any, batch: int | None, head: Linear | None, precision: str, state: Any) -> Stream:
     with use_precision(precision):
-        stream = Stream(layer, batch, head)
+        stream = Stream(module, batch, head)
     stream.state = state
     return stream

@@ -1,15 +1,14 @@
-"""What a stream is given: x of any kind, an array for outputs, a head. ``owner`` is the stream's name in errors."""
+"""What a stream is given: x of any kind, an array for outputs. ``owner`` is the stream's name in errors."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from xprnn.arguments import input_tensor
 from xprnn.backend import Array, Backend, backend_of, dtype_name, namespace, plain
-from xprnn.nn.linear import Linear
-from xprnn.tensor import Parameter, Tensor
+from xprnn.tensor import Tensor
 
 
 def input_array(owner: str, x: Any, lead: tuple[str, ...], step: tuple[int, ...], home: Backend) -> Array:
@@ -78,40 +77,3 @@ def target(owner: str, out: Any, shape: tuple[int, ...], dtype: str, home: Backe
         what = "not contiguous" if not flags.c_contiguous else "read-only" if not flags.writeable else "not aligned"
         raise ValueError(f"{owner}: out is {what}; expected an array that is C-contiguous, aligned and writeable")
     return out
-
-
-class Fitted(Protocol):
-    """What a head must fit."""
-
-    dtype: str
-    state_sizes: tuple[int, ...]
-
-
-class Head:
-    """A Linear that fits a layer's outputs.
-
-    Raises TypeError for another module, ValueError for one of other inputs or another dtype.
-    """
-
-    def __init__(self, owner: str, linear: Any, layer: Fitted) -> None:
-        size = layer.state_sizes[0]
-        if type(linear) is not Linear:  # what a subclass computes nobody knows
-            raise TypeError(f"{owner}: head is a {type(linear).__name__}; expected an nn.Linear of {size} inputs")
-        if linear.in_features != size:
-            raise ValueError(f"{owner}: head is {linear!r}; expected one of {size} inputs")
-        if linear.dtype != layer.dtype:
-            raise ValueError(f"{owner}: head has dtype {linear.dtype}; the layer has {layer.dtype}")
-        self._owner, self.linear = owner, linear
-
-    def present(self) -> list[Parameter | None]:
-        """Weight and bias as they are now. Raises ValueError for another shape, TypeError for what is no Tensor."""
-        linear = self.linear
-        for name, shape in ("weight", (linear.out_features, linear.in_features)), ("bias", (linear.out_features,)):
-            parameter = getattr(linear, name)
-            if parameter is None and name == "bias":
-                continue
-            if not isinstance(parameter, Tensor):
-                raise TypeError(f"{self._owner}: head.{name} is a {type(parameter).__name__}; expected a Parameter")
-            if parameter.data.shape != shape:
-                raise ValueError(f"{self._owner}: head.{name} has shape {parameter.shape}; expected {shape}")
-        return [linear.weight, linear.bias]

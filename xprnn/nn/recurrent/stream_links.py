@@ -1,0 +1,230 @@
+"""The links of a stream: modules that feed each other, each with its weights, its kernel, and its call without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from xprnn.backend import Array, namespace
+from xprnn.cells import Cell
+from xprnn.engine import cpu
+from xprnn.nn.activations import Activation, ReLU, Sigmoid, Tanh
+from xprnn.nn.dropout import Dropout
+from xprnn.nn.layer_norm import LayerNorm
+from xprnn.nn.linear import Linear
+from xprnn.nn.module import Module
+from xprnn.nn.recurrent.regularisation import Regularisation
+from xprnn.tensor import Parameter, Tensor
+
+ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", Sigmoid: "sigmoid", ReLU: "relu"}
+"""What kernels call those that they have."""
+
+
+class Held(NamedTuple):
+    """A weight, where it is held: the attributes of its module and its name there."""
+
+    attributes: Mapping[str, Any]
+    name: str
+    parameter: Parameter | None
+
+
+@runtime_checkable
+class Streamable(Protocol):
+    """What a layer has that can be fed one step at a time, as :class:`xprnn.nn.RecurrentLayer` does."""
+
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    batch_first: bool
+    bidirectional: bool
+    reverse: bool
+    regularisation: Regularisation | None
+    dtype: str
+    state_sizes: tuple[int, ...]
+
+    def weights(self) -> list[dict[str, Parameter]]:
+        """The parameters of each layer by the cell's names."""
+
+    def attributes(self) -> list[str]:
+        """The names that they have on the layer, in the same order."""
+
+    def mode(self, training: bool) -> AbstractContextManager[None]:
+        """To train or to evaluate in a block."""
+
+    def __call__(self, x: Any, state: Any) -> tuple[Any, ...]:
+        """Any number of steps: the output, and the state to go on from."""
+
+
+class Link:
+    """A module that sees each step alone, called ``name`` in errors; sizes are None where any will do."""
+
+    inputs: int | None = None
+    outputs: int | None = None
+    dtype: str | None = None
+    layers: int = 0
+    """Recurrent ones, with a state each."""
+    state_sizes: tuple[int, ...] = ()
+
+    def __init__(self, module: Any, owner: str, name: str) -> None:
+        self.module, self.owner, self.name = module, owner, name
+
+    def present(self) -> list[Held]:
+        """The weights as they are now. Raises ValueError for another shape, TypeError for what is no Tensor."""
+        return []
+
+    def kernels(self, inputs: int) -> list[cpu.Step] | str:
+        """What a step is on the kernels, or that nothing is."""
+        return f"no kernel for {type(self.module).__name__}"
+
+    def load(self, stack: Any, row: int, held: list[Held]) -> None:
+        """Give weights to a stack, whose row this is."""
+
+    def call(self, x: Array, state: tuple[Array, ...] | None) -> tuple[Array, tuple[Array, ...]]:
+        """Steps x (T, B, I) without kernels: the outputs, and the new state."""
+        with self.module.mode(False):
+            return self.module(x).data, ()
+
+
+class RecurrentLink(Link):
+    """A recurrent layer."""
+
+    def __init__(self, module: Streamable, owner: str, name: str) -> None:
+        super().__init__(module, owner, name)
+        if module.bidirectional or module.reverse:
+            kind = "bidirectional" if module.bidirectional else "reverse"
+            whose = type(module).__name__ if owner.startswith(type(module).__name__) else f"{owner}: {name}"
+            raise ValueError(f"{whose}: a {kind} layer needs the whole sequence; it cannot be streamed")
+        self.inputs, self.outputs, self.dtype = module.input_size, module.state_sizes[0], module.dtype
+        self.layers, self.state_sizes = module.num_layers, module.state_sizes
+
+    def present(self) -> list[Held]:
+        parameters = [parameter for each in self.module.weights() for parameter in each.values()]
+        names, attributes = self.module.attributes(), vars(self.module)
+        return [Held(attributes, name, parameter) for name, parameter in zip(names, parameters, strict=True)]
+
+    def kernels(self, inputs: int) -> list[cpu.Step] | str:
+        layer = self.module
+        if layer.regularisation is not None and any(layer.regularisation.zoneout):
+            return "no kernel has zoneout"
+        sizes = [layer.input_size] + [layer.hidden_size] * (layer.num_layers - 1)
+        return [cpu.Step(layer.cell, size, layer.hidden_size) for size in sizes]
+
+    def load(self, stack: Any, row: int, held: list[Held]) -> None:
+        layer = self.module
+        weights = [{name: parameter.data for name, parameter in each.items()} for each in layer.weights()]
+        cpu.load_cells(stack, row, layer.cell, weights, layer.hidden_size, layer.input_size)
+
+    def call(self, x: Array, state: tuple[Array, ...] | None) -> tuple[Array, tuple[Array, ...]]:
+        xp, turn = namespace(x), (1, 0, 2) if self.module.batch_first else (0, 1, 2)
+        with self.module.mode(False):
+            y, after = self.module(xp.permute_dims(x, turn), state)
+        parts = after if isinstance(after, tuple) else (after,)
+        return xp.permute_dims(y.data, turn), tuple(part.data for part in parts)
+
+
+class WeightedLink(Link):
+    """A module of a weight and maybe a bias, each of a shape."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    def present(self) -> list[Held]:
+        for name, shape in self.shapes.items():
+            parameter, which = getattr(self.module, name), f"{self.owner}: {self.name}.{name}"
+            if parameter is None and name == "bias":
+                continue
+            if not isinstance(parameter, Tensor):
+                raise TypeError(f"{which} is a {type(parameter).__name__}; expected a Parameter")
+            if parameter.data.shape != shape:
+                raise ValueError(f"{which} has shape {parameter.shape}; expected {shape}")
+        return [Held(vars(self.module), name, getattr(self.module, name)) for name in self.shapes]
+
+    def load(self, stack: Any, row: int, held: list[Held]) -> None:
+        stack.load(row, {w.name: None if w.parameter is None else w.parameter.data for w in held} | self.numbers())
+
+    def numbers(self) -> dict[str, float]:
+        """What kernels must know beside the weights."""
+        return {}
+
+
+class LinearLink(WeightedLink):
+    """A Linear."""
+
+    def __init__(self, module: Linear, owner: str, name: str) -> None:
+        super().__init__(module, owner, name)
+        self.inputs, self.outputs, self.dtype = module.in_features, module.out_features, module.dtype
+        self.shapes = {"weight": (self.outputs, self.inputs), "bias": (self.outputs,)}
+
+    def kernels(self, inputs: int) -> list[cpu.Step] | str:
+        return [cpu.Step("linear", inputs, self.module.out_features)]
+
+
+class NormLink(WeightedLink):
+    """A LayerNorm of the last axis."""
+
+    def __init__(self, module: LayerNorm, owner: str, name: str) -> None:
+        super().__init__(module, owner, name)
+        if len(module.normalized_shape) != 1:
+            raise ValueError(f"{owner}: {name} is {module!r}; expected one of the last axis alone")
+        self.inputs = self.outputs = module.normalized_shape[0]
+        self.dtype, self.shapes = module.dtype, dict.fromkeys(("weight", "bias"), module.normalized_shape)
+
+    def kernels(self, inputs: int) -> list[cpu.Step] | str:
+        return [cpu.Step("norm", inputs, inputs)]
+
+    def numbers(self) -> dict[str, float]:
+        return {"eps": self.module.eps}
+
+
+class ActivationLink(Link):
+    """A function of elements, or of the last axis."""
+
+    def kernels(self, inputs: int) -> list[cpu.Step] | str:
+        name = ACTIVATIONS.get(type(self.module))
+        return super().kernels(inputs) if name is None else [cpu.Step(name, inputs, inputs)]
+
+
+def links_of(owner: str, modules: Sequence[Any], head: Linear | None) -> list[Link]:
+    """The links of a chain of modules, and of a head behind them, which fit each other.
+
+    Raises TypeError for modules of other kinds, ValueError for sizes and dtypes that do not fit.
+    """
+    links = [*_links(owner, modules)]
+    width = _fit(owner, links)
+    if width is None:
+        raise ValueError(f"{owner}: no part says how many inputs there are; expected a recurrent layer or a Linear")
+    if head is not None:
+        if type(head) is not Linear:  # what a subclass computes nobody knows
+            raise TypeError(f"{owner}: head is a {type(head).__name__}; expected an nn.Linear of {width} inputs")
+        links.append(LinearLink(head, owner, "head"))
+        _fit(owner, links)
+    return links
+
+
+def _links(owner: str, modules: Sequence[Any]) -> Iterator[Link]:
+    for number, module in enumerate(modules):
+        name, kind = f"part {number}", type(module)
+        if kind is Linear:
+            yield LinearLink(module, owner, name)
+        elif kind is LayerNorm:
+            yield NormLink(module, owner, name)
+        elif isinstance(module, Activation):
+            yield ActivationLink(module, owner, name)
+        elif isinstance(module, Streamable):
+            yield RecurrentLink(module, owner, name)
+        elif kind is not Dropout:  # which is nothing to one that infers
+            known = "recurrent layers, Linear, LayerNorm, activations, Dropout, and Sequential of these"
+            raise TypeError(f"{owner}: {name} is a {kind.__name__}; expected {known}")
+
+
+def _fit(owner: str, links: Sequence[Link]) -> int | None:
+    """How many outputs the last link has, once each has been found to fit the ones before it."""
+    width, dtype = None, None
+    for link in links:
+        if width is not None and link.inputs not in (None, width):
+            raise ValueError(f"{owner}: {link.name} is {link.module!r}; expected one of {width} inputs")
+        if dtype is not None and link.dtype not in (None, dtype):
+            raise ValueError(f"{owner}: {link.name} has dtype {link.dtype}; the layer has {dtype}")
+        width, dtype = link.outputs or width, link.dtype or dtype
+    return width
