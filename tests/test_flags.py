@@ -42,6 +42,7 @@ def fit(**flag):
     train.fit(model(), batches, lambda net, batch: ops.sum(net(*batch)), optimizer(train.SGD)(), epochs=0, **flag)
 
 
+LINEAR = ("MinGRU", "MinLSTM", "SRU", "QRNN", "LRU", "S5")
 CALLS = {
     "Tensor": lambda **flag: xprnn.Tensor(X, **flag),
     "Parameter": lambda **flag: xprnn.Parameter(X, **flag),
@@ -53,6 +54,7 @@ CALLS = {
     "logsumexp": lambda **flag: ops.logsumexp(X, **flag),
     "astype": lambda **flag: ops.astype(X, "float64", **flag),
     **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in ("RNN", "LSTM", "GRU", "IndRNN")},
+    **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in LINEAR},
     **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in ("RNNCell", "LSTMCell", "GRUCell")},
     "RecurrentLayer": lambda **flag: nn.RecurrentLayer(cells.LSTM(), 4, 2, **flag),
     "CellModule": lambda **flag: nn.CellModule(cells.LSTM(), 4, 2, **flag),
@@ -133,6 +135,7 @@ def flags():
 
 @pytest.mark.parametrize(("name", "flag"), sorted(set(flags())))
 def test_nothing_but_true_and_false(name, flag):
+    assert name in CALLS, f"it has an option {flag}: show in CALLS how {name} is called"
     call = CALLS[name]
     for value in ("no", 2):
         with pytest.raises(ValueError, match=rf": {flag} is {value!r}; expected True or False"):

@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 
-from xprnn import settings, tensor
+from xprnn import settings, tape
 
-LOCKS = {"gradients": lambda: tensor._adding, "settings": lambda: settings.BACKEND._changing}
+LOCKS = {"gradients": lambda: tape._adding, "settings": lambda: settings.BACKEND._changing}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -16,8 +16,10 @@ LOCKS = {"gradients": lambda: tensor._adding, "settings": lambda: settings.BACKE
 def test_locks_are_free_in_a_child(lock):
     held, forked = threading.Event(), threading.Event()
 
+    kept = lock()  # a name that is gone fails here, and not in the thread that is waited for
+
     def hold():
-        with lock():
+        with kept:
             held.set()
             forked.wait()
 

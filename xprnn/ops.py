@@ -361,7 +361,7 @@ def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa
 @lifted
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean over the axes, or over all of them. NaN over nothing."""
-    axes, xp = _axes(axis, x.ndim), namespace(x.data)
+    axes, xp, keepdims = _axes(axis, x.ndim), namespace(x.data), true_or_false("mean", "keepdims", keepdims)
     count = math.prod([x.shape[a] for a in axes])
     share = 1.0 / count if count else math.nan
     data = xp.sum(x.data, axis=axes, keepdims=keepdims) * share
@@ -371,6 +371,7 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 @lifted
 def var(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The variance, divided by the number of elements."""
+    keepdims = true_or_false("var", "keepdims", keepdims)
     return mean(square(x - mean(x, axis, keepdims=True)), axis, keepdims)
 
 

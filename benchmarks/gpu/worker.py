@@ -73,7 +73,13 @@ def _cudnn() -> str:
 
 def paths(row: Row) -> list[str]:
     """Our implementations that could run on a device, without those that hung in other rows."""
-    dispatch, left_out = importlib.import_module("xprnn.engine.dispatch"), ("compiled", *row.get("without", ()))
+    left_out = (
+        "compiled",
+        "compiled-scan",
+        "scan",
+        *row.get("without", ()),
+    )  # the host's, and what no row has a cell for
+    dispatch = importlib.import_module("xprnn.engine.dispatch")
     return [impl.name for impl in dispatch.IMPLEMENTATIONS if impl.name not in left_out]
 
 

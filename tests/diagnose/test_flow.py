@@ -8,7 +8,7 @@ from helpers import assert_close, each_cell, host
 from watched_cells import B, Chain, H, I, OwnLSTM, T
 
 import xprnn
-from xprnn import Tensor, nn, ops
+from xprnn import Tensor, cells, nn, ops
 from xprnn.diagnose import gradient_flow
 
 
@@ -124,11 +124,25 @@ def single(cell, inputs, weights):
     return layer
 
 
+class Traces(cells.LinearCell):
+    """Coefficients alone, as a user gives them."""
+
+    gate_names = ("b",)
+
+    def coefficients(self, w, zx):
+        return 0.0 * zx + 0.9, zx
+
+
 @each_cell
 def test_gradients_of_each_cell(cell, rng):
     layer, x = nn.RecurrentLayer(cell, I, H, dtype="float64", rng=0), rng.standard_normal((T, B, I))
     flow = gradient_flow(layer, x, everything)
     check_gradients(flow, [[(layer, False)]], x, cell.state_sizes(H), sines)
+
+
+@pytest.mark.parametrize("cell", [cells.SRU(), cells.QRNN(2), cells.LRU(2), Traces()], ids=lambda cell: cell.name)
+def test_gradients_of_linear_cells(cell, rng):
+    test_gradients_of_each_cell(cell, rng)
 
 
 @each_cell

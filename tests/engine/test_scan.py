@@ -15,6 +15,7 @@ from xprnn.cells.linear import LinearCell
 from xprnn.engine import dispatch, reference, scan, scan_cpu
 from xprnn.engine.control import Control
 from xprnn.tape import grad
+from xprnn.testing import check_laws
 
 NUMPY = get_backend("numpy")
 WAYS = {"scan": scan.WAY} | ({} if isinstance(host_kernels.kernels(), str) else {"compiled-scan": scan_cpu.WAY})
@@ -191,3 +192,15 @@ def test_a_cell_of_ones_own_is_scanned_and_the_tape_finds_its_way_back():
     assert "compiled-scan: runs" in xprnn.explain(layer, x) or "  scan: runs" in xprnn.explain(layer, x)
     assert_close(found["auto"], found["reference"], 1e-12)
     assert_close(composed.data, grad(layer(x, lengths=[20, 7])[0].sum(), [x])[0].data, 1e-12)
+
+
+class Slower(cells.MinGRU):
+    """A cell whose way back is that of another, since it changes the coefficients alone."""
+
+    def coefficients(self, w, zx):
+        a, b = super().coefficients(w, zx)
+        return 0.5 * a, b
+
+
+def test_an_inherited_way_back_is_not_taken_for_that_of_other_coefficients():
+    assert len(check_laws(nn.RecurrentLayer(Slower(), 3, 4, dtype="float64", rng=0), 3)) >= 14

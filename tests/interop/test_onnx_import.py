@@ -2,10 +2,12 @@
 
 import copy
 import importlib
+import pickle
 import re
 
 import numpy as np
 import pytest
+from helpers import host
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -78,6 +80,18 @@ def test_our_own_models_come_back(case, tmp_path, rng):
         np.testing.assert_allclose(got.numpy(), wanted, rtol=0, atol=2e-6)
     found[0].sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_model_moves_and_is_copied_as_any_module(home, rng):
+    parts = nn.GRU(E, H, bidirectional=True), nn.TransformerEncoderLayer(2 * H, 2, 6), nn.MeanPooling()
+    model = interop.from_model(interop.to_model(nn.Sequential(nn.Embedding(9, E), *parts), lengths=True, states=True))
+    inputs = {"x": rng.integers(0, 9, (T, B)), "lengths": np.array([T, 0, 3], "int32")}
+    inputs["1.h_0"] = rng.standard_normal((2, B, H)).astype("float32")
+    expected = model(**inputs)[0].numpy()
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other(**inputs)[0].numpy(), expected)
+    moved = model.to(home)(**{name: home.asarray(array) for name, array in inputs.items()})[0]
+    np.testing.assert_allclose(host(moved), expected, rtol=0, atol=2e-6)
 
 
 def test_a_classifier_out_of_pytorch(tmp_path, rng):

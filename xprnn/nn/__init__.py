@@ -1,4 +1,4 @@
-"""Layers. Attention, encoders, decoders and what is linear in its state are imported when first asked for."""
+"""Layers. Attention, encoders, decoders, streams and what is linear in its state are imported when first asked for."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from xprnn.nn.recurrent.layers import GRU, LSTM, RNN, IndRNN
 from xprnn.nn.recurrent.own_step import Recurrent, StepCell
 from xprnn.nn.recurrent.single_steps import CellModule, GRUCell, LSTMCell, RNNCell
 from xprnn.nn.recurrent.stacked import RecurrentLayer
-from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.sequential import Sequential
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
+    from xprnn.nn.recurrent.stream import Stream
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
@@ -95,6 +95,7 @@ LATER = {
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
+    "recurrent.stream": "Stream",
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",
     "seq2seq.search": "Hypothesis beam_search greedy sample",

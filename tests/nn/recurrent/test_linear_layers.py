@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from xprnn import Tensor, nn, ops, use_kernels
+from xprnn import Tensor, cells, explain, nn, ops, use_kernels
 from xprnn.cells.linear import halves
 from xprnn.nn.recurrent.linear_layers import hippo_poles
 from xprnn.tape import grad
@@ -88,6 +88,7 @@ def test_s5_starts_from_the_eigenvalues_of_hippo():
         (lambda: nn.LRU(3, 4, r_max=1.5), "LRU: r_max is 1.5; expected a radius from 0 to 1"),
         (lambda: nn.LRU(3, 4, max_phase=7.0), "LRU: max_phase is 7.0; expected an angle"),
         (lambda: nn.S5(3, 4, step_min=0.0), "S5: step_min is 0.0 and step_max 0.1; expected 0 < step_min <= step_max"),
+        (lambda: nn.RecurrentLayer(cells.SRU(), 3, 4, weight_dropout=0.1), "0.1, but the cell SRU has no weight_hh"),
         (lambda: nn.S5(3, -1), "S5: hidden_size is -1; expected an integer"),
     ],
 )
@@ -127,3 +128,16 @@ def test_redrawing_knows_each_block():
         assert (layer.weight_ih_l0.data == 4).all()  # a block is a matrix of H rows
     with pytest.raises(TypeError, match="redraw: layer is a LRU; expected a recurrent layer or cell with gates"):
         nn.init.redraw(nn.LRU(3, 4), weight_ih=nn.init.xavier_uniform, rng=0)
+
+
+def test_zoneout_goes_step_by_step():
+    layer, x = nn.RecurrentLayer(cells.MinGRU(), 3, 4, zoneout=0.5, dtype="float64", rng=0), np.ones((4, 2, 3))
+    assert "  scan: declines (zoneout and dropout between steps go step by step)" in explain(layer, x)
+    h, expected = np.zeros((2, 4)), []
+    layer.eval()
+    (w,) = layer.weights()
+    (a, b) = cells.MinGRU().coefficients({}, x[0] @ w["weight_ih"].data.T + w["bias_ih"].data)
+    for _ in x:
+        h = 0.5 * h + 0.5 * (a * h + b)
+        expected.append(h)
+    assert_close(layer(x)[0].data, np.stack(expected), 1e-12)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import input_tensor
-from xprnn.backend import default_backend, dtype_name
+from xprnn.backend import backend_of, default_backend, dtype_name, to_numpy
 from xprnn.interop.extras import needed
 from xprnn.interop.onnx import recurrent
 from xprnn.interop.onnx.operations import OPERATIONS
@@ -44,9 +44,9 @@ class Model(Module):
         for name in sorted(used & {*graph.constants}):
             array = graph.constants[name]
             if array.dtype.kind != "f":
-                self._constants[name] = array  # shapes, axes and rows, which belong to the host
+                self._constants[name] = array
             elif array.ndim == 0:
-                self._constants[name] = Tensor(home.asarray(array))
+                self._constants[name] = Tensor(array)
             else:
                 self._name("weight", (name,), name, Parameter(home.asarray(array)))
 
@@ -82,7 +82,7 @@ class Model(Module):
                 return recurrent.run(node, layer, *reads)
             while reads and reads[-1] is None:
                 reads.pop()
-            results = OPERATIONS[node.operator](node, *reads)
+            results = OPERATIONS[node.operator](node, *_beside_each_other(reads))
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             if str(error).startswith("node "):
                 raise
@@ -135,6 +135,21 @@ def load(path: Path_) -> Model:
         raise ModelFileError(f"load: {path}: {error}") from error
 
 
+def _beside_each_other(values: list[Any]) -> list[Any]:
+    """Whole numbers, constants and what was made of them, brought from the host to where other Tensors are."""
+    tensors = [one for one in values if isinstance(one, Tensor)]
+    home = next((backend_of(one.data) for one in tensors if type(one.data) is not np.ndarray), None)
+    if home is None:
+        return values
+
+    def beside(one: Any) -> Any:
+        if isinstance(one, Tensor):
+            return one if type(one.data) is not np.ndarray or one.requires_grad else Tensor(home.asarray(one.data))
+        return home.asarray(one) if isinstance(one, np.ndarray) else one
+
+    return [beside(one) for one in values]
+
+
 def _checked(value: Value, x: Any) -> Any:
     """An input, with the type and shape that the graph declares."""
     tensor = input_tensor("Model", value.name, np.asarray(x) if isinstance(x, (list, tuple)) else x)
@@ -147,4 +162,4 @@ def _checked(value: Value, x: Any) -> Any:
     ):
         words = ", ".join(str(axis) or "?" for axis in shape)
         raise ValueError(f"Model: {value.name} has shape {tensor.shape}; expected ({words})")
-    return tensor if value.dtype.startswith("float") else tensor.data
+    return tensor if value.dtype.startswith("float") else to_numpy(tensor.data)  # as shapes and axes are

@@ -1,4 +1,4 @@
-"""What operators around recurrent layers compute, of Tensors, and of plain arrays where they hold whole numbers."""
+"""What operators around recurrent layers compute: of Tensors, and of arrays on the host where numbers are whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.backend import namespace, to_numpy
+from xprnn.backend import backend_of, to_numpy
 from xprnn.cells import Activation
 from xprnn.interop.onnx.parsed import Node
 from xprnn.tensor import Tensor
@@ -49,14 +49,15 @@ def _held(array: Any) -> Any:
 
 
 def _gather(node: Node, x: Any, indices: Any) -> Any:
-    axis = node.attribute("axis", int, 0)
-    indices = np.asarray(indices) if isinstance(indices, (int, np.generic)) else indices
+    axis, numbers = node.attribute("axis", int, 0), to_numpy(indices)
     length = x.shape[axis]
-    outside = (indices < -length) | (indices >= length)
-    if bool(outside.any()):
-        raise node.error(f"picks number {int(indices[outside].reshape(-1)[0])} of {length}")
-    indices = namespace(indices).where(indices < 0, indices + length, indices)
-    return ops.take(x, indices, axis=axis) if isinstance(x, Tensor) else np.take(x, indices, axis=axis)
+    outside = (numbers < -length) | (numbers >= length)
+    if outside.any():
+        raise node.error(f"picks number {numbers[outside][0]} of {length}")
+    numbers = np.where(numbers < 0, numbers + length, numbers)
+    if not isinstance(x, Tensor):
+        return np.take(x, numbers, axis=axis)
+    return ops.take(x, backend_of(x.data).asarray(numbers), axis=axis)
 
 
 def _reshape(node: Node, x: Any, shape: Any) -> Any:

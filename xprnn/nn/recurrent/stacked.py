@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,12 @@ from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
 from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
-from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.recurrent.tape_node import run
 from xprnn.nn.weights import Declared
 from xprnn.tensor import Parameter, Tensor
+
+if TYPE_CHECKING:
+    from xprnn.nn.recurrent.stream import Stream
 
 
 class RecurrentLayer(SequenceLayer):
@@ -170,12 +172,19 @@ class RecurrentLayer(SequenceLayer):
         """
         return [declared.present(self) for declared in self.declared]
 
+    @property
+    def zoned(self) -> bool:
+        """Whether there is zoneout, which acts in evaluation too."""
+        return self.regularisation is not None and any(self.regularisation.zoneout)
+
     def attributes(self) -> list[str]:
         """Under which names the layer has them."""
         return [attribute for declared in self.declared for attribute, *_ in declared.attributes.values()]
 
     def stream(self, batch: int | None = 1, head: Linear | None = None) -> Stream:
         """Open a :class:`Stream`: the layer step by step or block by block, with its state kept."""
+        from xprnn.nn.recurrent.stream import Stream  # with its parts, which few programs need
+
         return Stream(self, batch, head)
 
     def describe(self) -> str:

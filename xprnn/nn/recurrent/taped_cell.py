@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from xprnn.backend import Array
@@ -41,12 +42,16 @@ class TapedCell(LinearCell):
 
 def with_way_back(cell: Cell) -> Cell:
     """A cell, taped where it is linear and leaves out how its functions go back."""
-    if isinstance(cell, LinearCell):
-        given = type(cell)
-        has_output = given.output is not LinearCell.output and given.output_vjp is LinearCell.output_vjp
-        if given.coefficients_vjp is LinearCell.coefficients_vjp or has_output:
-            return TapedCell(cell)
-    return cell
+    if not isinstance(cell, LinearCell) or (_written(type(cell), "coefficients") and _written(type(cell), "output")):
+        return cell
+    return TapedCell(cell)
+
+
+@cache
+def _written(given: type[LinearCell], name: str) -> bool:
+    """Whether a function has its way back written by whoever wrote it last, and not inherited from before."""
+    forward, back = (next(each for each in given.__mro__ if n in vars(each)) for n in (name, f"{name}_vjp"))
+    return issubclass(back, forward)
 
 
 def _gradients(
