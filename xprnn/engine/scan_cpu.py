@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from xprnn import host_kernels
@@ -12,7 +14,6 @@ from xprnn.engine import kernels
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.scan import Saved, Scan, linear
-from xprnn.kernels.kinds import Flags
 
 
 class CompiledScan(Scan):
@@ -66,7 +67,7 @@ class CompiledScan(Scan):
         return summed_to(tuple(a.shape), d.reshape(1, *d.shape) if a.ndim == 3 else d)
 
 
-def agreed(steps: Array, beside: Array, row: Array, control: Control) -> Flags:
+def agreed(steps: Array, beside: Array, row: Array, control: Control) -> Any:
     """The flags of a scan. Raises ValueError, or TypeError, where compiled code would read past the end of an array."""
     flags, shape = kernels.flags_of(control), steps.shape
     each = all(n in (1, m) for n, m in zip(reversed(beside.shape), reversed(shape), strict=False))
