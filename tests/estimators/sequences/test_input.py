@@ -213,3 +213,11 @@ def test_something_to_watch_needs_a_part_to_watch_it_on():
             estimator(monitor="f1", validation=0)
     with pytest.raises(ValueError, match="monitor is 'r2'"):
         SequenceRegressor(monitor="r2", validation=0)
+
+
+def test_integers_beyond_float64_are_refused():
+    for big in ([[10**400]], np.array([[10**400]], dtype=object)):
+        with pytest.raises(ValueError, match="f: X holds a number too large for float64"):
+            as_sequences("f", big)
+    with pytest.raises(ValueError, match="too large for float64"):
+        SequenceRegressor(hidden=2, epochs=1).fit(np.ones((2, 3, 1)), [10**400, 1])

@@ -287,3 +287,15 @@ def test_it_runs_on_array_api_strict(name):
     (here, said), (there, _) = fitted(name), fitted(name, backend="array_api_strict")
     for a, b in zip(said(there), said(here), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@each
+def test_values_far_from_all_that_were_seen_are_answered(name):
+    """Beyond float32 they became infinite, and answers NaN."""
+    model, said = fitted(name)
+    for far in (1e45, 1e200):
+        with np.errstate(over="ignore"):  # of squares
+            assert not np.isnan(np.concatenate([np.ravel(part) for part in said(model, [far * X[0]])])).any()
+    if name == "anomalies":
+        with np.errstate(over="ignore"):
+            assert (model.predict([1e200 * X[0]]) == -1).all()

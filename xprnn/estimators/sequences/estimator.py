@@ -37,6 +37,10 @@ SEQUENCES = TRAINING | {
 """The settings that estimators of sequences have."""
 
 
+FAR = 1e30
+"""Standard deviations beyond which no network tells numbers apart; weighted sums of it are float32."""
+
+
 class SequenceEstimator(Estimator):
     """Base of the estimators of sequences: each is a :class:`SequenceNetwork` on scaled steps."""
 
@@ -64,7 +68,8 @@ class SequenceEstimator(Estimator):
         return given
 
     def _scaled(self, rows: Sequence[Host], scaler: StandardScaler) -> list[Host]:
-        return [scaler.transform(row).astype(self.settings["dtype"]) for row in rows]
+        """In the network's dtype. What is FAR off stays so, and finite: sums of infinities would be NaN."""
+        return [np.clip(scaler.transform(row), -FAR, FAR).astype(self.settings["dtype"]) for row in rows]
 
     def _said(self, rows: Sequence[Host]) -> list[Host]:
         """What the fitted network says of each sequence, for rows that have been read."""

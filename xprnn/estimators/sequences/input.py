@@ -100,6 +100,8 @@ def _numbers(owner: str, name: str, X: Any) -> Host:
         raise TypeError(f"{owner}: {name} has dtype {array.dtype}; expected numbers")
     try:
         return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{owner}: {name} holds a number too large for float64") from None
     except (TypeError, ValueError) as error:
         raise type(error)(f"{owner}: {name} holds other things than numbers: {error}") from None
 
