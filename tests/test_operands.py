@@ -84,8 +84,8 @@ def test_mixed_devices_are_refused_by_name():
         (lambda x: x[[0.0, 1.0]], "not with a list of float64"),
         (lambda x: x[np.array([0.0])], "not with one of float64"),
         (lambda x: x["a"], "not with a str"),
-        (lambda x: x[True], "not with a bool"),
-        (lambda x: x[[0], True], "not with a bool"),
+        (lambda x: x[True], "not with a single boolean"),
+        (lambda x: x[[0], True], "not with a single boolean"),
     ],
 )
 def test_wrong_operands(call, message):

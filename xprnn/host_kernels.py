@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import DTYPES, Array
+from xprnn.backend import DTYPES, Array, dtype_name
 from xprnn.beyond_standard import erf as erf_array
 from xprnn.settings import KERNELS
 
@@ -54,7 +54,7 @@ def kernels_for(*arrays: Array) -> Any:
     first = arrays[0]
     if KERNELS.get() not in (None, "auto", "compiled") or not all(type(a) is np.ndarray for a in arrays):
         return None
-    if not all(a.dtype == first.dtype for a in arrays) or first.dtype.name not in DTYPES or not first.dtype.isnative:
+    if not all(a.dtype == first.dtype for a in arrays) or dtype_name(first) not in DTYPES or not first.dtype.isnative:
         return None
     found = kernels()
     return None if isinstance(found, str) else found

@@ -52,7 +52,7 @@ def way_back(
             _rows_back(product, gain, dzx, dproduct, low, wide, start, stop)
 
         threads.share(work, len(product) * product.shape[1], 20.0 * product.size)
-    met = [("ih", dzx, _unit(about.norms, product, 0, size, "yx"))]
+    met = [("ih", dzx, product)]
     y = _unit(about.norms, states.z, gates, size, "yh")
     if "c" in about.parts:
         return dproduct, [*met, ("hh", dzx, y), ("c", ds, _unit((1,), states.after[1], 0, size, "yc"))]
@@ -88,9 +88,13 @@ def _unit_rows(z, z_column, y, y_column, size, start, stop):
 
 @kernel
 def _rows_back(x, gain, dy, dx, column, size, start, stop):
+    """Rows of dx; and x becomes N(x)."""
     for row in range(start, stop):
         at = row * x.shape[2] + column
-        normalise_back(address(x, at), address(gain, column), address(dy, at), address(dx, at), size)
+        here = address(x, at)
+        mean, scale = normalise_back(here, address(gain, column), address(dy, at), address(dx, at), size)
+        for j in range(size):
+            here[j] = (here[j] - mean) * scale
 
 
 @kernel

@@ -59,7 +59,7 @@ def normalise_both(x, m, gain_x, gain_m, bias, size):
 
 @summing_kernel
 def normalise_back(x, gain, dy, dx, size):
-    """The cotangent of x, from that of N(x) gain + bias; dx may be dy."""
+    """The cotangent of x, from that of N(x) gain + bias; dx may be dy. Returns the moments of x."""
     mean, scale = moments(x, size)
     count = number_like(x, size)
     total, along = number_like(x, 0), number_like(x, 0)
@@ -70,3 +70,4 @@ def normalise_back(x, gain, dy, dx, size):
     total, along = total / count, along * scale * scale / count
     for j in range(size):
         dx[j] = (dy[j] * gain[j] - total - (x[j] - mean) * along) * scale
+    return mean, scale

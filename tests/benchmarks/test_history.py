@@ -166,8 +166,9 @@ def test_rows_of_the_results_that_scripts_write(modules, monkeypatch):
     import seq2seq
     import streaming
 
-    rows = {"rows": [{"hidden": 32, "block": 1, "median": ms}, {"hidden": 8, "block": 64, "median": ms}]}
-    assert list(streaming.history_rows(rows)) == [("median", "LSTM H=32", 2.5), ("block of 64", "LSTM H=8", 2.5)]
+    rows = {"rows": [{"cell": "LSTM", "hidden": 8, "block": block, "median": ms} for block in (1, 64, 4096)]}
+    groups = "median", "block of 64", "whole"
+    assert list(streaming.history_rows(rows)) == [(group, "LSTM H=8", 2.5) for group in groups]
     rows = {"rows": [{"shape": [1, 2], "attention": "general", "mode": "forced, lengths", "ms": ms}]}
     assert list(seq2seq.history_rows(rows)) == [("forced, lengths", "general 1,2", 2.5)]
 

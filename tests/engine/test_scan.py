@@ -88,7 +88,7 @@ def test_the_stated_bound(way):
 
 
 @each_way
-@pytest.mark.parametrize("cell", [cells.MinGRU(), cells.QRNN(2), cells.LRU(3)], ids=str)
+@pytest.mark.parametrize("cell", [cells.MinGRU(), cells.QRNN(2), cells.LRU(3)], ids=lambda cell: cell.name)
 def test_what_was_before_a_restart_is_gone_be_it_nan(way, cell):
     reset = np.zeros((6, 2), bool)
     reset[3] = True

@@ -168,6 +168,8 @@ def not_finite(value):
     ("model", "options", "message"),
     [
         (nn.LSTM(1, 2, bidirectional=True), {}, "LSTM is bidirectional"),
+        (nn.LSTM(1, 2, reverse=True), {}, "LSTM is reverse; it cannot run step by step"),
+        (nn.LSTM(1, 2, zoneout=0.1), {}, "LSTM has zoneout, which has no place in the format"),
         (nn.RecurrentLayer(Own(), 1, 2), {}, "RecurrentLayer has the cell Own"),
         (nn.Sequential(nn.LSTM(1, 2), nn.Softmax()), {}, r"1 \(Softmax\) cannot be written; expected Tanh"),
         (nn.Sequential(nn.Linear(1, 2)), {}, "has no recurrent layer"),

@@ -68,6 +68,8 @@ def test_without_a_state_it_begins_with_zeros():
         ),
         ((nn.LSTM(1, 3, proj_size=2), nn.Linear(2, 1)), ValueError, "lstm is of LSTM projected to 2; expected an LSTM"),
         ((nn.LSTM(1, 2, bidirectional=True), nn.Linear(4, 1)), ValueError, "lstm is bidirectional; expected an LSTM"),
+        ((nn.LSTM(1, 2, reverse=True), nn.Linear(2, 1)), ValueError, "lstm is reverse; expected an LSTM"),
+        ((nn.LSTM(1, 2, zoneout=0.1), nn.Linear(2, 1)), ValueError, "lstm is with zoneout; expected an LSTM"),
         ((nn.LSTM(1, 2), nn.Linear(3, 1)), ValueError, "head takes 3 inputs; expected 2"),
         ((nn.LSTM(1, 2), nn.Linear(2, 1), np.zeros((1, 2))), ValueError, "state is .*; expected a pair"),
         (

@@ -182,6 +182,8 @@ class Net(nn.Module):
     ("layer", "error", "words"),
     [
         (lambda: nn.LSTM(I, H, proj_size=2), ValueError, "LSTM is made of LSTM projected to 2, for which ONNX has no"),
+        (lambda: nn.LSTM(I, H, layer_norm=True), ValueError, "LSTM is made of LayerNormLSTM, for which ONNX has no"),
+        (lambda: nn.LSTM(I, H, zoneout=0.1), ValueError, "LSTM has zoneout, which ONNX has not"),
         (lambda: nn.Sequential(nn.LSTM(I, H, peephole="full")), ValueError, r"0 \(LSTM\) is made of FullPeepholeLSTM"),
         (lambda: nn.IndRNN(I, H), ValueError, "IndRNN is made of IndRNN"),
         (lambda: nn.RNN(I, H, nonlinearity="sin"), ValueError, "RNN has activation sin"),

@@ -158,9 +158,10 @@ def test_what_layers_do_not_have_is_refused_by_name(case):
         (lambda: nn.RNN(2, 3, clip=1.0), ValueError, "RNN is made of"),
         (lambda: nn.RNN(2, 3, reverse=True), ValueError, "RNN has reverse"),
         (lambda: nn.RNN(2, 3, nonlinearity=("tanh", "relu"), bidirectional=True), ValueError, "another cell"),
+        (lambda: nn.GRU(2, 3, recurrent_dropout=0.1), ValueError, "has zoneout or dropout between steps"),
         (lambda: nn.IndRNN(2, 3), TypeError, "IndRNN; expected one of RNN"),
     ],
-    ids=["peepholes", "reset before", "clip", "reverse", "two cells", "indrnn"],
+    ids=["peepholes", "reset before", "clip", "reverse", "two cells", "dropout between steps", "indrnn"],
 )
 def test_what_modules_do_not_have_is_refused_by_name(layer, error, words):
     with pytest.raises(error, match=words):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xprnn import Tensor
+from xprnn.testing import check_gradients, check_second_gradients
 from xprnn.train import bce_with_logits, cross_entropy, huber, mae, mse
 
 ELEMENTWISE = {"mse": mse, "mae": mae, "huber": huber, "bce_with_logits": bce_with_logits}
@@ -289,3 +290,20 @@ def test_errors_of_reductions_and_weights():
         cross_entropy(x, np.zeros(4, dtype=int), reduction=None)
     with pytest.raises(ValueError, match="cross_entropy: label_smoothing is 1.5; expected a probability"):
         cross_entropy(x, np.zeros(4, dtype=int), label_smoothing=1.5)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"reduction": "none"}, {"label_smoothing": 0.1, "weight": np.arange(1.0, 5.0)}]
+)
+def test_gradients_of_cross_entropy_of_both_orders(home, options):
+    logits, target = np.random.default_rng(0).standard_normal((3, 2, 4)), np.array([[0, 3], [1, -100], [2, 2]])
+    given = {k: home.asarray(v) if k == "weight" else v for k, v in options.items()}
+    for classes in (target, abs(target) % 4):
+        loss = lambda x, classes=classes: cross_entropy(x, home.asarray(classes), **given)
+        check_gradients(loss, [home.asarray(logits)])
+        check_second_gradients(loss, [home.asarray(logits)])
+
+
+def test_gradients_of_mse_of_second_order(home):
+    draws = np.random.default_rng(0)
+    check_second_gradients(mse, [home.asarray(draws.standard_normal((3, 2))) for _ in range(2)])

@@ -8,6 +8,7 @@ from functools import partial
 from xprnn.backend import Rng
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
 from xprnn.nn.recurrent.layers import GRU, LAYERS, LSTM, IndRNN
+from xprnn.nn.recurrent.linear_layers import QRNN, SRU, MinGRU, MinLSTM
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
@@ -18,6 +19,10 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "lstm_peephole_full": partial(LSTM, peephole="full"),
     "gru_layer_norm": partial(GRU, layer_norm=True),
     "lstm_layer_norm": partial(LSTM, layer_norm=True),
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+    "qrnn": QRNN,
+    "sru": SRU,
 }
 POOLINGS = ("attention", "last", "max", "mean")
 Shapes = Iterator[tuple[str, tuple[int, ...]]]

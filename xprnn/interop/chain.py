@@ -62,8 +62,11 @@ def _sizes(owner: str, name: str, module: Any) -> tuple[int, int] | None:
     if isinstance(module, Linear):
         return module.in_features, module.out_features
     if isinstance(module, RecurrentLayer):
-        if module.bidirectional:
-            raise ValueError(f"{owner}: {_called(name, module)} is bidirectional; it cannot run step by step")
+        if module.bidirectional or module.reverse:
+            kind = "bidirectional" if module.bidirectional else "reverse"
+            raise ValueError(f"{owner}: {_called(name, module)} is {kind}; it cannot run step by step")
+        if module.zoned:
+            raise ValueError(f"{owner}: {_called(name, module)} has zoneout, which has no place in the format")
         return module.input_size, module.state_sizes[0]
     if not isinstance(module, (Activation, Dropout)):
         raise ValueError(

@@ -55,8 +55,9 @@ class Capture:
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"Capture: {name} is a {type(getattr(self, name)).__name__}; expected {kind.__name__}")
         lstm, head = self.lstm, self.head
-        if type(lstm.cell) is not LSTMSpec or lstm.bidirectional:
-            told = "bidirectional" if lstm.bidirectional else f"of {lstm.cell.name}"
+        others = {"bidirectional": lstm.bidirectional, "reverse": lstm.reverse, "with zoneout": lstm.zoned}
+        if type(lstm.cell) is not LSTMSpec or any(others.values()):
+            told = next((name for name, there in others.items() if there), f"of {lstm.cell.name}")
             raise ValueError(f"Capture: lstm is {told}; expected an LSTM without peepholes and projection, one way")
         if head.in_features != lstm.hidden_size:
             raise ValueError(f"Capture: head takes {head.in_features} inputs; expected {lstm.hidden_size}")

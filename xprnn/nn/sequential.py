@@ -33,10 +33,12 @@ class Sequential(Module):
         """Open a :class:`xprnn.nn.Stream` of all modules: step by step or block by block, their states kept.
 
         They may be recurrent layers, Linear, LayerNorm of the last axis, activations, Dropout, and Sequential of these;
-        TypeError for others.
+        TypeError for others, and for a subclass with a forward of its own.
         """
         from xprnn.nn.recurrent.stream import Stream  # with its parts, which few programs need
 
+        if type(self).forward is not Sequential.forward:
+            raise TypeError(f"{type(self).__name__}: it has a forward of its own; expected a chain of modules")
         return Stream(self, batch)
 
     def flat(self) -> list[Module]:

@@ -20,6 +20,7 @@ from xprnn import ops
 from xprnn.arguments import floating_input, input_tensor, probability
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.postponed import within
+from xprnn.tape import is_grad_enabled, record
 from xprnn.tensor import Tensor
 from xprnn.train.weighted import Mean
 
@@ -134,13 +135,13 @@ def cross_entropy(
         return ValueError(f"{owner}: target contains {number}; expected class numbers from 0 to {classes - 1}")
 
     target = within(xp.where(selected, target, xp.zeros_like(target)), classes, outside)
-    if type(target) is not np.ndarray or not selected.all():  # to look at all of them would wait for a device
+    everything = type(target) is np.ndarray and bool(selected.all())  # to look at all of them would wait for a device
+    if not everything:
         # Rows that do not count are replaced before anything is computed from them: 0 * NaN would still be NaN.
         logits = ops.where(xp.expand_dims(selected, axis=-1), logits, 0.0)
-    # One number of each row: taken from the flat array, whose gradient is a short scatter instead of a one-hot table.
-    rows = xp.reshape(xp.arange(target.size, dtype=xp.int64, device=backend_of(target).device), target.shape)
-    chosen = ops.take(ops.reshape(logits, (-1,)), rows * classes + target)
-    losses = ops.logsumexp(logits, axis=-1) - chosen
+    losses = _surprise(logits, target)
+    if everything and weight is None and not smoothing and reduction == "mean" and target.size:
+        return Mean(ops.mean(losses), float(target.size))
     counted = weights = xp.astype(selected, logits.dtype)
     if weight is not None:
         weight = ops.value(weight)
@@ -151,6 +152,28 @@ def cross_entropy(
         spread = ops.log_softmax(logits) if weight is None else ops.log_softmax(logits) * weight
         losses = (1.0 - smoothing) * losses - (smoothing / classes) * (ops.sum(spread, axis=-1) * counted)
     return _reduced(losses, reduction, xp.sum(weights) if reduction == "mean" else None)
+
+
+def _surprise(logits: Tensor, target: Array) -> Tensor:
+    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), as one operation."""
+    x, home, classes = logits.data, backend_of(target), logits.shape[-1]
+    xp = home.xp
+    # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
+    places = home.arange(target.size) * classes + xp.reshape(target, (-1,))
+    chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
+    total = ops.logsumexp(Tensor(x), axis=-1).data
+
+    def rule(g: Tensor, y: Tensor) -> Tensor:
+        flow = ops.expand_dims(g, -1)
+        if home.name == "array_api_strict" or is_grad_enabled():
+            is_target = xp.astype(xp.expand_dims(target, axis=-1) == home.arange(classes), x.dtype)
+            return flow * (ops.softmax(logits) - is_target)
+        found = xp.exp(x - total[..., None])
+        found *= flow.data
+        found.reshape(-1)[places] -= g.data.reshape(-1)
+        return Tensor(found)
+
+    return record("cross_entropy", total - chosen, (logits,), [rule], (logits,), ("logits",))
 
 
 def _elementwise(

@@ -137,6 +137,17 @@ def test_what_does_not_fit_is_named():
         stream.block(X[:1, 0])
 
 
+def test_a_model_with_a_forward_of_its_own_is_no_chain():
+    class Residual(nn.Sequential):
+        def forward(self, x):
+            return x + super().forward(x)
+
+    model = Residual(nn.GRU(I, I))
+    for chain in (model, nn.Sequential(model)):
+        with pytest.raises(TypeError, match="is a Residual; expected|Residual: it has a forward of its own"):
+            chain.stream()
+
+
 @compiled_only
 def test_who_runs_is_told():
     stream = MODELS["every kind"]("float32").stream()

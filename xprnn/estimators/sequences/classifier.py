@@ -58,7 +58,7 @@ class SequenceClassifier(SequenceEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm" or "lstm_layer_norm".
+        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn" or "sru".
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether sequences are read backward too.
     pooling

@@ -52,7 +52,7 @@ class Forecaster(Estimator):
     ----------
     cell
         "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm" or "lstm_layer_norm".
+        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn" or "sru".
     hidden, layers
         Hidden units of each layer; layers.
     window

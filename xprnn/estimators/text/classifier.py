@@ -65,7 +65,7 @@ class TextClassifier(Estimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm" or "lstm_layer_norm".
+        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn" or "sru".
     pooling
         "max", "mean" or "attention" over the states of all tokens, or the "last" state.
     embedding

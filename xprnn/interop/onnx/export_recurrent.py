@@ -12,6 +12,8 @@ from xprnn.interop.onnx.operators import Operator, attributes_of, operator_of, p
 
 def recurrent(model: Exported, path: str, layer: Any, x: str) -> str:
     owner, graph = called(path[:-1], layer), model.graph
+    if layer.zoned:
+        raise ValueError(f"to_model: {owner} has zoneout, which ONNX has not")
     cells = [layer.cell, layer.reverse_cell or layer.cell][: layer.directions]
     operators: list[Operator] = []
     for cell in cells:

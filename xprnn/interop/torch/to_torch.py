@@ -61,6 +61,7 @@ def _module(torch: Any, path: str, part: Any, convert: Convert) -> Any:
 
 def _recurrent_module(torch: Any, path: str, part: Any, convert: Convert) -> Any:
     others = {"reverse": part.reverse, "zero_masked": part.zero_masked, "another cell in reverse": part.reverse_cell}
+    others |= {"zoneout or dropout between steps": part.regularisation}
     if given := [name for name, there in others.items() if there]:
         raise ValueError(f"to_module: {called(path, part)} has {', '.join(given)}, which PyTorch does not have")
     return getattr(torch.nn, type(part).__name__)(

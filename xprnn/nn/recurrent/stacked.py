@@ -172,6 +172,11 @@ class RecurrentLayer(SequenceLayer):
         """
         return [declared.present(self) for declared in self.declared]
 
+    @property
+    def zoned(self) -> bool:
+        """Whether there is zoneout, which acts in evaluation too."""
+        return self.regularisation is not None and any(self.regularisation.zoneout)
+
     def attributes(self) -> list[str]:
         """Under which names the layer has them."""
         return [attribute for declared in self.declared for attribute, *_ in declared.attributes.values()]

@@ -36,16 +36,18 @@ class Stream:
     ======  =======================================================================
     x       (B, I) for a step, (T, B, I) for a block, whatever ``batch_first`` says
     y       (B, H) or (T, B, H); with a head of O outputs O in the place of H
-    state   as the layer has it, parts (L, B, H): readable and assignable
+    state   as the layer has it, parts (L, B, H): readable and assignable; of a Sequential a
+            list of such states, one for each recurrent layer
     ======  =======================================================================
 
     x and y are without B where the stream was opened with ``batch=None``. Nested lists of numbers will do for x.
     ``head`` is a Linear that the outputs go through. ``reset()`` makes the state zero. Gradients are not recorded.
 
-    On NumPy, cells with compiled kernels take a step or a block in one compiled call for all layers and the head;
-    other threads run meanwhile, also streams of their own. How a sequence is cut into steps and blocks then changes no
-    bit of the results, which are the layer's to rounding. Elsewhere the layer is called; ``repr`` says which, and why.
-    With ``use_precision("bf16")`` the weights of the head are rounded like the layer's.
+    On NumPy, cells with compiled kernels take a step or a block in one compiled call for all layers and the head, or
+    for all modules of a Sequential; other threads run meanwhile, also streams of their own. How a sequence is cut into
+    steps and blocks then changes no bit of the results, which are the layer's to rounding. Where one sequence goes
+    through an LSTM or GRU, its steps stay in registers from the product to the state. Elsewhere the layer is called;
+    ``repr`` says which, and why. With ``use_precision("bf16")`` the weights of the head are rounded like the layer's.
 
     New weights are noticed, be it that ``.data`` of a parameter is assigned, as optimizers and ``load_state_dict`` do,
     or that the layer is given another Parameter in its place; after writing into an array in place, call ``reload()``.
@@ -127,7 +129,9 @@ class Stream:
 
     def _takes(self, array: Any, shape: tuple[int, ...]) -> bool:
         """Whether compiled code can have an array as it is, which is soon said of those that suit."""
-        return type(array) is np.ndarray and array.shape == shape and array.dtype == self._dtype and array.flags.carray
+        if type(array) is not np.ndarray or array.shape != shape:
+            return False
+        return (array.dtype is self._dtype or array.dtype == self._dtype) and array.flags.carray
 
     def _compiled(self, x: Array, y: Array | None, shape: tuple[int, ...]) -> Array:
         """A block on the kernels, in an array for its outputs or a new one of their shape."""

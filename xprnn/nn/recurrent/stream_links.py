@@ -14,7 +14,6 @@ from xprnn.nn.dropout import Dropout
 from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.tensor import Parameter, Tensor
 
 ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", Sigmoid: "sigmoid", ReLU: "relu"}
@@ -40,9 +39,12 @@ class Streamable(Protocol):
     batch_first: bool
     bidirectional: bool
     reverse: bool
-    regularisation: Regularisation | None
     dtype: str
     state_sizes: tuple[int, ...]
+
+    @property
+    def zoned(self) -> bool:
+        """Whether there is zoneout."""
 
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer by the cell's names."""
@@ -106,7 +108,7 @@ class RecurrentLink(Link):
 
     def kernels(self, inputs: int) -> list[cpu.Step] | str:
         layer = self.module
-        if layer.regularisation is not None and any(layer.regularisation.zoneout):
+        if layer.zoned:
             return "no kernel has zoneout"
         sizes = [layer.input_size] + [layer.hidden_size] * (layer.num_layers - 1)
         return [cpu.Step(layer.cell, size, layer.hidden_size) for size in sizes]
