@@ -6,6 +6,7 @@ step, (B, ...), or all of them, (T, B, ...), and arrays or Tensors.
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
 
 from xprnn.backend import Array, namespace
@@ -87,12 +88,20 @@ class LinearCell(Cell):
                 raise ValueError(f"{self.name}: coefficients returned {name} of shape {came}; expected {shape}")
         return found
 
+    def checked_output(self, times: Product, w: Weights, c: Array, zx: Array, h: Array) -> Array:
+        """The output. Raises ValueError where it is not as wide as the state's part h."""
+        found, expected = self.output_by(times, w, c, zx), (*c.shape[:-1], h.shape[-1])
+        if tuple(found.shape) != expected:
+            raise ValueError(f"{self.name}: output has shape {tuple(found.shape)}; expected {expected}")
+        return found
+
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         z, last = split_late(zx, state[-1]) if self.late else (zx, ())
         c = state[self.place]
         a, b = self.checked(w, z, tuple(c.shape))
         new = product(self.pairs, a, c) + b
-        return (*((self.output(w, new, z),) if self.place else ()), new, *last), (z, a, b)
+        h = (self.checked_output(operator.matmul, w, new, z, state[0]),) if self.place else ()
+        return (*h, new, *last), (z, a, b)
 
     def step_vjp(
         self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State

@@ -69,7 +69,9 @@ class Scan:
         shape = *z.shape[:2], start.shape[-1]
         a, b = cell.checked(w, z, shape)
         c = self.scan(cell.pairs, a, namespace(z).broadcast_to(b, shape), start, control)
-        return (held(cell.output_by(self.times, w, c, z), call.state[0], control, self), c) if cell.place else (c,)
+        if not cell.place:
+            return (c,)
+        return held(cell.checked_output(self.times, w, c, z, call.state[0]), call.state[0], control, self), c
 
     def backward(self, call: SequenceCall, saved: Saved, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
         """The way back through a call. A cotangent may be None for zero."""
