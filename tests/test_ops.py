@@ -349,7 +349,7 @@ def test_logsumexp_of_minus_infinity(home):
 
 def test_linear_refuses_what_does_not_fit(home):
     x, w, b = (home.asarray(np.ones(shape)) for shape in ((2, 3), (4, 3), (4,)))
-    for wrong in ((x, w[:, :2], b), (x, w, b[:1]), (x[0, 0], w, b)):
+    for wrong in ((x, w[:, :2], b), (x, w, b[:1]), (x[0, 0], w, b), (x, w[0, :], b), (x, w[None, ...], b)):
         with pytest.raises(ValueError, match=r"linear: the shapes are x .*; expected x \(..., I\), weight \(O, I\)"):
             ops.linear(*wrong)
     with pytest.raises(TypeError, match="linear: the dtypes are x .*float64, weight .*float32.*; expected one"):

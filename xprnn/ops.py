@@ -479,7 +479,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     x, weight, *rest = inputs = tuple(map(as_tensor, given))
     names = ("x", "weight", "bias")[: len(inputs)]
     xp = namespace(**{f"linear's {name}": part.data for name, part in zip(names, inputs, strict=True)})
-    lead, (outputs, width) = x.shape[:-1], weight.shape
+    lead, (outputs, width) = x.shape[:-1], weight.shape if weight.ndim == 2 else (None, None)
     if x.shape[-1:] != (width,) or any(part.shape != (outputs,) for part in rest):
         came = ", ".join(f"{name} {part.shape}" for name, part in zip(names, inputs, strict=True))
         raise ValueError(f"linear: the shapes are {came}; expected x (..., I), weight (O, I), bias (O,)")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import LINEAR_CELLS, assert_close, each_linear_cell, host, sequence_call
 
-from xprnn import cells, nn
+from xprnn import cells, nn, ops, use_kernels
 from xprnn.backend import get_backend, namespace
 from xprnn.cells.linear import LinearCell
 from xprnn.engine import reference
@@ -153,35 +153,64 @@ class Decay(LinearCell):
         return f, (1.0 - f) * zx[..., half:]
 
 
-class TooWide(Decay):
-    def coefficients(self, w, zx):
-        return zx, zx
+class Shown(Decay):
+    """The same, with an output."""
 
-
-class WideOutput(Decay):
     state_names = ("h", "c")
 
     def output(self, w, c, zx):
-        return zx
+        return 2.0 * c
+
+
+def wide(a):
+    return namespace(a).concat([a, a], axis=-1)
+
+
+def of_float64(a):
+    return namespace(a).astype(a, "float64")
+
+
+WRONG = [
+    (Decay, "coefficients", lambda _, w, zx: (zx, zx), r"coefficients returned a of shape .*8\); expected"),
+    (Decay, "coefficients", lambda _, w, zx: (0.5, zx), r"coefficients returned a = 0.5; expected an array"),
+    (
+        Decay,
+        "coefficients",
+        lambda _, w, zx: (zx[..., :4], of_float64(zx)),
+        "coefficients returned b of dtype .*float64",
+    ),
+    (Decay, "coefficients", lambda _, w, zx: zx, r"coefficients returned .*; expected a pair \(a, b\)"),
+    (Shown, "output", lambda _, w, c, zx: wide(c), r"output returned h of shape .*8\); expected"),
+    (Shown, "output", lambda _, w, c, zx: of_float64(c), "output returned h of dtype .*float64; expected an array"),
+    (Shown, "output", lambda _, w, c, zx: c[:1, ...], "output returned h of shape .*; expected"),
+]
+WRONG_BACK = [
+    (Shown, "output_vjp", lambda _, w, c, zx, dh: (wide(dh), 0.0 * zx, {}), "output_vjp returned dc of shape"),
+    (Decay, "coefficients_vjp", lambda _, w, zx, da, db: (da, {}), "coefficients_vjp and output_vjp returned dzx of"),
+]
 
 
 @pytest.mark.parametrize("kernels", ["auto", "scan", "reference"])
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        (TooWide(), r"TooWide: coefficients returned a of shape .*8\)"),
-        (WideOutput(), r"WideOutput: output has shape .*8\); expected .*4\)"),
-    ],
-)
-def test_coefficients_and_outputs_of_a_wrong_shape(cell, message, kernels):
-    from xprnn import use_kernels
-
-    layer = nn.RecurrentLayer(cell, 3, 4)
-    with use_kernels(kernels), pytest.raises(ValueError, match=message):
-        layer(np.zeros((5, 2, 3), "float32"), mask=np.ones((5, 2), bool))
+@pytest.mark.parametrize(("base", "name", "wrong", "message"), WRONG)
+def test_functions_of_a_cell_that_return_something_else(kernels, base, name, wrong, message):
+    """Compiled code would read, and write, past the end of arrays."""
+    layer = nn.RecurrentLayer(type("Wrong", (base,), {name: wrong})(), 3, 4)
+    for options in ({}, {"lengths": np.array([5, 2])}):
+        with use_kernels(kernels), pytest.raises((TypeError, ValueError), match=f"Wrong: {message}"):
+            layer(np.zeros((5, 2, 3), "float32"), **options)
 
 
-class Shown(Decay):
+@pytest.mark.parametrize("kernels", ["auto", "scan"])
+@pytest.mark.parametrize(("base", "name", "wrong", "message"), WRONG_BACK)
+def test_ways_back_of_a_cell_that_return_something_else(kernels, base, name, wrong, message):
+    """Of one unit, where what is too wide is broadcast."""
+    both = {"coefficients_vjp": lambda self, w, zx, da, db: (wide(da), {}), name: wrong}
+    layer = nn.RecurrentLayer(type("Wrong", (base,), both)(), 3, 1)
+    with use_kernels(kernels), pytest.raises(ValueError, match=f"Wrong: {message}"):
+        ops.sum(layer(np.zeros((5, 2, 3), "float32"))[0]).backward()
+
+
+class Plain(Decay):
     """Whose output does not look at zx."""
 
     state_names = ("h", "c")
@@ -192,7 +221,7 @@ class Shown(Decay):
 
 def test_what_an_output_does_not_look_at_gets_no_gradient_from_it():
     """Not even NaN, where it is infinite: a gate that is shut for good."""
-    layer = nn.RecurrentLayer(Shown(), 1, 1, rng=0)
+    layer = nn.RecurrentLayer(Plain(), 1, 1, rng=0)
     layer.bias_ih_l0.data[0] = -np.inf  # of f, so that c' is v
     y, _ = layer(np.ones((2, 1, 1), "float32"))
     y.sum().backward()

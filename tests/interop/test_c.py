@@ -164,13 +164,27 @@ def not_finite(value):
     return layer
 
 
+class Doubled(nn.GRU):
+    """What it computes nobody knows."""
+
+    def forward(self, *args):
+        y, state = super().forward(*args)
+        return 2.0 * y, state
+
+
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
         (nn.LSTM(1, 2, bidirectional=True), {}, "LSTM is bidirectional"),
         (nn.LSTM(1, 2, reverse=True), {}, "LSTM is reverse; it cannot run step by step"),
         (nn.LSTM(1, 2, zoneout=0.1), {}, "LSTM has zoneout, which has no place in the format"),
-        (nn.RecurrentLayer(Own(), 1, 2), {}, "RecurrentLayer has the cell Own"),
+        (
+            nn.RecurrentLayer(Own(), 1, 2),
+            {},
+            "RecurrentLayer has the cell Own.*; expected one of LSTM, PeepholeLSTM, .*GRU",
+        ),
+        (nn.LRU(1, 2), {}, "LRU has the cell LRU.*; expected one of LSTM, PeepholeLSTM, .*GRU"),
+        (nn.Sequential(Doubled(1, 2)), {}, r"0 \(Doubled\) has no place in the format; .*without a forward of its own"),
         (nn.Sequential(nn.LSTM(1, 2), nn.Softmax()), {}, r"1 \(Softmax\) cannot be written; expected Tanh"),
         (nn.Sequential(nn.Linear(1, 2)), {}, "has no recurrent layer"),
         (not_finite(np.nan), {}, "LSTM has numbers that are not finite in float32"),

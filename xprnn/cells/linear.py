@@ -6,8 +6,9 @@ step, (B, ...), or all of them, (T, B, ...), and arrays or Tensors.
 
 from __future__ import annotations
 
-import operator
+import reprlib
 from abc import abstractmethod
+from typing import Any
 
 from xprnn.backend import Array, namespace
 from xprnn.cells.cell import Cell, Product, Saved, State, Weights, merged, sigmoid
@@ -80,19 +81,12 @@ class LinearCell(Cell):
         return len(self.state_names) - 1 - self.late
 
     def checked(self, w: Weights, zx: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """The coefficients. Raises ValueError where they do not broadcast to the shape of c."""
+        """The coefficients. Raises ValueError where they do not broadcast to the shape of c, TypeError for a dtype."""
         found = self.coefficients(w, zx)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(f"{self.name}: coefficients returned {reprlib.repr(found)}; expected a pair (a, b)")
         for name, part in zip("ab", found, strict=True):
-            came, lead = tuple(part.shape), len(shape) - len(part.shape)
-            if lead < 0 or any(n not in (1, m) for n, m in zip(came, shape[lead:], strict=True)):
-                raise ValueError(f"{self.name}: coefficients returned {name} of shape {came}; expected {shape}")
-        return found
-
-    def checked_output(self, times: Product, w: Weights, c: Array, zx: Array, h: Array) -> Array:
-        """The output. Raises ValueError where it is not as wide as the state's part h."""
-        found, expected = self.output_by(times, w, c, zx), (*c.shape[:-1], h.shape[-1])
-        if tuple(found.shape) != expected:
-            raise ValueError(f"{self.name}: output has shape {tuple(found.shape)}; expected {expected}")
+            returned(self, f"coefficients returned {name}", part, shape, zx, broadcast=True)
         return found
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
@@ -100,8 +94,10 @@ class LinearCell(Cell):
         c = state[self.place]
         a, b = self.checked(w, z, tuple(c.shape))
         new = product(self.pairs, a, c) + b
-        h = (self.checked_output(operator.matmul, w, new, z, state[0]),) if self.place else ()
-        return (*h, new, *last), (z, a, b)
+        if not self.place:
+            return (new, *last), (z, a, b)
+        h = returned(self, "output returned h", self.output(w, new, z), tuple(state[0].shape), zx)
+        return (h, new, *last), (z, a, b)
 
     def step_vjp(
         self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
@@ -131,6 +127,26 @@ class LinearCell(Cell):
         a, b = coefficients
         da = product(self.pairs, conjugate(self.pairs, before), dc)
         return self.coefficients_vjp(w, z, summed_to(tuple(a.shape), da), summed_to(tuple(b.shape), dc))
+
+
+def returned(
+    cell: LinearCell, what: str, part: Any, shape: tuple[int, ...], like: Array, broadcast: bool = False
+) -> Any:
+    """What a cell's function gave, compiled code being about to read it as far as a shape says.
+
+    Raises TypeError for what is no array of another's dtype, ValueError for another shape.
+    """
+    if getattr(part, "dtype", None) != like.dtype:
+        came = f"of dtype {part.dtype}" if hasattr(part, "dtype") else f"= {reprlib.repr(part)}"
+        raise TypeError(f"{cell.name}: {what} {came}; expected an array of dtype {like.dtype}")
+    found, lead = tuple(part.shape), len(shape) - len(part.shape)
+    if broadcast and lead >= 0:
+        fits = all(n in (1, m) for n, m in zip(found, shape[lead:], strict=True))
+    else:
+        fits = found == shape
+    if not fits:
+        raise ValueError(f"{cell.name}: {what} of shape {found}; expected {shape}")
+    return part
 
 
 def split_late(zx: Array, before: Array) -> tuple[Array, State]:

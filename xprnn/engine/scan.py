@@ -21,7 +21,7 @@ from typing import NamedTuple
 from xprnn.backend import Array, namespace
 from xprnn.cells import State, Weights
 from xprnn.cells.cell import merged
-from xprnn.cells.linear import LinearCell, conjugate, halves, product, summed_to
+from xprnn.cells.linear import LinearCell, conjugate, halves, product, returned, summed_to
 from xprnn.engine import reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
@@ -71,7 +71,9 @@ class Scan:
         c = self.scan(cell.pairs, a, namespace(z).broadcast_to(b, shape), start, control)
         if not cell.place:
             return (c,)
-        return held(cell.checked_output(self.times, w, c, z, call.state[0]), call.state[0], control, self), c
+        size = call.state[0].shape[-1]
+        h = returned(cell, "output returned h", cell.output_by(self.times, w, c, z), (*z.shape[:2], size), z)
+        return held(h, call.state[0], control, self), c
 
     def backward(self, call: SequenceCall, saved: Saved, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
         """The way back through a call. A cotangent may be None for zero."""
@@ -100,12 +102,14 @@ class Scan:
         if cell.place:
             dh, before_all = held_vjp(*cotangents[0], control, self)
             from_h, from_output, gradients = cell.output_vjp_by(self.times, w, c, z, dh)
-            dc, dstart = dc + from_h, (before_all,)
+            dc = dc + returned(cell, "output_vjp returned dc", from_h, tuple(c.shape), z)
+            dstart = (before_all,)
         a, b = cell.checked(w, z, tuple(c.shape))
         dc, first = self.scan_vjp(cell.pairs, a, dc, dlast, control)
         da = self.factor_vjp(cell.pairs, a, call.state[cell.place], c, dc, control)
         dz, found = cell.coefficients_vjp(w, z, da, summed_to(tuple(b.shape), moving(dc, control)))
         dz = cell.joined(from_output, dz) if cell.place else dz
+        dz = returned(cell, "coefficients_vjp and output_vjp returned dzx", dz, tuple(z.shape), z)
         return dz, (*dstart, first), merged(gradients, found)
 
     def scan(self, pairs: bool, a: Array, b: Array, start: Array, control: Control) -> Array:

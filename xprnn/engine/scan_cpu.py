@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from xprnn import host_kernels
@@ -50,16 +52,31 @@ class CompiledScan(Scan):
         return dz, (first,) if first_h is None else (first_h, first), {}
 
     def scan(self, pairs: bool, a: Array, b: Array, start: Array, control: Control) -> Array:
-        return host_kernels.kernels().scan.scan(pairs, a, b, start, kernels.flags_of(control))
+        flags = agreed(b, a, start, control)
+        return host_kernels.kernels().scan.scan(pairs, a, b, start, flags)
 
     def scan_vjp(self, pairs: bool, a: Array, g: Array, dlast: Array, control: Control) -> tuple[Array, Array]:
-        return host_kernels.kernels().scan.scan_back(pairs, a, g, dlast, kernels.flags_of(control))
+        flags = agreed(g, a, dlast, control)
+        return host_kernels.kernels().scan.scan_back(pairs, a, g, dlast, flags)
 
     def factor_vjp(self, pairs: bool, a: Array, start: Array, c: Array, dc: Array, control: Control) -> Array:
         if a.ndim == 3 and a.shape[0] > 1:
             return super().factor_vjp(pairs, a, start, c, dc, control)
-        d = host_kernels.kernels().scan.factor_back(pairs, start, c, dc, kernels.flags_of(control))
+        flags = agreed(c, dc, start, control)
+        d = host_kernels.kernels().scan.factor_back(pairs, start, c, dc, flags)
         return summed_to(tuple(a.shape), d.reshape(1, *d.shape) if a.ndim == 3 else d)
+
+
+def agreed(steps: Array, beside: Array, row: Array, control: Control) -> Any:
+    """The flags of a scan. Raises ValueError, or TypeError, where compiled code would read past the end of an array."""
+    flags, shape = kernels.flags_of(control), steps.shape
+    each = all(n in (1, m) for n, m in zip(reversed(beside.shape), reversed(shape), strict=False))
+    if not each or row.shape != shape[1:] or any(flag is not None and flag.shape != shape[:2] for flag in flags):
+        came = f"{beside.shape} and {row.shape}, flags {[None if flag is None else flag.shape for flag in flags]}"
+        raise ValueError(f"a scan of steps of shape {shape} has beside them {came}; expected (T, B, S), (B, S), (T, B)")
+    if not steps.dtype == beside.dtype == row.dtype:
+        raise TypeError(f"a scan has dtypes {steps.dtype}, {beside.dtype} and {row.dtype}; expected one")
+    return flags
 
 
 WAY = CompiledScan()

@@ -57,7 +57,8 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
     Parameters
     ----------
     model
-        A recurrent layer around any of xprnn.cells, stacked or not, or a Sequential of recurrent layers, Linear, Tanh,
+        A recurrent layer (RNN, LSTM with any peepholes, both GRUs, IndRNN; not with other activations, clipping or
+        layer normalisation, and no linear cells), stacked or not, or a Sequential of recurrent layers, Linear, Tanh,
         Sigmoid and ReLU (Dropout is left out); or a :class:`xprnn.interop.nam.Capture`. All is rounded to float32.
     name
         A C name, with which all others begin.
@@ -169,7 +170,8 @@ class _Code:
         """The layers of a stack; returns where the last one's hidden state is."""
         cell = layer.cell.cell if isinstance(layer.cell, Projected) else layer.cell
         if type(cell) not in CELLS:
-            raise ValueError(f"c.export: {stage.name} has the cell {layer.cell.name}; expected one of xprnn.cells")
+            known = ", ".join(each.__name__ for each in CELLS)
+            raise ValueError(f"c.export: {stage.name} has the cell {layer.cell.name}; expected one of {known}")
         function, places = CELLS[type(cell)]
         function += f"_{cell.nonlinearity}" if isinstance(cell, Elman) else ""
         hidden, width = layer.hidden_size, layer.state_sizes[0]

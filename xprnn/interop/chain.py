@@ -50,7 +50,7 @@ def stages(owner: str, model: Module) -> list[Stage]:
 
 
 def _flat(name: str, module: Module) -> Iterator[tuple[str, Any]]:
-    if isinstance(module, Sequential):
+    if _is(module, Sequential):
         for child, part in module.children():
             yield from _flat(f"{name}.{child}" if name else child, part)
     else:
@@ -59,9 +59,9 @@ def _flat(name: str, module: Module) -> Iterator[tuple[str, Any]]:
 
 def _sizes(owner: str, name: str, module: Any) -> tuple[int, int] | None:
     """What goes in and comes out; None where that is the same, whatever it is."""
-    if isinstance(module, Linear):
+    if _is(module, Linear):
         return module.in_features, module.out_features
-    if isinstance(module, RecurrentLayer):
+    if _is(module, RecurrentLayer):
         if module.bidirectional or module.reverse:
             kind = "bidirectional" if module.bidirectional else "reverse"
             raise ValueError(f"{owner}: {_called(name, module)} is {kind}; it cannot run step by step")
@@ -71,9 +71,14 @@ def _sizes(owner: str, name: str, module: Any) -> tuple[int, int] | None:
     if not isinstance(module, (Activation, Dropout)):
         raise ValueError(
             f"{owner}: {_called(name, module)} has no place in the format; expected a recurrent layer, Linear, an "
-            "activation, or a Sequential of them"
+            "activation, or a Sequential of them, without a forward of its own"
         )
     return None
+
+
+def _is(module: Any, kind: type[Module]) -> bool:
+    """Whether a module is of a kind, and computes what that does."""
+    return isinstance(module, kind) and type(module).forward is kind.forward
 
 
 def _called(name: str, module: Module) -> str:

@@ -148,6 +148,19 @@ def test_a_model_with_a_forward_of_its_own_is_no_chain():
             chain.stream()
 
 
+def test_a_layer_with_a_forward_of_its_own_is_not_streamed():
+    """What it computes nobody knows: the numbers would be those of the layer that it comes from."""
+
+    class Residual(nn.GRU):
+        def forward(self, x, state=None):
+            y, state = super().forward(x, state)
+            return x + y, state
+
+    for model in (Residual(I, I), nn.Sequential(Residual(I, I))):
+        with pytest.raises(TypeError, match="Residual.*has a forward of its own; expected that of a recurrent layer"):
+            model.stream()
+
+
 @compiled_only
 def test_who_runs_is_told():
     stream = MODELS["every kind"]("float32").stream()

@@ -14,6 +14,7 @@ from xprnn.nn.dropout import Dropout
 from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.nn.recurrent.sequence_layer import SequenceLayer
 from xprnn.tensor import Parameter, Tensor
 
 ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", Sigmoid: "sigmoid", ReLU: "relu"}
@@ -94,6 +95,9 @@ class RecurrentLink(Link):
 
     def __init__(self, module: Streamable, owner: str, name: str) -> None:
         super().__init__(module, owner, name)
+        exact: type[Any] = type(module)
+        if issubclass(exact, SequenceLayer) and exact.forward is not SequenceLayer.forward:
+            raise TypeError(f"{owner}: {exact.__name__} has a forward of its own; expected that of a recurrent layer")
         if module.bidirectional or module.reverse:
             kind = "bidirectional" if module.bidirectional else "reverse"
             whose = type(module).__name__ if owner.startswith(type(module).__name__) else f"{owner}: {name}"
