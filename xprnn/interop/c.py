@@ -57,14 +57,15 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
     Parameters
     ----------
     model
-        A recurrent layer around any of xprnn.cells, stacked or not, or a Sequential of recurrent layers, Linear, Tanh,
-        Sigmoid and ReLU (Dropout is left out); or a :class:`xprnn.interop.nam.Capture`. All is rounded to float32.
+        An RNN, IndRNN, LSTM or GRU without options that need another activation, clip, coupled gates, or layer
+        normalisation, stacked or not; or a Sequential of these, Linear, Tanh, Sigmoid and ReLU (Dropout is left out);
+        or a :class:`xprnn.interop.nam.Capture`. All is rounded to float32.
     name
         A C name, with which all others begin.
     states
         Of each recurrent layer its initial state, as it takes it where x has no batch. Default: zeros.
 
-    Raises ValueError for what cannot be written (both directions, other modules, cells of your own), a model without a
+    Raises ValueError for what cannot be written (both directions, zoneout, other modules and cells), a model without a
     recurrent layer, weights that are not finite, a name that is none, and states that do not fit.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
@@ -169,7 +170,8 @@ class _Code:
         """The layers of a stack; returns where the last one's hidden state is."""
         cell = layer.cell.cell if isinstance(layer.cell, Projected) else layer.cell
         if type(cell) not in CELLS:
-            raise ValueError(f"c.export: {stage.name} has the cell {layer.cell.name}; expected one of xprnn.cells")
+            known = ", ".join(one.__name__ for one in CELLS)
+            raise ValueError(f"c.export: {stage.name} has the cell {layer.cell.name}; expected {known}")
         function, places = CELLS[type(cell)]
         function += f"_{cell.nonlinearity}" if isinstance(cell, Elman) else ""
         hidden, width = layer.hidden_size, layer.state_sizes[0]
