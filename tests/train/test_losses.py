@@ -304,6 +304,17 @@ def test_gradients_of_cross_entropy_of_both_orders(home, options):
         check_second_gradients(loss, [home.asarray(logits)])
 
 
+def test_gradients_of_cross_entropy_are_those_of_any_order_in_memory(rng):
+    """The way back writes into an array that is laid out as the logits are."""
+    logits, target = rng.standard_normal((3, 2, 4)), rng.integers(0, 4, (3, 2))
+    laid_out = [logits, np.asfortranarray(logits), np.ascontiguousarray(logits.transpose(2, 0, 1)).transpose(1, 2, 0)]
+    found = [Tensor(x, requires_grad=True) for x in laid_out]
+    for x in found:
+        cross_entropy(x, target).backward()
+    for x in found[1:]:
+        np.testing.assert_array_equal(x.grad.data, found[0].grad.data)
+
+
 def test_gradients_of_mse_of_second_order(home):
     draws = np.random.default_rng(0)
     check_second_gradients(mse, [home.asarray(draws.standard_normal((3, 2))) for _ in range(2)])

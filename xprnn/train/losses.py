@@ -170,8 +170,9 @@ def _surprise(logits: Tensor, target: Array) -> Tensor:
             return flow * (ops.softmax(logits) - is_target)
         found = xp.exp(x - total[..., None])
         found *= flow.data
-        found.reshape(-1)[places] -= g.data.reshape(-1)
-        return Tensor(found)
+        flat = found.reshape(-1)  # a copy, where the logits are not contiguous
+        flat[places] -= g.data.reshape(-1)
+        return Tensor(flat.reshape(x.shape))
 
     return record("cross_entropy", total - chosen, (logits,), [rule], (logits,), ("logits",))
 
