@@ -78,6 +78,18 @@ def test_s5_starts_from_the_eigenvalues_of_hippo():
     assert 0.3 < step.max() < 0.5001
 
 
+@pytest.mark.parametrize("kernels", ["auto", "scan", "reference"])
+def test_an_sru_of_four_inputs_and_three_units_has_a_highway_of_its_own(kernels, rng):
+    """weight_ih is (12, 4) then, as it is of four units, whose highway is x."""
+    x = rng.standard_normal((2, 1, 4))
+    layer = nn.SRU(4, 3, dtype="float64", rng=0)
+    with use_kernels(kernels):
+        y, (_, c) = layer(x)
+    _, _, r, s = np.split(layer.weight_ih_l0.data @ x[-1, 0] + layer.bias_ih_l0.data, 4)
+    r = 1 / (1 + np.exp(-r))
+    np.testing.assert_allclose(y.data[-1, 0], r * c.data[0, 0] + (1 - r) * s, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
