@@ -141,7 +141,7 @@ def main(quick: bool, output: Path) -> None:
     below.set(title="Error to signal while training", xlabel="epoch")
     for axes in (above, below):
         axes.grid(alpha=0.25)
-    above.legend(frameon=False)
+    above.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     save(figure, output, "amplifier")
 
 

@@ -13,6 +13,7 @@ from xprnn.backend import Array, Backend, backend_of, dtype_name, namespace
 from xprnn.postponed import within
 
 EXPECTED = "a Tensor is indexed with integers, slices, ..., None, and arrays or lists of integers or booleans"
+SINGLE = f"{EXPECTED}, not with a single boolean: None adds an axis"
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,13 @@ def _index(part: Any, x: Array, home: Backend) -> Any:
         part = home.asarray(host)
     elif not hasattr(part, "shape"):
         if isinstance(part, bool) or not hasattr(part, "__index__"):
-            raise TypeError(f"{EXPECTED}, not with a {type(part).__name__}")
+            raise TypeError(SINGLE if isinstance(part, bool) else f"{EXPECTED}, not with a {type(part).__name__}")
         return operator.index(part)
     xp, kind = namespace(**{"an indexed Tensor": x, "its index": part}), dtype_name(part)
     if kind == "bool" and part.ndim:
         return part
     if not kind.startswith(("int", "uint")):
-        raise TypeError(
-            f"{EXPECTED}, not with {'a single boolean: None adds an axis' if kind == 'bool' else f'one of {kind}'}"
-        )
+        raise TypeError(SINGLE if kind == "bool" else f"{EXPECTED}, not with one of {kind}")
     return xp.astype(xp.asarray(part), xp.int64, copy=False)
 
 

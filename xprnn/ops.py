@@ -614,7 +614,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
         if part is True or part is False:
-            raise TypeError(f"{indices.EXPECTED}, not with a single boolean: None adds an axis")
+            raise TypeError(indices.SINGLE)
         if not (isinstance(part, (int, slice)) or part is None or part is ... or _is_number(part)):
             return _picked(x, indices.picks(tuple(value(part) for part in key), x.data))
     key = tuple(

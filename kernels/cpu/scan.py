@@ -31,11 +31,10 @@ def forward(kind: int, z: Array, start: Array, h_start: Array | None, flags: Fla
 
     ``h_start`` is what h is at steps that are held before any other.
     """
-    z, start = plain(z), plain(start)
-    _check(kind, z, start)
-    c = np.empty((*z.shape[:2], start.shape[1]), z.dtype)
+    z, start, control = plain(z), plain(start), control_of(flags)
+    c = np.empty((*z.shape[:2], start.shape[-1]), z.dtype)
     h, before = (np.empty_like(c), plain(h_start)) if h_start is not None else (c[:0], start[:0])
-    control = control_of(flags)
+    _check(control, c, (), (start,) if h_start is None else (start, before), (z, LINEAR[kind].gates))
     _share(c, 1, STEP, lambda p0, p1: _walk(kind, z, start, before, tuple(control), c, h, p0, p1))
     return None if h_start is None else h, c
 
@@ -45,10 +44,11 @@ def backward(
 ) -> tuple[Array, Array | None, Array]:
     """dz, and the cotangents of h and c before all steps, from those after every step and at the end."""
     z, start, c = plain(z), plain(start), plain(c)
-    _check(kind, z, start)
     dz, after = np.empty_like(z), plain(dc[0])
     h_after, h_carry = (c[:0], start[:0]) if dh is None else (plain(dh[0]), dh[1].copy(order="C"))
     carry, control = dc[1].copy(order="C"), tuple(control_of(flags))
+    every, last = ((after,), (start, carry)) if dh is None else ((after, h_after), (start, carry, h_carry))
+    _check(control, c, every, last, (z, LINEAR[kind].gates))
 
     def work(p0: int, p1: int) -> None:
         _walk_back(kind, z, start, c, after, carry, h_after, h_carry, control, dz, p0, p1)
@@ -61,6 +61,7 @@ def scan(pairs: bool, a: Array, b: Array, start: Array, flags: Flags) -> Array:
     """c after every step; a broadcasts to b (T, B, S)."""
     b, start, (a, step, row), control = plain(b), plain(start), _strided(a, b), control_of(flags)
     c = np.empty_like(b)
+    _check(control, c, (), (start,))
     _share(c, 1 + pairs, SCAN, lambda p0, p1: _scan(pairs, a, step, row, b, start, tuple(control), c, p0, p1))
     return c
 
@@ -69,6 +70,7 @@ def scan_back(pairs: bool, a: Array, g: Array, dlast: Array, flags: Flags) -> tu
     """The complete cotangents of c after every step, and that before all, from those from outside."""
     g, (a, step, row), control = plain(g), _strided(a, g), control_of(flags)
     dc, carry = np.empty_like(g), dlast.copy(order="C")
+    _check(control, dc, (), (carry,))
     _share(dc, 1 + pairs, SCAN, lambda p0, p1: _scan_back(pairs, a, step, row, g, carry, tuple(control), dc, p0, p1))
     return dc, carry
 
@@ -76,20 +78,37 @@ def scan_back(pairs: bool, a: Array, g: Array, dlast: Array, flags: Flags) -> tu
 def factor_back(pairs: bool, start: Array, c: Array, dc: Array, flags: Flags) -> Array:
     """The cotangent of an a that is the same at all steps, of each sequence (B, S)."""
     start, c, dc, control = plain(start), plain(c), plain(dc), tuple(control_of(flags))
+    _check(control, c, (dc,), (start,))
     da = np.zeros(start.shape)  # many steps are added up
     _share(c, 1 + pairs, SCAN, lambda p0, p1: _factor_back(pairs, start, c, dc, control, da, p0, p1))
     return da.astype(c.dtype)
 
 
-def _check(kind: int, z: Array, start: Array) -> None:
-    """Compiled code reads as far as these shapes say."""
-    expected = (z.shape[1], start.shape[1]), LINEAR[kind].gates * start.shape[1]
-    if (start.shape, z.shape[2]) != expected:
-        raise ValueError(f"z has shape {z.shape} and the state {start.shape}; expected (T, B, G*S) and (B, S)")
+def _check(
+    control: tuple[Any, ...],
+    like: Array,
+    every: tuple[Array, ...],
+    last: tuple[Array, ...],
+    gates: tuple[Array, int] | None = None,
+) -> None:
+    """Raise ValueError, since compiled code reads as far as the shape of ``like`` (T, B, S) says.
+
+    ``every`` has values for each step as that has, ``last`` for one; ``gates`` are z and how many blocks it has.
+    """
+    steps, rows, size = like.shape
+    held, advance, restarts, restart = control
+    expected = [(part, like.shape) for part in every] + [(part, (rows, size)) for part in last]
+    expected += [(f, (steps, rows)) for there, f in ((held, advance), (restarts, restart)) if there]
+    expected += [] if gates is None else [(gates[0], (steps, rows, gates[1] * size))]
+    for array, shape in expected:
+        if array.shape != shape:
+            raise ValueError(f"an array of a scan has shape {array.shape}; expected {shape}")
 
 
 def _strided(a: Array, b: Array) -> tuple[Array, int, int]:
     """a as (1 or T, 1 or B, S), and how far apart its steps and its rows are: 0 where it is the same at all."""
+    if a.ndim > 3 or any(n not in (1, m) for n, m in zip(a.shape[::-1], b.shape[::-1], strict=False)):
+        raise ValueError(f"the factors of a scan have shape {a.shape}; expected {b.shape}, or what broadcasts to it")
     a = a.reshape((1,) * (3 - a.ndim) + a.shape)
     a = plain(np.broadcast_to(a, (*a.shape[:2], b.shape[2])))
     row = b.shape[2] if a.shape[1] > 1 else 0

@@ -183,9 +183,9 @@ def test_state_sizes_and_weight_shapes_belong_together(cell):
     assert shapes["bias_ih"] == shapes["bias_hh"] == (4 * cell.gates,)
 
 
-@pytest.mark.parametrize("cell", [cells.GRU(), cells.Elman()])
+@pytest.mark.parametrize("cell", [cells.GRU(), cells.Elman(), cells.SRU()])
 def test_projection_needs_a_second_part_of_state(cell):
-    with pytest.raises(ValueError, match=r"proj_size needs a cell that keeps a state beside h"):
+    with pytest.raises(ValueError, match=r"proj_size needs a cell with a state beside h"):
         cells.Projected(cell, 2)
 
 

@@ -208,3 +208,30 @@ def test_ways_back_of_a_cell_that_return_something_else(kernels, base, name, wro
     layer = nn.RecurrentLayer(type("Wrong", (base,), both)(), 3, 1)
     with use_kernels(kernels), pytest.raises(ValueError, match=f"Wrong: {message}"):
         ops.sum(layer(np.zeros((5, 2, 3), "float32"))[0]).backward()
+
+
+class Plain(Decay):
+    """Whose output does not look at zx."""
+
+    state_names = ("h", "c")
+
+    def output(self, w, c, zx):
+        return c
+
+
+def test_what_an_output_does_not_look_at_gets_no_gradient_from_it():
+    """Not even NaN, where it is infinite: a gate that is shut for good."""
+    layer = nn.RecurrentLayer(Plain(), 1, 1, rng=0)
+    layer.bias_ih_l0.data[0] = -np.inf  # of f, so that c' is v
+    y, _ = layer(np.ones((2, 1, 1), "float32"))
+    y.sum().backward()
+    np.testing.assert_array_equal(layer.weight_ih_l0.grad.data, [[0.0], [2.0]])
+
+
+def test_a_changed_cell_is_not_computed_by_a_kernel_for_the_plain_one():
+    cell = cells.MinGRU("linear")
+    cell.coefficients = lambda w, zx: (0.0 * zx[..., :4], zx[..., :4])
+    x = np.random.default_rng(0).standard_normal((5, 2, 3)).astype("float32")
+    layer = nn.RecurrentLayer(cell, 3, 4, rng=0)
+    expected = x @ layer.weight_ih_l0.data[:4].T + layer.bias_ih_l0.data[:4]
+    np.testing.assert_allclose(layer(x)[0].data, expected, rtol=1e-5, atol=1e-6)

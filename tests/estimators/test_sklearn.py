@@ -196,15 +196,15 @@ def test_sequences_in_a_search_and_in_a_pipeline():
     assert np.isfinite(cross_val_score(SequenceClassifier(**TINY), ragged, y, cv=2)).all()
 
 
-def threads(*_):
-    from xprnn.kernels.cpu.threads import workers
-
-    return workers()
-
-
 @pytest.mark.slow
 def test_workers_have_the_threads_that_joblib_leaves_them():
     joblib = pytest.importorskip("joblib")
+
+    def threads(*_):  # in here it is sent by value: workers need not find this file
+        from xprnn.kernels.cpu.threads import workers
+
+        return workers()
+
     with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
         used = cross_val_score(TextClassifier(embedding=3, **TINY), TEXTS, LABELS, cv=2, scoring=threads)
     assert used.tolist() == [1, 1]

@@ -6,7 +6,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
-from xprnn import nn  # noqa: E402
+from xprnn import cells, nn  # noqa: E402
 from xprnn.cells import Activation  # noqa: E402
 from xprnn.interop import onnx as interop  # noqa: E402
 
@@ -188,6 +188,11 @@ class Net(nn.Module):
         (lambda: nn.IndRNN(I, H), ValueError, "IndRNN is made of IndRNN"),
         (lambda: nn.RNN(I, H, nonlinearity="sin"), ValueError, "RNN has activation sin"),
         (lambda: nn.LSTM(I, H, activation=Activation("tanh", clip=1.0)), ValueError, "clips each activation"),
+        (
+            lambda: nn.RecurrentLayer((cells.GRU(), cells.ResetBeforeGRU()), I, H, bidirectional=True),
+            ValueError,
+            "RecurrentLayer has directions that differ in more than their activations",
+        ),
         (lambda: nn.MultiheadAttention(E, 2, kdim=3), ValueError, "kdim"),
         (lambda: nn.Sequential(nn.Linear(I, H), Net()), TypeError, r"1 \(Net\) is a Net; expected one of RNN, LSTM"),
         (lambda: nn.Sequential(nn.Dropout()), ValueError, "how many features"),

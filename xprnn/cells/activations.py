@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from xprnn.backend import Array, namespace
 from xprnn.beyond_standard import erf
 from xprnn.cells.cell import sigmoid
@@ -137,17 +139,17 @@ class Activation:
     def __init__(
         self, name: str, alpha: float | None = None, beta: float | None = None, clip: float | None = None
     ) -> None:
-        if name not in FUNCTIONS:
+        if not isinstance(name, str) or name not in FUNCTIONS:
             raise ValueError(f"Activation: name is {name!r}; expected one of {', '.join(map(repr, FUNCTIONS))}")
         function = FUNCTIONS[name]
         for constant, given, default in ("alpha", alpha, function.alpha), ("beta", beta, function.beta):
             if given is not None and default is None:
                 raise ValueError(f"Activation: {constant} is {given}, but {name} has none")
-        if clip is not None and not clip > 0.0:
+        self.name, self.clip = name, None if clip is None else _number("clip", clip)
+        if self.clip is not None and not self.clip > 0.0:
             raise ValueError(f"Activation: clip is {clip}; expected a number above 0")
-        self.name, self.clip = name, clip
-        self.alpha = function.alpha if alpha is None else float(alpha)
-        self.beta = function.beta if beta is None else float(beta)
+        self.alpha = function.alpha if alpha is None else _number("alpha", alpha)
+        self.beta = function.beta if beta is None else _number("beta", beta)
 
     def clipped(self, clip: float | None) -> Activation:
         """The same function of what is cut to -clip ... clip."""
@@ -183,6 +185,13 @@ class Activation:
         defaults = {"alpha": function.alpha, "beta": function.beta, "clip": None}
         changed = [f"{name}={vars(self)[name]}" for name, default in defaults.items() if vars(self)[name] != default]
         return f"{self.name}({', '.join(changed)})" if changed else self.name
+
+
+def _number(name: str, given: Any) -> float:
+    """Python's own, since one of NumPy's would widen float32 arrays."""
+    if isinstance(given, bool) or not isinstance(given, (int, float, np.integer, np.floating)):
+        raise ValueError(f"Activation: {name} is {given!r}; expected a number")
+    return float(given)
 
 
 def activation(given: str | Activation, clip: float | None = None) -> Activation:

@@ -80,8 +80,8 @@ class Cell(ABC):
             "bias_hh": (columns,),
         }
 
-    def sees_x(self, w: Weights) -> bool:
-        """Whether x itself follows its product in zx."""
+    def sees_x(self, w: Weights, hidden_size: int) -> bool:
+        """Whether x itself follows its product in zx, where h is so wide."""
         return False
 
     def input_weight(self, w: Weights) -> Array:

@@ -57,9 +57,7 @@ class DiagonalCell(LinearCell):
         return self.diagonals(w)[0], zx[..., : 2 * self.state_size]
 
     def coefficients_vjp(self, w: Weights, zx: Array, da: Array, db: Array) -> tuple[Array, Weights]:
-        xp = namespace(zx)
-        dzx = xp.concat([db, xp.zeros_like(zx[..., 2 * self.state_size :])], axis=-1)
-        return dzx, self.diagonals_vjp(w, da, xp.zeros_like(da))
+        return db, self.diagonals_vjp(w, da, namespace(da).zeros_like(da))
 
     def output(self, w: Weights, c: Array, zx: Array) -> Array:
         return self.output_by(operator.matmul, w, c, zx)
@@ -71,10 +69,12 @@ class DiagonalCell(LinearCell):
         return self.output_vjp_by(operator.matmul, w, c, zx, dh)
 
     def output_vjp_by(self, times: Product, w: Weights, c: Array, zx: Array, dh: Array) -> tuple[Array, Array, Weights]:
-        xp = namespace(zx)
-        dzx = xp.concat([xp.zeros_like(zx[..., : 2 * self.state_size]), dh], axis=-1)
+        xp = namespace(dh)
         gradient = times(xp.reshape(dh, (-1, dh.shape[-1])).T, xp.reshape(c, (-1, c.shape[-1])))
-        return rows_times(dh, self._read_out(w), times), dzx, {"weight_ch": self.scale * conjugate(True, gradient)}
+        return rows_times(dh, self._read_out(w), times), dh, {"weight_ch": self.scale * conjugate(True, gradient)}
+
+    def joined(self, from_output: Array, from_coefficients: Array) -> Array:
+        return namespace(from_output).concat([from_coefficients, from_output], axis=-1)  # each has columns of its own
 
     def _read_out(self, w: Weights) -> Array:
         """What turns pairs into s Re(C c)."""

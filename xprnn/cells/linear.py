@@ -71,6 +71,10 @@ class LinearCell(Cell):
         """:meth:`output_vjp`, likewise."""
         return self.output_vjp(w, c, zx, dh)
 
+    def joined(self, from_output: Array, from_coefficients: Array) -> Array:
+        """dzx, from what both ways back found of it."""
+        return from_output + from_coefficients
+
     @property
     def place(self) -> int:
         """Which part of the state c is."""
@@ -100,11 +104,11 @@ class LinearCell(Cell):
     ) -> tuple[Array, State, Saved]:
         z, a, b = saved
         before, after, dc = state[self.place], new_state[self.place], dstate[self.place]
-        dz: Array = 0.0
         if self.place:
-            from_h, dz, _ = self.output_vjp(w, after, z, dstate[0])
+            from_h, from_output, _ = self.output_vjp(w, after, z, dstate[0])
             dc = dc + from_h
-        dz = dz + self.back(w, z, (a, b), before, dc)[0]
+        dz = self.back(w, z, (a, b), before, dc)[0]
+        dz = self.joined(from_output, dz) if self.place else dz
         dbefore = namespace(dc).broadcast_to(product(self.pairs, conjugate(self.pairs, a), dc), before.shape)
         dstart = (*(namespace(dc).zeros_like(part) for part in dstate[: self.place]), dbefore)
         if not self.late:

@@ -20,7 +20,7 @@ class MinGRU(LinearCell):
     gate_names = ("z", "h")
 
     def __init__(self, space: str = "log") -> None:
-        self.space = known_space(space)
+        self.space = known_space("MinGRU", space)
 
     @property
     def name(self) -> str:
@@ -38,8 +38,8 @@ class MinGRU(LinearCell):
         return namespace(zx).concat([dk, dv], axis=-1), {}
 
 
-def known_space(space: str) -> str:
+def known_space(owner: str, space: str) -> str:
     """The name of a version. Raises ValueError for another."""
     if space not in SPACES:
-        raise ValueError(f"space is {space!r}; expected 'log' or 'linear'")
+        raise ValueError(f"{owner}: space is {space!r}; expected 'log' or 'linear'")
     return space

@@ -17,7 +17,7 @@ class MinLSTM(LinearCell):
     gate_names = ("f", "i", "h")
 
     def __init__(self, space: str = "log") -> None:
-        self.space = known_space(space)
+        self.space = known_space("MinLSTM", space)
 
     @property
     def name(self) -> str:

@@ -14,8 +14,10 @@ class Projected(Cell):
     """
 
     def __init__(self, cell: Cell, proj_size: int) -> None:
-        if len(cell.state_names) < 2:
-            raise ValueError(f"proj_size needs a cell that keeps a state beside h, as LSTM does; {cell.name} does not")
+        if len(cell.state_names) < 2 or "weight_hh" not in cell.weight_shapes(1, 2):
+            raise ValueError(
+                f"proj_size needs a cell with a state beside h that multiplies h, as LSTM does; {cell.name} does not"
+            )
         self.cell, self.proj_size = cell, proj_size
         self.gates, self.gate_names, self.state_names = cell.gates, cell.gate_names, cell.state_names
         self.initial, self.masks = cell.initial, cell.masks

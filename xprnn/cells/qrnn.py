@@ -15,8 +15,8 @@ class QRNN(LinearCell):
     """
 
     def __init__(self, window: int = 1) -> None:
-        if window not in (1, 2):
-            raise ValueError(f"window is {window!r}; expected 1 or 2")
+        if type(window) is not int or window not in (1, 2):
+            raise ValueError(f"QRNN: window is {window!r}; expected 1 or 2")
         self.window, self.late = window, window == 2
         self.state_names = ("h", "c", "v") if self.late else ("h", "c")
 

@@ -22,9 +22,8 @@ class SRU(LinearCell):
         rows = (3 if input_size == hidden_size else 4) * hidden_size
         return {"weight_ih": (rows, input_size), "bias_ih": (rows,)}
 
-    def sees_x(self, w: Weights) -> bool:
-        rows, inputs = w["weight_ih"].shape
-        return rows == 3 * inputs
+    def sees_x(self, w: Weights, hidden_size: int) -> bool:
+        return w["weight_ih"].shape[1] == hidden_size  # rows do not tell: of (12, 4) H may be 4, or 3
 
     def coefficients(self, w: Weights, zx: Array) -> tuple[Array, Array]:
         v, kf, _, _ = split(zx, 4)

@@ -159,8 +159,10 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     >>> print(explain(layer, x))  # doctest: +SKIP
     LSTM, T=100 B=32 I=64, forward in time
       compiled: declines (x is a cupy.ndarray, not a NumPy array)
+      compiled-scan: declines (LSTM is not linear in its state)
       cuda-persistent: runs
       cuda-step: declines (another comes first)
+      scan: declines (LSTM is not linear in its state)
       reference: declines (another comes first)
     """
     log: list[str] = []

@@ -57,6 +57,9 @@ LINEAR: dict[tuple[str, str | None], int] = {
 }
 """By the names of types, which are imported only where somebody asks for them."""
 
+LINEAR_OPTIONS = {"space", "window", "late", "state_names"}
+"""What these cells have of their own."""
+
 
 NO_FLAGS = kinds.Flags(None, None)
 _dtype = attrgetter("dtype")
@@ -79,8 +82,10 @@ def number_of(cell: Cell) -> int | None:
 
 def linear_number_of(cell: Cell) -> int | None:
     """The kernels' kind of a linear cell whose coefficients they compute as they go."""
-    exact = type(cell)
-    return LINEAR.get((f"{exact.__module__}.{exact.__qualname__}", vars(cell).get("space")))
+    exact, own = type(cell), vars(cell)
+    if not own.keys() <= LINEAR_OPTIONS:  # as in number_of, a changed object may compute something else
+        return None
+    return LINEAR.get((f"{exact.__module__}.{exact.__qualname__}", own.get("space")))
 
 
 def kind_of(cell: Cell) -> kinds.Kind | None:

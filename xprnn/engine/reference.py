@@ -46,7 +46,7 @@ def project(call: SequenceCall, x: Any, times: Product = operator.matmul) -> Any
     """zx of every step, by a product of two matrices. For arrays and Tensors."""
     cell, w = call.cell, call.weights
     zx = cell.zx_of(w, rows_times(x, cell.input_weight(w).T, times))
-    return namespace(x).concat([zx, x], axis=-1) if cell.sees_x(w) else zx
+    return namespace(x).concat([zx, x], axis=-1) if cell.sees_x(w, call.state[0].shape[-1]) else zx
 
 
 def project_vjp(
@@ -54,7 +54,7 @@ def project_vjp(
 ) -> tuple[Array | None, Weights]:
     """dx, and the gradients of the weights in the product and of those that it met."""
     cell, w, past = call.cell, call.weights, None
-    if cell.sees_x(w):  # each part laid out once, not for each of the products
+    if cell.sees_x(w, call.state[0].shape[-1]):  # each part laid out once, not for each of the products
         dzx, past = namespace(dzx).asarray(dzx[..., : -x.shape[-1]], copy=True), dzx[..., -x.shape[-1] :]
     dproduct, gradients = cell.zx_vjp(w, x, dzx)
     gradients = merged(gradients, cell.input_weight_vjp(w, outer_sum(dproduct, x, times)))

@@ -97,19 +97,19 @@ class Scan:
         """dz, the cotangents of h and c before all steps, and the gradients of the cell's own weights."""
         cell, w, z = linear(call), call.weights, saved.z
         c, (dc, dlast) = saved.sequences[cell.place], cotangents[-1]
-        dz: Array = 0.0
         gradients: Weights = {}
         dstart: State = ()
         if cell.place:
             dh, before_all = held_vjp(*cotangents[0], control, self)
-            from_h, dz, gradients = cell.output_vjp_by(self.times, w, c, z, dh)
+            from_h, from_output, gradients = cell.output_vjp_by(self.times, w, c, z, dh)
             dc = dc + returned(cell, "output_vjp returned dc", from_h, tuple(c.shape), z)
             dstart = (before_all,)
         a, b = cell.checked(w, z, tuple(c.shape))
         dc, first = self.scan_vjp(cell.pairs, a, dc, dlast, control)
         da = self.factor_vjp(cell.pairs, a, call.state[cell.place], c, dc, control)
-        more, found = cell.coefficients_vjp(w, z, da, summed_to(tuple(b.shape), moving(dc, control)))
-        dz = returned(cell, "coefficients_vjp and output_vjp returned dzx", dz + more, tuple(z.shape), z)
+        dz, found = cell.coefficients_vjp(w, z, da, summed_to(tuple(b.shape), moving(dc, control)))
+        dz = cell.joined(from_output, dz) if cell.place else dz
+        dz = returned(cell, "coefficients_vjp and output_vjp returned dzx", dz, tuple(z.shape), z)
         return dz, (*dstart, first), merged(gradients, found)
 
     def scan(self, pairs: bool, a: Array, b: Array, start: Array, control: Control) -> Array:

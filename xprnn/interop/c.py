@@ -65,7 +65,7 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
     states
         Of each recurrent layer its initial state, as it takes it where x has no batch. Default: zeros.
 
-    Raises ValueError for what cannot be written (both directions, other modules, cells of your own), a model without a
+    Raises ValueError for what cannot be written (both directions, zoneout, other modules and cells), a model without a
     recurrent layer, weights that are not finite, a name that is none, and states that do not fit.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):

@@ -1,5 +1,7 @@
 """Options of the plain layers: which cell they make, what explain says of it, and what is refused."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from helpers import assert_close
@@ -108,12 +110,45 @@ def test_a_stream_runs_any_activation(rng):
     assert_close(np.stack([stream.step(x[t]) for t in range(4)]), layer(x)[0].numpy(), 1e-6)
 
 
+class Unmasked(cells.LSTM):
+    masks = ()
+    initial: ClassVar = {"bias_ih": 2.0}
+
+
+def test_each_direction_starts_from_the_numbers_of_its_own_cell():
+    layer = nn.RecurrentLayer((cells.LSTM(), Unmasked()), 2, 3, bidirectional=True, rng=0)
+    assert (layer.bias_ih_l0_reverse.data == 2.0).all()
+    assert (layer.bias_ih_l0.data != 2.0).any()
+
+
+@pytest.mark.parametrize("cell", ["LSTM", (cells.GRU(),) * 3, ()])
+def test_what_is_no_cell(cell):
+    with pytest.raises(TypeError, match="RecurrentLayer: cell is .*; expected one of xprnn.cells, or a pair"):
+        nn.RecurrentLayer(cell, 2, 3)
+
+
+def test_a_clip_of_numpy_widens_nothing():
+    layer = nn.RecurrentLayer(cells.GeneralLSTM(clip=np.float64(1.0)), 2, 3, rng=0)
+    assert layer(np.zeros((2, 1, 2), "float32"))[0].dtype == "float32"
+
+
 REFUSED = {
     "LSTM: gate_activation is 'softmax'; expected one of 'sigmoid', 'tanh'": lambda: nn.LSTM(
         2, 3, gate_activation="softmax"
     ),
     "GRU: activation is 3; expected one of": lambda: nn.GRU(2, 3, activation=3),
     "RNN: nonlinearity is 'no'; expected one of": lambda: nn.RNN(2, 3, nonlinearity="no"),
+    "RNNCell: nonlinearity is 'no'; expected one of": lambda: nn.RNNCell(2, 3, nonlinearity="no"),
+    "IndRNN: nonlinearity is 'sin'; expected 'tanh' or 'relu'": lambda: nn.IndRNN(2, 3, nonlinearity="sin"),
+    r"LSTM: peephole is \[\]; expected None": lambda: nn.LSTM(2, 3, peephole=[]),
+    "LSTM: forget_bias is nan; expected a number": lambda: nn.LSTM(2, 3, forget_bias=np.nan),
+    "LSTMCell: forget_bias is array.*; expected a number": lambda: nn.LSTMCell(2, 3, forget_bias=np.ones(3)),
+    "Activation: clip is '1'; expected a number": lambda: cells.Activation("tanh", clip="1"),
+    "Activation: alpha is 'x'; expected a number": lambda: cells.Activation("elu", alpha="x"),
+    r"Activation: name is \[\]; expected one of": lambda: cells.Activation([]),
+    "recurrent_dropout is 0.1, but the cell Unmasked has no mask_h": lambda: nn.RecurrentLayer(
+        (cells.LSTM(), Unmasked()), 2, 3, bidirectional=True, recurrent_dropout=0.1
+    ),
     "LSTM: output_activation is 'no'; expected one of": lambda: nn.LSTM(2, 3, output_activation="no"),
     "LSTM: clip is 0; expected a number above 0": lambda: nn.LSTM(2, 3, clip=0),
     r"GRU: activation is \('tanh', 'relu'\); expected one activation, or with bidirectional=True a pair": lambda: (

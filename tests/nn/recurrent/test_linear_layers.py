@@ -78,16 +78,32 @@ def test_s5_starts_from_the_eigenvalues_of_hippo():
     assert 0.3 < step.max() < 0.5001
 
 
+@pytest.mark.parametrize("kernels", ["auto", "scan", "reference"])
+def test_an_sru_of_four_inputs_and_three_units_has_a_highway_of_its_own(kernels, rng):
+    """weight_ih is (12, 4) then, as it is of four units, whose highway is x."""
+    x = rng.standard_normal((2, 1, 4))
+    layer = nn.SRU(4, 3, dtype="float64", rng=0)
+    with use_kernels(kernels):
+        y, (_, c) = layer(x)
+    _, _, r, s = np.split(layer.weight_ih_l0.data @ x[-1, 0] + layer.bias_ih_l0.data, 4)
+    r = 1 / (1 + np.exp(-r))
+    np.testing.assert_allclose(y.data[-1, 0], r * c.data[0, 0] + (1 - r) * s, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: nn.MinGRU(3, 4, space="exp"), "space is 'exp'; expected 'log' or 'linear'"),
-        (lambda: nn.QRNN(3, 4, window=0), "window is 0; expected 1 or 2"),
+        (lambda: nn.MinGRU(3, 4, space="exp"), "MinGRU: space is 'exp'; expected 'log' or 'linear'"),
+        (lambda: nn.QRNN(3, 4, window=0), "QRNN: window is 0; expected 1 or 2"),
+        (lambda: nn.QRNN(3, 4, window=2.0), "QRNN: window is 2.0; expected 1 or 2"),
+        (lambda: nn.QRNN(3, 4, window=True), "QRNN: window is True; expected 1 or 2"),
         (lambda: nn.LRU(3, 4, state_size=0), "LRU: state_size is 0; expected an integer of at least 1"),
         (lambda: nn.LRU(3, 4, r_min=0.9, r_max=0.9), "LRU: r_min is 0.9 and r_max 0.9; expected r_min < r_max"),
         (lambda: nn.LRU(3, 4, r_max=1.5), "LRU: r_max is 1.5; expected a radius from 0 to 1"),
         (lambda: nn.LRU(3, 4, max_phase=7.0), "LRU: max_phase is 7.0; expected an angle"),
-        (lambda: nn.S5(3, 4, step_min=0.0), "S5: step_min is 0.0 and step_max 0.1; expected 0 < step_min <= step_max"),
+        (lambda: nn.S5(3, 4, step_min=0.0), "S5: step_min is 0.0; expected a number above 0"),
+        (lambda: nn.S5(3, 4, step_min=0.2), "S5: step_min is 0.2 and step_max 0.1; expected step_min <= step_max"),
+        (lambda: nn.S5(3, 4, step_max=np.inf), "S5: step_max is inf; expected a number above 0"),
         (lambda: nn.RecurrentLayer(cells.SRU(), 3, 4, weight_dropout=0.1), "0.1, but the cell SRU has no weight_hh"),
         (lambda: nn.S5(3, -1), "S5: hidden_size is -1; expected an integer"),
     ],

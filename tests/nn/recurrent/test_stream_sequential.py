@@ -99,6 +99,14 @@ def test_new_weights_are_noticed():
         np.testing.assert_allclose(stream.block(X), one_by_one(model, X), atol=1e-12)
 
 
+def test_another_eps_is_noticed():
+    model = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2, rng=0))
+    stream, x = model.stream(), np.array([[0.0, 1.0, 2.0]], "float32")
+    stream.step(x)
+    model[0].eps = 0.5
+    np.testing.assert_allclose(stream.step(x), model(x).data, rtol=1e-6)
+
+
 def test_what_does_not_fit_is_named():
     for model, error, words in (
         (

@@ -180,8 +180,8 @@ class Watch(Callback):
 def outputs(network: Any, rows: Sequence[Host]) -> list[Host]:
     """What the head says of scaled sequences, (O,) or (T_n, O) each, in float64.
 
-    The recurrent kernels give a row the same bits in any batch; the head's product, which has not, is taken in float64,
-    so that what is said of a sequence does not depend on those beside it.
+    The loops of the recurrent kernels give a row the same bits in any batch. Products outside them may round otherwise
+    beside other rows: the head's, which is therefore taken in float64, and those of linear cells and of attention.
     """
     home = backend_of(network.head.weight.data)
     weight, bias = (to_numpy(p.data).astype(np.float64) for p in (network.head.weight, network.head.bias))

@@ -21,6 +21,8 @@ def recurrent(model: Exported, path: str, layer: Any, x: str) -> str:
         if isinstance(operator, str):
             raise ValueError(f"to_model: {owner} {operator}")
         operators.append(operator)
+    if len({(one.name, one.clip, one.linear_before_reset, one.coupled) for one in operators}) > 1:
+        raise ValueError(f"to_model: {owner} has directions that differ in more than their activations")
     name, directions, layers = operators[0].name, layer.directions, layer.num_layers
     direction = "bidirectional" if layer.bidirectional else "reverse" if layer.reverse else "forward"
     attributes = attributes_of(operators, layer.hidden_size, direction)

@@ -52,7 +52,7 @@ def lstm_cell(
     """The LSTM with the peepholes and options asked for."""
     coupled, layer_norm = each_true_or_false(owner, coupled=coupled, layer_norm=layer_norm)
     plain: dict[str | None, Callable[[], Cell]] = {None: LSTM, "diagonal": PeepholeLSTM, "full": FullPeepholeLSTM}
-    if peephole not in plain:
+    if not isinstance(peephole, (str, type(None))) or peephole not in plain:
         raise ValueError(f"{owner}: peephole is {peephole!r}; expected None, 'diagonal' or 'full'")
     gate, candidate = (
         _activation(owner, name, given)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import real_number, whole_number
 from xprnn.backend import Rng, default_backend
 from xprnn.cells import Cell, Projected
 from xprnn.cells import IndRNN as IndRNNSpec
@@ -253,5 +254,6 @@ def set_forget_bias(module: Any, suffix: str, forget_bias: float) -> None:
     """Set the forget gate's two biases of an LSTM to (forget_bias, 0)."""
     if not hasattr(module, f"bias_ih{suffix}"):
         raise ValueError(f"{type(module).__name__}: forget_bias needs bias=True")
+    forget_bias = real_number(type(module).__name__, "forget_bias", forget_bias, "a number", -math.inf)
     for name, value in (("bias_ih", forget_bias), ("bias_hh", 0.0)):
         getattr(module, name + suffix).data[module.cell.gate_rows("f", module.hidden_size)] = value

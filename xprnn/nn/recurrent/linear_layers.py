@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xprnn.arguments import real_number, whole_number
+from xprnn.arguments import above_zero, real_number, whole_number
 from xprnn.backend import Rng, default_backend
 from xprnn.cells import LRU as LRUSpec
 from xprnn.cells import QRNN as QRNNSpec
@@ -284,10 +284,10 @@ class S5(_Diagonal):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        self.step_min = real_number("S5", "step_min", step_min, "a number above 0")
-        self.step_max = real_number("S5", "step_max", step_max, "a number above 0")
-        if not 0.0 < self.step_min <= self.step_max:
-            raise ValueError(f"S5: step_min is {step_min} and step_max {step_max}; expected 0 < step_min <= step_max")
+        self.step_min = above_zero("S5", "step_min", step_min)
+        self.step_max = above_zero("S5", "step_max", step_max)
+        if self.step_min > self.step_max:
+            raise ValueError(f"S5: step_min is {step_min} and step_max {step_max}; expected step_min <= step_max")
         cell = S5Spec(_state_size("S5", state_size, hidden_size))
         super().__init__(
             cell, input_size, hidden_size, num_layers, False, batch_first, dropout, bidirectional, reverse=reverse,

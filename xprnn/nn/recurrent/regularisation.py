@@ -26,7 +26,7 @@ class Regularisation:
     @staticmethod
     def of(
         owner: str,
-        cell: Cell,
+        cells: tuple[Cell, ...],
         zoneout: float | tuple[float, ...],
         recurrent: float,
         candidate: float,
@@ -34,9 +34,9 @@ class Regularisation:
     ) -> Regularisation | None:
         """The arguments of a layer, checked; None where all rates are 0.
 
-        Raises ValueError for what is no rate, and for masks that the cell does not look for.
+        Raises ValueError for what is no rate, and for masks that the cell of a direction does not look for.
         """
-        parts = cell.state_names
+        parts = cells[0].state_names
         rates = zoneout if isinstance(zoneout, (tuple, list)) else (zoneout,) * len(parts)
         if len(rates) != len(parts):
             raise ValueError(f"{owner}: zoneout has {len(rates)} rates; expected one, or {len(parts)}: {parts}")
@@ -47,10 +47,10 @@ class Regularisation:
             ("recurrent_dropout", recurrent, "mask_h"),
             ("candidate_dropout", candidate, CANDIDATE),
         ):
-            if rate and mask not in cell.masks:
-                raise ValueError(f"{owner}: {name} is {rate}, but the cell {cell.name} has no {mask}")
-        if weight and "weight_hh" not in cell.weight_shapes(1, 2):
-            raise ValueError(f"{owner}: weight_dropout is {weight}, but the cell {cell.name} has no weight_hh")
+            if rate and (without := [cell.name for cell in cells if mask not in cell.masks]):
+                raise ValueError(f"{owner}: {name} is {rate}, but the cell {without[0]} has no {mask}")
+        if weight and "weight_hh" not in cells[0].weight_shapes(1, 2):
+            raise ValueError(f"{owner}: weight_dropout is {weight}, but the cell {cells[0].name} has no weight_hh")
         if not any((*checked, recurrent, candidate, weight)):
             return None
         return Regularisation(checked, recurrent, candidate, weight)

@@ -7,10 +7,10 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
 from xprnn.backend import Rng, generator, shared_namespace
-from xprnn.cells import GRU, Cell, Elman, ResetBeforeGRU
+from xprnn.cells import GRU, Cell, ResetBeforeGRU
 from xprnn.engine.control import Control
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.cell_options import lstm_cell
+from xprnn.nn.recurrent.cell_options import ActivationLike, lstm_cell, rnn_cell
 from xprnn.nn.recurrent.layers import set_forget_bias
 from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts, zero_state
 from xprnn.nn.recurrent.stacked import initial_weights
@@ -70,19 +70,19 @@ class CellModule(Module):
 
 
 class RNNCell(CellModule):
-    """One step of :class:`xprnn.nn.RNN`: h' = f(W_ih x + b_ih + W_hh h + b_hh)."""
+    """One step of :class:`xprnn.nn.RNN`: h' = f(W_ih x + b_ih + W_hh h + b_hh), with f = ``nonlinearity`` as there."""
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        nonlinearity: str = "tanh",
+        nonlinearity: ActivationLike = "tanh",
         *,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        super().__init__(Elman(nonlinearity), input_size, hidden_size, bias, dtype=dtype, rng=rng)
+        super().__init__(rnn_cell("RNNCell", nonlinearity, None), input_size, hidden_size, bias, dtype=dtype, rng=rng)
 
 
 class LSTMCell(CellModule):

@@ -107,7 +107,10 @@ class RecurrentLayer(SequenceLayer):
         rng: Rng = None,
     ) -> None:
         owner = type(self).__name__
-        self.cell, self.reverse_cell = cell if isinstance(cell, tuple) else (cell, None)
+        cells = cell if isinstance(cell, tuple) else (cell,)
+        if len(cells) not in (1, 2) or not all(isinstance(one, Cell) for one in cells):
+            raise TypeError(f"{owner}: cell is {cell!r}; expected one of xprnn.cells, or a pair of them")
+        self.cell, self.reverse_cell = cells[0], cells[1] if len(cells) == 2 else None
         self.num_layers = num_layers = whole_number(owner, "num_layers", num_layers)
         self.input_size = input_size = whole_number(owner, "input_size", input_size)
         self.hidden_size = hidden_size = whole_number(owner, "hidden_size", hidden_size)
@@ -124,7 +127,7 @@ class RecurrentLayer(SequenceLayer):
         if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell)):
             raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
         self.regularisation = Regularisation.of(
-            owner, self.cell, zoneout, recurrent_dropout, candidate_dropout, weight_dropout
+            owner, cells, zoneout, recurrent_dropout, candidate_dropout, weight_dropout
         )
         self.dtype, self.rng = float_dtype(owner, dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
@@ -134,8 +137,8 @@ class RecurrentLayer(SequenceLayer):
         self.declared: list[Declared] = []  # for each layer and direction
         for layer in range(num_layers):
             inputs = input_size if layer == 0 else self.directions * self.state_sizes[0]
-            for suffix in ("", "_reverse")[: self.directions]:
-                weights = initial_weights(self.cell, inputs, hidden_size, bias, dtype, self.rng)
+            for own, suffix in zip((cells[0], cells[-1]), ("", "_reverse")[: self.directions], strict=False):
+                weights = initial_weights(own, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
 
     def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:

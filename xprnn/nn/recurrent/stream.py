@@ -16,9 +16,10 @@ from xprnn.nn.recurrent import stream_arguments as given
 from xprnn.nn.recurrent.stream_links import Streamable, links_of
 from xprnn.settings import current_precision, use_precision
 from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
 
 _GONE: Any = object()
-_NOTHING: list[tuple[Mapping[str, Any], str, Any, int]] = [({}, "", object(), 0)]
+_NOTHING: list[tuple[Mapping[str, Any], str, Any, int | None]] = [({}, "", object(), 0)]
 """What weights were loaded, where that cannot be said: it is like no layer's."""
 
 
@@ -148,7 +149,7 @@ class Stream:
     def reload(self) -> None:
         """Take the present weights of all parts and the head; the state stays."""
         present = [link.present() for link in self._links]
-        arrays = [held.parameter.data for each in present for held in each if held.parameter is not None]
+        arrays = [held.value.data for each in present for held in each if isinstance(held.value, Tensor)]
         made_for = backend_of(arrays[0]), {dtype_name(array) for array in arrays}
         if made_for != self._made_for:  # the first time, and where the parts have moved
             self._open(made_for, arrays)
@@ -157,13 +158,13 @@ class Stream:
             for link, row, held in zip(self._links, self._rows, present, strict=True):
                 link.load(self._stack, row, held)
         self._loaded = [
-            (*held, 0 if held.parameter is None else held.parameter.version) for each in present for held in each
+            (*held, held.value.version if isinstance(held.value, Tensor) else None) for each in present for held in each
         ]
 
     def _notice(self) -> None:
-        """Load weights that have changed."""
-        for attributes, name, parameter, version in self._loaded:
-            if attributes.get(name, _GONE) is not parameter or (parameter is not None and parameter.version != version):
+        """Load weights and numbers that have changed."""
+        for attributes, name, value, version in self._loaded:
+            if attributes.get(name, _GONE) is not value or (version is not None and value.version != version):
                 self.reload()
                 break
 

@@ -22,11 +22,11 @@ ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", Sigmoid: "sigmoid", ReLU: 
 
 
 class Held(NamedTuple):
-    """A weight, where it is held: the attributes of its module and its name there."""
+    """A weight or number of a module, where it is held: the module's attributes and its name there."""
 
     attributes: Mapping[str, Any]
     name: str
-    parameter: Parameter | None
+    value: Parameter | float | None
 
 
 @runtime_checkable
@@ -74,7 +74,7 @@ class Link:
         self.module, self.owner, self.name = module, owner, name
 
     def present(self) -> list[Held]:
-        """The weights as they are now. Raises ValueError for another shape, TypeError for what is no Tensor."""
+        """Weights and numbers as they are now. Raises ValueError for another shape, TypeError for what is no Tensor."""
         return []
 
     def kernels(self, inputs: int) -> list[cpu.Step] | str:
@@ -147,11 +147,7 @@ class WeightedLink(Link):
         return [Held(vars(self.module), name, getattr(self.module, name)) for name in self.shapes]
 
     def load(self, stack: Any, row: int, held: list[Held]) -> None:
-        stack.load(row, {w.name: None if w.parameter is None else w.parameter.data for w in held} | self.numbers())
-
-    def numbers(self) -> dict[str, float]:
-        """What kernels must know beside the weights."""
-        return {}
+        stack.load(row, {w.name: w.value.data if isinstance(w.value, Tensor) else w.value for w in held})
 
 
 class LinearLink(WeightedLink):
@@ -179,8 +175,8 @@ class NormLink(WeightedLink):
     def kernels(self, inputs: int) -> list[cpu.Step] | str:
         return [cpu.Step("norm", inputs, inputs)]
 
-    def numbers(self) -> dict[str, float]:
-        return {"eps": self.module.eps}
+    def present(self) -> list[Held]:
+        return [*super().present(), Held(vars(self.module), "eps", self.module.eps)]
 
 
 class ActivationLink(Link):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from xprnn.backend import Array
+from xprnn.backend import Array, namespace
 from xprnn.cells import Cell, LinearCell, Weights
 from xprnn.tape import grad, set_grad_enabled
 from xprnn.tensor import Tensor
@@ -65,5 +65,5 @@ def _gradients(
         flows = [(y, g) for y, g in zip(results, cotangents, strict=True) if isinstance(y, Tensor) and y.requires_grad]
     found = grad([y for y, _ in flows], [*leaves, *weights.values()], [g for _, g in flows])
     values = [*arguments, *w.values()]
-    arrays = [0.0 * a if g is None else g.data for a, g in zip(values, found, strict=True)]
+    arrays = [namespace(a).zeros_like(a) if g is None else g.data for a, g in zip(values, found, strict=True)]
     return arrays[: len(leaves)], dict(zip(w, arrays[len(leaves) :], strict=True))
