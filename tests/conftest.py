@@ -8,6 +8,7 @@ from hypothesis import settings
 
 import xprnn
 from xprnn.settings import BACKEND, DEBUG, KERNELS, PRECISION, SEED
+from xprnn.tape import _grad_enabled, is_grad_enabled
 
 # Quick by default; `pytest --hypothesis-profile=deep` looks for longer.
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize="CI" in os.environ)
@@ -43,6 +44,9 @@ def _settings_survive():
     settings = BACKEND, DEBUG, KERNELS, PRECISION, SEED
     before, working = [setting.process for setting in settings], set(xprnn.backend._working)
     yield
+    on = is_grad_enabled()
+    _grad_enabled.set(True)
+    assert on, "the test left recording off"
     xprnn.backend._working.intersection_update(working)
     for setting, value in zip(settings, before, strict=True):
         setting.process = value

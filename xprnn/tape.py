@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from itertools import compress
 from operator import attrgetter
 from threading import RLock
@@ -60,6 +60,20 @@ def set_grad_enabled(enabled: bool) -> Iterator[None]:
         yield
     finally:
         _grad_enabled.set(before)
+
+
+def _recording(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives while operations are recorded, or are not.
+
+    It runs in a context of its own, which is thrown away, so that there is nothing to set back and no interrupt that
+    could keep it from being set back.
+    """
+
+    def run() -> Any:
+        _grad_enabled.set(enabled)
+        return function(*arguments)
+
+    return copy_context().run(run)
 
 
 def no_grad() -> Any:
@@ -189,8 +203,17 @@ def backward(
         ``.data`` was assigned since.
     """
     _check_flags("backward", create_graph, retain_graph)
-    gradients = _walk_back([self], [cotangent], None, create_graph, retain_graph)
-    with set_grad_enabled(create_graph), _adding:
+    _recording(create_graph, _add_gradients, self, cotangent, create_graph, retain_graph)
+
+
+Tensor.backward = backward  # type: ignore[method-assign] # tensor.py cannot import it
+
+
+def _add_gradients(
+    output: Tensor, cotangent: Tensor | Array | None, create_graph: bool, retain_graph: bool | None
+) -> None:
+    gradients = _walk_back([output], [cotangent], None, create_graph, retain_graph)
+    with _adding:
         for leaf, gradient in gradients:
             if leaf.grad is not None:
                 leaf.grad = leaf.grad + gradient
@@ -198,9 +221,6 @@ def backward(
                 leaf.grad = gradient
             else:  # an array of its own: rules may hand the same one, or a view, to several, or the caller's
                 leaf.grad = Tensor(copied(gradient.data))
-
-
-Tensor.backward = backward  # type: ignore[method-assign] # tensor.py cannot import it
 
 
 def grad(
@@ -223,9 +243,8 @@ def grad(
         cotangents = [None] * len(outputs)
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
-    found = {
-        id(tensor): gradient for tensor, gradient in _walk_back(outputs, cotangents, inputs, create_graph, retain_graph)
-    }
+    pairs = _recording(create_graph, _walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
+    found = {id(tensor): gradient for tensor, gradient in pairs}
     return [found.get(id(tensor)) for tensor in inputs]
 
 
@@ -314,26 +333,25 @@ def _walk_back(
             slots[slot] = Tensor(before.data + cotangent.data)
             sums.add((id(holder), slot))
 
-    with set_grad_enabled(create_graph):
-        # With explicit inputs and explicit cotangents, an output without a cotangent is one that nothing flows into.
-        given = any(c is not None for c in cotangents)
-        for output, cotangent in zip(outputs, cotangents, strict=True):
-            if cotangent is not None or not given:
-                accumulate(output, _initial_cotangent(output, cotangent))
-        order = _topological([o.node for o in outputs if o.node is not None and _key(o) not in stops], stops)
+    # With explicit inputs and explicit cotangents, an output without a cotangent is one that nothing flows into.
+    given = any(c is not None for c in cotangents)
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        if cotangent is not None or not given:
+            accumulate(output, _initial_cotangent(output, cotangent))
+    order = _topological([o.node for o in outputs if o.node is not None and _key(o) not in stops], stops)
+    for node in order:
+        node.check()
+    for node in reversed(order):
+        incoming = flows.pop(id(node), None)
+        if incoming is not None:
+            sources, pullback = node.rule()
+            results = pullback(incoming, [reference() for reference in node.outputs])
+            for tensor, result in zip(sources, results, strict=True):
+                if result is not None and tensor.requires_grad:
+                    accumulate(tensor, result)
+    if release:
         for node in order:
-            node.check()
-        for node in reversed(order):
-            incoming = flows.pop(id(node), None)
-            if incoming is not None:
-                sources, pullback = node.rule()
-                results = pullback(incoming, [reference() for reference in node.outputs])
-                for tensor, result in zip(sources, results, strict=True):
-                    if result is not None and tensor.requires_grad:
-                        accumulate(tensor, result)
-        if release:
-            for node in order:
-                node.release()
+            node.release()
     return [(leaf, flows[id(leaf)][0]) for leaf in leaves if id(leaf) in flows]  # type: ignore[misc]
 
 

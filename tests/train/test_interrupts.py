@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from xprnn import Parameter, Tensor, nn
+from xprnn import Parameter, Tensor, grad, nn, ops
 from xprnn.data import Batches
 from xprnn.train import (
     SGD,
@@ -262,6 +262,15 @@ def test_an_update_of_another_shape_changes_nothing():
     after = plain(everything(optimizer))
     assert after[0]["parameters"] == before[0]["parameters"]
     assert after[1] == before[1]
+
+
+def test_backward_at_every_line_leaves_recording_on():
+    w = Parameter(np.ones(2))
+    walks = [lambda: ops.sum(w * w).backward(), lambda: grad(ops.sum(w * w), w)]
+    for walk in walks:
+        for at in range(1, lines_of(walk)):
+            interrupted(walk, at, lines=True)
+            assert (w * w).requires_grad, f"recording is off after an interrupt at line {at}"
 
 
 @pytest.mark.parametrize("clip", [{}, {"clip_norm": 0.1}])
