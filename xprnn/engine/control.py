@@ -69,6 +69,14 @@ class Control:
             restart = None if restart is None else xp.logical_and(restart, inside)
         return Control(advance, inside, restart)
 
+    def shown(self, output: Any) -> Any:
+        """An output, or its cotangent: exactly zero past the end. For arrays, Tensors, and None, which stays so."""
+        return _zero_but(self.inside, output)
+
+    def moving(self, values: Any) -> Any:
+        """What belongs to steps, x or a cotangent: zero where the state is held, whatever stood there, NaN too."""
+        return _zero_but(self.advance, values)
+
     def zero_where_held(self) -> Control:
         """The same, with outputs that are zero wherever the state is held, and not only past the end."""
         return Control(self.advance, self.advance, self.restart)
@@ -83,6 +91,13 @@ class Control:
         xp = namespace(self.restart)
         moved = xp.concat([self.restart[1:, ...], xp.zeros_like(self.restart[:1, ...])], axis=0)
         return Control(self.advance, self.inside, moved)
+
+
+def _zero_but(flags: Array | None, values: Any) -> Any:
+    if flags is None or values is None:
+        return values
+    xp = namespace(values)
+    return xp.where(flags, values, xp.zeros_like(values))
 
 
 def _on(x: Array, name: str, values: Any, owner: str) -> Array:

@@ -193,11 +193,10 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, K
     sequences, saved = kernels.forward(
         number, call.weights, call.x, call.state, _flags(call), call.reverse, call.keep, **options
     )
-    last, inside = 0 if call.reverse else -1, call.control.inside
+    last = 0 if call.reverse else -1
     final = tuple([s[last].copy() for s in sequences])
-    if inside is not None:
-        xp = namespace(call.x)
-        sequences = tuple(xp.where(inside, s, xp.zeros_like(s)) for s in sequences)
+    if call.control.inside is not None:
+        sequences = tuple(map(call.control.shown, sequences))
     return Result(sequences, final), Kept(saved, _sort(call, number))
 
 
@@ -214,9 +213,7 @@ def backward(
         for name, part, d in zip(call.cell.state_names, call.state, cotangents, strict=True):
             if d is not None:
                 _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype)
-    xp, inside = namespace(call.x), call.control.inside
-    if inside is not None:
-        dsequences = tuple(None if d is None else xp.where(inside, d, xp.zeros_like(d)) for d in dsequences)
+    xp, dsequences = namespace(call.x), tuple(map(call.control.shown, dsequences))
     # Copies, since the kernels go on in place.
     dstate = tuple(
         xp.zeros(part.shape, dtype=part.dtype) if d is None else d.copy(order="C")

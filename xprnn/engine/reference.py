@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from xprnn.backend import Array, namespace
+from xprnn.backend import Array, copied, namespace
 from xprnn.cells import State, Weights
 from xprnn.cells.cell import Product, Saved, merged, outer_sum, rows_times
 from xprnn.engine.call import Gradients, Result, SequenceCall
@@ -28,18 +28,12 @@ class TraceEntry(NamedTuple):
 
 def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     """Run a cell over a sequence."""
-    zx = project(call, seen(call))
+    zx = project(call, call.control.moving(call.x))
 
     def step(z: Any, state: State, masks: Weights | None = None) -> tuple[State, Saved]:
         return call.cell.step(call.weights if masks is None else {**call.weights, **masks}, z, state)
 
     return scan(step, zx, call.state, call.control, call.reverse, call.keep, call.noise)
-
-
-def seen(call: SequenceCall) -> Any:
-    """x, and 0 at held steps: padding may hold anything, NaN too, and nothing of it may be seen."""
-    x, advance = call.x, call.control.advance
-    return x if advance is None else namespace(x).where(advance, x, namespace(x).zeros_like(x))
 
 
 def project(call: SequenceCall, x: Any, times: Product = operator.matmul) -> Any:
@@ -55,7 +49,7 @@ def project_vjp(
     """dx, and the gradients of the weights in the product and of those that it met."""
     cell, w, past = call.cell, call.weights, None
     if cell.sees_x(w, call.state[0].shape[-1]):  # each part laid out once, not for each of the products
-        dzx, past = namespace(dzx).asarray(dzx[..., : -x.shape[-1]], copy=True), dzx[..., -x.shape[-1] :]
+        dzx, past = copied(dzx[..., : -x.shape[-1]]), dzx[..., -x.shape[-1] :]
     dproduct, gradients = cell.zx_vjp(w, x, dzx)
     gradients = merged(gradients, cell.input_weight_vjp(w, outer_sum(dproduct, x, times)))
     if not need_dx:
@@ -95,20 +89,17 @@ def scan(
         if control.advance is not None:
             new = tuple(xp.where(control.advance[t, ...], n, s) for n, s in zip(new, state, strict=True))
         outputs[t] = state = new
-    return Result(_stack_outputs(xp, outputs, state, control.inside), state), trace
+    return Result(_stack_outputs(xp, outputs, state, control), state), trace
 
 
 def _times(steps: int, reverse: bool) -> range:
     return range(steps - 1, -1, -1) if reverse else range(steps)
 
 
-def _stack_outputs(xp: Any, outputs: list[State], state: State, inside: Array | None) -> State:
+def _stack_outputs(xp: Any, outputs: list[State], state: State, control: Control) -> State:
     if not outputs:
         return tuple(xp.stack([s])[:0, ...] for s in state)
-    stacked = stack_parts(xp, outputs)
-    if inside is None:
-        return stacked
-    return tuple(xp.where(inside, s, xp.zeros_like(s)) for s in stacked)
+    return tuple(map(control.shown, stack_parts(xp, outputs)))
 
 
 def stack_parts(xp: Any, states: Iterable[State]) -> State:
@@ -126,8 +117,7 @@ def backward(
         zeros = {name: xp.zeros_like(a) for name, a in w.items()}
         return Gradients(xp.zeros_like(call.x) if need_dx else None, dstate, zeros)
     control = call.control.reversed() if call.reverse else call.control
-    if control.inside is not None:  # an output past the end is the constant zero
-        dsequences = tuple(None if d is None else xp.where(control.inside, d, xp.zeros_like(d)) for d in dsequences)
+    dsequences = tuple(map(control.shown, dsequences))  # an output past the end is the constant zero
     dstate = tuple(xp.zeros_like(s) if d is None else d for s, d in zip(call.state, dfinal, strict=True))
     dzx: list[Array] = [None] * len(trace)
     terms: list[Saved] = [()] * len(trace)
@@ -161,5 +151,5 @@ def _gradients(
     before = stack_parts(xp, (entry.before for entry in trace))
     after = stack_parts(xp, (entry.after for entry in trace))
     masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
-    dx, of_input = project_vjp(call, seen(call), dzx, need_dx)
+    dx, of_input = project_vjp(call, call.control.moving(call.x), dzx, need_dx)
     return Gradients(dx, dstate, merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input))

@@ -18,7 +18,7 @@ import math
 import operator
 from typing import NamedTuple
 
-from xprnn.backend import Array, namespace
+from xprnn.backend import Array, copied, namespace
 from xprnn.cells import State, Weights
 from xprnn.cells.cell import merged
 from xprnn.cells.linear import LinearCell, conjugate, halves, product, returned, summed_to
@@ -54,12 +54,9 @@ class Scan:
             late = (held(second, call.state[-1], control, self),)
             z = first + before(late[0], call.state[-1], control)
         sequences = (*self.states(call, z, control), *late)
-        result = Result(sequences, tuple(copied(s[-1, ...]) for s in sequences))
-        if control.inside is not None:
-            xp = namespace(z)
-            result = result._replace(sequences=tuple(xp.where(control.inside, s, xp.zeros_like(s)) for s in sequences))
-        if call.reverse:
-            result = result._replace(sequences=tuple(flipped(s) for s in result.sequences))
+        shown = tuple(map(control.shown, sequences))
+        final = tuple(copied(s[-1, ...]) for s in sequences)
+        result = Result(tuple(map(flipped, shown)) if call.reverse else shown, final)
         return result, Saved(z, sequences) if call.keep else None
 
     def states(self, call: SequenceCall, z: Array, control: Control) -> State:
@@ -82,8 +79,7 @@ class Scan:
         cotangents = []
         for whole, end, like in zip(dsequences, dfinal, saved.sequences, strict=True):
             d = xp.zeros_like(like) if whole is None else flipped(whole) if call.reverse else whole
-            d = d if control.inside is None else xp.where(control.inside, d, xp.zeros_like(d))
-            cotangents.append((d, xp.zeros_like(like[0, ...]) if end is None else end))
+            cotangents.append((control.shown(d), xp.zeros_like(like[0, ...]) if end is None else end))
         dz, dstate, gradients = self.states_vjp(call, saved, control, cotangents[: cell.place + 1])
         if cell.late:
             dz, dlate = late_vjp(dz, *cotangents[-1], control, self)
@@ -107,7 +103,7 @@ class Scan:
         a, b = cell.checked(w, z, tuple(c.shape))
         dc, first = self.scan_vjp(cell.pairs, a, dc, dlast, control)
         da = self.factor_vjp(cell.pairs, a, call.state[cell.place], c, dc, control)
-        dz, found = cell.coefficients_vjp(w, z, da, summed_to(tuple(b.shape), moving(dc, control)))
+        dz, found = cell.coefficients_vjp(w, z, da, summed_to(tuple(b.shape), control.moving(dc)))
         dz = cell.joined(from_output, dz) if cell.place else dz
         dz = returned(cell, "coefficients_vjp and output_vjp returned dzx", dz, tuple(z.shape), z)
         return dz, (*dstart, first), merged(gradients, found)
@@ -137,7 +133,7 @@ class Scan:
 
     def factor_vjp(self, pairs: bool, a: Array, start: Array, c: Array, dc: Array, control: Control) -> Array:
         """The cotangent of a, in its shape, from the complete ones of c after every step."""
-        d = product(pairs, conjugate(pairs, before(c, start, control)), moving(dc, control))
+        d = product(pairs, conjugate(pairs, before(c, start, control)), control.moving(dc))
         return summed_to(tuple(a.shape), d)
 
 
@@ -188,10 +184,8 @@ def held(values: Array, start: Array, control: Control, scan: Scan) -> Array:
     if control.advance is None:
         return values
     xp, (going, fresh) = namespace(values), _holding(control)
-    values = xp.where(control.advance, values, xp.zeros_like(values))
-    return scan.scan(
-        False, xp.ones_like(values[:1, :1, :]), values, start, Control(restart=xp.logical_or(going, fresh))
-    )
+    cut = Control(restart=xp.logical_or(going, fresh))
+    return scan.scan(False, xp.ones_like(values[:1, :1, :]), control.moving(values), start, cut)
 
 
 def held_vjp(d: Array, dlast: Array, control: Control, scan: Scan) -> tuple[Array, Array]:
@@ -201,7 +195,7 @@ def held_vjp(d: Array, dlast: Array, control: Control, scan: Scan) -> tuple[Arra
         return xp.concat([d[:-1, ...], xp.expand_dims(d[-1, ...] + dlast, axis=0)], axis=0), xp.zeros_like(dlast)
     cut = Control(restart=xp.logical_or(*_holding(control)))
     d, first = scan.scan_vjp(False, xp.ones_like(d[:1, :1, :]), d, dlast, cut)
-    return moving(d, control), first
+    return control.moving(d), first
 
 
 def late_vjp(dz: Array, d: Array, dlast: Array, control: Control, scan: Scan) -> tuple[Array, Array]:
@@ -220,11 +214,6 @@ def before(values: Array, start: Array, control: Control) -> Array:
     return found if control.restart is None else xp.where(control.restart, xp.zeros_like(found), found)
 
 
-def moving(d: Array, control: Control) -> Array:
-    """A cotangent at steps that are not held, 0 at others."""
-    return d if control.advance is None else namespace(d).where(control.advance, d, namespace(d).zeros_like(d))
-
-
 def _holding(control: Control) -> tuple[Array, Array]:
     """Where a value is new, and where it is zero because a sequence restarts."""
     return control.advance, control.advance if control.restart is None else control.restart
@@ -232,7 +221,8 @@ def _holding(control: Control) -> tuple[Array, Array]:
 
 def in_time(call: SequenceCall) -> tuple[Array, Control]:
     """x and the flags as the walk meets them; 0 at held steps."""
-    x, control = reference.seen(call), call.control
+    control = call.control
+    x = control.moving(call.x)
     if not call.reverse:
         return x, control
     control = control.reversed()
@@ -242,11 +232,6 @@ def in_time(call: SequenceCall) -> tuple[Array, Control]:
 def flipped(values: Array) -> Array:
     """From the last step to the first."""
     return namespace(values).flip(values, axis=0)
-
-
-def copied(values: Array) -> Array:
-    """An array of its own."""
-    return namespace(values).asarray(values, copy=True)
 
 
 def one(pairs: bool, like: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xprnn.arguments import true_or_false
-from xprnn.backend import Array, Backend, get_backend, namespace
+from xprnn.backend import Array, Backend, copied, get_backend
 from xprnn.nn.loading import Unmatched, assign, named, read
 from xprnn.nn.parts import LEAVES, is_object, opener
 from xprnn.tensor import Parameter, Tensor
@@ -228,7 +228,7 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """A copy of every parameter's array, by dotted name."""
-        return {name: namespace(p.data).asarray(p.data, copy=True) for name, p in self.named_parameters()}
+        return {name: copied(p.data) for name, p in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> Unmatched:
         """Take values by name, cast to each parameter's dtype and moved to its device.

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from xprnn.arguments import input_tensor, whole_number
-from xprnn.backend import Array, Backend, backend_of, dtype_name, namespace
+from xprnn.backend import Array, Backend, backend_of, copied, dtype_name, namespace
 from xprnn.engine import cpu, dispatch
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
@@ -248,7 +248,7 @@ class Stream:
     def _set(self, parts: tuple[Array, ...]) -> None:
         """A new state, which fits."""
         if self._stack is None:
-            self._state = tuple(namespace(part).asarray(part, copy=True) for part in parts)
+            self._state = tuple(map(copied, parts))
         else:
             self._set_stack(parts)
 
@@ -261,7 +261,7 @@ class Stream:
                 for part in zip(*(self._stack.views(row, self._stack.current) for row in rows), strict=True)
             )
         parts = self._zeros() if self._state is None else self._state
-        return tuple(namespace(part).asarray(part, copy=True) for part in parts)
+        return tuple(map(copied, parts))
 
     def _state_rows(self) -> list[range]:
         """The rows of the stack that each recurrent layer has."""
