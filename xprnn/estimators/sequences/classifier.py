@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import among, true_or_false
+from xprnn.arguments import among
 from xprnn.backend import Array, generator
 from xprnn.estimators.cells import POOLINGS
-from xprnn.estimators.metrics import accuracy, balanced_accuracy, macro_f1
+from xprnn.estimators.metrics import accuracy
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.calibration import class_temperature, label_temperature, sigmoid, softmax
 from xprnn.estimators.sequences.estimator import (
     SEQUENCES,
-    SequenceEstimator,
     Watch,
+    check_monitor,
     mean_one,
     outputs,
     weighted_mean,
 )
 from xprnn.estimators.sequences.input import as_sequences, as_weights
+from xprnn.estimators.sequences.labelled import LABELLED, MEASURES, LabelledEstimator
 from xprnn.estimators.sequences.targets import (
-    Classes,
-    class_weight,
     host_labels,
     read_labels,
     those_kept,
     weights_of_classes,
 )
-from xprnn.storage import HostArrays
 from xprnn.tensor import Tensor
 from xprnn.train import Callback, bce_with_logits, cross_entropy
 
 Host = np.ndarray[Any, Any]
-MEASURES = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": macro_f1}
-LABELLED = {"class_weight": class_weight, "monitor": among(("loss", *MEASURES)), "calibrate": true_or_false}
-"""The settings of whatever learns labels."""
 
 
-class SequenceClassifier(SequenceEstimator):
+class SequenceClassifier(LabelledEstimator):
     """Classes of sequences of numbers: a recurrent layer reads one, its states are pooled, and that says which.
 
     X is an array (N, T, F), a list of arrays (T_n, F) or (T_n,) of different lengths, or a table (N, C), each row of
@@ -91,12 +86,7 @@ class SequenceClassifier(SequenceEstimator):
 
     SETTINGS = SEQUENCES | LABELLED | {"pooling": among(POOLINGS)}
     KIND = "sequence classifier"
-    METADATA: ClassVar = {"classes": list, "several": int, "width": int}
-    ARRAYS: ClassVar = {"scaler.mean": 1, "scaler.std": 1, "temperature": 1}
     ROLE = Role("classifier", reads=("two_d_array", "three_d_array"), several=True)
-
-    _classes: Classes
-    _temperature = 1.0
 
     def __init__(
         self,
@@ -203,29 +193,6 @@ class SequenceClassifier(SequenceEstimator):
     def _probabilities(self, method: str, X: Any) -> Host:
         logits = np.stack(self._said(self._read(method, X).rows)) / self._temperature
         return sigmoid(logits) if self._classes.several else softmax(logits)
-
-    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        (arrays, metadata), (own, labels) = self._common(), self._classes.described()
-        return arrays | own | {"temperature": np.array([self._temperature])}, metadata | labels
-
-    def _restored(self, arrays: HostArrays, metadata: dict[str, Any], weights: Mapping[str, Host]) -> dict[str, Any]:
-        common, classes = self._restored_common(arrays, metadata), Classes.restored(arrays, metadata)
-        network = self._filled(weights, len(arrays["scaler.mean"]), classes.count)
-        temperature = restored_temperature(arrays)
-        return common | {"_network": network, "_classes": classes, "_temperature": temperature}
-
-
-def check_monitor(owner: str, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for something to watch and nothing to watch it on."""
-    if settings["monitor"] != "loss" and not settings["validation"]:
-        raise ValueError(f"{owner}: monitor is {settings['monitor']!r}, but validation is 0; expected a share to watch")
-
-
-def restored_temperature(arrays: HostArrays) -> float:
-    """The temperature of a file. Raises ValueError where there is none."""
-    if arrays["temperature"].shape != (1,) or not arrays["temperature"][0] > 0.0:
-        raise ValueError(f"temperature is {arrays['temperature'].tolist()}; expected one number above 0")
-    return float(arrays["temperature"][0])
 
 
 def _class_loss(model: Any, batch: tuple[Array, ...]) -> Tensor:

@@ -177,6 +177,12 @@ class Watch(Callback):
         run.history.epochs[-1][self.name] = self.measure(outputs(run.model, self.rows))
 
 
+def check_monitor(owner: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for something to watch and nothing to watch it on."""
+    if settings["monitor"] != "loss" and not settings["validation"]:
+        raise ValueError(f"{owner}: monitor is {settings['monitor']!r}, but validation is 0; expected a share to watch")
+
+
 def outputs(network: Any, rows: Sequence[Host]) -> list[Host]:
     """What the head says of scaled sequences, (O,) or (T_n, O) each, in float64.
 

@@ -14,8 +14,14 @@ from xprnn.data.series import StandardScaler
 from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.metrics import mean_absolute_error, r_squared
 from xprnn.estimators.parameters import Role
-from xprnn.estimators.sequences.classifier import check_monitor
-from xprnn.estimators.sequences.estimator import SEQUENCES, SequenceEstimator, Watch, mean_one, weighted_mean
+from xprnn.estimators.sequences.estimator import (
+    SEQUENCES,
+    SequenceEstimator,
+    Watch,
+    check_monitor,
+    mean_one,
+    weighted_mean,
+)
 from xprnn.estimators.sequences.input import as_numbers, as_sequences, as_weights
 from xprnn.storage import HostArrays
 from xprnn.tensor import Tensor

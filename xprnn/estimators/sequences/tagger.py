@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -12,25 +12,24 @@ from xprnn.data.padding import lengths_to_mask
 from xprnn.estimators.metrics import accuracy
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.calibration import class_temperature, softmax
-from xprnn.estimators.sequences.classifier import LABELLED, MEASURES, check_monitor, restored_temperature
 from xprnn.estimators.sequences.estimator import (
     SEQUENCES,
-    SequenceEstimator,
     Watch,
+    check_monitor,
     outputs,
     spread_over_steps,
     weighted_mean,
 )
 from xprnn.estimators.sequences.input import Sequences, as_sequences, as_weights
+from xprnn.estimators.sequences.labelled import LABELLED, MEASURES, LabelledEstimator
 from xprnn.estimators.sequences.targets import Classes, read_tags, tag_rows, those_kept, weights_of_classes
-from xprnn.storage import HostArrays
 from xprnn.tensor import Tensor
 from xprnn.train import Callback, cross_entropy
 
 Host = np.ndarray[Any, Any]
 
 
-class SequenceTagger(SequenceEstimator):
+class SequenceTagger(LabelledEstimator):
     """Labels of all steps of sequences of numbers: a recurrent layer reads one, and each of its states says which.
 
     X as for :class:`SequenceClassifier`; y a list of arrays (T_n,), or an array (N, T), of the label of each step. What
@@ -73,12 +72,7 @@ class SequenceTagger(SequenceEstimator):
 
     SETTINGS = SEQUENCES | LABELLED
     KIND = "sequence tagger"
-    METADATA: ClassVar = {"classes": list, "several": int, "width": int}
-    ARRAYS: ClassVar = {"scaler.mean": 1, "scaler.std": 1, "temperature": 1}
     ROLE = Role(reads=("three_d_array",))
-
-    _classes: Classes
-    _temperature = 1.0
 
     def __init__(
         self,
@@ -183,16 +177,9 @@ class SequenceTagger(SequenceEstimator):
     def _probabilities(self, given: Sequences) -> list[Host]:
         return [softmax(said / self._temperature) for said in self._said(given.rows)]
 
-    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        (arrays, metadata), (own, labels) = self._common(), self._classes.described()
-        return arrays | own | {"temperature": np.array([self._temperature])}, metadata | labels
-
-    def _restored(self, arrays: HostArrays, metadata: dict[str, Any], weights: Mapping[str, Host]) -> dict[str, Any]:
-        common, classes = self._restored_common(arrays, metadata), Classes.restored(arrays, metadata)
+    def _check_restored(self, classes: Classes) -> None:
         if classes.several:
             raise ValueError(f"several is {classes.several}; expected 0, as a step has one label")
-        network = self._filled(weights, len(arrays["scaler.mean"]), classes.count)
-        return common | {"_network": network, "_classes": classes, "_temperature": restored_temperature(arrays)}
 
 
 def _formed(given: Sequences, X: Any, said: list[Host]) -> Any:
