@@ -1,4 +1,4 @@
-"""Layers. Attention, encoders, decoders, streams and what is linear in its state are imported when first asked for."""
+"""Layers. All but the plain ones are imported when first asked for."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
+    from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
     from xprnn.nn.recurrent.stream import Stream
+    from xprnn.nn.recurrent.timed_layers import GRUD, LTC, CfC
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
 
 __all__ = [
     "GRU",
+    "GRUD",
+    "LMU",
     "LRU",
     "LSTM",
+    "LTC",
+    "MLSTM",
     "QRNN",
     "RNN",
     "S5",
@@ -49,6 +55,7 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "CellModule",
+    "CfC",
     "Decoder",
     "Dropout",
     "Embedding",
@@ -95,7 +102,9 @@ LATER = {
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
+    "recurrent.memory_layers": "LMU MLSTM",
     "recurrent.stream": "Stream",
+    "recurrent.timed_layers": "CfC GRUD LTC",
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",
     "seq2seq.search": "Hypothesis beam_search greedy sample",
