@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xprnn.cells.cfc import CfC
     from xprnn.cells.composed import ComposedCell, ManyStepCell
     from xprnn.cells.diagonal import DiagonalCell
+    from xprnn.cells.echo_state import EchoState
     from xprnn.cells.gru_d import GRUD
     from xprnn.cells.linear import LinearCell
     from xprnn.cells.lmu import LMU
@@ -55,6 +56,7 @@ __all__ = [
     "CfC",
     "ComposedCell",
     "DiagonalCell",
+    "EchoState",
     "Elman",
     "FullPeepholeLSTM",
     "GeneralElman",
@@ -81,6 +83,7 @@ LATER = {
     "CfC": "cfc",
     "ComposedCell": "composed",
     "DiagonalCell": "diagonal",
+    "EchoState": "echo_state",
     "GRUD": "gru_d",
     "LMU": "lmu",
     "LRU": "lru",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xprnn.nn.attention.weights import masked_softmax
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
+    from xprnn.nn.recurrent.echo_state import EchoState, EchoStateNetwork
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
     from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
     from xprnn.nn.recurrent.stream import Stream
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
+    from xprnn.nn.tcn import TCN, CausalConv, TCNStream
 
 __all__ = [
     "GRU",
@@ -44,6 +46,7 @@ __all__ = [
     "RNN",
     "S5",
     "SRU",
+    "TCN",
     "AdditiveAttention",
     "Attention",
     "AttentionPooling",
@@ -54,11 +57,14 @@ __all__ = [
     "Memory",
     "MinGRU",
     "MinLSTM",
+    "CausalConv",
     "CellModule",
     "CfC",
     "Decoder",
     "Dropout",
     "Embedding",
+    "EchoState",
+    "EchoStateNetwork",
     "Encoder",
     "GRUCell",
     "LSTMCell",
@@ -81,6 +87,7 @@ __all__ = [
     "Softmax",
     "StepCell",
     "Stream",
+    "TCNStream",
     "Tanh",
     "TransformerEncoder",
     "TransformerEncoderLayer",
@@ -101,6 +108,7 @@ LATER = {
     "attention.weights": "masked_softmax",
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
+    "recurrent.echo_state": "EchoState EchoStateNetwork",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
     "recurrent.memory_layers": "LMU MLSTM",
     "recurrent.stream": "Stream",
@@ -108,6 +116,7 @@ LATER = {
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",
     "seq2seq.search": "Hypothesis beam_search greedy sample",
+    "tcn": "CausalConv TCN TCNStream",
 }
 
 
