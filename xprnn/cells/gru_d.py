@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Saved, State, Weights, sigmoid, split
-from xprnn.cells.composed import ComposedCell
+from xprnn.cells.cell import Cell, Saved, State, Weights, outer_sum, sigmoid, split, total
 from xprnn.cells.gru_reset_before import blocks
 
 
-class GRUD(ComposedCell):
+class GRUD(Cell):
     """A GRU of x^ and the mask m of what was observed, whose last values and state fade while nothing comes.
 
         d' = t + (time since the last value)           x^ = m x + (1 - m) (mean + exp(-max(0, w d' + b)) (last - mean))
@@ -60,22 +59,59 @@ class GRUD(ComposedCell):
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         (h, last, since), xp, inputs = state, namespace(zx), self.input_size
         x, m, t = zx[..., -2 * inputs - 1 : -inputs - 1], zx[..., -inputs - 1 : -1], zx[..., -1:]
-        since = since + t
-        mean, seen = w["mean"], m > 0.5
-        last = xp.where(seen, x - mean, last)
-        faded = xp.where(seen, last, _decay(w, "x", since * w["decay_x"]) * last)
-        z_in = zx[..., : 3 * h.shape[-1]] + (mean + faded) @ w["weight_ih"].T
-        h = _decay(w, "h", since @ w["decay_h"].T) * h
+        passed, seen = since + t, m > 0.5
+        last = xp.where(seen, x - w["mean"], last)
+        at_x, fade_x = _decay(w, "x", passed * w["decay_x"])
+        input_ = w["mean"] + xp.where(seen, last, fade_x * last)
+        at_h, fade_h = _decay(w, "h", passed @ w["decay_h"].T)
+        faded = fade_h * h
         w_rz, w_n = blocks(w["weight_hh"])
-        xr, xz, xn = split(z_in, 3)
-        hr, hz = split(h @ w_rz.T, 2)
+        xr, xz, xn = split(zx[..., : 3 * h.shape[-1]] + input_ @ w["weight_ih"].T, 3)
+        hr, hz = split(faded @ w_rz.T, 2)
         r, z = sigmoid(xr + hr), sigmoid(xz + hz)
-        n = xp.tanh(xn + (r * h) @ w_n.T)
-        return ((1.0 - z) * n + z * h, last, xp.where(seen, xp.zeros_like(since), since)), ()
+        n = xp.tanh(xn + (r * faded) @ w_n.T)
+        new = (1.0 - z) * n + z * faded, last, xp.where(seen, xp.zeros_like(passed), passed)
+        return new, (passed, seen, at_x, fade_x, input_, at_h, fade_h, faded, r, z, n)
+
+    def step_vjp(
+        self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
+    ) -> tuple[Array, State, Saved]:
+        passed, seen, at_x, fade_x, input_, at_h, fade_h, faded, r, z, n = saved
+        (dh, dlast, dsince), (_, last, _), xp = dstate, new_state, namespace(passed)
+        zeros, (w_rz, w_n) = xp.zeros_like(passed), blocks(w["weight_hh"])
+        dn, dz = dh * (1.0 - z) * (1.0 - n * n), dh * (faded - n) * z * (1.0 - z)
+        drh = dn @ w_n
+        d_rz = xp.concat([drh * faded * r * (1.0 - r), dz], axis=-1)
+        dgates = xp.concat([d_rz, dn], axis=-1)
+        dfaded = dh * z + drh * r + d_rz @ w_rz
+        dinput = dgates @ w["weight_ih"]
+        dlast = dlast + xp.where(seen, dinput, dinput * fade_x)
+        dx = xp.where(seen, dlast, zeros)
+        dat_x = xp.where(xp.logical_or(seen, at_x < 0.0), zeros, -dinput * last * fade_x)
+        dat_h = xp.where(at_h < 0.0, xp.zeros_like(at_h), -dfaded * faded)
+        dpassed = dat_x * w["decay_x"] + dat_h @ w["decay_h"] + xp.where(seen, zeros, dsince)
+        dzx = xp.concat([dgates, dx, zeros, xp.sum(dpassed, axis=-1, keepdims=True)], axis=-1)
+        dbefore = dfaded * fade_h, xp.where(seen, zeros, dlast), dpassed
+        return dzx, dbefore, (passed, input_, faded, r * faded, dat_x, dat_h, dinput - dx)
+
+    def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
+        passed, input_, faded, rh, dat_x, dat_h, dmean = terms
+        size = faded.shape[-1]
+        dgates = dzx[..., : 3 * size]
+        of_state = [outer_sum(dgates[..., : 2 * size], faded), outer_sum(dgates[..., 2 * size :], rh)]
+        gradients = {
+            "weight_ih": outer_sum(dgates, input_),
+            "weight_hh": namespace(dzx).concat(of_state, axis=0),
+            "decay_x": total(dat_x * passed),
+            "decay_h": outer_sum(dat_h, passed),
+            "mean": total(dmean),
+        }
+        biases = {"bias_decay_x": dat_x, "bias_decay_h": dat_h}
+        return gradients | {name: total(d) for name, d in biases.items() if name in w}
 
 
-def _decay(w: Weights, of: str, z: Array) -> Any:
-    """exp(-max(0, z + its bias))."""
+def _decay(w: Weights, of: str, z: Array) -> tuple[Any, Any]:
+    """z with its bias, and exp(-max(0, that))."""
     xp = namespace(z)
     z = z + w[f"bias_decay_{of}"] if f"bias_decay_{of}" in w else z
-    return xp.exp(-xp.maximum(z, xp.zeros_like(z)))
+    return z, xp.exp(-xp.maximum(z, xp.zeros_like(z)))

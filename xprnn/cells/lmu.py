@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, Backend, namespace
-from xprnn.cells.cell import Saved, State, Weights
+from xprnn.cells.cell import Saved, State, Weights, outer_sum
 from xprnn.cells.composed import ManyStepCell
 
 CHUNK = 32
@@ -30,7 +30,8 @@ class LMU(ManyStepCell):
     state_names = ("h", "m")
 
     def __init__(self, order: int, channels: int = 1, feedback: bool = True) -> None:
-        self.order, self.channels, self.feedback, self.many = order, channels, feedback, not feedback
+        self.order, self.channels, self.feedback = order, channels, feedback
+        self.many = self.composed = not feedback
 
     @property
     def name(self) -> str:
@@ -56,7 +57,30 @@ class LMU(ManyStepCell):
             u = u + m @ w["weight_mu"].T
         by_channel = xp.reshape(m, (-1, self.order)) @ w["memory_a"].T + xp.reshape(u, (-1, 1)) * w["memory_b"]
         m = xp.reshape(by_channel, m.shape)
-        return (xp.tanh(z + m @ w["weight_mh"].T), m), ()
+        return (xp.tanh(z + m @ w["weight_mh"].T), m), (u,)
+
+    def step_vjp(
+        self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
+    ) -> tuple[Array, State, Saved]:
+        (dh, dm), (h, _), xp = dstate, new_state, namespace(dstate[0])
+        dz = dh * (1.0 - h * h)
+        dm = dm + dz @ w["weight_mh"]
+        by_channel = xp.reshape(dm, (-1, self.order))
+        du = xp.reshape(by_channel @ w["memory_b"], saved[0].shape)
+        dbefore = xp.reshape(by_channel @ w["memory_a"], dm.shape) + du @ w["weight_mu"]
+        dzx = xp.concat([du, dz], axis=-1)
+        return dzx, (dzx @ w["weight_hh"], dbefore), (dm, saved[0])
+
+    def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
+        (h, m), (dm, u), xp, channels = states, terms, namespace(dzx), self.channels
+        before, after = (xp.reshape(each, (-1, self.order)) for each in (m, dm))  # a row for each channel
+        return {
+            "weight_hh": outer_sum(dzx, h),
+            "weight_mu": outer_sum(dzx[..., :channels], m),
+            "weight_mh": outer_sum(dzx[..., channels:], new_states[1]),
+            "memory_a": after.T @ before,
+            "memory_b": xp.sum(after * xp.reshape(u, (-1, 1)), axis=0),
+        }
 
     def steps(self, w: Weights, zx: Array, state: State, live: Array | None, home: Backend) -> State:
         xp, (total, batch, _), channels, order = namespace(zx), zx.shape, self.channels, self.order

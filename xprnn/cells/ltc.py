@@ -6,10 +6,11 @@ from typing import Any
 
 from xprnn.backend import Array, namespace
 from xprnn.cells.cell import Saved, State, Weights, sigmoid
+from xprnn.cells.composed import ComposedCell
 from xprnn.cells.timed import TimedCell
 
 
-class LTC(TimedCell):
+class LTC(TimedCell, ComposedCell):
     """c dv/dt = g (e - v) + sum_j s_j (r_j - v), over all synapses j from inputs x and units v to a unit.
 
     A synapse's strength is s_j = w_j sigmoid(sigma_j (v_j - mu_j)), and r_j the potential that it pulls to. Over a span

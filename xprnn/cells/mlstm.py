@@ -11,7 +11,7 @@ from xprnn.backend import Array, Backend, dtype_name, namespace
 from xprnn.cells.cell import Saved, State, Weights, sigmoid
 from xprnn.cells.composed import ManyStepCell
 
-CHUNK = 64
+CHUNK = 32
 """Steps that see each other directly."""
 
 NEVER = -1e30
@@ -25,7 +25,7 @@ class MLSTM(ManyStepCell):
     are one number for each of N heads. So that i cannot overflow, the state holds C and n times exp(-m), with
     m' = max(log f + m, zx_i) of the head (the paper's section 2.3). weight_ih (4H + 2N, I), rows q, k, v, o, i, f.
 
-    Nothing but m enters a step that is not linear in the state, so that :meth:`steps` takes 64 steps at once, which see
+    Nothing but m enters a step that is not linear in the state, so that :meth:`steps` takes 32 steps at once, which see
     each other as in attention, and what came before them by C. The loop's result to 1e-12, in float32 1e-4, of its
     largest number; a NaN is seen by the whole chunk that it stands in.
     """

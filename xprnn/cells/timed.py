@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Weights
-from xprnn.cells.composed import ComposedCell
+from xprnn.cells.cell import Cell, Weights
 
 
-class TimedCell(ComposedCell):
+class TimedCell(Cell):
     """A cell whose x ends with a column of time spans, which no weight multiplies; ``step`` finds it as zx[..., -1:].
 
     ``weight_shapes`` are asked for with the column among the inputs, and leave it out of weight_ih.

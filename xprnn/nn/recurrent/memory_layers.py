@@ -40,8 +40,8 @@ class LMU(RecurrentLayer):
         C, the values u that are remembered.
     feedback
         False leaves E_h, E_m and W_h out (Chilkuri and Eliasmith 2021, arXiv 2102.11417): then the memory does not wait
-        for h, and many steps are taken at once, in array code. Else each waits for the one before: array code steps,
-        and the tape goes back. There is no compiled kernel for either.
+        for h, and many steps are taken at once, in array code. Else each waits for the one before, and array code
+        steps. There is no compiled kernel for either.
 
     Raises ValueError for a ``window`` that is no number above 0 and for sizes below 1.
     """
@@ -109,7 +109,7 @@ class MLSTM(RecurrentLayer):
 
     Shapes, calling and the other arguments: :class:`RecurrentLayer`. weight_ih (4H + 2N, I) and bias_ih have rows q, k,
     v, o, i, f. The state is a tuple (h, C, n, m) of (L*D, B, ...) H, H H/N, H and N numbers, of which h does not go on.
-    No step waits for h, so 64 steps are taken at once, in array code that the tape goes back through; streams, resets
+    No step waits for h, so 32 steps are taken at once, in array code that the tape goes back through; streams, resets
     and ``return_all_states`` step. There is no compiled kernel. The cell alone: the paper's block has projections, a
     convolution and normalisation around it.
 

@@ -95,7 +95,7 @@ class CfC(Timed):
 
     Shapes, calling and the other arguments: :class:`RecurrentLayer`, of one layer, and :meth:`forward`. The state is
     one part, h. Fully connected, as ``ncps`` has it for a number of units; there ``timespans`` fail with a batch.
-    Array code steps, and the tape goes back: there is no kernel.
+    Array code steps: there is no kernel.
 
     ================================  ============================================================
     weight_ih, weight_hh, bias_ih     (U, I), (U, H), (U)
@@ -148,8 +148,9 @@ class LTC(Timed):
     c dv/dt = g (e - v) + sum_j w_j sigmoid(sigma_j (v_j - mu_j)) (r_j - v), over all synapses from inputs and units,
     for ``timespans`` t, in ``unfolds`` steps of the fused solver. The state, and the output, is v.
 
-    Shapes, calling and the other arguments: :class:`RecurrentLayer`, of one layer, and :meth:`Timed.forward`. How it
-    runs: :class:`CfC`. A unit has a synapse from each source, so a step is H (H + I) functions, ``unfolds`` times.
+    Shapes, calling and the other arguments: :class:`RecurrentLayer`, of one layer, and :meth:`Timed.forward`. Array
+    code steps, and the tape goes back: there is no kernel. A unit has a synapse from each source, so a step is
+    H (H + I) functions, ``unfolds`` times.
 
     ========================================  ===============================================================
     weight_ih, mu_ih, sigma_ih, reversal_ih   (H, I): w (by softplus), mu, sigma and r of what comes from x
