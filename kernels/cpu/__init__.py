@@ -1,6 +1,6 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive, scan
+from . import additive, reservoir, scan
 from .elementwise import erf
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
@@ -20,5 +20,6 @@ __all__ = [
     "forward",
     "matmul",
     "matmul_stacks",
+    "reservoir",
     "scan",
 ]
