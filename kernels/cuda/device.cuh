@@ -6,6 +6,9 @@
 
 #define DYNAMIC_SHARED(name) extern __shared__ uint4 name[]
 
+// A word, or half of one, that threads of other blocks read by load_fresh.
+template <class Word> __device__ __forceinline__ void give(Word* address, Word value) { *address = value; }
+
 // 16 bytes past the first cache, which may hold what they were a step ago.
 __device__ __forceinline__ uint4 load_fresh(const uint4* address) { return __ldcg(address); }
 

@@ -12,13 +12,13 @@
 struct Float32 {
     static constexpr int PER_WORD = 1;
     static __device__ __forceinline__ unsigned round(float value) { return __float_as_uint(value); }
-    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { row[k] = round(value); }
+    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { give(row + k, round(value)); }
 };
 
 struct Tf32 {
     static constexpr int PER_WORD = 1;
     static __device__ __forceinline__ unsigned round(float value) { return round_tf32(value); }
-    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { row[k] = round(value); }
+    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { give(row + k, round(value)); }
     static __device__ __forceinline__ void multiply_add(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
                                                         unsigned b0, unsigned b1) {
         mma_tf32(sum, a0, a1, a2, a3, b0, b1);
@@ -31,7 +31,7 @@ struct Halves {
     static constexpr int PER_WORD = 2;
     static __device__ __forceinline__ unsigned round(float value) { return ROUND(value); }
     static __device__ __forceinline__ void store(unsigned* row, int k, float value) {
-        reinterpret_cast<unsigned short*>(row)[k] = static_cast<unsigned short>(round(value));
+        give(reinterpret_cast<unsigned short*>(row) + k, static_cast<unsigned short>(round(value)));
     }
     static __device__ __forceinline__ void multiply_add(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
                                                         unsigned b0, unsigned b1) {

@@ -342,6 +342,25 @@ def test_bias_gradients_do_not_read_all_cotangents_again(monkeypatch, build, cel
 MUTANTS = {
     "does not wait for the others": ("forward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
     "does not wait, on the way back": ("backward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
+    "speaks for those who still write": (
+        "forward.cu",
+        "barrier.cuh",
+        "arrive() {\n        __syncthreads();",
+        "arrive() {",
+    ),
+    "lets the others run on": ("forward.cu", "barrier.cuh", "            }\n        }\n        __syncthreads();", "}}"),
+    "counts and releases nothing": (
+        "forward.cu",
+        "barrier.cuh",
+        "release_increment(counter)",
+        "++*counter, ++emulator::progress",
+    ),
+    "reads a count and acquires nothing": (
+        "forward.cu",
+        "barrier.cuh",
+        "load_acquire(counter) <",
+        "(emulator::give_way(), *static_cast<const volatile int*>(counter)) <",
+    ),
     "waits for one too many": ("forward.cu", "barrier.cuh", "awaited += blocks", "awaited += blocks + 1"),
     "has one slot for two steps": ("forward.cu", "forward.cu", "across = batch * WORDS", "across = 0"),
     "reads sums too early": ("forward.cu", "forward.cu", "rest, sums);\n            __syncthreads();", "rest, sums);"),
