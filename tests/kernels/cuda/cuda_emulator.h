@@ -28,6 +28,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define DYNAMIC_SHARED(name) uint4* name = reinterpret_cast<uint4*>(emulator::current->block->shared.data())
 
 struct alignas(16) uint4 {
@@ -56,7 +57,7 @@ struct Meeting {
     unsigned long generation = 0;
 };
 
-// Such a meeting of a block, which orders memory as well.
+// Such a meeting of a block or of a cluster, which orders memory as well.
 struct Barrier {
     Meeting meeting;
     Bound bound;                           // of all who came so far
@@ -70,6 +71,8 @@ struct Warp {
 
 struct Block {
     Barrier barrier;
+    Barrier* cluster;         // of all blocks of its cluster
+    Block* const* together;   // which are these
     std::vector<uint4> shared;
     std::vector<Warp> warps;
     std::vector<struct Thread*> live;
@@ -141,10 +144,21 @@ inline void meet(Meeting& meeting) {
     give_way();
 }
 
-inline void meet(Barrier& barrier) {
+inline void arrive(Barrier& barrier) {
     join(barrier.bound, current->sees());
-    if (barrier.meeting.arrived + 1 == barrier.meeting.size) barrier.common = std::make_shared<Bound>(barrier.bound);
-    meet(barrier.meeting);
+    current->generation = barrier.meeting.generation;
+    if (++barrier.meeting.arrived < barrier.meeting.size) return;
+    barrier.common = std::make_shared<Bound>(barrier.bound);
+    barrier.meeting.arrived = 0;
+    ++barrier.meeting.generation;
+    ++progress;
+}
+
+inline void wait(Barrier& barrier) {
+    if (current->generation == barrier.meeting.generation) {
+        current->waits_for = &barrier.meeting;
+        give_way();
+    }
     current->bound = barrier.common;
 }
 
@@ -181,9 +195,9 @@ inline void enter() {
     give_way();
 }
 
-// Run a kernel on all threads of a grid. Returns 0, or 1 after a deadlock, or 2 if it wrote past its shared memory,
+// Run a kernel on all threads of a grid, whose blocks are in clusters of so many. Returns 0, or 1 after a deadlock, or 2 if it wrote past its shared memory,
 // which starts as NaN.
-inline int run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
+inline int run(dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes, unsigned seed) {
     constexpr size_t STACK = 1 << 16, GUARD = 64;
     grid_size = grid;
     block_size = block;
@@ -193,9 +207,16 @@ inline int run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
     const Bound nothing(size_t{grid.x} * grid.y * grid.z * block.x);
     const size_t vectors = (shared_bytes + 15) / 16;
     std::vector<std::unique_ptr<Block>> blocks;
+    std::vector<Block*> in_order;   // of their numbers, so that clusters stand together
+    std::vector<std::unique_ptr<Barrier>> barriers;
     std::vector<std::unique_ptr<Thread>> threads;
+    const auto barrier = [&](unsigned size) { return Barrier{{static_cast<int>(size)}, nothing, {}}; };
+    in_order.reserve(nothing.size() / block.x);
     for (unsigned n = 0; n < grid.x * grid.y * grid.z; ++n) {
-        blocks.push_back(std::make_unique<Block>(Block{{{static_cast<int>(block.x)}, nothing, {}}}));
+        if (n % cluster == 0) barriers.push_back(std::make_unique<Barrier>(barrier(cluster * block.x)));
+        const auto together = in_order.data() + n / cluster * cluster;
+        blocks.push_back(std::make_unique<Block>(Block{barrier(block.x), barriers.back().get(), together}));
+        in_order.push_back(blocks.back().get());
         Block& here = *blocks.back();
         here.shared.assign(vectors + GUARD, uint4{~0u, ~0u, ~0u, ~0u});
         here.warps.resize(block.x / 32);
@@ -254,12 +275,13 @@ void call(void (*)(A...), void* const* arguments, std::index_sequence<I...>) {
 
 // As cuLaunchKernel: arguments are pointers to each argument.
 template <auto KERNEL, class... A>
-int launch(void (*)(A...), void* const* arguments, dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
+int launch(void (*)(A...), void* const* arguments, dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes,
+           unsigned seed) {
     body = [](void* const* given) {
         call<KERNEL>(static_cast<void (*)(A...)>(nullptr), given, std::index_sequence_for<A...>{});
     };
     body_arguments = arguments;
-    return run(grid, block, shared_bytes, seed);
+    return run(grid, block, cluster, shared_bytes, seed);
 }
 
 // sum (16, 8) += a (16, 8 words) b (8 words, 8) of a warp; part(word, p) is the p-th of the PARTS numbers in a word.
@@ -295,7 +317,19 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 inline unsigned __float_as_uint(float value) { return emulator::to_word(value); }
 inline float __uint_as_float(unsigned word) { return emulator::to_float(word); }
 
-inline void __syncthreads() { emulator::meet(emulator::current->block->barrier); }
+inline void __syncthreads() {
+    emulator::arrive(emulator::current->block->barrier);
+    emulator::wait(emulator::current->block->barrier);
+}
+
+inline void cluster_arrive() { emulator::arrive(*emulator::current->block->cluster); }
+inline void cluster_wait() { emulator::wait(*emulator::current->block->cluster); }
+
+template <class Word> Word* in_block(Word* address, int block) {
+    const emulator::Block& here = *emulator::current->block;
+    const auto at = reinterpret_cast<const char*>(address) - reinterpret_cast<const char*>(here.shared.data());
+    return reinterpret_cast<Word*>(reinterpret_cast<char*>(here.together[block]->shared.data()) + at);
+}
 
 inline void give(unsigned short* address, unsigned short value) { emulator::write(address, value); }
 inline void give(unsigned* address, unsigned value) {
@@ -311,6 +345,8 @@ inline uint4 load_fresh(const uint4* address) {
     std::memcpy(&value, halves, 16);
     return value;
 }
+
+inline uint4 load_shared(const uint4* address) { return load_fresh(address); }
 
 inline void release_increment(int* counter) {
     emulator::Bound& bound = emulator::released[counter];
