@@ -161,20 +161,22 @@ def _surprise(logits: Tensor, target: Array) -> Tensor:
     # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
     places = home.arange(target.size) * classes + xp.reshape(target, (-1,))
     chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
-    total = ops.logsumexp(Tensor(x), axis=-1).data
+    # Of differences to the largest: of large logits, the logarithm of their sum has lost the digits behind the point.
+    top = xp.max(x, axis=-1)
+    total = xp.sum(xp.exp(x - top[..., None]), axis=-1)
 
     def rule(g: Tensor, y: Tensor) -> Tensor:
         flow = ops.expand_dims(g, -1)
         if home.name == "array_api_strict" or is_grad_enabled():
             is_target = xp.astype(xp.expand_dims(target, axis=-1) == home.arange(classes), x.dtype)
             return flow * (ops.softmax(logits) - is_target)
-        found = xp.exp(x - total[..., None])
-        found *= flow.data
+        found = xp.exp(x - top[..., None])
+        found *= flow.data / total[..., None]
         flat = found.reshape(-1)  # a copy, where the logits are not contiguous
         flat[places] -= g.data.reshape(-1)
         return Tensor(flat.reshape(x.shape))
 
-    return record("cross_entropy", total - chosen, (logits,), [rule], (logits,), ("logits",))
+    return record("cross_entropy", xp.log(total) - (chosen - top), (logits,), [rule], (logits,), ("logits",))
 
 
 def _elementwise(
