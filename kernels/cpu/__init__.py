@@ -7,6 +7,7 @@ from .parts import PARTS
 from .product import BFLOAT16, EXACT
 from .sequence import backward, forward
 from .stream import Part, Stack
+from .updates import adam
 
 __all__ = [
     "BFLOAT16",
@@ -14,6 +15,7 @@ __all__ = [
     "PARTS",
     "Part",
     "Stack",
+    "adam",
     "additive",
     "backward",
     "erf",
