@@ -150,7 +150,8 @@ def _outer_sum(pairs: list[tuple[Array, Array]]) -> Array:
     """Sum over steps and sequences of dz^T x, (N, K), over pairs of dz (T, B, N) and x (T, B, K)."""
     n, k = pairs[0][0].shape[2], pairs[0][1].shape[2]
     flat = [(plain(dz.reshape(-1, n)), plain(x.reshape(-1, k))) for dz, x in pairs]
-    turned = k < n and k < TILE.columns(flat[0][0].itemsize)  # a panel is best filled, if only by the other one
+    # A panel is best filled, if only by the other one; but not if these are panels already.
+    turned = k < n and k < TILE.columns(flat[0][0].itemsize) and k % TILE.lanes(flat[0][0].itemsize) != 0
     total = _product_sum([(x, dz) for dz, x in flat] if turned else flat)
     return np.ascontiguousarray(total.T if turned else total)
 
