@@ -2,6 +2,7 @@
 
 from . import additive, scan
 from .elementwise import erf
+from .linear import linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT
@@ -20,6 +21,7 @@ __all__ = [
     "backward",
     "erf",
     "forward",
+    "linear_back",
     "matmul",
     "matmul_stacks",
     "scan",
