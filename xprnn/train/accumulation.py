@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, TypeVar
 
 from xprnn.backend import Array, backend_of, dtype_name
 from xprnn.tensor import Tensor
-from xprnn.together import make, new_gradient
+from xprnn.together import make, new_gradients
 from xprnn.train.weighted import Weight
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ class Accumulated:
     def add(self, loss: Tensor, weight: Weight) -> None:
         """Walk back from a loss, releasing its graph. The first one after ``finish`` starts anew."""
         if self._finished:
-            make(new_gradient(parameter, None) for parameter in self.parameters)
+            make([new_gradients(self.parameters, repeat(None))])
             self._total, self._finished = 0.0, False
         home, dtype = backend_of(loss.data), dtype_name(loss.data)
         factor = home.xp.reshape(home.asarray(weight, dtype), loss.shape)
@@ -36,7 +37,8 @@ class Accumulated:
     def finish(self) -> None:
         """Make the gradients those of the mean."""
         held = [(parameter, parameter.grad) for parameter in self.parameters if parameter.grad is not None]
-        make([new_gradient(parameter, Tensor(self._divided(gradient.data))) for parameter, gradient in held])
+        divided = [Tensor(self._divided(gradient.data)) for _, gradient in held]
+        make([new_gradients([parameter for parameter, _ in held], divided)])
         self._finished = True
 
     def _divided(self, gradient: Array) -> Array:
