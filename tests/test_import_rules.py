@@ -29,7 +29,7 @@ THEMSELVES_LATE = {
     "xprnn.interop.torch.node": "torch",
 }  # with what they subclass
 KERNELS_MAY = {"", "__future__", "cupy", "cupyx", "llvmlite", "numba", "numpy"}  # "": each other, by relative imports
-KERNELS_CALLED_FROM = {"dispatch.py", "machine.py", "kernels.py"}  # the last for their table of kinds
+KERNELS_CALLED_FROM = {"int8.py", "dispatch.py", "machine.py", "kernels.py"}  # the last for their table of kinds
 
 
 def files(folder):

@@ -34,6 +34,13 @@ def kernels() -> Any:
         return f"Numba cannot be used ({type(error).__name__}: {error})"
 
 
+@cache
+def int8_kernels() -> Any:
+    """Those of weights of 8 bits, which few programs need; or why there are none."""
+    found = kernels()
+    return found if isinstance(found, str) else importlib.import_module("xprnn.kernels.cpu.int8_stream")
+
+
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """The product of two arrays of the namespace xp, by its own rules."""
     large, many = _large(a, b), _many(a, b)

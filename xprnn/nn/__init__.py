@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from xprnn.nn.attention.weights import masked_softmax
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
+    from xprnn.nn.quantized.linear import QuantizedLinear
+    from xprnn.nn.quantized.quantize import quantize
+    from xprnn.nn.quantized.recurrent import QuantizedRecurrent
+    from xprnn.nn.quantized.report import Quantization
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
     from xprnn.nn.recurrent.stream import Stream
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
@@ -63,6 +67,9 @@ __all__ = [
     "MeanPooling",
     "Module",
     "MultiheadAttention",
+    "Quantization",
+    "QuantizedLinear",
+    "QuantizedRecurrent",
     "RNNCell",
     "ReLU",
     "Recurrent",
@@ -82,6 +89,7 @@ __all__ = [
     "greedy",
     "init",
     "masked_softmax",
+    "quantize",
     "sample",
 ]
 
@@ -94,6 +102,10 @@ LATER = {
     "attention.weights": "masked_softmax",
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
+    "quantized.linear": "QuantizedLinear",
+    "quantized.quantize": "quantize",
+    "quantized.recurrent": "QuantizedRecurrent",
+    "quantized.report": "Quantization",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
     "recurrent.stream": "Stream",
     "seq2seq.encoder_decoder": "Decoder Encoder",
