@@ -8,6 +8,7 @@ from xprnn.estimators.sequences.tagger import SequenceTagger
 from xprnn.estimators.series.backtest import Backtest, backtest
 from xprnn.estimators.series.baselines import AutoRegression, Persistence, SeasonalNaive, SeriesForecaster
 from xprnn.estimators.series.forecaster import Forecaster
+from xprnn.estimators.series.panel import Panel
 from xprnn.estimators.text.character_model import CharacterModel
 from xprnn.estimators.text.classifier import TextClassifier
 from xprnn.estimators.text.explanation import Explanation
@@ -24,6 +25,7 @@ __all__ = [
     "Forecaster",
     "LongTable",
     "NaiveBayes",
+    "Panel",
     "Persistence",
     "SeasonalNaive",
     "SequenceClassifier",
