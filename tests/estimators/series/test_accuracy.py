@@ -101,6 +101,21 @@ def test_intervals_of_a_forecaster_hold():
     assert np.diff(forecaster.predict(1, quantiles=[0.1, 0.9])[0]) == pytest.approx(np.diff(band), rel=0.2)
 
 
+def test_rolling_intervals_adapt():
+    """The noise is three times as large as it was in the fit; intervals begin as they are there, and then follow."""
+    draws = np.random.default_rng(0)
+    y = np.r_[draws.normal(size=500), 3.0 * draws.normal(size=500)]
+    forecaster = Forecaster(hidden=2, epochs=1, members=1, transforms="none", window=2).fit(y[:500])
+    origins = np.arange(500, 1000)
+    bands = forecaster.rolling_intervals(y, origins, 1, rate=0.05)[:, 0, 0]
+    np.testing.assert_allclose(bands[0], forecaster.intervals(1)[0], rtol=1e-5)
+    assert accuracy.coverage(y[500:], bands) == pytest.approx(0.9, abs=0.02)
+    fixed = forecaster.rolling_intervals(y[:700], [500, 700], 2, rate=0.0)
+    assert fixed.shape == (2, 2, 1, 2)
+    with pytest.raises(ValueError, match=r"origins are \[5, 4\]; expected each after the one before it"):
+        forecaster.rolling_intervals(y, [5, 4], 1)
+
+
 def test_intervals_that_cannot_be_told():
     y = np.sin(np.arange(60.0))
     forecaster = Forecaster(hidden=2, epochs=1, members=1).fit(y)

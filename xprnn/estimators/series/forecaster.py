@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import among, optional, real_number, whole_number
+from xprnn.arguments import among, optional, probability, real_number, whole_number
 from xprnn.backend import Rng
-from xprnn.data.series import as_series, check_origins
+from xprnn.data.series import as_series
 from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Backtest, Informed, backtest
@@ -216,42 +216,49 @@ class Forecaster(SeriesEstimator):
         ahead, on the scale of the first member's power. Raises ValueError for more steps than errors were measured
         over, for fewer errors than the coverage needs, and with ``validation=0``.
         """
-        level = real_number("Forecaster.intervals", "coverage", coverage, "a share between 0 and 1", *INSIDE)
-        horizon, series = self._ahead("Forecaster.intervals", horizon, future)
-        errors = self._model.errors[:, :horizon]
-        if horizon > errors.shape[1] or not len(errors):
-            measured = (
-                f"over at most {errors.shape[1]} steps" if len(errors) else "nowhere, as there is no validation part"
-            )
-            raise ValueError(f"Forecaster.intervals: horizon is {horizon}; errors were measured {measured}")
+        owner = "Forecaster.intervals"
+        level = real_number(owner, "coverage", coverage, "a share between 0 and 1", *INSIDE)
+        horizon, series = self._ahead(owner, horizon, future)
+        self._require_errors(owner, horizon)
         widths = self._model.widths(horizon, level)
         if not np.isfinite(widths).all():
-            few = int((~np.isnan(errors)).sum(axis=0).min())
-            raise ValueError(
-                f"Forecaster.intervals: coverage is {level:g}, with as few as {few} errors to learn it from"
-            )
-        bands = self._model.bands(self._ends(series, horizon), widths)
-        return self._kind.answer(list(bands))
+            few = int((~np.isnan(self._model.errors[:, :horizon])).sum(axis=0).min())
+            raise ValueError(f"{owner}: coverage is {level:g}, with as few as {few} errors to learn it from")
+        return self._kind.answer(list(self._model.bands(np.arange(len(series)), self._ends(series, horizon), widths)))
+
+    def rolling_intervals(
+        self,
+        series: Any,
+        origins: Any,
+        horizon: int,
+        *,
+        coverage: float = 0.9,
+        rate: float = 0.02,
+        past: Any = None,
+        future: Any = None,
+    ) -> Host:
+        """The ends of intervals (M, horizon, F, 2) about forecasts from rising origins (M,), adaptive.
+
+        At each origin the errors on the validation part count, and those of the origins before it that are known by
+        then. After each miss intervals become wider, and after each hit a little narrower, so that in the long run the
+        share ``coverage`` is inside (Gibbs and Candes 2021); ``rate`` 0 leaves that out. Other arguments as in
+        :meth:`forecast`, errors as there and in :meth:`intervals`; infinite where there are too few errors.
+        """
+        owner = "Forecaster.rolling_intervals"
+        level = real_number(owner, "coverage", coverage, "a share between 0 and 1", *INSIDE)
+        whole, places, horizon = self._places(owner, series, origins, horizon, past, future)
+        if (np.diff(places) <= 0).any():
+            raise ValueError(f"{owner}: origins are {places.tolist()}; expected each after the one before it")
+        self._require_errors(owner, horizon)
+        return self._model.rolling_bands(whole, places, horizon, level, probability(owner, "rate", rate))
 
     def forecast(self, series: Any, origins: Any, horizon: int, *, past: Any = None, future: Any = None) -> Host:
         """Forecasts from many places: (M, horizon, F) from series[:origin] for each of the origins (M,).
 
         ``past`` and ``future`` (T, P) and (T, Q) of all steps of this series, where they were fitted.
         """
-        self._fitted(self._network)
-        if self._kind.keys is not None:
-            raise ValueError("Forecaster.forecast: fitted on several series; expected one: observe and predict go on")
-        values = as_series(series, "Forecaster.forecast", gaps=True)
-        self._check_columns("Forecaster", values)
-        steps = self._steps("Forecaster", horizon)
-        pasts, futures = self._covariates("Forecaster.forecast", past, future, [len(values)], [len(values)])
-        origins = check_origins(values, origins, self._model.window)
-        if futures[0].size and len(origins) and origins.max() + steps > len(values):
-            raise ValueError(
-                f"Forecaster.forecast: future has {len(values)} rows; expected one for each of {origins.max() + steps}"
-            )
-        which = np.zeros(len(origins), dtype=np.int64)
-        return self._model.forecast([Series(values, pasts[0], futures[0])], which, origins, steps)
+        whole, places, horizon = self._places("Forecaster.forecast", series, origins, horizon, past, future)
+        return self._model.forecast([whole], np.zeros(len(places), dtype=np.int64), places, horizon)
 
     def score(self, series: Any, y: None = None) -> float:
         """R^2 = 1 - sum of e^2 / sum of (y - mean)^2 of all forecasts in a series, the mean of its columns.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Backend, Rng, generator
-from xprnn.estimators.series.conformal import width
+from xprnn.estimators.series.conformal import rolling_widths, width
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.member import Common, Member, Task, learn, relearn
 from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
@@ -74,17 +74,30 @@ class Model:
             found[mine] = said.reshape(len(mine), number, horizon, -1)
         return found
 
-    def bands(self, forecasts: Host, widths: Host) -> Host:
-        """(N, H, F, 2), the ends of intervals of these half widths around forecasts (N, H, F)."""
+    def bands(self, which: Host, forecasts: Host, widths: Host) -> Host:
+        """(M, H, F, 2), the ends of intervals of these half widths around forecasts (M, H, F) of series (M,)."""
         member = self.members[0]
-        middle = member.plan.transform.powered(forecasts, member.scale.floor[:, None])
-        reach = widths * self.unit[:, None]
+        middle = member.plan.transform.powered(forecasts, member.scale.floor[which][:, None])
+        reach = widths * self.unit[which][:, None]
         ends = [member.plan.transform.unpowered(middle + sign * reach) for sign in (-1.0, 1.0)]
         return np.stack(ends, axis=-1)
 
     def widths(self, horizon: int, coverage: float) -> Host:
         """Half widths (H, F)."""
         return width(self.errors[:, :horizon], coverage)
+
+    def rolling_bands(self, series: Series, origins: Host, horizon: int, coverage: float, rate: float) -> Host:
+        """(M, H, F, 2), intervals after origins (M,) of the one series, with the errors that were known at each."""
+        which = np.zeros(len(origins), dtype=np.int64)
+        said = self.forecast([series], which, origins, horizon)
+        steps = origins[:, None] + np.arange(horizon)
+        come, member = steps < len(series), self.members[0]
+        actual = series.values[np.minimum(steps, len(series) - 1)]
+        transform, floor = member.plan.transform, member.scale.floor[0]
+        errors = (transform.powered(actual, floor) - transform.powered(said, floor)) / self.unit[0]
+        errors = np.where(come[..., None], errors, np.nan)
+        widths = rolling_widths(errors, origins, coverage, before=self.errors[:, :horizon], rate=rate)
+        return self.bands(which, said, widths)
 
 
 def learn_model(

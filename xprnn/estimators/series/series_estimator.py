@@ -13,6 +13,7 @@ import numpy as np
 
 from xprnn.arguments import real_number, whole_number
 from xprnn.backend import Rng
+from xprnn.data.series import as_series, check_origins
 from xprnn.estimators.estimator import Estimator, model_file
 from xprnn.estimators.series import saved
 from xprnn.estimators.series.frame import Series
@@ -90,6 +91,32 @@ class SeriesEstimator(Estimator):
         return horizon, [
             Series(s.values, s.past, joined(s.future, rows), s.start) for s, rows in zip(recent, ahead, strict=True)
         ]
+
+    def _places(
+        self, owner: str, series: Any, origins: Any, horizon: int, past: Any, future: Any
+    ) -> tuple[Series, Host, int]:
+        """The one series that is asked about, where in it, and how many steps ahead. Raises ValueError."""
+        self._fitted(self._network)
+        if self._kind.keys is not None:
+            raise ValueError(f"{owner}: fitted on several series; expected one: observe and predict go on")
+        values = as_series(series, owner, gaps=True)
+        self._check_columns("Forecaster", values)
+        horizon, count = self._steps("Forecaster", horizon), [len(values)]
+        pasts, futures = self._covariates(owner, past, future, count, count)
+        places = check_origins(values, origins, self._model.window)
+        if futures[0].size and len(places) and places.max() + horizon > len(values):
+            needed = f"one for each of {places.max() + horizon}"
+            raise ValueError(f"{owner}: future has {len(values)} rows; expected {needed}")
+        return Series(values, pasts[0], futures[0]), places, horizon
+
+    def _require_errors(self, owner: str, horizon: int) -> None:
+        """Raise ValueError where nothing is known of errors so many steps ahead."""
+        errors = self._model.errors
+        if horizon > errors.shape[1] or not len(errors):
+            known = (
+                f"over at most {errors.shape[1]} steps" if len(errors) else "nowhere, as there is no validation part"
+            )
+            raise ValueError(f"{owner}: horizon is {horizon}; errors were measured {known}")
 
     def _ends(self, series: Sequence[Series], horizon: int) -> Host:
         """Forecasts (N, H, F) after the end of each series."""
