@@ -8,6 +8,7 @@ import sys
 import click
 
 from xprnn import __version__
+from xprnn.cli.classify_command import classify
 from xprnn.cli.export_command import export_c
 from xprnn.cli.forecast_command import demo, forecast
 from xprnn.cli.machine import info, warmup
@@ -23,5 +24,5 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-for command in (forecast, demo, sentiment, export_c, stream_check, warmup, info):
+for command in (forecast, demo, sentiment, classify, export_c, stream_check, warmup, info):
     main.add_command(command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors, one_line_warnings
-from xprnn.cli.outputs import keep_inputs
+from xprnn.cli.outputs import keep_inputs, writable_folder
 from xprnn.data.calendar import FILLS
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
@@ -113,7 +112,7 @@ def _forecast(
     as_json: bool,
     **options: Any,
 ) -> None:
-    _require_writable(out)  # before the work, not after it
+    writable_folder(out)  # before the work, not after it
     periods = tuple(seasons) or source.periods()
     test_steps = count_test_steps(len(source.values), test)
     train_steps = len(source.values) - test_steps
@@ -151,12 +150,6 @@ def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list
     found += [SeasonalNaive(season) for season in seasons if season <= train_steps]
     found += [AutoRegression(order) for order in AR_ORDERS if train_steps - order >= 2 * (order * columns + 1)]
     return found
-
-
-def _require_writable(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"cannot write to the folder {folder}")
 
 
 def _write(report: ForecastReport, forecaster: Forecaster, out: Path) -> list[str]:

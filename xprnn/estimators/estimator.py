@@ -106,13 +106,17 @@ class Estimator(Parameters, ABC):
         """How tables call it."""
         return f"xprnn {self.settings['cell']}"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a safetensors file, atomically. Raises RuntimeError before ``fit``."""
+    def save(self, path: str | os.PathLike[str], *, notes: Mapping[str, Any] | None = None) -> None:
+        """Write the fitted model to a safetensors file, atomically. Raises RuntimeError before ``fit``.
+
+        ``notes`` are plain values of your own, such as the names of columns, that :func:`notes_of` gives back.
+        """
         network = self._fitted(self._network)
         arrays, metadata = self._described()
         weights = {self.PREFIX + name: array for name, array in network.state_dict().items()}
         what = {"kind": self.KIND, "version": 1, "settings": self.settings}
-        write_tensors(path, weights | arrays, what | metadata)
+        told = {} if notes is None else {"notes": dict(notes)}
+        write_tensors(path, weights | arrays, what | metadata | told)
 
     @classmethod
     def load(cls: type[Self], path: str | os.PathLike[str], *, backend: str | None = None) -> Self:
@@ -182,6 +186,14 @@ class Estimator(Parameters, ABC):
 
     def _home(self) -> Backend:
         return default_backend() if self.backend is None else get_backend(self.backend)
+
+
+def notes_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The notes in the file of a model, none where it has none. Raises ModelFileError for a file that is none."""
+    notes = read_tensors(path)[1].get("notes", {})
+    if not isinstance(notes, dict):
+        raise ModelFileError(f"{os.fspath(path)}: its notes are a {type(notes).__name__}; expected a dict")
+    return notes
 
 
 def no_target(owner: str, y: Any) -> None:
