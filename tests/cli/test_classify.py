@@ -41,7 +41,7 @@ def run(*arguments):
 COLUMNS = ["--id", "who", "--time", "t", "--label", "kind"]
 
 
-def test_train_writes_predictions_model_and_page_and_predict_reads_it(table, tmp_path):
+def test_train_writes_predictions_model_and_page_and_predict_reads_it(table, tmp_path, pictures):
     out = tmp_path / "out"
     result = run("train", table, *COLUMNS, "--out", out, *QUICK)
     assert result.exit_code == 0, result.output

@@ -10,7 +10,7 @@ from xprnn.cli.report.page import Page
 EVIL = "<img src=x onerror=alert(1)> & \"' \0 \ud800"
 
 
-def test_nothing_of_a_text_is_obeyed(tmp_path):
+def test_nothing_of_a_text_is_obeyed(tmp_path, pictures):
     page = Page(EVIL, EVIL)
     page.section(EVIL, EVIL)
     page.table([EVIL, EVIL], [[EVIL, 1]])
@@ -22,7 +22,7 @@ def test_nothing_of_a_text_is_obeyed(tmp_path):
     assert "\0" not in text
 
 
-def test_a_picture_that_cannot_be_drawn_is_a_sentence(tmp_path, monkeypatch):
+def test_a_picture_that_cannot_be_drawn_is_a_sentence(tmp_path, monkeypatch, pictures):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     page = Page("title", "lead")
     page.picture(lambda axes: None, "nothing")
@@ -31,7 +31,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_sentence(tmp_path, monkeypatch):
     assert "xprnn[plot]" in page.html().decode()
 
 
-def test_the_same_picture_has_the_same_bytes():
+def test_the_same_picture_has_the_same_bytes(pictures):
     pytest.importorskip("matplotlib")
     pages = []
     for _ in range(2):

@@ -14,7 +14,7 @@ Host = np.ndarray[Any, Any]
 BLACK, BLUE, ORANGE, VERMILION, GREY = "#000000", "#0072B2", "#E69F00", "#D55E00", "#8A929C"  # Okabe and Ito's
 COLOURS = (BLUE, ORANGE, "#009E73", VERMILION, "#CC79A7", "#56B4E9", BLACK)
 WIDTH = 5.4  # inches; a phone makes them two thirds as wide, and letters still 9 pixels high
-DATES = 5  # on an axis
+TICKS = {12: 4, 99: 3}  # names on an axis, for names of so many characters
 MANY = 3000  # points of a line, of which a picture this wide shows no more
 # Characters stay characters: the reader's system has fonts for scripts that matplotlib's own has not.
 SETTINGS: Any = {
@@ -22,6 +22,7 @@ SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "xprnn",
     "font.size": 11.5,
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -56,7 +57,9 @@ def legend_below(axes: Any, columns: int = 2) -> None:
 
 def name_ticks(axes: Any, label: Callable[[int], str], first: int, last: int) -> None:
     """A few names along the axis of steps, the first and the last of them too."""
-    places = np.unique(np.linspace(first, last, DATES).astype(int))
+    longest = max(len(label(first)), len(label(last)))
+    count = next((count for most, count in TICKS.items() if longest <= most), 2)
+    places = np.unique(np.linspace(first, last, count).astype(int))
     axes.set_xticks(places, [label(int(place)) for place in places], fontsize=9)
     for k, text in enumerate(axes.get_xticklabels()):
         text.set_horizontalalignment("left" if k == 0 else "right" if k == len(places) - 1 else "center")
@@ -97,13 +100,12 @@ def bars_of_autocorrelation(axes: Any, errors: Host) -> None:
 
 
 def reliability(
-    axes: Any, said: Sequence[float], came: Sequence[float], counts: Sequence[int], what: str, happened: str
+    axes: Any, said: Sequence[float], came: Sequence[float], counts: Sequence[int] | None, what: str, happened: str
 ) -> None:
-    """Shares that came against those that were said: right on the line, points by their counts."""
-    largest = max(counts, default=1) or 1
+    """Shares that came against those that were said: right on the line, points larger by their counts."""
     axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", label="as said")
     axes.plot(100 * np.asarray(said), 100 * np.asarray(came), color=BLUE, linewidth=1.0)
-    sizes = [20 + 130 * count / largest for count in counts]
+    sizes = 30 if counts is None else [20 + 130 * count / max(counts) for count in counts]
     axes.scatter(100 * np.asarray(said), 100 * np.asarray(came), s=sizes, color=BLUE, zorder=3, label=what)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 103)

@@ -103,8 +103,8 @@ def _trust(page: Page, answers: Answers) -> None:
     page.section(
         "Can its probabilities be trusted?",
         "Each answer comes with a probability. Here answers with about the same one are put together, and it is "
-        "counted how many of them were right: on the dashed line 70 % means right in 70 of 100 cases. Points above the line "
-        f"are too modest, points below it too sure. On average the two are {100 * gap:.1f} percentage points apart.",
+        "counted how many of them were right: on the dashed line 70 % means right in 70 of 100 cases. Points above the "
+        f"line are too modest, points below it too sure. On average they are {100 * gap:.1f} percentage points off.",
     )
     page.picture(
         lambda axes: reliability(axes, said, came, counts, f"{answers.report.things}, larger: more", "right"),
