@@ -9,6 +9,7 @@ import click
 
 from xprnn import __version__
 from xprnn.cli.classify_command import classify
+from xprnn.cli.detect_command import detect
 from xprnn.cli.export_command import export_c
 from xprnn.cli.forecast_command import backtest, demo, forecast
 from xprnn.cli.machine import info, warmup
@@ -24,5 +25,5 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-for command in (forecast, demo, backtest, sentiment, classify, export_c, stream_check, warmup, info):
+for command in (forecast, demo, backtest, sentiment, classify, detect, export_c, stream_check, warmup, info):
     main.add_command(command)

@@ -14,7 +14,7 @@ Host = np.ndarray[Any, Any]
 BLACK, BLUE, ORANGE, VERMILION, GREY = "#000000", "#0072B2", "#E69F00", "#D55E00", "#8A929C"  # Okabe and Ito's
 COLOURS = (BLUE, ORANGE, "#009E73", VERMILION, "#CC79A7", "#56B4E9", BLACK)
 WIDTH = 5.4  # inches; a phone makes them two thirds as wide, and letters still 9 pixels high
-TICKS = {12: 4, 99: 3}  # names on an axis, for names of so many characters
+TICKS = {12: 4, 16: 3}  # names on an axis, for names of so many characters
 MANY = 3000  # points of a line, of which a picture this wide shows no more
 # Characters stay characters: the reader's system has fonts for scripts that matplotlib's own has not.
 SETTINGS: Any = {
@@ -63,6 +63,14 @@ def name_ticks(axes: Any, label: Callable[[int], str], first: int, last: int) ->
     axes.set_xticks(places, [label(int(place)) for place in places], fontsize=9)
     for k, text in enumerate(axes.get_xticklabels()):
         text.set_horizontalalignment("left" if k == 0 else "right" if k == len(places) - 1 else "center")
+
+
+def by_tens(axes: Any, which: str) -> None:
+    """A logarithmic axis, "x" or "y", with plain numbers: powers would be formulas, which no text here is."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: "")
 
 
 def thinned(*lines: Host) -> list[Host]:
