@@ -50,6 +50,8 @@ class Estimator(Parameters, ABC):
     """
 
     SETTINGS: ClassVar[Mapping[str, Check]]
+    ADDED: ClassVar[Mapping[str, Any]] = {}
+    """What settings were before they were settings: files from then lack them."""
     KIND: ClassVar[str]
     """What a file says it is."""
     METADATA: ClassVar[Mapping[str, type]] = {}
@@ -129,7 +131,7 @@ class Estimator(Parameters, ABC):
     @classmethod
     def _load(cls: type[Self], path: str | os.PathLike[str], backend: str | None, **own: Any) -> Self:
         expected: dict[str, Any] = {"settings": cls.SETTINGS, "metadata": cls.METADATA, "arrays": cls.ARRAYS}
-        with model_file(path, cls.KIND, **expected, backend=backend) as (arrays, metadata):
+        with model_file(path, cls.KIND, **expected, added=cls.ADDED, backend=backend) as (arrays, metadata):
             model = cls(backend=backend, **cls._arguments(metadata["settings"], **own))  # type: ignore[call-arg]
             prefix = cls.PREFIX
             weights = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
@@ -210,14 +212,15 @@ def model_file(
     settings: Collection[str],
     metadata: Mapping[str, type],
     arrays: Mapping[str, int] | None = None,
+    added: Mapping[str, Any] | None = None,
     backend: str | None = None,
 ) -> Iterator[tuple[HostArrays, dict[str, Any]]]:
     """The arrays and the metadata of a model's file, version 1, for a block that builds the model of them.
 
-    They have been looked over: "settings" with exactly these names, further metadata by their types, arrays of finite
-    float64 by their numbers of axes. Raises ModelFileError, naming the file and what is missing or wrong, and turns
-    what the block finds wrong into one; as :func:`read_tensors` for a file that cannot be read. A wrong backend is not
-    the file's fault.
+    They have been looked over: "settings" with exactly these names, those ``added`` since by default, further metadata
+    by their types, arrays of finite float64 by their numbers of axes. Raises ModelFileError, naming the file and what
+    is missing or wrong, and turns what the block finds wrong into one; as :func:`read_tensors` for a file that cannot
+    be read. A wrong backend is not the file's fault.
     """
     if backend is not None:
         get_backend(backend)
@@ -225,6 +228,8 @@ def model_file(
     name, other, version = os.fspath(path), found.get("kind"), found.get("version")
     if other != kind or version != 1:
         raise ModelFileError(f"{name}: not a {kind} of version 1, but {json.dumps(other)}, {version}")
+    if added and isinstance(found.get("settings"), dict):
+        found["settings"] = {**added, **found["settings"]}
     if wrong := [*_wrong_metadata(found, {"settings": dict, **metadata}, settings), *_wrong_arrays(held, arrays or {})]:
         raise ModelFileError(f"{name}: not a whole {kind}: {'; '.join(wrong)}")
     try:
