@@ -15,7 +15,14 @@ from xprnn.estimators.sequences.calibration import class_temperature, softmax
 from xprnn.estimators.sequences.estimator import SEQUENCES, check_monitor
 from xprnn.estimators.sequences.input import Sequences, as_sequences, as_weights
 from xprnn.estimators.sequences.labelled import LABELLED, MEASURES, LabelledEstimator
-from xprnn.estimators.sequences.targets import Classes, read_tags, tag_rows, those_kept, weights_of_classes
+from xprnn.estimators.sequences.targets import (
+    Classes,
+    read_tags,
+    step_weights,
+    tag_rows,
+    those_kept,
+    weights_of_classes,
+)
 from xprnn.train import Callback
 
 Host = np.ndarray[Any, Any]
@@ -120,8 +127,7 @@ class SequenceTagger(LabelledEstimator):
         scaled = new._scaled(rows, scaler)
         network = new._build(given.features, classes.count, draws)
         of_class = weights_of_classes(owner, options["class_weight"], classes, np.concatenate(tags))
-        total = sum(w * of_class[row].sum() for w, row in zip(weight, tags, strict=True))
-        each, of_class = (weight * (lengths.sum() / total)).astype(options["dtype"]), of_class.astype(options["dtype"])
+        each, of_class = step_weights(weight, of_class, tags, options["dtype"])
 
         out = [scaled[k] for k in np.flatnonzero(held)]
         right = np.concatenate([tags[0][:0], *(tags[k] for k in np.flatnonzero(held))])
