@@ -47,7 +47,7 @@ ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="
 @click.option("--pooling", type=click.Choice(POOLINGS), default="max", show_default=True, help="Of states over time.")
 @click.option("--hidden", default=64, show_default=True, help="Hidden units of each direction.")
 @click.option("--min-count", default=2, show_default=True, help="A word that comes fewer times is unknown.")
-@click.option("--vectors", type=PATH, help="Word vectors to start from: a text file of GloVe or word2vec.")
+@click.option("--vectors", type=PATH, help="Word vectors to start from: a file of GloVe or word2vec, text or binary.")
 @click.option("--dropout", default=0.7, show_default=True, help="While training; few texts want less.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Of Adam; few texts want more.")
 @click.option("--report", type=PATH, help="Page of HTML to write. Default: as the model file, ending in .html.")
