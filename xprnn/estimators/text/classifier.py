@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ from xprnn.estimators.sequences.targets import Classes, those_kept, weights_of_c
 from xprnn.estimators.text.estimator import TEXTS, TextEstimator
 from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import chosen_labels, cut_texts, log_count_ratios
+from xprnn.estimators.text.subwords import MARKS, Subwords, json_of
 from xprnn.tape import no_grad
 from xprnn.train import Callback
 
@@ -35,12 +37,18 @@ TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_ch
 
 
 def _tokenizer(owner: str, name: str, tokenizer: Any) -> str:
-    """Its name; "custom" for a function, which no file can hold."""
+    """Its name; the JSON of one of subwords; "custom" for a function, which no file can hold."""
     if callable(tokenizer):
         return "custom"
+    if (told := json_of(tokenizer)) is not None:
+        try:
+            return Subwords(told).told
+        except ValueError as error:
+            raise ValueError(f"{owner}: {name} is {reprlib.repr(tokenizer)}: {error}") from None
     if not isinstance(tokenizer, str) or tokenizer not in TOKENIZERS:
         expected = ", ".join(map(repr, TOKENIZERS))
-        raise ValueError(f"{owner}: {name} is {tokenizer!r}; expected {expected} or a function")
+        subwords = "or subwords: a Tokenizer or its .json"
+        raise ValueError(f"{owner}: {name} is {tokenizer!r}; expected {expected} or a function, {subwords}")
     return tokenizer
 
 
@@ -73,7 +81,9 @@ class TextClassifier(TextEstimator):
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether the text is read backward too.
     tokenizer
-        "words", "characters", or a function from a text to a list of tokens, which ``load`` must be given again.
+        "words", "characters", or a function from a text to a list of tokens, which ``load`` must be given again. Or
+        subwords: a Tokenizer of the library ``tokenizers`` or the path of its .json, which goes into the file of the
+        model. Its numbers are not used: tokens that come ``min_count`` times have numbers of their own.
     min_count, max_vocabulary
         Tokens that come fewer times than this in the training texts are unknown, and so are the rarest beyond so many
         (None: no limit).
@@ -120,7 +130,7 @@ class TextClassifier(TextEstimator):
         hidden: int = 64,
         layers: int = 1,
         bidirectional: bool = True,
-        tokenizer: str | Tokenizer = "words",
+        tokenizer: Any = "words",
         min_count: int = 2,
         max_vocabulary: int | None = None,
         count_ratios: float = 1.0,
@@ -143,7 +153,8 @@ class TextClassifier(TextEstimator):
     ) -> None:
         super().__init__(locals())
         check_monitor(type(self).__name__, self.settings)
-        self.tokenize: Tokenizer = TOKENIZERS[tokenizer] if isinstance(tokenizer, str) else tokenizer
+        kind = self.settings["tokenizer"]
+        self.tokenize: Tokenizer = tokenizer if callable(tokenizer) else TOKENIZERS.get(kind) or Subwords(kind)
         self.classes: tuple[Any, ...] = ()
         """The labels, sorted: the columns of ``predict_proba``."""
         self.vocabulary: Vocabulary | None = None
@@ -188,7 +199,7 @@ class TextClassifier(TextEstimator):
         classes, own, target = number_labels(owner, labels, len(tokens))
         options, draws = new.settings, generator(new.settings["seed"])
         each = weight * weights_of_classes(owner, options["class_weight"], Classes(own), target)[target]
-        spoken = np.flatnonzero([any(map(is_word, t)) for t in tokens])
+        spoken = np.flatnonzero([any(map(_is_word, t)) for t in tokens])
         held_out = np.zeros(len(tokens), dtype=bool)
         held_out[spoken] = hold_out(target[spoken], options["validation"], draws)
         vocabulary = new._words([tokens[k] for k in spoken if not held_out[k]])
@@ -337,7 +348,12 @@ class TextClassifier(TextEstimator):
 
 def _has_word(vocabulary: Vocabulary, tokens: list[str]) -> bool:
     """Whether some of the tokens are known words."""
-    return any(token in vocabulary and is_word(token) for token in tokens)
+    return any(token in vocabulary and _is_word(token) for token in tokens)
+
+
+def _is_word(token: str) -> bool:
+    """Whether a token, or part of a word without its marks, says something on its own."""
+    return is_word(token.lstrip(MARKS))
 
 
 def _log_odds(probabilities: Host) -> Host:
