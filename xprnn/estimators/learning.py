@@ -11,6 +11,7 @@ from xprnn import ops
 from xprnn.backend import Array, Rng, backend_of, generator, namespace, to_numpy
 from xprnn.data.bucketing import Buckets
 from xprnn.data.padding import lengths_to_mask, pad_sequences
+from xprnn.data.rows import Rows
 from xprnn.estimators.estimator import Estimator
 from xprnn.estimators.portions import STEPS_AT_ONCE, portions
 from xprnn.tape import no_grad
@@ -26,7 +27,9 @@ Loss = Callable[[Any, tuple[Array, ...]], Tensor]
 class Watch(Callback):
     """Records a measure of the whole validation part after each epoch, for early stopping."""
 
-    def __init__(self, name: str, mode: str, rows: Sequence[Host], measure: Callable[[list[Host]], float]) -> None:
+    def __init__(
+        self, name: str, mode: str, rows: Sequence[Host] | Rows, measure: Callable[[list[Host]], float]
+    ) -> None:
         self.name, self.mode, self.rows, self.measure = f"validation_{name}", mode, rows, measure
 
     def on_fit_start(self, run: Run) -> None:
@@ -58,13 +61,13 @@ def learn(
         chosen = np.flatnonzero(rows)
         if not chosen.size:
             return None
-        parts = [part[chosen] if hasattr(part, "shape") else [part[k] for k in chosen] for part in data]
+        parts = [_chosen(part, chosen) for part in data]
         return Buckets(*parts, batch_size=size, shuffle=shuffle, rng=generator(rng))
 
     def moved(model: Any, batch: tuple[Array, ...]) -> Tensor:
         return loss(model, (home.asarray(batch[0]), batch[1], *map(home.asarray, batch[2:])))
 
-    longest = max(len(row) for row in data[0])
+    longest = max(lengths_of(data[0]))
     validation = buckets(held, max(1, STEPS_AT_ONCE // longest), False)
     train = buckets(~held, batch_size, True)
     assert train is not None
@@ -88,7 +91,7 @@ def learn(
     return history
 
 
-def outputs(network: Any, rows: Sequence[Host]) -> list[Host]:
+def outputs(network: Any, rows: Sequence[Host] | Rows) -> list[Host]:
     """What the head says of scaled sequences, (O,) or (T_n, O) each, in float64.
 
     The loops of the recurrent kernels give a row the same bits in any batch. Products outside them may round otherwise
@@ -98,11 +101,11 @@ def outputs(network: Any, rows: Sequence[Host]) -> list[Host]:
     weight, bias = (to_numpy(p.data).astype(np.float64) for p in (network.head.weight, network.head.bias))
     found: list[Host] = [np.zeros(0)] * len(rows)
     with no_grad(), network.mode(False):
-        for part in portions([len(row) for row in rows]):
+        for part in portions(lengths_of(rows)):
             x, lengths = pad_sequences([rows[k] for k in part])
             said = network.seen(home.asarray(x), lengths).numpy().astype(np.float64) @ weight.T + bias
             for place, k in enumerate(part):
-                found[k] = said[place] if said.ndim == 2 else said[: len(rows[k]), place]
+                found[k] = said[place] if said.ndim == 2 else said[: int(lengths[place]), place]
     return found
 
 
@@ -115,6 +118,18 @@ def weighted_mean(losses: Tensor, weight: Array | float, count: float | None = N
 def mean_one(weight: Host, dtype: str) -> Host:
     """Weights over their mean."""
     return (weight / weight.mean()).astype(dtype)
+
+
+def lengths_of(rows: Sequence[Any] | Rows) -> list[int]:
+    """How many steps each sequence has."""
+    return rows.lengths.tolist() if isinstance(rows, Rows) else [len(row) for row in rows]
+
+
+def _chosen(part: Any, numbers: Host) -> Any:
+    """Some of the rows of a list, an array, or rows that are made when asked for."""
+    if isinstance(part, Rows):
+        return part.taken(numbers)
+    return part[numbers] if hasattr(part, "shape") else [part[k] for k in numbers]
 
 
 def class_loss(model: Any, batch: tuple[Array, ...]) -> Tensor:

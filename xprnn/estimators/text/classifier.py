@@ -11,6 +11,7 @@ import numpy as np
 
 from xprnn.arguments import among, at_least_zero, whole_number
 from xprnn.backend import backend_of, generator
+from xprnn.data.rows import Rows, RowWriter
 from xprnn.data.tokenizer import is_word, split_characters, split_words
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
@@ -26,7 +27,7 @@ from xprnn.estimators.sequences.labelled import MEASURES
 from xprnn.estimators.sequences.targets import Classes, those_kept, weights_of_classes
 from xprnn.estimators.text.estimator import TEXTS, TextEstimator
 from xprnn.estimators.text.explanation import Explanation
-from xprnn.estimators.text.input import chosen_labels, cut_texts, log_count_ratios
+from xprnn.estimators.text.input import check_texts, chosen_labels, cut_texts, log_count_ratios
 from xprnn.estimators.text.subwords import MARKS, Subwords, json_of
 from xprnn.tape import no_grad
 from xprnn.train import Callback
@@ -163,14 +164,18 @@ class TextClassifier(TextEstimator):
 
     def fit(
         self,
-        texts: Sequence[str],
-        labels: Sequence[Any],
+        texts: Iterable[Any],
+        labels: Sequence[Any] | None = None,
         sample_weight: Any = None,
         *,
         vectors: WordVectors | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> TextClassifier:
         """Learn from texts (N,) and their labels (N,), all str or all numbers. Returns itself.
+
+        Without ``labels`` texts are pairs (text, label), from anywhere, such as :class:`xprnn.data.TextFile`. They are
+        gone through once and one by one, and may be more than memory holds: of a text four bytes a token are kept,
+        which are in a temporary file where there are many. The same texts give the same model.
 
         Texts without a word, empty ones too, count for the shares of the labels and for nothing else.
         ``sample_weight`` (N,) says how much each text counts; those of weight 0 are left out. ``vectors`` are what the
@@ -191,43 +196,43 @@ class TextClassifier(TextEstimator):
         After an error the classifier is as it was.
         """
         owner, new = self._owner("fit"), self._unfitted()
-        tokens = cut_texts(owner, texts, new.tokenize)
-        weight = as_weights(owner, sample_weight, len(tokens), "text")
+        words, rows, labels = _read(owner, texts, labels, new.tokenize)
+        weight = as_weights(owner, sample_weight, len(rows), "text")
         kept = np.flatnonzero(weight)
-        labels = those_kept(owner, labels, kept, len(tokens))
-        tokens, weight = [tokens[k] for k in kept], weight[kept]
-        classes, own, target = number_labels(owner, labels, len(tokens))
+        labels = those_kept(owner, labels, kept, len(rows))
+        rows, weight = rows.taken(kept), weight[kept]
+        classes, own, target = number_labels(owner, labels, len(rows))
         options, draws = new.settings, generator(new.settings["seed"])
         each = weight * weights_of_classes(owner, options["class_weight"], Classes(own), target)[target]
-        spoken = np.flatnonzero([any(map(_is_word, t)) for t in tokens])
-        held_out = np.zeros(len(tokens), dtype=bool)
+        speaks = np.array([*map(_is_word, words), False])
+        spoken = np.flatnonzero(rows.any(speaks))
+        held_out = np.zeros(len(rows), dtype=bool)
         held_out[spoken] = hold_out(target[spoken], options["validation"], draws)
-        vocabulary = new._words([tokens[k] for k in spoken if not held_out[k]])
-        evidence = np.array([_has_word(vocabulary, t) for t in tokens])
+        counts = rows.taken(spoken[~held_out[spoken]]).counts(len(words)).tolist()
+        vocabulary = new._words({word: count for word, count in zip(words, counts, strict=True) if count})
+        evidence = rows.any(speaks & np.array([*(word in vocabulary for word in words), False]))
         least, learned = f"word that comes min_count={options['min_count']} times", set(target[evidence & ~held_out])
         if not learned:
-            raise ValueError(f"{owner}: there is no {least} in the {len(tokens)} texts")
+            raise ValueError(f"{owner}: there is no {least} in the {len(rows)} texts")
         if len(learned) == 1:
             raise ValueError(f"{owner}: all texts with a {least} have the label {classes[learned.pop()]!r}")
         network = new._build(vocabulary, len(classes), vectors, draws)
-        rows = np.flatnonzero(evidence)
-        ids, held = [np.asarray(vocabulary.encode(tokens[k]), np.int64) for k in rows], held_out[rows]
-        target, weight, prior = target[rows], weight[rows], np.bincount(target, weight) / weight.sum()
+        rows.renumber(np.array(vocabulary.encode(words), np.int32))
+        batch_size = options["batch_size"] or min(50, max(4, len(rows) // 50))
+        ids, held, each = rows.taken(evidence), held_out[evidence], mean_one(each[evidence], options["dtype"])
+        target, weight, prior = target[evidence], weight[evidence], np.bincount(target, weight) / weight.sum()
         if vectors is None and options["count_ratios"]:
-            inside = np.flatnonzero(~held)
-            ratios = log_count_ratios([ids[k] for k in inside], target[inside], len(vocabulary), len(classes))
+            ratios = log_count_ratios(ids.taken(~held), target[~held], len(vocabulary), len(classes))
             network.begin_with(options["count_ratios"] * ratios)
-        out = [ids[k] for k in np.flatnonzero(held)]
+        out = ids.taken(held)
 
         def measure(said: list[Host]) -> float:
             return MEASURES[options["monitor"]](target[held], np.stack(said).argmax(axis=1), weight[held])
 
         watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
-        batch_size = options["batch_size"] or min(50, max(4, len(tokens) // 50))
-        data = (ids, target, mean_one(each[rows], options["dtype"]))
-        history = learn(new, network, data, held, class_loss, watch, callbacks, draws, batch_size)
+        history = learn(new, network, (ids, target, each), held, class_loss, watch, callbacks, draws, batch_size)
         temperature = 1.0
-        if out and options["calibrate"]:
+        if len(out) and options["calibrate"]:
             temperature = class_temperature(np.stack(outputs(network, out)), target[held], weight[held])
         fitted = {"_network": network, "_training": history, "vocabulary": vocabulary, "classes": classes}
         self._become(**vars(new) | fitted | {"_prior": prior, "_labels": own, "_temperature": temperature})
@@ -344,6 +349,26 @@ class TextClassifier(TextEstimator):
         ids = [np.asarray(vocabulary.encode(tokens[k]), np.int64) for k in rows]
         found[rows] = softmax(np.stack(outputs(network, ids)) / self._temperature)
         return found
+
+
+def _read(
+    owner: str, texts: Iterable[Any], labels: Sequence[Any] | None, tokenize: Tokenizer
+) -> tuple[list[str], Rows, Any]:
+    """The different tokens of texts, each text as rows of their numbers, and the labels."""
+    words: dict[str, int] = {}
+    writer, found = RowWriter(), []
+    for k, text in enumerate(texts if labels is None else check_texts(owner, texts)):
+        if labels is None:
+            if not isinstance(text, (tuple, list)) or len(text) != 2:
+                shown = reprlib.repr(text)
+                raise TypeError(
+                    f"{owner}: text {k} is {shown}, without labels; expected a pair of a text and its label"
+                )
+            text, label = text
+            found.append(label)
+        (tokens,) = cut_texts(owner, [text], tokenize, k)
+        writer.append([words.setdefault(token, len(words)) for token in tokens])
+    return list(words), writer.rows(), found if labels is None else labels
 
 
 def _has_word(vocabulary: Vocabulary, tokens: list[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,10 +58,10 @@ class TextEstimator(Estimator):
     def _known(self) -> tuple[Vocabulary, TextNetwork]:
         return self._fitted(self.vocabulary), self._fitted(self._network)
 
-    def _words(self, texts: Sequence[Sequence[str]]) -> Vocabulary:
-        """The vocabulary of what is learned from."""
+    def _words(self, counts: Mapping[str, int]) -> Vocabulary:
+        """The vocabulary of tokens that come so often in what is learned from."""
         least, most = self.settings["min_count"], self.settings["max_vocabulary"]
-        return Vocabulary.build(texts, min_count=least, max_size=most, specials=("pad", "unknown"))
+        return Vocabulary.of_counts(counts, min_count=least, max_size=most, specials=("pad", "unknown"))
 
     def _sizes(self) -> dict[str, Any]:
         return {name: self.settings[name] for name in SIZES if name in self.settings}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -143,7 +144,8 @@ class TextTagger(TextEstimator):
         lengths = np.array([len(tokens) for tokens in sentences])
         classes, tags = read_tags(owner, [rows[k] for k in kept], lengths.tolist())
         held = hold_out(np.zeros(len(sentences)), options["validation"], draws)
-        vocabulary = new._words([tokens for tokens, out in zip(sentences, held, strict=True) if not out])
+        learned = [tokens for tokens, out in zip(sentences, held, strict=True) if not out]
+        vocabulary = new._words(Counter(token for tokens in learned for token in tokens))
         if not vocabulary.tokens:
             raise ValueError(f"{owner}: there is no token that comes min_count={options['min_count']} times")
         network = new._build(vocabulary, classes.count, vectors, draws)
