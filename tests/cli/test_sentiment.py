@@ -116,6 +116,16 @@ def test_without_a_test_part(table, tmp_path):
     assert not list(tmp_path.glob("*.html"))
 
 
+def test_characters_and_weights_of_labels(table, tmp_path):
+    options = ["--tokenizer", "characters", "--class-weight", "balanced"]
+    assert run("train", table, "--out", tmp_path / "model", *options, *QUICK).exit_code == 0
+    settings = TextClassifier.load(tmp_path / "model").settings
+    assert (settings["tokenizer"], settings["class_weight"]) == ("characters", "balanced")
+    failed = run("train", table, "--out", tmp_path / "other", "--tokenizer", tmp_path / "none.json")
+    assert failed.exit_code == 1
+    assert "No such file" in failed.stderr
+
+
 def test_word_vectors(table, tmp_path):
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("good 1 2 3 4\nbad 4 3 2 1\nzebra 0 0 0 0\n")

@@ -46,6 +46,10 @@ ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="
 @click.option("--cell", type=click.Choice(list(CELLS)), default="gru", show_default=True, help="Recurrent cell.")
 @click.option("--pooling", type=click.Choice(POOLINGS), default="max", show_default=True, help="Of states over time.")
 @click.option("--hidden", default=64, show_default=True, help="Hidden units of each direction.")
+@click.option(
+    "--tokenizer", default="words", show_default=True, help="words, characters, or a .json of the library tokenizers."
+)
+@click.option("--class-weight", type=click.Choice(["balanced"]), help="Count rare labels as much as frequent ones.")
 @click.option("--min-count", default=2, show_default=True, help="A word that comes fewer times is unknown.")
 @click.option("--vectors", type=PATH, help="Word vectors to start from: a file of GloVe or word2vec, text or binary.")
 @click.option("--dropout", default=0.7, show_default=True, help="While training; few texts want less.")

@@ -141,7 +141,7 @@ def learned(page: Page, training: History | None, settings: dict[str, Any]) -> N
         )
         page.picture(lambda axes: learning(axes, training.epochs), "The error after each pass over the data.")
     page.words("With these settings, the same file and the same machine the same numbers come out again.")
-    page.table(["setting", "value"], settings.items(), words=2)
+    page.table(["setting", "value"], [[name, _cut(str(value))] for name, value in settings.items()], words=2)
 
 
 def _shown(label: Any) -> str:
