@@ -21,6 +21,7 @@ LATE = {
     "onnx",
     "safetensors",
     "sklearn",
+    "tokenizers",
     "torch",
     "tqdm",
 }

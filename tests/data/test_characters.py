@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from xprnn import nn, ops
 from xprnn.data import Alphabet, character_streams, characters, read_characters
+from xprnn.estimators import CharacterModel
 
 TEXT = "Whan that Aprille with his shoures soote\nthe droghte of March hath perced to the roote\n"
 
@@ -127,3 +128,19 @@ def test_narrow_numbers_train_an_embedding_as_wide_ones_do(dtype):
         ops.sum(ops.square(table(np.arange(100).astype(kind)))).backward()
         gradients.append(table.weight.grad.numpy())
     np.testing.assert_array_equal(*gradients)
+
+
+def test_large_files_are_mapped_and_learned_from_as_small_ones(tmp_path, monkeypatch):
+    path = tmp_path / "text"
+    path.write_text("the cat sat on the mat. caf\u00e9 " * 8, encoding="utf-8")
+
+    def fitted():
+        model = CharacterModel(hidden=4, embedding=3, epochs=1, batch_size=4, chunk=8).fit(path)
+        return model.network.head.weight.numpy()
+
+    expected, ids = fitted(), read_characters(path)[0]
+    monkeypatch.setattr(characters, "MAPPED", 10)
+    mapped = read_characters(path)[0]
+    assert isinstance(mapped.base, np.memmap) or isinstance(mapped.base.base, np.memmap)
+    np.testing.assert_array_equal(mapped, ids)
+    np.testing.assert_array_equal(fitted(), expected)

@@ -16,6 +16,7 @@ from xprnn.data.memory_tasks import (
 from xprnn.data.padding import lengths_to_mask, pad_sequences, unpad
 from xprnn.data.series import StandardScaler, harmonics, windows
 from xprnn.data.text_file import TextTable, read_lines, read_table
+from xprnn.data.text_stream import TextFile
 from xprnn.data.timing import spike_delays, timed_spikes
 from xprnn.data.tokenizer import split_characters, split_words
 from xprnn.data.vocabulary import Vocabulary
@@ -29,6 +30,7 @@ __all__ = [
     "CsvSeries",
     "Drawn",
     "StandardScaler",
+    "TextFile",
     "TextTable",
     "Vocabulary",
     "WordVectors",

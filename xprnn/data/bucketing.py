@@ -12,6 +12,7 @@ from xprnn.arguments import each_true_or_false, whole_number
 from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.data.batching import Batches
 from xprnn.data.padding import alike, held, is_left, side_by_side
+from xprnn.data.rows import Rows
 from xprnn.tensor import Tensor
 
 
@@ -33,8 +34,8 @@ class Buckets(Batches):
     Parameters
     ----------
     data
-        Lists of N sequences, as :func:`pad_sequences` takes them, and arrays (N, ...). Lengths of the first list
-        decide, then those of the next.
+        Lists of N sequences, as :func:`pad_sequences` takes them, or Rows, and arrays (N, ...). Lengths of the first
+        list decide, then those of the next.
     value
         What stands in place of the missing steps: one for all lists, or one for each.
     side
@@ -69,10 +70,10 @@ class Buckets(Batches):
         )
         self.axis = 0 if batch_first else 1
         self.data = [_part(owner, position, part) for position, part in enumerate(data)]
-        lists = [part for part in self.data if isinstance(part, list)]
+        lists = [part for part in self.data if isinstance(part, (list, Rows))]
         if not lists:
             raise ValueError(f"{owner}: there is no list of sequences among {len(data)} arguments")
-        sizes = [len(part) if isinstance(part, list) else int(part.shape[0]) for part in self.data]
+        sizes = [len(part) if isinstance(part, (list, Rows)) else int(part.shape[0]) for part in self.data]
         if len(set(sizes)) > 1:
             raise ValueError(f"{owner}: the arguments have lengths {sizes}; expected equal ones")
         self.length = sizes[0]
@@ -84,7 +85,9 @@ class Buckets(Batches):
         if len(values) != len(lists):
             raise ValueError(f"{owner}: value has {len(values)} numbers; expected one, or {len(lists)} for the lists")
         self.values = [held(owner, v, dtype_name(part[0])) for v, part in zip(values, lists, strict=True)]
-        self.lengths = np.array([[int(s.shape[0]) for s in part] for part in lists])
+        self.lengths = np.array(
+            [part.lengths if isinstance(part, Rows) else [int(s.shape[0]) for s in part] for part in lists]
+        )
         self.rng = generator(rng)
         self.padding = math.nan
         """The share of padding among all steps of the epoch that began last; NaN before the first."""
@@ -114,7 +117,7 @@ class Buckets(Batches):
     def _batch(self, part: np.ndarray) -> Iterator[Array]:
         rows = iter(zip(self.lengths, self.values, strict=True))
         for source in self.data:
-            if isinstance(source, list):
+            if isinstance(source, (list, Rows)):
                 lengths, value = next(rows)
                 arrays = [source[k] for k in part]
                 yield side_by_side(arrays, int(lengths[part].max()), value, self.batch_first, self.left)
@@ -124,7 +127,9 @@ class Buckets(Batches):
 
 
 def _part(owner: str, position: int, part: Any) -> Any:
-    """An argument as a list of arrays, or as an array (N, ...)."""
+    """An argument as a list of arrays, as rows that are made when asked for, or as an array (N, ...)."""
+    if isinstance(part, Rows):
+        return part
     if isinstance(part, (list, tuple)):
         return alike(f"{owner}: argument {position}", part)
     if isinstance(part, Tensor):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import tempfile
 from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
@@ -18,6 +19,7 @@ from xprnn.arguments import whole_number
 from xprnn.backend import to_numpy
 
 Host = np.ndarray[Any, Any]
+MAPPED = 1 << 28  # bytes of numbers from which on they are mapped
 PIECE = 1 << 16  # bytes of a file, or characters of a text, worked on at a time
 
 
@@ -79,7 +81,8 @@ def read_characters(path: str | PathLike[str], alphabet: Alphabet | None = None)
     """The numbers of all characters of a UTF-8 file (N,), and their alphabet: the file's own, or the one given.
 
     Line ends become newlines; a byte order mark is left out. The file is read in pieces, twice where its alphabet must
-    be found first, so that no more than a piece of it is ever held beside the numbers.
+    be found first, so that no more than a piece of it is ever held beside the numbers. Those of a large file are mapped
+    from a temporary one: the system writes them out where memory is short.
 
     Raises OSError where it cannot be read; ValueError where it is empty, not UTF-8 (with the place), or has characters
     that the given alphabet lacks.
@@ -92,7 +95,7 @@ def read_characters(path: str | PathLike[str], alphabet: Alphabet | None = None)
             raise ValueError(f"{fspath(path)}: the file is empty")
         alphabet = Alphabet("".join(found))
     # Bytes are never fewer than characters: what is not filled was never touched, so the system never gave it.
-    ids, end = np.empty(Path(path).stat().st_size, alphabet.dtype), 0
+    ids, end = _numbers(Path(path).stat().st_size, alphabet), 0
     for text in _pieces(path):
         try:
             part = alphabet.encode(text)
@@ -105,6 +108,14 @@ def read_characters(path: str | PathLike[str], alphabet: Alphabet | None = None)
     if end == 0:
         raise ValueError(f"{fspath(path)}: the file is empty")
     return ids[:end], alphabet
+
+
+def _numbers(count: int, alphabet: Alphabet) -> Host:
+    """Room for numbers of characters."""
+    if count * alphabet.dtype.itemsize < MAPPED:
+        return np.empty(count, alphabet.dtype)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the mapping keeps it
+    return np.asarray(np.memmap(file, alphabet.dtype, "w+", shape=(count,)))
 
 
 def character_streams(ids: Host, batch: int) -> tuple[Host, Host]:
