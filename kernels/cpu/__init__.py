@@ -7,6 +7,7 @@ from .parts import PARTS
 from .product import BFLOAT16, EXACT
 from .sequence import backward, forward
 from .stream import Part, Stack
+from .threads import one_thread
 
 __all__ = [
     "BFLOAT16",
@@ -20,5 +21,6 @@ __all__ = [
     "forward",
     "matmul",
     "matmul_stacks",
+    "one_thread",
     "scan",
 ]
