@@ -14,6 +14,7 @@ from xprnn.data.memory_tasks import (
     sum_sign,
 )
 from xprnn.data.padding import lengths_to_mask, pad_sequences, unpad
+from xprnn.data.portions import Divided
 from xprnn.data.series import StandardScaler, harmonics, windows
 from xprnn.data.text_file import TextTable, read_lines, read_table
 from xprnn.data.timing import spike_delays, timed_spikes
@@ -27,6 +28,7 @@ __all__ = [
     "Buckets",
     "Calendar",
     "CsvSeries",
+    "Divided",
     "Drawn",
     "StandardScaler",
     "TextTable",
