@@ -8,6 +8,7 @@ from .parts import PARTS
 from .product import BFLOAT16, EXACT
 from .sequence import backward, forward
 from .stream import Part, Stack
+from .threads import one_thread
 from .updates import adam
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "linear_back",
     "matmul",
     "matmul_stacks",
+    "one_thread",
     "scan",
 ]

@@ -12,7 +12,7 @@ from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
 from xprnn.together import Change, make, new_attribute, new_data, new_gradients, new_items
-from xprnn.train.joined import Joined, Known, are_together
+from xprnn.train.joined import Joined, Known, are_together, kind_of
 from xprnn.train.parameter_groups import Setting, grouped, number
 
 Slots = dict[str, Array]
@@ -171,7 +171,7 @@ class Optimizer:
                 continue
             data = parameter.data
             self._check_gradient(k, data, parameter.grad)
-            alike = self._group_of[k], self._steps[k], type(data), data.dtype, data.device
+            alike = self._group_of[k], self._steps[k], *kind_of(data)
             sets.setdefault(k if one_by_one or data.size > SMALL else alike, []).append(k)
         return sets.values()
 
