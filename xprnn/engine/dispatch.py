@@ -174,11 +174,11 @@ def _tell(call: SequenceCall, told: set[str]) -> None:
         logger.warning("%s", verdict)
 
 
-def note(verdict: str) -> None:
-    """Tell :func:`explain`, where it listens, what ran."""
+def note(verdict: str | Callable[[], str]) -> None:
+    """Tell :func:`explain`, where it listens, what ran; a function is called only then."""
     log = _listening.get()
     if log is not None:
-        log.append(verdict)
+        log.append(verdict if isinstance(verdict, str) else verdict())
 
 
 def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:

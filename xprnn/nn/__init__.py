@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from xprnn.nn.attention.weights import masked_softmax
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
+    from xprnn.nn.quantized.linear import QuantizedLinear
+    from xprnn.nn.quantized.quantize import quantize
+    from xprnn.nn.quantized.recurrent import QuantizedRecurrent
+    from xprnn.nn.quantized.report import Quantization
     from xprnn.nn.recurrent.echo_state import EchoState, EchoStateNetwork
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
     from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
@@ -77,6 +81,9 @@ __all__ = [
     "MeanPooling",
     "Module",
     "MultiheadAttention",
+    "Quantization",
+    "QuantizedLinear",
+    "QuantizedRecurrent",
     "RNNCell",
     "ReLU",
     "Recurrent",
@@ -98,6 +105,7 @@ __all__ = [
     "init",
     "masked_softmax",
     "ncp_wiring",
+    "quantize",
     "sample",
 ]
 
@@ -110,6 +118,10 @@ LATER = {
     "attention.weights": "masked_softmax",
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
+    "quantized.linear": "QuantizedLinear",
+    "quantized.quantize": "quantize",
+    "quantized.recurrent": "QuantizedRecurrent",
+    "quantized.report": "Quantization",
     "recurrent.echo_state": "EchoState EchoStateNetwork",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
     "recurrent.memory_layers": "LMU MLSTM",

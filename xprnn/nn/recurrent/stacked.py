@@ -169,7 +169,7 @@ class RecurrentLayer(SequenceLayer):
                 sequences.append((sequence, call))
                 finals.append(final)
             x = outputs[0] if self.directions == 1 else ops.concat(outputs, axis=-1)
-        return x, _side_by_side(finals, 0), lambda: _side_by_side([*starmap(_whole, sequences)], 1)
+        return x, side_by_side(finals, 0), lambda: side_by_side([*starmap(_whole, sequences)], 1)
 
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer and direction by the cell's names, in the order of the state.
@@ -208,7 +208,7 @@ def _whole(sequence: Parts, call: Callable[[], tuple[Parts, Parts]]) -> Parts:
         return call()[0]
 
 
-def _side_by_side(layers: list[Parts], axis: int) -> Parts:
+def side_by_side(layers: list[Parts], axis: int) -> Parts:
     """The states of all layers and directions, each part stacked along an axis."""
     if len(layers) == 1:
         return tuple(ops.expand_dims(part, axis) for part in layers[0])
