@@ -15,6 +15,7 @@ from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Backtest, Informed, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.frame import Series
+from xprnn.estimators.series.member import LIKELIHOODS
 from xprnn.estimators.series.model import learn_model
 from xprnn.estimators.series.network import Members
 from xprnn.estimators.series.panel import Panel, read
@@ -60,8 +61,12 @@ class Forecaster(SeriesEstimator):
         "none": the series is only scaled.
     members
         How many forecasts are combined. They differ by their transforms and lags, and by their seeds.
+    distribution
+        Of a step, from which futures are drawn. "errors": those that each member made on the validation part, and
+        networks learn the mean squared error. "gaussian", "student": networks say a scale beside the mean, which may
+        change from step to step, and learn how likely the series is by a normal or Student's t distribution.
     epochs, batch_size, learning_rate, clip_norm
-        Training with Adam on the mean squared error, gradients clipped to this global norm.
+        Training with Adam, gradients clipped to this global norm.
     validation, patience
         The share of the series, at its end, that decides how long training is best, and measures errors; training stops
         after ``patience`` epochs without a better error on it. Then all is learned anew from the whole series, for as
@@ -83,6 +88,7 @@ class Forecaster(SeriesEstimator):
         "periods": periods_of,
         "transforms": among(("auto", "none")),
         "members": whole_number,
+        "distribution": among(("errors", *LIKELIHOODS)),
         "batch_size": whole_number,
         "patience": whole_number,
     }
@@ -99,6 +105,7 @@ class Forecaster(SeriesEstimator):
         periods: Sequence[float] = (),
         transforms: str = "auto",
         members: int = 4,
+        distribution: str = "errors",
         epochs: int = 40,
         batch_size: int = 64,
         learning_rate: float = 3e-3,
@@ -202,7 +209,7 @@ class Forecaster(SeriesEstimator):
     def sample(self, paths: int = 100, horizon: int | None = None, *, future: Any = None, rng: Rng = None) -> Any:
         """Futures that might be, (paths, horizon) or (paths, horizon, F) of each series.
 
-        Each is a way that a member goes step by step, with errors that it made on the validation part, drawn anew.
+        Each is a way that a member goes step by step, at each with a draw from its ``distribution``.
         """
         found = self._paths(
             "Forecaster.sample", horizon, whole_number("Forecaster.sample", "paths", paths), future, rng
