@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import time
 import warnings
@@ -139,17 +140,22 @@ def baselines(steps: int, period: float | None, borrow: bool) -> list[SeriesFore
     return found
 
 
+@functools.cache
+def fitted(source: str, key: str, period: float | None) -> tuple[Host, int, Forecaster, float]:
+    """A series, the length of its training part, the Forecaster that has learned that, and the seconds it took."""
+    values = read(source, key)
+    steps = len(values) - round(TEST * len(values))
+    start = time.perf_counter()
+    model = Forecaster(periods=(period,) if period else ()).fit(values[:steps])
+    return values, steps, model, time.perf_counter() - start
+
+
 def defaults(names: dict[str, tuple[str, str, float | None]], borrow: bool) -> Iterator[dict[str, Any]]:
     """RMSE of each forecaster on each series, one step ahead and a season."""
     for name, (source, key, period) in names.items():
-        values = read(source, key)
-        periods = (period,) if period else ()
-        steps = len(values) - round(TEST * len(values))
+        values, steps, model, seconds = fitted(source, key, period)
         for horizon in dict.fromkeys((1, min(12, round(period or 6), len(values) - steps))):
             others = baselines(steps, period, borrow)
-            start = time.perf_counter()
-            model = Forecaster(periods=periods).fit(values[:steps])
-            seconds = time.perf_counter() - start
             rest = backtest(others, values, test=len(values) - steps, horizon=horizon)
             ours = model.forecast(values, rest.origins, horizon)
             errors = {row["forecaster"]: row["rmse"] for row in rest.scores()}
@@ -165,9 +171,7 @@ def defaults(names: dict[str, tuple[str, str, float | None]], borrow: bool) -> I
 def coverage(names: dict[str, tuple[str, str, float | None]]) -> Iterator[dict[str, Any]]:
     """How many test steps lie inside, one step ahead."""
     for name, (source, key, period) in names.items():
-        values = read(source, key)
-        steps = len(values) - round(TEST * len(values))
-        model = Forecaster(periods=(period,) if period else ()).fit(values[:steps])
+        values, steps, model, _ = fitted(source, key, period)
         for level in (0.8, 0.9):
             row: dict[str, Any] = {"series": name, "steps": len(values) - steps, "nominal": level}
             for kind, rate in (("split", 0.0), ("adaptive", 0.05)):
