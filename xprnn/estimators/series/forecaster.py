@@ -67,7 +67,8 @@ class Forecaster(SeriesEstimator):
         networks learn the mean squared error. "gaussian", "student": networks say a scale beside the mean, which may
         change from step to step, and learn how likely the series is by a normal or Student's t distribution.
     epochs, batch_size, learning_rate, clip_norm
-        Training with Adam, gradients clipped to this global norm.
+        Training with Adam, gradients clipped to this global norm. Where there is more to learn from than 4,096 steps,
+        an epoch is so many of them, drawn anew.
     validation, patience
         The share of the series, at its end, that decides how long training is best, and measures errors; training stops
         after ``patience`` epochs without a better error on it. Then all is learned anew from the whole series, for as

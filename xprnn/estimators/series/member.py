@@ -11,7 +11,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.backend import Array, Backend, backend_of, generator, namespace
-from xprnn.data import Batches
+from xprnn.data import Batches, Drawn
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.linear import flat, lagged, said
 from xprnn.estimators.series.network import ForecastNetwork, Sizes
@@ -24,6 +24,7 @@ Host = np.ndarray[Any, Any]
 FREEDOM = 5.0  # of Student's t: its kurtosis is 9
 LIKELIHOODS: dict[str, Any] = {"gaussian": gaussian_nll, "student": partial(student_t_nll, freedom=FREEDOM)}
 DEVIATIONS = {"student": np.sqrt(FREEDOM / (FREEDOM - 2.0))}  # of a distribution whose scale is 1
+MOST_AN_EPOCH = 4096  # origins; of more, so many are drawn anew for each epoch
 ROWS_AT_ONCE = 2048  # forecasts made in one batch; bounds memory, changes no result
 
 
@@ -199,7 +200,7 @@ def learn(
         history = _train(task, member, frame, lengths, seed, epochs, None, stopping, progress)
         member.network.eval()
         return member, history, epochs
-    watched = Batches(_rows(task, frame, held), batch_size=ROWS_AT_ONCE)
+    watched = Batches(task.home.asarray(_rows(frame, held)), batch_size=ROWS_AT_ONCE)
     before = _losses(task, member, frame, watched)
     best = EarlyStopping(task.options["patience"])
     history = _train(task, member, frame, lengths, seed, epochs, watched, [best, *stopping], progress)
@@ -239,13 +240,12 @@ def _train(
     callbacks: Sequence[Callback],
     progress: bool,
 ) -> History:
-    options = task.options
-    train = Batches(
-        _rows(task, frame, task.learned(task.window, lengths)),
-        batch_size=options["batch_size"],
-        shuffle=True,
-        rng=generator(seed),
-    )
+    options, rows = task.options, _rows(frame, task.learned(task.window, lengths))
+    size, home, draws = options["batch_size"], task.home, generator(seed)
+    train: Batches | Drawn = Batches(home.asarray(rows), batch_size=size, shuffle=True, rng=draws)
+    if len(rows) > MOST_AN_EPOCH:
+        some = lambda rng: (home.asarray(rng.choice(rows, size)),)  # noqa: E731
+        train = Drawn(some, updates=max(1, MOST_AN_EPOCH // size), axis=0, rng=draws)
     return fit(
         member.network,
         train,
@@ -259,9 +259,9 @@ def _train(
     )
 
 
-def _rows(task: Task, frame: Frame, places: tuple[Host, Host]) -> Array:
+def _rows(frame: Frame, places: tuple[Host, Host]) -> Host:
     which, origins = places
-    return task.home.asarray(frame.starts[which] + origins)
+    return frame.starts[which] + origins
 
 
 def _loss(task: Task, member: Member, frame: Frame, reduction: str = "mean") -> Any:
