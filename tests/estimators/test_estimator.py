@@ -9,6 +9,7 @@ from odd_values import ODD
 
 from xprnn import nn
 from xprnn.estimators import AnomalyDetector, CharacterModel, Forecaster, SequenceClassifier, TextClassifier
+from xprnn.estimators.estimator import notes_of
 from xprnn.train import ModelFileError, load_checkpoint, read_tensors, write_tensors
 
 ROWS = np.sin(np.arange(30.0)).reshape(10, 3)
@@ -244,3 +245,15 @@ def test_a_checkpoint_with_odd_parts(tmp_path, parts):
         load_checkpoint(path, model=model)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_notes_are_kept_beside_the_model(tmp_path):
+    model = SequenceClassifier(hidden=2, epochs=1).fit(ROWS, [0, 1] * 5)
+    model.save(tmp_path / "plain")
+    model.save(tmp_path / "noted", notes={"columns": ["\u00e9", "b"]})
+    assert (notes_of(tmp_path / "plain"), notes_of(tmp_path / "noted")) == ({}, {"columns": ["\u00e9", "b"]})
+    assert np.array_equal(SequenceClassifier.load(tmp_path / "noted").predict_proba(ROWS), model.predict_proba(ROWS))
+    arrays, metadata = read_tensors(tmp_path / "noted")
+    write_tensors(tmp_path / "odd", arrays, metadata | {"notes": [1]})
+    with pytest.raises(ModelFileError, match="odd: its notes are a list; expected a dict"):
+        notes_of(tmp_path / "odd")

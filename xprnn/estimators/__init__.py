@@ -22,6 +22,8 @@ from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import split_texts
 from xprnn.estimators.text.naive_bayes import NaiveBayes
 from xprnn.estimators.text.plot import draw_explanations
+from xprnn.estimators.text.spans import span_f1
+from xprnn.estimators.text.tagger import TextTagger
 
 __all__ = [
     "AnomalyDetector",
@@ -42,8 +44,10 @@ __all__ = [
     "SequenceTagger",
     "SeriesForecaster",
     "TextClassifier",
+    "TextTagger",
     "backtest",
     "draw_explanations",
     "long_table",
+    "span_f1",
     "split_texts",
 ]
