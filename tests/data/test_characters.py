@@ -75,6 +75,19 @@ def test_what_is_not_utf8_is_placed(content, at, piece, tmp_path, monkeypatch):
         read_characters(tmp_path / "text")
 
 
+def test_numbers_of_a_large_file_are_mapped(tmp_path, monkeypatch):
+    path, text = tmp_path / "text", "to be or not to be\né" * 50
+    path.write_text(text, encoding="utf-8")
+    held, _ = read_characters(path)
+    monkeypatch.setattr(characters, "IN_MEMORY", 100)
+    mapped, alphabet = read_characters(path)
+    np.testing.assert_array_equal(mapped, held)
+    assert (type(mapped), mapped.dtype) == (np.ndarray, held.dtype)
+    assert isinstance(mapped.base.base, np.memmap) or isinstance(mapped.base, np.memmap)
+    assert all(np.shares_memory(stream, mapped) for stream in character_streams(mapped, 4))
+    assert alphabet.decode(mapped) == text
+
+
 def test_files_that_are_empty_or_missing(tmp_path):
     for content in (b"", b"\xef\xbb\xbf"):
         (tmp_path / "empty").write_bytes(content)
@@ -139,7 +152,7 @@ def test_large_files_are_mapped_and_learned_from_as_small_ones(tmp_path, monkeyp
         return model.network.head.weight.numpy()
 
     expected, ids = fitted(), read_characters(path)[0]
-    monkeypatch.setattr(characters, "MAPPED", 10)
+    monkeypatch.setattr(characters, "IN_MEMORY", 10)
     mapped = read_characters(path)[0]
     assert isinstance(mapped.base, np.memmap) or isinstance(mapped.base.base, np.memmap)
     np.testing.assert_array_equal(mapped, ids)

@@ -36,9 +36,11 @@ FLAGS = ["no", 1, None, [], np.ones(2)]
 
 BAD = {
     Forecaster: {
-        **dict.fromkeys(["hidden", "layers", "window", "epochs", "batch_size", "patience"], COUNTS),
+        **dict.fromkeys(["hidden", "layers", "members", "epochs", "batch_size", "patience"], COUNTS),
         **dict.fromkeys(["learning_rate", "clip_norm"], SIZES),
         "horizon": COUNTS,
+        "window": OPTIONAL_COUNTS,
+        "transforms": WORDS,
         "validation": SHARES,
         "seed": COUNTS[:-1],
         "random_state": [bad for bad in COUNTS[:-1] if bad is not None],

@@ -12,6 +12,7 @@ from xprnn.arguments import each_true_or_false, whole_number
 from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.data.batching import Batches
 from xprnn.data.padding import alike, held, is_left, side_by_side
+from xprnn.data.portions import rows_of
 from xprnn.data.rows import Rows
 from xprnn.tensor import Tensor
 
@@ -92,13 +93,14 @@ class Buckets(Batches):
         self.padding = math.nan
         """The share of padding among all steps of the epoch that began last; NaN before the first."""
 
-    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+    def parts(self, rank: int, size: int) -> Iterator[tuple[Array, ...]]:
+        """One epoch of the parts of one of several ranks, as long as the whole batches."""
         parts = self._epoch()
         real = sum(int(self.lengths[:, part].sum()) for part in parts)
         steps = sum(int(self.lengths[:, part].max(axis=1).sum()) * len(part) for part in parts)
         self.padding = 1.0 - real / steps if steps else 0.0
         for part in parts:
-            yield tuple(self._batch(part))
+            yield tuple(self._batch(part, rows_of(rank, size, len(part))))
 
     def _epoch(self) -> list[np.ndarray]:
         """The numbers of the sequences in each batch."""
@@ -114,16 +116,20 @@ class Buckets(Batches):
         """Sorted by length, with equal ones in the order in which they come."""
         return numbers[np.lexsort(-self.lengths[::-1, numbers])]
 
-    def _batch(self, part: np.ndarray) -> Iterator[Array]:
-        rows = iter(zip(self.lengths, self.values, strict=True))
+    def _batch(self, numbers: np.ndarray, part: slice) -> Iterator[Array]:
+        """The rows ``part`` of a batch of sequences of these numbers."""
+        rows, some = iter(zip(self.lengths, self.values, strict=True)), numbers[part]
         for source in self.data:
             if isinstance(source, (list, Rows)):
                 lengths, value = next(rows)
-                arrays = [source[k] for k in part]
-                yield side_by_side(arrays, int(lengths[part].max()), value, self.batch_first, self.left)
-                yield backend_of(arrays[0]).asarray(lengths[part], "int64")
+                # One at least, of which nothing is taken where this part is empty: it says library, device and dtype.
+                arrays = [source[k] for k in (some if len(some) else numbers[:1])]
+                longest, axis = int(lengths[numbers].max()), 0 if self.batch_first else 1
+                batch = side_by_side(arrays, longest, value, self.batch_first, self.left)
+                yield batch if len(some) else batch[(*[slice(None)] * axis, slice(0), ...)]
+                yield backend_of(arrays[0]).asarray(lengths[some], "int64")
             else:
-                yield namespace(source).take(source, backend_of(source).asarray(part), axis=0)
+                yield namespace(source).take(source, backend_of(source).asarray(some), axis=0)
 
 
 def _part(owner: str, position: int, part: Any) -> Any:

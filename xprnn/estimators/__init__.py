@@ -6,8 +6,16 @@ from xprnn.estimators.sequences.long_table import LongTable, long_table
 from xprnn.estimators.sequences.regressor import SequenceRegressor
 from xprnn.estimators.sequences.tagger import SequenceTagger
 from xprnn.estimators.series.backtest import Backtest, backtest
-from xprnn.estimators.series.baselines import AutoRegression, Persistence, SeasonalNaive, SeriesForecaster
+from xprnn.estimators.series.baselines import (
+    AutoRegression,
+    Borrowed,
+    Drift,
+    Persistence,
+    SeasonalNaive,
+    SeriesForecaster,
+)
 from xprnn.estimators.series.forecaster import Forecaster
+from xprnn.estimators.series.panel import Panel
 from xprnn.estimators.text.character_model import CharacterModel
 from xprnn.estimators.text.classifier import TextClassifier
 from xprnn.estimators.text.explanation import Explanation
@@ -21,11 +29,14 @@ __all__ = [
     "AnomalyDetector",
     "AutoRegression",
     "Backtest",
+    "Borrowed",
     "CharacterModel",
+    "Drift",
     "Explanation",
     "Forecaster",
     "LongTable",
     "NaiveBayes",
+    "Panel",
     "Persistence",
     "SeasonalNaive",
     "SequenceClassifier",

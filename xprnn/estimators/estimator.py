@@ -54,6 +54,8 @@ class Estimator(Parameters, ABC):
     """What settings were before they were settings: files from then lack them."""
     KIND: ClassVar[str]
     """What a file says it is."""
+    VERSION: ClassVar[int] = 1
+    """Of its form."""
     METADATA: ClassVar[Mapping[str, type]] = {}
     """What a file holds beside the settings, by type."""
     ARRAYS: ClassVar[Mapping[str, int]] = {}
@@ -116,7 +118,7 @@ class Estimator(Parameters, ABC):
         network = self._fitted(self._network)
         arrays, metadata = self._described()
         weights = {self.PREFIX + name: array for name, array in network.state_dict().items()}
-        what = {"kind": self.KIND, "version": 1, "settings": self.settings}
+        what = {"kind": self.KIND, "version": self.VERSION, "settings": self.settings}
         told = {} if notes is None else {"notes": dict(notes)}
         write_tensors(path, weights | arrays, what | metadata | told)
 
@@ -131,7 +133,8 @@ class Estimator(Parameters, ABC):
     @classmethod
     def _load(cls: type[Self], path: str | os.PathLike[str], backend: str | None, **own: Any) -> Self:
         expected: dict[str, Any] = {"settings": cls.SETTINGS, "metadata": cls.METADATA, "arrays": cls.ARRAYS}
-        with model_file(path, cls.KIND, **expected, added=cls.ADDED, backend=backend) as (arrays, metadata):
+        expected |= {"version": cls.VERSION, "added": cls.ADDED}
+        with model_file(path, cls.KIND, **expected, backend=backend) as (arrays, metadata):
             model = cls(backend=backend, **cls._arguments(metadata["settings"], **own))  # type: ignore[call-arg]
             prefix = cls.PREFIX
             weights = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
@@ -212,10 +215,11 @@ def model_file(
     settings: Collection[str],
     metadata: Mapping[str, type],
     arrays: Mapping[str, int] | None = None,
+    version: int = 1,
     added: Mapping[str, Any] | None = None,
     backend: str | None = None,
 ) -> Iterator[tuple[HostArrays, dict[str, Any]]]:
-    """The arrays and the metadata of a model's file, version 1, for a block that builds the model of them.
+    """The arrays and the metadata of a model's file of this version, for a block that builds the model of them.
 
     They have been looked over: "settings" with exactly these names, those ``added`` since by default, further metadata
     by their types, arrays of finite float64 by their numbers of axes. Raises ModelFileError, naming the file and what
@@ -225,9 +229,9 @@ def model_file(
     if backend is not None:
         get_backend(backend)
     held, found = read_tensors(path)
-    name, other, version = os.fspath(path), found.get("kind"), found.get("version")
-    if other != kind or version != 1:
-        raise ModelFileError(f"{name}: not a {kind} of version 1, but {json.dumps(other)}, {version}")
+    name, other, held_version = os.fspath(path), found.get("kind"), found.get("version")
+    if other != kind or held_version != version:
+        raise ModelFileError(f"{name}: not a {kind} of version {version}, but {json.dumps(other)}, {held_version}")
     if added and isinstance(found.get("settings"), dict):
         found["settings"] = {**added, **found["settings"]}
     if wrong := [*_wrong_metadata(found, {"settings": dict, **metadata}, settings), *_wrong_arrays(held, arrays or {})]:
