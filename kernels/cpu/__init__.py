@@ -1,6 +1,6 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive, scan
+from . import additive, reservoir, scan
 from .elementwise import erf
 from .linear import linear_back
 from .matmul import matmul, matmul_stacks
@@ -26,5 +26,6 @@ __all__ = [
     "matmul",
     "matmul_stacks",
     "one_thread",
+    "reservoir",
     "scan",
 ]

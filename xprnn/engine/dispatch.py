@@ -73,10 +73,27 @@ def _many() -> Impl:
     return Impl("many", reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
 
 
+def _reservoir() -> Impl:
+    """Likewise, of reservoirs."""
+
+    def way() -> Any:
+        return import_module("xprnn.engine.reservoir")
+
+    def reasons_against(call: SequenceCall) -> list[str]:
+        reasons: list[str] = [f"{call.cell.name} is no reservoir"]
+        return way().reasons_against(call) if call.cell.reservoir else reasons
+
+    def backward(*given: Any) -> Gradients:
+        raise RuntimeError("reservoir: it keeps nothing for a way back")
+
+    return Impl("reservoir", reasons_against, lambda call: way().forward(call), backward)
+
+
+RESERVOIR = _reservoir()
 COMPILED_SCAN, SCAN, MANY = _scan("compiled-scan", "scan_cpu"), _scan("scan", "scan"), _many()
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
-IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
+IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, RESERVOIR, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
 """In order of preference. The scans run what is linear in its state, and MANY what takes many steps at once, on every
 library; the reference runs everything, and stands last."""
 
@@ -173,6 +190,7 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     LSTM, T=100 B=32 I=64, forward in time
       compiled: declines (x is a cupy.ndarray, not a NumPy array)
       compiled-scan: declines (LSTM is not linear in its state)
+      reservoir: declines (LSTM is no reservoir)
       cuda-persistent: runs
       cuda-step: declines (another comes first)
       scan: declines (LSTM is not linear in its state)
