@@ -199,7 +199,7 @@ def in_each(model: Any, score: Callable[[Any], float]) -> dict[str, float]:
 
 
 def melbourne(data: Path) -> dict[str, float]:
-    values = np.asarray(read_csv(data / "daily-min-temperatures.csv").values, "float64").reshape(-1, 1)
+    values = np.asarray(read_csv(data / "daily-min-temperatures.csv", fill="previous").values, "float64").reshape(-1, 1)
     first = len(values) * 4 // 5
     model = Forecaster("lstm", periods=[365.25], epochs=15, seed=0).fit(values[:first])
     origins = np.arange(first - 1, len(values) - 1)
