@@ -33,15 +33,18 @@ class Impl:
         ``forward(call)`` gives the result and a cache for the way back, which may be None unless ``call.keep``.
     backward
         ``backward(call, cache, dsequences, dfinal, need_dx)`` turns its own cache into gradients.
+    how
+        What is to be said of how it runs a call.
     """
 
     name: str
     reasons_against: Callable[[SequenceCall], list[str]]
     forward: Callable[[SequenceCall], tuple[Result, Any]]
     backward: Callable[[SequenceCall, Any, State, State, bool], Gradients]
+    how: Callable[[SequenceCall], str] = lambda call: ""
 
 
-COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward)
+COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward, cpu.how)
 CUDA_PERSISTENT, CUDA_STEP = (
     Impl(path.name, path.reasons_against, path.forward, path.backward) for path in (cuda.PERSISTENT, cuda.STEP)
 )
@@ -188,7 +191,7 @@ def _verdicts(call: SequenceCall, chosen: Impl) -> str:
     lines = [f"{call.cell.name}, T={steps} B={batch} I={inputs}, {'backward' if call.reverse else 'forward'} in time"]
     for impl in IMPLEMENTATIONS:
         if impl is chosen:
-            lines.append(f"  {impl.name}: runs")
+            lines.append(f"  {impl.name}: runs{impl.how(call)}")
         else:
             why = "not forced" if _forced_name() is not None else "another comes first"
             lines.append(f"  {impl.name}: declines ({'; '.join(impl.reasons_against(call)) or why})")
