@@ -3,11 +3,14 @@
 from . import additive, scan
 from .elementwise import erf
 from .host import BF16_DOT
+from .linear import linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
 from .sequence import backward, forward
 from .stream import Part, Stack
+from .threads import one_thread
+from .updates import adam
 
 __all__ = [
     "BF16_DOT",
@@ -17,11 +20,14 @@ __all__ = [
     "PARTS",
     "Part",
     "Stack",
+    "adam",
     "additive",
     "backward",
     "erf",
     "forward",
+    "linear_back",
     "matmul",
     "matmul_stacks",
+    "one_thread",
     "scan",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from xprnn.backend import Array, namespace
@@ -112,13 +113,14 @@ class RecurrentLink(Link):
     def __init__(self, module: Streamable, owner: str, name: str) -> None:
         super().__init__(module, owner, name)
         exact: type[Any] = type(module)
-        if issubclass(exact, SequenceLayer) and exact.forward is not SequenceLayer.forward:
+        self.beside: int = getattr(module, "beside", 0)
+        if issubclass(exact, SequenceLayer) and not _known(exact):
             raise TypeError(f"{owner}: {exact.__name__} has a forward of its own; expected that of a recurrent layer")
         if module.bidirectional or module.reverse:
             kind = "bidirectional" if module.bidirectional else "reverse"
             whose = type(module).__name__ if owner.startswith(type(module).__name__) else f"{owner}: {name}"
             raise ValueError(f"{whose}: a {kind} layer needs the whole sequence; it cannot be streamed")
-        self.inputs, self.outputs, self.dtype = module.input_size, module.state_sizes[0], module.dtype
+        self.inputs, self.outputs, self.dtype = module.input_size + self.beside, module.state_sizes[0], module.dtype
         self.layers, self.state_sizes = module.num_layers, module.state_sizes
 
     def present(self) -> list[Held]:
@@ -140,10 +142,18 @@ class RecurrentLink(Link):
 
     def call(self, x: Array, state: tuple[Array, ...] | None) -> tuple[Array, tuple[Array, ...]]:
         xp, turn = namespace(x), (1, 0, 2) if self.module.batch_first else (0, 1, 2)
+        forward = partial(SequenceLayer.forward, self.module) if self.beside else self.module
         with self.module.mode(False):
-            y, after = self.module(xp.permute_dims(x, turn), state)
+            y, after = forward(xp.permute_dims(x, turn), state)
         parts = after if isinstance(after, tuple) else (after,)
         return xp.permute_dims(y.data, turn), tuple(part.data for part in parts)
+
+
+def _known(exact: type[SequenceLayer]) -> bool:
+    """Whether a layer's forward is the one that all have, or joins columns to x and goes on with that one."""
+    return exact.forward is SequenceLayer.forward or "beside" in vars(
+        next(kind for kind in exact.__mro__ if "forward" in vars(kind))
+    )
 
 
 class WeightedLink(Link):
