@@ -15,11 +15,12 @@ from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors, one_line_warnings
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, SEED, Option, options
 from xprnn.cli.outputs import keep_inputs, writable_folder
+from xprnn.cli.quantiles import Quantiles
 from xprnn.cli.report.forecast import forecast_page
 from xprnn.data.calendar import FILLS
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
-from xprnn.estimators import AutoRegression, Backtest, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
+from xprnn.estimators import AutoRegression, Backtest, Drift, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
 from xprnn.estimators import backtest as run_backtest
 from xprnn.estimators.cells import CELLS
 from xprnn.estimators.series.backtest import count_test_steps
@@ -68,7 +69,16 @@ TRAINED = options(
     JSON,
 )
 """How forecasters are trained and tested."""
-ONE_CELL = click.option("--cell", type=CELL, default="lstm", show_default=True, help="Recurrent cell.")
+ONE_FORECASTER = options(
+    click.option("--cell", type=CELL, default="lstm", show_default=True, help="Recurrent cell."),
+    click.option(
+        "--quantile",
+        "quantiles",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        multiple=True,
+        help="Also say what this share of futures stays below, such as 0.1; may be repeated.",
+    ),
+)
 
 
 def out_folder(name: str) -> Option:
@@ -79,21 +89,21 @@ def out_folder(name: str) -> Option:
 @click.command()
 @FILE
 @out_folder("xprnn-forecast")
-@options(ONE_CELL, TRAINED)
+@options(ONE_FORECASTER, TRAINED)
 def forecast(file: Path, columns: tuple[str, ...], date: str | None, fill: str | None, out: Path, **given: Any) -> None:
-    """Forecast columns of a CSV file, beside persistence, seasonal naive and autoregression.
+    """Forecast columns of a CSV file, beside persistence, drift, seasonal naive and autoregression.
 
     Trains on the first part of the file, tests on the rest, prints the errors of all, and writes forecast.csv,
-    model.safetensors, forecast.png and report.html to the output folder.
+    model.safetensors, forecast.png and report.html to the output folder, and with --quantile quantiles.csv.
     """
-    for name in ("forecast.csv", "report.html"):
+    for name in ("forecast.csv", "quantiles.csv", "report.html"):
         keep_inputs(out / name, file)
     _run(lambda: read_csv(file, columns, date, fill=fill), file.name, out, **given)
 
 
 @click.command()
 @out_folder("xprnn-demo")
-@options(ONE_CELL, TRAINED)
+@options(ONE_FORECASTER, TRAINED)
 def demo(out: Path, **given: Any) -> None:
     """Forecast six years of generated daily temperatures: needs no file and no network."""
     _run(daily_temperatures, "generated temperatures", out, **given)
@@ -106,10 +116,13 @@ def demo(out: Path, **given: Any) -> None:
     click.option(
         "--cell", "cells", type=CELL, multiple=True, default=["lstm"], show_default=True, help="May be repeated."
     ),
+    click.option(
+        "--refit", default="never", show_default=True, help="Fit again: never, always, or each so many steps."
+    ),
     TRAINED,
 )
 def backtest(file: Path, columns: tuple[str, ...], date: str | None, fill: str | None, out: Path, **given: Any) -> None:
-    """Compare forecasters on the end of a CSV file: cells of networks, persistence, seasonal naive, autoregression.
+    """Compare forecasters on the end of a CSV file: cells of networks, persistence, drift, seasonal naive, AR.
 
     All are fitted on the first part of the file and forecast from every step of the rest. Prints the errors of all, and
     writes backtest.csv and report.html, which tells most of the best one, to the output folder.
@@ -129,16 +142,20 @@ def _run(read: Callable[[], CsvSeries], called: str, out: Path, *, backend: str 
         _forecast(source, called, out, **given)
 
 
-def _forecast(source: CsvSeries, called: str, out: Path, *, cell: str, as_json: bool, **given: Any) -> None:
+def _forecast(
+    source: CsvSeries, called: str, out: Path, *, cell: str, quantiles: Sequence[float], as_json: bool, **given: Any
+) -> None:
     writable_folder(out)  # before the work, not after it
     (forecaster,), tested = _tested(source, [cell], **given)
     future = forecaster.observe(source.values[tested.train_size :]).predict(given["horizon"])
-    report = ForecastReport(source, tested, future)
+    report, levels = ForecastReport(source, tested, future), sorted(set(quantiles))
+    said = Quantiles(source, levels, forecaster.predict(given["horizon"], quantiles=levels)) if levels else None
     if not as_json:
         click.echo(report.table())
-    written = _write(report, forecaster, called, out)
+    written = _write(report, said, forecaster, called, out)
     if as_json:
-        click.echo(json.dumps(report.as_json() | {"files": written}, indent=2, allow_nan=False))
+        more = {} if said is None else {"quantiles": said.rows()}
+        click.echo(json.dumps(report.as_json() | more | {"files": written}, indent=2, allow_nan=False))
     else:
         click.echo(f"\nwritten: {', '.join(written)}")
 
@@ -173,6 +190,7 @@ def _tested(
     horizon: int,
     strategy: str,
     seasons: Sequence[float],
+    refit: str = "never",
     **settings: Any,
 ) -> tuple[list[Forecaster], Backtest]:
     """Forecasters of these cells, fitted on the first part, and what they and the baselines said of the rest."""
@@ -195,12 +213,13 @@ def _tested(
         err=True,
     )
     others = _baselines(train_steps, source.values.shape[1], periods)
-    return forecasters, run_backtest([*forecasters, *others], source.values, test=test, horizon=horizon)
+    again = int(refit) if refit.isdecimal() else refit
+    return forecasters, run_backtest([*forecasters, *others], source.values, test=test, horizon=horizon, refit=again)
 
 
 def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list[SeriesForecaster]:
     """Those that the training part is long enough for."""
-    found: list[SeriesForecaster] = [Persistence()]
+    found: list[SeriesForecaster] = [Persistence(), Drift()]
     if not periods:
         click.echo("no season is known, so there is no seasonal naive forecast: give --season", err=True)
     seasons = dict.fromkeys(round(period) for period in periods)
@@ -209,7 +228,7 @@ def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list
     return found
 
 
-def _write(report: ForecastReport, forecaster: Forecaster, called: str, out: Path) -> list[str]:
+def _write(report: ForecastReport, said: Quantiles | None, forecaster: Forecaster, called: str, out: Path) -> list[str]:
     """Write the files. A picture that cannot be drawn costs nothing else."""
     pictures = {}
     for k, column in enumerate(report.source.columns):
@@ -219,9 +238,11 @@ def _write(report: ForecastReport, forecaster: Forecaster, called: str, out: Pat
             click.echo(f"no picture of {column}: {error}", err=True)
     columns = ", ".join(report.source.columns)
     settings = {"file": called, "columns": columns} | forecaster.settings
-    page = forecast_page(f"Forecast of {columns}", report, forecaster.training, settings)
+    page = forecast_page(f"Forecast of {columns}", report, forecaster.training, settings, said)
+    others = {} if said is None else {"quantiles.csv": said.csv_text().encode()}
     write_atomically(out / "forecast.csv", report.csv_text().encode())
     forecaster.save(out / "model.safetensors")
-    for name, content in (pictures | {"report.html": page}).items():
+    others |= pictures | {"report.html": page}
+    for name, content in others.items():
         write_atomically(out / name, content)
-    return [str(out / name) for name in ("forecast.csv", "model.safetensors", *pictures, "report.html")]
+    return [str(out / name) for name in ("forecast.csv", "model.safetensors", *others)]
