@@ -123,6 +123,27 @@ def test_quantiles_are_those_of_the_model(series, tmp_path):
     assert run("forecast", series, *columns, "--quantile", "1", "--out", out).exit_code == 2
 
 
+def test_a_column_known_up_to_now_helps(tmp_path):
+    """y is what x was a step before, which nobody sees in y."""
+    x = np.random.default_rng(0).normal(size=400)
+    path, out = tmp_path / "in.csv", tmp_path / "out"
+    path.write_text("y,x\n" + "\n".join(f"{a},{b}" for a, b in zip([0.0, *x[:-1]], x, strict=True)))
+    options = ["--column", "y", "--out", out, "--json", "--test", "100", *QUICK]
+    rmse, told = [], None
+    for command, past in (("forecast", []), ("forecast", ["--past", "x"]), ("backtest", ["--past", "x"])):
+        result = run(command, path, *options, *past)
+        assert result.exit_code == 0, result.output
+        told = told if command == "backtest" else json.loads(result.stdout)
+        scores = json.loads(result.stdout)["scores"]["y"]
+        rmse += [row["rmse"] for row in scores if row["forecaster"] == "xprnn lstm"]
+    assert rmse[1] < 0.5 * rmse[0]
+    assert rmse[2] == rmse[1]
+    assert told["future"][0]["values"]["y"] == pytest.approx(x[-1], abs=0.6)
+    assert "known up to now" in check_page(out / "report.html")
+    assert "say by --column what" in run("forecast", path, "--past", "x").stderr
+    assert "y is forecast" in run("forecast", path, "--column", "y", "--past", "y").stderr
+
+
 def test_a_test_part_too_short_for_intervals(series, tmp_path):
     options = ["--column", "temperature", "--test", "5", "--out", tmp_path]
     assert run("forecast", series, *options, *QUICK).exit_code == 0
