@@ -7,6 +7,7 @@ pytest.importorskip("numba")
 
 import xprnn
 from xprnn import host_kernels, ops
+from xprnn.beyond_standard import scatter_add
 from xprnn.testing import check_gradients
 
 
@@ -128,3 +129,20 @@ def test_the_way_back_through_a_linear_map(shape, dtype, monkeypatch):
         assert leaf.grad.dtype == dtype
         atol = 1e-4 if dtype == "float32" else 1e-11
         np.testing.assert_allclose(leaf.grad.data, gradient, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_has_numpys_bits(dtype):
+    """The largest of rows, NaN too, and rows summed by number: what takes over once kernels are loaded."""
+    draws, kernels = np.random.default_rng(0), host_kernels.kernels()
+    for columns in (1, 5, 16, 37, 64):
+        x = draws.standard_normal((3, 40, columns)).astype(dtype)
+        x[draws.random(x.shape) < 0.01] = np.nan
+        x[draws.random(x.shape) < 0.01] = np.inf
+        x[0, 0], x[0, 1], x[0, 2, -1] = -np.inf, np.nan, np.nan
+        np.testing.assert_array_equal(kernels.row_max(x), x.max(axis=-1, keepdims=True))
+        rows, index = draws.standard_normal((200, columns)).astype(dtype), draws.integers(-7, 7, size=200, dtype="int8")
+        assert kernels.scatter_add(index, rows, 7).tobytes() == scatter_add(index, rows, 7).tobytes()
+    with pytest.raises(IndexError, match="from -8 to 3 to be summed into 7"):
+        kernels.scatter_add(np.asarray([3, -8]), np.ones((2, 1), dtype), 7)
+    assert kernels.scatter_add(np.zeros(0, "int64"), np.ones((0, 2), dtype), 3).tolist() == [[0.0, 0.0]] * 3

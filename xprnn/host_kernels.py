@@ -14,6 +14,7 @@ import numpy as np
 
 from xprnn.backend import DTYPES, Array, dtype_name
 from xprnn.beyond_standard import erf as erf_array
+from xprnn.beyond_standard import scatter_add as scatter_add_array
 from xprnn.settings import KERNELS
 
 # Below so many multiply-adds NumPy's library takes one thread; with fewer rows a product is not worth its packing.
@@ -60,6 +61,25 @@ def erf(x: Array) -> Array:
     """The error function of every element."""
     found = kernels_for(x) if math.prod(x.shape) >= LEAST_ELEMENTS else None
     return erf_array(x) if found is None else found.erf(x)
+
+
+def row_max(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
+    """The largest numbers along axes, which stay with length 1."""
+    found = loaded_for(x) if axes == (x.ndim - 1,) and math.prod(x.shape) else None
+    return xp.max(x, axis=axes, keepdims=True) if found is None else found.row_max(x)
+
+
+def log_total(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
+    """log of the sum of e ** x along axes, which stay with length 1, without overflow."""
+    top = row_max(xp, x, axes)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    return xp.log(xp.sum(xp.exp(x - top), axis=axes, keepdims=True)) + top
+
+
+def scatter_add(index: Array, values: Array, size: int) -> Array:
+    """As that of :mod:`xprnn.beyond_standard`."""
+    found = loaded_for(values) if type(index) is np.ndarray else None
+    return scatter_add_array(index, values, size) if found is None else found.scatter_add(index, values, size)
 
 
 def kernels_for(*arrays: Array) -> Any:

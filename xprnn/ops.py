@@ -19,7 +19,6 @@ import numpy as np
 
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
-from xprnn.beyond_standard import scatter_add
 from xprnn.flags import true_or_false
 from xprnn.tape import is_grad_enabled, record, record_joint
 from xprnn.tensor import Cotangents, Tensor
@@ -415,9 +414,7 @@ def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log of the sum of e ** x, without overflow."""
     xp, axes = namespace(x.data), _axes(axis, x.ndim)
-    top = xp.max(x.data, axis=axes, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    data = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True)) + top
+    data = host_kernels.log_total(xp, x.data, axes)
     if not true_or_false("logsumexp", "keepdims", keepdims):
         data = xp.squeeze(data, axis=axes)
     return record(
@@ -429,7 +426,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """e ** x / sum of e ** x along an axis."""
     xp, axis = namespace(x.data), _axis(axis, x.ndim)
-    powers = xp.exp(x.data - xp.max(x.data, axis=axis, keepdims=True))
+    powers = xp.exp(x.data - host_kernels.row_max(xp, x.data, (axis,)))
     data = powers / xp.sum(powers, axis=axis, keepdims=True)
     return record("softmax", data, (x,), [lambda g, y: y * (g - sum(g * y, axis=axis, keepdims=True))])
 
@@ -438,7 +435,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log of softmax, without loss of precision."""
     xp, axis = namespace(x.data), _axis(axis, x.ndim)
-    shifted = x.data - xp.max(x.data, axis=axis, keepdims=True)
+    shifted = x.data - host_kernels.row_max(xp, x.data, (axis,))
     data = shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
     return record("log_softmax", data, (x,), [lambda g, y: g - exp(y) * sum(g, axis=axis, keepdims=True)])
 
@@ -687,7 +684,7 @@ def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:
     """Rows of g summed into rows of zeros: the other direction of take."""
     xp = namespace(g.data)
     columns = math.prod(shape[1:])
-    summed = scatter_add(indices, xp.reshape(g.data, (g.shape[0], columns)), shape[0])
+    summed = host_kernels.scatter_add(indices, xp.reshape(g.data, (g.shape[0], columns)), shape[0])
     return record("scatter_add", xp.reshape(summed, shape), (g,), [lambda h, y: take(h, indices)])
 
 

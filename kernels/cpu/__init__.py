@@ -1,7 +1,7 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
 from . import additive, scan
-from .elementwise import erf
+from .elementwise import erf, row_max, scatter_add
 from .linear import linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
@@ -24,5 +24,7 @@ __all__ = [
     "linear_back",
     "matmul",
     "matmul_stacks",
+    "row_max",
     "scan",
+    "scatter_add",
 ]
