@@ -488,7 +488,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     rows = xp.reshape(arrays[0], (math.prod(lead), width))
     y = host_kernels.matmul(xp, rows, xp.matrix_transpose(arrays[1]))
     if rest:
-        y = y + arrays[2]
+        y += arrays[2]
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         (g,) = cotangents
@@ -674,10 +674,10 @@ def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
         return permute_dims(rows, (*rest[:axis], *front, *rest[axis:]))
     indices = value(indices)
     xp = namespace(x=x.data, indices=indices)
-    flat = xp.reshape(indices, (-1,))
-    rule = [lambda g, y: _scatter_add(g, flat, x.shape)]
-    rows = record("take", xp.take(x.data, flat, axis=0), (x,), rule, (indices,), ("indices",))
-    return reshape(rows, (*indices.shape, *x.shape[1:]))
+    shape, flat = x.shape, xp.reshape(indices, (-1,))
+    rule = [lambda g, y: _scatter_add(reshape(g, (flat.shape[0], *shape[1:])), flat, shape)]
+    rows = xp.reshape(xp.take(x.data, flat, axis=0), (*indices.shape, *shape[1:]))
+    return record("take", rows, (x,), rule, (indices,), ("indices",))
 
 
 def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:

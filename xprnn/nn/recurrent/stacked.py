@@ -148,6 +148,7 @@ class RecurrentLayer(SequenceLayer):
         cells, rates, noise = (self.cell, self.reverse_cell or self.cell), self.regularisation, None
         start = zero_state(x, self.state_sizes) if state is None else ()
         finals, sequences = [], []
+        alone = len(weights) == 1
         for layer in range(self.num_layers):
             if layer > 0:
                 x = self.dropout(x)
@@ -160,12 +161,12 @@ class RecurrentLayer(SequenceLayer):
                 if rates is not None:
                     noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
                     own = rates.connected(self.rng, own, self.training)
-                sequence, final = run(cells[direction], own, x, before, control, reverse, self, k, noise)
+                sequence, final = run(cells[direction], own, x, before, control, reverse, self, k, noise, alone)
                 outputs.append(sequence[0])
                 sequences.append(sequence)
                 finals.append(final)
             x = outputs[0] if self.directions == 1 else ops.concat(outputs, axis=-1)
-        return x, _side_by_side(finals, 0), lambda: _side_by_side(sequences, 1)
+        return x, finals[0] if alone else _side_by_side(finals, 0), lambda: _side_by_side(sequences, 1)
 
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer and direction by the cell's names, in the order of the state.

@@ -29,9 +29,11 @@ def run(
     layer: Any = None,
     number: int = 0,
     noise: Noise | None = None,
+    alone: bool = False,
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
+    ``alone`` says that these are all of the layer's, and gives the state at the end as layers do, (1, B, H).
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
     observer = observing()
@@ -48,10 +50,14 @@ def run(
     impl, result, cache = dispatch.run_forward(call)
     if observer is not None:
         observer.called(layer, number, call)
+    final = tuple([part[None, ...] for part in result.final]) if alone else result.final
     if not keep:
-        return tuple(map(Tensor, result.sequences)), tuple(map(Tensor, result.final))
+        return tuple(map(Tensor, result.sequences)), tuple(map(Tensor, final))
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        if alone:
+            ends = [None if g is None else g[0] for g in cotangents[len(state) :]]
+            cotangents = [*cotangents[: len(state)], *ends]
         if is_grad_enabled():  # it will itself be differentiated: compose the call of primitives, let the tape work
             replay, _ = reference.forward(replace(call, weights=weights, x=x, state=state))
             flows = [
@@ -70,7 +76,7 @@ def run(
 
     reads = (*inputs, control.advance, control.restart)
     labels = _labels(cell.state_names, *weights)
-    parts = record_joint(cell.name, (*result.sequences, *result.final), inputs, pullback, reads, labels)
+    parts = record_joint(cell.name, (*result.sequences, *final), inputs, pullback, reads, labels)
     return parts[: len(state)], parts[len(state) :]
 
 
