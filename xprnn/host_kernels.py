@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ LEAST_WORK, LEAST_ROWS = 2**18, 16
 LEAST_LINEAR = 2**15  # multiply-adds of the way back through an affine map, which is three operations of NumPy's
 LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
+
+
+_dtype = attrgetter("dtype")
 
 
 @cache
@@ -85,9 +89,10 @@ def scatter_add(index: Array, values: Array, size: int) -> Array:
 def kernels_for(*arrays: Array) -> Any:
     """The compiled kernels, where they take these arrays and ``use_kernels`` has not forced others; else None."""
     first = arrays[0]
-    if KERNELS.get() not in (None, "auto", "compiled") or not all(type(a) is np.ndarray for a in arrays):
+    if KERNELS.get() not in (None, "auto", "compiled") or set(map(type, arrays)) != {np.ndarray}:
         return None
-    if not all(a.dtype == first.dtype for a in arrays) or dtype_name(first) not in DTYPES or not first.dtype.isnative:
+    dtype = first.dtype
+    if len(set(map(_dtype, arrays))) > 1 or dtype_name(first) not in DTYPES or not dtype.isnative:
         return None
     found = kernels()
     return None if isinstance(found, str) else found

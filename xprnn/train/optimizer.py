@@ -7,6 +7,8 @@ from copy import copy
 from itertools import repeat
 from typing import Any
 
+import numpy as np
+
 from xprnn.arguments import checked_state, counted
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
@@ -167,11 +169,13 @@ class Optimizer:
         sets: dict[Any, list[int]] = {}
         one_by_one = not vars(type(self)).get("elementwise", False)
         for k, parameter in enumerate(self.parameters):
-            if parameter.grad is None or not parameter.requires_grad:
+            gradient = parameter.grad
+            if gradient is None or not parameter.requires_grad:
                 continue
             data = parameter.data
-            self._check_gradient(k, data, parameter.grad)
-            alike = self._group_of[k], self._steps[k], type(data), data.dtype, data.device
+            self._check_gradient(k, data, gradient)
+            home = None if type(data) is np.ndarray else (type(data), data.device)
+            alike = self._group_of[k], self._steps[k], data.dtype, home
             sets.setdefault(k if one_by_one or data.size > SMALL else alike, []).append(k)
         return sets.values()
 
@@ -289,7 +293,7 @@ class Optimizer:
     def _check_gradient(self, k: int, data: Array, gradient: Any) -> None:
         if isinstance(gradient, Tensor):
             array = gradient.data
-            if array.shape == data.shape and are_together(array, data) and array.dtype == data.dtype:
+            if array.shape == data.shape and array.dtype == data.dtype and are_together(array, data):
                 return
         parameter, what = self.parameters[k], f"{type(self).__name__}: the gradient of parameter {k}"
         if not isinstance(gradient, Tensor):
