@@ -9,6 +9,7 @@ import xprnn
 from xprnn import host_kernels, ops
 from xprnn.beyond_standard import scatter_add
 from xprnn.testing import check_gradients
+from xprnn.train import cross_entropy
 
 
 @pytest.fixture
@@ -146,3 +147,28 @@ def test_what_has_numpys_bits(dtype):
     with pytest.raises(IndexError, match="from -8 to 3 to be summed into 7"):
         kernels.scatter_add(np.asarray([3, -8]), np.ones((2, 1), dtype), 7)
     assert kernels.scatter_add(np.zeros(0, "int64"), np.ones((0, 2), dtype), 3).tolist() == [[0.0, 0.0]] * 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_surprise_of_large_logits(dtype):
+    """Losses and gradients against the closed form in float64; rows with infinities and NaN as without kernels."""
+    draws = np.random.default_rng(0)
+    x = (10.0 * draws.standard_normal((4, 120, 37))).astype(dtype)
+    target = draws.integers(37, size=x.shape[:-1])
+    wide = x.astype("float64") - x.max(axis=-1, keepdims=True)
+    softmax = np.exp(wide) / np.exp(wide).sum(axis=-1, keepdims=True)
+    logits = xprnn.Tensor(x, requires_grad=True)
+    loss = cross_entropy(logits, target)
+    loss.backward()
+    expected = -np.log(np.take_along_axis(softmax, target[..., None], axis=-1)).mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-14)
+    softmax[(*np.indices(target.shape), target)] -= 1.0
+    atol = 1e-9 if dtype == "float32" else 1e-17
+    np.testing.assert_allclose(logits.grad.data, softmax / target.size, rtol=0, atol=atol)
+    x[0, 0, 3], x[0, 1, 3], x[0, 2], x[0, 3, 5] = np.inf, -np.inf, -np.inf, np.nan
+    target[0, :4] = 3
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found, _ = host_kernels.surprise(x, target)
+        with xprnn.use_kernels("reference"):
+            rows = cross_entropy(xprnn.Tensor(x), target, reduction="none").data
+    np.testing.assert_allclose(found, rows, rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)

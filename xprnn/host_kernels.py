@@ -22,6 +22,7 @@ from xprnn.settings import KERNELS
 LEAST_WORK, LEAST_ROWS = 2**18, 16
 LEAST_LINEAR = 2**15  # multiply-adds of the way back through an affine map, which is three operations of NumPy's
 LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
+MOST_KEPT = 2**20  # numbers of an array that is kept for the way back, beside one that could make it anew
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 
 
@@ -78,6 +79,15 @@ def log_total(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
     top = row_max(xp, x, axes)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     return xp.log(xp.sum(xp.exp(x - top), axis=axes, keepdims=True)) + top
+
+
+def surprise(x: Array, target: Array) -> tuple[Array, Array] | None:
+    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), and the softmax; None where NumPy serves."""
+    size = math.prod(x.shape)
+    if not LEAST_ELEMENTS <= size <= MOST_KEPT or type(target) is not np.ndarray or (found := kernels_for(x)) is None:
+        return None
+    losses, softmax = found.surprise(x.reshape(-1, x.shape[-1]), target.reshape(-1))
+    return losses.reshape(target.shape), softmax.reshape(x.shape)
 
 
 def scatter_add(index: Array, values: Array, size: int) -> Array:

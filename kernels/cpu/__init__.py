@@ -7,6 +7,7 @@ from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT
 from .sequence import backward, forward
+from .softmax import surprise
 from .stream import Part, Stack
 from .updates import adam
 
@@ -27,4 +28,5 @@ __all__ = [
     "row_max",
     "scan",
     "scatter_add",
+    "surprise",
 ]

@@ -161,17 +161,18 @@ def _surprise(logits: Tensor, target: Array, mean: bool = False) -> Tensor:
     xp, share = home.xp, 1.0 / target.size if mean else 1.0
     # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
     places = home.arange(target.size) * classes + xp.reshape(target, (-1,))
-    chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
-    total = host_kernels.log_total(xp, x, (x.ndim - 1,))
-    losses = xp.squeeze(total, axis=-1) - chosen
+    losses, softmax = host_kernels.surprise(x, target) or (None, None)
+    if losses is None:
+        chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
+        total = host_kernels.log_total(xp, x, (x.ndim - 1,))
+        losses = xp.squeeze(total, axis=-1) - chosen
 
     def rule(g: Tensor, y: Tensor) -> Tensor:
         flow = g * share if mean else ops.expand_dims(g, -1)
         if home.name == "array_api_strict" or is_grad_enabled():
             is_target = xp.astype(xp.expand_dims(target, axis=-1) == home.arange(classes), x.dtype)
             return flow * (ops.softmax(logits) - is_target)
-        found = xp.exp(x - total)
-        found *= flow.data
+        found = flow.data * (xp.exp(x - total) if softmax is None else softmax)
         flat = found.reshape(-1)  # a copy, where the logits are not contiguous
         flat[places] -= flow.data.reshape(-1)
         return Tensor(flat.reshape(x.shape))
