@@ -40,6 +40,13 @@ def kernels() -> Any:
         return f"Numba cannot be used ({type(error).__name__}: {error})"
 
 
+@cache
+def int8_kernels() -> Any:
+    """Those of weights of 8 bits, which few programs need; or why there are none."""
+    found = kernels()
+    return found if isinstance(found, str) else importlib.import_module("xprnn.kernels.cpu.int8_stream")
+
+
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """The product of two arrays of the namespace xp, by its own rules."""
     large, many = _large(a, b), _many(a, b)
@@ -72,13 +79,6 @@ def row_max(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
     """The largest numbers along axes, which stay with length 1."""
     found = loaded_for(x) if axes == (x.ndim - 1,) and math.prod(x.shape) else None
     return xp.max(x, axis=axes, keepdims=True) if found is None else found.row_max(x)
-
-
-def log_total(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
-    """log of the sum of e ** x along axes, which stay with length 1, without overflow."""
-    top = row_max(xp, x, axes)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    return xp.log(xp.sum(xp.exp(x - top), axis=axes, keepdims=True)) + top
 
 
 def surprise(x: Array, target: Array) -> tuple[Array, Array] | None:

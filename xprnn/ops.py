@@ -20,7 +20,7 @@ import numpy as np
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.flags import true_or_false
-from xprnn.tape import is_grad_enabled, record, record_joint
+from xprnn.tape import is_grad_enabled, is_recorded, record, record_joint
 from xprnn.tensor import Cotangents, Tensor
 
 Axis = int | tuple[int, ...] | None
@@ -124,11 +124,15 @@ def squared_error(a: Operand, b: Operand) -> Tensor:
     difference = left - right
 
     def slope() -> Tensor:
-        rules = (lambda g, y: unbroadcast(g, a), lambda g, y: unbroadcast(-g, b))
-        return 2.0 * record("subtract", difference, (a, b), rules)
+        return 2.0 * _difference(a, b, difference)
 
     rules = (lambda g, y: unbroadcast(g * slope(), a), lambda g, y: unbroadcast(-g * slope(), b))
     return record("squared_error", difference * difference, (a, b), rules)
+
+
+def _difference(a: Operand, b: Operand, data: Array) -> Tensor:
+    """a - b, which is known already."""
+    return record("subtract", data, (a, b), (lambda g, y: unbroadcast(g, a), lambda g, y: unbroadcast(-g, b)))
 
 
 def multiply(a: Operand, b: Operand) -> Tensor:
@@ -145,16 +149,17 @@ def divide(a: Operand, b: Operand) -> Tensor:
 
 def logaddexp(a: Operand, b: Operand) -> Tensor:
     """log(e ** a + e ** b), without overflow."""
-    return _binary(
-        "logaddexp",
-        a,
-        b,
-        lambda a, b: namespace(a, b).logaddexp(a, b),
-        lambda g, y: g * exp(a - y),
-        lambda g, y: g * exp(b - y),
-        reads=(a, b),
-        labels=("the left operand", "the right operand"),
-    )
+    left, right = values(a, b)
+    xp = namespace(**{"logaddexp's left operand": left, "logaddexp's right operand": right})
+    rules: Sequence[Callable[[Tensor, Tensor], Tensor]] = ()
+    if is_recorded(x for x in (a, b) if isinstance(x, Tensor)):
+        # sigmoid(a - b), small ones too; not by the result, which has lost digits where both are far from 0.
+        difference = left - right
+        rules = (
+            lambda g, y: unbroadcast(g * exp(-softplus(-_difference(a, b, difference))), a),
+            lambda g, y: unbroadcast(g * exp(-softplus(_difference(a, b, difference))), b),
+        )
+    return record("logaddexp", xp.logaddexp(left, right), (a, b), rules)
 
 
 @lifted
@@ -413,13 +418,18 @@ def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 @lifted
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log of the sum of e ** x, without overflow."""
-    xp, axes = namespace(x.data), _axes(axis, x.ndim)
-    data = host_kernels.log_total(xp, x.data, axes)
-    if not true_or_false("logsumexp", "keepdims", keepdims):
-        data = xp.squeeze(data, axis=axes)
-    return record(
-        "logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))], (x,), X
-    )
+    xp, axes, keepdims = namespace(x.data), _axes(axis, x.ndim), true_or_false("logsumexp", "keepdims", keepdims)
+    top = host_kernels.row_max(xp, x.data, axes)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    above = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True))
+    data = above + top
+
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
+        # y - top, with the digits that y lost where top is large.
+        lost = record("subtract", above, (_kept(y, axes, x.shape),), [lambda g, y: g])
+        return _kept(g, axes, x.shape) * exp((x - top) - lost)
+
+    return record("logsumexp", data if keepdims else xp.squeeze(data, axis=axes), (x,), [vjp], (x,), X)
 
 
 @lifted

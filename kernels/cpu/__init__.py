@@ -9,6 +9,7 @@ from .product import BFLOAT16, EXACT
 from .sequence import backward, forward
 from .softmax import surprise
 from .stream import Part, Stack
+from .threads import one_thread
 from .updates import adam
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "linear_back",
     "matmul",
     "matmul_stacks",
+    "one_thread",
     "row_max",
     "scan",
     "scatter_add",

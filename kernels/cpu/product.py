@@ -51,6 +51,10 @@ class Storage(NamedTuple):
         """The type of what is stored of weights of a type."""
         return weights if self.number is None else self.number
 
+    def depth(self, k: int) -> int:
+        """How many rows a packed W (K, N) has."""
+        return k
+
     def pack(self, w: Array) -> Array:
         """W (K, N), of any strides, in panels: (padded N, K) elements, of which only the number is in the shape."""
         k, n = w.shape

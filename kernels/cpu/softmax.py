@@ -36,10 +36,10 @@ def _surprise(x, target, tops, losses, shares, first, last):
             total = _sum(powers, size)
             _scale(powers, size, 1.0 / total)
             losses[row] = math.log(total) - (np.float64(numbers[target[row]]) - top)
-        else:  # infinity, to which our exponential does not reach, or NaN
+        else:  # there is none, nor a loss
             for k in range(size):
-                powers[k] = math.exp(numbers[k] - top)
-            losses[row] = top - numbers[target[row]]
+                powers[k] = np.nan
+            losses[row] = np.nan
 
 
 @kernel

@@ -81,6 +81,8 @@ def host_copy(array: Any, dtype: str) -> Host:
         raise TypeError("it is a masked array; expected one without a mask")
     if host.dtype.kind in "cSUmM":
         raise TypeError(f"it has dtype {host.dtype}; expected real numbers")
+    if np.dtype(dtype).kind == "i" and host.dtype != dtype:  # codes of weights, which are not rounded to
+        raise TypeError(f"it has dtype {host.dtype}; expected {dtype}")
     with np.errstate(over="ignore"):
         cast = np.array(host, dtype=dtype, order="C")
     if host.dtype != cast.dtype and not np.array_equal(np.isinf(cast), np.isinf(host.astype(np.float64))):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, namespace, to_numpy
+from xprnn.arguments import real_number
+from xprnn.backend import Array, dtype_name, namespace, to_numpy
 from xprnn.postponed import require
+from xprnn.tape import tensors_of
 from xprnn.tensor import Tensor
 from xprnn.together import make, new_gradients
 
@@ -23,6 +25,12 @@ Number = Any
 """A float, or an array without axes on a device, which nobody has waited for."""
 
 
+LEAST_NORM = 2.0**-400
+"""Below it some squares may be missing, which are below what float64 holds."""
+SMALLER, LARGER = 2.0**-600, 2.0**600
+"""Of numbers times the one or the other no square is out of range; times a power of two, none loses a bit."""
+
+
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients together so that their joint Euclidean norm is at most max_norm; returns the norm before.
 
@@ -31,25 +39,25 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     Raises
     ------
     FloatingPointError
-        A gradient holds NaN or infinity; all gradients are as they were.
+        A gradient holds NaN or infinity, or the norm is above what float64 holds; all gradients are as they were.
     ValueError
         max_norm is not above 0.
+    TypeError
+        What parameters has is no Tensor.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm: max_norm is {max_norm}; expected a number above 0")
-    held = _with_gradient(parameters)
-    norm: float = _norm("clip_grad_norm", held, wait=True)
-    _scale(held, norm, max_norm)
+    limit = _limit_of("clip_grad_norm", "max_norm", max_norm)
+    held = _with_gradient(tensors_of("clip_grad_norm", "parameters", parameters))
+    norm: float = _norm("clip_grad_norm", held, waiting=True)
+    _scale(held, norm, limit)
     return norm
 
 
 def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> float:
     """Limit every element of every gradient to +-max_value; returns the joint norm before. Raises as clip_grad_norm."""
-    if not max_value > 0:
-        raise ValueError(f"clip_grad_value: max_value is {max_value}; expected a number above 0")
-    held = _with_gradient(parameters)
-    norm: float = _norm("clip_grad_value", held, wait=True)
-    _limit(held, norm, max_value)
+    limit = _limit_of("clip_grad_value", "max_value", max_value)
+    held = _with_gradient(tensors_of("clip_grad_value", "parameters", parameters))
+    norm: float = _norm("clip_grad_value", held, waiting=True)
+    _limit(held, norm, limit)
     return norm
 
 
@@ -60,35 +68,44 @@ def clip(
 
     ``place`` begins the message of a gradient that is not finite, a check that may be postponed.
     """
-    owner, held = f"{place}: clip_grad_{'norm' if clip_value is None else 'value'}", _with_gradient(parameters)
+    owner = f"{place}: clip_grad_{'norm' if clip_value is None else 'value'}"
+    held = _with_gradient(parameters)
     before = _norm(owner, held)
     if clip_value is not None:
         _limit(held, before, clip_value)
-        held = _with_gradient(parameters)
-        return before, _norm(owner, held)
+        return before, _norm(owner, _with_gradient(parameters))
     if clip_norm is not None:
         return before, before * _scale(held, before, clip_norm)
     return before, before
 
 
-def _with_gradient(parameters: Iterable[Tensor]) -> Held:
+def _limit_of(owner: str, name: str, limit: Any) -> float:
+    return real_number(owner, name, limit, "a number above 0", math.ulp(0.0))
+
+
+def _with_gradient(parameters: Sequence[Tensor]) -> Held:
     """Those that have a gradient, a repeated one once."""
     distinct = {id(parameter): parameter for parameter in parameters}.values()
     return [(parameter, parameter.grad) for parameter in distinct if parameter.grad is not None]
 
 
-def _norm(owner: str, held: Held, wait: bool = False) -> Number:
-    """The joint norm, which is required to be finite. NumPy's gradients, or if we ``wait`` all, give a float."""
-    shapes = [gradient.shape for _, gradient in held]
-    if all(type(gradient.data) is np.ndarray for _, gradient in held):  # the most common, and nothing to wait for
-        total = _total([gradient.data for _, gradient in held])
-        require(not math.isfinite(total), lambda: _not_finite(owner, _squares(owner, held), shapes))
-        return math.sqrt(total)
-    squares = to_numpy(_squares(owner, held)) if wait else _squares(owner, held)
-    xp = namespace(squares)
-    squared = xp.sum(squares)
-    require(~xp.isfinite(squared), lambda: _not_finite(owner, squares, shapes))
-    return math.sqrt(squared) if wait else xp.sqrt(squared)
+def _norm(owner: str, held: Held, waiting: bool = False) -> Number:
+    """The joint norm, which is required to be finite; a float of NumPy's gradients and, if one waits for it, of all."""
+    arrays = [gradient.data for _, gradient in held]
+    with np.errstate(over="ignore", under="ignore"):
+        if all(type(array) is np.ndarray for array in arrays):  # the most common, and nothing to wait for
+            norm = math.sqrt(_total(arrays))
+        else:
+            squares = _squares(owner, held)
+            if not waiting:
+                return _unknown_norm(owner, held, squares)
+            norm = math.sqrt(to_numpy(squares).sum())
+        if held and not LEAST_NORM <= norm < math.inf:  # NaN too
+            scale = LARGER if norm < LEAST_NORM else SMALLER
+            squares = to_numpy(_squares(owner, held, scale))
+            norm = math.sqrt(squares.sum()) / scale
+            require(not math.isfinite(norm), _not_finite(owner, held, squares))
+        return norm
 
 
 def _total(arrays: Sequence[np.ndarray[Any, Any]]) -> float:
@@ -100,29 +117,49 @@ def _total(arrays: Sequence[np.ndarray[Any, Any]]) -> float:
     return sum(float(np.add.reduce(square, axis=None)) for square in squares)
 
 
-def _squares(owner: str, held: Held) -> Array:
-    """The sum of squares of each gradient, float64."""
+def _squares(owner: str, held: Held, scale: float = 1.0) -> Array:
+    """The sum of squares of each gradient, float64, times the square of a scale."""
     xp = namespace(**{f"{owner}: gradient {k}": gradient.data for k, (_, gradient) in enumerate(held)})
     squares = []
     for _, gradient in held:
-        wide = xp.astype(gradient.data, xp.float64, copy=False)
-        squares.append(xp.sum(wide * wide))
+        array = xp.astype(gradient.data, xp.float64, copy=False)
+        array = array if scale == 1.0 else array * scale
+        squares.append(xp.sum(array * array))
     return xp.stack(squares)
 
 
-def _not_finite(owner: str, squares: Array, shapes: Sequence[tuple[int, ...]]) -> FloatingPointError:
-    finite = np.isfinite(to_numpy(squares)).tolist()
-    wrong = [k for k, is_finite in enumerate(finite) if not is_finite] or list(range(len(shapes)))
-    names = ", ".join(f"{k} (shape {shapes[k]})" for k in wrong[:5]) + ", ..." * (len(wrong) > 5)
-    return FloatingPointError(
-        f"{owner}: {len(wrong)} of {len(shapes)} gradients are not finite: {names}; nothing was clipped. "
-        "Look for a too large learning rate, or NaN in the data"
-    )
+def _unknown_norm(owner: str, held: Held, squares: Array) -> Array:
+    """The same of arrays that nobody has waited for: what may be needed is computed, and chosen there."""
+    xp = namespace(squares)
+    norm = xp.sqrt(xp.sum(squares))
+    if any(dtype_name(gradient.data) == "float64" for _, gradient in held):  # of float32 no square is out of range
+        lesser, squares = _squares(owner, held, LARGER), _squares(owner, held, SMALLER)
+        norm = xp.where(xp.isfinite(norm), norm, xp.sqrt(xp.sum(squares)) / SMALLER)
+        norm = xp.where(norm < LEAST_NORM, xp.sqrt(xp.sum(lesser)) / LARGER, norm)
+    require(~xp.isfinite(norm), _not_finite(owner, held, squares))
+    return norm
+
+
+def _not_finite(owner: str, held: Held, squares: Array) -> Callable[[], FloatingPointError]:
+    """What to raise for a norm that is not finite; squares are where their gradients are."""
+    shapes = [gradient.shape for _, gradient in held]
+
+    def error() -> FloatingPointError:
+        wrong = [k for k, is_finite in enumerate(np.isfinite(to_numpy(squares)).tolist()) if not is_finite]
+        names = ", ".join(f"{k} (shape {shapes[k]})" for k in wrong[:5]) + ", ..." * (len(wrong) > 5)
+        came = f"{len(wrong)} of {len(shapes)} gradients are not finite: {names}"
+        if not wrong:
+            came = f"the joint norm of {len(shapes)} gradients is above what float64 holds"
+        return FloatingPointError(
+            f"{owner}: {came}; nothing was clipped. Look for a too large learning rate, or NaN in the data"
+        )
+
+    return error
 
 
 def _scale(held: Held, norm: Number, max_norm: float) -> Number:
     """Multiply all gradients by min(1, max_norm / (norm + 1e-6)); returns this factor."""
-    coefficient = float(max_norm) / (norm + 1e-6)
+    coefficient = max_norm / (norm + 1e-6)
     if isinstance(coefficient, float):
         if coefficient < 1.0:
             _give(held, [gradient.data * coefficient for _, gradient in held])
@@ -137,11 +174,11 @@ def _limit(held: Held, norm: Number, max_value: float) -> None:
     """Bring all elements of all gradients between +-max_value."""
     if isinstance(norm, float) and norm <= max_value:  # no element is larger than the norm
         return
-    limit, limited = float(max_value), []
+    limited = []
     for _, gradient in held:
         xp = namespace(gradient.data)
         # Not clip: on CuPy that of array-api-compat picks elements by a mask, and to count them waits for the GPU.
-        limited.append(xp.minimum(xp.maximum(gradient.data, -limit), limit))
+        limited.append(xp.minimum(xp.maximum(gradient.data, -max_value), max_value))
     _give(held, limited)
 
 

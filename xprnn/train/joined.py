@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from operator import is_
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,11 @@ def _places(shapes: tuple[tuple[int, ...], ...]) -> list[tuple[slice, tuple[int,
     """Where arrays of these shapes lie, one after the other."""
     ends = [0, *accumulate(map(math.prod, shapes))]
     return [(slice(*ends[k : k + 2]), shape) for k, shape in enumerate(shapes)]
+
+
+def kind_of(array: Array) -> tuple[Any, ...]:
+    """What arrays have in common that can be joined."""
+    return type(array), array.dtype, array.device
 
 
 def are_together(a: Array, b: Array) -> bool:

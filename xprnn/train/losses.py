@@ -164,15 +164,18 @@ def _surprise(logits: Tensor, target: Array, mean: bool = False) -> Tensor:
     losses, softmax = host_kernels.surprise(x, target) or (None, None)
     if losses is None:
         chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
-        total = host_kernels.log_total(xp, x, (x.ndim - 1,))
-        losses = xp.squeeze(total, axis=-1) - chosen
+        # Of differences to the largest: of large logits, the logarithm of their sum has lost the digits behind the
+        # point.
+        top = host_kernels.row_max(xp, x, (x.ndim - 1,))
+        total = xp.sum(xp.exp(x - top), axis=-1)
+        losses = xp.log(total) - (chosen - xp.squeeze(top, axis=-1))
 
     def rule(g: Tensor, y: Tensor) -> Tensor:
         flow = g * share if mean else ops.expand_dims(g, -1)
         if home.name == "array_api_strict" or is_grad_enabled():
             is_target = xp.astype(xp.expand_dims(target, axis=-1) == home.arange(classes), x.dtype)
             return flow * (ops.softmax(logits) - is_target)
-        found = flow.data * (xp.exp(x - total) if softmax is None else softmax)
+        found = xp.exp(x - top) * (flow.data / total[..., None]) if softmax is None else flow.data * softmax
         flat = found.reshape(-1)  # a copy, where the logits are not contiguous
         flat[places] -= flow.data.reshape(-1)
         return Tensor(flat.reshape(x.shape))

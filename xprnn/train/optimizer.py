@@ -7,14 +7,12 @@ from copy import copy
 from itertools import repeat
 from typing import Any
 
-import numpy as np
-
 from xprnn.arguments import checked_state, counted
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
 from xprnn.together import Change, make, new_attribute, new_data, new_gradients, new_items
-from xprnn.train.joined import Joined, Known, are_together
+from xprnn.train.joined import Joined, Known, are_together, kind_of
 from xprnn.train.parameter_groups import Setting, grouped, number
 
 Slots = dict[str, Array]
@@ -174,8 +172,7 @@ class Optimizer:
                 continue
             data = parameter.data
             self._check_gradient(k, data, gradient)
-            home = None if type(data) is np.ndarray else (type(data), data.device)
-            alike = self._group_of[k], self._steps[k], data.dtype, home
+            alike = self._group_of[k], self._steps[k], *kind_of(data)
             sets.setdefault(k if one_by_one or data.size > SMALL else alike, []).append(k)
         return sets.values()
 
