@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -303,6 +304,7 @@ class Forecaster(SeriesEstimator):
         past: Any = None,
         future: Any = None,
         refit: str | int = "never",
+        executor: Executor | None = None,
     ) -> Backtest:
         """Fit on the first part of a series and forecast from every step of the rest, beside baselines.
 
@@ -311,4 +313,4 @@ class Forecaster(SeriesEstimator):
         """
         horizon = self.settings["horizon"] if horizon is None else horizon
         told = self if past is None and future is None else Informed(self, past, future)
-        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit)
+        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit, executor=executor)
