@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xprnn import __version__
-from xprnn.arguments import input_tensor
+from xprnn.arguments import input_tensor, several
 from xprnn.backend import backend_of, to_numpy
 from xprnn.cells import Elman, Projected
 from xprnn.interop.c_source import FILE, functions
@@ -106,6 +106,7 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
 
 def _begin(layers: Sequence[RecurrentLayer], states: Sequence[Any] | None) -> list[tuple[Host, ...]]:
     """The parts of each layer's initial state, (L, H), on the host."""
+    states = None if states is None else several("c.export", "states", states)
     if states is not None and len(states) != len(layers):
         raise ValueError(f"c.export: states are {len(states)}; expected {len(layers)}, one for each recurrent layer")
     found = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import optional, probability, true_or_false, whole_number
+from xprnn.arguments import optional, probability, several, true_or_false, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, namespace, to_numpy
 from xprnn.data.bucketing import Buckets
 from xprnn.data.padding import pad_sequences
@@ -123,7 +123,7 @@ class SequenceEstimator(Estimator):
             epochs=options["epochs"],
             validation=validation,
             clip_norm=options["clip_norm"],
-            callbacks=[*watched, *callbacks],
+            callbacks=[*watched, *several(type(self).__name__, "callbacks", callbacks)],
             progress=self.progress,
         )
         network.eval()

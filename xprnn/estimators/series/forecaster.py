@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import among, real_number, whole_number
+from xprnn.arguments import among, real_number, several, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, namespace
 from xprnn.data import Batches
 from xprnn.data.series import StandardScaler, as_series, check_origins, harmonics, windows
@@ -168,7 +168,10 @@ class Forecaster(Estimator):
             epochs=options["epochs"],
             validation=Batches(home.asarray(validate), batch_size=ROWS_AT_ONCE) if held_out else None,
             clip_norm=options["clip_norm"],
-            callbacks=[*([EarlyStopping(options["patience"])] if held_out else []), *callbacks],
+            callbacks=[
+                *([EarlyStopping(options["patience"])] if held_out else []),
+                *several("Forecaster.fit", "callbacks", callbacks),
+            ],
             progress=self.progress,
         )
         network.eval()
@@ -233,6 +236,7 @@ class Forecaster(Estimator):
         Arguments and errors as in :func:`xprnn.estimators.backtest`.
         """
         horizon = self.settings["horizon"] if horizon is None else horizon
+        baselines = several("Forecaster.backtest", "baselines", baselines)
         return backtest([self, *baselines], series, test=test, horizon=horizon)
 
     def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,7 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import among, at_least, at_least_zero, optional, probability, true_or_false, whole_number
+from xprnn.arguments import (
+    among,
+    at_least,
+    at_least_zero,
+    of_kind,
+    optional,
+    probability,
+    several,
+    true_or_false,
+    whole_number,
+)
 from xprnn.backend import Array, Rng, backend_of, generator
 from xprnn.data.bucketing import Buckets
 from xprnn.data.padding import pad_sequences
@@ -235,7 +245,10 @@ class TextClassifier(Estimator):
             epochs=options["epochs"],
             validation=validation,
             clip_norm=options["clip_norm"],
-            callbacks=[*([EarlyStopping(options["patience"])] if validation is not None else []), *callbacks],
+            callbacks=[
+                *([EarlyStopping(options["patience"])] if validation is not None else []),
+                *several("TextClassifier", "callbacks", callbacks),
+            ],
             progress=self.progress,
         )
         network.eval()
@@ -343,6 +356,7 @@ class TextClassifier(Estimator):
         options, draws = self.settings, generator(rng)
         size = size or options["embedding"]
         if vectors is not None:
+            of_kind("TextClassifier", "vectors", vectors, WordVectors)
             length = int(vectors.vectors.shape[1])
             if size not in (None, length):
                 raise ValueError(f"TextClassifier: the vectors have {length} numbers; embedding is {size}")
