@@ -22,7 +22,7 @@ from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.beyond_standard import scatter_add
 from xprnn.flags import several, true_or_false
-from xprnn.tape import is_recorded, record, record_joint
+from xprnn.tape import is_grad_enabled, is_recorded, record, record_joint
 from xprnn.tensor import Cotangents, Tensor
 
 Axis = int | tuple[int, ...] | None
@@ -514,31 +514,40 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     """
     given = (x, weight) if bias is None else (x, weight, bias)
     x, weight, *rest = inputs = tuple(map(as_tensor, given))
+    arrays = [part.data for part in inputs]
     names = ("x", "weight", "bias")[: len(inputs)]
-    xp = namespace(**{f"linear's {name}": part.data for name, part in zip(names, inputs, strict=True)})
-    lead, (outputs, width) = x.shape[:-1], weight.shape if weight.ndim == 2 else (None, None)
-    if x.shape[-1:] != (width,) or any(part.shape != (outputs,) for part in rest):
+    xp, shape = backend.shared_namespace("linear", names, *arrays), x.shape
+    lead, (outputs, width) = shape[:-1], weight.shape if weight.ndim == 2 else (None, None)
+    if shape[-1:] != (width,) or (rest and rest[0].shape != (outputs,)):
         came = ", ".join(f"{name} {part.shape}" for name, part in zip(names, inputs, strict=True))
         raise ValueError(f"linear: the shapes are {came}; expected x (..., I), weight (O, I), bias (O,)")
-    if any(part.dtype != x.dtype for part in inputs):
+    dtype = arrays[0].dtype
+    if any([array.dtype != dtype for array in arrays]):  # noqa: C419 - a generator takes longer
         came = ", ".join(f"{name} {part.dtype}" for name, part in zip(names, inputs, strict=True))
         raise TypeError(f"linear: the dtypes are {came}; expected one")
-    rows = xp.reshape(x.data, (math.prod(lead), width))
-    y = host_kernels.matmul(xp, rows, xp.matrix_transpose(weight.data))
-    for part in rest:
-        y = y + part.data
-    rules = (
-        lambda g, y: matmul(g, weight),
-        lambda g, y: matmul(matrix_transpose(_rows(g)), _rows(x)),
-        lambda g, y: sum(g, axis=tuple(range(g.ndim - 1))),
-    )
-    reads = (weight, x, None)[: len(inputs)]
-    return record("linear", xp.reshape(y, (*lead, outputs)), inputs, rules[: len(inputs)], reads, ("weight", "x", ""))
+    rows = xp.reshape(arrays[0], (math.prod(lead), width))
+    y = host_kernels.matmul(xp, rows, xp.matrix_transpose(arrays[1]))
+    if rest:
+        y = y + arrays[2]
 
+    def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        (g,) = cotangents
+        assert g is not None
+        g_rows = reshape(g, (math.prod(lead), g.shape[-1]))
+        if is_grad_enabled():
+            dx = reshape(matmul(g_rows, weight), shape) if x.requires_grad else None
+            dw = matmul(matrix_transpose(g_rows), reshape(x, rows.shape)) if weight.requires_grad else None
+            return [dx, dw, *[sum(g_rows, axis=0) for _ in rest]]
+        wanted = [part.requires_grad for part in inputs]
+        found = host_kernels.linear_back(xp, g_rows.data, rows, weight.data, *wanted)
+        return [
+            None if array is None else Tensor(xp.reshape(array, part.shape))
+            for array, part in zip(found, inputs, strict=False)
+        ]
 
-def _rows(x: Tensor) -> Tensor:
-    """All but the last axis as one."""
-    return x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    reads = weight if x.requires_grad else None, x if weight.requires_grad else None
+    (result,) = record_joint("linear", (xp.reshape(y, (*lead, outputs)),), inputs, pullback, reads, ("weight", "x"))
+    return result
 
 
 # --- shape ----------------------------------------------------------------------------------------------------------

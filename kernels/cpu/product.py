@@ -16,7 +16,7 @@ from numba.extending import overload
 
 from . import threads
 from .compiling import kernel
-from .host import TILE
+from .host import BF16_DOT, TILE
 from .intrinsics import address, lanes, make_tile, offset, transpose
 
 Array = np.ndarray[Any, Any]
@@ -24,6 +24,7 @@ VECTORS = TILE.vectors  # of a whole panel
 VECTOR_BYTES = TILE.vector_bytes
 ROWS = 6  # of a whole tile
 DEPTH = 128  # rows of B in a block: 32 KiB with the widest tile
+NARROW = 1024  # bytes of a row of A^T whose numbers are read where they lie
 _narrow = tuple(range(1, VECTORS + 1))
 _t6, _t5, _t4, _t3 = (make_tile(rows, _narrow) for rows in (6, 5, 4, 3))
 # Few rows need more columns in flight, to hide the latency of a multiply-add.
@@ -45,10 +46,16 @@ class Storage(NamedTuple):
     """Their type; None for that of the weights."""
     bits: type[np.generic] | None
     """The integers that the weights are read as, to be rounded; None where they are not."""
+    group: int = 1
+    """Neighbours of K beside each other, for each column."""
 
     def dtype(self, weights: Any) -> Any:
         """The type of what is stored of weights of a type."""
         return weights if self.number is None else self.number
+
+    def depth(self, k: int) -> int:
+        """How many rows a packed W (K, N) has."""
+        return -(-k // self.group) * self.group
 
     def pack(self, w: Array) -> Array:
         """W (K, N), of any strides, in panels: (padded N, K) elements, of which only the number is in the shape."""
@@ -61,12 +68,19 @@ class Storage(NamedTuple):
             return packed
         panels, do = -(-n // TILE.columns(w.itemsize)), _pack_columns if columnwise else _pack_rows
         threads.share(lambda first, last: do(flat, n, packed, first, last), panels, 16.0 * w.size)
-        return packed
+        if self.group == 1:
+            return packed
+        paired = np.empty((len(packed), self.depth(k)), packed.dtype)
+        threads.share(lambda first, last: _pair(packed, paired, first, last), panels, 16.0 * w.size)
+        return paired
 
 
 EXACT = Storage(None, None)
 BFLOAT16 = Storage(np.uint16, np.uint32)
 """Numbers of float32 rounded to the nearest bfloat16, and kept as its 16 bits."""
+PAIRED = Storage(np.int16, np.uint32, 2 if BF16_DOT else 1)
+"""The same for products whose other operand is rounded too (bf16.py), told apart by the type: in pairs, where the host
+has an instruction for these."""
 pack = EXACT.pack
 
 
@@ -157,6 +171,24 @@ def _turned_block(source, source_step, target, target_step, block):
 
 
 @kernel
+def _pair(packed, paired, first, last):
+    """Panels first to last with two neighbours of K beside each other for each column; zeros where there is but one."""
+    columns, k = packed.shape
+    deep, width = paired.shape[1], VECTORS * VECTOR_BYTES // 4
+    for panel in range(first, last):
+        start = panel * width
+        wide = min(width, columns - start)
+        for row in range(0, k, 2):
+            source, target = address(packed, start * k + row * wide), address(paired, start * deep + row * wide)
+            if row + 1 < k:
+                for j in range(wide):
+                    target[2 * j], target[2 * j + 1] = source[j], source[wide + j]
+            else:
+                for j in range(wide):
+                    target[2 * j], target[2 * j + 1] = source[j], 0
+
+
+@kernel
 def _panel(a, row, step, next_tile, rows, w, k, c, ldc, vectors):
     """All rows of one panel; six rows of A begin ``next_tile`` elements after the six before them."""
     while rows >= ROWS:
@@ -206,26 +238,33 @@ def multiply_transposed(a, b, c, first, last):
     """C[first:last] += (A^T B)[first:last], for A (K, M), B (K, N), C (M, padded N): a sum of outer products.
 
     Both are packed a block of K at a time: B in panels that stay in the first cache while all rows of C pass over them,
-    A in tiles, since a column of it would take a cache line, and maybe the same set of lines, for each number.
+    A in tiles, since a column of it would take a cache line, and maybe the same set of lines, for each number. What is
+    narrow goes without: a B that is one panel as it is, and an A whose rows are a few lines.
     """
     size, columns = b.shape
-    lane, rows = VECTOR_BYTES // b.itemsize, last - first
+    lane, rows, across = VECTOR_BYTES // b.itemsize, last - first, a.shape[1]
     width = VECTORS * lane
-    panel = np.empty(DEPTH * width, b.dtype)
-    tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS, a.dtype)
+    packed_a, packed_b = across * a.itemsize > NARROW, columns > width or columns % lane != 0
+    panel = np.empty(DEPTH * width if packed_b else 0, b.dtype)
+    tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS if packed_a else 0, a.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
-        for k in range(depth):
-            _pack_tiles(address(a, (low + k) * a.shape[1] + first), rows, address(tiles, k * ROWS), depth * ROWS)
+        left, step, next_tile = address(a, low * across + first), across, ROWS
+        if packed_a:
+            for k in range(depth):
+                _pack_tiles(address(a, (low + k) * across + first), rows, address(tiles, k * ROWS), depth * ROWS)
+            left, step, next_tile = address(tiles, 0), ROWS, depth * ROWS
         for start in range(0, columns, width):
             stop = min(start + width, columns)
             vectors = -(-(stop - start) // lane)
-            wide = vectors * lane
-            for k in range(depth):
-                _copy(address(b, (low + k) * columns + start), stop - start, address(panel, k * wide), wide)
+            wide, right = vectors * lane, address(b, low * columns)
+            if packed_b:
+                for k in range(depth):
+                    _copy(address(b, (low + k) * columns + start), stop - start, address(panel, k * wide), wide)
+                right = address(panel, 0)
             _panel(
-                address(tiles, 0), 1, ROWS, depth * ROWS, rows, address(panel, 0), depth,
-                address(c, first * c.shape[1] + start), c.shape[1], vectors,
+                left, 1, step, next_tile, rows, right, depth, address(c, first * c.shape[1] + start), c.shape[1],
+                vectors,
             )  # fmt: skip
 
 

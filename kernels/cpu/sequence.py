@@ -16,10 +16,10 @@ from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
 from . import columns, loops, norm_weights, threads
 from .arguments import EMPTY, Cotangents, Span, States, Weights, control_of, filled, plain_tuples
-from .host import TILE
 from .matmul import matmul
-from .product import EXACT, Array, Storage, add_rows, multiply_transposed, pack, padded, plain
+from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
+from .sums import outer_sum, row_sum
 
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 
@@ -36,7 +36,7 @@ def forward(
 ) -> tuple[State, States | None]:
     """Each part of the state after every step (T, B, H), and what the way back needs if it is to be kept.
 
-    ``storage`` says how packed weights are stored; rounded to bfloat16 they are read as half as many bytes.
+    ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these.
     """
     about, x = KINDS[kind], plain(x)
     steps, batch, inputs = x.shape
@@ -73,17 +73,22 @@ def backward(
     dsequences: State,
     dstate: State,
     need_dx: bool,
+    storage: Storage = EXACT,
 ) -> tuple[Array | None, State, kinds.Weights]:
     """dx, the cotangents of the initial state, and the gradients of the weights.
 
     ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
+    ``storage`` is of the weights; what multiplies cotangents with x and h, for the weights' gradients, rounds nothing.
     """
     about, x = KINDS[kind], plain(x)
     steps, batch, _ = x.shape
     size, dtype = dstate[0].shape[1], x.dtype
     dzx = scratch("dzx", (steps, batch, about.gates * size), dtype)
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
-    control, weights = control_of(flags), Weights(*_backward_products(about, w, size), diagonals_of(about, w, x))
+    control, weights = (
+        control_of(flags),
+        Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x)),
+    )
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
     cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
@@ -101,18 +106,18 @@ def backward(
     if about.norms:
         dzx, met = norm_weights.way_back(about, w, x, states, dzx, ds)
         for name, d, y in met:
-            gradients[f"gain_{name}"] = _sum(d, y)
+            gradients[f"gain_{name}"] = row_sum(d, y)
             if "bias_ih" in w:
-                gradients[f"bias_{name}"] = _sum(d)
+                gradients[f"bias_{name}"] = row_sum(d)
     elif "bias_ih" in w:
-        gradients["bias_ih"] = _sum(dzx)
-        gradients["bias_hh"] = _sum(dzh) if about.apart else gradients["bias_ih"].copy()
+        gradients["bias_ih"] = row_sum(dzx)
+        gradients["bias_hh"] = row_sum(dzh) if about.apart else gradients["bias_ih"].copy()
     if about.diagonals:
         gradients[about.diagonals_in] = _diagonal_gradients(about, states, dzx, flags.restart, reverse).reshape(
             w[about.diagonals_in].shape
         )
-    gradients["weight_ih"] = _outer_sum([(dzx, x)])
-    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"]).reshape(x.shape) if need_dx else None
+    gradients["weight_ih"] = outer_sum([(dzx, x)])
+    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
     return dx, state[: len(about.parts)], gradients
 
 
@@ -126,12 +131,12 @@ def _recurrent_gradient(
         between = states.z[..., (about.kept - second) * size : about.kept * size]
         h_before = _states_before(h0, hs, restart, reverse)
         parts = (dzx[..., : first * size], h_before), (dzx[..., first * size :], between)
-        return np.concatenate([_outer_sum([part]) for part in parts])
+        return np.concatenate([outer_sum([part]) for part in parts])
     if restart is None:
         # Each step started from the state after the step before, and the first from the initial one.
         ahead, behind, start = (dzh[:-1], hs[1:], dzh[-1:]) if reverse else (dzh[1:], hs[:-1], dzh[:1])
-        return _outer_sum([(ahead, behind), (start, h0[None])])
-    return _outer_sum([(dzh, _states_before(h0, hs, restart, reverse))])
+        return outer_sum([(ahead, behind), (start, h0[None])])
+    return outer_sum([(dzh, _states_before(h0, hs, restart, reverse))])
 
 
 def _diagonal_gradients(about: Kind, states: States, dzx: Array, restart: Array | None, reverse: bool) -> Array:
@@ -146,41 +151,6 @@ def _diagonal_gradients(about: Kind, states: States, dzx: Array, restart: Array 
     return np.stack([np.einsum("tbh,tbh->h", dz, part) for dz, part in zip(dzs, seen, strict=True)])
 
 
-def _outer_sum(pairs: list[tuple[Array, Array]]) -> Array:
-    """Sum over steps and sequences of dz^T x, (N, K), over pairs of dz (T, B, N) and x (T, B, K)."""
-    n, k = pairs[0][0].shape[2], pairs[0][1].shape[2]
-    flat = [(plain(dz.reshape(-1, n)), plain(x.reshape(-1, k))) for dz, x in pairs]
-    turned = k < n and k < TILE.columns(flat[0][0].itemsize)  # a panel is best filled, if only by the other one
-    total = _product_sum([(x, dz) for dz, x in flat] if turned else flat)
-    return np.ascontiguousarray(total.T if turned else total)
-
-
-def _product_sum(pairs: list[tuple[Array, Array]]) -> Array:
-    """Sum of A^T B, (M, N), over pairs of A (K, M) and B (K, N)."""
-    (_, m), (_, n), itemsize = pairs[0][0].shape, pairs[0][1].shape, pairs[0][0].itemsize
-    total = np.zeros((m, padded(n, itemsize)), pairs[0][0].dtype)
-
-    def work(first: int, last: int) -> None:
-        for a, b in pairs:
-            multiply_transposed(a, b, total, first, last)
-
-    threads.share(work, m, 2.0 * m * n * sum(len(a) for a, _ in pairs))
-    return total[:, :n]
-
-
-def _sum(dz: Array, y: Array | None = None) -> Array:
-    """Of dz, or of dz y, over steps and sequences."""
-    rows, total = dz.reshape(-1, dz.shape[2]), np.zeros(dz.shape[2], dz.dtype)
-    if y is None:
-        threads.share(lambda first, last: add_rows(rows, total, first, last), len(total), 4.0 * dz.size)
-    else:
-        others = y.reshape(rows.shape)
-        threads.share(
-            lambda first, last: norm_weights.add_products(rows, others, total, first, last), len(total), 6.0 * dz.size
-        )
-    return total
-
-
 def forward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage = EXACT) -> tuple[Array, Array]:
     """weight_hh packed for the way forward: the first product of a step, and the second."""
     w_hh = _recurrent_matrix(about, w, size)
@@ -191,11 +161,11 @@ def forward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage 
     return storage.pack(w_hh[:both].T), storage.pack(w_hh[both:].T)
 
 
-def _backward_products(about: Kind, w: kinds.Weights, size: int) -> tuple[Array, Array]:
+def _backward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage) -> tuple[Array, Array]:
     """The same for the way back, where only the reset before the product keeps them apart."""
     w_hh = _recurrent_matrix(about, w, size)
     both = about.products[0] * size if about.between else len(w_hh)
-    return pack(w_hh[:both]), pack(w_hh[both:])
+    return storage.pack(w_hh[:both]), storage.pack(w_hh[both:])
 
 
 def _recurrent_matrix(about: Kind, w: kinds.Weights, size: int) -> Array:

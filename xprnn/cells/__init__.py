@@ -1,6 +1,6 @@
 """The specification: one file per cell, its equations forward and backward in plain array code.
 
-Cells that are linear in their state are imported when first asked for.
+Cells that are linear in their state, or leave their way back to the tape, are imported when first asked for.
 """
 
 from importlib import import_module
@@ -23,25 +23,40 @@ from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
 from xprnn.cells.projected import Projected
 
 if TYPE_CHECKING:
+    from xprnn.cells.cfc import CfC
+    from xprnn.cells.composed import ComposedCell, ManyStepCell
     from xprnn.cells.diagonal import DiagonalCell
+    from xprnn.cells.echo_state import EchoState
+    from xprnn.cells.gru_d import GRUD
     from xprnn.cells.linear import LinearCell
+    from xprnn.cells.lmu import LMU
     from xprnn.cells.lru import LRU
+    from xprnn.cells.ltc import LTC
     from xprnn.cells.mingru import MinGRU
     from xprnn.cells.minlstm import MinLSTM
+    from xprnn.cells.mlstm import MLSTM
     from xprnn.cells.qrnn import QRNN
     from xprnn.cells.s5 import S5
     from xprnn.cells.sru import SRU
+    from xprnn.cells.timed import TimedCell
 
 __all__ = [
     "GRU",
+    "GRUD",
+    "LMU",
     "LRU",
     "LSTM",
+    "LTC",
+    "MLSTM",
     "QRNN",
     "S5",
     "SRU",
     "Activation",
     "Cell",
+    "CfC",
+    "ComposedCell",
     "DiagonalCell",
+    "EchoState",
     "Elman",
     "FullPeepholeLSTM",
     "GeneralElman",
@@ -52,6 +67,7 @@ __all__ = [
     "LayerNormGRU",
     "LayerNormLSTM",
     "LinearCell",
+    "ManyStepCell",
     "MinGRU",
     "MinLSTM",
     "PeepholeLSTM",
@@ -59,18 +75,28 @@ __all__ = [
     "Projected",
     "ResetBeforeGRU",
     "State",
+    "TimedCell",
     "Weights",
 ]
 
 LATER = {
+    "CfC": "cfc",
+    "ComposedCell": "composed",
     "DiagonalCell": "diagonal",
+    "EchoState": "echo_state",
+    "GRUD": "gru_d",
+    "LMU": "lmu",
     "LRU": "lru",
+    "LTC": "ltc",
     "LinearCell": "linear",
+    "MLSTM": "mlstm",
+    "ManyStepCell": "composed",
     "MinGRU": "mingru",
     "MinLSTM": "minlstm",
     "QRNN": "qrnn",
     "S5": "s5",
     "SRU": "sru",
+    "TimedCell": "timed",
 }
 
 

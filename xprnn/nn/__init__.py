@@ -1,4 +1,4 @@
-"""Layers. Attention, encoders, decoders, streams and what is linear in its state are imported when first asked for."""
+"""Layers. All but the plain ones are imported when first asked for."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -24,20 +24,34 @@ if TYPE_CHECKING:
     from xprnn.nn.attention.weights import masked_softmax
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
+    from xprnn.nn.quantized.linear import QuantizedLinear
+    from xprnn.nn.quantized.quantize import quantize
+    from xprnn.nn.quantized.recurrent import QuantizedRecurrent
+    from xprnn.nn.quantized.report import Quantization
+    from xprnn.nn.recurrent.echo_state import EchoState, EchoStateNetwork
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
+    from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
     from xprnn.nn.recurrent.stream import Stream
+    from xprnn.nn.recurrent.timed_layers import GRUD, LTC, CfC
+    from xprnn.nn.recurrent.wiring import ncp_wiring
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
+    from xprnn.nn.tcn import TCN, CausalConv, TCNStream
 
 __all__ = [
     "GRU",
+    "GRUD",
+    "LMU",
     "LRU",
     "LSTM",
+    "LTC",
+    "MLSTM",
     "QRNN",
     "RNN",
     "S5",
     "SRU",
+    "TCN",
     "AdditiveAttention",
     "Attention",
     "AttentionPooling",
@@ -48,10 +62,14 @@ __all__ = [
     "Memory",
     "MinGRU",
     "MinLSTM",
+    "CausalConv",
     "CellModule",
+    "CfC",
     "Decoder",
     "Dropout",
     "Embedding",
+    "EchoState",
+    "EchoStateNetwork",
     "Encoder",
     "GRUCell",
     "LSTMCell",
@@ -63,6 +81,9 @@ __all__ = [
     "MeanPooling",
     "Module",
     "MultiheadAttention",
+    "Quantization",
+    "QuantizedLinear",
+    "QuantizedRecurrent",
     "RNNCell",
     "ReLU",
     "Recurrent",
@@ -74,6 +95,7 @@ __all__ = [
     "Softmax",
     "StepCell",
     "Stream",
+    "TCNStream",
     "Tanh",
     "TransformerEncoder",
     "TransformerEncoderLayer",
@@ -82,6 +104,8 @@ __all__ = [
     "greedy",
     "init",
     "masked_softmax",
+    "ncp_wiring",
+    "quantize",
     "sample",
 ]
 
@@ -94,11 +118,20 @@ LATER = {
     "attention.weights": "masked_softmax",
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
+    "quantized.linear": "QuantizedLinear",
+    "quantized.quantize": "quantize",
+    "quantized.recurrent": "QuantizedRecurrent",
+    "quantized.report": "Quantization",
+    "recurrent.echo_state": "EchoState EchoStateNetwork",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
+    "recurrent.memory_layers": "LMU MLSTM",
     "recurrent.stream": "Stream",
+    "recurrent.timed_layers": "CfC GRUD LTC",
+    "recurrent.wiring": "ncp_wiring",
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",
     "seq2seq.search": "Hypothesis beam_search greedy sample",
+    "tcn": "CausalConv TCN TCNStream",
 }
 
 

@@ -13,10 +13,13 @@ from xprnn.backend import Array, dtype_name, namespace, to_numpy
 from xprnn.postponed import require
 from xprnn.tape import tensors_of
 from xprnn.tensor import Tensor
-from xprnn.together import make, new_gradient
+from xprnn.together import make, new_gradients
 
 Held = list[tuple[Tensor, Tensor]]
 """(parameter, gradient) for each parameter that has one."""
+
+SMALL = 2**16
+"""Numbers of all gradients together: up to so many NumPy's are squared as one array; more would take much memory."""
 
 Number = Any
 """A float, or an array without axes on a device, which nobody has waited for."""
@@ -86,36 +89,43 @@ def _with_gradient(parameters: Sequence[Tensor]) -> Held:
     return [(parameter, parameter.grad) for parameter in distinct if parameter.grad is not None]
 
 
-def _squares(owner: str, held: Held, scale: float = 1.0) -> Array:
-    """The sum of squares of each gradient, float64, times the square of a scale."""
-    if all(type(gradient.data) is np.ndarray for _, gradient in held):  # the most common, with less to say
-        wide = [gradient.data.astype(np.float64, copy=False) for _, gradient in held]
-        if scale != 1.0:
-            wide = [array * scale for array in wide]
-        return np.array([np.add.reduce(array * array, axis=None) for array in wide])
-    xp = namespace(**{f"{owner}: gradient {k}": gradient.data for k, (_, gradient) in enumerate(held)})
-    squares = []
-    for _, gradient in held:
-        array = xp.astype(gradient.data, xp.float64, copy=False)  # the squares of large float32 numbers overflow
-        array = array if scale == 1.0 else array * scale
-        squares.append(xp.sum(array * array))
-    return xp.stack(squares)
-
-
 def _norm(owner: str, held: Held, waiting: bool = False) -> Number:
-    """The joint norm, which is required to be finite; on a device too it is a float if one waits for it."""
+    """The joint norm, which is required to be finite; a float of NumPy's gradients and, if one waits for it, of all."""
+    arrays = [gradient.data for _, gradient in held]
     with np.errstate(over="ignore", under="ignore"):
-        squares = _squares(owner, held)
-        if not waiting and type(squares) is not np.ndarray:
-            return _unknown_norm(owner, held, squares)
-        squares = to_numpy(squares)
-        norm = math.sqrt(squares.sum())
+        if all(type(array) is np.ndarray for array in arrays):  # the most common, and nothing to wait for
+            norm = math.sqrt(_total(arrays))
+        else:
+            squares = _squares(owner, held)
+            if not waiting:
+                return _unknown_norm(owner, held, squares)
+            norm = math.sqrt(to_numpy(squares).sum())
         if held and not LEAST_NORM <= norm < math.inf:  # NaN too
             scale = LARGER if norm < LEAST_NORM else SMALLER
             squares = to_numpy(_squares(owner, held, scale))
             norm = math.sqrt(squares.sum()) / scale
             require(not math.isfinite(norm), _not_finite(owner, held, squares))
         return norm
+
+
+def _total(arrays: Sequence[np.ndarray[Any, Any]]) -> float:
+    """The sum of all squares, in float64, since those of large float32 numbers overflow."""
+    if 0 < sum([array.size for array in arrays]) <= SMALL:
+        wide = np.concatenate(arrays, axis=None, dtype=np.float64)
+        return float(np.add.reduce(np.square(wide, out=wide)))
+    squares = (np.square(array.astype(np.float64, copy=False)) for array in arrays)
+    return sum(float(np.add.reduce(square, axis=None)) for square in squares)
+
+
+def _squares(owner: str, held: Held, scale: float = 1.0) -> Array:
+    """The sum of squares of each gradient, float64, times the square of a scale."""
+    xp = namespace(**{f"{owner}: gradient {k}": gradient.data for k, (_, gradient) in enumerate(held)})
+    squares = []
+    for _, gradient in held:
+        array = xp.astype(gradient.data, xp.float64, copy=False)
+        array = array if scale == 1.0 else array * scale
+        squares.append(xp.sum(array * array))
+    return xp.stack(squares)
 
 
 def _unknown_norm(owner: str, held: Held, squares: Array) -> Array:
@@ -152,12 +162,11 @@ def _scale(held: Held, norm: Number, max_norm: float) -> Number:
     coefficient = max_norm / (norm + 1e-6)
     if isinstance(coefficient, float):
         if coefficient < 1.0:
-            make([new_gradient(parameter, Tensor(gradient.data * coefficient)) for parameter, gradient in held])
+            _give(held, [gradient.data * coefficient for _, gradient in held])
         return min(1.0, coefficient)
     xp = namespace(coefficient)
     factor = xp.minimum(coefficient, 1.0)
-    scaled = [Tensor(gradient.data * xp.astype(factor, gradient.dtype)) for _, gradient in held]  # float64 would widen
-    make([new_gradient(parameter, gradient) for (parameter, _), gradient in zip(held, scaled, strict=True)])
+    _give(held, [gradient.data * xp.astype(factor, gradient.dtype) for _, gradient in held])  # float64 would widen
     return factor
 
 
@@ -165,9 +174,14 @@ def _limit(held: Held, norm: Number, max_value: float) -> None:
     """Bring all elements of all gradients between +-max_value."""
     if isinstance(norm, float) and norm <= max_value:  # no element is larger than the norm
         return
-    limit, changes = max_value, []
-    for parameter, gradient in held:
+    limited = []
+    for _, gradient in held:
         xp = namespace(gradient.data)
         # Not clip: on CuPy that of array-api-compat picks elements by a mask, and to count them waits for the GPU.
-        changes.append(new_gradient(parameter, Tensor(xp.minimum(xp.maximum(gradient.data, -limit), limit))))
-    make(changes)
+        limited.append(xp.minimum(xp.maximum(gradient.data, -max_value), max_value))
+    _give(held, limited)
+
+
+def _give(held: Held, arrays: Sequence[Array]) -> None:
+    """New gradients, to all parameters or, where an interrupt comes, to none."""
+    make([new_gradients([parameter for parameter, _ in held], [*map(Tensor, arrays)])])

@@ -35,15 +35,16 @@ def mse(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, r
     (T, B) for (T, B, F); weight w: 1, or an array that broadcasts to prediction's shape, of its dtype. Raises TypeError
     for wrong types, ValueError for shapes that differ and another reduction than "mean", "sum" and "none".
     """
-    return _elementwise(
-        "mse", "prediction", prediction, target, mask, ops.squared_error, reduction, weight, by_weight=True
-    )
+    return elementwise(
+        "mse", "prediction", prediction, target, mask, ops.squared_error, reduction, weight, by_weight=True,
+        whole=_mean_square,
+    )  # fmt: skip
 
 
 def mae(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, reduction: str = "mean") -> Tensor:
     """The mean absolute error, sum of w |prediction - target| / sum of w; gradient 0 at 0. Otherwise as :func:`mse`."""
     error = lambda p, t: ops.abs(p - t)  # noqa: E731
-    return _elementwise("mae", "prediction", prediction, target, mask, error, reduction, weight, by_weight=True)
+    return elementwise("mae", "prediction", prediction, target, mask, error, reduction, weight, by_weight=True)
 
 
 def huber(
@@ -61,7 +62,7 @@ def huber(
         bounded = ops.minimum(size, delta)
         return bounded * (size - 0.5 * bounded)
 
-    return _elementwise("huber", "prediction", prediction, target, mask, loss, reduction, weight)
+    return elementwise("huber", "prediction", prediction, target, mask, loss, reduction, weight)
 
 
 def bce_with_logits(
@@ -92,7 +93,7 @@ def bce_with_logits(
             _check_weight("bce_with_logits", "pos_weight", positive, x)
         return t * positive * ops.softplus(-x) + (1.0 - t) * ops.softplus(x)
 
-    return _elementwise("bce_with_logits", "logits", logits, target, mask, loss, reduction, weight)
+    return elementwise("bce_with_logits", "logits", logits, target, mask, loss, reduction, weight)
 
 
 def cross_entropy(
@@ -183,7 +184,23 @@ def _surprise(logits: Tensor, target: Array) -> Tensor:
     return record("cross_entropy", xp.log(total) - (chosen - top), (logits,), [rule], (logits,), ("logits",))
 
 
-def _elementwise(
+def _mean_square(prediction: Tensor, target: Tensor) -> Tensor:
+    """The mean of (prediction - target)^2, as one operation."""
+    difference, share = prediction.data - target.data, 1.0 / prediction.size
+
+    def slope(g: Tensor, sign: float) -> Tensor:
+        if is_grad_enabled():
+            return g * share * ((2.0 * sign) * (prediction - target))
+        found = (2.0 * sign) * difference
+        found *= g.data * share
+        return Tensor(found)
+
+    total = namespace(difference).sum(difference * difference)
+    rules = (lambda g, y: slope(g, 1.0), lambda g, y: slope(g, -1.0))
+    return record("mse", total * share, (prediction, target), rules)
+
+
+def elementwise(
     owner: str,
     name: str,
     prediction: Any,
@@ -193,8 +210,12 @@ def _elementwise(
     reduction: str,
     weight: Any,
     by_weight: bool = False,
+    whole: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """A loss that compares element with element; its mean is over the sum of weights or the number of elements."""
+    """A loss that compares element with element; its mean is over the sum of weights or the number of elements.
+
+    ``whole`` is the mean of all of them as one operation, where there is one.
+    """
     check_reduction(owner, reduction)
     prediction = floating_input(owner, name, prediction)
     target = input_tensor(owner, "target", target)
@@ -207,6 +228,8 @@ def _elementwise(
         raise TypeError(f"{owner}: target has dtype {dtypes[0]}; expected {dtypes[1]}, as {name}: cast it first")
     if weight is not None:
         weight = _broadcast_weight(owner, name, weight, prediction)
+    if mask is None and weight is None and reduction == "mean" and whole is not None and prediction.size:
+        return Mean(whole(prediction, target), float(prediction.size))
     if mask is None:
         chosen, losses = None, loss(prediction, target)
     else:
