@@ -6,9 +6,9 @@
 
 FILE is tinyshakespeare; without it that task is left out. A network is a recurrent layer of at most 6000 parameters and
 128 units, something that acts on x alone before it, and an MLP of 32. It learns by Adam with clipping by the norm, from
-batches that are drawn anew. A run ends when held-out sequences are solved or its seconds of one processor are over; what
-counts is the best look. Each row goes to tasks.jsonl as soon as it is there, and is not run again. Time makes figures a
-matter of the machine: those of one file belong together.
+batches that are drawn anew. A run ends when held-out sequences are solved, or its seconds of one processor are over;
+what counts is the best look. Each row goes to tasks.jsonl as soon as it is there, and is not run again. Time makes
+figures a matter of the machine: those of one file belong together.
 """
 
 from __future__ import annotations
