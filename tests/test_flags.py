@@ -42,6 +42,7 @@ def fit(**flag):
     train.fit(model(), batches, lambda net, batch: ops.sum(net(*batch)), optimizer(train.SGD)(), epochs=0, **flag)
 
 
+OTHERS = ("SLSTM", "MGU", "CTRNN", "AntisymmetricRNN")
 LINEAR = ("MinGRU", "MinLSTM", "SRU", "QRNN", "LRU", "S5")
 CALLS = {
     "Tensor": lambda **flag: xprnn.Tensor(X, **flag),
@@ -54,7 +55,7 @@ CALLS = {
     "logsumexp": lambda **flag: ops.logsumexp(X, **flag),
     "astype": lambda **flag: ops.astype(X, "float64", **flag),
     **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in ("RNN", "LSTM", "GRU", "IndRNN")},
-    **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in LINEAR},
+    **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in (*LINEAR, *OTHERS)},
     **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in ("RNNCell", "LSTMCell", "GRUCell")},
     "RecurrentLayer": lambda **flag: nn.RecurrentLayer(cells.LSTM(), 4, 2, **flag),
     "CellModule": lambda **flag: nn.CellModule(cells.LSTM(), 4, 2, **flag),

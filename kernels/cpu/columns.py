@@ -17,7 +17,7 @@ from . import gates, threads
 from .arguments import Control, States, plain_tuples
 from .compiling import kernel
 from .host import TILE
-from .intrinsics import address, addresses, claim, count_up, give_way, offset, offsets, read_count, spread
+from .intrinsics import address, addresses, all_parts, claim, count_up, give_way, offset, offsets, read_count, spread
 from .loops import rows_times
 from .product import Array, Storage, multiply
 from .recurrence import state_before
@@ -122,7 +122,7 @@ def run_part(kind, shares, states, control, chunk, progress, own):
     begun, done = progress
     steps, batch, size = states_after[0].shape
     columns, count, apart = z.shape[2], ends.size - 1, batch * size
-    initial, after = addresses(first_states, 0), addresses(states_after, 0)
+    initial, after = all_parts(addresses(first_states, 0), apart), all_parts(addresses(states_after, 0), steps * apart)
     spare = np.empty(PARTS[kind] * apart if restarts else 0, z.dtype)
     for k in range(begin, end):
         t = steps - 1 - k if reverse else k

@@ -1,6 +1,6 @@
 """The specification: one file per cell, its equations forward and backward in plain array code.
 
-Cells that are linear in their state are imported when first asked for.
+Cells that few programs need are imported when first asked for.
 """
 
 from importlib import import_module
@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any
 from xprnn.cells.activations import Activation
 from xprnn.cells.cell import Cell, PointwiseCell, State, Weights
 from xprnn.cells.elman import Elman
-from xprnn.cells.general_elman import GeneralElman
-from xprnn.cells.general_gru import GeneralGRU, GeneralResetBeforeGRU
-from xprnn.cells.general_lstm import GeneralLSTM
 from xprnn.cells.gru import GRU
 from xprnn.cells.gru_reset_before import ResetBeforeGRU
 from xprnn.cells.indrnn import IndRNN
@@ -24,26 +21,37 @@ from xprnn.cells.projected import Projected
 
 if TYPE_CHECKING:
     from xprnn.cells.diagonal import DiagonalCell
+    from xprnn.cells.general_elman import GeneralElman
+    from xprnn.cells.general_gru import GeneralGRU, GeneralResetBeforeGRU
+    from xprnn.cells.general_lstm import GeneralLSTM
+    from xprnn.cells.leaky import CTRNN, Antisymmetric, GatedAntisymmetric
     from xprnn.cells.linear import LinearCell
     from xprnn.cells.lru import LRU
+    from xprnn.cells.mgu import MGU
     from xprnn.cells.mingru import MinGRU
     from xprnn.cells.minlstm import MinLSTM
     from xprnn.cells.qrnn import QRNN
     from xprnn.cells.s5 import S5
+    from xprnn.cells.slstm import SLSTM
     from xprnn.cells.sru import SRU
 
 __all__ = [
+    "CTRNN",
     "GRU",
     "LRU",
     "LSTM",
+    "MGU",
     "QRNN",
     "S5",
+    "SLSTM",
     "SRU",
     "Activation",
+    "Antisymmetric",
     "Cell",
     "DiagonalCell",
     "Elman",
     "FullPeepholeLSTM",
+    "GatedAntisymmetric",
     "GeneralElman",
     "GeneralGRU",
     "GeneralLSTM",
@@ -63,13 +71,22 @@ __all__ = [
 ]
 
 LATER = {
+    "Antisymmetric": "leaky",
+    "CTRNN": "leaky",
     "DiagonalCell": "diagonal",
+    "GatedAntisymmetric": "leaky",
+    "GeneralElman": "general_elman",
+    "GeneralGRU": "general_gru",
+    "GeneralLSTM": "general_lstm",
+    "GeneralResetBeforeGRU": "general_gru",
     "LRU": "lru",
     "LinearCell": "linear",
+    "MGU": "mgu",
     "MinGRU": "mingru",
     "MinLSTM": "minlstm",
     "QRNN": "qrnn",
     "S5": "s5",
+    "SLSTM": "slstm",
     "SRU": "sru",
 }
 

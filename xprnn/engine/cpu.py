@@ -22,6 +22,12 @@ def runs(kind: kernels.Kind) -> bool:
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
     reasons = kernels.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", runs)
+    if call.noise is not None and (kind := kernels.kind_of(call.cell)) is not None:
+        reasons.remove(kernels.NOISE)
+        if not kind.regularised:
+            reasons.append(f"no kernel has zoneout, or dropout between steps, for the cell {call.cell.name}")
+        if call.noise.candidate is not None:
+            reasons.append("no kernel has dropout of candidates")
     if not reasons and isinstance(host_kernels.kernels(), str):
         reasons.append(host_kernels.kernels())
     return reasons
@@ -30,7 +36,10 @@ def reasons_against(call: SequenceCall) -> list[str]:
 def forward(call: SequenceCall) -> tuple[Result, Any]:
     """Run a call."""
     host = host_kernels.kernels()
-    return kernels.forward(host, call, storage=host.EXACT if call.keep else _storage(host, call.x))
+    storage = host.EXACT if call.keep else _storage(host, call.x)
+    if call.noise is None:
+        return kernels.forward(host, call, storage=storage)
+    return kernels.forward(host, call, storage=storage, mask=call.noise.h, zoneout=call.noise.zoneout)
 
 
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
@@ -68,7 +77,9 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
     if isinstance(host, str):
         return host
     parts = [
-        host.Part(host.PARTS[what] if isinstance(what, str) else kernels.number_of(what), inputs, size)
+        host.Part(host.PARTS[what], inputs, size)
+        if isinstance(what, str)
+        else host.Part(kernels.number_of(what), inputs, size, getattr(what, "num_heads", 1))
         for what, inputs, size in steps
     ]
     return host.Stack(parts, batch, dtype.name, _storage(host, weights[0]))
@@ -79,4 +90,4 @@ def load_cells(stack: Any, first: int, cell: Cell, layers: list[Weights], size: 
     for number, weights in enumerate(layers):
         kernels.check_weights(cell, weights, size if number else inputs, size)
     for number, weights in enumerate(layers):
-        stack.load(first + number, weights)
+        stack.load(first + number, kernels.told(cell, weights))

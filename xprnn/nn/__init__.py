@@ -1,4 +1,4 @@
-"""Layers. Attention, encoders, decoders, streams and what is linear in its state are imported when first asked for."""
+"""Layers. Attention, encoders, decoders, streams and what few programs need are imported when first asked for."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from xprnn.nn.attention.weights import masked_softmax
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
+    from xprnn.nn.recurrent.gated_layers import MGU, SLSTM
+    from xprnn.nn.recurrent.leaky_layers import CTRNN, AntisymmetricRNN
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
     from xprnn.nn.recurrent.stream import Stream
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
@@ -31,14 +33,18 @@ if TYPE_CHECKING:
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
 
 __all__ = [
+    "CTRNN",
     "GRU",
     "LRU",
     "LSTM",
+    "MGU",
     "QRNN",
     "RNN",
     "S5",
+    "SLSTM",
     "SRU",
     "AdditiveAttention",
+    "AntisymmetricRNN",
     "Attention",
     "AttentionPooling",
     "DotAttention",
@@ -94,6 +100,8 @@ LATER = {
     "attention.weights": "masked_softmax",
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
+    "recurrent.gated_layers": "MGU SLSTM",
+    "recurrent.leaky_layers": "AntisymmetricRNN CTRNN",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
     "recurrent.stream": "Stream",
     "seq2seq.encoder_decoder": "Decoder Encoder",
