@@ -67,6 +67,7 @@ CELLS = {
     "lstm peephole projected": lambda: cells.Projected(cells.PeepholeLSTM(), 2),
     "gru": cells.GRU,
     "gru reset before": cells.ResetBeforeGRU,
+    "echo state": lambda: cells.EchoState(0.3),
     "layer-norm lstm": cells.LayerNormLSTM,
     "layer-norm gru": cells.LayerNormGRU,
     "mgu": cells.MGU,

@@ -281,14 +281,14 @@ def test_estimators_copy_once_an_epoch_and_once_a_prediction():
     draws = np.random.default_rng(0)
     texts = [" ".join(draws.choice(["good", "bad", "film", "the"], 5)) for _ in range(30)]
     classifier = TextClassifier(embedding=4, hidden=4, epochs=2, batch_size=4, validation=0.0, count_ratios=0.0)
-    forecaster = Forecaster(hidden=4, window=10, epochs=2, batch_size=16, validation=0.0, periods=[7.0])
+    forecaster = Forecaster(hidden=4, window=10, epochs=2, batch_size=16, validation=0.0, members=2)
     characters, text = CharacterModel(hidden=4, embedding=3, chunk=5, batch_size=4, epochs=2), "to be or not " * 99
     series = np.sin(np.arange(120) / 5)
     for expected, call in [
         (2, lambda: classifier.fit(texts, [text.split()[0] in ("good", "film") for text in texts])),
         (1, lambda: classifier.predict(texts)),
-        (2, lambda: forecaster.fit(series)),
-        (1, lambda: forecaster.predict(12)),
+        (2 * (2 + 1), lambda: forecaster.fit(series)),  # and what each member errs by
+        (2, lambda: forecaster.predict(12)),
         (2 * 2, lambda: characters.fit(text[:-700])),  # with validation
         (1, lambda: characters.bits_per_character(text)),
     ]:

@@ -42,7 +42,7 @@ def fit(**flag):
     train.fit(model(), batches, lambda net, batch: ops.sum(net(*batch)), optimizer(train.SGD)(), epochs=0, **flag)
 
 
-OTHERS = ("SLSTM", "MGU", "CTRNN", "AntisymmetricRNN")
+OTHER = ("LMU", "MLSTM", "CfC", "LTC", "GRUD", "SLSTM", "MGU", "CTRNN", "AntisymmetricRNN")
 LINEAR = ("MinGRU", "MinLSTM", "SRU", "QRNN", "LRU", "S5")
 CALLS = {
     "Tensor": lambda **flag: xprnn.Tensor(X, **flag),
@@ -55,15 +55,20 @@ CALLS = {
     "logsumexp": lambda **flag: ops.logsumexp(X, **flag),
     "astype": lambda **flag: ops.astype(X, "float64", **flag),
     **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in ("RNN", "LSTM", "GRU", "IndRNN")},
-    **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in (*LINEAR, *OTHERS)},
+    **{name: lambda name=name, **flag: getattr(nn, name)(4, 4, **flag) for name in (*LINEAR, *OTHER)},
     **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in ("RNNCell", "LSTMCell", "GRUCell")},
     "RecurrentLayer": lambda **flag: nn.RecurrentLayer(cells.LSTM(), 4, 2, **flag),
     "CellModule": lambda **flag: nn.CellModule(cells.LSTM(), 4, 2, **flag),
     "SequenceLayer.forward": forward(nn.LSTM(4, 2)),
+    "Timed.forward": forward(nn.CfC(4, 2)),
+    "GRUD.forward": forward(nn.GRUD(4, 2)),
     "Recurrent": lambda **flag: nn.Recurrent(Held(), **flag),
     "Module.load_state_dict": lambda **flag: model().load_state_dict(model().state_dict(), **flag),
     "Module.train": lambda **flag: model().train(**flag),
     "Module.mode": lambda **flag: model().mode(**flag).__enter__(),
+    "CausalConv": lambda **flag: nn.CausalConv(4, 2, 2, **flag),
+    "EchoState": lambda **flag: nn.EchoState(4, 30, **flag),
+    "TCN": lambda **flag: nn.TCN(4, [2], **flag),
     "Linear": lambda **flag: nn.Linear(4, 2, **flag),
     "LayerNorm": lambda **flag: nn.LayerNorm(4, **flag),
     "Embedding": lambda **flag: nn.Embedding(4, 2, **flag),

@@ -106,3 +106,25 @@ def test_who_computes(taken, monkeypatch):
     monkeypatch.setattr(host_kernels, "kernels", lambda: "Numba cannot be used")
     product(100, 100, 100)
     assert len(taken) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(40, 64, 16, 1), (3, 100, 33, 17), (5, 64, 7, 65)])
+def test_the_way_back_through_a_linear_map(shape, dtype, monkeypatch):
+    steps, batch, width, outputs = shape
+    draws, calls = np.random.default_rng(0), []
+    compute = host_kernels.kernels().linear_back
+    monkeypatch.setattr(host_kernels.kernels(), "linear_back", lambda *given: calls.append(1) or compute(*given))
+    x, w, b = (
+        xprnn.Tensor(draws.standard_normal(shape).astype(dtype), requires_grad=True)
+        for shape in ((steps, batch, width), (outputs, width), (outputs,))
+    )
+    g = draws.standard_normal((outputs, batch, steps)).astype(dtype).T
+    ops.linear(x, w, b).backward(g)
+    assert calls == [1]
+    wide, rows = g.astype("float64"), x.data.astype("float64").reshape(-1, width)
+    expected = wide @ w.data.astype("float64"), wide.reshape(-1, outputs).T @ rows, wide.sum(axis=(0, 1))
+    for leaf, gradient in zip((x, w, b), expected, strict=True):
+        assert leaf.grad.dtype == dtype
+        atol = 1e-4 if dtype == "float32" else 1e-11
+        np.testing.assert_allclose(leaf.grad.data, gradient, rtol=0, atol=atol)

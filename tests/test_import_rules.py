@@ -14,22 +14,27 @@ LATE = {
     "array_api_strict",
     "cupy",
     "cupyx",
+    "distributed",
     "h5py",
     "joblib",
     "matplotlib",
+    "mpi4py",
     "numba",
     "onnx",
+    "pyarrow",
     "safetensors",
     "sklearn",
+    "tokenizers",
     "torch",
     "tqdm",
+    "zarr",
 }
 THEMSELVES_LATE = {
     "xprnn.interop.torch.layers": "torch",
     "xprnn.interop.torch.node": "torch",
 }  # with what they subclass
 KERNELS_MAY = {"", "__future__", "cupy", "cupyx", "llvmlite", "numba", "numpy"}  # "": each other, by relative imports
-KERNELS_CALLED_FROM = {"dispatch.py", "machine.py", "kernels.py"}  # the last for their table of kinds
+KERNELS_CALLED_FROM = {"int8.py", "dispatch.py", "machine.py", "kernels.py"}  # the last for their table of kinds
 
 
 def files(folder):

@@ -18,6 +18,7 @@ from xprnn.settings import KERNELS
 
 # Below so many multiply-adds NumPy's library takes one thread; with fewer rows a product is not worth its packing.
 LEAST_WORK, LEAST_ROWS = 2**18, 16
+LEAST_LINEAR = 2**15  # multiply-adds of the way back through an affine map, which is three operations of NumPy's
 LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 
@@ -33,6 +34,13 @@ def kernels() -> Any:
         return f"Numba cannot be used ({type(error).__name__}: {error})"
 
 
+@cache
+def int8_kernels() -> Any:
+    """Those of weights of 8 bits, which few programs need; or why there are none."""
+    found = kernels()
+    return found if isinstance(found, str) else importlib.import_module("xprnn.kernels.cpu.int8_stream")
+
+
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """The product of two arrays of the namespace xp, by its own rules."""
     large, many = _large(a, b), _many(a, b)
@@ -41,6 +49,18 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
         outer = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1  # at which libraries for sums are slow
         return a * b if outer else xp.matmul(a, b)
     return found.matmul(a, b) if large else found.matmul_stacks(a, b)
+
+
+def linear_back(
+    xp: Any, g: Array, x: Array, weight: Array, need_x: bool, need_weight: bool, need_bias: bool = False
+) -> tuple[Array | None, Array | None, Array | None]:
+    """The gradients of x W^T + b in x, W and b, for g (N, O), x (N, I) and W (O, I); None for those not asked for."""
+    many = g.shape[0] >= LEAST_ROWS and g.shape[0] * math.prod(weight.shape) >= LEAST_LINEAR
+    if many and (found := kernels_for(g, x, weight)) is not None:
+        return found.linear_back(g, x, weight, need_x, need_weight, need_bias)
+    dx = matmul(xp, g, weight) if need_x else None
+    dw = matmul(xp, xp.matrix_transpose(g), x) if need_weight else None
+    return dx, dw, xp.sum(g, axis=0) if need_bias else None
 
 
 def erf(x: Array) -> Array:
@@ -58,6 +78,11 @@ def kernels_for(*arrays: Array) -> Any:
         return None
     found = kernels()
     return None if isinstance(found, str) else found
+
+
+def loaded_for(*arrays: Array) -> Any:
+    """The same where something has loaded them already: for what gives the same bits without them."""
+    return kernels_for(*arrays) if kernels.cache_info().currsize else None
 
 
 def _large(a: Array, b: Array) -> bool:

@@ -21,7 +21,7 @@ from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.beyond_standard import scatter_add
 from xprnn.flags import true_or_false
-from xprnn.tape import record, record_joint
+from xprnn.tape import is_grad_enabled, is_recorded, record, record_joint
 from xprnn.tensor import Cotangents, Tensor
 
 Axis = int | tuple[int, ...] | None
@@ -125,11 +125,15 @@ def squared_error(a: Operand, b: Operand) -> Tensor:
     difference = left - right
 
     def slope() -> Tensor:
-        rules = (lambda g, y: unbroadcast(g, a), lambda g, y: unbroadcast(-g, b))
-        return 2.0 * record("subtract", difference, (a, b), rules)
+        return 2.0 * _difference(a, b, difference)
 
     rules = (lambda g, y: unbroadcast(g * slope(), a), lambda g, y: unbroadcast(-g * slope(), b))
     return record("squared_error", difference * difference, (a, b), rules)
+
+
+def _difference(a: Operand, b: Operand, data: Array) -> Tensor:
+    """a - b, which is known already."""
+    return record("subtract", data, (a, b), (lambda g, y: unbroadcast(g, a), lambda g, y: unbroadcast(-g, b)))
 
 
 def multiply(a: Operand, b: Operand) -> Tensor:
@@ -146,16 +150,17 @@ def divide(a: Operand, b: Operand) -> Tensor:
 
 def logaddexp(a: Operand, b: Operand) -> Tensor:
     """log(e ** a + e ** b), without overflow."""
-    return _binary(
-        "logaddexp",
-        a,
-        b,
-        lambda a, b: namespace(a, b).logaddexp(a, b),
-        lambda g, y: g * exp(a - y),
-        lambda g, y: g * exp(b - y),
-        reads=(a, b),
-        labels=("the left operand", "the right operand"),
-    )
+    left, right = values(a, b)
+    xp = namespace(**{"logaddexp's left operand": left, "logaddexp's right operand": right})
+    rules: Sequence[Callable[[Tensor, Tensor], Tensor]] = ()
+    if is_recorded(x for x in (a, b) if isinstance(x, Tensor)):
+        # sigmoid(a - b), small ones too; not by the result, which has lost digits where both are far from 0.
+        difference = left - right
+        rules = (
+            lambda g, y: unbroadcast(g * exp(-softplus(-_difference(a, b, difference))), a),
+            lambda g, y: unbroadcast(g * exp(-softplus(_difference(a, b, difference))), b),
+        )
+    return record("logaddexp", xp.logaddexp(left, right), (a, b), rules)
 
 
 @lifted
@@ -414,15 +419,18 @@ def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 @lifted
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log of the sum of e ** x, without overflow."""
-    xp, axes = namespace(x.data), _axes(axis, x.ndim)
+    xp, axes, keepdims = namespace(x.data), _axes(axis, x.ndim), true_or_false("logsumexp", "keepdims", keepdims)
     top = xp.max(x.data, axis=axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    data = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True)) + top
-    if not true_or_false("logsumexp", "keepdims", keepdims):
-        data = xp.squeeze(data, axis=axes)
-    return record(
-        "logsumexp", data, (x,), [lambda g, y: _kept(g, axes, x.shape) * exp(x - _kept(y, axes, x.shape))], (x,), X
-    )
+    above = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True))
+    data = above + top
+
+    def vjp(g: Tensor, y: Tensor) -> Tensor:
+        # y - top, with the digits that y lost where top is large.
+        lost = record("subtract", above, (_kept(y, axes, x.shape),), [lambda g, y: g])
+        return _kept(g, axes, x.shape) * exp((x - top) - lost)
+
+    return record("logsumexp", data if keepdims else xp.squeeze(data, axis=axes), (x,), [vjp], (x,), X)
 
 
 @lifted
@@ -477,31 +485,40 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     """
     given = (x, weight) if bias is None else (x, weight, bias)
     x, weight, *rest = inputs = tuple(map(as_tensor, given))
+    arrays = [part.data for part in inputs]
     names = ("x", "weight", "bias")[: len(inputs)]
-    xp = namespace(**{f"linear's {name}": part.data for name, part in zip(names, inputs, strict=True)})
-    lead, (outputs, width) = x.shape[:-1], weight.shape if weight.ndim == 2 else (None, None)
-    if x.shape[-1:] != (width,) or any(part.shape != (outputs,) for part in rest):
+    xp, shape = backend.shared_namespace("linear", names, *arrays), x.shape
+    lead, (outputs, width) = shape[:-1], weight.shape if weight.ndim == 2 else (None, None)
+    if shape[-1:] != (width,) or (rest and rest[0].shape != (outputs,)):
         came = ", ".join(f"{name} {part.shape}" for name, part in zip(names, inputs, strict=True))
         raise ValueError(f"linear: the shapes are {came}; expected x (..., I), weight (O, I), bias (O,)")
-    if any(part.dtype != x.dtype for part in inputs):
+    dtype = arrays[0].dtype
+    if any([array.dtype != dtype for array in arrays]):  # noqa: C419 - a generator takes longer
         came = ", ".join(f"{name} {part.dtype}" for name, part in zip(names, inputs, strict=True))
         raise TypeError(f"linear: the dtypes are {came}; expected one")
-    rows = xp.reshape(x.data, (math.prod(lead), width))
-    y = host_kernels.matmul(xp, rows, xp.matrix_transpose(weight.data))
-    for part in rest:
-        y = y + part.data
-    rules = (
-        lambda g, y: matmul(g, weight),
-        lambda g, y: matmul(matrix_transpose(_rows(g)), _rows(x)),
-        lambda g, y: sum(g, axis=tuple(range(g.ndim - 1))),
-    )
-    reads = (weight, x, None)[: len(inputs)]
-    return record("linear", xp.reshape(y, (*lead, outputs)), inputs, rules[: len(inputs)], reads, ("weight", "x", ""))
+    rows = xp.reshape(arrays[0], (math.prod(lead), width))
+    y = host_kernels.matmul(xp, rows, xp.matrix_transpose(arrays[1]))
+    if rest:
+        y = y + arrays[2]
 
+    def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        (g,) = cotangents
+        assert g is not None
+        g_rows = reshape(g, (math.prod(lead), g.shape[-1]))
+        if is_grad_enabled():
+            dx = reshape(matmul(g_rows, weight), shape) if x.requires_grad else None
+            dw = matmul(matrix_transpose(g_rows), reshape(x, rows.shape)) if weight.requires_grad else None
+            return [dx, dw, *[sum(g_rows, axis=0) for _ in rest]]
+        wanted = [part.requires_grad for part in inputs]
+        found = host_kernels.linear_back(xp, g_rows.data, rows, weight.data, *wanted)
+        return [
+            None if array is None else Tensor(xp.reshape(array, part.shape))
+            for array, part in zip(found, inputs, strict=False)
+        ]
 
-def _rows(x: Tensor) -> Tensor:
-    """All but the last axis as one."""
-    return x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    reads = weight if x.requires_grad else None, x if weight.requires_grad else None
+    (result,) = record_joint("linear", (xp.reshape(y, (*lead, outputs)),), inputs, pullback, reads, ("weight", "x"))
+    return result
 
 
 # --- shape ----------------------------------------------------------------------------------------------------------

@@ -238,7 +238,7 @@ def grad(
     Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors.
     """
     _check_flags("grad", create_graph, retain_graph)
-    outputs, inputs = _listed("outputs", outputs), _listed("inputs", inputs)
+    outputs, inputs = tensors_of("grad", "outputs", outputs), tensors_of("grad", "inputs", inputs)
     if cotangents is None:
         cotangents = [None] * len(outputs)
     elif len(cotangents) != len(outputs):
@@ -264,14 +264,17 @@ def _check_flags(owner: str, create_graph: Any, retain_graph: Any) -> None:
         true_or_false(owner, "retain_graph", retain_graph)
 
 
-def _listed(name: str, tensors: Any) -> list[Tensor]:
-    """One Tensor, or several, as a list."""
-    if not isinstance(tensors, Iterable):
-        raise TypeError(f"grad: {name} is a {type(tensors).__name__}; expected a Tensor or several")
-    listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+def tensors_of(owner: str, name: str, tensors: Any) -> list[Tensor]:
+    """One Tensor, or several, as a list. Raises TypeError for anything else."""
+    if isinstance(tensors, Tensor):
+        return [tensors]
+    try:
+        listed = list(tensors)
+    except TypeError:
+        raise TypeError(f"{owner}: {name} is a {type(tensors).__name__}; expected a Tensor or several") from None
     for position, tensor in enumerate(listed):
         if not isinstance(tensor, Tensor):
-            raise TypeError(f"grad: {name}[{position}] is a {type(tensor).__name__}; expected a Tensor")
+            raise TypeError(f"{owner}: {name}[{position}] is a {type(tensor).__name__}; expected a Tensor")
     return listed
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import repeat
 from operator import methodcaller
 from typing import Any
 
@@ -28,14 +29,20 @@ def make(changes: Iterable[Change]) -> None:
     deque(map(_call, changes), maxlen=0)
 
 
-def new_data(tensor: Tensor, array: Array) -> Sequence[Change]:
-    """What assigning ``tensor.data`` does, for an array whose shape and dtype were compared with those it has."""
-    return partial(setattr, tensor, "_data", array), partial(setattr, tensor, "version", tensor.version + 1)
+def new_data(tensors: Sequence[Tensor], arrays: Iterable[Array]) -> Sequence[Change]:
+    """What assigning ``.data`` of each does, for arrays whose shapes and dtypes were compared with those they have."""
+    versions = [tensor.version + 1 for tensor in tensors]
+    return _of_each(tensors, "_data", arrays), _of_each(tensors, "version", versions)
 
 
-def new_gradient(tensor: Tensor, gradient: Tensor | None) -> Change:
-    """Assigning ``tensor.grad``."""
-    return partial(setattr, tensor, "grad", gradient)
+def new_gradients(tensors: Iterable[Tensor], gradients: Iterable[Tensor | None]) -> Change:
+    """Assigning ``.grad`` of each."""
+    return _of_each(tensors, "grad", gradients)
+
+
+def _of_each(tensors: Iterable[Tensor], name: str, values: Iterable[Any]) -> Change:
+    """One function written in C for them all, to be called once."""
+    return partial(deque, map(setattr, tensors, repeat(name), values), 0)
 
 
 def new_attribute(owner: Any, name: str, value: Any) -> Change:

@@ -31,7 +31,7 @@ COMMAND = [sys.executable, "-m", "benchmarks.gpu.compile"]
 POINTWISE = ("lstm_forward", "float32")  # or any other: they are one text
 
 
-def jobs(rows: Iterable[Row], multiprocessors: int, shared_memory: int) -> list[Job]:
+def jobs(rows: Iterable[Row], *device: int) -> list[Job]:
     """What the rows need on a device, in their order, each once."""
     persistent, found = importlib.import_module("xprnn.kernels.cuda.persistent"), dict[Job, None]()
     for row in rows:
@@ -41,10 +41,10 @@ def jobs(rows: Iterable[Row], multiprocessors: int, shared_memory: int) -> list[
         batch, size = (row["shape"][1], row["shape"][3]) if "shape" in row else (row["B"], row["H"])
         ways = 1 if row.get("mode") == "inference" else 2
         with patch.object(persistent, "SURELY", math.inf):  # as the worker has it
-            both = persistent._plans(cell, precision, batch, size, multiprocessors, shared_memory)
+            both = persistent._plans(cell, precision, batch, size, *device)
         plans = [] if isinstance(both, str) else list(both[:ways])
         if row["what"] == "tune":
-            plans += gpu_tune.promising(row, multiprocessors, shared_memory)
+            plans += gpu_tune.promising(row, *device)
         found[POINTWISE] = None
         for plan in plans:
             found[plan.source, plan.name, plan.options] = None
@@ -108,7 +108,7 @@ def main() -> None:
     """Rows as JSON on the standard input; a line for each kernel that is done on the output."""
     launch = importlib.import_module("xprnn.kernels.cuda.launch")
     facts = launch.facts()
-    todo = jobs(json.load(sys.stdin), facts.multiprocessors, facts.shared_memory)
+    todo = jobs(json.load(sys.stdin), facts.multiprocessors, facts.shared_memory, facts.largest_cluster)
     failed = 0
     spawning = multiprocessing.get_context("spawn")  # a forked process has no use of a device
     with ProcessPoolExecutor(min(int(sys.argv[1]), len(todo) or 1), spawning) as pool:

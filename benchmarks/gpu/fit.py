@@ -16,7 +16,17 @@ import numpy as np
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.tune import CELLS, NAMED, planner
 
-RATES = ("MULTIPLY_ADDS", "SHARED_BYTES", "EXCHANGE_BYTES", "ROUND_TRIP", "BARRIER", "SYNC", "CELL")
+RATES = (
+    "MULTIPLY_ADDS",
+    "SHARED_BYTES",
+    "EXCHANGE_BYTES",
+    "ROUND_TRIP",
+    "BARRIER",
+    "GIVE_BYTES",
+    "CLUSTER_BARRIER",
+    "SYNC",
+    "CELL",
+)
 STEP_RATES = ("LIBRARY", "ROWS_FOR_HALF", "MEMORY_BYTES", "HOST")
 RIDGE = 1e-4  # holds a constant where it is, if nothing that was measured depends on it
 

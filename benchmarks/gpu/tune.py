@@ -23,7 +23,7 @@ WAYS = ("forward", "backward")
 PRECISIONS = ("bf16", "float32", "tf32")  # fp16 goes forward as fast as bf16, and back as bf16
 STEPS, INPUTS, ROUNDS = 512, 64, 5  # many steps, so that a launch is nothing beside them
 MOST = 5  # plans of a shape
-NAMED = ("units", "warps", "tiles", "groups")  # what tells two of them apart
+NAMED = ("units", "warps", "sides", "tiles", "cluster", "groups")  # what tells two of them apart
 
 
 def planner() -> Any:
@@ -40,12 +40,15 @@ def rows() -> list[Row]:
     return sorted(found, key=lambda row: ((16, 64, 1, 256).index(row["B"]), (512, 1024, 256, 128).index(row["H"])))
 
 
-def promising(row: Row, multiprocessors: int, shared_memory: int) -> list[Any]:
-    """The plans that are predicted to be fastest, but different ones: the best for each width and number of warps."""
+def promising(row: Row, *device: int) -> list[Any]:
+    """The plans that are predicted to be fastest, but different ones: the best for each width and number of warps.
+
+    ``device``: multiprocessors, shared memory of a block, largest cluster, as in plan.py.
+    """
     plan, found = planner(), dict[Any, Any]()
     shape = CELLS[row["cell"]], row["way"] == "backward", row["precision"], row["B"], row["H"]
-    for one in sorted(plan.candidates(*shape, multiprocessors, shared_memory), key=plan.microseconds):
-        found.setdefault((one.units, one.warps), one)
+    for one in sorted(plan.candidates(*shape, *device), key=plan.microseconds):
+        found.setdefault((one.units, one.warps, one.cluster), one)
     return list(found.values())[:MOST]
 
 
@@ -133,7 +136,7 @@ def measure(row: Row, steps: int = STEPS, xp: Any = None, clock: Any = None) -> 
         }
 
     found = []
-    for plan in promising(row, facts.multiprocessors, facts.shared_memory):
+    for plan in promising(row, facts.multiprocessors, facts.shared_memory, facts.largest_cluster):
         known = {"plan": dataclasses.asdict(plan), "predicted": planner().microseconds(plan)}
         found.append(known | attempt(lambda plan=plan: one(plan)))
     answer = {"plans": found, "fatal": any(plan.pop("fatal", False) for plan in found)}

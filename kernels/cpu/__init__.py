@@ -2,11 +2,14 @@
 
 from . import additive, scan
 from .elementwise import erf
+from .linear import linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT
 from .sequence import backward, forward
 from .stream import Part, Stack
+from .threads import one_thread
+from .updates import adam
 
 __all__ = [
     "BFLOAT16",
@@ -14,11 +17,14 @@ __all__ = [
     "PARTS",
     "Part",
     "Stack",
+    "adam",
     "additive",
     "backward",
     "erf",
     "forward",
+    "linear_back",
     "matmul",
     "matmul_stacks",
+    "one_thread",
     "scan",
 ]

@@ -14,21 +14,12 @@ import numpy as np
 from numba import types
 from numba.extending import overload, register_jitable
 
+from ..scalar_cells import END32, P32, Q32
 from .compiling import OPTIONS, kernel
 from .lanes import choose, two_to
 
 f4 = np.float32
-
-# Rational minimax approximation of tanh on [-9, 9], odd degree 13 over even degree 6, as used in Eigen.
-P32 = tuple(
-    f4(p)
-    for p in (
-        -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
-        1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03,
-    )
-)  # fmt: skip
-Q32 = tuple(f4(q) for q in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03))
-END32, ONE32 = f4(9.0), f4(1.0)  # from END32 on this is 1, which is half a unit in the last place from tanh
+ONE32 = f4(1.0)
 
 # Cephes: tanh(x) = x + x^3 P(x^2) / Q(x^2) near 0, else from e^2x; e^r = 1 + 2 r P(r^2) / (Q(r^2) - r P(r^2)).
 NEAR, END64 = 0.625, 22.0
@@ -47,8 +38,9 @@ def _tanh(x):
     return {types.float32: lambda x: _tanh32(x), types.float64: lambda x: _tanh64(x)}.get(x)
 
 
-@kernel
-def _tanh32(x):
+@register_jitable(inline="always", **OPTIONS)
+def tanh_equation(x):
+    """Of float32. It has no machine code of its own: with fused multiply-adds or without says who calls it."""
     x = choose(x > END32, END32, x)  # written so that NaN passes, each as one instruction
     x = choose(x < -END32, -END32, x)
     s = x * x
@@ -66,6 +58,11 @@ def _tanh32(x):
     y = x * (p / q)
     y = choose(y > ONE32, ONE32, y)
     return choose(y < -ONE32, -ONE32, y)
+
+
+@kernel
+def _tanh32(x):
+    return tanh_equation(x)
 
 
 @register_jitable(inline="always", **OPTIONS)

@@ -35,6 +35,17 @@ def offset(typingctx: Any, pointer: Any, elements: Any) -> Any:
     return pointer(pointer, types.intp), codegen
 
 
+@intrinsic
+def retyped(typingctx: Any, pointer: Any, kind: Any) -> Any:
+    """The same address, of numbers of another type."""
+    target = types.CPointer(kind.instance_type)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(target))
+
+    return target(pointer, kind), codegen
+
+
 # --- addresses of all parts of a state, as a tuple -------------------------------------------------------------------
 
 

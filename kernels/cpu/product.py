@@ -24,6 +24,7 @@ VECTORS = TILE.vectors  # of a whole panel
 VECTOR_BYTES = TILE.vector_bytes
 ROWS = 6  # of a whole tile
 DEPTH = 128  # rows of B in a block: 32 KiB with the widest tile
+NARROW = 1024  # bytes of a row of A^T whose numbers are read where they lie
 _narrow = tuple(range(1, VECTORS + 1))
 _t6, _t5, _t4, _t3 = (make_tile(rows, _narrow) for rows in (6, 5, 4, 3))
 # Few rows need more columns in flight, to hide the latency of a multiply-add.
@@ -56,6 +57,10 @@ class Storage(NamedTuple):
     def dtype(self, weights: Any) -> Any:
         """The type of what is stored of weights of a type."""
         return weights if self.number is None else self.number
+
+    def depth(self, k: int) -> int:
+        """How many rows a packed W (K, N) has."""
+        return k
 
     def pack(self, w: Array) -> Array:
         """W (K, N), of any strides, in panels: (padded N, K) elements, of which only the number is in the shape."""
@@ -213,26 +218,33 @@ def multiply_transposed(a, b, c, first, last):
     """C[first:last] += (A^T B)[first:last], for A (K, M), B (K, N), C (M, padded N): a sum of outer products.
 
     Both are packed a block of K at a time: B in panels that stay in the first cache while all rows of C pass over them,
-    A in tiles, since a column of it would take a cache line, and maybe the same set of lines, for each number.
+    A in tiles, since a column of it would take a cache line, and maybe the same set of lines, for each number. What is
+    narrow goes without: a B that is one panel as it is, and an A whose rows are a few lines.
     """
     size, columns = b.shape
-    lane, rows = VECTOR_BYTES // b.itemsize, last - first
+    lane, rows, across = VECTOR_BYTES // b.itemsize, last - first, a.shape[1]
     width = VECTORS * lane
-    panel = np.empty(DEPTH * width, b.dtype)
-    tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS, a.dtype)
+    packed_a, packed_b = across * a.itemsize > NARROW, columns > width or columns % lane != 0
+    panel = np.empty(DEPTH * width if packed_b else 0, b.dtype)
+    tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS if packed_a else 0, a.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
-        for k in range(depth):
-            _pack_tiles(address(a, (low + k) * a.shape[1] + first), rows, address(tiles, k * ROWS), depth * ROWS)
+        left, step, next_tile = address(a, low * across + first), across, ROWS
+        if packed_a:
+            for k in range(depth):
+                _pack_tiles(address(a, (low + k) * across + first), rows, address(tiles, k * ROWS), depth * ROWS)
+            left, step, next_tile = address(tiles, 0), ROWS, depth * ROWS
         for start in range(0, columns, width):
             stop = min(start + width, columns)
             vectors = -(-(stop - start) // lane)
-            wide = vectors * lane
-            for k in range(depth):
-                _copy(address(b, (low + k) * columns + start), stop - start, address(panel, k * wide), wide)
+            wide, right = vectors * lane, address(b, low * columns)
+            if packed_b:
+                for k in range(depth):
+                    _copy(address(b, (low + k) * columns + start), stop - start, address(panel, k * wide), wide)
+                right = address(panel, 0)
             _panel(
-                address(tiles, 0), 1, ROWS, depth * ROWS, rows, address(panel, 0), depth,
-                address(c, first * c.shape[1] + start), c.shape[1], vectors,
+                left, 1, step, next_tile, rows, right, depth, address(c, first * c.shape[1] + start), c.shape[1],
+                vectors,
             )  # fmt: skip
 
 

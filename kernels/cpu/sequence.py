@@ -27,11 +27,11 @@ from .arguments import (
     plain_tuples,
     room,
 )
-from .host import TILE
 from .matmul import matmul
 from .noise import noise_of
-from .product import EXACT, Array, Storage, add_rows, multiply_transposed, pack, padded, plain
+from .product import EXACT, Array, Storage, pack, padded, plain
 from .scratch import scratch
+from .sums import outer_sum, row_sum
 
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 
@@ -124,17 +124,17 @@ def backward(
     if about.norms:
         dzx, met = norm_weights.way_back(about, w, x, states, dzx, ds)
         for name, d, y in met:
-            gradients[f"gain_{name}"] = _sum(d, y)
+            gradients[f"gain_{name}"] = row_sum(d, y)
             if "bias_ih" in w:
-                gradients[f"bias_{name}"] = _sum(d)
+                gradients[f"bias_{name}"] = row_sum(d)
     elif "bias_ih" in w:
-        gradients["bias_ih"] = _sum(dzx)
-        gradients["bias_hh"] = _sum(dzh) if about.apart else gradients["bias_ih"].copy()
+        gradients["bias_ih"] = row_sum(dzx)
+        gradients["bias_hh"] = row_sum(dzh) if about.apart else gradients["bias_ih"].copy()
     if about.diagonals:
         gradients[about.diagonals_in] = _diagonal_gradients(about, states, dzx, flags.restart, reverse).reshape(
             w[about.diagonals_in].shape
         )
-    gradients["weight_ih"] = _outer_sum([(dzx, x)])
+    gradients["weight_ih"] = outer_sum([(dzx, x)])
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"]).reshape(x.shape) if need_dx else None
     return dx, parted(state, len(about.parts)), gradients
 
@@ -160,12 +160,12 @@ def _recurrent_gradient(
         between = states.z[..., (about.kept - second) * size : about.kept * size]
         h_before = _states_before(h0, hs, restart, reverse)
         parts = (dzx[..., : first * size], h_before), (dzx[..., first * size :], between)
-        return np.concatenate([_outer_sum([part]) for part in parts])
+        return np.concatenate([outer_sum([part]) for part in parts])
     if restart is None:
         # Each step started from the state after the step before, and the first from the initial one.
         ahead, behind, start = (dzh[:-1], hs[1:], dzh[-1:]) if reverse else (dzh[1:], hs[:-1], dzh[:1])
-        return _outer_sum([(ahead, behind), (start, h0[None])])
-    return _outer_sum([(dzh, _states_before(h0, hs, restart, reverse))])
+        return outer_sum([(ahead, behind), (start, h0[None])])
+    return outer_sum([(dzh, _states_before(h0, hs, restart, reverse))])
 
 
 def _heads_gradient(blocks: int, own: int, dz: Array, h: Array) -> Array:
@@ -175,7 +175,7 @@ def _heads_gradient(blocks: int, own: int, dz: Array, h: Array) -> Array:
     parts = dz.reshape(steps, batch, blocks, heads, own)
     for head in range(heads):
         d = parts[:, :, :, head].reshape(steps, batch, blocks * own)
-        gradient[:, head] = _outer_sum([(d, h[..., head * own : (head + 1) * own])]).reshape(blocks, own, own)
+        gradient[:, head] = outer_sum([(d, h[..., head * own : (head + 1) * own])]).reshape(blocks, own, own)
     return gradient.reshape(blocks * size, own)
 
 
@@ -189,41 +189,6 @@ def _diagonal_gradients(about: Kind, states: States, dzx: Array, restart: Array 
     seen = [states.after[row.part] if row.new else before[row.part] for row in about.diagonals]
     dzs = [dzx[..., row.gate * size : (row.gate + 1) * size] for row in about.diagonals]
     return np.stack([np.einsum("tbh,tbh->h", dz, part) for dz, part in zip(dzs, seen, strict=True)])
-
-
-def _outer_sum(pairs: list[tuple[Array, Array]]) -> Array:
-    """Sum over steps and sequences of dz^T x, (N, K), over pairs of dz (T, B, N) and x (T, B, K)."""
-    n, k = pairs[0][0].shape[2], pairs[0][1].shape[2]
-    flat = [(plain(dz.reshape(-1, n)), plain(x.reshape(-1, k))) for dz, x in pairs]
-    turned = k < n and k < TILE.columns(flat[0][0].itemsize)  # a panel is best filled, if only by the other one
-    total = _product_sum([(x, dz) for dz, x in flat] if turned else flat)
-    return np.ascontiguousarray(total.T if turned else total)
-
-
-def _product_sum(pairs: list[tuple[Array, Array]]) -> Array:
-    """Sum of A^T B, (M, N), over pairs of A (K, M) and B (K, N)."""
-    (_, m), (_, n), itemsize = pairs[0][0].shape, pairs[0][1].shape, pairs[0][0].itemsize
-    total = np.zeros((m, padded(n, itemsize)), pairs[0][0].dtype)
-
-    def work(first: int, last: int) -> None:
-        for a, b in pairs:
-            multiply_transposed(a, b, total, first, last)
-
-    threads.share(work, m, 2.0 * m * n * sum(len(a) for a, _ in pairs))
-    return total[:, :n]
-
-
-def _sum(dz: Array, y: Array | None = None) -> Array:
-    """Of dz, or of dz y, over steps and sequences."""
-    rows, total = dz.reshape(-1, dz.shape[2]), np.zeros(dz.shape[2], dz.dtype)
-    if y is None:
-        threads.share(lambda first, last: add_rows(rows, total, first, last), len(total), 4.0 * dz.size)
-    else:
-        others = y.reshape(rows.shape)
-        threads.share(
-            lambda first, last: norm_weights.add_products(rows, others, total, first, last), len(total), 6.0 * dz.size
-        )
-    return total
 
 
 def forward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage = EXACT) -> tuple[Array, Array]:

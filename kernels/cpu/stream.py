@@ -11,6 +11,7 @@ the same bits as if they came one by one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,9 +152,13 @@ class Stack:
     ``views`` shows the states.
     """
 
+    fields: int = FIELDS
+    in_units: Callable[[int, int], bool] = staticmethod(units.serves)
+    line: int = 16  # numbers after which a place may begin, so that vectors are aligned
+
     def __init__(self, stack: list[Part], batch: int, dtype: Any, storage: Storage = EXACT) -> None:
         dtype, self._storage = np.dtype(dtype), storage
-        self._plan = np.zeros((len(stack), FIELDS), np.int64)
+        self._plan = np.zeros((len(stack), self.fields), np.int64)
         end, weights_end, item = 0, 0, dtype.itemsize
         for at, part in zip(self._plan, stack, strict=True):
             at[KIND], at[BATCH], at[INPUTS], at[SIZE] = part.kind, batch, part.inputs, part.size
@@ -171,7 +176,7 @@ class Stack:
                 (COLUMNS_HH, OWN, W_HH),
                 (COLUMNS_SECOND, SIZE, W_SECOND),
             ):
-                at[place], weights_end = self._place(weights_end, at[columns] * at[rows])
+                at[place], weights_end = self._place(weights_end, at[columns] * storage.depth(at[rows]))
         first, width, inputs, out = self._plan[0], int(self._plan[:, COLUMNS].max()), stack[0].inputs, stack[-1].size
         ahead = min(max(AHEAD_BYTES // max(batch * width * item, 1), 1), MOST_AHEAD)
         first[AHEAD] = ahead
@@ -179,6 +184,7 @@ class Stack:
         first[PASSED], end = self._place(end, ahead * batch * max(part.size for part in stack))
         first[Z], end = self._place(end, ahead * batch * width)
         first[OUT], end = self._place(end, 2 * batch * out)
+        end, weights_end = self._place_more(end, weights_end)
         self._memory, self._weights = _aligned(end, dtype), _aligned(weights_end, np.dtype(storage.dtype(dtype)))
         self.x = self._memory[first[X] : first[X] + batch * inputs].reshape(batch, inputs)
         self.outputs = self._memory[first[OUT] : first[OUT] + 2 * batch * out].reshape(2, batch, out)
@@ -186,7 +192,7 @@ class Stack:
     def _place_cell(self, at: Array, about: Kind, batch: int, end: int, item: int) -> int:
         """A recurrent layer's numbers and the places of its state; where these end."""
         size, own = int(at[SIZE]), int(at[OWN])
-        at[IN_UNITS] = units.serves(about.number, batch)
+        at[IN_UNITS] = self.in_units(about.number, batch)
         stride = at[STRIDE] = padded(size, item) if at[IN_UNITS] else size
         blocks = about.gates, *about.products
         at[COLUMNS_IH : COLUMNS_SECOND + 1] = [padded(count * size, item) for count in blocks]
@@ -201,10 +207,13 @@ class Stack:
         at[STATE], end = self._place(end, len(about.parts) * at[APART])
         return end
 
-    @staticmethod
-    def _place(end: int, length: int) -> tuple[int, int]:
-        """Where a part begins and ends: each on a cache line of its own, so that vectors are aligned."""
-        start = -(-end // 16) * 16
+    def _place_more(self, end: int, weights_end: int) -> tuple[int, int]:
+        """Room for what a stack of another kind needs, in the array of numbers and in that of weights."""
+        return end, weights_end
+
+    def _place(self, end: int, length: int) -> tuple[int, int]:
+        """Where a part begins and ends: each on a cache line of its own."""
+        start = -(-end // self.line) * self.line
         return start, start + length
 
     def load(self, number: int, w: Weights) -> None:
@@ -243,9 +252,9 @@ class Stack:
         self._weights[at[field] : at[field] + packed.size] = packed.reshape(-1)
 
     @property
-    def in_registers(self) -> bool:
-        """Whether steps of some recurrent layer go by units.py."""
-        return bool(self._plan[:, IN_UNITS].any())
+    def how(self) -> str:
+        """What there is to say of its steps."""
+        return "steps in registers" if self._plan[:, IN_UNITS].any() else ""
 
     def step(self) -> int:
         """Take ``x``, and move every part on; which of the ``outputs`` is the new one, the other being the last."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from queue import SimpleQueue
 
-from numba import get_num_threads
+from numba import get_num_threads, set_num_threads
 
 SERIAL_BELOW = 2e7  # floating-point operations; waking a thread takes as long as these
 
@@ -115,6 +115,17 @@ def _pool_of(process: int, helpers: int) -> Pool:
 def workers() -> int:
     """How many threads there may be, this one among them."""
     return int(get_num_threads())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Whatever this thread calls in the block stays in it: for one of many workers, which share the processors."""
+    before = workers()
+    try:
+        set_num_threads(1)
+        yield
+    finally:
+        set_num_threads(before)
 
 
 def together(work: Callable[[int], object], parts: int) -> None:

@@ -3,12 +3,12 @@
 // Each step, from the last to the first: wait for the cotangents dy of the pre-activations of the step after; one
 // product for what comes back through h; the cell; give dy on. The last step's is of zeros; one more gives that of h0.
 // dy goes from block to block in the precision of the product; all else is float32.
-#include "block.cuh"
+#include "exchange.cuh"
 
-using Part = Block<UNITS>;
+using Part = Block<UNITS, KEPT>;
 constexpr int CHUNK = Part::CHUNK, PER_THREAD = Part::PER_THREAD;
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
+extern "C" __global__ void XPRNN_CLUSTER_DIMS __launch_bounds__(THREADS, 1) persistent_backward(
     const float* z,                 // (T, B, G*H)   what the way forward kept
     const float* kept_more,         // (T, B, H)     the same, of a GRU; else not used
     const float* weight_hh,         // (G*H, H)
@@ -23,13 +23,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
     float* dbias,                   // (B, KEPT*H)   out, or null: sums over time of dx and, of a GRU, of dy for n
     const unsigned char* advance,   // (T, B) or null: 0 where a state was held
     const unsigned char* restart,   // (T, B) or null: 1 where a state was zero before the step
-    unsigned* exchange,             // (2, B, INNER) scratch
+    unsigned* memory,               // (2, B, INNER) scratch, without clusters; else not used, as arrivals
     int* arrivals,                  // (groups, APART) zeros
     int steps, int batch, int size, int group_rows, int reverse) {
     DYNAMIC_SHARED(shared);
     const Part block(shared, batch, size, group_rows);
     const int rows = block.rows, unit = block.unit;
-    GroupBarrier barrier(arrivals + blockIdx.z * APART, gridDim.y);
+    Exchange<Part> exchange(block, memory, arrivals);
 
     Part::Resident product;
     product.load(
@@ -40,24 +40,23 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
         block.rest);
 
     const int earlier = reverse ? 1 : 0, behind = 1 - earlier;   // from a step's time to the states around it
-    unsigned* later = block.step(exchange, 0, WORDS);
-    int across = batch * WORDS;   // from there to the other half, as in forward.cu
 
     for (int row = block.row0; row < rows && !block.idle; row += ROW_STEP) {
         block.keep(row, {block.of_unit(dh, 0, row), Cell::HAS_C ? block.of_unit(dc, 0, row) : 0.0f});
 #pragma unroll
-        for (int g = 0; g < GATES; ++g) Number::store(later + row * WORDS, g * size + unit, 0.0f);
+        for (int g = 0; g < GATES; ++g) exchange.give_number(row, g * size + unit, 0.0f);
     }
-    block.clear_padding(exchange, GATES * size);
-    barrier.arrive();
+    exchange.clear_padding(block, GATES * size);
+    exchange.arrive();
 
     // Over time and this thread's rows; in shared memory, since no register is left for it.
-    float* summed = block.c_here + group_rows * UNITS + threadIdx.x;   // (KEPT, THREADS)
+    float* summed = block.summed();   // (KEPT, THREADS)
 #pragma unroll
     for (int n = 0; n < KEPT; ++n) summed[n * THREADS] = 0.0f;
 
     for (int k = steps - 1; k >= -1; --k) {   // -1: before the first step
         const int t = reverse ? steps - 1 - k : k;
+        exchange.turn();
         for (int chunk = 0; chunk < rows; chunk += CHUNK) {
             State old[PER_THREAD] = {}, now[PER_THREAD] = {}, given[PER_THREAD] = {};
             float kept[PER_THREAD][KEPT] = {};
@@ -79,9 +78,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
                 for (int g = 0; g < GATES; ++g) kept[i][g] = block.of_gate(z, t, row, g);
                 if (KEPT > GATES) kept[i][KEPT - 1] = block.of_unit(kept_more, t, row);
             }
-            if (chunk == 0) barrier.wait();
+            if (chunk == 0) exchange.wait();
             float* sums = block.sums(chunk);
-            product.multiply(reinterpret_cast<const uint4*>(later + chunk * WORDS), rows - chunk, block.rest, sums);
+            product.multiply(exchange, chunk, rows - chunk, block.rest, sums);
             Cell::Slopes slopes[PER_THREAD];   // while the tensor cores still multiply; of rows that are none as well
 #pragma unroll
             for (int i = 0; i < PER_THREAD; ++i) {
@@ -106,10 +105,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
                 if (moved[i]) d[i] = Cell::backward(slopes[i], d[i], to_x[i], to_y[i]);
 #pragma unroll
                 for (int g = 0; g < GATES; ++g) {
-                    Number::store(later + across + row * WORDS, g * size + unit, began[i] ? 0.0f : to_y[i][g]);
+                    exchange.give_number(row, g * size + unit, began[i] ? 0.0f : to_y[i][g]);
                 }
             }
-            if (k >= 0 && chunk + CHUNK >= rows) barrier.arrive();
+            if (k >= 0 && chunk + CHUNK >= rows) exchange.arrive();
             // Nobody waits for the rest of what a step leaves.
 #pragma unroll
             for (int i = 0; i < PER_THREAD; ++i) {
@@ -125,8 +124,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_backward(
                 if (KEPT > GATES) summed[(KEPT - 1) * THREADS] += to_y[i][GATES - 1];
             }
         }
-        later += across;
-        across = -across;
     }
     if (dbias == nullptr) return;
     for (int row = block.row0; row < rows && !block.idle; row += ROW_STEP) {   // all in the first, to be added up later

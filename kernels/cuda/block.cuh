@@ -6,8 +6,10 @@
 //
 //     XPRNN_CELL     Lstm or Gru                  XPRNN_INNER   inner indices of the product, with zeros to fill up
 //     XPRNN_NUMBER   Float32, Tf32, Bf16, Fp16    XPRNN_WARPS   of a block
-//     XPRNN_UNITS    of a block; a power of two   XPRNN_HELD    spans of weights in registers
-//     XPRNN_TILES    that a product takes at once, of 16 rows each, or in Float32 of one row
+//     XPRNN_UNITS    of a block; a power of two   XPRNN_SIDES   of the product's columns, each of warps of its own
+//     XPRNN_TILES    that a product takes at      XPRNN_HELD    spans of weights in registers
+//                    once, of 16 rows each, or    XPRNN_CLUSTER blocks of a group, if they are a cluster; else 0, and
+//                    in Float32 of one row                      they meet through memory
 #pragma once
 #include "barrier.cuh"
 #include "cells.cuh"
@@ -15,32 +17,36 @@
 
 using Cell = XPRNN_CELL;
 using Number = XPRNN_NUMBER;
-constexpr int UNITS = XPRNN_UNITS, INNER = XPRNN_INNER, WARPS = XPRNN_WARPS, HELD = XPRNN_HELD, TILES = XPRNN_TILES;
+constexpr int UNITS = XPRNN_UNITS, INNER = XPRNN_INNER, TILES = XPRNN_TILES;
+constexpr int WARPS = XPRNN_WARPS, SIDES = XPRNN_SIDES, HELD = XPRNN_HELD;
 constexpr int GATES = Cell::GATES, KEPT = Cell::KEPT;
 constexpr int WORDS = INNER / Number::PER_WORD;   // of a row in the exchange
 constexpr int THREADS = 32 * WARPS;
 constexpr int ROW_STEP = THREADS / UNITS;   // a thread has one unit, of every ROW_STEP-th sequence
 static_assert(THREADS % UNITS == 0, "a thread's unit must not depend on the sequence");
 
-// Of a kernel whose product has COLUMNS columns.
-template <int COLUMNS> struct Block {
-    using Resident = Product<Number, COLUMNS, INNER, WARPS, HELD, TILES>;
+// Of a kernel whose product has COLUMNS columns, and whose threads sum up SUMMED numbers each over time.
+template <int COLUMNS, int SUMMED> struct Block {
+    using Resident = Product<Number, COLUMNS, INNER, WARPS, SIDES, HELD, TILES>;
     static constexpr int CHUNK = Resident::ROWS;                           // rows that the product takes at once
     static constexpr int PER_THREAD = (CHUNK + ROW_STEP - 1) / ROW_STEP;   // and how many of them a thread has
 
     int batch, first, rows;   // sequences: all, where the group's begin, and the group's
+    int group_rows;           // of all groups but the last
     int size, unit0, unit;    // units: all, the block's first, and the thread's
     bool idle;                // the unit is past the last
     int row0;                 // the thread's first row
     // In shared memory:
     uint4* rest;              // (REST, THREADS)
-    float* partial;           // (2, WARPS, CHUNK, PARTIAL_STRIDE)
+    float* partial;           // (2, SLICES, CHUNK, PARTIAL_STRIDE)
     float *h_here, *c_here;   // (group_rows, UNITS)
+    unsigned* rows_here;      // what comes from the blocks of a cluster; begins where a vector may
 
     __device__ Block(uint4* shared, int batch, int size, int group_rows)
         : batch(batch),
           first(blockIdx.z * group_rows),
           rows(min(group_rows, batch - first)),
+          group_rows(group_rows),
           size(size),
           unit0(blockIdx.y * UNITS),
           unit(unit0 + threadIdx.x % UNITS),
@@ -49,7 +55,8 @@ template <int COLUMNS> struct Block {
           rest(shared),
           partial(reinterpret_cast<float*>(rest + Resident::REST * THREADS)),
           h_here(partial + 2 * Resident::PARTIALS),
-          c_here(h_here + group_rows * UNITS) {}
+          c_here(h_here + group_rows * UNITS),
+          rows_here(reinterpret_cast<unsigned*>(c_here + group_rows * UNITS + SUMMED * THREADS)) {}
 
     // Which row of the group is this thread's i-th in the chunk of CHUNK rows that begins at `chunk`; -1 for none.
     __device__ __forceinline__ int row(int chunk, int i) const {
@@ -91,22 +98,16 @@ template <int COLUMNS> struct Block {
         return partial + chunk / CHUNK % 2 * Resident::PARTIALS;
     }
 
-    // Add to y what all warps found for this thread's unit, which has COUNT columns, and its i-th row in the chunk.
+    // Where this thread sums up numbers; from one to the next are THREADS.
+    __device__ __forceinline__ float* summed() const { return c_here + group_rows * UNITS + threadIdx.x; }
+
+    // Add to y what all slices found for this thread's unit, which has COUNT columns, and its i-th row in the chunk.
     template <int COUNT> __device__ __forceinline__ void add_sums(float* y, const float* sums, int i) const {
 #pragma unroll
-        for (int warp = 0; warp < WARPS; ++warp) {
-            const int from = Resident::partial_at(warp, row0 + i * ROW_STEP, threadIdx.x % UNITS * COUNT);
+        for (int slice = 0; slice < Resident::SLICES; ++slice) {
+            const int from = Resident::partial_at(slice, row0 + i * ROW_STEP, threadIdx.x % UNITS * COUNT);
 #pragma unroll
             for (int n = 0; n < COUNT; ++n) y[n] += sums[from + n];
-        }
-    }
-
-    // Zeros behind the last inner index, in both halves of what the blocks exchange: (2, B, INNER).
-    __device__ __forceinline__ void clear_padding(unsigned* exchange, int used) const {
-        const int padding = INNER - used;
-        for (int i = blockIdx.y * THREADS + threadIdx.x; i < 2 * rows * padding; i += gridDim.y * THREADS) {
-            const int row = i / padding;
-            Number::store(step(exchange, row / rows, WORDS) + row % rows * WORDS, used + i % padding, 0.0f);
         }
     }
 };

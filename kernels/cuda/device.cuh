@@ -6,8 +6,29 @@
 
 #define DYNAMIC_SHARED(name) extern __shared__ uint4 name[]
 
+// A word, or half of one, that threads of other blocks read by load_fresh, or in their own shared memory.
+template <class Word> __device__ __forceinline__ void give(Word* address, Word value) { *address = value; }
+
 // 16 bytes past the first cache, which may hold what they were a step ago.
 __device__ __forceinline__ uint4 load_fresh(const uint4* address) { return __ldcg(address); }
+
+// 16 bytes of this block's own shared memory.
+__device__ __forceinline__ uint4 load_shared(const uint4* address) { return *address; }
+
+#if XPRNN_CLUSTER
+// Where another block of the cluster has what this one has at an address in its shared memory.
+template <class Word> __device__ __forceinline__ Word* in_block(Word* address, int block) {
+    unsigned long long there;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(address), "r"(block));
+    return reinterpret_cast<Word*>(there);
+}
+
+// All threads of a cluster meet, in two halves as in barrier.cuh: what one wrote before it arrived all see who waited.
+__device__ __forceinline__ void cluster_arrive() {
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+#endif
 
 // Add 1 to a counter; whoever sees the new value sees all that this block wrote before a __syncthreads() before it. It
 // is inc, which has a largest value, because for an add the assembler first counts the lanes that are there.

@@ -2,12 +2,12 @@
 //
 // T steps, B sequences, H units, G gates. Each step: wait for h of the step before; one product; the cell; give h on.
 // h goes from block to block in the precision of the product; outputs and what stays with a thread are float32.
-#include "block.cuh"
+#include "exchange.cuh"
 
-using Part = Block<GATES * UNITS>;   // columns, in which the gates of a unit stand side by side
+using Part = Block<GATES * UNITS, 0>;   // columns, in which the gates of a unit stand side by side
 constexpr int CHUNK = Part::CHUNK, PER_THREAD = Part::PER_THREAD;
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
+extern "C" __global__ void XPRNN_CLUSTER_DIMS __launch_bounds__(THREADS, 1) persistent_forward(
     float* z,                       // (T, B, G*H)   in: x weight_ih^T; out, if keep: the first G of what is kept
     float* kept_more,               // (T, B, H)     out, if keep: what a GRU keeps beyond its gates; else not used
     const float* weight_hh,         // (G*H, H)
@@ -19,13 +19,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
     float* cs,                      // (T + 1, B, H) out: likewise
     const unsigned char* advance,   // (T, B) or null: 0 where a state is held
     const unsigned char* restart,   // (T, B) or null: 1 where a state is zero before the step
-    unsigned* exchange,             // (2, B, INNER) scratch
+    unsigned* memory,               // (2, B, INNER) scratch, without clusters; else not used, as arrivals
     int* arrivals,                  // (groups, APART) zeros
     int steps, int batch, int size, int group_rows, int reverse, int keep) {
     DYNAMIC_SHARED(shared);
     const Part block(shared, batch, size, group_rows);
     const int rows = block.rows, unit = block.unit;
-    GroupBarrier barrier(arrivals + blockIdx.z * APART, gridDim.y);
+    Exchange<Part> exchange(block, memory, arrivals);
 
     Part::Resident product;
     product.load(
@@ -45,10 +45,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
 
     const auto time = [&](int k) { return reverse ? steps - 1 - k : k; };
     const int behind = reverse ? 0 : 1;   // from a step's number to that of the state after it
-    // A step reads one half of the exchange and writes the other. Who writes has waited for all who read, a step ago,
-    // what was there. The address is kept and not computed, so that it is there when a wait ends.
-    unsigned* before = block.step(exchange, 0, WORDS);
-    int across = batch * WORDS;   // from the half that is read to the other
 
     for (int row = block.row0; row < rows && !block.idle; row += ROW_STEP) {
         const int initial = reverse ? steps : 0;
@@ -56,14 +52,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
         block.of_unit(hs, initial, row) = state.h;
         if (Cell::HAS_C) block.of_unit(cs, initial, row) = state.c;
         if (restart != nullptr && block.of_row(restart, time(0), row)) state = {0.0f, 0.0f};
-        Number::store(before + row * WORDS, unit, state.h);
+        exchange.give_number(row, unit, state.h);
         block.keep(row, state);
     }
-    block.clear_padding(exchange, size);
-    barrier.arrive();
+    exchange.clear_padding(block, size);
+    exchange.arrive();
 
     for (int k = 0; k < steps; ++k) {
         const int t = time(k);
+        exchange.turn();
         for (int chunk = 0; chunk < rows; chunk += CHUNK) {
             float x[PER_THREAD][GATES];
             int moves[PER_THREAD], ends[PER_THREAD];   // ends: it is zero for the next step
@@ -78,9 +75,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
                 moves[i] = advance == nullptr ? 1 : block.of_row(advance, t, row);
                 ends[i] = restart == nullptr || k + 1 == steps ? 0 : block.of_row(restart, time(k + 1), row);
             }
-            if (chunk == 0) barrier.wait();
+            if (chunk == 0) exchange.wait();
             float* sums = block.sums(chunk);
-            product.multiply(reinterpret_cast<const uint4*>(before + chunk * WORDS), rows - chunk, block.rest, sums);
+            product.multiply(exchange, chunk, rows - chunk, block.rest, sums);
             __syncthreads();
             State state[PER_THREAD];
             float kept[PER_THREAD][KEPT];
@@ -99,9 +96,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
                     block.add_sums<GATES>(y, sums, i);
                     state[i] = Cell::forward(x[i], y, state[i], kept[i]);
                 }
-                if (k + 1 < steps) Number::store(before + across + row * WORDS, unit, ends[i] ? 0.0f : state[i].h);
+                if (k + 1 < steps) exchange.give_number(row, unit, ends[i] ? 0.0f : state[i].h);
             }
-            if (k + 1 < steps && chunk + CHUNK >= rows) barrier.arrive();
+            if (k + 1 < steps && chunk + CHUNK >= rows) exchange.arrive();
             // Nobody waits for the rest of what a step leaves.
 #pragma unroll
             for (int i = 0; i < PER_THREAD; ++i) {
@@ -117,7 +114,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent_forward(
                 }
             }
         }
-        before += across;
-        across = -across;
     }
 }

@@ -18,6 +18,7 @@ OLDEST = (7, 0)
 OLDEST_BY_PRECISION = {"float32": OLDEST, "tf32": (8, 0), "bf16": (8, 0), "fp16": (8, 0)}
 THREADS = 128
 MOST_ROWS = 65535  # of a grid
+CLUSTERS_SINCE, LARGEST_CLUSTER = (9, 0), 8  # of blocks, on every device that has them
 
 
 class Facts(NamedTuple):
@@ -32,6 +33,11 @@ class Facts(NamedTuple):
     """Of a multiprocessor."""
     cooperative: bool
     """Whether a grid can be launched such that all of its blocks run at once."""
+
+    @property
+    def largest_cluster(self) -> int:
+        """How many blocks can write into each other's shared memory; 0: none."""
+        return LARGEST_CLUSTER if self.capability >= CLUSTERS_SINCE else 0
 
 
 def facts() -> Facts:

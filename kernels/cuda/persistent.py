@@ -1,8 +1,9 @@
 """Recurrent sequences on a device in one launch each way, with the recurrent weights on the chip for all steps.
 
 The interface is that of cpu/sequence.py, with CuPy arrays (float32) and a precision for the products. Blocks meet
-after every step, so all of them must be on the device at once: launches are cooperative, and a plan that would need
-more blocks than the device can hold is declined before. What stays on the chip is forgotten after the launch.
+after every step. In a cluster the device sees to it that they are there at once; else launches are cooperative, and a
+plan that would need more blocks than the device can hold is declined before. What stays on the chip is forgotten after
+the launch.
 
 precision      h and weight_hh on the way forward, dz and weight_hh back      sums, gates, states, results
 "float32"      as they are                                                    float32
@@ -36,6 +37,7 @@ Array = Any
 NULL = np.uint64(0)
 PARTS = 2  # of a state, in the arguments of every kernel
 APART = 32  # of barrier.cuh: a line of the cache for each counter
+APART_BLOCKS = "-DXPRNN_CLUSTER=0"  # the option of a kernel whose blocks are no cluster
 SURELY = 1.5  # how much slower the plans must look before they are declined: both times are rough
 
 
@@ -86,7 +88,15 @@ def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, pr
         return [reason]
     if steps * facts.multiprocessors >= 2**31 - 2**16:
         return [f"{steps} steps are more than the barrier can count"]
-    plans = _plans(KINDS[kind].persistent, precision, batch, size, facts.multiprocessors, facts.shared_memory)
+    plans = _plans(
+        KINDS[kind].persistent,
+        precision,
+        batch,
+        size,
+        facts.multiprocessors,
+        facts.shared_memory,
+        facts.largest_cluster,
+    )
     if isinstance(plans, str):
         return [plans]
     reasons = [_reason_against(facts.number, plan) for plan in plans]
@@ -94,11 +104,12 @@ def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, pr
 
 
 def _plans(
-    cell: str, precision: str, batch: int, size: int, multiprocessors: int, shared_memory: int
+    cell: str, precision: str, batch: int, size: int, multiprocessors: int, shared_memory: int, largest_cluster: int
 ) -> tuple[Plan, Plan] | str:
     """The plans for both ways, or why there are none."""
-    forth = best_plan(cell, False, precision, batch, size, multiprocessors, shared_memory)
-    back = best_plan(cell, True, precision, batch, size, multiprocessors, shared_memory)
+    device = multiprocessors, shared_memory, largest_cluster
+    forth = best_plan(cell, False, precision, batch, size, *device)
+    back = best_plan(cell, True, precision, batch, size, *device)
     if forth is None or back is None:
         return (
             f"the recurrent weights of {size} units in {precision}, and states of {batch} sequences, do not fit into "
@@ -120,7 +131,8 @@ def _reason_against(number: int, plan: Plan) -> str:
     kernel = _kernel(number, plan.source, plan.name, plan.options)
     driver = importlib.import_module("cupy").cuda.driver
     resident = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, plan.threads, plan.shared_bytes)
-    held, wanted = resident * launch.facts().multiprocessors, plan.blocks * plan.groups
+    held = resident * launch.facts().multiprocessors
+    wanted = plan.blocks * (1 if plan.cluster else plan.groups)  # clusters need not meet each other
     if held < wanted:
         return f"the device can hold {held} blocks of the persistent kernel at once, and {wanted} must meet"
     return ""
@@ -130,7 +142,8 @@ def _reason_against(number: int, plan: Plan) -> str:
 def _kernel(number: int, file: str, name: str, options: tuple[str, ...]) -> Any:
     """A kernel on the current device, of that number. CuPy keeps what it compiled on disk, by text and options."""
     cupy = importlib.import_module("cupy")
-    module = cupy.RawModule(code=source.text(file), options=options, enable_cooperative_groups=True)
+    cooperative = APART_BLOCKS in options
+    module = cupy.RawModule(code=source.text(file), options=options, enable_cooperative_groups=cooperative)
     kernel = module.get_function(name)
     kernel.max_dynamic_shared_size_bytes = launch.facts().shared_memory
     return kernel
@@ -142,14 +155,17 @@ def _place(precision: str, backward: bool) -> Any:
 
 def _plan(place: Any, kind: int, backward: bool, precision: str, batch: int, size: int) -> Plan:
     facts, cell = place.facts, KINDS[kind].persistent
-    found = best_plan(cell, backward, precision, batch, size, facts.multiprocessors, facts.shared_memory)
+    device = facts.multiprocessors, facts.shared_memory, facts.largest_cluster
+    found = best_plan(cell, backward, precision, batch, size, *device)
     if found is None:
         raise ValueError(f"persistent: {size} units in {precision} do not fit on the device; ask reasons_against first")
     return found
 
 
-def _scratch(xp: Any, plan: Plan, batch: int) -> tuple[Array, Array]:
-    """What blocks exchange, (2, B, inner) as words, and a counter for each group at zero."""
+def _scratch(xp: Any, plan: Plan, batch: int) -> tuple[Array | None, Array | None]:
+    """What blocks exchange through memory, (2, B, inner) as words, and a counter for each group at zero."""
+    if plan.cluster:
+        return None, None
     return xp.empty((2, batch, plan.row_bytes // 4), "uint32"), xp.zeros((plan.groups, APART), "int32")
 
 

@@ -1,8 +1,9 @@
 """How a persistent kernel is laid out on a device: which part of the weights and of the batch each block has.
 
 A grid is blocks x groups: the hidden units are cut into ``blocks`` slices, the batch into ``groups``, each of which has
-the whole layer to itself. Everything here is arithmetic on sizes, so that it can be tested without a device;
-product.cuh and block.cuh say what the numbers mean to a kernel, and the names of both agree.
+the whole layer to itself. The blocks of a group meet through memory, or are a cluster. Everything here is arithmetic
+on sizes, so that it can be tested without a device; product.cuh and block.cuh say what the numbers mean to a kernel,
+and the names of both agree.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 
 from ..kinds import KINDS
 
@@ -24,6 +26,9 @@ PER_WORD = {"Float32": 1, "Tf32": 1, "Bf16": 2, "Fp16": 2}
 GATES = {kind.persistent: kind.gates for kind in KINDS if kind.persistent}
 REGISTERS = 65536  # of a multiprocessor, in all devices that have the instructions we use
 MOST_PER_THREAD = 255
+UNITS, WARPS, SIDES = (4, 8, 16, 32, 64, 128), (4, 8, 16), (1, 2, 4, 8)  # of a block
+# Through memory every side would fetch all rows, and with more units fewer blocks would share the work.
+MOST_UNITS_APART = 32
 # Of a thread's registers, those for all but weights and the product, and the most that may hold weights: with these
 # the compiler kept everything in registers wherever it was tried.
 OTHER_REGISTERS = {"Float32": 36, "Tf32": 50, "Bf16": 104, "Fp16": 104}
@@ -32,7 +37,7 @@ WEIGHT_REGISTERS = {"Float32": 192, "Tf32": 152, "Bf16": 112, "Fp16": 112}
 
 @dataclass(frozen=True)
 class Plan:
-    """One kernel on one shape. The first eight are compiled in; the others belong to the launch."""
+    """One kernel on one shape. The first ten are compiled in; the others belong to the launch."""
 
     backward: bool
     cell: str
@@ -40,8 +45,10 @@ class Plan:
     units: int
     inner: int
     warps: int
+    sides: int
     held: int
     tiles: int
+    cluster: int
     blocks: int
     groups: int
     group_rows: int
@@ -57,6 +64,11 @@ class Plan:
         return self.units if self.backward else GATES[self.cell] * self.units
 
     @property
+    def slices(self) -> int:
+        """Of the inner index, each of a warp of every side."""
+        return self.warps // self.sides
+
+    @property
     def rows(self) -> int:
         """Of the product at once."""
         return self.tiles if self.number == "Float32" else 16 * self.tiles
@@ -67,14 +79,20 @@ class Plan:
         return 4 * self.inner // PER_WORD[self.number]
 
     @property
+    def row_bytes_here(self) -> int:
+        """The same in shared memory, where a row ends 64 bytes from where banks begin again; 0 without a cluster."""
+        return self.row_bytes + (64 - self.row_bytes) % 128 if self.cluster else 0
+
+    @property
     def per_lane(self) -> int:
         """Columns of the product that a lane has a part of."""
-        return self.columns // (_lanes_across(self.columns) if self.number == "Float32" else 8)
+        columns = self.columns // self.sides
+        return columns // (_lanes_across(columns) if self.number == "Float32" else 8)
 
     @property
     def spans(self) -> int:
         """Steps in which a warp walks along its slice of the inner index."""
-        return self.inner // (self.warps * _span(self.number, self.columns))
+        return self.inner // (self.slices * _span(self.number, self.columns // self.sides))
 
     @property
     def rest(self) -> int:
@@ -83,13 +101,15 @@ class Plan:
 
     @property
     def shared_bytes(self) -> int:
-        """Of dynamic shared memory a block: weights that are not in registers, two partial sums, two states, and on the
-        way back four sums of each thread for the biases.
+        """Of dynamic shared memory a block: weights that are not in registers, two partial sums, two states, on the way
+        back four sums of each thread for the biases, and the rows of two steps in a cluster.
         """
         stride = self.columns if self.columns % 16 == 8 else (self.columns + 7) // 16 * 16 + 8
-        partials = 2 * self.warps * self.rows * stride
+        partials = 2 * self.slices * self.rows * stride
         sums = 16 * self.threads if self.backward else 0
-        return 16 * self.rest * self.threads + 4 * (partials + 2 * self.group_rows * self.units) + sums
+        states = 2 * self.group_rows * self.units
+        exchange = 2 * self.group_rows * self.row_bytes_here
+        return 16 * self.rest * self.threads + 4 * (partials + states) + sums + exchange
 
     @property
     def source(self) -> str:
@@ -104,47 +124,64 @@ class Plan:
     @property
     def options(self) -> tuple[str, ...]:
         """What the compiler is told."""
-        names = ("cell", "number", "units", "inner", "warps", "held", "tiles")
+        names = ("cell", "number", "units", "inner", "warps", "sides", "held", "tiles", "cluster")
         return "-std=c++17", *(f"-DXPRNN_{name.upper()}={getattr(self, name)}" for name in names)
 
 
 @cache
 def best(
-    cell: str, backward: bool, precision: str, batch: int, size: int, multiprocessors: int, shared_memory: int
+    cell: str,
+    backward: bool,
+    precision: str,
+    batch: int,
+    size: int,
+    multiprocessors: int,
+    shared_memory: int,
+    largest_cluster: int = 0,
 ) -> Plan | None:
     """The plan that should take the shortest time a step; None where the weights do not fit on the device."""
-    plans = candidates(cell, backward, precision, batch, size, multiprocessors, shared_memory)
+    plans = candidates(cell, backward, precision, batch, size, multiprocessors, shared_memory, largest_cluster)
     return min(plans, key=microseconds, default=None)
 
 
 def candidates(
-    cell: str, backward: bool, precision: str, batch: int, size: int, multiprocessors: int, shared_memory: int
+    cell: str,
+    backward: bool,
+    precision: str,
+    batch: int,
+    size: int,
+    multiprocessors: int,
+    shared_memory: int,
+    largest_cluster: int = 0,
 ) -> Iterator[Plan]:
-    """All plans that fit."""
+    """All plans that fit, in clusters of at most so many blocks (0: the device has none), or through memory."""
     number = NUMBERS[precision][backward]
     needed = GATES[cell] * size if backward else size
-    for units in (4, 8, 16, 32):
+    for units, warps, sides, in_cluster in product(UNITS, WARPS, SIDES, (False, True)):
         columns = units if backward else GATES[cell] * units
         blocks = -(-size // units)
-        if blocks > multiprocessors or (number != "Float32" and columns % 8):
+        cut_well = columns % (sides if number == "Float32" else 8 * sides) == 0 and warps % sides == 0
+        if blocks > (largest_cluster if in_cluster else multiprocessors) or 32 * warps < units or not cut_well:
             continue
-        for warps in (4, 8, 16):
-            span = warps * _span(number, columns)
-            inner = -(-needed // span) * span
-            for rows in sorted({-(-batch // groups) for groups in range(1, multiprocessors // blocks + 1)}):
-                groups = -(-batch // rows)
-                for tiles in (1, 2, 4, 8) if number == "Float32" else (1, 2):
-                    plan = Plan(backward, cell, number, units, inner, warps, 0, tiles, blocks, groups, rows)
-                    plan = replace(plan, held=_held(plan))
-                    wasteful = tiles > 1 and plan.rows >= 2 * rows
-                    if plan.held and plan.shared_bytes <= shared_memory and not wasteful:
-                        yield plan
+        if not in_cluster and (units > MOST_UNITS_APART or sides > 1):
+            continue
+        span = warps // sides * _span(number, columns // sides)
+        inner = -(-needed // span) * span
+        for rows in sorted({-(-batch // groups) for groups in range(1, multiprocessors // blocks + 1)}):
+            groups = -(-batch // rows)
+            for tiles in (1, 2, 4, 8) if number == "Float32" else (1, 2):
+                cluster = blocks if in_cluster else 0
+                plan = Plan(backward, cell, number, units, inner, warps, sides, 0, tiles, cluster, blocks, groups, rows)
+                plan = replace(plan, held=_held(plan))
+                wasteful = tiles > 1 and plan.rows >= 2 * rows
+                if plan.held and plan.shared_bytes <= shared_memory and not wasteful:
+                    yield plan
 
 
 def _lanes_across(columns: int) -> int:
     """column_lanes of product.cuh."""
     lanes = 1
-    while columns // lanes > 8 or columns % lanes:
+    while lanes < 32 and columns // lanes > 8:
         lanes *= 2
     return lanes
 
@@ -176,6 +213,7 @@ CYCLES = 1700.0  # a microsecond
 MULTIPLY_ADDS = {"Float32": 80.0, "Tf32": 300.0, "Bf16": 600.0, "Fp16": 600.0}
 SHARED_BYTES, EXCHANGE_BYTES = 128.0, 24.0
 ROUND_TRIP, BARRIER, SYNC, CELL = 700.0, 1500.0, 60.0, 250.0
+GIVE_BYTES, CLUSTER_BARRIER = 16.0, 450.0  # in a cluster: what a block writes to the others, and the wait for them
 
 
 def microseconds(plan: Plan) -> float:
@@ -184,12 +222,16 @@ def microseconds(plan: Plan) -> float:
     rows = chunks * plan.rows
     busy = min(1.0, plan.warps / 8)  # fewer warps cannot hide their own latency
     multiply = rows * plan.columns * plan.inner / (MULTIPLY_ADDS[plan.number] * busy)
-    exchange = plan.group_rows * plan.row_bytes / EXCHANGE_BYTES if plan.blocks > 1 else 0.0
     rest = 16.0 * chunks * plan.rest * plan.threads
-    partial = 8.0 * plan.warps * rows * plan.columns
+    shared = 8.0 * plan.slices * rows * plan.columns + rest
     cell = chunks * (SYNC + CELL * -(-plan.rows * plan.units // plan.threads))
-    fixed = ROUND_TRIP + (BARRIER if plan.blocks > 1 else 0.0)
-    return (max(multiply, exchange) + (rest + partial) / SHARED_BYTES + cell + fixed) / CYCLES
+    if plan.cluster:
+        shared += plan.sides * plan.group_rows * plan.row_bytes
+        fixed = CLUSTER_BARRIER + plan.group_rows * plan.row_bytes / GIVE_BYTES
+    else:
+        exchange = plan.group_rows * plan.row_bytes / EXCHANGE_BYTES if plan.blocks > 1 else 0.0
+        multiply, fixed = max(multiply, exchange), ROUND_TRIP + (BARRIER if plan.blocks > 1 else 0.0)
+    return (multiply + shared / SHARED_BYTES + cell + fixed) / CYCLES
 
 
 # Of a whole H100, per microsecond: multiply-adds of cuBLAS with many rows, bytes from memory; and the microseconds in

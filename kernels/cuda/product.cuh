@@ -1,9 +1,10 @@
 // The share of a recurrent product that one block has: its columns of the weights stay on the chip, rows come by.
 //
-//     partial[warp][row][column] = sum over the warp's k of  row[k] * weight(column, k)
+//     partial[slice][row][column] = sum over the slice's k of  row[k] * weight(column, k)
 //
-// k is cut into one slice a warp, so that no two warps read the same part of a row; who needs the product adds the
-// warps' partial sums. A slice is walked in spans, of which each lane takes 16 bytes of a row and as many of each of
+// The columns are cut into SIDES, and k into as many slices as leave each side and slice a warp: with one side no two
+// warps read the same part of a row, with several a warp has fewer sums. Who needs the product adds the slices' partial
+// sums. A slice is walked in spans, of which each lane takes 16 bytes of a row and as many of each of
 // its columns. The weights of the first HELD spans stay in registers, those of the others, `rest`, in shared memory.
 #pragma once
 #include "device.cuh"
@@ -12,13 +13,13 @@
 struct Float32 {
     static constexpr int PER_WORD = 1;
     static __device__ __forceinline__ unsigned round(float value) { return __float_as_uint(value); }
-    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { row[k] = round(value); }
+    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { give(row + k, round(value)); }
 };
 
 struct Tf32 {
     static constexpr int PER_WORD = 1;
     static __device__ __forceinline__ unsigned round(float value) { return round_tf32(value); }
-    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { row[k] = round(value); }
+    static __device__ __forceinline__ void store(unsigned* row, int k, float value) { give(row + k, round(value)); }
     static __device__ __forceinline__ void multiply_add(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
                                                         unsigned b0, unsigned b1) {
         mma_tf32(sum, a0, a1, a2, a3, b0, b1);
@@ -31,7 +32,7 @@ struct Halves {
     static constexpr int PER_WORD = 2;
     static __device__ __forceinline__ unsigned round(float value) { return ROUND(value); }
     static __device__ __forceinline__ void store(unsigned* row, int k, float value) {
-        reinterpret_cast<unsigned short*>(row)[k] = static_cast<unsigned short>(round(value));
+        give(reinterpret_cast<unsigned short*>(row) + k, static_cast<unsigned short>(round(value)));
     }
     static __device__ __forceinline__ void multiply_add(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
                                                         unsigned b0, unsigned b1) {
@@ -56,28 +57,31 @@ __device__ __forceinline__ uint4 weight_vector(const Weight& weight, int column,
 }
 
 // What both products share: LANES lanes stand side by side along k, and a lane has PER_LANE columns.
-template <class Number, int COLUMNS, int INNER, int WARPS, int HELD, int LANES, int PER_LANE>
+template <class Number, int COLUMNS, int INNER, int WARPS, int SIDES, int HELD, int LANES, int PER_LANE>
 struct ResidentWeights {
+    static constexpr int SLICES = WARPS / SIDES;
     static constexpr int THREADS = 32 * WARPS;
-    static constexpr int STRIDE = INNER / Number::PER_WORD / 4;   // vectors in a row
-    static constexpr int SPANS = STRIDE / (WARPS * LANES);
+    static constexpr int SPANS = INNER / Number::PER_WORD / 4 / (SLICES * LANES);
     static constexpr int REST = (SPANS - HELD) * PER_LANE;   // vectors of a thread in shared memory
     // 8 modulo 16, so that the 4 or 8 rows a warp writes or reads at once fall into different banks.
     static constexpr int PARTIAL_STRIDE = COLUMNS % 16 == 8 ? COLUMNS : (COLUMNS + 7) / 16 * 16 + 8;
-    static_assert(SPANS * WARPS * LANES * 4 * Number::PER_WORD == INNER, "k must fill every warp's slice");
+    static_assert(SPANS * SLICES * LANES * 4 * Number::PER_WORD == INNER, "k must fill every slice");
+    static_assert(SLICES * SIDES == WARPS, "a warp has one slice of one side");
     static_assert(0 < HELD && HELD <= SPANS, "of the weights, some are in registers");
 
     uint4 held[HELD][PER_LANE];
 
     // Where a lane that is number `along` of LANES finds its vector of a span.
     static __device__ __forceinline__ int vector_at(int span, int along) {
-        return (static_cast<int>(threadIdx.x / 32) * SPANS + span) * LANES + along;
+        return (slice() * SPANS + span) * LANES + along;
     }
+    static __device__ __forceinline__ int slice() { return threadIdx.x / 32 % SLICES; }
+    static __device__ __forceinline__ int first_column() { return threadIdx.x / 32 / SLICES * (COLUMNS / SIDES); }
 
     template <class Weight>
     __device__ __forceinline__ void load(const Weight& weight, uint4* rest, int along, int column, int column_step) {
         const auto vector = [&](int span, int n) {
-            return weight_vector<Number>(weight, column + n * column_step, vector_at(span, along) * 4);
+            return weight_vector<Number>(weight, first_column() + column + n * column_step, vector_at(span, along) * 4);
         };
 #pragma unroll
         for (int span = 0; span < HELD; ++span) {
@@ -111,13 +115,14 @@ struct ResidentWeights {
 // On tensor cores. Rows are the 16 of the instruction, columns its 8. The instruction may take k in any order that is
 // the same for both operands, so lane q of 4 takes the 4 words 4q to 4q+3 of a span of 16 in one load, and they serve
 // two instructions: words 0 and 1 the first, words 2 and 3 the second.
-template <class Number, int COLUMNS, int INNER, int WARPS, int HELD, int TILES>
+template <class Number, int COLUMNS, int INNER, int WARPS, int SIDES, int HELD, int TILES>
 struct Product {
-    using Weights = ResidentWeights<Number, COLUMNS, INNER, WARPS, HELD, 4, COLUMNS / 8>;
+    static constexpr int PER_LANE = COLUMNS / SIDES / 8;
+    using Weights = ResidentWeights<Number, COLUMNS, INNER, WARPS, SIDES, HELD, 4, PER_LANE>;
     static constexpr int ROWS = 16 * TILES;   // in one call
-    static constexpr int STRIDE = Weights::STRIDE, REST = Weights::REST;
-    static constexpr int PARTIALS = WARPS * ROWS * Weights::PARTIAL_STRIDE;
-    static_assert(COLUMNS % 8 == 0, "the instruction has 8 columns");
+    static constexpr int REST = Weights::REST, SLICES = Weights::SLICES;
+    static constexpr int PARTIALS = SLICES * ROWS * Weights::PARTIAL_STRIDE;
+    static_assert(COLUMNS % (8 * SIDES) == 0, "the instruction has 8 columns");
 
     struct Operands {
         uint4 low[TILES], high[TILES];   // of rows 0 to 7 and 8 to 15 of each tile
@@ -125,34 +130,39 @@ struct Product {
 
     Weights weights;
 
-    static __device__ __forceinline__ int partial_at(int warp, int row, int column) {
-        return (warp * ROWS + row) * Weights::PARTIAL_STRIDE + column;
+    static __device__ __forceinline__ int partial_at(int slice, int row, int column) {
+        return (slice * ROWS + row) * Weights::PARTIAL_STRIDE + column;
     }
 
     template <class Weight> __device__ __forceinline__ void load(const Weight& weight, uint4* rest) {
         weights.load(weight, rest, threadIdx.x % 4, threadIdx.x % 32 / 4, 8);
     }
 
-    // rows (count, STRIDE); those past count are 0, however many ROWS says. partial (WARPS, ROWS, PARTIAL_STRIDE).
-    __device__ __forceinline__ void multiply(const uint4* rows, int count, const uint4* rest, float* partial) const {
+    // Rows of the exchange from `first` on; those past the last are 0, however many ROWS says. partial (SLICES, ROWS,
+    // PARTIAL_STRIDE).
+    template <class Exchange>
+    __device__ __forceinline__ void multiply(const Exchange& exchange, int first, int count, const uint4* rest,
+                                             float* partial) const {
+        constexpr int STRIDE = Exchange::STRIDE / 4;   // vectors
+        const uint4* rows = exchange.rows(first);
         const int lane = threadIdx.x % 32, across = lane / 4, along = lane % 4;
         // With few columns each instruction would wait for the one before it: let every other have sums of its own.
-        constexpr int CHAINS = TILES * (COLUMNS / 8) < 4 ? 2 : 1;
-        float sums[CHAINS][TILES][COLUMNS / 8][4] = {};
+        constexpr int CHAINS = TILES * PER_LANE < 4 ? 2 : 1;
+        float sums[CHAINS][TILES][PER_LANE][4] = {};
         const auto fetch = [&](int span) {
             const uint4* here = rows + Weights::vector_at(span, along);
             Operands operands;
 #pragma unroll
             for (int tile = 0; tile < TILES; ++tile) {
                 const int row = 16 * tile + across;
-                operands.low[tile] = row < count ? load_fresh(here + row * STRIDE) : make_uint4(0, 0, 0, 0);
-                operands.high[tile] = row + 8 < count ? load_fresh(here + (row + 8) * STRIDE) : make_uint4(0, 0, 0, 0);
+                operands.low[tile] = row < count ? Exchange::load(here + row * STRIDE) : make_uint4(0, 0, 0, 0);
+                operands.high[tile] = row + 8 < count ? Exchange::load(here + (row + 8) * STRIDE) : make_uint4(0, 0, 0, 0);
             }
             return operands;
         };
         weights.for_spans(rest, fetch, [&](const Operands& operands, const uint4* weight) {
 #pragma unroll
-            for (int n = 0; n < COLUMNS / 8; ++n) {
+            for (int n = 0; n < PER_LANE; ++n) {
                 const uint4 w = weight[n];
 #pragma unroll
                 for (int tile = 0; tile < TILES; ++tile) {
@@ -165,10 +175,11 @@ struct Product {
 #pragma unroll
         for (int tile = 0; tile < TILES; ++tile) {
 #pragma unroll
-            for (int n = 0; n < COLUMNS / 8; ++n) {
+            for (int n = 0; n < PER_LANE; ++n) {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
-                    const int to = partial_at(threadIdx.x / 32, 16 * tile + 8 * half + across, 8 * n + 2 * along);
+                    const int to = partial_at(Weights::slice(), 16 * tile + 8 * half + across,
+                                              Weights::first_column() + 8 * n + 2 * along);
                     float* sum = sums[0][tile][n] + 2 * half;
                     if constexpr (CHAINS == 2) {
                         sum[0] += sums[1][tile][n][2 * half];
@@ -181,23 +192,25 @@ struct Product {
     }
 };
 
-// The widest power of two of lanes that leaves each at least one and, where it can, 6 or 8 columns.
+// The widest power of two of lanes that leaves each at least one and, where a warp has so many, 6 or 8 columns.
 __host__ __device__ constexpr int column_lanes(int columns) {
     int lanes = 1;
-    while (columns / lanes > 8 || columns % lanes) lanes *= 2;
+    while (lanes < 32 && columns / lanes > 8) lanes *= 2;
     return lanes;
 }
 
 // In plain float32. A warp's lanes stand along k and across columns; each sums its columns for all rows of a call
 // and then the lanes along k add up what they have, in such a way that each ends with rows of its own.
-template <int COLUMNS, int INNER, int WARPS, int HELD, int TILES>
-struct Product<Float32, COLUMNS, INNER, WARPS, HELD, TILES> {
-    static constexpr int ACROSS = column_lanes(COLUMNS), ALONG = 32 / ACROSS, PER_LANE = COLUMNS / ACROSS;
-    using Weights = ResidentWeights<Float32, COLUMNS, INNER, WARPS, HELD, ALONG, PER_LANE>;
+template <int COLUMNS, int INNER, int WARPS, int SIDES, int HELD, int TILES>
+struct Product<Float32, COLUMNS, INNER, WARPS, SIDES, HELD, TILES> {
+    static constexpr int ACROSS = column_lanes(COLUMNS / SIDES), ALONG = 32 / ACROSS;
+    static constexpr int PER_LANE = COLUMNS / SIDES / ACROSS;
+    using Weights = ResidentWeights<Float32, COLUMNS, INNER, WARPS, SIDES, HELD, ALONG, PER_LANE>;
     static constexpr int ROWS = TILES;
-    static constexpr int STRIDE = Weights::STRIDE, REST = Weights::REST;
-    static constexpr int PARTIALS = WARPS * ROWS * Weights::PARTIAL_STRIDE;
+    static constexpr int REST = Weights::REST, SLICES = Weights::SLICES;
+    static constexpr int PARTIALS = SLICES * ROWS * Weights::PARTIAL_STRIDE;
     static constexpr int LEFT = ROWS > ALONG ? ROWS / ALONG : 1;   // rows a lane ends with
+    static_assert(PER_LANE * ACROSS * SIDES == COLUMNS, "a lane has its columns alone");
     static_assert((ROWS & (ROWS - 1)) == 0, "rows are halved from lane to lane");
 
     struct Operands {
@@ -206,8 +219,8 @@ struct Product<Float32, COLUMNS, INNER, WARPS, HELD, TILES> {
 
     Weights weights;
 
-    static __device__ __forceinline__ int partial_at(int warp, int row, int column) {
-        return (warp * ROWS + row) * Weights::PARTIAL_STRIDE + column;
+    static __device__ __forceinline__ int partial_at(int slice, int row, int column) {
+        return (slice * ROWS + row) * Weights::PARTIAL_STRIDE + column;
     }
 
     template <class Weight> __device__ __forceinline__ void load(const Weight& weight, uint4* rest) {
@@ -215,7 +228,11 @@ struct Product<Float32, COLUMNS, INNER, WARPS, HELD, TILES> {
         weights.load(weight, rest, lane % ALONG, lane / ALONG, ACROSS);
     }
 
-    __device__ __forceinline__ void multiply(const uint4* rows, int count, const uint4* rest, float* partial) const {
+    template <class Exchange>
+    __device__ __forceinline__ void multiply(const Exchange& exchange, int first, int count, const uint4* rest,
+                                             float* partial) const {
+        constexpr int STRIDE = Exchange::STRIDE / 4;   // vectors
+        const uint4* rows = exchange.rows(first);
         const int lane = threadIdx.x % 32, along = lane % ALONG, across = lane / ALONG;
         float sums[PER_LANE][ROWS] = {};
         const auto fetch = [&](int span) {
@@ -223,7 +240,7 @@ struct Product<Float32, COLUMNS, INNER, WARPS, HELD, TILES> {
             Operands operands;
 #pragma unroll
             for (int row = 0; row < ROWS; ++row) {
-                operands.row[row] = row < count ? load_fresh(here + row * STRIDE) : make_uint4(0, 0, 0, 0);
+                operands.row[row] = row < count ? Exchange::load(here + row * STRIDE) : make_uint4(0, 0, 0, 0);
             }
             return operands;
         };
@@ -251,7 +268,7 @@ struct Product<Float32, COLUMNS, INNER, WARPS, HELD, TILES> {
         for (int n = 0; n < PER_LANE; ++n) {
 #pragma unroll
             for (int i = 0; i < LEFT; ++i) {
-                partial[partial_at(threadIdx.x / 32, row + i, n * ACROSS + across)] = sums[n][i];
+                partial[partial_at(Weights::slice(), row + i, Weights::first_column() + n * ACROSS + across)] = sums[n][i];
             }
         }
     }

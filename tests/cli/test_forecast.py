@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import lines_run
+from reports import check_page
 
 from xprnn.cli import main
 from xprnn.data.synthetic import daily_temperatures
@@ -35,7 +36,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
-def test_forecast_writes_table_csv_model_and_picture(series, tmp_path):
+def test_forecast_writes_table_csv_model_and_picture(series, tmp_path, pictures):
     out = tmp_path / "out"
     result = run("forecast", series, "--column", "temperature", "--test", "0.2", "--out", out, *QUICK)
     assert result.exit_code == 0, result.output
@@ -57,6 +58,14 @@ def test_forecast_writes_table_csv_model_and_picture(series, tmp_path):
     assert (rows[0]["when"], rows[-1]["when"]) == ("2017-06-10", "2018-01-15")
     model = Forecaster.load(out / "model.safetensors")
     assert float(rows[-1]["xprnn lstm"]) == pytest.approx(model.predict(1)[0], rel=1e-5)
+    page = check_page(out / "report.html")
+    for words in (
+        "On 219 steps that were kept out of training",
+        "What comes next",
+        "2018-01-15",
+        "Do its intervals hold?",
+    ):
+        assert words in page
     pytest.importorskip("matplotlib")
     assert (out / "forecast.png").read_bytes().startswith(b"\x89PNG")
 
@@ -71,6 +80,28 @@ def test_json_holds_what_the_table_shows(series, tmp_path):
     assert [step["when"] for step in found["future"]] == ["2018-01-15", "2018-01-16", "2018-01-17"]
     assert found["horizon"] == 3
     assert all(Path(path).exists() for path in found["files"])
+
+
+def test_backtest_compares_cells_and_tells_most_of_the_best(series, tmp_path, pictures):
+    out = tmp_path / "out"
+    options = ["--column", "temperature", "--cell", "gru", "--cell", "rnn", "--horizon", "2", "--test", "60"]
+    result = run("backtest", series, *options, "--out", out, *QUICK, "--json")
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)["scores"]["temperature"]
+    assert scores[0]["rmse"] == min(row["rmse"] for row in scores)
+    assert {"xprnn gru", "xprnn rnn", "persistence", "AR(7)"} <= {row["forecaster"] for row in scores}
+    rows = list(csv.DictReader((out / "backtest.csv").read_text().splitlines()))
+    assert (len(rows), {row["actual"] == "" for row in rows}) == (59 * 2, {False})
+    page = check_page(out / "report.html")
+    assert f"the forecasts of {scores[0]['forecaster']} for temperature, 1 to 2 steps ahead" in page
+    assert "What comes next" not in page
+    assert run("backtest", series, "--column", "no", "--out", out).exit_code == 1
+
+
+def test_a_test_part_too_short_for_intervals(series, tmp_path):
+    options = ["--column", "temperature", "--test", "5", "--out", tmp_path]
+    assert run("forecast", series, *options, *QUICK).exit_code == 0
+    assert "The test part is too short" in check_page(tmp_path / "report.html")
 
 
 def test_several_columns_and_direct_strategy(series, tmp_path):
@@ -181,12 +212,17 @@ def test_a_failing_write_keeps_the_old_files(series, tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_without_matplotlib_all_else_is_written(series, tmp_path, monkeypatch):
+def test_without_matplotlib_all_else_is_written(series, tmp_path, monkeypatch, pictures):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     result = run("forecast", series, "--column", "double", "--out", tmp_path / "out", *QUICK)
     assert result.exit_code == 0, result.output
     assert "pip install 'xprnn[plot]'" in result.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["forecast.csv", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "forecast.csv",
+        "model.safetensors",
+        "report.html",
+    ]
+    assert "A picture is missing here: drawing needs matplotlib" in check_page(tmp_path / "out" / "report.html")
 
 
 def test_cupy_that_is_not_there(series, tmp_path):

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from reports import check_page
 
 from xprnn.cli import main
 from xprnn.estimators import TextClassifier
@@ -59,6 +60,20 @@ def test_train_on_a_table(table, tmp_path):
         assert name in result.stdout
     assert f"written: {out}" in result.stdout
     assert TextClassifier.load(out).classes == ("down", "up")
+    page = check_page(tmp_path / "model.html")
+    assert "Of 20 texts that it had not seen" in page
+    assert "naive Bayes, words and pairs" in page
+
+
+def test_where_the_page_goes(table, tmp_path):
+    out = tmp_path / "model.html"
+    result = run("train", table, "--out", out, *QUICK)
+    assert result.exit_code == 2
+    assert "would be both model and report: give another --report" in result.stderr
+    assert run("train", table, "--out", out, "--report", tmp_path / "page", *QUICK).exit_code == 0
+    check_page(tmp_path / "page")
+    again = run("train", table, "--out", tmp_path / "other", "--report", table, *QUICK)
+    assert "would be overwritten" in again.stderr
 
 
 def test_train_on_two_files(tmp_path):
@@ -97,7 +112,18 @@ def test_without_a_test_part(table, tmp_path):
     result = run("train", table, "--out", tmp_path / "model", "--test", "0", *QUICK)
     assert "no texts held out, so nothing is known of the accuracy" in result.stdout
     found = json.loads(run("train", table, "--out", tmp_path / "m", "--test", "0", "--json", *QUICK).stdout)
-    assert found["test"] is None
+    assert (found["test"], found["report"]) == (None, None)
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_characters_and_weights_of_labels(table, tmp_path):
+    options = ["--tokenizer", "characters", "--class-weight", "balanced"]
+    assert run("train", table, "--out", tmp_path / "model", *options, *QUICK).exit_code == 0
+    settings = TextClassifier.load(tmp_path / "model").settings
+    assert (settings["tokenizer"], settings["class_weight"]) == ("characters", "balanced")
+    failed = run("train", table, "--out", tmp_path / "other", "--tokenizer", tmp_path / "none.json")
+    assert failed.exit_code == 1
+    assert "No such file" in failed.stderr
 
 
 def test_word_vectors(table, tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from xprnn import nn, ops
 from xprnn.data import Alphabet, character_streams, characters, read_characters
+from xprnn.estimators import CharacterModel
 
 TEXT = "Whan that Aprille with his shoures soote\nthe droghte of March hath perced to the roote\n"
 
@@ -74,6 +75,19 @@ def test_what_is_not_utf8_is_placed(content, at, piece, tmp_path, monkeypatch):
         read_characters(tmp_path / "text")
 
 
+def test_numbers_of_a_large_file_are_mapped(tmp_path, monkeypatch):
+    path, text = tmp_path / "text", "to be or not to be\né" * 50
+    path.write_text(text, encoding="utf-8")
+    held, _ = read_characters(path)
+    monkeypatch.setattr(characters, "IN_MEMORY", 100)
+    mapped, alphabet = read_characters(path)
+    np.testing.assert_array_equal(mapped, held)
+    assert (type(mapped), mapped.dtype) == (np.ndarray, held.dtype)
+    assert isinstance(mapped.base.base, np.memmap) or isinstance(mapped.base, np.memmap)
+    assert all(np.shares_memory(stream, mapped) for stream in character_streams(mapped, 4))
+    assert alphabet.decode(mapped) == text
+
+
 def test_files_that_are_empty_or_missing(tmp_path):
     for content in (b"", b"\xef\xbb\xbf"):
         (tmp_path / "empty").write_bytes(content)
@@ -127,3 +141,19 @@ def test_narrow_numbers_train_an_embedding_as_wide_ones_do(dtype):
         ops.sum(ops.square(table(np.arange(100).astype(kind)))).backward()
         gradients.append(table.weight.grad.numpy())
     np.testing.assert_array_equal(*gradients)
+
+
+def test_large_files_are_mapped_and_learned_from_as_small_ones(tmp_path, monkeypatch):
+    path = tmp_path / "text"
+    path.write_text("the cat sat on the mat. caf\u00e9 " * 8, encoding="utf-8")
+
+    def fitted():
+        model = CharacterModel(hidden=4, embedding=3, epochs=1, batch_size=4, chunk=8).fit(path)
+        return model.network.head.weight.numpy()
+
+    expected, ids = fitted(), read_characters(path)[0]
+    monkeypatch.setattr(characters, "IN_MEMORY", 10)
+    mapped = read_characters(path)[0]
+    assert isinstance(mapped.base, np.memmap) or isinstance(mapped.base.base, np.memmap)
+    np.testing.assert_array_equal(mapped, ids)
+    np.testing.assert_array_equal(fitted(), expected)

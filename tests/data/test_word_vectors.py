@@ -94,3 +94,47 @@ def test_table_of_no_known_word(tokens):
     vectors = WordVectors(tokens, np.full((len(tokens), 3), 0.1, np.float32))
     with pytest.raises(ValueError, match="WordVectors.table: 0 of 2 words are known"):
         vectors.table(Vocabulary(["the", "cat"], ["pad", "unknown"]))
+
+
+def binary(tokens, vectors, end=b"\n"):
+    rows = [token + b" " + vector.astype("<f4").tobytes() + end for token, vector in zip(tokens, vectors, strict=True)]
+    return b"%d %d\n" % vectors.shape + b"".join(rows)
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+@pytest.mark.parametrize("size", [1, 3, 300])
+def test_binary_of_word2vec(tmp_path, end, size):
+    vectors, path = np.random.default_rng(0).normal(size=(5, size)).astype(np.float32), tmp_path / "v.bin"
+    path.write_bytes(binary([b"the", "caf\u00e9".encode(), b"New_York", b"\xff\xfe", b"the"], vectors, end))
+    found = read_word_vectors(path)
+    assert found.tokens == ("the", "caf\u00e9", "New_York")
+    np.testing.assert_array_equal(found.vectors, vectors[:3])
+    assert read_word_vectors(path, only=["New_York", "zebra"]).vectors.tolist() == vectors[2:3].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda whole: whole[:-9], "word 3 of 3 is cut off, or has not 4 numbers as line 1 says"),
+        (lambda whole: whole[:8], "line 2|word 1|no vectors"),
+        (lambda whole: whole.replace(b"3 4", b"2 4", 1), "there is more behind the 2 words of 4 numbers"),
+        (lambda whole: whole.replace(b"3 4", b"0 4", 1), "line 1 says 0 words of 4 numbers"),
+        (lambda whole: whole.replace(b"3 4", b"9999999999 4", 1), "word 4 of 9999999999 is cut off"),
+        (lambda whole: whole[:-5] + b"\0\0\xc0\x7f\n", "word 3 of 3: expected finite numbers"),
+    ],
+)
+def test_binary_that_is_damaged(tmp_path, change, message):
+    path = tmp_path / "v.bin"
+    path.write_bytes(change(binary([b"a", b"b", b"c"], np.random.default_rng(0).normal(size=(3, 4)))))
+    with pytest.raises(ValueError, match=f"v.bin: .*({message})"):
+        read_word_vectors(path)
+
+
+def test_text_behind_two_sizes_stays_text(tmp_path):
+    """Also where a long word is cut within a sign by what is looked at, and where a line has a number too few."""
+    path = tmp_path / "v.vec"
+    path.write_text("2 2\n" + "\u00e9" * 4000 + " 1 2\nb 3 4\n", encoding="utf-8")
+    assert read_word_vectors(path).vectors.tolist() == [[1, 2], [3, 4]]
+    path.write_text("2 3\na 1 2\nb 3\n")
+    with pytest.raises(ValueError, match="line 3 has 1 numbers; expected 2"):
+        read_word_vectors(path)

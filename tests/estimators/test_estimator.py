@@ -9,6 +9,7 @@ from odd_values import ODD
 
 from xprnn import nn
 from xprnn.estimators import AnomalyDetector, CharacterModel, Forecaster, SequenceClassifier, TextClassifier
+from xprnn.estimators.estimator import notes_of
 from xprnn.train import ModelFileError, load_checkpoint, read_tensors, write_tensors
 
 ROWS = np.sin(np.arange(30.0)).reshape(10, 3)
@@ -21,7 +22,7 @@ def saved(tmp_path_factory):
     texts, labels = ["good film", "bad film"] * 6, ["up", "down"] * 6
     models = (
         CharacterModel(hidden=4, embedding=3, epochs=1, batch_size=4, chunk=8).fit(TEXT),
-        Forecaster(hidden=4, window=5, epochs=1).fit(np.sin(np.arange(60.0))),
+        Forecaster(hidden=4, window=5, epochs=1, members=1).fit(np.sin(np.arange(60.0))),
         TextClassifier(hidden=4, embedding=3, epochs=1).fit(texts, labels),
         SequenceClassifier(hidden=4, epochs=1).fit(ROWS, [0, 1] * 5),
         AnomalyDetector(hidden=4, epochs=1, kind="reconstruction").fit(ROWS),
@@ -61,7 +62,7 @@ def test_a_file_with_one_part_missing(saved, model, tmp_path):
         write_tensors(path, {k: a for k, a in arrays.items() if k != name}, metadata)
         with pytest.raises(ValueError, match=rf"part.safetensors.*{name.removeprefix('network.')}"):
             model.load(path)
-        write_tensors(path, arrays | {name: np.zeros((1, 1, 1))}, metadata)
+        write_tensors(path, arrays | {name: np.zeros((1, 1, 1, 1, 1))}, metadata)
         with pytest.raises(ValueError, match=rf"part.safetensors.*{name.removeprefix('network.')} has shape"):
             model.load(path)
 
@@ -96,9 +97,7 @@ def test_a_wrong_backend_is_not_the_fault_of_the_file(saved, model):
         model.load(saved[model], backend="abacus")
 
 
-@pytest.mark.parametrize(
-    ("model", "name"), [(Forecaster, "scaler.mean"), (Forecaster, "scaler.std"), (TextClassifier, "prior")]
-)
+@pytest.mark.parametrize(("model", "name"), [(AnomalyDetector, "scaler.std"), (TextClassifier, "prior")])
 def test_arrays_of_another_length(saved, model, name, tmp_path):
     arrays, metadata = read_tensors(saved[model])
     write_tensors(tmp_path / "long", arrays | {name: np.ones(7)}, metadata)
@@ -112,7 +111,7 @@ def used(model):
         model.sample(3, rng=0)
         return model.bits_per_character("the cat")
     if isinstance(model, Forecaster):
-        model.observe(np.ones(1) if model._vector else np.ones((1, model.network.columns)))
+        model.observe(np.ones(1) if model._kind.vector else np.ones((1, model.network.columns)))
         return model.predict(model.settings["horizon"])
     if isinstance(model, TextClassifier):
         return model.predict(["good film", "zzt"])
@@ -153,7 +152,8 @@ def test_every_setting_with_every_odd_value(saved, model, tmp_path):
             ):
                 taken.add((inner or outer, str(value)))
     fixed = {"hidden", "layers", "embedding", "window", "periods", "dtype", "cell", "kind", "version"}
-    assert {place for place in taken if place[0] in fixed} <= {("embedding", "None")}  # as of given vectors
+    # As of given vectors, and of a window that was chosen.
+    assert {place for place in taken if place[0] in fixed} <= {("embedding", "None"), ("window", "None")}
     # What a loaded model does not need may be anything that it could have been made with.
     assert ("epochs", "5000") in taken
 
@@ -245,3 +245,15 @@ def test_a_checkpoint_with_odd_parts(tmp_path, parts):
         load_checkpoint(path, model=model)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_notes_are_kept_beside_the_model(tmp_path):
+    model = SequenceClassifier(hidden=2, epochs=1).fit(ROWS, [0, 1] * 5)
+    model.save(tmp_path / "plain")
+    model.save(tmp_path / "noted", notes={"columns": ["\u00e9", "b"]})
+    assert (notes_of(tmp_path / "plain"), notes_of(tmp_path / "noted")) == ({}, {"columns": ["\u00e9", "b"]})
+    assert np.array_equal(SequenceClassifier.load(tmp_path / "noted").predict_proba(ROWS), model.predict_proba(ROWS))
+    arrays, metadata = read_tensors(tmp_path / "noted")
+    write_tensors(tmp_path / "odd", arrays, metadata | {"notes": [1]})
+    with pytest.raises(ModelFileError, match="odd: its notes are a list; expected a dict"):
+        notes_of(tmp_path / "odd")

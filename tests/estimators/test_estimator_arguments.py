@@ -19,6 +19,7 @@ from xprnn.estimators import (
     SequenceRegressor,
     SequenceTagger,
     TextClassifier,
+    TextTagger,
     backtest,
     split_texts,
 )
@@ -35,9 +36,11 @@ FLAGS = ["no", 1, None, [], np.ones(2)]
 
 BAD = {
     Forecaster: {
-        **dict.fromkeys(["hidden", "layers", "window", "epochs", "batch_size", "patience"], COUNTS),
+        **dict.fromkeys(["hidden", "layers", "members", "epochs", "batch_size", "patience"], COUNTS),
         **dict.fromkeys(["learning_rate", "clip_norm"], SIZES),
         "horizon": COUNTS,
+        "window": OPTIONAL_COUNTS,
+        "transforms": WORDS,
         "validation": SHARES,
         "seed": COUNTS[:-1],
         "random_state": [bad for bad in COUNTS[:-1] if bad is not None],
@@ -70,6 +73,9 @@ BAD = {
         "cell": WORDS,
         "pooling": WORDS,
         "tokenizer": WORDS,
+        "monitor": WORDS,
+        "class_weight": ["even", 3, [1], {0: -1.0}],
+        "calibrate": FLAGS,
         "bidirectional": FLAGS,
         "progress": FLAGS,
         "dtype": DTYPES,
@@ -88,6 +94,7 @@ BAD = {
     SequenceRegressor: {"loss": WORDS, "monitor": WORDS},
     SequenceTagger: {"monitor": WORDS},
     AnomalyDetector: {"contamination": [*NO_NUMBERS, 0, 0.6], "kind": WORDS},
+    TextTagger: {"monitor": WORDS, "word_dropout": CHANCES, "class_weight": ["even", 3], "min_count": COUNTS},
     SeasonalNaive: {"period": COUNTS},
     AutoRegression: {"order": COUNTS},
     NaiveBayes: {"pairs": FLAGS},

@@ -12,9 +12,9 @@ SERIES = np.sin(np.arange(60.0))
 TEXT = "the cat sat on the mat. " * 8
 CASES = {
     "forecaster": (
-        lambda: Forecaster(hidden=4, window=5, epochs=1),
+        lambda: Forecaster(hidden=4, window=5, epochs=1, members=1, transforms="none"),
         [(SERIES,), (np.ones((70, 2)).cumsum(axis=0),)],
-        {"_network", "scaler", "_training", "_recent", "_settings", "_steps", "_vector"},
+        {"_network", "_model", "_common", "_training", "_recent", "_settings", "_kind"},
     ),
     "texts": (
         lambda: TextClassifier(hidden=4, embedding=3, epochs=1, min_count=1),

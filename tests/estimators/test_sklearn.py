@@ -88,7 +88,7 @@ def test_a_fitted_estimator_keeps_its_fit_until_the_next():
         forecaster.fit(SERIES)
     np.testing.assert_array_equal(forecaster.predict(3), before)
     forecaster.hidden = 3
-    assert (forecaster.fit(SERIES).settings["window"], forecaster.network.recurrent.hidden_size) == (7, 3)
+    assert (forecaster.fit(SERIES).settings["window"], forecaster.network.members[0].recurrent.hidden_size) == (7, 3)
 
 
 def test_a_subclass_may_have_arguments_of_its_own():
@@ -144,7 +144,7 @@ def test_tags():
 
 def test_random_state_is_a_seed():
     def weights(forecaster):
-        return forecaster.fit(SERIES).network.state_dict()["head.weight"]
+        return forecaster.fit(SERIES).network.state_dict()["members.1.recurrent.weight_ih_l0"]
 
     one = Forecaster(window=5, seed=3, **TINY)
     other = Forecaster(window=5, random_state=np.int64(3), **TINY)

@@ -52,9 +52,9 @@ def compiled(compiler, *arguments, options=STRICT):
 class InC:
     """A model compiled and loaded: ``step`` and ``block`` from a state of its own."""
 
-    def __init__(self, compiler, source, name="model"):
+    def __init__(self, compiler, source, name="model", options=STRICT):
         library = source.with_suffix(".so")
-        compiled(compiler, "-shared", "-fPIC", source, "-o", library)
+        compiled(compiler, "-shared", "-fPIC", source, "-o", library, options=options)
         self.library, self.name = ctypes.CDLL(str(library)), name
         self.state = ctypes.create_string_buffer(1 << 16)
         self("init")
@@ -93,6 +93,43 @@ def test_every_cell_is_the_layer_to_64_ulp(compiler, model, tmp_path, rng):
     for row in stepped:
         here("step", row, row)
     np.testing.assert_array_equal(stepped, y)
+
+
+CODED = nn.Sequential(
+    nn.Linear(2, 3, rng=0),
+    nn.ReLU(),
+    nn.LSTM(3, 7, 2, rng=1),
+    nn.GRU(7, 5, bias=False, rng=2),
+    nn.GRU(5, 9, rng=2),
+    nn.RNN(9, 6, rng=3),
+    nn.RNN(6, 4, nonlinearity="relu", rng=1),
+    nn.Linear(4, 2, bias=False, rng=4),
+)
+
+
+@compilers
+@pytest.mark.parametrize("options", [STRICT, ["-O3", "-march=native", "-ffp-contract=fast"]], ids=["strict", "fused"])
+def test_weights_of_8_bits_are_the_model_to_the_bit(compiler, options, tmp_path, rng):
+    model = nn.quantize(CODED)
+    sizes = c.export(model, tmp_path / "model.c")
+    x = rng.standard_normal((200, 2)).astype("float32")
+    x[7], x[9], x[11] = 0.0, [1e-31, 0.0], [3e38, 1.0]
+    stream = model.stream(None)
+    found = InC(compiler, tmp_path / "model.c", options=options)
+    np.testing.assert_array_equal(found.block(x, 2), stream.block(x))
+    x[3, 1] = np.nan
+    np.testing.assert_array_equal(found.block(x[:5], 2), stream.block(x[:5]))
+    codes = sum(p.data.nbytes for p in model.parameters() if p.data.dtype == np.int8)
+    assert codes < sizes.weights < sum(p.data.nbytes for p in model.parameters())  # two biases are one
+    compiled(compiler, "-Dmodel_TEST", tmp_path / "model.c", "-o", tmp_path / "test", options=options)
+    done = subprocess.run([tmp_path / "test"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert " 0 allowed: right" in done.stdout
+    for tail, allowed in (([nn.Tanh()], 64), ([nn.Tanh(), nn.Linear(2, 2)], 2**17)):  # which other libraries have
+        c.export(nn.quantize(nn.Sequential(*CODED, *tail)), tmp_path / "tail.c")
+        assert f"{allowed} allowed" in (tmp_path / "tail.c").read_text()
+    with pytest.raises(ValueError, match="has weights of 8 bits, which have no place in the format"):
+        rtneural.save(model, tmp_path / "model.json")
 
 
 @compilers

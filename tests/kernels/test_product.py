@@ -42,7 +42,8 @@ def test_every_small_size(rows, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("k", "m", "n"), [(0, 3, 4), (1, 1, 1), (5, 7, 3), (127, 13, 65), (128, 6, 64), (300, 20, 130)]
+    ("k", "m", "n"),
+    [(0, 3, 4), (1, 1, 1), (5, 7, 3), (127, 13, 65), (128, 6, 64), (300, 20, 130), (130, 260, 32), (129, 300, 67)],
 )
 def test_transposed_product_in_parts(k, m, n, dtype):
     rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ LAYERS = {
     "gru reset before without bias": lambda **o: nn.GRU(3, 4, reset_after=False, bias=False, **o),
     "mingru": lambda **o: nn.MinGRU(3, 4, **o),
     "qrnn of two": lambda **o: nn.QRNN(3, 4, window=2, **o),
+    "echo state": lambda **o: nn.EchoState(3, 4, leak=0.4, connectivity=0.8, bias_scaling=0.5, **o),
     "bidirectional lru": lambda **o: nn.LRU(3, 4, state_size=2, bidirectional=True, **o),
     "clipped lstm of other activations, in reverse": lambda **o: nn.LSTM(
         3, 4, gate_activation="softsign", activation="silu", clip=2.0, peephole="diagonal", reverse=True, **o

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from xprnn import Parameter, Tensor
+from xprnn.backend import get_backend
 from xprnn.train import clip_grad_norm, clip_grad_value
+from xprnn.train.clip import clip
+
+NUMPY = get_backend("numpy")
 
 
 def with_gradients(home, *gradients, dtype="float64"):
@@ -49,12 +53,36 @@ def test_shared_gradients_and_repeated_parameters():
     assert a.grad.item() == b.grad.item() == pytest.approx(1 / math.sqrt(2))
 
 
+@pytest.mark.parametrize("waiting", [True, False], ids=["clip_grad_norm", "fit"])
+@pytest.mark.parametrize("scale", [2.0**1020, 2.0**-1060, 1.0])
+def test_squares_out_of_range_cost_no_bit(home, scale, waiting):
+    """2^1020 has a square beyond float64, 2^-1060 one below: the norm is that of the same numbers near 1."""
+    gradients = np.array([0.3, -0.7, 0.0]), np.array([[1.1]])
+    held = with_gradients(home, *(np.ldexp(np.round(g * 1024), -10) * scale for g in gradients))
+    (plain,) = with_gradients(home, np.ldexp(np.round([307.0, 717.0, 1126.0]), -10))
+    with np.errstate(all="raise", under="ignore"):
+        norm = clip_grad_norm(held, 0.5) if waiting else float(clip("fit", held, 0.5, None)[0])
+    assert norm == clip_grad_norm([plain], math.inf) * scale
+    if scale > 1.0:
+        np.testing.assert_allclose(held[0].grad.numpy(), 0.5 * gradients[0] / 1.338, rtol=2e-3)
+
+
 @pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
-def test_gradients_whose_norm_overflows_only_together(home, clip):
-    held = with_gradients(home, [1.2e154], [1.2e154])
-    with pytest.raises(FloatingPointError, match="2 of 2 gradients are not finite"), np.errstate(over="ignore"):
+def test_a_norm_beyond_what_numbers_reach(home, clip):
+    held = with_gradients(home, [1.7e308], [1.7e308])
+    with pytest.raises(FloatingPointError, match="joint norm of 2 gradients is above what float64 holds"):
         clip(held, 1.0)
-    assert held[0].grad.item() == 1.2e154
+    assert held[0].grad.item() == 1.7e308
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
+@pytest.mark.parametrize("wrong", [None, "x", [], True, np.array([1, 2])], ids=str)
+def test_arguments_that_are_no_numbers(clip, wrong):
+    with pytest.raises(ValueError, match=f"{clip.__name__}: max_.*; expected a number above 0"):
+        clip(with_gradients(NUMPY, [1.0]), wrong)
+    if not isinstance(wrong, list):
+        with pytest.raises(TypeError, match=f"{clip.__name__}: parameter"):
+            clip(wrong, 1.0)
 
 
 def test_large_float32_gradients_do_not_overflow(home):

@@ -1,11 +1,13 @@
 """Small parameters moved as one array: the same bits as one by one, for each optimizer that says it may be so."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xprnn import Parameter, Tensor
+from xprnn import Parameter, Tensor, host_kernels, use_kernels
 from xprnn.backend import get_backend
 from xprnn.train import SGD, Adam, AdamW, RMSprop
 from xprnn.train.optimizer import SMALL, Optimizer
@@ -102,3 +104,45 @@ def test_parameters_of_several_libraries():
     SGD(params, lr=0.5).step()
     assert [type(p.data).__name__ for p in params] == ["ndarray", "Array", "ndarray"]
     assert all(p.numpy().tolist() == [0.5] * 3 for p in params)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+def test_one_pass_has_the_bits_of_arrays(kind, dtype):
+    """The compiled update of all numbers, which takes over where kernels are loaded; and what is copied in between."""
+    pytest.importorskip("numba")
+    host_kernels.kernels()
+
+    def trained(kernels):
+        draws = np.random.default_rng(0)
+        params = [Parameter(draws.normal(size=shape).astype(dtype)) for shape in ((), (5, 7), (2, 0), (5000,))]
+        optimizer = kind(params, weight_decay=0.1)
+        with use_kernels(kernels):
+            for step in range(4):
+                for p in params:
+                    spread = 10.0 ** draws.integers(-30, 10, size=p.shape)
+                    p.grad = Tensor(np.asarray(draws.normal(size=p.shape) * spread, dtype))
+                optimizer.step()
+                if step == 1:
+                    optimizer = copy.deepcopy(optimizer)
+                    params = optimizer.parameters
+        return [p.data.tobytes() for p in params], optimizer.state_dict()["parameters"]
+
+    (found, state), (expected, right) = trained("auto"), trained("reference")
+    assert found == expected
+    for k, slots in right.items():
+        assert [np.asarray(a).tobytes() for a in state[k].values()] == [np.asarray(a).tobytes() for a in slots.values()]
+
+
+def test_what_was_written_to_or_assigned_is_seen_by_the_next_step():
+    params = [Parameter(np.ones(3)), Parameter(np.ones(2))]
+    optimizer = SGD(params, lr=1.0, momentum=0.5)
+    for _ in range(2):
+        for p in params:
+            p.grad = Tensor(np.zeros(p.shape))
+        optimizer.step()
+        params[0].data[0] = 7.0
+        params[1].data = np.full(2, 3.0)
+    optimizer.step()
+    assert params[0].data.tolist() == [7.0, 1.0, 1.0]
+    assert params[1].data.tolist() == [3.0, 3.0]

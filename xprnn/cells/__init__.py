@@ -20,27 +20,39 @@ from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
 from xprnn.cells.projected import Projected
 
 if TYPE_CHECKING:
+    from xprnn.cells.cfc import CfC
+    from xprnn.cells.composed import ComposedCell, ManyStepCell
     from xprnn.cells.diagonal import DiagonalCell
+    from xprnn.cells.echo_state import EchoState
     from xprnn.cells.general_elman import GeneralElman
     from xprnn.cells.general_gru import GeneralGRU, GeneralResetBeforeGRU
     from xprnn.cells.general_lstm import GeneralLSTM
+    from xprnn.cells.gru_d import GRUD
     from xprnn.cells.leaky import CTRNN, Antisymmetric, GatedAntisymmetric
     from xprnn.cells.linear import LinearCell
+    from xprnn.cells.lmu import LMU
     from xprnn.cells.lru import LRU
+    from xprnn.cells.ltc import LTC
     from xprnn.cells.mgu import MGU
     from xprnn.cells.mingru import MinGRU
     from xprnn.cells.minlstm import MinLSTM
+    from xprnn.cells.mlstm import MLSTM
     from xprnn.cells.qrnn import QRNN
     from xprnn.cells.s5 import S5
     from xprnn.cells.slstm import SLSTM
     from xprnn.cells.sru import SRU
+    from xprnn.cells.timed import TimedCell
 
 __all__ = [
     "CTRNN",
     "GRU",
+    "GRUD",
+    "LMU",
     "LRU",
     "LSTM",
+    "LTC",
     "MGU",
+    "MLSTM",
     "QRNN",
     "S5",
     "SLSTM",
@@ -48,7 +60,10 @@ __all__ = [
     "Activation",
     "Antisymmetric",
     "Cell",
+    "CfC",
+    "ComposedCell",
     "DiagonalCell",
+    "EchoState",
     "Elman",
     "FullPeepholeLSTM",
     "GatedAntisymmetric",
@@ -60,6 +75,7 @@ __all__ = [
     "LayerNormGRU",
     "LayerNormLSTM",
     "LinearCell",
+    "ManyStepCell",
     "MinGRU",
     "MinLSTM",
     "PeepholeLSTM",
@@ -67,27 +83,37 @@ __all__ = [
     "Projected",
     "ResetBeforeGRU",
     "State",
+    "TimedCell",
     "Weights",
 ]
 
 LATER = {
     "Antisymmetric": "leaky",
     "CTRNN": "leaky",
+    "CfC": "cfc",
+    "ComposedCell": "composed",
     "DiagonalCell": "diagonal",
+    "EchoState": "echo_state",
+    "GRUD": "gru_d",
     "GatedAntisymmetric": "leaky",
     "GeneralElman": "general_elman",
     "GeneralGRU": "general_gru",
     "GeneralLSTM": "general_lstm",
     "GeneralResetBeforeGRU": "general_gru",
+    "LMU": "lmu",
     "LRU": "lru",
+    "LTC": "ltc",
     "LinearCell": "linear",
     "MGU": "mgu",
+    "MLSTM": "mlstm",
+    "ManyStepCell": "composed",
     "MinGRU": "mingru",
     "MinLSTM": "minlstm",
     "QRNN": "qrnn",
     "S5": "s5",
     "SLSTM": "slstm",
     "SRU": "sru",
+    "TimedCell": "timed",
 }
 
 

@@ -46,6 +46,12 @@ class Cell(ABC):
     linear: bool = False
     """Whether a step is linear in the state, with coefficients of the input alone: see :class:`LinearCell`."""
 
+    composed: bool = False
+    """Whether it leaves its way back to the tape: see :class:`ComposedCell`."""
+
+    many: bool = False
+    """Whether it can take many steps at once: see :class:`ManyStepCell`."""
+
     def __init_subclass__(cls) -> None:
         if "gate_names" in vars(cls) and "gates" not in vars(cls):
             cls.gates = len(cls.gate_names)

@@ -8,8 +8,10 @@ import sys
 import click
 
 from xprnn import __version__
+from xprnn.cli.classify_command import classify
+from xprnn.cli.detect_command import detect
 from xprnn.cli.export_command import export_c
-from xprnn.cli.forecast_command import demo, forecast
+from xprnn.cli.forecast_command import backtest, demo, forecast
 from xprnn.cli.machine import info, warmup
 from xprnn.cli.sentiment_command import sentiment
 from xprnn.cli.stream_command import stream_check
@@ -23,5 +25,5 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-for command in (forecast, demo, sentiment, export_c, stream_check, warmup, info):
+for command in (forecast, demo, backtest, sentiment, classify, detect, export_c, stream_check, warmup, info):
     main.add_command(command)

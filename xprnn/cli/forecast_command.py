@@ -1,22 +1,26 @@
-"""``xprnn forecast`` and ``xprnn demo``."""
+"""``xprnn forecast``, ``xprnn demo`` and ``xprnn backtest``."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors, one_line_warnings
-from xprnn.cli.outputs import keep_inputs
+from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, SEED, Option, options
+from xprnn.cli.outputs import keep_inputs, writable_folder
+from xprnn.cli.report.forecast import forecast_page
 from xprnn.data.calendar import FILLS
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
-from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
+from xprnn.estimators import AutoRegression, Backtest, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
+from xprnn.estimators import backtest as run_backtest
 from xprnn.estimators.cells import CELLS
 from xprnn.estimators.series.backtest import count_test_steps
 from xprnn.estimators.series.plot import draw_forecast
@@ -26,120 +30,172 @@ from xprnn.storage import write_atomically
 AR_ORDERS = (7, 29)
 
 
-def forecast_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that ``forecast`` and ``demo`` share."""
-    options = [
-        click.option(
-            "--test",
-            default=0.2,
-            show_default=True,
-            help="Share, or number of steps, at the end of the series to test on.",
-        ),
-        click.option("--horizon", default=1, show_default=True, help="Steps ahead."),
-        click.option(
-            "--strategy",
-            type=click.Choice(["recursive", "direct"]),
-            default="recursive",
-            show_default=True,
-            help="Several steps by feeding forecasts back, or all at once.",
-        ),
-        click.option(
-            "--cell", type=click.Choice(list(CELLS)), default="lstm", show_default=True, help="Recurrent cell."
-        ),
-        click.option("--hidden", default=32, show_default=True, help="Hidden units."),
-        click.option("--layers", default=1, show_default=True, help="Recurrent layers."),
-        click.option("--window", default=30, show_default=True, help="Steps of the past that a forecast sees."),
-        click.option(
-            "--season", "seasons", type=float, multiple=True, help="Length of a season in steps; may be repeated."
-        ),
-        click.option("--epochs", default=40, show_default=True, help="At most this many; stops early."),
-        click.option("--backend", type=click.Choice(["auto", "numpy", "cupy"]), help="Where to compute."),
-        click.option("--seed", default=0, show_default=True, help="Same seed, same numbers."),
-        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+CELL = click.Choice(list(CELLS))
+FILE = options(
+    click.argument("file", type=PATH),
+    click.option(
+        "--column", "columns", multiple=True, help="Column to forecast; may be repeated. Default: the only one."
+    ),
+    click.option("--date", help="Column with ISO 8601 dates. Default: the first, if it holds dates."),
+    click.option(
+        "--fill",
+        type=click.Choice([*FILLS, "refuse"]),
+        help="Rows for missing dates: as the one before, or in a straight line. Default: they are told of, not filled.",
+    ),
+)
+"""What series are read from."""
+TRAINED = options(
+    click.option(
+        "--test", default=0.2, show_default=True, help="Share, or number of steps, at the end of the series to test on."
+    ),
+    click.option("--horizon", default=1, show_default=True, help="Steps ahead."),
+    click.option(
+        "--strategy",
+        type=click.Choice(["recursive", "direct"]),
+        default="recursive",
+        show_default=True,
+        help="Several steps by feeding forecasts back, or all at once.",
+    ),
+    click.option("--hidden", default=32, show_default=True, help="Hidden units."),
+    click.option("--layers", default=1, show_default=True, help="Recurrent layers."),
+    click.option("--window", default=30, show_default=True, help="Steps of the past that a forecast sees."),
+    click.option(
+        "--season", "seasons", type=float, multiple=True, help="Length of a season in steps; may be repeated."
+    ),
+    EPOCHS,
+    BACKEND,
+    SEED,
+    JSON,
+)
+"""How forecasters are trained and tested."""
+ONE_CELL = click.option("--cell", type=CELL, default="lstm", show_default=True, help="Recurrent cell.")
+
+
+def out_folder(name: str) -> Option:
+    """The folder that is written to."""
+    return click.option("--out", type=PATH, default=Path(name), show_default=True, help="Folder.")
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--column", "columns", multiple=True, help="Column to forecast; may be repeated. Default: the only one.")
-@click.option("--date", help="Column with ISO 8601 dates. Default: the first, if it holds dates.")
-@click.option(
-    "--fill",
-    type=click.Choice([*FILLS, "refuse"]),
-    help="Rows for missing dates: as the one before, or in a straight line. Default: they are told of, and not filled.",
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("xprnn-forecast"), show_default=True, help="Folder."
-)
-@forecast_options
-def forecast(
-    file: Path, columns: tuple[str, ...], date: str | None, fill: str | None, out: Path, **options: Any
-) -> None:
+@FILE
+@out_folder("xprnn-forecast")
+@options(ONE_CELL, TRAINED)
+def forecast(file: Path, columns: tuple[str, ...], date: str | None, fill: str | None, out: Path, **given: Any) -> None:
     """Forecast columns of a CSV file, beside persistence, seasonal naive and autoregression.
 
     Trains on the first part of the file, tests on the rest, prints the errors of all, and writes forecast.csv,
-    model.safetensors and forecast.png to the output folder.
+    model.safetensors, forecast.png and report.html to the output folder.
     """
-    keep_inputs(out / "forecast.csv", file)
-    _run(lambda: read_csv(file, columns, date, fill=fill), out, **options)
+    for name in ("forecast.csv", "report.html"):
+        keep_inputs(out / name, file)
+    _run(lambda: read_csv(file, columns, date, fill=fill), file.name, out, **given)
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("xprnn-demo"), show_default=True, help="Folder.")
-@forecast_options
-def demo(out: Path, **options: Any) -> None:
+@out_folder("xprnn-demo")
+@options(ONE_CELL, TRAINED)
+def demo(out: Path, **given: Any) -> None:
     """Forecast six years of generated daily temperatures: needs no file and no network."""
-    _run(daily_temperatures, out, **options)
+    _run(daily_temperatures, "generated temperatures", out, **given)
 
 
-def _run(read: Callable[[], CsvSeries], out: Path, *, backend: str | None, **options: Any) -> None:
+@click.command()
+@FILE
+@out_folder("xprnn-backtest")
+@options(
+    click.option(
+        "--cell", "cells", type=CELL, multiple=True, default=["lstm"], show_default=True, help="May be repeated."
+    ),
+    TRAINED,
+)
+def backtest(file: Path, columns: tuple[str, ...], date: str | None, fill: str | None, out: Path, **given: Any) -> None:
+    """Compare forecasters on the end of a CSV file: cells of networks, persistence, seasonal naive, autoregression.
+
+    All are fitted on the first part of the file and forecast from every step of the rest. Prints the errors of all, and
+    writes backtest.csv and report.html, which tells most of the best one, to the output folder.
+    """
+    for name in ("backtest.csv", "report.html"):
+        keep_inputs(out / name, file)
+    with one_line_errors(given.pop("backend")):
+        with one_line_warnings():
+            source = read_csv(file, columns, date, fill=fill)
+        _backtest(source, file.name, out, **given)
+
+
+def _run(read: Callable[[], CsvSeries], called: str, out: Path, *, backend: str | None, **given: Any) -> None:
     with one_line_errors(backend):
         with one_line_warnings():
             source = read()
-        _forecast(source, out, **options)
+        _forecast(source, called, out, **given)
 
 
-def _forecast(
+def _forecast(source: CsvSeries, called: str, out: Path, *, cell: str, as_json: bool, **given: Any) -> None:
+    writable_folder(out)  # before the work, not after it
+    (forecaster,), tested = _tested(source, [cell], **given)
+    future = forecaster.observe(source.values[tested.train_size :]).predict(given["horizon"])
+    report = ForecastReport(source, tested, future)
+    if not as_json:
+        click.echo(report.table())
+    written = _write(report, forecaster, called, out)
+    if as_json:
+        click.echo(json.dumps(report.as_json() | {"files": written}, indent=2, allow_nan=False))
+    else:
+        click.echo(f"\nwritten: {', '.join(written)}")
+
+
+def _backtest(source: CsvSeries, called: str, out: Path, *, cells: Sequence[str], as_json: bool, **given: Any) -> None:
+    writable_folder(out)
+    forecasters, tested = _tested(source, list(dict.fromkeys(cells)), **given)
+    best = min(tested.scores(), key=lambda row: row["rmse"])["forecaster"]
+    ordered = {best: tested.forecasts[best], **tested.forecasts}
+    report = ForecastReport(source, replace(tested, forecasts=ordered), np.zeros((0, source.values.shape[1])))
+    network = next((forecaster for forecaster in forecasters if forecaster.name == best), None)
+    settings = {"file": called, "columns": ", ".join(source.columns)} | forecasters[0].settings
+    settings |= {"cell": ", ".join(forecaster.settings["cell"] for forecaster in forecasters)}
+    page = forecast_page(
+        f"Forecasters compared on {called}", report, None if network is None else network.training, settings
+    )
+    written = [str(out / name) for name in ("backtest.csv", "report.html")]
+    for path, content in zip(written, (report.csv_text().encode(), page), strict=True):
+        write_atomically(path, content)
+    if as_json:
+        click.echo(json.dumps(report.as_json() | {"files": written}, indent=2, allow_nan=False))
+        return
+    click.echo(report.table())
+    click.echo(f"\nwritten: {', '.join(written)}")
+
+
+def _tested(
     source: CsvSeries,
-    out: Path,
+    cells: Sequence[str],
     *,
     test: float,
     horizon: int,
     strategy: str,
     seasons: Sequence[float],
-    as_json: bool,
-    **options: Any,
-) -> None:
-    _require_writable(out)  # before the work, not after it
+    **settings: Any,
+) -> tuple[list[Forecaster], Backtest]:
+    """Forecasters of these cells, fitted on the first part, and what they and the baselines said of the rest."""
     periods = tuple(seasons) or source.periods()
-    test_steps = count_test_steps(len(source.values), test)
-    train_steps = len(source.values) - test_steps
-    forecaster = Forecaster(
-        strategy=strategy,
-        horizon=horizon if strategy == "direct" else 1,
-        periods=periods,
-        progress=True,
-        **options,
-    )
+    train_steps = len(source.values) - count_test_steps(len(source.values), test)
+    forecasters = [
+        Forecaster(
+            cell,
+            strategy=strategy,
+            horizon=horizon if strategy == "direct" else 1,
+            periods=periods,
+            progress=True,
+            **settings,
+        )
+        for cell in cells
+    ]
     click.echo(
-        f"{len(source.values)} rows, {train_steps} for training and {test_steps} for the test; "
+        f"{len(source.values)} rows, {train_steps} for training and {len(source.values) - train_steps} for the test; "
         f"seasons of {', '.join(f'{p:g}' for p in periods) or 'no'} steps; computing on {default_backend()}",
         err=True,
     )
-    baselines = _baselines(train_steps, source.values.shape[1], periods)
-    evaluated = forecaster.backtest(source.values, test=test_steps, horizon=horizon, baselines=baselines)
-    future = forecaster.observe(source.values[train_steps:]).predict(horizon)
-    report = ForecastReport(source, evaluated, future)
-    if not as_json:
-        click.echo(report.table())
-    written = _write(report, forecaster, out)
-    if as_json:
-        click.echo(json.dumps(report.as_json() | {"files": written}, indent=2, allow_nan=False))
-    else:
-        click.echo(f"\nwritten: {', '.join(written)}")
+    others = _baselines(train_steps, source.values.shape[1], periods)
+    return forecasters, run_backtest([*forecasters, *others], source.values, test=test, horizon=horizon)
 
 
 def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list[SeriesForecaster]:
@@ -153,13 +209,7 @@ def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list
     return found
 
 
-def _require_writable(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"cannot write to the folder {folder}")
-
-
-def _write(report: ForecastReport, forecaster: Forecaster, out: Path) -> list[str]:
+def _write(report: ForecastReport, forecaster: Forecaster, called: str, out: Path) -> list[str]:
     """Write the files. A picture that cannot be drawn costs nothing else."""
     pictures = {}
     for k, column in enumerate(report.source.columns):
@@ -167,8 +217,11 @@ def _write(report: ForecastReport, forecaster: Forecaster, out: Path) -> list[st
             pictures["forecast.png" if k == 0 else f"forecast-{k}.png"] = draw_forecast(report, k)
         except Exception as error:  # matplotlib missing, or failing in one of its many ways
             click.echo(f"no picture of {column}: {error}", err=True)
+    columns = ", ".join(report.source.columns)
+    settings = {"file": called, "columns": columns} | forecaster.settings
+    page = forecast_page(f"Forecast of {columns}", report, forecaster.training, settings)
     write_atomically(out / "forecast.csv", report.csv_text().encode())
     forecaster.save(out / "model.safetensors")
-    for name, picture in pictures.items():
-        write_atomically(out / name, picture)
-    return [str(out / name) for name in ("forecast.csv", "model.safetensors", *pictures)]
+    for name, content in (pictures | {"report.html": page}).items():
+        write_atomically(out / name, content)
+    return [str(out / name) for name in ("forecast.csv", "model.safetensors", *pictures, "report.html")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -12,3 +13,20 @@ def keep_inputs(path: Path, *inputs: Path | None) -> None:
     for given in inputs:
         if given is not None and path.exists() and given.exists() and path.samefile(given):
             raise click.UsageError(f"{path} is read, and would be overwritten: give another --out")
+
+
+def writable_folder(folder: Path) -> None:
+    """Make a folder where it is missing. Raises OSError where nothing can be written to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write to the folder {folder}")
+
+
+def writable_file(path: Path) -> None:
+    """Raise OSError where a file cannot be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected the name of a file to write")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"cannot write to the folder {path.parent}")

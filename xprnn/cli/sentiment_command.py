@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,9 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.outputs import keep_inputs
+from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, SEED, options
+from xprnn.cli.outputs import keep_inputs, writable_file
+from xprnn.cli.report.labels import Answers, label_page
 from xprnn.data.text_file import TextTable, decode, lines_of, read_lines, read_table
 from xprnn.data.word_vectors import read_word_vectors
 from xprnn.estimators import NaiveBayes, TextClassifier
@@ -21,8 +21,8 @@ from xprnn.estimators.cells import CELLS, POOLINGS
 from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import split_texts
 from xprnn.estimators.text.report import NO_EVIDENCE, TextReport
+from xprnn.storage import write_atomically
 
-PATH = click.Path(path_type=Path)
 TABLES = (".csv", ".tsv")
 SHOWN = 6  # words of an explanation
 
@@ -32,16 +32,7 @@ def sentiment() -> None:
     """Labels of texts, such as positive and negative."""
 
 
-def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that ``train`` and ``predict`` share."""
-    options = [
-        click.option("--encoding", default="utf-8", show_default=True, help="Of the files, such as latin-1."),
-        click.option("--backend", type=click.Choice(["auto", "numpy", "cupy"]), help="Where to compute."),
-        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="Of the files, such as latin-1.")
 
 
 @sentiment.command()
@@ -55,18 +46,21 @@ def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--cell", type=click.Choice(list(CELLS)), default="gru", show_default=True, help="Recurrent cell.")
 @click.option("--pooling", type=click.Choice(POOLINGS), default="max", show_default=True, help="Of states over time.")
 @click.option("--hidden", default=64, show_default=True, help="Hidden units of each direction.")
+@click.option(
+    "--tokenizer", default="words", show_default=True, help="words, characters, or a .json of the library tokenizers."
+)
+@click.option("--class-weight", type=click.Choice(["balanced"]), help="Count rare labels as much as frequent ones.")
 @click.option("--min-count", default=2, show_default=True, help="A word that comes fewer times is unknown.")
-@click.option("--vectors", type=PATH, help="Word vectors to start from: a text file of GloVe or word2vec.")
+@click.option("--vectors", type=PATH, help="Word vectors to start from: a file of GloVe or word2vec, text or binary.")
 @click.option("--dropout", default=0.7, show_default=True, help="While training; few texts want less.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Of Adam; few texts want more.")
-@click.option("--epochs", default=40, show_default=True, help="At most this many; stops early.")
-@click.option("--seed", default=0, show_default=True, help="Same seed, same numbers.")
-@shared_options
+@click.option("--report", type=PATH, help="Page of HTML to write. Default: as the model file, ending in .html.")
+@options(EPOCHS, SEED, ENCODING, BACKEND, JSON)
 def train(backend: str | None, **options: Any) -> None:
     """Learn labels of texts from a CSV file with a header, or from two files of one text a line.
 
     Holds out a part of the texts, learns from the rest, prints how many of those held out it gets right, and writes the
-    model to a file for "xprnn sentiment predict".
+    model to a file for "xprnn sentiment predict" and, where texts were held out, a page that tells of it.
     """
     with one_line_errors(backend):
         _train(**options)
@@ -81,14 +75,19 @@ def _train(
     out: Path,
     test: float,
     vectors: Path | None,
+    report: Path | None,
     seed: int,
     encoding: str,
     as_json: bool,
-    **options: Any,
+    **settings: Any,
 ) -> None:
-    classifier = TextClassifier(seed=seed, progress=True, **options)  # checks the options
-    keep_inputs(out, file, positive, negative, vectors)
-    _require_writable(out)  # before the work, not after it
+    classifier = TextClassifier(seed=seed, progress=True, **settings)  # checks the options
+    told = out.with_suffix(".html") if report is None else report
+    if told == out:
+        raise click.UsageError(f"{out} would be both model and report: give another --report")
+    for path in (out, told):
+        keep_inputs(path, file, positive, negative, vectors)
+        writable_file(path)  # before the work, not after it
     texts, labels = _read_labelled(file, positive, negative, text, label, encoding)
     known, unseen = split_texts(texts, labels, test, seed)
     click.echo(
@@ -102,19 +101,29 @@ def _train(
         found = read_word_vectors(vectors, only=words)
         click.echo(f"{vectors}: vectors for {len(found.tokens)} of {len(words)} words", err=True)
     classifier.fit(*known, vectors=found)
-    report = None
+    found_out, written = None, [str(out)]
     if unseen[0]:
         baseline = NaiveBayes().fit(*known)
         others = {baseline.name: baseline.score(*unseen, unknown="none")}
         said = classifier.predict(unseen[0], unknown="none").tolist()
-        report = TextReport(classifier.classes, unseen[1], said, classifier.name, others)
+        found_out = TextReport(classifier.classes, unseen[1], said, classifier.name, others)
+        answers = Answers(found_out, unseen[0], classifier.predict_proba(unseen[0]))
+        named = {"file": " and ".join(path.name for path in (file, positive, negative) if path is not None)}
+        title = f"Labels of the texts in {named['file']}"
+        write_atomically(told, label_page(title, answers, classifier.training, named | classifier.settings))
+        written.append(str(told))
     classifier.save(out)
     if as_json:
-        result = {"train_texts": len(known[0]), "test": report and report.as_json(), "file": str(out)}
+        result = {
+            "train_texts": len(known[0]),
+            "test": found_out and found_out.as_json(),
+            "file": str(out),
+            "report": str(told) if found_out else None,
+        }
         click.echo(json.dumps(result, indent=2, allow_nan=False))
         return
-    click.echo("no texts held out, so nothing is known of the accuracy" if report is None else report.table())
-    click.echo(f"\nwritten: {out}")
+    click.echo("no texts held out, so nothing is known of the accuracy" if found_out is None else found_out.table())
+    click.echo(f"\nwritten: {', '.join(written)}")
 
 
 def _read_labelled(
@@ -139,7 +148,7 @@ def _read_labelled(
 @click.argument("file", type=PATH, required=False)
 @click.option("--text", help='Column of FILE with the texts; "text" in a .csv or .tsv file. Else: one text a line.')
 @click.option("--explain", is_flag=True, help="Also print the words that mattered most.")
-@shared_options
+@options(ENCODING, BACKEND, JSON)
 def predict(
     model: Path,
     file: Path | None,
@@ -199,13 +208,3 @@ def _read_texts(file: Path | None, column: str | None, encoding: str) -> TextTab
     if column is not None or file.suffix.lower() in TABLES:
         return read_table(file, column or "text", None, encoding)
     return read_lines(file, encoding)
-
-
-def _require_writable(path: Path) -> None:
-    folder = path.parent
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; expected the name of a file to write")
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder} to write {path.name} to")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"cannot write to the folder {folder}")

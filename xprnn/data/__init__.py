@@ -1,5 +1,6 @@
 """Data: batches of arrays, and time series from arrays and CSV files."""
 
+from xprnn.data.arrow import ArrowRows
 from xprnn.data.batching import Batches
 from xprnn.data.bucketing import Buckets
 from xprnn.data.calendar import Calendar
@@ -14,8 +15,11 @@ from xprnn.data.memory_tasks import (
     sum_sign,
 )
 from xprnn.data.padding import lengths_to_mask, pad_sequences, unpad
+from xprnn.data.portions import Divided
 from xprnn.data.series import StandardScaler, harmonics, windows
+from xprnn.data.streamed import Ragged, Streamed
 from xprnn.data.text_file import TextTable, read_lines, read_table
+from xprnn.data.text_stream import TextFile
 from xprnn.data.timing import spike_delays, timed_spikes
 from xprnn.data.tokenizer import split_characters, split_words
 from xprnn.data.vocabulary import Vocabulary
@@ -23,12 +27,17 @@ from xprnn.data.word_vectors import WordVectors, read_word_vectors
 
 __all__ = [
     "Alphabet",
+    "ArrowRows",
     "Batches",
     "Buckets",
     "Calendar",
     "CsvSeries",
+    "Divided",
     "Drawn",
+    "Ragged",
     "StandardScaler",
+    "Streamed",
+    "TextFile",
     "TextTable",
     "Vocabulary",
     "WordVectors",

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from xprnn.arguments import each_true_or_false, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, namespace
 from xprnn.data.generator_state import GeneratorState
+from xprnn.data.portions import Divisible, rows_of
 from xprnn.tensor import Tensor
 
 
-class Batches(GeneratorState):
+class Batches(Divisible, GeneratorState):
     """Parts of arrays that belong together; each ``iter()`` is an epoch, in a new order with ``shuffle``.
 
     >>> import numpy as np
@@ -74,12 +75,18 @@ class Batches(GeneratorState):
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        return self.parts(0, 1)
+
+    def parts(self, rank: int, size: int) -> Iterator[tuple[Array, ...]]:
+        """One epoch of the parts of one of several ranks."""
         orders = None
         if self.shuffle:
             order = self.rng.permutation(self.length)
             orders = [backend_of(array).asarray(order) for array in self.arrays]
         for k in range(len(self)):
-            part = slice(k * self.batch_size, min((k + 1) * self.batch_size, self.length))
+            first = k * self.batch_size
+            rows = rows_of(rank, size, min(self.batch_size, self.length - first))
+            part = slice(first + rows.start, first + rows.stop)
             if orders is None:
                 pairs = zip(self.arrays, self.axes, strict=True)
                 yield tuple(array[(*[slice(None)] * axis, part, ...)] for array, axis in pairs)

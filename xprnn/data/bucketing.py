@@ -12,6 +12,8 @@ from xprnn.arguments import each_true_or_false, whole_number
 from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.data.batching import Batches
 from xprnn.data.padding import alike, held, is_left, side_by_side
+from xprnn.data.portions import rows_of
+from xprnn.data.rows import Rows
 from xprnn.tensor import Tensor
 
 
@@ -33,8 +35,8 @@ class Buckets(Batches):
     Parameters
     ----------
     data
-        Lists of N sequences, as :func:`pad_sequences` takes them, and arrays (N, ...). Lengths of the first list
-        decide, then those of the next.
+        Lists of N sequences, as :func:`pad_sequences` takes them, or Rows, and arrays (N, ...). Lengths of the first
+        list decide, then those of the next.
     value
         What stands in place of the missing steps: one for all lists, or one for each.
     side
@@ -69,10 +71,10 @@ class Buckets(Batches):
         )
         self.axis = 0 if batch_first else 1
         self.data = [_part(owner, position, part) for position, part in enumerate(data)]
-        lists = [part for part in self.data if isinstance(part, list)]
+        lists = [part for part in self.data if isinstance(part, (list, Rows))]
         if not lists:
             raise ValueError(f"{owner}: there is no list of sequences among {len(data)} arguments")
-        sizes = [len(part) if isinstance(part, list) else int(part.shape[0]) for part in self.data]
+        sizes = [len(part) if isinstance(part, (list, Rows)) else int(part.shape[0]) for part in self.data]
         if len(set(sizes)) > 1:
             raise ValueError(f"{owner}: the arguments have lengths {sizes}; expected equal ones")
         self.length = sizes[0]
@@ -84,18 +86,21 @@ class Buckets(Batches):
         if len(values) != len(lists):
             raise ValueError(f"{owner}: value has {len(values)} numbers; expected one, or {len(lists)} for the lists")
         self.values = [held(owner, v, dtype_name(part[0])) for v, part in zip(values, lists, strict=True)]
-        self.lengths = np.array([[int(s.shape[0]) for s in part] for part in lists])
+        self.lengths = np.array(
+            [part.lengths if isinstance(part, Rows) else [int(s.shape[0]) for s in part] for part in lists]
+        )
         self.rng = generator(rng)
         self.padding = math.nan
         """The share of padding among all steps of the epoch that began last; NaN before the first."""
 
-    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+    def parts(self, rank: int, size: int) -> Iterator[tuple[Array, ...]]:
+        """One epoch of the parts of one of several ranks, as long as the whole batches."""
         parts = self._epoch()
         real = sum(int(self.lengths[:, part].sum()) for part in parts)
         steps = sum(int(self.lengths[:, part].max(axis=1).sum()) * len(part) for part in parts)
         self.padding = 1.0 - real / steps if steps else 0.0
         for part in parts:
-            yield tuple(self._batch(part))
+            yield tuple(self._batch(part, rows_of(rank, size, len(part))))
 
     def _epoch(self) -> list[np.ndarray]:
         """The numbers of the sequences in each batch."""
@@ -111,20 +116,26 @@ class Buckets(Batches):
         """Sorted by length, with equal ones in the order in which they come."""
         return numbers[np.lexsort(-self.lengths[::-1, numbers])]
 
-    def _batch(self, part: np.ndarray) -> Iterator[Array]:
-        rows = iter(zip(self.lengths, self.values, strict=True))
+    def _batch(self, numbers: np.ndarray, part: slice) -> Iterator[Array]:
+        """The rows ``part`` of a batch of sequences of these numbers."""
+        rows, some = iter(zip(self.lengths, self.values, strict=True)), numbers[part]
         for source in self.data:
-            if isinstance(source, list):
+            if isinstance(source, (list, Rows)):
                 lengths, value = next(rows)
-                arrays = [source[k] for k in part]
-                yield side_by_side(arrays, int(lengths[part].max()), value, self.batch_first, self.left)
-                yield backend_of(arrays[0]).asarray(lengths[part], "int64")
+                # One at least, of which nothing is taken where this part is empty: it says library, device and dtype.
+                arrays = [source[k] for k in (some if len(some) else numbers[:1])]
+                longest, axis = int(lengths[numbers].max()), 0 if self.batch_first else 1
+                batch = side_by_side(arrays, longest, value, self.batch_first, self.left)
+                yield batch if len(some) else batch[(*[slice(None)] * axis, slice(0), ...)]
+                yield backend_of(arrays[0]).asarray(lengths[some], "int64")
             else:
-                yield namespace(source).take(source, backend_of(source).asarray(part), axis=0)
+                yield namespace(source).take(source, backend_of(source).asarray(some), axis=0)
 
 
 def _part(owner: str, position: int, part: Any) -> Any:
-    """An argument as a list of arrays, or as an array (N, ...)."""
+    """An argument as a list of arrays, as rows that are made when asked for, or as an array (N, ...)."""
+    if isinstance(part, Rows):
+        return part
     if isinstance(part, (list, tuple)):
         return alike(f"{owner}: argument {position}", part)
     if isinstance(part, Tensor):

@@ -1,12 +1,15 @@
 """Characters as numbers, and a long text as streams side by side, for truncated backpropagation through time.
 
-Of a file nothing is held but the numbers: one byte a character where there are at most 256 different ones.
+Of a file nothing is held but the numbers: one byte a character where there are at most 256 different ones; of a large
+one they are held on the disk.
 """
 
 from __future__ import annotations
 
 import codecs
 import io
+import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
@@ -19,6 +22,7 @@ from xprnn.backend import to_numpy
 
 Host = np.ndarray[Any, Any]
 PIECE = 1 << 16  # bytes of a file, or characters of a text, worked on at a time
+IN_MEMORY = 1 << 30  # bytes of a file whose numbers are held in memory; those of a larger one are mapped
 
 
 class Alphabet:
@@ -79,7 +83,8 @@ def read_characters(path: str | PathLike[str], alphabet: Alphabet | None = None)
     """The numbers of all characters of a UTF-8 file (N,), and their alphabet: the file's own, or the one given.
 
     Line ends become newlines; a byte order mark is left out. The file is read in pieces, twice where its alphabet must
-    be found first, so that no more than a piece of it is ever held beside the numbers.
+    be found first, so that no more than a piece of it is ever held beside the numbers. Those of a file of more than a
+    gigabyte lie in a temporary file, which is gone with them, and come to memory where they are read.
 
     Raises OSError where it cannot be read; ValueError where it is empty, not UTF-8 (with the place), or has characters
     that the given alphabet lacks.
@@ -92,7 +97,7 @@ def read_characters(path: str | PathLike[str], alphabet: Alphabet | None = None)
             raise ValueError(f"{fspath(path)}: the file is empty")
         alphabet = Alphabet("".join(found))
     # Bytes are never fewer than characters: what is not filled was never touched, so the system never gave it.
-    ids, end = np.empty(Path(path).stat().st_size, alphabet.dtype), 0
+    ids, end = _room(Path(path).stat().st_size, alphabet.dtype), 0
     for text in _pieces(path):
         try:
             part = alphabet.encode(text)
@@ -122,6 +127,19 @@ def character_streams(ids: Host, batch: int) -> tuple[Host, Host]:
         )
     steps = (len(ids) - 1) // batch
     return tuple(ids[k : k + steps * batch].reshape(batch, steps).T for k in (0, 1))  # type: ignore[return-value]
+
+
+def _room(size: int, dtype: Any) -> Host:
+    """An array to be filled: in memory or, where it is large, mapped from a file without a name."""
+    if size <= IN_MEMORY:
+        return np.empty(size, dtype)
+    total = size * np.dtype(dtype).itemsize
+    with tempfile.TemporaryFile() as file:  # the map keeps it
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, total)  # a full disk is an error here, and later the process's end
+        else:
+            file.truncate(total)
+        return np.asarray(np.memmap(file, dtype, "r+", shape=(size,)))
 
 
 def _codes(text: str) -> Host:

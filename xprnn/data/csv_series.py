@@ -76,18 +76,18 @@ def read_csv(
     if fill is not None:
         one_of("read_csv", "fill", fill, (*FILLS, "refuse"))
     path = Path(path)
-    header, rows = _read_rows(path)
+    header, rows = read_rows(path)
     if date is not None and date not in header:
         raise ValueError(f"{path}: no column {date!r} for dates; the file has {', '.join(map(repr, header))}")
     first_line, first = rows[0]
-    if date is None and _parse_date(first[0]) is not None:
+    if date is None and parse_date(first[0]) is not None:
         date = header[0]
     if date is None and DATE_LIKE.match(first[0]):  # without dates that can be read, nobody would see rows out of order
         raise ValueError(
             f"{path}: line {first_line}, column {header[0]!r}: {first[0]!r} is not an ISO 8601 date (YYYY-MM-DD)"
         )
     if not columns:
-        columns = [name for k, name in enumerate(header) if name != date and _number(first[k]) is not None]
+        columns = [name for k, name in enumerate(header) if name != date and number_of(first[k]) is not None]
         if len(columns) != 1:
             found = ", ".join(map(repr, columns)) or f"none, in line {first_line}: {', '.join(map(repr, first))}"
             raise ValueError(f"{path}: say which column to forecast; columns of numbers: {found}")
@@ -99,7 +99,7 @@ def read_csv(
     values = np.empty((len(rows), len(columns)))
     for n, (line, cells) in enumerate(rows):
         for k, place in enumerate(places):
-            number = _number(cells[place])
+            number = number_of(cells[place])
             if number is None or not math.isfinite(number):
                 raise ValueError(f"{path}: line {line}, column {columns[k]!r}: {cells[place]!r} is not a finite number")
             values[n, k] = number
@@ -111,8 +111,8 @@ def read_csv(
     return CsvSeries(values, tuple(columns), calendar)
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row with its line number."""
+def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header, and each row with its line number. Raises OSError and ValueError, naming file and line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -127,7 +127,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if len(rows) < 3:
         raise ValueError(f"{path}: expected a header and at least two rows, found {len(rows)} lines")
     header = rows[0][1]
-    if all(_number(cell) is not None for cell in header):
+    if all(number_of(cell) is not None for cell in header):
         raise ValueError(f"{path}: line 1 holds only numbers; expected a header with the names of the columns")
     for line, cells in rows[1:]:
         if len(cells) != len(header):
@@ -140,7 +140,7 @@ def _calendar(path: Path, rows: list[tuple[int, list[str]]], place: int, name: s
     dates: list[datetime] = []
     for line, cells in rows:
         where = f"{path}: line {line}, column {name!r}"
-        parsed = _parse_date(cells[place], years=True)
+        parsed = parse_date(cells[place], years=True)
         if parsed is None:
             raise ValueError(f"{where}: {cells[place]!r} is not an ISO 8601 date")
         if dates and (parsed.tzinfo is None) != (dates[-1].tzinfo is None):
@@ -151,7 +151,7 @@ def _calendar(path: Path, rows: list[tuple[int, list[str]]], place: int, name: s
     return Calendar(dates)
 
 
-def _parse_date(text: str, years: bool = False) -> datetime | None:
+def parse_date(text: str, years: bool = False) -> datetime | None:
     """A date in one of the forms that are read; of digits alone only where they are known to be years."""
     if years and YEAR.fullmatch(text):
         text += "-01-01"
@@ -169,7 +169,8 @@ def _parse_date(text: str, years: bool = False) -> datetime | None:
         return None
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
+    """The number that a cell holds, also one that is not finite; None where it holds something else."""
     if not text.isascii() or "_" in text:  # float() would read 1_000, and digits of other scripts
         return None
     try:

@@ -19,8 +19,10 @@ from xprnn.data.tables import columns_of
 Host = np.ndarray[Any, Any]
 
 
-def as_series(values: Any, owner: str = "series") -> Host:
+def as_series(values: Any, owner: str = "series", *, gaps: bool = False) -> Host:
     """Values of any backend as a float64 host array (N, F); a vector (N,) becomes one column.
+
+    With ``gaps`` NaN stands for a value that is missing, and may be there.
 
     From a GPU it is copied: baselines, scores and reports are the host's work. A table (a frame, a dict of columns, a
     structured array) gives its columns of numbers; its index, or its one column of dates, has to increase, and a
@@ -37,7 +39,7 @@ def as_series(values: Any, owner: str = "series") -> Host:
         series = series[:, None]
     if series.ndim != 2 or series.shape[1] == 0:
         raise ValueError(f"{owner}: shape is {series.shape}; expected (N,) or (N, F)")
-    wrong = np.argwhere(~np.isfinite(series))
+    wrong = np.argwhere(np.isinf(series) if gaps else ~np.isfinite(series))
     if len(wrong):
         row, column = wrong[0]
         name = column if table is None else repr(table.names[column])

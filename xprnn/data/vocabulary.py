@@ -67,6 +67,19 @@ class Vocabulary:
             if wrong := [type(token).__name__ for token in sentence if not isinstance(token, str)]:
                 raise TypeError(f"Vocabulary: sentence {k} holds a {wrong[0]}; expected tokens, which are str")
             counts.update(sentence)
+        return cls.of_counts(counts, min_count=least, max_size=max_size, specials=specials)
+
+    @classmethod
+    def of_counts(
+        cls,
+        counts: Mapping[str, int],
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        specials: Sequence[str] = SPECIALS,
+    ) -> Vocabulary:
+        """The same of tokens that have been counted."""
+        least, specials = whole_number("Vocabulary", "min_count", min_count), _checked(specials)
         kept = sorted((token for token in counts if counts[token] >= least), key=lambda token: (-counts[token], token))
         if max_size is not None:
             kept = kept[: whole_number("Vocabulary", "max_size", max_size, len(specials)) - len(specials)]

@@ -32,6 +32,7 @@ SAVED_AFTER_GATES: dict[type, tuple[str, ...]] = {
     cells.LayerNormLSTM: ("tanh c",),
     cells.GRU: (),
     cells.LayerNormGRU: (),
+    cells.EchoState: (),
     cells.ResetBeforeGRU: (),
     cells.MGU: (),
     cells.GatedAntisymmetric: (),

@@ -58,6 +58,8 @@ class Step(NamedTuple):
     what: Cell | str
     inputs: int
     size: int
+    int8: bool = False
+    """Whether its weights are numbers of 8 bits."""
 
 
 def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
@@ -76,13 +78,17 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
     host = host_kernels.kernels()
     if isinstance(host, str):
         return host
-    parts = [
-        host.Part(host.PARTS[what], inputs, size)
-        if isinstance(what, str)
-        else host.Part(kernels.number_of(what), inputs, size, getattr(what, "num_heads", 1))
-        for what, inputs, size in steps
+    return host.Stack(parts_of(host, steps), batch, dtype.name, _storage(host, weights[0]))
+
+
+def parts_of(host: Any, steps: list[Step]) -> list[Any]:
+    """The steps as the kernels call them."""
+    return [
+        host.Part(host.PARTS[step.what], *step[1:3])
+        if isinstance(step.what, str)
+        else host.Part(kernels.number_of(step.what), *step[1:3], getattr(step.what, "num_heads", 1))
+        for step in steps
     ]
-    return host.Stack(parts, batch, dtype.name, _storage(host, weights[0]))
 
 
 def load_cells(stack: Any, first: int, cell: Cell, layers: list[Weights], size: int, inputs: int) -> None:

@@ -60,12 +60,25 @@ def _scan(name: str, module: str) -> Impl:
     return Impl(name, reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
 
 
-COMPILED_SCAN, SCAN = _scan("compiled-scan", "scan_cpu"), _scan("scan", "scan")
+def _many() -> Impl:
+    """Likewise, of cells that take many steps at once."""
+
+    def way() -> Any:
+        return import_module("xprnn.engine.many")
+
+    def reasons_against(call: SequenceCall) -> list[str]:
+        reasons: list[str] = [f"{call.cell.name} takes one step after another"]
+        return way().reasons_against(call) if call.cell.many else reasons
+
+    return Impl("many", reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
+
+
+COMPILED_SCAN, SCAN, MANY = _scan("compiled-scan", "scan_cpu"), _scan("scan", "scan"), _many()
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
-IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, CUDA_PERSISTENT, CUDA_STEP, SCAN, REFERENCE]
-"""In order of preference. The scans run what is linear in its state, everywhere; the reference runs everything, and
-stands last."""
+IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
+"""In order of preference. The scans run what is linear in its state, and MANY what takes many steps at once, on every
+library; the reference runs everything, and stands last."""
 
 
 class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its uses
@@ -144,11 +157,11 @@ def _tell(call: SequenceCall, told: set[str]) -> None:
         logger.warning("%s", verdict)
 
 
-def note(verdict: str) -> None:
-    """Tell :func:`explain`, where it listens, what ran."""
+def note(verdict: str | Callable[[], str]) -> None:
+    """Tell :func:`explain`, where it listens, what ran; a function is called only then."""
     log = _listening.get()
     if log is not None:
-        log.append(verdict)
+        log.append(verdict if isinstance(verdict, str) else verdict())
 
 
 def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
@@ -163,6 +176,7 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
       cuda-persistent: runs
       cuda-step: declines (another comes first)
       scan: declines (LSTM is not linear in its state)
+      many: declines (LSTM takes one step after another)
       reference: declines (another comes first)
     """
     log: list[str] = []

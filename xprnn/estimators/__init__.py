@@ -6,24 +6,37 @@ from xprnn.estimators.sequences.long_table import LongTable, long_table
 from xprnn.estimators.sequences.regressor import SequenceRegressor
 from xprnn.estimators.sequences.tagger import SequenceTagger
 from xprnn.estimators.series.backtest import Backtest, backtest
-from xprnn.estimators.series.baselines import AutoRegression, Persistence, SeasonalNaive, SeriesForecaster
+from xprnn.estimators.series.baselines import (
+    AutoRegression,
+    Borrowed,
+    Drift,
+    Persistence,
+    SeasonalNaive,
+    SeriesForecaster,
+)
 from xprnn.estimators.series.forecaster import Forecaster
+from xprnn.estimators.series.panel import Panel
 from xprnn.estimators.text.character_model import CharacterModel
 from xprnn.estimators.text.classifier import TextClassifier
 from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import split_texts
 from xprnn.estimators.text.naive_bayes import NaiveBayes
 from xprnn.estimators.text.plot import draw_explanations
+from xprnn.estimators.text.spans import span_f1
+from xprnn.estimators.text.tagger import TextTagger
 
 __all__ = [
     "AnomalyDetector",
     "AutoRegression",
     "Backtest",
+    "Borrowed",
     "CharacterModel",
+    "Drift",
     "Explanation",
     "Forecaster",
     "LongTable",
     "NaiveBayes",
+    "Panel",
     "Persistence",
     "SeasonalNaive",
     "SequenceClassifier",
@@ -31,8 +44,10 @@ __all__ = [
     "SequenceTagger",
     "SeriesForecaster",
     "TextClassifier",
+    "TextTagger",
     "backtest",
     "draw_explanations",
     "long_table",
+    "span_f1",
     "split_texts",
 ]

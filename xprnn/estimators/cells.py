@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from xprnn.backend import Rng
+from xprnn.cells import DiagonalCell
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
 from xprnn.nn.recurrent.layers import GRU, LAYERS, LSTM, IndRNN
-from xprnn.nn.recurrent.linear_layers import QRNN, SRU, MinGRU, MinLSTM
+from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
@@ -23,6 +24,8 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "minlstm": MinLSTM,
     "qrnn": QRNN,
     "sru": SRU,
+    "lru": LRU,
+    "s5": S5,
 }
 POOLINGS = ("attention", "last", "max", "mean")
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
@@ -32,6 +35,8 @@ Shapes = Iterator[tuple[str, tuple[int, ...]]]
 def recurrent_shapes(prefix: str, cell: str, inputs: int, hidden: int, layers: int, directions: int = 1) -> Shapes:
     """Those of a recurrent layer, without building it: a file may declare one that no memory holds."""
     equations = CELLS[cell](1, 1, rng=0).cell
+    if isinstance(equations, DiagonalCell):  # which has a state of its own size, by default that of h
+        equations = type(equations)(hidden)
     for layer in range(layers):
         shapes = equations.weight_shapes(inputs if layer == 0 else directions * hidden, hidden)
         for suffix in ("", "_reverse")[:directions]:

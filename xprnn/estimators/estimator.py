@@ -50,8 +50,12 @@ class Estimator(Parameters, ABC):
     """
 
     SETTINGS: ClassVar[Mapping[str, Check]]
+    ADDED: ClassVar[Mapping[str, Any]] = {}
+    """What settings were before they were settings: files from then lack them."""
     KIND: ClassVar[str]
     """What a file says it is."""
+    VERSION: ClassVar[int] = 1
+    """Of its form."""
     METADATA: ClassVar[Mapping[str, type]] = {}
     """What a file holds beside the settings, by type."""
     ARRAYS: ClassVar[Mapping[str, int]] = {}
@@ -106,13 +110,17 @@ class Estimator(Parameters, ABC):
         """How tables call it."""
         return f"xprnn {self.settings['cell']}"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a safetensors file, atomically. Raises RuntimeError before ``fit``."""
+    def save(self, path: str | os.PathLike[str], *, notes: Mapping[str, Any] | None = None) -> None:
+        """Write the fitted model to a safetensors file, atomically. Raises RuntimeError before ``fit``.
+
+        ``notes`` are plain values of your own, such as the names of columns, that :func:`notes_of` gives back.
+        """
         network = self._fitted(self._network)
         arrays, metadata = self._described()
         weights = {self.PREFIX + name: array for name, array in network.state_dict().items()}
-        what = {"kind": self.KIND, "version": 1, "settings": self.settings}
-        write_tensors(path, weights | arrays, what | metadata)
+        what = {"kind": self.KIND, "version": self.VERSION, "settings": self.settings}
+        told = {} if notes is None else {"notes": dict(notes)}
+        write_tensors(path, weights | arrays, what | metadata | told)
 
     @classmethod
     def load(cls: type[Self], path: str | os.PathLike[str], *, backend: str | None = None) -> Self:
@@ -125,6 +133,7 @@ class Estimator(Parameters, ABC):
     @classmethod
     def _load(cls: type[Self], path: str | os.PathLike[str], backend: str | None, **own: Any) -> Self:
         expected: dict[str, Any] = {"settings": cls.SETTINGS, "metadata": cls.METADATA, "arrays": cls.ARRAYS}
+        expected |= {"version": cls.VERSION, "added": cls.ADDED}
         with model_file(path, cls.KIND, **expected, backend=backend) as (arrays, metadata):
             model = cls(backend=backend, **cls._arguments(metadata["settings"], **own))  # type: ignore[call-arg]
             prefix = cls.PREFIX
@@ -184,6 +193,14 @@ class Estimator(Parameters, ABC):
         return default_backend() if self.backend is None else get_backend(self.backend)
 
 
+def notes_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The notes in the file of a model, none where it has none. Raises ModelFileError for a file that is none."""
+    notes = read_tensors(path)[1].get("notes", {})
+    if not isinstance(notes, dict):
+        raise ModelFileError(f"{os.fspath(path)}: its notes are a {type(notes).__name__}; expected a dict")
+    return notes
+
+
 def no_target(owner: str, y: Any) -> None:
     """Raise TypeError for a target where there is nothing to learn it."""
     if y is not None:
@@ -198,21 +215,25 @@ def model_file(
     settings: Collection[str],
     metadata: Mapping[str, type],
     arrays: Mapping[str, int] | None = None,
+    version: int = 1,
+    added: Mapping[str, Any] | None = None,
     backend: str | None = None,
 ) -> Iterator[tuple[HostArrays, dict[str, Any]]]:
-    """The arrays and the metadata of a model's file, version 1, for a block that builds the model of them.
+    """The arrays and the metadata of a model's file of this version, for a block that builds the model of them.
 
-    They have been looked over: "settings" with exactly these names, further metadata by their types, arrays of finite
-    float64 by their numbers of axes. Raises ModelFileError, naming the file and what is missing or wrong, and turns
-    what the block finds wrong into one; as :func:`read_tensors` for a file that cannot be read. A wrong backend is not
-    the file's fault.
+    They have been looked over: "settings" with exactly these names, those ``added`` since by default, further metadata
+    by their types, arrays of finite float64 by their numbers of axes. Raises ModelFileError, naming the file and what
+    is missing or wrong, and turns what the block finds wrong into one; as :func:`read_tensors` for a file that cannot
+    be read. A wrong backend is not the file's fault.
     """
     if backend is not None:
         get_backend(backend)
     held, found = read_tensors(path)
-    name, other, version = os.fspath(path), found.get("kind"), found.get("version")
-    if other != kind or version != 1:
-        raise ModelFileError(f"{name}: not a {kind} of version 1, but {json.dumps(other)}, {version}")
+    name, other, held_version = os.fspath(path), found.get("kind"), found.get("version")
+    if other != kind or held_version != version:
+        raise ModelFileError(f"{name}: not a {kind} of version {version}, but {json.dumps(other)}, {held_version}")
+    if added and isinstance(found.get("settings"), dict):
+        found["settings"] = {**added, **found["settings"]}
     if wrong := [*_wrong_metadata(found, {"settings": dict, **metadata}, settings), *_wrong_arrays(held, arrays or {})]:
         raise ModelFileError(f"{name}: not a whole {kind}: {'; '.join(wrong)}")
     try:

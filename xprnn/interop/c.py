@@ -12,6 +12,7 @@ from xprnn import __version__
 from xprnn.arguments import input_tensor
 from xprnn.backend import backend_of, to_numpy
 from xprnn.cells import Elman, Projected
+from xprnn.interop.c_int8 import BEFORE, coded_function, packed_codes
 from xprnn.interop.c_source import FILE, functions
 from xprnn.interop.c_weights import CELLS, packed
 from xprnn.interop.chain import Stage, arrays, stages
@@ -19,6 +20,8 @@ from xprnn.interop.nam import Capture
 from xprnn.nn.activations import ReLU, Sigmoid, Tanh
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.nn.quantized.linear import QuantizedLinear
+from xprnn.nn.quantized.recurrent import QuantizedRecurrent
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 from xprnn.storage import Path_, write_atomically
 from xprnn.tape import no_grad
@@ -27,8 +30,12 @@ from xprnn.tensor import Tensor
 __all__ = ["Sizes", "export"]
 
 Host = np.ndarray[Any, Any]
-STEPS, ALLOWED = 64, 64
-"""Of the test in the file: how long it is, and by how much it may be off, in ulp of the largest output."""
+STEPS, ALLOWED, A_CODE_OFF = 64, 64, 2**17
+"""Of the test in the file: how long it is, and by how much it may be off, in ulp of the largest output; and by how much
+where another bit of an input may give another code."""
+
+RECURRENT = RecurrentLayer, QuantizedRecurrent
+Recurrent_ = RecurrentLayer | QuantizedRecurrent
 
 
 class Sizes(NamedTuple):
@@ -60,6 +67,8 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
         A recurrent layer (RNN, LSTM with any peepholes, both GRUs, IndRNN; not with other activations, clipping or
         layer normalisation, and no linear cells), stacked or not, or a Sequential of recurrent layers, Linear, Tanh,
         Sigmoid and ReLU (Dropout is left out); or a :class:`xprnn.interop.nam.Capture`. All is rounded to float32.
+        Layers that :func:`xprnn.nn.quantize` made keep their weights of 8 bits and compute as here, to the bit, where
+        the compiler keeps to IEEE 754; the file's own test allows them nothing.
     name
         A C name, with which all others begin.
     states
@@ -73,8 +82,8 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
     if isinstance(model, Capture):
         states = [model.state]
         model = model.model
-    chain = stages("c.export", model)
-    layers = [stage.module for stage in chain if isinstance(stage.module, RecurrentLayer)]
+    chain = stages("c.export", model, coded=True)
+    layers = [stage.module for stage in chain if isinstance(stage.module, RECURRENT)]
     if not layers:
         raise ValueError("c.export: the model has no recurrent layer")
     begin = _begin(layers, states)
@@ -88,15 +97,22 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
         inputs=chain[0].inputs,
         outputs=chain[-1].outputs,
         sizes=sizes,
-        multiplications=code.weights,
+        multiplications=code.multiplications,
+        before=BEFORE if code.codes else "",
         members="\n".join(f"    float {part}[{len(values)}];" for part, values in code.state.items()),
         constants="\n\n".join(code.constants),
         functions=functions("\n".join([*code.body, *code.beginning, "clear()"])),
         beginning=_lines([f"{name}_reset(s);", *code.beginning]),
         zeros=_lines([f"clear(s->{part}, {len(values)});" for part, values in code.state.items()]),
-        body=_lines([*(f"float {buffer}[{size}];" for buffer, size in code.buffers.items()), *code.body]),
+        body=_lines(
+            [
+                *(f"float {buffer}[{size}];" for buffer, size in code.buffers.items()),
+                *(f"signed char q[{code.inputs}];" for _ in range(bool(code.codes))),
+                *code.body,
+            ]
+        ),
         steps=STEPS,
-        allowed=ALLOWED,
+        allowed=_allowed(chain),
         test_x=_constant("test_x", x),
         test_y=_constant("test_y", y),
     )
@@ -104,7 +120,16 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
     return sizes
 
 
-def _begin(layers: Sequence[RecurrentLayer], states: Sequence[Any] | None) -> list[tuple[Host, ...]]:
+def _allowed(chain: Sequence[Stage]) -> int:
+    """By how many ulp C may be off: by none where all is codes, and by much where these follow what is off a little."""
+    coded = [isinstance(stage.module, (QuantizedRecurrent, QuantizedLinear)) for stage in chain]
+    exact = [found or isinstance(stage.module, ReLU) for stage, found in zip(chain, coded, strict=True)]
+    if all(exact):
+        return 0
+    return A_CODE_OFF if any(coded[exact.index(False) :]) else ALLOWED
+
+
+def _begin(layers: Sequence[Recurrent_], states: Sequence[Any] | None) -> list[tuple[Host, ...]]:
     """The parts of each layer's initial state, (L, H), on the host."""
     if states is not None and len(states) != len(layers):
         raise ValueError(f"c.export: states are {len(states)}; expected {len(layers)}, one for each recurrent layer")
@@ -122,13 +147,13 @@ def _begin(layers: Sequence[RecurrentLayer], states: Sequence[Any] | None) -> li
 
 def _test_vector(chain: Sequence[Stage], begin: Sequence[tuple[Host, ...]]) -> tuple[Host, Host]:
     """Inputs, and what the model makes of them."""
-    layer = next(stage.module for stage in chain if isinstance(stage.module, RecurrentLayer))
+    layer = next(stage.module for stage in chain if isinstance(stage.module, RECURRENT))
     home, dtype, states = backend_of(layer.parameters()[0].data), layer.dtype, iter(begin)
     x = np.random.default_rng(0).uniform(-1.0, 1.0, (STEPS, chain[0].inputs)).astype(np.float32)
     y = Tensor(home.asarray(x.astype(dtype)))
     with no_grad():
         for module in (stage.module for stage in chain):
-            if not isinstance(module, RecurrentLayer):
+            if not isinstance(module, RECURRENT):
                 y = module(y)
                 continue
             parts = [home.asarray(part.astype(dtype)) for part in next(states)]
@@ -142,20 +167,26 @@ class _Code:
 
     def __init__(self, chain: Sequence[Stage], begin: Sequence[tuple[Host, ...]]) -> None:
         self.constants: list[str] = []
-        self.weights = 0  # how many numbers they are
+        self.weights, self.codes = 0, 0  # how many numbers they are, and how many codes
         self.state: dict[str, Host] = {}  # its arrays by name, and what they begin with
         self.beginning: list[str] = []
         self.buffers: dict[str, int] = {}
+        self.inputs = 0  # of the widest product of codes
         self.body: list[str] = []
         at, states = "x", iter(begin)  # where the numbers are that go in next
         for k, stage in enumerate(chain):
-            if isinstance(stage.module, RecurrentLayer):
+            if isinstance(stage.module, RECURRENT):
                 at = self._recurrent(stage, stage.module, next(states), at, k)
                 continue
             to = "y" if stage is chain[-1] else f"v{k}"
             if to != "y":
                 self.buffers[to] = stage.outputs
-            if isinstance(stage.module, Linear):
+            if isinstance(stage.module, QuantizedLinear):
+                held = arrays(stage.module.declared.present(stage.module))
+                bias = held.get("bias", np.zeros(stage.outputs))
+                weights = self._coded(stage, f"{k}", [held["weight"]], [bias, held["scale"]])
+                self.body.append(f"linear8({weights}, {stage.inputs}, {stage.outputs}, {at}, {to}, q);")
+            elif isinstance(stage.module, Linear):
                 held = arrays({"weight": stage.module.weight, "bias": stage.module.bias})
                 bias = held.get("bias", np.zeros(stage.outputs))
                 weights = self._constant(stage, f"w{k}", np.concatenate([bias, held["weight"].T.ravel()]))
@@ -166,7 +197,7 @@ class _Code:
         if at != "y":
             self.body.append(f"copy({at}, {chain[-1].outputs}, y);")
 
-    def _recurrent(self, stage: Stage, layer: RecurrentLayer, begin: tuple[Host, ...], at: str, k: int) -> str:
+    def _recurrent(self, stage: Stage, layer: Recurrent_, begin: tuple[Host, ...], at: str, k: int) -> str:
         """The layers of a stack; returns where the last one's hidden state is."""
         cell = layer.cell.cell if isinstance(layer.cell, Projected) else layer.cell
         if type(cell) not in CELLS:
@@ -184,6 +215,12 @@ class _Code:
                     self._constant(stage, f"first_{part}{k}_{n}", values[n])
                     self.beginning.append(f"copy(first_{part}{k}_{n}, {len(values[n])}, s->{part}{k}_{n});")
             h, *c = (f"s->{part}{k}_{n}" for part in layer.state_names)
+            if isinstance(layer, QuantizedRecurrent):
+                weights = self._coded(stage, f"{k}_{n}", *packed_codes(cell, w))
+                given = ", ".join([weights, str(w["weight_ih"].shape[1]), str(hidden), at, h, *c, "z", "q"])
+                self.body += [f"{coded_function(cell)}({given});", f"copy(z, {hidden}, {h});"]
+                at = h
+                continue
             weights = self._constant(stage, f"w{k}_{n}", packed(cell, w))
             sizes = f"{w['weight_ih'].shape[1]}, {hidden}" + f", {width}" * len(c)
             self.body.append(f"{function}({', '.join([weights, sizes, at, h, *c, 'z'])});")
@@ -204,10 +241,26 @@ class _Code:
         self.weights += values.size
         return name
 
+    def _coded(self, stage: Stage, name: str, codes: Sequence[Host], numbers: Sequence[Host]) -> str:
+        """Arrays of codes and of float32; their names, as arguments. Room for the codes of an input is kept."""
+        whole = np.concatenate([part.ravel() for part in codes])
+        rows = [", ".join(map(str, whole[k : k + 16])) for k in range(0, len(whole), 16)]
+        text = "{\n    " + ",\n    ".join(rows) + "\n}"
+        self.constants.append(f"static const signed char c{name}[{len(whole)}] = {text};")
+        self.codes += len(whole)
+        self.inputs = max(self.inputs, *(part.shape[1] for part in codes))
+        return f"c{name}, {self._constant(stage, f'w{name}', np.concatenate(numbers))}"
+
+    @property
+    def multiplications(self) -> int:
+        """About how many a step takes."""
+        return self.weights + self.codes
+
     def sizes(self) -> Sizes:
         """In bytes."""
         stack = sum(self.buffers.values())
-        return Sizes(4 * sum(map(len, self.state.values())), 4 * self.weights, 4 * stack)
+        weights = 4 * self.weights + self.codes
+        return Sizes(4 * sum(map(len, self.state.values())), weights, 4 * stack + self.inputs)
 
 
 def _constant(name: str, values: Host) -> str:

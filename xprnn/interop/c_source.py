@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from xprnn.interop.c_int8 import PIECES as CODED
+
 FILE = """\
 /* {name}: {what}
  * as one file of C99: float, no library, no allocation. Written by xprnn {version}.
@@ -53,7 +55,7 @@ void {name}_block({name}_state *s, const float *x, float *y, int steps);
 #endif
 
 #ifndef {name}_DECLARATIONS_ONLY
-
+{before}
 {constants}
 {functions}
 void {name}_reset({name}_state *s)
@@ -345,6 +347,7 @@ PIECES = {
     "lstm_peephole_full": LSTM_PEEPHOLE_FULL,
     "gru": GRU,
     "gru_reset_before": GRU_RESET_BEFORE,
+    **CODED,
 }
 for _f in ("tanh", "sigmoid", "relu"):
     PIECES |= {f"rnn_{_f}": RNN.format(f=_f), f"indrnn_{_f}": INDRNN.format(f=_f), f"each_{_f}": MAP.format(f=_f)}

@@ -13,6 +13,8 @@ from xprnn.nn.activations import Activation
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.nn.quantized.linear import QuantizedLinear
+from xprnn.nn.quantized.recurrent import QuantizedRecurrent
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 from xprnn.nn.sequential import Sequential
 
@@ -24,17 +26,23 @@ class Stage:
     """One module of a chain: its name in the model, and how many numbers go in and come out at each step."""
 
     name: str
-    module: RecurrentLayer | Linear | Activation
+    module: RecurrentLayer | Linear | Activation | QuantizedRecurrent | QuantizedLinear
     inputs: int
     outputs: int
 
 
-def stages(owner: str, model: Module) -> list[Stage]:
+def stages(owner: str, model: Module, *, coded: bool = False) -> list[Stage]:
     """The modules of a Sequential, or a single one, in the order in which they act; Dropout is left out.
 
-    Raises ValueError for modules of other kinds, for two directions, and for widths that do not fit.
+    ``coded`` says that weights of 8 bits have a place in the format. Raises ValueError for modules of other kinds, for
+    two directions, and for widths that do not fit.
     """
     found = list(_flat("", model))
+    for name, module in found:
+        if not coded and isinstance(module, (QuantizedRecurrent, QuantizedLinear)):
+            raise ValueError(
+                f"{owner}: {_called(name, module)} has weights of 8 bits, which have no place in the format"
+            )
     widths = [sizes[0] for name, module in found if (sizes := _sizes(owner, name, module)) is not None]
     if not widths:
         raise ValueError(f"{owner}: the model has no layer; expected a recurrent layer or a Linear, or several")
@@ -59,9 +67,9 @@ def _flat(name: str, module: Module) -> Iterator[tuple[str, Any]]:
 
 def _sizes(owner: str, name: str, module: Any) -> tuple[int, int] | None:
     """What goes in and comes out; None where that is the same, whatever it is."""
-    if _is(module, Linear):
+    if _is(module, Linear) or _is(module, QuantizedLinear):
         return module.in_features, module.out_features
-    if _is(module, RecurrentLayer):
+    if _is(module, RecurrentLayer) or _is(module, QuantizedRecurrent):
         if module.bidirectional or module.reverse:
             kind = "bidirectional" if module.bidirectional else "reverse"
             raise ValueError(f"{owner}: {_called(name, module)} is {kind}; it cannot run step by step")

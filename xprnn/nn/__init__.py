@@ -1,4 +1,4 @@
-"""Layers. Attention, encoders, decoders, streams and what few programs need are imported when first asked for."""
+"""Layers. All but the plain ones are imported when first asked for."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -24,25 +24,38 @@ if TYPE_CHECKING:
     from xprnn.nn.attention.weights import masked_softmax
     from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling
     from xprnn.nn.positions import LearnedPositions, SinusoidalPositions
+    from xprnn.nn.quantized.linear import QuantizedLinear
+    from xprnn.nn.quantized.quantize import quantize
+    from xprnn.nn.quantized.recurrent import QuantizedRecurrent
+    from xprnn.nn.quantized.report import Quantization
+    from xprnn.nn.recurrent.echo_state import EchoState, EchoStateNetwork
     from xprnn.nn.recurrent.gated_layers import MGU, SLSTM
     from xprnn.nn.recurrent.leaky_layers import CTRNN, AntisymmetricRNN
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
+    from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
     from xprnn.nn.recurrent.stream import Stream
+    from xprnn.nn.recurrent.timed_layers import GRUD, LTC, CfC
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
+    from xprnn.nn.tcn import TCN, CausalConv, TCNStream
 
 __all__ = [
     "CTRNN",
     "GRU",
+    "GRUD",
+    "LMU",
     "LRU",
     "LSTM",
+    "LTC",
     "MGU",
+    "MLSTM",
     "QRNN",
     "RNN",
     "S5",
     "SLSTM",
     "SRU",
+    "TCN",
     "AdditiveAttention",
     "AntisymmetricRNN",
     "Attention",
@@ -54,10 +67,14 @@ __all__ = [
     "Memory",
     "MinGRU",
     "MinLSTM",
+    "CausalConv",
     "CellModule",
+    "CfC",
     "Decoder",
     "Dropout",
     "Embedding",
+    "EchoState",
+    "EchoStateNetwork",
     "Encoder",
     "GRUCell",
     "LSTMCell",
@@ -69,6 +86,9 @@ __all__ = [
     "MeanPooling",
     "Module",
     "MultiheadAttention",
+    "Quantization",
+    "QuantizedLinear",
+    "QuantizedRecurrent",
     "RNNCell",
     "ReLU",
     "Recurrent",
@@ -80,6 +100,7 @@ __all__ = [
     "Softmax",
     "StepCell",
     "Stream",
+    "TCNStream",
     "Tanh",
     "TransformerEncoder",
     "TransformerEncoderLayer",
@@ -88,6 +109,7 @@ __all__ = [
     "greedy",
     "init",
     "masked_softmax",
+    "quantize",
     "sample",
 ]
 
@@ -100,13 +122,21 @@ LATER = {
     "attention.weights": "masked_softmax",
     "pooling": "AttentionPooling LastPooling MaxPooling MeanPooling",
     "positions": "LearnedPositions SinusoidalPositions",
+    "quantized.linear": "QuantizedLinear",
+    "quantized.quantize": "quantize",
+    "quantized.recurrent": "QuantizedRecurrent",
+    "quantized.report": "Quantization",
+    "recurrent.echo_state": "EchoState EchoStateNetwork",
     "recurrent.gated_layers": "MGU SLSTM",
     "recurrent.leaky_layers": "AntisymmetricRNN CTRNN",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
+    "recurrent.memory_layers": "LMU MLSTM",
     "recurrent.stream": "Stream",
+    "recurrent.timed_layers": "CfC GRUD LTC",
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",
     "seq2seq.search": "Hypothesis beam_search greedy sample",
+    "tcn": "CausalConv TCN TCNStream",
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
 from xprnn.tensor import Parameter, Tensor
-from xprnn.together import Change, make, new_data, new_gradient
+from xprnn.together import make, new_data, new_gradients
 
 Host = np.ndarray[Any, Any]
 
@@ -81,6 +81,8 @@ def host_copy(array: Any, dtype: str) -> Host:
         raise TypeError("it is a masked array; expected one without a mask")
     if host.dtype.kind in "cSUmM":
         raise TypeError(f"it has dtype {host.dtype}; expected real numbers")
+    if np.dtype(dtype).kind == "i" and host.dtype != dtype:  # codes of weights, which are not rounded to
+        raise TypeError(f"it has dtype {host.dtype}; expected {dtype}")
     with np.errstate(over="ignore"):
         cast = np.array(host, dtype=dtype, order="C")
     if host.dtype != cast.dtype and not np.array_equal(np.isinf(cast), np.isinf(host.astype(np.float64))):
@@ -90,7 +92,4 @@ def host_copy(array: Any, dtype: str) -> Host:
 
 def assign(parameters: Sequence[Parameter], arrays: Sequence[Array], gradients: Sequence[Tensor | None]) -> None:
     """Give parameters new data, of the shapes and dtypes that they have, and gradients; all of them or none."""
-    changes: list[Change] = []
-    for parameter, array, gradient in zip(parameters, arrays, gradients, strict=True):
-        changes += (*new_data(parameter, array), new_gradient(parameter, gradient))
-    make(changes)
+    make([*new_data(parameters, arrays), new_gradients(parameters, gradients)])

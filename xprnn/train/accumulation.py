@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, TypeVar
 
 from xprnn.backend import Array, backend_of, dtype_name
 from xprnn.tensor import Tensor
-from xprnn.together import make, new_gradient
+from xprnn.together import make, new_gradients
+from xprnn.train.ranks import Ranks
 from xprnn.train.weighted import Weight
 
 T = TypeVar("T")
 
 
 class Accumulated:
-    """Adds up weight times gradient of each loss, and divides by the sum of weights.
+    """Adds up weight times gradient of each loss, of all ranks, and divides by the sum of weights.
 
     This is the gradient of the mean over all that the losses are means over. Where all weights are 0 it is 0.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self.parameters, self._finished = parameters, True
+    def __init__(self, parameters: Sequence[Tensor], ranks: Ranks) -> None:
+        self.parameters, self.ranks, self._finished = parameters, ranks, True
         self._total: Weight = 0.0
 
-    def add(self, loss: Tensor, weight: Weight) -> None:
-        """Walk back from a loss, releasing its graph. The first one after ``finish`` starts anew."""
+    def begin(self) -> None:
+        """Before a batch: forget the gradients that were finished."""
         if self._finished:
-            make(new_gradient(parameter, None) for parameter in self.parameters)
+            make([new_gradients(self.parameters, repeat(None))])
             self._total, self._finished = 0.0, False
+
+    def add(self, loss: Tensor, weight: Weight) -> None:
+        """Walk back from a loss, releasing its graph."""
         home, dtype = backend_of(loss.data), dtype_name(loss.data)
         factor = home.xp.reshape(home.asarray(weight, dtype), loss.shape)
         loss.backward(factor)
+
+    def count(self, weight: Weight) -> None:
+        """Take what the losses weigh that all ranks have added."""
         self._total = self._total + weight
 
     def finish(self) -> None:
         """Make the gradients those of the mean."""
-        held = [(parameter, parameter.grad) for parameter in self.parameters if parameter.grad is not None]
-        make([new_gradient(parameter, Tensor(self._divided(gradient.data))) for parameter, gradient in held])
+        sums = list(self.ranks.summed(self.parameters))
+        divided = [Tensor(self._divided(total)) for _, total in sums]
+        make([new_gradients([parameter for parameter, _ in sums], divided)])
         self._finished = True
 
     def _divided(self, gradient: Array) -> Array:

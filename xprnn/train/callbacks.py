@@ -193,7 +193,7 @@ class Checkpoint(Callback):
 
     def on_epoch_end(self, run: Run) -> None:
         if self._due(run):
-            save_checkpoint(self.path, **run.parts)
+            run.ranks.once(lambda: save_checkpoint(self.path, **run.parts))
 
     def _due(self, run: Run) -> bool:
         if self.monitor is None:

@@ -28,9 +28,20 @@ def save_checkpoint(path: Path_, **parts: Any) -> None:
     for name, part in parts.items():
         if not hasattr(part, "state_dict") or not hasattr(part, "load_state_dict"):
             raise TypeError(f"save_checkpoint: {name} is a {type(part).__name__}, which has no state_dict")
-    arrays: dict[str, Array] = {}
-    states = {name: _split(name, _state(part), arrays) for name, part in parts.items()}
+    states, arrays = states_of(parts)
     write_tensors(path, arrays, {"parts": states})
+
+
+def states_of(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The states of parts, made of plain values, and the arrays that they refer to."""
+    arrays: dict[str, Array] = {}
+    return {name: _split(name, _state(part), arrays) for name, part in parts.items()}, arrays
+
+
+def take_states(parts: Mapping[str, Any], states: Mapping[str, Any], arrays: HostArrays) -> None:
+    """Give parts the states of others like them, as :func:`states_of` gave those."""
+    for name, part in parts.items():
+        _load(part, _joined(states[name], arrays))
 
 
 def load_checkpoint(path: Path_, **parts: Any) -> None:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, namespace, to_numpy
+from xprnn.arguments import real_number
+from xprnn.backend import Array, dtype_name, namespace, to_numpy
 from xprnn.postponed import require
+from xprnn.tape import tensors_of
 from xprnn.tensor import Tensor
-from xprnn.together import make, new_gradient
+from xprnn.together import make, new_gradients
 
 Held = list[tuple[Tensor, Tensor]]
 """(parameter, gradient) for each parameter that has one."""
 
+SMALL = 2**16
+"""Numbers of all gradients together: up to so many NumPy's are squared as one array; more would take much memory."""
+
 Number = Any
 """A float, or an array without axes on a device, which nobody has waited for."""
+
+
+LEAST_NORM = 2.0**-400
+"""Below it some squares may be missing, which are below what float64 holds."""
+SMALLER, LARGER = 2.0**-600, 2.0**600
+"""Of numbers times the one or the other no square is out of range; times a power of two, none loses a bit."""
 
 
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
@@ -28,25 +39,25 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     Raises
     ------
     FloatingPointError
-        A gradient holds NaN or infinity; all gradients are as they were.
+        A gradient holds NaN or infinity, or the norm is above what float64 holds; all gradients are as they were.
     ValueError
         max_norm is not above 0.
+    TypeError
+        What parameters has is no Tensor.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm: max_norm is {max_norm}; expected a number above 0")
-    held = _with_gradient(parameters)
-    norm: float = _norm("clip_grad_norm", held, to_numpy(_squares("clip_grad_norm", held)))
-    _scale(held, norm, max_norm)
+    limit = _limit_of("clip_grad_norm", "max_norm", max_norm)
+    held = _with_gradient(tensors_of("clip_grad_norm", "parameters", parameters))
+    norm: float = _norm("clip_grad_norm", held, waiting=True)
+    _scale(held, norm, limit)
     return norm
 
 
 def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> float:
     """Limit every element of every gradient to +-max_value; returns the joint norm before. Raises as clip_grad_norm."""
-    if not max_value > 0:
-        raise ValueError(f"clip_grad_value: max_value is {max_value}; expected a number above 0")
-    held = _with_gradient(parameters)
-    norm: float = _norm("clip_grad_value", held, to_numpy(_squares("clip_grad_value", held)))
-    _limit(held, norm, max_value)
+    limit = _limit_of("clip_grad_value", "max_value", max_value)
+    held = _with_gradient(tensors_of("clip_grad_value", "parameters", parameters))
+    norm: float = _norm("clip_grad_value", held, waiting=True)
+    _limit(held, norm, limit)
     return norm
 
 
@@ -57,69 +68,105 @@ def clip(
 
     ``place`` begins the message of a gradient that is not finite, a check that may be postponed.
     """
-    owner, held = f"{place}: clip_grad_{'norm' if clip_value is None else 'value'}", _with_gradient(parameters)
-    before = _norm(owner, held, _squares(owner, held))
+    owner = f"{place}: clip_grad_{'norm' if clip_value is None else 'value'}"
+    held = _with_gradient(parameters)
+    before = _norm(owner, held)
     if clip_value is not None:
         _limit(held, before, clip_value)
-        held = _with_gradient(parameters)
-        return before, _norm(owner, held, _squares(owner, held))
+        return before, _norm(owner, _with_gradient(parameters))
     if clip_norm is not None:
         return before, before * _scale(held, before, clip_norm)
     return before, before
 
 
-def _with_gradient(parameters: Iterable[Tensor]) -> Held:
+def _limit_of(owner: str, name: str, limit: Any) -> float:
+    return real_number(owner, name, limit, "a number above 0", math.ulp(0.0))
+
+
+def _with_gradient(parameters: Sequence[Tensor]) -> Held:
     """Those that have a gradient, a repeated one once."""
     distinct = {id(parameter): parameter for parameter in parameters}.values()
     return [(parameter, parameter.grad) for parameter in distinct if parameter.grad is not None]
 
 
-def _squares(owner: str, held: Held) -> Array:
-    """The sum of squares of each gradient, float64."""
-    if all(type(gradient.data) is np.ndarray for _, gradient in held):  # the most common, with less to say
-        wide = [gradient.data.astype(np.float64, copy=False) for _, gradient in held]
-        return np.array([np.add.reduce(array * array, axis=None) for array in wide])
+def _norm(owner: str, held: Held, waiting: bool = False) -> Number:
+    """The joint norm, which is required to be finite; a float of NumPy's gradients and, if one waits for it, of all."""
+    arrays = [gradient.data for _, gradient in held]
+    with np.errstate(over="ignore", under="ignore"):
+        if all(type(array) is np.ndarray for array in arrays):  # the most common, and nothing to wait for
+            norm = math.sqrt(_total(arrays))
+        else:
+            squares = _squares(owner, held)
+            if not waiting:
+                return _unknown_norm(owner, held, squares)
+            norm = math.sqrt(to_numpy(squares).sum())
+        if held and not LEAST_NORM <= norm < math.inf:  # NaN too
+            scale = LARGER if norm < LEAST_NORM else SMALLER
+            squares = to_numpy(_squares(owner, held, scale))
+            norm = math.sqrt(squares.sum()) / scale
+            require(not math.isfinite(norm), _not_finite(owner, held, squares))
+        return norm
+
+
+def _total(arrays: Sequence[np.ndarray[Any, Any]]) -> float:
+    """The sum of all squares, in float64, since those of large float32 numbers overflow."""
+    if 0 < sum([array.size for array in arrays]) <= SMALL:
+        wide = np.concatenate(arrays, axis=None, dtype=np.float64)
+        return float(np.add.reduce(np.square(wide, out=wide)))
+    squares = (np.square(array.astype(np.float64, copy=False)) for array in arrays)
+    return sum(float(np.add.reduce(square, axis=None)) for square in squares)
+
+
+def _squares(owner: str, held: Held, scale: float = 1.0) -> Array:
+    """The sum of squares of each gradient, float64, times the square of a scale."""
     xp = namespace(**{f"{owner}: gradient {k}": gradient.data for k, (_, gradient) in enumerate(held)})
     squares = []
     for _, gradient in held:
-        wide = xp.astype(gradient.data, xp.float64, copy=False)  # the squares of large float32 numbers overflow
-        squares.append(xp.sum(wide * wide))
+        array = xp.astype(gradient.data, xp.float64, copy=False)
+        array = array if scale == 1.0 else array * scale
+        squares.append(xp.sum(array * array))
     return xp.stack(squares)
 
 
-def _norm(owner: str, held: Held, squares: Array) -> Number:
-    """The joint norm, which is required to be finite."""
-    xp, shapes = namespace(squares), [gradient.shape for _, gradient in held]
+def _unknown_norm(owner: str, held: Held, squares: Array) -> Array:
+    """The same of arrays that nobody has waited for: what may be needed is computed, and chosen there."""
+    xp = namespace(squares)
+    norm = xp.sqrt(xp.sum(squares))
+    if any(dtype_name(gradient.data) == "float64" for _, gradient in held):  # of float32 no square is out of range
+        lesser, squares = _squares(owner, held, LARGER), _squares(owner, held, SMALLER)
+        norm = xp.where(xp.isfinite(norm), norm, xp.sqrt(xp.sum(squares)) / SMALLER)
+        norm = xp.where(norm < LEAST_NORM, xp.sqrt(xp.sum(lesser)) / LARGER, norm)
+    require(~xp.isfinite(norm), _not_finite(owner, held, squares))
+    return norm
 
-    def not_finite() -> FloatingPointError:
-        finite = np.isfinite(to_numpy(squares)).tolist()
-        wrong = [k for k, is_finite in enumerate(finite) if not is_finite] or list(range(len(shapes)))
+
+def _not_finite(owner: str, held: Held, squares: Array) -> Callable[[], FloatingPointError]:
+    """What to raise for a norm that is not finite; squares are where their gradients are."""
+    shapes = [gradient.shape for _, gradient in held]
+
+    def error() -> FloatingPointError:
+        wrong = [k for k, is_finite in enumerate(np.isfinite(to_numpy(squares)).tolist()) if not is_finite]
         names = ", ".join(f"{k} (shape {shapes[k]})" for k in wrong[:5]) + ", ..." * (len(wrong) > 5)
+        came = f"{len(wrong)} of {len(shapes)} gradients are not finite: {names}"
+        if not wrong:
+            came = f"the joint norm of {len(shapes)} gradients is above what float64 holds"
         return FloatingPointError(
-            f"{owner}: {len(wrong)} of {len(shapes)} gradients are not finite: {names}; nothing was clipped. "
-            "Look for a too large learning rate, or NaN in the data"
+            f"{owner}: {came}; nothing was clipped. Look for a too large learning rate, or NaN in the data"
         )
 
-    if type(squares) is np.ndarray:
-        total = float(squares.sum())
-        require(not math.isfinite(total), not_finite)
-        return math.sqrt(total)
-    total = xp.sum(squares)
-    require(~xp.isfinite(total), not_finite)
-    return xp.sqrt(total)
+    return error
 
 
 def _scale(held: Held, norm: Number, max_norm: float) -> Number:
     """Multiply all gradients by min(1, max_norm / (norm + 1e-6)); returns this factor."""
-    coefficient = float(max_norm) / (norm + 1e-6)
+    coefficient = max_norm / (norm + 1e-6)
     if isinstance(coefficient, float):
         if coefficient < 1.0:
-            make([new_gradient(parameter, Tensor(gradient.data * coefficient)) for parameter, gradient in held])
+            _give(held, [gradient.data * coefficient for _, gradient in held])
         return min(1.0, coefficient)
     xp = namespace(coefficient)
     factor = xp.minimum(coefficient, 1.0)
-    scaled = [Tensor(gradient.data * xp.astype(factor, gradient.dtype)) for _, gradient in held]  # float64 would widen
-    make([new_gradient(parameter, gradient) for (parameter, _), gradient in zip(held, scaled, strict=True)])
+    _give(held, [gradient.data * xp.astype(factor, gradient.dtype) for _, gradient in held])  # float64 would widen
     return factor
 
 
@@ -127,9 +174,14 @@ def _limit(held: Held, norm: Number, max_value: float) -> None:
     """Bring all elements of all gradients between +-max_value."""
     if isinstance(norm, float) and norm <= max_value:  # no element is larger than the norm
         return
-    limit, changes = float(max_value), []
-    for parameter, gradient in held:
+    limited = []
+    for _, gradient in held:
         xp = namespace(gradient.data)
         # Not clip: on CuPy that of array-api-compat picks elements by a mask, and to count them waits for the GPU.
-        changes.append(new_gradient(parameter, Tensor(xp.minimum(xp.maximum(gradient.data, -limit), limit))))
-    make(changes)
+        limited.append(xp.minimum(xp.maximum(gradient.data, -max_value), max_value))
+    _give(held, limited)
+
+
+def _give(held: Held, arrays: Sequence[Array]) -> None:
+    """New gradients, to all parameters or, where an interrupt comes, to none."""
+    make([new_gradients([parameter for parameter, _ in held], [*map(Tensor, arrays)])])

@@ -174,18 +174,18 @@ def _forward(log_probs: Any, paths: _Paths, alphas: list[Array] | None) -> Any:
     """log p (B,) of an array or a Tensor (T, B, C); alpha of each step (B, L) is put on the list.
 
     alpha[l], the logarithm of the probability of all paths so far that are at place l, has two places before the first
-    one: a path stands on the second until the first frame, and on none of them after. In each step the largest is taken
-    off, so that float32 does not have to hold small differences of large numbers.
+    one: a path stands on the second until the first frame, and on none of them after. The largest of each frame, and in
+    each step that of alpha, are taken off, so that float32 does not have to hold small differences of large numbers.
     """
-    steps, rows, classes = log_probs.shape
+    steps, rows, _ = log_probs.shape
     data = ops.value(log_probs)
     xp, arrays, width = namespace(log_probs), namespace(data), int(paths.skip.shape[1])
-    emitted = xp.take(xp.reshape(log_probs, (steps, rows * classes)), paths.index, axis=1)
-    emitted = xp.reshape(emitted, (steps, rows, width))
+    emitted, taken = _emitted(log_probs, paths)
     never = arrays.full((rows, width + 2), -math.inf, dtype=data.dtype, device=backend_of(data).device)
     position = backend_of(data).arange(width + 2)
     alpha: Any = arrays.where(position == 1, arrays.zeros_like(never), never)
-    off = arrays.zeros((rows, 1), dtype=arrays.float64, device=backend_of(data).device)
+    taken = arrays.where(paths.running, taken, arrays.zeros_like(taken))
+    off = arrays.sum(arrays.astype(taken, arrays.float64), axis=0)
     for t in range(steps):
         skipped = xp.where(paths.skip, alpha[:, :-2], never[:, 2:])
         new = _log_sum(xp, alpha[:, 2:], alpha[:, 1:-1], skipped) + emitted[t, ...]
@@ -206,8 +206,7 @@ def _expected(log_probs: Array, paths: _Paths, alphas: list[Array]) -> Array:
     steps, rows, classes = log_probs.shape
     xp, width, home = namespace(log_probs), int(paths.skip.shape[1]), backend_of(log_probs)
     never = xp.full((rows, width + 2), -math.inf, dtype=log_probs.dtype, device=home.device)
-    emitted = xp.take(xp.reshape(log_probs, (steps, rows * classes)), paths.index, axis=1)
-    emitted = xp.reshape(emitted, (steps, rows, width))
+    emitted, _ = _emitted(log_probs, paths)
     onward = xp.concat([paths.skip[:, 2:], xp.zeros_like(paths.skip[:, :2])], axis=1)
     behind = xp.expand_dims(home.arange(width), axis=0) - 2 * xp.expand_dims(paths.ends, axis=1)
     ending = xp.where((behind == 0) | (behind == -1), xp.zeros_like(never[:, 2:]), never[:, 2:])
@@ -229,10 +228,20 @@ def _expected(log_probs: Array, paths: _Paths, alphas: list[Array]) -> Array:
     return xp.permute_dims(xp.reshape(summed, (rows, classes, steps)), (2, 0, 1))
 
 
+def _emitted(log_probs: Any, paths: _Paths) -> tuple[Any, Array]:
+    """How far each place is from the likeliest one of its frame, (T, B, L), and that one, (T, B, 1)."""
+    steps, rows, classes = log_probs.shape
+    xp = namespace(log_probs)
+    emitted = xp.take(xp.reshape(log_probs, (steps, rows * classes)), paths.index, axis=1)
+    emitted = xp.reshape(emitted, (steps, rows, int(paths.skip.shape[1])))
+    top = _top(ops.value(emitted))
+    return emitted - top, top
+
+
 def _top(logs: Array) -> Array:
-    """The largest of each row, (B, 1), or 0 where all are -inf."""
+    """The largest along the last axis, or 0 where all are -inf."""
     xp = namespace(logs)
-    top = xp.max(logs, axis=1, keepdims=True)
+    top = xp.max(logs, axis=-1, keepdims=True)
     return xp.where(top == -math.inf, xp.zeros_like(top), top)
 
 

@@ -21,9 +21,12 @@ from xprnn.train.accumulation import Accumulated, in_groups
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint
 from xprnn.train.clip import clip
+from xprnn.train.communicator import Communicator
 from xprnn.train.measured import Measured, drawn
 from xprnn.train.optimizer import Optimizer
+from xprnn.train.ranks import Computed, Ranks, Several, ranks_of
 from xprnn.train.run import NORMS, RECORDED, History, Run
+from xprnn.train.same_bits import SameBits
 from xprnn.train.schedules import Schedule
 from xprnn.train.weighted import weighed, weighed_number
 
@@ -47,6 +50,7 @@ def fit(
     resume: str | PathLike[str] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     accumulate: int = 1,
+    communicator: Communicator | None = None,
 ) -> History:
     """Train a model: for each batch of each epoch loss, backward, clipping, step.
 
@@ -72,6 +76,12 @@ def fit(
     accumulate
         Step once for so many batches, and for those left at the end of an epoch, with the gradient of one large batch:
         that of the mean over all that their losses are means over, by their weights (see :func:`evaluate`).
+    communicator
+        Of several processes that make the same call, as :func:`xprnn.distributed.world` gives it. Each computes its
+        part of every batch, and all take the steps of one that computed the whole: they begin as rank 0 stands, and
+        losses, norms and metrics are those of all. Only rank 0 reads and writes checkpoints and shows progress; other
+        callbacks run in all. Noise, as of dropout, differs from rank to rank. What one raises while it computes all
+        raise; anything else that ends one ends all.
 
     Returns
     -------
@@ -117,16 +127,23 @@ def fit(
             )
     accumulate, metrics = whole_number("fit", "accumulate", accumulate), _named(metrics)
     count = len(batches) if isinstance(batches, Sized) else None
-    run = Run(model, optimizer, schedule, epochs, count, tuple(metrics), validation is not None)
+    ranks = ranks_of(communicator, optimizer.parameters, 1 + len(metrics))
+    run = Run(model, optimizer, schedule, epochs, count, tuple(metrics), validation is not None, ranks)
     called = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
     run.add_parts({"schedule": schedule, "batches": batches, "validation": validation})
     stateful = [callback for callback in callbacks if hasattr(callback, "state_dict")]
     run.add_parts({f"{type(callback).__name__}_{k}": callback for k, callback in enumerate(stateful)})
     if progress and not any(isinstance(callback, ProgressBar) for callback in called):
         called.insert(0, ProgressBar())
-    if resume is not None:
-        load_checkpoint(resume, **run.parts)
-    with model.mode(True), ExitStack() as closing:
+    called = [callback for callback in called if ranks.rank == 0 or not isinstance(callback, ProgressBar)]
+    if communicator is not None and not any(isinstance(callback, SameBits) for callback in called):
+        called.insert(0, SameBits())
+    with ranks, model.mode(True), ExitStack() as closing:
+        if resume is not None:
+            ranks.once(lambda: load_checkpoint(resume, **run.parts))
+        ranks.same_start(run.parts)
+        batches = ranks.portion("batches", batches)
+        validation = None if validation is None else ranks.portion("validation", validation)
         closing.enter_context(slow_calls_told())
         for callback in called:
             closing.callback(callback.on_exit, run)
@@ -135,17 +152,19 @@ def fit(
             run.epoch += 1
             began, lr = time.perf_counter(), optimizer.lr
             clipping = functools.partial(clip, clip_norm=clip_norm, clip_value=clip_value)
+            ranks.own_noise(model)
             record = _train(run, batches, loss, metrics, accumulate, clipping, called)
             norms = {name: record.pop(name) for name in NORMS}
             if validation is not None:
-                means = _means(model, validation, loss, metrics)
+                means = _means(model, validation, loss, metrics, ranks)
                 record.update({f"validation_{name}": mean for name, mean in means.items()})
             seconds = time.perf_counter() - began
-            run.history.epochs.append({**record, "lr": lr, **norms, "seconds": seconds})
+            run.history.epochs.append(ranks.of_first({**record, "lr": lr, **norms, "seconds": seconds}))
             if schedule is not None:
                 schedule.step(run.metric)
             for callback in called:
                 callback.on_epoch_end(run)
+            run.stop = ranks.add_up([run.stop])[0] > 0
         for callback in called:
             callback.on_fit_end(run)
     return run.history
@@ -163,16 +182,25 @@ def evaluate(model: Module, batches: Iterable[Any], loss: Metric) -> float:
     may use the model meanwhile. Waits for a GPU as :func:`fit` does. Raises TypeError for a loss that is not scalar,
     ValueError where there are no batches.
     """
-    return _means(model, batches, loss, {})["loss"]
+    return _means(model, batches, loss, {}, Ranks())["loss"]
 
 
-def _means(model: Module, batches: Iterable[Any], loss: Metric, metrics: Mapping[str, Metric]) -> dict[str, float]:
+def _means(
+    model: Module, batches: Iterable[Any], loss: Metric, metrics: Mapping[str, Metric], ranks: Ranks
+) -> dict[str, float]:
     """What :func:`evaluate` says of the loss and each metric, in one pass."""
     functions = {"loss": loss, **{f"metrics[{name!r}]": metric for name, metric in metrics.items()}}
+    measured = ranks.tried(lambda: _evaluated(model, batches, functions, ranks))
+    return dict(zip(("loss", *metrics), measured.means(ranks.add_up), strict=True))
+
+
+def _evaluated(model: Module, batches: Iterable[Any], functions: Mapping[str, Metric], ranks: Ranks) -> Measured:
     axis, count = getattr(batches, "axis", 0), 0
     with model.mode(False), no_grad(), Measured([0.0] * len(functions)) as measured:
         for batch, checks in drawn(batches):
             count += 1
+            if ranks.is_idle(batch):
+                continue
             with postponed(checks):
                 size = _size(batch, axis)
                 found = [weighed_number(name, each(model, batch), size) for name, each in functions.items()]
@@ -180,7 +208,7 @@ def _means(model: Module, batches: Iterable[Any], loss: Metric, metrics: Mapping
             measured.add(f"batch {count} of an evaluation", values, weights, checks)
     if count == 0:
         raise ValueError("evaluate: there are no batches")
-    return dict(zip(("loss", *metrics), measured.means(), strict=True))
+    return measured
 
 
 def _train(
@@ -193,26 +221,46 @@ def _train(
     called: Sequence[Callback],
 ) -> dict[str, float]:
     """One epoch; the means of the loss, the metrics and the gradient norms."""
-    model, optimizer, axis, run.batch = run.model, run.optimizer, getattr(batches, "axis", 0), 0
-    gathered = Accumulated(optimizer.parameters) if accumulate > 1 else None
+    model, optimizer, ranks, axis, run.batch = run.model, run.optimizer, run.ranks, getattr(batches, "axis", 0), 0
+    gathered = Accumulated(optimizer.parameters, ranks) if accumulate > 1 or isinstance(ranks, Several) else None
+    source = in_groups(drawn(batches), accumulate)
+
+    def computed() -> Computed | None:
+        """Draw a batch, and compute its numbers and gradients."""
+        item = next(source, None)
+        if item is None:
+            return None
+        (batch, checks), due = item
+        run.batch += 1
+        size = _size(batch, axis)
+        if gathered is not None:
+            gathered.begin()
+        if ranks.is_idle(batch):
+            nothing = [0.0] * (1 + len(metrics))
+            return Computed(nothing, nothing, checks, due)
+        with postponed(checks):  # on the host nothing is, and what is wrong ends the run here
+            result, weight = weighed("loss", loss(model, batch), size)
+            values, weights = [_finite(result.data, f"epoch {run.epoch}, batch {run.batch}")], [weight]
+            if gathered is None:
+                optimizer.zero_grad()
+                result.backward()
+            else:
+                gathered.add(result, weight)
+            for name, metric in metrics.items():
+                with model.mode(False), no_grad():
+                    value, weight = weighed_number(f"metrics[{name!r}]", metric(model, batch), size)
+                values.append(value.data)
+                weights.append(weight)
+        return Computed(values, weights, checks, due)
+
     with run.measure() as measured:
-        for (batch, checks), due in in_groups(drawn(batches), accumulate):
-            run.batch += 1
-            place, size = f"epoch {run.epoch}, batch {run.batch}", _size(batch, axis)
-            with postponed(checks):  # on the host nothing is, and what is wrong ends the run here
-                result, weight = weighed("loss", loss(model, batch), size)
-                values, weights = [_finite(result.data, place)], [weight]
-                if gathered is None:
-                    optimizer.zero_grad()
-                    result.backward()
-                else:
-                    gathered.add(result, weight)
-                for name, metric in metrics.items():
-                    with model.mode(False), no_grad():
-                        value, weight = weighed_number(f"metrics[{name!r}]", metric(model, batch), size)
-                    values.append(value.data)
-                    weights.append(weight)
-                if due:
+        while (found := ranks.agree(computed)) is not None:
+            values, weights, checks, due = [*found.values], [*found.weights], found.checks, found.due
+            place = f"epoch {run.epoch}, batch {run.batch}"
+            if gathered is not None:
+                gathered.count(weights[0])
+            if due:
+                with ranks.everywhere(), postponed(checks):
                     if gathered is not None:
                         gathered.finish()
                     if run.batch <= accumulate and all(parameter.grad is None for parameter in optimizer.parameters):

@@ -35,8 +35,9 @@ def mse(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, r
     for wrong types, ValueError for shapes that differ and another reduction than "mean", "sum" and "none".
     """
     return _elementwise(
-        "mse", "prediction", prediction, target, mask, ops.squared_error, reduction, weight, by_weight=True
-    )
+        "mse", "prediction", prediction, target, mask, ops.squared_error, reduction, weight, by_weight=True,
+        whole=_mean_square,
+    )  # fmt: skip
 
 
 def mae(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, reduction: str = "mean") -> Tensor:
@@ -161,20 +162,38 @@ def _surprise(logits: Tensor, target: Array) -> Tensor:
     # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
     places = home.arange(target.size) * classes + xp.reshape(target, (-1,))
     chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
-    total = ops.logsumexp(Tensor(x), axis=-1).data
+    # Of differences to the largest: of large logits, the logarithm of their sum has lost the digits behind the point.
+    top = xp.max(x, axis=-1)
+    total = xp.sum(xp.exp(x - top[..., None]), axis=-1)
 
     def rule(g: Tensor, y: Tensor) -> Tensor:
         flow = ops.expand_dims(g, -1)
         if home.name == "array_api_strict" or is_grad_enabled():
             is_target = xp.astype(xp.expand_dims(target, axis=-1) == home.arange(classes), x.dtype)
             return flow * (ops.softmax(logits) - is_target)
-        found = xp.exp(x - total[..., None])
-        found *= flow.data
+        found = xp.exp(x - top[..., None])
+        found *= flow.data / total[..., None]
         flat = found.reshape(-1)  # a copy, where the logits are not contiguous
         flat[places] -= g.data.reshape(-1)
         return Tensor(flat.reshape(x.shape))
 
-    return record("cross_entropy", total - chosen, (logits,), [rule], (logits,), ("logits",))
+    return record("cross_entropy", xp.log(total) - (chosen - top), (logits,), [rule], (logits,), ("logits",))
+
+
+def _mean_square(prediction: Tensor, target: Tensor) -> Tensor:
+    """The mean of (prediction - target)^2, as one operation."""
+    difference, share = prediction.data - target.data, 1.0 / prediction.size
+
+    def slope(g: Tensor, sign: float) -> Tensor:
+        if is_grad_enabled():
+            return g * share * ((2.0 * sign) * (prediction - target))
+        found = (2.0 * sign) * difference
+        found *= g.data * share
+        return Tensor(found)
+
+    total = namespace(difference).sum(difference * difference)
+    rules = (lambda g, y: slope(g, 1.0), lambda g, y: slope(g, -1.0))
+    return record("mse", total * share, (prediction, target), rules)
 
 
 def _elementwise(
@@ -187,8 +206,12 @@ def _elementwise(
     reduction: str,
     weight: Any,
     by_weight: bool = False,
+    whole: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """A loss that compares element with element; its mean is over the sum of weights or the number of elements."""
+    """A loss that compares element with element; its mean is over the sum of weights or the number of elements.
+
+    ``whole`` is the mean of all of them as one operation, where there is one.
+    """
     check_reduction(owner, reduction)
     prediction = floating_input(owner, name, prediction)
     target = input_tensor(owner, "target", target)
@@ -201,6 +224,8 @@ def _elementwise(
         raise TypeError(f"{owner}: target has dtype {dtypes[0]}; expected {dtypes[1]}, as {name}: cast it first")
     if weight is not None:
         weight = _broadcast_weight(owner, name, weight, prediction)
+    if mask is None and weight is None and reduction == "mean" and whole is not None and prediction.size:
+        return Mean(whole(prediction, target), float(prediction.size))
     if mask is None:
         chosen, losses = None, loss(prediction, target)
     else:

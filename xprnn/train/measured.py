@@ -139,9 +139,14 @@ class Measured:
         self.settle()
         return {**vars(self), "_home": None}
 
-    def means(self) -> list[float]:
-        """The weighted mean of each number, NaN where all that was taken weighs nothing."""
-        return [total / weight if weight else math.nan for total, weight in zip(self._sums, self._weights, strict=True)]
+    def means(self, add_up: Callable[[Sequence[float]], Sequence[float]] = list) -> list[float]:
+        """The weighted mean of each number, NaN where all that was taken weighs nothing.
+
+        ``add_up`` sums what several have taken.
+        """
+        total = add_up([*self._sums, *self._weights])
+        sums, weights = total[: len(self._sums)], total[len(self._sums) :]
+        return [each / weight if weight else math.nan for each, weight in zip(sums, weights, strict=True)]
 
     def _take(self, numbers: Sequence[float], weights: Sequence[float]) -> None:
         self.last = [*numbers, *self.last[len(numbers) :]]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from itertools import repeat
 from typing import Any
 
 from xprnn.arguments import checked_state, counted
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
-from xprnn.together import Change, make, new_attribute, new_data, new_gradient, new_items
-from xprnn.train.joined import Joined, are_together, kind_of
+from xprnn.together import Change, make, new_attribute, new_data, new_gradients, new_items
+from xprnn.train.joined import Joined, Known, are_together, kind_of
 from xprnn.train.parameter_groups import Setting, grouped, number
 
 Slots = dict[str, Array]
@@ -77,6 +78,7 @@ class Optimizer:
         self._group_of = [k for k, group in enumerate(groups) for _ in group["params"]]
         self._steps = [0] * len(self.parameters)
         self._slots: list[Slots] = [{} for _ in self.parameters]
+        self._known: Known = {}
 
     def _checked(self, k: int, group: Mapping[str, Any]) -> dict[str, Any]:
         """A group whose settings are in range."""
@@ -86,6 +88,9 @@ class Optimizer:
         checked.update({name: each.check(owner, name, group[name]) for name, each in declared.items()})
         self.agree(checked)
         return checked
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_known": {}}  # the arrays of a copy lie elsewhere
 
     @classmethod
     def _declared(cls) -> dict[str, Setting]:
@@ -135,8 +140,9 @@ class Optimizer:
         steps, kept_of = [*self._steps], [*self._slots]
         groups = [(view, view.slots()) for view in self._views()]
         changes: list[Change] = []
+        known: Known = {}
         for together in self._moved_together():
-            first, joined = together[0], Joined([self.parameters[k].data for k in together])
+            first, joined = together[0], Joined([self.parameters[k].data for k in together], self._known)
             data, (view, names), step = joined.array, groups[self._group_of[first]], steps[first] + 1
             gradient = joined.beside([self.parameters[k].grad.data for k in together])
             slots = {name: joined.beside([kept_of[k].get(name) for k in together]) for name in names}
@@ -146,15 +152,15 @@ class Optimizer:
                 xp = namespace(data)
                 new = xp.where(where, new, data)
                 kept = {name: xp.where(where, array, slots[name]) for name, array in kept.items()}
-            new_arrays, parts = joined.apart(new), {name: joined.apart(array) for name, array in kept.items()}
+            if new.shape != data.shape or new.dtype != data.dtype:
+                came, expected = [f"shape {tuple(a.shape)} and dtype {dtype_name(a)}" for a in (new, data)]
+                raise ValueError(f"{type(self).__name__}: update gave parameter {first} {came}; expected {expected}")
+            changes += new_data([self.parameters[k] for k in together], joined.apart(new, known))
+            parts = {name: joined.apart(array, known) for name, array in kept.items()}
             for position, k in enumerate(together):
-                parameter, array = self.parameters[k], new_arrays[position]
-                if array.shape != parameter.data.shape or array.dtype != data.dtype:
-                    came, expected = [f"shape {tuple(a.shape)} and dtype {dtype_name(a)}" for a in (array, data)]
-                    raise ValueError(f"{type(self).__name__}: update gave parameter {k} {came}; expected {expected}")
                 steps[k], kept_of[k] = step, {name: arrays[position] for name, arrays in parts.items()}
-                changes += new_data(parameter, array)
-        make([*changes, new_attribute(self, "_steps", steps), new_attribute(self, "_slots", kept_of)])
+        own = {"_steps": steps, "_slots": kept_of, "_known": known}
+        make([*changes, *[new_attribute(self, name, value) for name, value in own.items()]])
 
     def _moved_together(self) -> Iterable[list[int]]:
         """Which parameters are moved, by their positions: small ones alike in all that ``update`` sees as one array."""
@@ -163,10 +169,10 @@ class Optimizer:
         for k, parameter in enumerate(self.parameters):
             if parameter.grad is None or not parameter.requires_grad:
                 continue
-            self._check_gradient(k)
-            alone = one_by_one or parameter.size > SMALL
-            alike = k if alone else (self._group_of[k], self._steps[k], *kind_of(parameter.data))
-            sets.setdefault(alike, []).append(k)
+            data = parameter.data
+            self._check_gradient(k, data, parameter.grad)
+            alike = self._group_of[k], self._steps[k], *kind_of(data)
+            sets.setdefault(k if one_by_one or data.size > SMALL else alike, []).append(k)
         return sets.values()
 
     def _views(self) -> list[Any]:
@@ -186,7 +192,7 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        make(new_gradient(parameter, None) for parameter in self.parameters)
+        make([new_gradients(self.parameters, repeat(None))])
 
     def state_dict(self) -> dict[str, Any]:
         """The kind, the settings, and by each moved parameter's position its step count and slots.
@@ -280,8 +286,7 @@ class Optimizer:
             self._slots[k][name] = backend_of(data).asarray(array)
         self._steps[k] = step
 
-    def _check_gradient(self, k: int) -> None:
-        data, gradient = self.parameters[k].data, self.parameters[k].grad
+    def _check_gradient(self, k: int, data: Array, gradient: Any) -> None:
         if isinstance(gradient, Tensor):
             array = gradient.data
             if array.shape == data.shape and are_together(array, data) and array.dtype == data.dtype:

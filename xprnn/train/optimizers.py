@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from xprnn import host_kernels
 from xprnn.arguments import true_or_false
 from xprnn.backend import Array, namespace
 from xprnn.train.optimizer import Optimizer, Slots
@@ -81,13 +82,16 @@ class Adam(Optimizer):
         group = self.group
         beta1, beta2 = group["betas"]
         data, gradient = self.decay(data, gradient)
+        rate, root = group["lr"] / (1.0 - beta1**step), math.sqrt(1.0 - beta2**step)
+        if not group["amsgrad"] and (found := host_kernels.loaded_for(data, gradient, *slots.values())) is not None:
+            new = found.adam(data, gradient, slots["mean"], slots["square"], beta1, beta2, root, group["eps"], rate)
+            return new[0], {"mean": new[1], "square": new[2]}
         mean = beta1 * slots["mean"] + (1.0 - beta1) * gradient
         square = beta2 * slots["square"] + (1.0 - beta2) * (gradient * gradient)
-        xp, new = namespace(square), {"mean": mean, "square": square}
+        xp, kept = namespace(square), {"mean": mean, "square": square}
         if group["amsgrad"]:
-            square = new["largest"] = xp.maximum(slots["largest"], square)
-        scale = xp.sqrt(square) / math.sqrt(1.0 - beta2**step) + group["eps"]
-        return data - (group["lr"] / (1.0 - beta1**step)) * (mean / scale), new
+            square = kept["largest"] = xp.maximum(slots["largest"], square)
+        return data - rate * (mean / (xp.sqrt(square) / root + group["eps"])), kept
 
     def decay(self, data: Array, gradient: Array) -> tuple[Array, Array]:
         """Weight decay, before the step: here as a part of the gradient."""

@@ -10,6 +10,7 @@ from xprnn.arguments import any_number, checked_state, true_or_false
 from xprnn.nn.module import Module
 from xprnn.train.measured import Measured
 from xprnn.train.optimizer import Optimizer
+from xprnn.train.ranks import Ranks
 from xprnn.train.schedules import Schedule
 
 NORMS = ("gradient_norm", "clipped_norm")
@@ -89,6 +90,8 @@ class Run:
         Set it to True to end after this epoch.
     best_epoch
         The epoch whose loss was the best, where :class:`EarlyStopping` looked for it and the run is over; else 0.
+    ranks
+        What decides for all ranks of a communicator; ``run.ranks.rank`` is the number of this one, 0 where it is alone.
     parts
         What a checkpoint must hold to continue: everything of the above that has a state.
     """
@@ -102,9 +105,10 @@ class Run:
         batches: int | None,
         metrics: tuple[str, ...] = (),
         validated: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
-        self.history, self.stop = History(), False
+        self.history, self.stop, self.ranks = History(), False, ranks or Ranks()
         self.epoch, self.epochs, self.batch, self.batches = 0, epochs, 0, batches
         self.recorded = (*RECORDED, *metrics, *[f"validation_{name}" for name in ("loss", *metrics) if validated])
         self.best_epoch, self.measured = 0, Measured([0.0] * (3 + len(metrics)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xprnn.estimators import AutoRegression, Persistence, SeasonalNaive, backtest
+from xprnn.estimators import AutoRegression, Borrowed, Drift, Persistence, SeasonalNaive, backtest
 
 SERIES = np.random.default_rng(0).normal(size=(60, 2)).cumsum(axis=0)
 ORIGINS = np.array([40, 59, 60])
@@ -22,6 +22,52 @@ def test_seasonal_naive_goes_back_whole_periods():
         SeasonalNaive(100).fit(SERIES)
     with pytest.raises(ValueError, match="period is 0"):
         SeasonalNaive(0)
+
+
+def test_drift_carries_the_line_on():
+    found = Drift().fit(SERIES).forecast(SERIES, ORIGINS, 2)
+    slope = (SERIES[39] - SERIES[0]) / 39
+    np.testing.assert_allclose(found[0], [SERIES[39] + slope, SERIES[39] + 2 * slope])
+
+
+class Theirs:
+    """The interface of statsforecast's models: here the mean of what it was fitted on, plus the last value."""
+
+    def fit(self, y):
+        self.mean = y.mean()
+        return self
+
+    def forecast(self, y, h):
+        return self.fit(y).forward(y, h)
+
+    def forward(self, y, h):
+        return {"mean": np.full(h, self.mean + y[-1])}
+
+
+def test_a_model_of_somebody_else():
+    model = Theirs()
+    found = backtest([Borrowed(model)], SERIES, test=20, horizon=2).forecasts["Theirs"]
+    np.testing.assert_allclose(found[3, 1], SERIES[:40].mean(axis=0) + SERIES[42])
+    assert not hasattr(model, "mean")  # each column has a copy
+    for bad in (Theirs, 3, None):
+        with pytest.raises(TypeError, match=r"Borrowed: model is .*; expected an object with forecast\(y=, h=\)"):
+            Borrowed(bad)
+    with pytest.raises(RuntimeError, match="fit it first"):
+        Borrowed(model).forecast(SERIES, ORIGINS, 1)
+    with pytest.raises(ValueError, match="Theirs: the series has 1 columns; fitted on 2"):
+        Borrowed(model).fit(SERIES).forecast(SERIES[:, :1], ORIGINS, 1)
+
+
+class Refitting:
+    """One that only fits and says at once."""
+
+    def forecast(self, y, h):
+        return {"mean": np.full(h, y.mean())}
+
+
+def test_one_that_cannot_go_on_is_fitted_at_each_origin():
+    found = Borrowed(Refitting()).fit(SERIES).forecast(SERIES, ORIGINS, 1)
+    np.testing.assert_allclose(found[:, 0], [SERIES[:o].mean(axis=0) for o in ORIGINS])
 
 
 def test_autoregression_finds_the_coefficients_of_its_process():

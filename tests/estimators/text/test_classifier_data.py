@@ -1,6 +1,7 @@
 """Labels, tokenizers, vocabulary and vectors of a TextClassifier, and wrong data."""
 
 import enum
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -182,3 +183,9 @@ def test_word_vectors_of_no_word():
     with pytest.raises(ValueError, match=r"0 of \d+ words are known"):
         classifier.fit(*reviews(20), vectors=WordVectors(("zebra",), np.ones((1, 5), np.float32)))
     assert classifier.network is None
+
+
+def test_subwords_without_their_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ImportError, match=r"subwords need tokenizers .*: pip install 'xprnn\[text\]'"):
+        TextClassifier(tokenizer='{"model": {}}')

@@ -4,7 +4,12 @@
 // A coroutine gives way only where it must wait for others: at __syncthreads(), at an operation of a whole warp, and
 // in a spin loop. Blocks have an order, drawn from a seed, and one runs only while none before it can: those in front
 // get as far ahead as they are let, and where a barrier is missing they read what is not there yet. When nobody can go
-// on, the run ends with an error instead of hanging. Caches and the order of memory operations are not emulated.
+// on, the run ends with an error instead of hanging.
+//
+// What give() wrote is weakly ordered, as on a device. All that was ever written to an address is kept, and load_fresh()
+// draws among what may still be seen there: the last value that this thread is bound to see, or any later one. Bound it
+// is by its own writes, by those before a __syncthreads() of its block, and by those before a release_increment() whose
+// count it acquired, of that thread and of all that had bound that thread. So a fence that is missing gives old values.
 #pragma once
 #include <ucontext.h>
 
@@ -14,6 +19,7 @@
 #include <cstring>
 #include <memory>
 #include <random>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -22,6 +28,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define DYNAMIC_SHARED(name) uint4* name = reinterpret_cast<uint4*>(emulator::current->block->shared.data())
 
 struct alignas(16) uint4 {
@@ -37,10 +44,24 @@ using std::min;
 
 namespace emulator {
 
+// For each thread of the grid, how many of its writes must be seen.
+using Bound = std::vector<unsigned>;
+
+inline void join(Bound& bound, const Bound& other) {
+    for (size_t i = 0; i < bound.size(); ++i) bound[i] = std::max(bound[i], other[i]);
+}
+
 // Everybody of a block, or of a warp, meets here again and again.
 struct Meeting {
     int size, arrived = 0;
     unsigned long generation = 0;
+};
+
+// Such a meeting of a block or of a cluster, which orders memory as well.
+struct Barrier {
+    Meeting meeting;
+    Bound bound;                           // of all who came so far
+    std::shared_ptr<const Bound> common;   // of all who were there the last time
 };
 
 struct Warp {
@@ -49,7 +70,9 @@ struct Warp {
 };
 
 struct Block {
-    Meeting meeting;
+    Barrier barrier;
+    Barrier* cluster;         // of all blocks of its cluster
+    Block* const* together;   // which are these
     std::vector<uint4> shared;
     std::vector<Warp> warps;
     std::vector<struct Thread*> live;
@@ -63,14 +86,51 @@ struct Thread {
     Meeting* waits_for = nullptr;   // to get past this generation
     unsigned long generation = 0;
     bool done = false;
+    unsigned number, writes = 0;
+    std::shared_ptr<const Bound> bound;
+
+    // All that this thread is bound to see, its own writes too.
+    Bound sees() const {
+        Bound all = *bound;
+        all[number] = writes;
+        return all;
+    }
+};
+
+// Something that was written to an address, by a thread's n-th write.
+struct Version {
+    unsigned thread, write;
+    unsigned short value;
 };
 
 inline Thread* current = nullptr;
 inline ucontext_t scheduler;
 inline dim3 block_size, grid_size;
 inline unsigned long progress = 0;   // grows with all that a spinning thread may be waiting for
+inline std::mt19937 draws;
+inline std::unordered_map<const unsigned short*, std::vector<Version>> written;   // oldest first
+inline std::unordered_map<const int*, Bound> released;                             // of a counter
 
 inline void give_way() { swapcontext(&current->context, &scheduler); }
+
+inline void write(unsigned short* address, unsigned short value) {
+    auto& versions = written[address];
+    if (versions.empty()) versions.push_back({current->number, 0, *address});   // what was there, seen by all
+    versions.push_back({current->number, ++current->writes, value});
+    *address = value;
+}
+
+inline unsigned short read(const unsigned short* address) {
+    const auto found = written.find(address);
+    if (found == written.end()) return *address;
+    const auto& versions = found->second;
+    size_t oldest = versions.size() - 1;
+    const auto bound = [&](const Version& v) {
+        return v.write <= (v.thread == current->number ? current->writes : (*current->bound)[v.thread]);
+    };
+    while (!bound(versions[oldest])) --oldest;
+    return versions[draws() % 2 ? oldest : oldest + draws() % (versions.size() - oldest)].value;
+}
 
 inline void meet(Meeting& meeting) {
     if (++meeting.arrived == meeting.size) {
@@ -82,6 +142,24 @@ inline void meet(Meeting& meeting) {
     current->waits_for = &meeting;
     current->generation = meeting.generation;
     give_way();
+}
+
+inline void arrive(Barrier& barrier) {
+    join(barrier.bound, current->sees());
+    current->generation = barrier.meeting.generation;
+    if (++barrier.meeting.arrived < barrier.meeting.size) return;
+    barrier.common = std::make_shared<Bound>(barrier.bound);
+    barrier.meeting.arrived = 0;
+    ++barrier.meeting.generation;
+    ++progress;
+}
+
+inline void wait(Barrier& barrier) {
+    if (current->generation == barrier.meeting.generation) {
+        current->waits_for = &barrier.meeting;
+        give_way();
+    }
+    current->bound = barrier.common;
 }
 
 inline Warp& warp() { return current->block->warps[current->thread_index.x / 32]; }
@@ -117,17 +195,28 @@ inline void enter() {
     give_way();
 }
 
-// Run a kernel on all threads of a grid. Returns 0, or 1 after a deadlock, or 2 if it wrote past its shared memory,
+// Run a kernel on all threads of a grid, whose blocks are in clusters of so many. Returns 0, or 1 after a deadlock, or 2 if it wrote past its shared memory,
 // which starts as NaN.
-inline int run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
+inline int run(dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes, unsigned seed) {
     constexpr size_t STACK = 1 << 16, GUARD = 64;
     grid_size = grid;
     block_size = block;
+    draws.seed(seed);
+    written.clear();
+    released.clear();
+    const Bound nothing(size_t{grid.x} * grid.y * grid.z * block.x);
     const size_t vectors = (shared_bytes + 15) / 16;
     std::vector<std::unique_ptr<Block>> blocks;
+    std::vector<Block*> in_order;   // of their numbers, so that clusters stand together
+    std::vector<std::unique_ptr<Barrier>> barriers;
     std::vector<std::unique_ptr<Thread>> threads;
+    const auto barrier = [&](unsigned size) { return Barrier{{static_cast<int>(size)}, nothing, {}}; };
+    in_order.reserve(nothing.size() / block.x);
     for (unsigned n = 0; n < grid.x * grid.y * grid.z; ++n) {
-        blocks.push_back(std::make_unique<Block>(Block{Meeting{static_cast<int>(block.x)}}));
+        if (n % cluster == 0) barriers.push_back(std::make_unique<Barrier>(barrier(cluster * block.x)));
+        const auto together = in_order.data() + n / cluster * cluster;
+        blocks.push_back(std::make_unique<Block>(Block{barrier(block.x), barriers.back().get(), together}));
+        in_order.push_back(blocks.back().get());
         Block& here = *blocks.back();
         here.shared.assign(vectors + GUARD, uint4{~0u, ~0u, ~0u, ~0u});
         here.warps.resize(block.x / 32);
@@ -136,6 +225,8 @@ inline int run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
             thread->stack.reset(new char[STACK]);
             thread->block = &here;
             thread->thread_index = {i, 0, 0};
+            thread->number = threads.size();
+            thread->bound = std::make_shared<Bound>(nothing);
             thread->block_index = {n % grid.x, n / grid.x % grid.y, n / grid.x / grid.y};
             getcontext(&thread->context);
             thread->context.uc_stack.ss_sp = thread->stack.get();
@@ -146,7 +237,6 @@ inline int run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
             threads.push_back(std::move(thread));
         }
     }
-    std::mt19937 draws(seed);
     std::vector<size_t> order(blocks.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
     std::shuffle(order.begin(), order.end(), draws);
@@ -185,12 +275,13 @@ void call(void (*)(A...), void* const* arguments, std::index_sequence<I...>) {
 
 // As cuLaunchKernel: arguments are pointers to each argument.
 template <auto KERNEL, class... A>
-int launch(void (*)(A...), void* const* arguments, dim3 grid, dim3 block, size_t shared_bytes, unsigned seed) {
+int launch(void (*)(A...), void* const* arguments, dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes,
+           unsigned seed) {
     body = [](void* const* given) {
         call<KERNEL>(static_cast<void (*)(A...)>(nullptr), given, std::index_sequence_for<A...>{});
     };
     body_arguments = arguments;
-    return run(grid, block, shared_bytes, seed);
+    return run(grid, block, cluster, shared_bytes, seed);
 }
 
 // sum (16, 8) += a (16, 8 words) b (8 words, 8) of a warp; part(word, p) is the p-th of the PARTS numbers in a word.
@@ -226,17 +317,52 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 inline unsigned __float_as_uint(float value) { return emulator::to_word(value); }
 inline float __uint_as_float(unsigned word) { return emulator::to_float(word); }
 
-inline void __syncthreads() { emulator::meet(emulator::current->block->meeting); }
+inline void __syncthreads() {
+    emulator::arrive(emulator::current->block->barrier);
+    emulator::wait(emulator::current->block->barrier);
+}
 
-inline uint4 load_fresh(const uint4* address) { return *address; }
+inline void cluster_arrive() { emulator::arrive(*emulator::current->block->cluster); }
+inline void cluster_wait() { emulator::wait(*emulator::current->block->cluster); }
+
+template <class Word> Word* in_block(Word* address, int block) {
+    const emulator::Block& here = *emulator::current->block;
+    const auto at = reinterpret_cast<const char*>(address) - reinterpret_cast<const char*>(here.shared.data());
+    return reinterpret_cast<Word*>(reinterpret_cast<char*>(here.together[block]->shared.data()) + at);
+}
+
+inline void give(unsigned short* address, unsigned short value) { emulator::write(address, value); }
+inline void give(unsigned* address, unsigned value) {
+    unsigned short halves[2], *to = reinterpret_cast<unsigned short*>(address);
+    std::memcpy(halves, &value, 4);
+    for (int i = 0; i < 2; ++i) emulator::write(to + i, halves[i]);
+}
+
+inline uint4 load_fresh(const uint4* address) {
+    unsigned short halves[8];
+    for (int i = 0; i < 8; ++i) halves[i] = emulator::read(reinterpret_cast<const unsigned short*>(address) + i);
+    uint4 value;
+    std::memcpy(&value, halves, 16);
+    return value;
+}
+
+inline uint4 load_shared(const uint4* address) { return load_fresh(address); }
 
 inline void release_increment(int* counter) {
+    emulator::Bound& bound = emulator::released[counter];
+    bound.resize(emulator::current->bound->size());
+    emulator::join(bound, emulator::current->sees());
     ++*counter;
     ++emulator::progress;
 }
 
 inline int load_acquire(const int* counter) {
     emulator::give_way();
+    if (const auto found = emulator::released.find(counter); found != emulator::released.end()) {
+        emulator::Bound bound = emulator::current->sees();
+        emulator::join(bound, found->second);
+        emulator::current->bound = std::make_shared<emulator::Bound>(bound);
+    }
     return *static_cast<const volatile int*>(counter);
 }
 

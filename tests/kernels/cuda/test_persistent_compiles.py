@@ -13,7 +13,8 @@ from xprnn.kernels.cuda import launch, plan, source, translate
 
 NVCC = shutil.which("nvcc")
 SOURCES = Path(source.__file__).parent
-H100, A100 = ("sm_90", 132, 232448), ("sm_80", 108, 166912)  # multiprocessors, shared memory of a block
+# multiprocessors, shared memory of a block, largest cluster
+H100, A100 = ("sm_90", 132, 232448, 8), ("sm_80", 108, 166912, 0)
 FTZ = "-ftz=true"  # CuPy adds it
 
 each_cell = pytest.mark.parametrize("cell", plan.GATES)
@@ -43,15 +44,16 @@ def spilled(report):
 @pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 @pytest.mark.parametrize(
     ("device", "batch", "size"),
-    [(H100, 64, 1024), (H100, 16, 512), (A100, 64, 512)],
-    ids=["sm_90, H=1024", "sm_90, H=512", "sm_80, H=512"],
+    [(H100, 64, 1024), (H100, 16, 512), (H100, 16, 256), (A100, 64, 512)],
+    ids=["sm_90, H=1024", "sm_90, H=512", "sm_90, H=256, a cluster", "sm_80, H=512"],
 )
 @each_way
 @each_precision
 @each_cell
 def test_everything_stays_in_registers(tmp_path, cell, precision, backward, device, batch, size):
-    architecture, multiprocessors, shared_memory = device
-    shape = plan.best(cell, backward, precision, batch, size, multiprocessors, shared_memory)
+    architecture, *facts = device
+    shape = plan.best(cell, backward, precision, batch, size, *facts)
+    assert (shape.cluster > 0) == (size == 256)
     report, ptx = compiled(shape, architecture, tmp_path)
     assert spilled(report) == [0, 0, 0]
     assert ".f64" not in ptx

@@ -1,6 +1,7 @@
 """The persistent kernels, compiled for the CPU and run on cuda_emulator.h, against the reference engine."""
 
 import ctypes
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,8 @@ MAIN = """
 #define XPRNN_EMULATED
 #include SOURCE
 extern "C" int launch(void* const* arguments, unsigned blocks, unsigned groups, unsigned long shared, unsigned seed) {
-    return emulator::launch<KERNEL>(KERNEL, arguments, {1, blocks, groups}, {THREADS}, shared, seed);
+    return emulator::launch<KERNEL>(KERNEL, arguments, {1, blocks, groups}, {THREADS},
+                            XPRNN_CLUSTER ? XPRNN_CLUSTER : 1, shared, seed);
 }
 extern "C" void halve(const float* values, unsigned* halves, float* back, int count) {
     for (int i = 0; i < count; ++i) back[i] = emulator::half_to_float(halves[i] = round_fp16(values[i]));
@@ -66,7 +68,7 @@ class Emulated:
 
     def __init__(self, build, seed=0, altered=None):
         self.build, self.seed, self.altered = build, seed, altered or {}
-        self.facts = SimpleNamespace(multiprocessors=12, shared_memory=65536)
+        self.facts = SimpleNamespace(multiprocessors=12, shared_memory=65536, largest_cluster=0)
         self.xp = SimpleNamespace(
             empty=poisoned,
             empty_like=lambda a: poisoned(a.shape, a.dtype),
@@ -165,12 +167,19 @@ def small(cell, backward, precision, batch, size, groups=1):
     number = plan.NUMBERS[precision][backward]
     rows = -(-batch // groups)
     return plan.Plan(
-        backward, cell, number, units=8, inner=512 if backward else 128, warps=2, held=1,
-        tiles=2 if number == "Float32" else 1, blocks=-(-size // 8), groups=groups, group_rows=rows,
+        backward, cell, number, units=8, inner=512 if backward else 128, warps=2, sides=1, held=1,
+        tiles=2 if number == "Float32" else 1, cluster=0, blocks=-(-size // 8), groups=groups, group_rows=rows,
     )  # fmt: skip
 
 
-def compare(monkeypatch, place, cell, precision, given, groups=1):
+def clustered(cell, backward, precision, batch, size, groups=1, units=16):
+    """Likewise in clusters, with four warps on two sides of two slices."""
+    shape = small(cell, backward, precision, batch, size, groups)
+    blocks = -(-size // units)
+    return dataclasses.replace(shape, units=units, warps=4, sides=2, blocks=blocks, cluster=blocks)
+
+
+def compare(monkeypatch, place, cell, precision, given, groups=1, small=small):
     """Run a problem on the small plan, or on the planner's own where groups is 0; the results, found right."""
     call, dsequences, dfinal = given
     if groups:
@@ -219,6 +228,21 @@ def test_held_and_restarted_states(monkeypatch, build, cell, precision, reverse)
     call, *cotangents = problem(cell, 6, 7, 3, 35, reverse=reverse, **control)
     call.x[~call.control.advance[..., 0]] = np.nan  # what is not looked at may hold anything
     compare(monkeypatch, Emulated(build), cell, precision, (call, *cotangents), 1 + reverse)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@each_cell
+def test_blocks_of_a_cluster(monkeypatch, build, cell, precision):
+    control = {"lengths": [5, 0, 3], "reset": np.random.default_rng(2).random((5, 3)) > 0.7}
+    place = Emulated(build)
+    compare(monkeypatch, place, cell, precision, problem(cell, 5, 3, 4, 70, reverse=True, **control), 2, clustered)
+    assert [(shape.cluster, shape.groups) for shape in place.plans] == [(5, 2)] * 3
+
+
+@each_cell
+def test_a_cluster_may_be_one_block(monkeypatch, build, cell):
+    one = lambda *given: clustered(*given, units=32)
+    compare(monkeypatch, Emulated(build), cell, "bf16", problem(cell, 3, 18, 2, 30), 1, one)
 
 
 @each_cell
@@ -339,17 +363,45 @@ def test_bias_gradients_do_not_read_all_cotangents_again(monkeypatch, build, cel
     assert summed == [(7, 4 * 35)]
 
 
+def mutate(folder, file, before, after):
+    """The sources in another folder, with one change."""
+    sources = shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    text = (sources / file).read_text()
+    assert before in text
+    (sources / file).write_text(text.replace(before, after))
+    return sources
+
+
 MUTANTS = {
     "does not wait for the others": ("forward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
     "does not wait, on the way back": ("backward.cu", "barrier.cuh", "load_acquire(counter) < awaited", "false"),
+    "speaks for those who still write": (
+        "forward.cu",
+        "barrier.cuh",
+        "arrive() {\n        __syncthreads();",
+        "arrive() {",
+    ),
+    "lets the others run on": ("forward.cu", "barrier.cuh", "            }\n        }\n        __syncthreads();", "}}"),
+    "counts and releases nothing": (
+        "forward.cu",
+        "barrier.cuh",
+        "release_increment(counter)",
+        "++*counter, ++emulator::progress",
+    ),
+    "reads a count and acquires nothing": (
+        "forward.cu",
+        "barrier.cuh",
+        "load_acquire(counter) <",
+        "(emulator::give_way(), *static_cast<const volatile int*>(counter)) <",
+    ),
     "waits for one too many": ("forward.cu", "barrier.cuh", "awaited += blocks", "awaited += blocks + 1"),
-    "has one slot for two steps": ("forward.cu", "forward.cu", "across = batch * WORDS", "across = 0"),
+    "has one slot for two steps": ("forward.cu", "exchange.cuh", "across(-block.batch * WORDS)", "across(0)"),
     "reads sums too early": ("forward.cu", "forward.cu", "rest, sums);\n            __syncthreads();", "rest, sums);"),
-    "forgets a warp": ("forward.cu", "block.cuh", "warp < WARPS; ++warp", "warp < WARPS - 1; ++warp"),
-    "leaves the padding": ("forward.cu", "forward.cu", "block.clear_padding(", "if (false) block.clear_padding("),
+    "forgets a slice": ("forward.cu", "block.cuh", "< Resident::SLICES;", "< Resident::SLICES - 1;"),
+    "leaves the padding": ("forward.cu", "forward.cu", "exchange.clear_padding(", "if (false) exchange.clear_padding("),
     "mixes up rows": ("forward.cu", "product.cuh", "8 * half + across", "8 * (1 - half) + across"),
     "writes behind the last unit": ("forward.cu", "block.cuh", "idle(unit >= size)", "idle(unit > size)"),
-    "starts from garbage": ("backward.cu", "backward.cu", "Number::store(later", "if (false) Number::store(later"),
+    "starts from garbage": ("backward.cu", "backward.cu", "exchange.give_number(row, g * size + unit, 0.0f)", "0"),
     "adds up biases of one row": ("backward.cu", "backward.cu", "summed[g * THREADS] +=", "summed[g * THREADS] ="),
     "forgets the last product": ("backward.cu", "backward.cu", "k >= -1", "k >= 0"),
     "adds up half of the lanes": ("forward.cu", "product.cuh", "mask = ALONG / 2", "mask = ALONG / 4"),
@@ -357,13 +409,31 @@ MUTANTS = {
 }
 
 
+OF_CLUSTERS = {
+    "does not wait": ("exchange.cuh", "{ cluster_wait(); }", "{}"),
+    "arrives twice": ("exchange.cuh", "{ cluster_wait(); }", "{ cluster_arrive(), cluster_wait(); }"),
+    "gives to itself alone": ("exchange.cuh", "XPRNN_CLUSTER; ++to) Number", "1; ++to) Number"),
+    "leaves the padding": ("exchange.cuh", "i < 2 * block.rows * padding; i += THREADS", "i < 0; ++i"),
+    "has one slot for two steps": ("exchange.cuh", "across(-block.group_rows * STRIDE)", "across(0)"),
+    "mixes up sides": ("product.cuh", "Weights::first_column() + 8 * n", "8 * n"),
+}
+
+
+@pytest.mark.parametrize("mutant", OF_CLUSTERS)
+def test_those_of_clusters_too(monkeypatch, build, tmp_path, mutant):
+    file, before, after = OF_CLUSTERS[mutant]
+    mutate(tmp_path / "cuda", file, before, after)
+    given = problem("Lstm", 4, 3, 3, 40)
+    compare(monkeypatch, Emulated(build), "Lstm", "bf16", given, 1, clustered)
+    altered = Emulated(build, altered={"forward.cu": tmp_path / "cuda"})
+    with pytest.raises(AssertionError):
+        compare(monkeypatch, altered, "Lstm", "bf16", given, 1, clustered)
+
+
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_these_tests_can_fail(monkeypatch, build, tmp_path, mutant):
-    sources = shutil.copytree(SOURCES, tmp_path / "cuda", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     kernel, file, before, after = MUTANTS[mutant]
-    text = (sources / file).read_text()
-    assert before in text
-    (sources / file).write_text(text.replace(before, after))
+    sources = mutate(tmp_path / "cuda", file, before, after)
     precision = "float32" if "lanes" in mutant else "bf16"
     given = problem("Lstm", 4, 5, 3, 70)
     compare(monkeypatch, Emulated(build), "Lstm", precision, given, 2)

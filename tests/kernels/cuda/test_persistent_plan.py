@@ -17,8 +17,11 @@ SHAPES = list(itertools.product(plan.GATES, [False, True], plan.NUMBERS, [1, 5, 
 
 @pytest.mark.parametrize(("cell", "backward", "precision", "batch", "size"), SHAPES)
 def test_every_candidate_covers_the_layer_and_fits(cell, backward, precision, batch, size):
-    found = list(plan.candidates(cell, backward, precision, batch, size, H100.multiprocessors, H100.shared_memory))
+    device = H100.multiprocessors, H100.shared_memory, H100.largest_cluster
+    found = list(plan.candidates(cell, backward, precision, batch, size, *device))
     assert found
+    if size != 512:  # there it depends on the numbers
+        assert {shape.cluster > 0 for shape in found} == ({False, True} if size < 512 else {False})
     for shape in found:
         needed = size * (plan.GATES[cell] if backward else 1)
         assert shape.blocks * shape.units >= size > (shape.blocks - 1) * shape.units
@@ -27,6 +30,8 @@ def test_every_candidate_covers_the_layer_and_fits(cell, backward, precision, ba
         assert shape.inner >= needed
         assert 0 < shape.held <= shape.spans
         assert shape.shared_bytes <= H100.shared_memory
+        assert shape.cluster in (0, shape.blocks)
+        assert shape.cluster <= 8
         weights = 16 * (shape.held * shape.per_lane + shape.rest) * shape.threads
         assert weights == shape.row_bytes * shape.columns  # none is left out, and none is there twice
         assert shape.threads * 4 * shape.held * shape.per_lane < plan.REGISTERS
@@ -37,6 +42,16 @@ def test_small_batches_use_the_whole_device_and_large_layers_both_kinds_of_memor
     assert shape.blocks * shape.groups > 100
     assert plan.best("Lstm", True, "float32", 16, 1024, 132, 232448).rest > 0
     assert plan.best("Lstm", False, "float32", 1, 4096, 132, 232448) is None
+
+
+def test_small_layers_run_in_clusters_where_the_device_has_them(device):
+    shape = plan.best("Lstm", False, "bf16", 16, 128, 132, 232448, H100.largest_cluster)
+    assert shape.cluster == shape.blocks > 1
+    assert plan.best("Lstm", False, "bf16", 16, 128, 132, 232448).cluster == 0
+    assert H100._replace(capability=(8, 0)).largest_cluster == 0
+    device.resident = 0
+    (found,) = set(reasons(size=128))
+    assert found == f"the device can hold 0 blocks of the persistent kernel at once, and {shape.blocks} must meet"
 
 
 def test_every_number_is_known_to_the_planner():

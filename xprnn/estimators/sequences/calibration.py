@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,18 @@ def label_temperature(logits: Host, target: Host, weight: Host) -> float:
         return float(np.sum(weight[:, None] * (np.logaddexp(0.0, scaled) - wanted * scaled)))
 
     return _lowest(loss)
+
+
+def restored_temperature(arrays: Mapping[str, Host]) -> float:
+    """The temperature of a file. Raises ValueError where it has none."""
+    if "temperature" not in arrays:
+        raise ValueError("array temperature is missing")
+    found = arrays["temperature"]
+    if found.shape != (1,) or found.dtype != np.float64:
+        raise ValueError(f"temperature has shape {found.shape} and dtype {found.dtype}; expected one float64")
+    if not 0.0 < found[0] < math.inf:
+        raise ValueError(f"temperature is {found[0]}; expected a number above 0")
+    return float(found[0])
 
 
 def _lowest(loss: Callable[[float], float]) -> float:

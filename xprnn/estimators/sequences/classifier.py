@@ -11,17 +11,11 @@ from xprnn import ops
 from xprnn.arguments import among
 from xprnn.backend import Array, generator
 from xprnn.estimators.cells import POOLINGS
+from xprnn.estimators.learning import Watch, class_loss, mean_one, outputs, weighted_mean
 from xprnn.estimators.metrics import accuracy
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.calibration import class_temperature, label_temperature, sigmoid, softmax
-from xprnn.estimators.sequences.estimator import (
-    SEQUENCES,
-    Watch,
-    check_monitor,
-    mean_one,
-    outputs,
-    weighted_mean,
-)
+from xprnn.estimators.sequences.estimator import SEQUENCES, check_monitor
 from xprnn.estimators.sequences.input import as_sequences, as_weights
 from xprnn.estimators.sequences.labelled import LABELLED, MEASURES, LabelledEstimator
 from xprnn.estimators.sequences.targets import (
@@ -31,7 +25,7 @@ from xprnn.estimators.sequences.targets import (
     weights_of_classes,
 )
 from xprnn.tensor import Tensor
-from xprnn.train import Callback, bce_with_logits, cross_entropy
+from xprnn.train import Callback, bce_with_logits
 
 Host = np.ndarray[Any, Any]
 
@@ -53,7 +47,8 @@ class SequenceClassifier(LabelledEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn" or "sru".
+        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lru" or "s5". The last two are linear
+        in X, however many layers there are.
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether sequences are read backward too.
     pooling
@@ -157,7 +152,7 @@ class SequenceClassifier(LabelledEstimator):
             return MEASURES[new.settings["monitor"]](target[held], found, weight[held])
 
         watch = None if new.settings["monitor"] == "loss" else Watch(new.settings["monitor"], "max", out, measure)
-        loss = _several_loss if classes.several else _class_loss
+        loss = _several_loss if classes.several else class_loss
         history = new._learn(network, (scaled, *learned), held, loss, watch, callbacks, draws)
         temperature = 1.0
         if out and new.settings["calibrate"]:
@@ -193,11 +188,6 @@ class SequenceClassifier(LabelledEstimator):
     def _probabilities(self, method: str, X: Any) -> Host:
         logits = np.stack(self._said(self._read(method, X).rows)) / self._temperature
         return sigmoid(logits) if self._classes.several else softmax(logits)
-
-
-def _class_loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
-    x, lengths, target, weight = batch
-    return weighted_mean(cross_entropy(model(x, lengths), target, reduction="none"), weight)
 
 
 def _several_loss(model: Any, batch: tuple[Array, ...]) -> Tensor:

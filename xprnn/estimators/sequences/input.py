@@ -143,13 +143,17 @@ def _require_finite(owner: str, found: Sequences, array: Host | None) -> None:
             raise ValueError(f"{owner}: row {k}, {where} of X is {shown}; fill what is not finite, or drop the row")
 
 
-def as_weights(owner: str, weights: Any, count: int) -> Host:
-    """Weights (N,) of sequences, all 1 by default. Raises TypeError and ValueError, naming the first wrong row."""
+def as_weights(owner: str, weights: Any, count: int, each: str = "row of X") -> Host:
+    """Weights (N,) of sequences, or what else ``each`` is, all 1 by default.
+
+    Raises TypeError and ValueError, naming the first wrong row.
+    """
     if weights is None:
         return np.ones(count)
     array = _numbers(owner, "sample_weight", weights)
     if array.shape != (count,):
-        raise ValueError(f"{owner}: sample_weight has shape {array.shape}; expected ({count},), one for each row of X")
+        shape = f"sample_weight has shape {array.shape}"
+        raise ValueError(f"{owner}: {shape}; expected ({count},), one for each {each}")
     wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0.0)))
     if len(wrong):
         raise ValueError(f"{owner}: sample_weight of row {wrong[0]} is {array[wrong[0]]}; expected at least 0")

@@ -9,6 +9,7 @@ import numpy as np
 
 from xprnn.arguments import among, true_or_false
 from xprnn.estimators.metrics import accuracy, balanced_accuracy, macro_f1
+from xprnn.estimators.sequences.calibration import restored_temperature
 from xprnn.estimators.sequences.estimator import SequenceEstimator
 from xprnn.estimators.sequences.targets import Classes, class_weight
 from xprnn.storage import HostArrays
@@ -36,10 +37,7 @@ class LabelledEstimator(SequenceEstimator):
         common, classes = self._restored_common(arrays, metadata), Classes.restored(arrays, metadata)
         self._check_restored(classes)
         network = self._filled(weights, len(arrays["scaler.mean"]), classes.count)
-        temperature = arrays["temperature"]
-        if temperature.shape != (1,) or not temperature[0] > 0.0:
-            raise ValueError(f"temperature is {temperature.tolist()}; expected one number above 0")
-        return common | {"_network": network, "_classes": classes, "_temperature": float(temperature[0])}
+        return common | {"_network": network, "_classes": classes, "_temperature": restored_temperature(arrays)}
 
     def _check_restored(self, classes: Classes) -> None:
         """Raise ValueError for classes of a file that are none of this estimator's."""

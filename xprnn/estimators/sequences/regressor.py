@@ -12,16 +12,10 @@ from xprnn.arguments import among
 from xprnn.backend import Array, generator
 from xprnn.data.series import StandardScaler
 from xprnn.estimators.cells import POOLINGS
+from xprnn.estimators.learning import Watch, mean_one, weighted_mean
 from xprnn.estimators.metrics import mean_absolute_error, r_squared
 from xprnn.estimators.parameters import Role
-from xprnn.estimators.sequences.estimator import (
-    SEQUENCES,
-    SequenceEstimator,
-    Watch,
-    check_monitor,
-    mean_one,
-    weighted_mean,
-)
+from xprnn.estimators.sequences.estimator import SEQUENCES, SequenceEstimator, check_monitor
 from xprnn.estimators.sequences.input import as_numbers, as_sequences, as_weights
 from xprnn.storage import HostArrays
 from xprnn.tensor import Tensor
@@ -44,7 +38,7 @@ class SequenceRegressor(SequenceEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn" or "sru".
+        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lru" or "s5".
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether sequences are read backward too.
     pooling

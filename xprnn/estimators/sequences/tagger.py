@@ -7,24 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, generator, namespace
-from xprnn.data.padding import lengths_to_mask
+from xprnn.backend import generator
+from xprnn.estimators.learning import Watch, outputs, step_loss
 from xprnn.estimators.metrics import accuracy
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.calibration import class_temperature, softmax
-from xprnn.estimators.sequences.estimator import (
-    SEQUENCES,
-    Watch,
-    check_monitor,
-    outputs,
-    spread_over_steps,
-    weighted_mean,
-)
+from xprnn.estimators.sequences.estimator import SEQUENCES, check_monitor
 from xprnn.estimators.sequences.input import Sequences, as_sequences, as_weights
 from xprnn.estimators.sequences.labelled import LABELLED, MEASURES, LabelledEstimator
-from xprnn.estimators.sequences.targets import Classes, read_tags, tag_rows, those_kept, weights_of_classes
-from xprnn.tensor import Tensor
-from xprnn.train import Callback, cross_entropy
+from xprnn.estimators.sequences.targets import (
+    Classes,
+    read_tags,
+    step_weights,
+    tag_rows,
+    those_kept,
+    weights_of_classes,
+)
+from xprnn.train import Callback
 
 Host = np.ndarray[Any, Any]
 
@@ -42,7 +41,7 @@ class SequenceTagger(LabelledEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn" or "sru".
+        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lru" or "s5".
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether a label may depend on later steps too.
     dropout
@@ -128,17 +127,7 @@ class SequenceTagger(LabelledEstimator):
         scaled = new._scaled(rows, scaler)
         network = new._build(given.features, classes.count, draws)
         of_class = weights_of_classes(owner, options["class_weight"], classes, np.concatenate(tags))
-        total = sum(w * of_class[row].sum() for w, row in zip(weight, tags, strict=True))
-        each, of_class = (weight * (lengths.sum() / total)).astype(options["dtype"]), of_class.astype(options["dtype"])
-
-        def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
-            x, lengths, wanted, _, per_row = batch
-            xp = namespace(x)
-            mask = self._home().asarray(lengths_to_mask(lengths, x.shape[0]))
-            losses = cross_entropy(model(x, lengths), wanted, mask=mask, reduction="none")
-            per_class = xp.take(self._home().asarray(of_class), xp.reshape(wanted, (-1,)), axis=0)
-            per_step = xp.reshape(per_class, wanted.shape) * spread_over_steps(per_row, x.shape[0])
-            return weighted_mean(losses, per_step, float(lengths.sum()))
+        each, of_class = step_weights(weight, of_class, tags, options["dtype"])
 
         out = [scaled[k] for k in np.flatnonzero(held)]
         right = np.concatenate([tags[0][:0], *(tags[k] for k in np.flatnonzero(held))])
@@ -148,7 +137,7 @@ class SequenceTagger(LabelledEstimator):
             return MEASURES[options["monitor"]](right, np.concatenate(said).argmax(axis=1), counted)
 
         watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
-        history = new._learn(network, (scaled, tags, each), held, loss, watch, callbacks, draws)
+        history = new._learn(network, (scaled, tags, each), held, step_loss(of_class), watch, callbacks, draws)
         temperature = 1.0
         if out and options["calibrate"]:
             temperature = class_temperature(np.concatenate(outputs(network, out)), right, counted)

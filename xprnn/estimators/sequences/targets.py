@@ -166,3 +166,9 @@ def weights_of_classes(owner: str, given: Any, classes: Classes, target: Host) -
     if not weights[np.unique(target)].any():
         raise ValueError(f"{owner}: every class_weight is zero; expected at least one above")
     return weights
+
+
+def step_weights(weight: Host, of_class: Host, tags: list[Host], dtype: str) -> tuple[Host, Host]:
+    """What each sequence (N,) and class (C,) counts, so that all steps together count one each on average."""
+    total = sum(w * of_class[row].sum() for w, row in zip(weight, tags, strict=True))
+    return (weight * (sum(map(len, tags)) / total)).astype(dtype), of_class.astype(dtype)

@@ -6,6 +6,7 @@ origin, ..., origin + horizon - 1 from series[:origin] alone, for series (N, F) 
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +49,27 @@ class Persistence(Parameters):
         """The last value, again and again."""
         series, horizon = as_series(series, "Persistence"), whole_number("Persistence", "horizon", horizon)
         return np.repeat(series[check_origins(series, origins, 1) - 1][:, None], horizon, axis=1)
+
+
+class Drift(Parameters):
+    """As steep as it has been from the first step on: y[t + k] = y[t - 1] + (k + 1) (y[t - 1] - y[0]) / (t - 1)."""
+
+    name = "drift"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, series: Any) -> Drift:
+        """Nothing to learn."""
+        as_series(series, "Drift")
+        return self
+
+    def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
+        """The line through the first step and the last one, carried on."""
+        series, horizon = as_series(series, "Drift"), whole_number("Drift", "horizon", horizon)
+        origins = check_origins(series, origins, 2)
+        slopes = (series[origins - 1] - series[0]) / (origins - 1)[:, None]
+        return series[origins - 1][:, None] + np.arange(1, horizon + 1)[:, None] * slopes[:, None]
 
 
 class SeasonalNaive(Parameters):
@@ -130,6 +152,58 @@ class AutoRegression(Parameters):
             steps.append(_with_intercept(recent) @ self.coefficients)
             recent = np.concatenate([recent[1:], steps[-1][None]])
         return np.stack(steps, axis=1)
+
+
+class Borrowed(Parameters):
+    """A model of somebody else, such as AutoARIMA or AutoETS of statsforecast, as a baseline.
+
+    ``model`` has their interface: ``forecast(y=y, h=h)`` on an array (T,) gives a dict whose "mean" is (h,), fitted on
+    that y; with ``fit(y)`` and ``forward(y=y, h=h)`` it is fitted once, and goes on from any y. Each column has a copy.
+
+    >>> Borrowed(AutoARIMA(season_length=12))  # doctest: +SKIP
+
+    Raises TypeError for a model without them.
+    """
+
+    def __init__(self, model: Any) -> None:
+        if isinstance(model, type) or not callable(getattr(model, "forecast", None)):
+            shown = f"{model.__name__}, a class" if isinstance(model, type) else f"a {type(model).__name__}"
+            raise TypeError(f"Borrowed: model is {shown}; expected an object with forecast(y=, h=)")
+        self.model = model
+        self._fitted: list[Any] | None = None
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted is not None
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.model, "alias", None) or type(self.model).__name__)
+
+    def fit(self, series: Any) -> Borrowed:
+        """Fit a copy to each column."""
+        series, fitted = as_series(series, "Borrowed"), []
+        for column in series.T:
+            model = copy.deepcopy(self.model)
+            if hasattr(model, "forward"):
+                model.fit(np.ascontiguousarray(column))
+            fitted.append(model)
+        self._fitted = fitted
+        return self
+
+    def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
+        """What the models say of each origin by itself."""
+        series, horizon = as_series(series, "Borrowed"), whole_number("Borrowed", "horizon", horizon)
+        if self._fitted is None:
+            raise not_fitted(self.name)
+        if series.shape[1] != len(self._fitted):
+            raise ValueError(f"{self.name}: the series has {series.shape[1]} columns; fitted on {len(self._fitted)}")
+        origins = check_origins(series, origins, 1)
+        found = np.empty((len(origins), horizon, series.shape[1]))
+        for k, model in enumerate(self._fitted):
+            say = getattr(model, "forward", model.forecast)
+            for m, origin in enumerate(origins):
+                found[m, :, k] = say(y=np.ascontiguousarray(series[:origin, k]), h=horizon)["mean"]
+        return found
 
 
 def _with_intercept(recent: Host) -> Host:

@@ -1,51 +1,43 @@
-"""Forecaster: fit a recurrent network to a time series, and say what comes next."""
+"""Forecaster: fit recurrent networks to time series, and say what comes next."""
 
 from __future__ import annotations
 
-import math
-import sys
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from xprnn import ops
-from xprnn.arguments import among, real_number, whole_number
-from xprnn.backend import Array, Rng, backend_of, generator, namespace
-from xprnn.data import Batches
-from xprnn.data.series import StandardScaler, as_series, check_origins, harmonics, windows
-from xprnn.estimators.estimator import TRAINING, Estimator, no_target
+from xprnn.arguments import among, optional, probability, real_number, whole_number
+from xprnn.backend import Rng
+from xprnn.data.series import as_series
+from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.metrics import r_squared
-from xprnn.estimators.series.backtest import Backtest, backtest
+from xprnn.estimators.series.backtest import Backtest, Informed, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
-from xprnn.estimators.series.network import ForecastNetwork
-from xprnn.tape import no_grad
-from xprnn.tensor import Tensor
-from xprnn.train import Adam, Callback, EarlyStopping, fit, mse
+from xprnn.estimators.series.frame import Series
+from xprnn.estimators.series.model import learn_model
+from xprnn.estimators.series.network import Members
+from xprnn.estimators.series.panel import Panel, read
+from xprnn.estimators.series.saved import common_of
+from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, joined, periods_of
+from xprnn.train import Callback
 
 Host = np.ndarray[Any, Any]
-ABOVE_ONE = (math.nextafter(1.0, 2.0), sys.float_info.max)
-LEAST_LEARNED = 2  # origins: one alone has no deviation to scale by
-ROWS_AT_ONCE = 2048  # forecasts made in one batch; bounds memory, changes no result
+FUTURES = 1000  # that quantiles are taken of
 
 
-def _periods(owner: str, name: str, periods: Any) -> list[float]:
-    if not isinstance(periods, (list, tuple)):
-        raise ValueError(f"{owner}: {name} are {periods!r}; expected a list of lengths above 1 step")
-    return [
-        real_number(owner, f"{name}[{k}]", period, "a length above 1 step", *ABOVE_ONE)
-        for k, period in enumerate(periods)
-    ]
+class Forecaster(SeriesEstimator):
+    """Forecasts of one or several columns, of one or several series, from their recent past and the season.
 
+    Several members are combined. Each makes the series ready in its own way, with a power and differences that it
+    takes back at the end, has a linear autoregression, and a recurrent network that learns what that leaves over.
+    Which ways are taken is found out on the last part of the series, by the autoregressions alone; a network is
+    listened to where it is better on steps that it was not trained on. All columns are inputs, and all are forecast.
 
-class Forecaster(Estimator):
-    """Forecasts of one or several columns from their recent past and, optionally, from the season.
+    Values may be missing (NaN): the last known one stands for them, beside how long ago it was, and errors of steps
+    that nobody knows do not count.
 
-    The network sees the last ``window`` steps, scaled with mean and deviation of the training part, and for each period
-    in ``periods`` the sine and cosine of the step to come. All columns are inputs, and all are forecast.
-
-    >>> forecaster = Forecaster(cell="lstm", window=30, periods=(365.25,), seed=0).fit(series)  # doctest: +SKIP
+    >>> forecaster = Forecaster(cell="lstm", periods=(365.25,), seed=0).fit(series)  # doctest: +SKIP
     >>> forecaster.predict(7)  # the next seven steps, in the units of the series  # doctest: +SKIP
 
     Parameters
@@ -56,38 +48,44 @@ class Forecaster(Estimator):
     hidden, layers
         Hidden units of each layer; layers.
     window
-        Steps of the past that a forecast sees.
+        Steps of the past that a forecast sees. Default: as many as the transforms and autoregressions that are chosen
+        need, and 30 at least, where the series are long enough.
     horizon, strategy
-        "recursive": the network says one step, and its own forecast is the input for the next; any number of steps.
-        "direct": it says ``horizon`` steps at once. ``horizon`` must be 1 for the recursive strategy.
+        "recursive": the networks say one step, and their own forecast is the input for the next; any number of steps.
+        "direct": they say ``horizon`` steps at once. ``horizon`` must be 1 for the recursive strategy.
     periods
         Lengths of seasons in steps, counted from the start of the series.
+    transforms
+        "auto": logarithms or square roots (of series above 0), differences and differences of seasons are tried.
+        "none": the series is only scaled.
+    members
+        How many forecasts are combined. They differ by their transforms and lags, and by their seeds.
     epochs, batch_size, learning_rate, clip_norm
         Training with Adam on the mean squared error, gradients clipped to this global norm.
     validation, patience
-        The share of the series, at its end, that training does not see; training stops after ``patience`` epochs
-        without a better error on it, and takes the best weights. ``validation=0`` trains on everything, to the end.
+        The share of the series, at its end, that decides how long training is best, and measures errors; training stops
+        after ``patience`` epochs without a better error on it. Then all is learned anew from the whole series, for as
+        many epochs. ``validation=0`` trains on everything, to the end, and has no intervals.
     seed, random_state
         Same seed, same numbers. ``random_state``, where given, counts instead: a seed, or a generator to draw it.
     dtype, backend
-        Of the network; default: where ``use_backend`` says.
+        Of the networks; default: where ``use_backend`` says.
     progress
-        Whether ``fit`` shows a progress bar.
+        Whether ``fit`` shows progress bars.
 
     Raises ValueError or TypeError for arguments out of range.
     """
 
     SETTINGS = TRAINING | {
-        "window": whole_number,
+        "window": optional(whole_number),
         "horizon": whole_number,
         "strategy": among(("recursive", "direct")),
-        "periods": _periods,
+        "periods": periods_of,
+        "transforms": among(("auto", "none")),
+        "members": whole_number,
         "batch_size": whole_number,
         "patience": whole_number,
     }
-    KIND = "forecaster"
-    METADATA: ClassVar = {"steps": int, "vector": bool}
-    ARRAYS: ClassVar = {"recent": 2, "scaler.mean": 1, "scaler.std": 1}
 
     def __init__(
         self,
@@ -95,10 +93,12 @@ class Forecaster(Estimator):
         *,
         hidden: int = 32,
         layers: int = 1,
-        window: int = 30,
+        window: int | None = None,
         horizon: int = 1,
         strategy: str = "recursive",
         periods: Sequence[float] = (),
+        transforms: str = "auto",
+        members: int = 4,
         epochs: int = 40,
         batch_size: int = 64,
         learning_rate: float = 3e-3,
@@ -117,105 +117,161 @@ class Forecaster(Estimator):
                 f"Forecaster: horizon is {horizon}; expected 1, as the recursive strategy learns one step, and "
                 "predict(k) goes as far as you like; use strategy='direct' to learn several steps at once"
             )
-        self.scaler = StandardScaler()
-        self._recent: Host = np.zeros((0, 0))  # the end of the fitted series, which predict starts from
-        self._steps = 0  # its length
-        self._vector = False  # whether it was given without columns
 
     @property
     def n_features_in_(self) -> int:
         """The columns of the fitted series."""
         return int(self._of_fit("n_features_in_").columns)
 
-    def fit(self, series: Any, y: None = None, *, callbacks: Sequence[Callback] = ()) -> Forecaster:
-        """Learn from a series (N,) or (N, F) of any backend, or a table of numbers. Returns itself.
+    @property
+    def window_(self) -> int:
+        """The steps that a forecast sees, given or chosen."""
+        self._of_fit("window_")
+        return self._model.window
 
-        There is no ``y``, which scikit-learn's pipelines give as None: all columns are forecast.
+    def fit(
+        self, series: Any, y: None = None, *, past: Any = None, future: Any = None, callbacks: Sequence[Callback] = ()
+    ) -> Forecaster:
+        """Learn from a series (T,) or (T, F) of any backend, a table of numbers, or a :class:`Panel`. Returns itself.
 
-        Raises ValueError for a series that is too short or has values that are not finite, and FloatingPointError if
-        training diverges; a forecaster that was fitted before is then as it was.
+        ``past`` (T, P) is known of each step when it has come, and ``future`` (T, Q) before: a plan, a price, the
+        weather forecast. Of several series they are a dict or a list, as these are. There is no ``y``, which
+        scikit-learn's pipelines give as None: all columns are forecast.
+
+        Raises ValueError for a series that is too short or has infinite values, and FloatingPointError if training
+        diverges; a forecaster that was fitted before is then as it was.
         """
         no_target("Forecaster.fit", y)
-        values = as_series(series, "Forecaster")
+        given = series if isinstance(series, Panel) else as_series(series, "Forecaster", gaps=True)
+        vector = np.ndim(series) == 1 and isinstance(given, np.ndarray) and given.shape[1] == 1
+        kind, values, static = read("Forecaster", given, vector, past, future)
         new = self._unfitted()
-        options, home = new.settings, self._home()
-        learned, held_out = new._parts(len(values))
-        if learned < LEAST_LEARNED:
-            raise ValueError(
-                f"Forecaster: the series has {len(values)} steps; with window={options['window']}, "
-                f"horizon={options['horizon']} and validation={options['validation']:g} it needs at least "
-                f"{new._least_steps()}"
-            )
-        origins = np.arange(options["window"], len(values) - options["horizon"] + 1)
-        train, validate = origins[:learned], origins[len(origins) - held_out :]
-        scaler = StandardScaler().fit(values[: train[-1] + options["horizon"]])
-        draws = generator(options["seed"])
-        network = new._build(values.shape[1], draws)
-        inputs = home.asarray(new._features(scaler.transform(values), 0).astype(options["dtype"]))
-        targets = home.asarray(scaler.transform(values).astype(options["dtype"]))
-
-        def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
-            x = _gather(inputs, batch[0], range(-options["window"], 0))
-            y = _gather(targets, batch[0], range(options["horizon"]))
-            prediction, _ = model(x)
-            return mse(prediction, namespace(y).permute_dims(y, (1, 0, 2)))
-
-        history = fit(
-            network,
-            Batches(home.asarray(train), batch_size=options["batch_size"], shuffle=True, rng=draws),
-            loss,
-            Adam(network.parameters(), lr=options["learning_rate"]),
-            epochs=options["epochs"],
-            validation=Batches(home.asarray(validate), batch_size=ROWS_AT_ONCE) if held_out else None,
-            clip_norm=options["clip_norm"],
-            callbacks=[*([EarlyStopping(options["patience"])] if held_out else []), *callbacks],
-            progress=self.progress,
+        for k, each in enumerate(values):
+            new._require_steps(kind.shown("Forecaster", k), len(each))
+        common = common_of(values, static, new.settings["periods"])
+        model, history = learn_model(
+            common, values, new.settings, new._cut, self._home(), list(callbacks), self.progress
         )
+        network = Members([member.network for member in model.members])
         network.eval()
-        vector = np.ndim(series) == 1 and values.shape[1] == 1
-        fitted = {"_network": network, "_training": history, "scaler": scaler}
-        last = {"_recent": values[len(values) - options["window"] :], "_steps": len(values), "_vector": vector}
-        self._become(**vars(new) | fitted | last)
+        recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)
+        fitted = {"_network": network, "_training": history, "_model": model, "_common": common}
+        self._become(**vars(new) | fitted | {"_recent": recent, "_kind": kind})
         return self
 
-    def observe(self, steps: Any) -> Forecaster:
+    def observe(self, steps: Any, *, past: Any = None, future: Any = None) -> Forecaster:
         """Take note of what came after the fitted series, without learning from it: ``predict`` goes on from there.
 
-        steps (N,) or (N, F). Returns itself.
+        steps (N,) or (N, F), with ``past`` and ``future`` of these steps where they were fitted; of several series a
+        dict or a list of them. Returns itself.
         """
-        network, new = self._fitted(self._network), as_series(steps, "Forecaster.observe")
-        self._check_columns(network, new)
-        recent = np.concatenate([self._recent, new])[-self.settings["window"] :]
-        self._become(_recent=recent, _steps=self._steps + len(new))
+        self._fitted(self._network)
+        owner, kind, window = "Forecaster.observe", self._kind, self._model.window
+        given = [
+            as_series(part, kind.shown(owner, k), gaps=True) for k, part in enumerate(kind.split(owner, "steps", steps))
+        ]
+        for k, rows in enumerate(given):
+            self._check_columns(kind.shown("Forecaster", k), rows)
+        lengths = [len(rows) for rows in given]
+        pasts, futures = self._covariates(owner, past, future, lengths, lengths)
+        recent = []
+        for series, rows, known, ahead in zip(self._recent, given, pasts, futures, strict=True):
+            values = np.concatenate([series.values, rows])
+            whole = Series(values, joined(series.past, known), joined(series.future, ahead), series.start)
+            recent.append(whole.part(len(whole) - window, len(whole)))
+        self._become(_recent=tuple(recent))
         return self
 
-    def predict(self, horizon: int | None = None) -> Host:
+    def predict(
+        self, horizon: int | None = None, *, future: Any = None, quantiles: Sequence[float] | None = None
+    ) -> Any:
         """The steps after the fitted series, and what was observed since, in the units of the series.
 
-        Returns (horizon,) or (horizon, F), as the fitted series was. Default horizon: the one the network was built
-        for, which is the most that the direct strategy can say.
+        Returns (horizon,) or (horizon, F), as the fitted series was, of several series a dict or a list of them.
+        Default horizon: the one the networks were built for, which is the most that the direct strategy can say.
+        ``future`` (horizon, Q) is what is known of these steps, where it was fitted. With ``quantiles`` (Q,) between 0
+        and 1 those of a thousand futures that might be, (horizon, Q) or (horizon, F, Q).
         """
-        horizon = self.settings["horizon"] if horizon is None else horizon
-        start = self._steps - len(self._recent)
-        forecast = self._forecast(self._recent, np.asarray([len(self._recent)]), horizon, start)[0]
-        return forecast[:, 0] if self._vector else forecast
+        if quantiles is not None:
+            levels = self._levels(quantiles)
+            futures = self._paths("Forecaster", horizon, FUTURES, future, self.settings["seed"])
+            return self._kind.answer(list(np.moveaxis(np.quantile(futures, levels, axis=0), 0, -1)))
+        horizon, series = self._ahead("Forecaster", horizon, future)
+        return self._kind.answer(list(self._ends(series, horizon)))
 
-    def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
-        """Forecasts from many places: (M, horizon, F) from series[:origin] for each of the origins (M,)."""
-        values = as_series(series, "Forecaster.forecast")
-        return self._forecast(values, check_origins(values, origins, self.settings["window"]), horizon, 0)
+    def sample(self, paths: int = 100, horizon: int | None = None, *, future: Any = None, rng: Rng = None) -> Any:
+        """Futures that might be, (paths, horizon) or (paths, horizon, F) of each series.
+
+        Each is a way that a member goes step by step, with errors that it made on the validation part, drawn anew.
+        """
+        found = self._paths(
+            "Forecaster.sample", horizon, whole_number("Forecaster.sample", "paths", paths), future, rng
+        )
+        return self._kind.answer(list(np.moveaxis(found, 1, 0)), columns=2)
+
+    def intervals(self, horizon: int | None = None, *, coverage: float = 0.9, future: Any = None) -> Any:
+        """The ends of an interval around each forecast, (horizon, 2) or (horizon, F, 2) of each series.
+
+        Split conformal: as wide as held the share ``coverage`` of the errors on the validation part, at as many steps
+        ahead, on the scale of the first member's power. Raises ValueError for more steps than errors were measured
+        over, for fewer errors than the coverage needs, and with ``validation=0``.
+        """
+        owner = "Forecaster.intervals"
+        level = real_number(owner, "coverage", coverage, "a share between 0 and 1", *INSIDE)
+        horizon, series = self._ahead(owner, horizon, future)
+        self._require_errors(owner, horizon)
+        widths = self._model.widths(horizon, level)
+        if not np.isfinite(widths).all():
+            few = int((~np.isnan(self._model.errors[:, :horizon])).sum(axis=0).min())
+            raise ValueError(f"{owner}: coverage is {level:g}, with as few as {few} errors to learn it from")
+        return self._kind.answer(list(self._model.bands(np.arange(len(series)), self._ends(series, horizon), widths)))
+
+    def rolling_intervals(
+        self,
+        series: Any,
+        origins: Any,
+        horizon: int,
+        *,
+        coverage: float = 0.9,
+        rate: float = 0.02,
+        past: Any = None,
+        future: Any = None,
+    ) -> Host:
+        """The ends of intervals (M, horizon, F, 2) about forecasts from rising origins (M,), adaptive.
+
+        At each origin the errors on the validation part count, and those of the origins before it that are known by
+        then. After each miss intervals become wider, and after each hit a little narrower, so that in the long run the
+        share ``coverage`` is inside (Gibbs and Candes 2021); ``rate`` 0 leaves that out. Other arguments as in
+        :meth:`forecast`, errors as there and in :meth:`intervals`; infinite where there are too few errors.
+        """
+        owner = "Forecaster.rolling_intervals"
+        level = real_number(owner, "coverage", coverage, "a share between 0 and 1", *INSIDE)
+        whole, places, horizon = self._places(owner, series, origins, horizon, past, future)
+        if (np.diff(places) <= 0).any():
+            raise ValueError(f"{owner}: origins are {places.tolist()}; expected each after the one before it")
+        self._require_errors(owner, horizon)
+        return self._model.rolling_bands(whole, places, horizon, level, probability(owner, "rate", rate))
+
+    def forecast(self, series: Any, origins: Any, horizon: int, *, past: Any = None, future: Any = None) -> Host:
+        """Forecasts from many places: (M, horizon, F) from series[:origin] for each of the origins (M,).
+
+        ``past`` and ``future`` (T, P) and (T, Q) of all steps of this series, where they were fitted.
+        """
+        whole, places, horizon = self._places("Forecaster.forecast", series, origins, horizon, past, future)
+        return self._model.forecast([whole], np.zeros(len(places), dtype=np.int64), places, horizon)
 
     def score(self, series: Any, y: None = None) -> float:
         """R^2 = 1 - sum of e^2 / sum of (y - mean)^2 of all forecasts in a series, the mean of its columns.
 
-        Each forecast sees the steps of this series before it, ``window`` at least, and goes ``horizon`` steps ahead; 1
+        Each forecast sees the steps of this series before it, a window at least, and goes ``horizon`` steps ahead; 1
         is perfect, 0 is what the mean says. Raises ValueError for a series with less than two steps to forecast.
         """
         no_target("Forecaster.score", y)
-        values, horizon = as_series(series, "Forecaster.score"), self.settings["horizon"]
-        origins = np.arange(self.settings["window"], len(values) - horizon + 1)
+        self._fitted(self._network)
+        values, horizon, window = as_series(series, "Forecaster.score"), self.settings["horizon"], self._model.window
+        origins = np.arange(window, len(values) - horizon + 1)
         if len(origins) < LEAST_LEARNED:
-            least = self.settings["window"] + horizon + LEAST_LEARNED - 1
+            least = window + horizon + LEAST_LEARNED - 1
             raise ValueError(f"Forecaster.score: the series has {len(values)} steps; expected at least {least}")
         actual = values[origins[:, None] + np.arange(horizon)]
         return r_squared(*(a.reshape(-1, values.shape[1]) for a in (actual, self.forecast(values, origins, horizon))))
@@ -227,102 +283,15 @@ class Forecaster(Estimator):
         test: float | int = 0.2,
         horizon: int | None = None,
         baselines: Sequence[SeriesForecaster] = (),
+        past: Any = None,
+        future: Any = None,
+        refit: str | int = "never",
     ) -> Backtest:
         """Fit on the first part of a series and forecast from every step of the rest, beside baselines.
 
-        Arguments and errors as in :func:`xprnn.estimators.backtest`.
+        ``past`` and ``future`` are this forecaster's alone. Other arguments and errors as in
+        :func:`xprnn.estimators.backtest`.
         """
         horizon = self.settings["horizon"] if horizon is None else horizon
-        return backtest([self, *baselines], series, test=test, horizon=horizon)
-
-    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        arrays = {"scaler.mean": self.scaler.mean, "scaler.std": self.scaler.std, "recent": self._recent}
-        return arrays, {"steps": self._steps, "vector": self._vector}
-
-    def _restored(
-        self, arrays: Mapping[str, Host], metadata: dict[str, Any], weights: Mapping[str, Host]
-    ) -> dict[str, Any]:
-        recent, mean, std = (arrays[name] for name in ("recent", "scaler.mean", "scaler.std"))
-        columns, steps, vector = recent.shape[1], metadata["steps"], metadata["vector"]
-        for name, numbers in (("scaler.mean", mean), ("scaler.std", std)):
-            if len(numbers) != columns:
-                raise ValueError(f"{name} has {len(numbers)} numbers; expected {columns}, one a column")
-        if len(recent) != self.settings["window"] or not len(recent) <= steps <= sys.maxsize // 2:
-            raise ValueError(f"recent has {len(recent)} rows of {steps} steps; expected one window")
-        if columns == 0 or (vector and columns > 1) or (std < 0.0).any():
-            raise ValueError(f"vector is {vector}, columns are {columns}, or a deviation is below 0")
-        shapes = ForecastNetwork.shapes(*self._sizes(columns))
-        network = self._read_network(weights, shapes, lambda: self._build(columns, 0))
-        scaler = StandardScaler(mean, std)
-        return {"_network": network, "scaler": scaler, "_recent": recent, "_steps": steps, "_vector": vector}
-
-    def _parts(self, steps: int) -> tuple[int, int]:
-        """How many origins of a series are learned from, and how many are held out at its end.
-
-        What is learned ends before what is validated on begins, also where a target is several steps long.
-        """
-        horizon, share = self.settings["horizon"], self.settings["validation"]
-        origins = steps - self.settings["window"] - horizon + 1
-        held_out = max(1, round(share * origins)) if share else 0
-        return origins - held_out - (horizon - 1 if held_out else 0), held_out
-
-    def _least_steps(self) -> int:
-        """The length of the shortest series that ``fit`` takes; with each step more, no less is learned from."""
-        most = 1
-        while self._parts(most)[0] < LEAST_LEARNED:
-            most *= 2
-        return bisect_left(range(most), LEAST_LEARNED, key=lambda steps: self._parts(steps)[0])
-
-    def _build(self, columns: int, rng: Rng) -> ForecastNetwork:
-        network = ForecastNetwork(*self._sizes(columns), self.settings["dtype"], rng)
-        network.to(self._home())
-        return network
-
-    def _sizes(self, columns: int) -> tuple[str, int, int, int, int, int]:
-        options = self.settings
-        features = 2 * len(options["periods"])
-        return options["cell"], columns, features, options["hidden"], options["layers"], options["horizon"]
-
-    def _features(self, scaled: Host, start: int) -> Host:
-        """Each step's columns, and the season of the step after it: (N, F) to (N, F + S)."""
-        following = start + 1 + np.arange(len(scaled))
-        return np.concatenate([scaled, harmonics(following, self.settings["periods"])], axis=1)
-
-    def _forecast(self, values: Host, origins: Host, horizon: int, start: int) -> Host:
-        network, direct = self._fitted(self._network), self.settings["strategy"] == "direct"
-        most = self.settings["horizon"] if direct else None
-        horizon = whole_number("Forecaster", "horizon", horizon)
-        if most is not None and horizon > most:
-            raise ValueError(f"Forecaster: horizon is {horizon}; expected 1 to {most}")
-        self._check_columns(network, values)
-        features = self._features(self.scaler.transform(values), start)
-        parts = [
-            self._steps_ahead(network, features, rows, horizon, start)
-            for rows in np.array_split(origins, max(1, -(-len(origins) // ROWS_AT_ONCE)))
-        ]
-        return self.scaler.inverse(np.concatenate(parts))
-
-    @staticmethod
-    def _check_columns(network: ForecastNetwork, values: Host) -> None:
-        if values.shape[1] != network.columns:
-            raise ValueError(f"Forecaster: the series has {values.shape[1]} columns; fitted on {network.columns}")
-
-    def _steps_ahead(self, network: ForecastNetwork, features: Host, origins: Host, horizon: int, start: int) -> Host:
-        """Scaled forecasts (M, horizon, F) for one batch of origins, which come from the device together."""
-        home, dtype = backend_of(network.parameters()[0].data), self.settings["dtype"]
-        with no_grad():
-            output, state = network(home.asarray(windows(features, origins, self.settings["window"]).astype(dtype)))
-            steps = [output]
-            following = start + origins + np.arange(1, horizon - output.shape[1] + 1)[:, None]
-            for season in Tensor(home.asarray(harmonics(following, self.settings["periods"]).astype(dtype))):
-                x = ops.concat([output[:, 0], season], axis=1)
-                output, state = network(ops.expand_dims(x, 0), state)
-                steps.append(output)
-            return ops.concat(steps, axis=1).numpy()[:, :horizon].astype(np.float64)
-
-
-def _gather(rows: Array, origins: Array, offsets: range) -> Array:
-    """rows (N, C) at origin + offset: (len(offsets), M, C), on the device."""
-    xp, ahead = namespace(rows), backend_of(rows).arange(len(offsets)) + offsets.start
-    index = xp.reshape(xp.expand_dims(origins, axis=0) + xp.expand_dims(ahead, axis=1), (-1,))
-    return xp.reshape(xp.take(rows, index, axis=0), (len(offsets), origins.shape[0], rows.shape[1]))
+        told = self if past is None and future is None else Informed(self, past, future)
+        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit)

@@ -1,40 +1,115 @@
-"""The network of the Forecaster: a recurrent layer that says how the next steps differ from the last one."""
+"""The networks of the Forecaster: an autoregression, and a recurrent layer that says how it errs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from xprnn import ops
-from xprnn.backend import Rng, generator
+from xprnn.backend import Array, Rng, generator
 from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
-from xprnn.nn import Linear, Module
+from xprnn.nn import Embedding, Linear, Module
 from xprnn.tensor import Tensor
+
+Host = np.ndarray[Any, Any]
+IDENTITY = 8
+"""Numbers that stand for a series among several."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a network is built of."""
+
+    cell: str
+    columns: int
+    extras: int
+    hidden: int
+    layers: int
+    horizon: int
+    lags: int
+    series: int = 1
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that the recurrent layer sees at each step."""
+        return self.columns + self.extras + (IDENTITY if self.series > 1 else 0)
 
 
 class ForecastNetwork(Module):
-    """z[t+1], ..., z[t+K] = z[t] + W h[t] + b, with h from a recurrent layer over [z, seasonal features].
+    """z[t+1], ..., z[t+K] = A [z[t-p+1], ..., z[t], e[t]] + a + W h[t] + b, with h of a recurrent layer over [z, e, i].
 
-    x (T, B, F + S): F scaled columns and S features of the step that follows; output (B, K, F). It learns differences,
-    so that with weights of zero it is persistence.
+    z (T, B, F) scaled columns, e (T, B, E) what is known of each step beside them; i a vector for each of several
+    series; output (B, K, F). A and a are the autoregression (the highway of LSTNet, Lai et al. 2018, arXiv 1703.07015),
+    which is not trained but solved for; W and b begin with zeros, so that the network learns what it leaves over.
     """
 
-    def __init__(
-        self, cell: str, columns: int, features: int, hidden: int, layers: int, horizon: int, dtype: str, rng: Rng
-    ) -> None:
-        draws = generator(rng)
-        self.columns, self.horizon = columns, horizon
-        self.recurrent = CELLS[cell](columns + features, hidden, layers, dtype=dtype, rng=draws)
-        self.head = Linear(hidden, horizon * columns, dtype=dtype, rng=draws)
+    def __init__(self, sizes: Sizes, dtype: str, rng: Rng) -> None:
+        draws, self.sizes = generator(rng), sizes
+        self.columns, self.horizon = sizes.columns, sizes.horizon
+        said = sizes.horizon * sizes.columns
+        self.recurrent = CELLS[sizes.cell](sizes.inputs, sizes.hidden, sizes.layers, dtype=dtype, rng=draws)
+        self.head = Linear(sizes.hidden, said, dtype=dtype, rng=draws)
+        self.linear = Linear(sizes.lags * sizes.columns + sizes.extras, said, dtype=dtype, rng=draws)
+        self.identity = Embedding(sizes.series, IDENTITY, dtype=dtype, rng=draws) if sizes.series > 1 else None
+        self.forget()
 
     @staticmethod
-    def shapes(cell: str, columns: int, features: int, hidden: int, layers: int, horizon: int) -> Shapes:
+    def shapes(sizes: Sizes) -> Shapes:
         """The parameters of such a network, without building it."""
-        yield from recurrent_shapes("recurrent.", cell, columns + features, hidden, layers)
-        yield from (("head.weight", (horizon * columns, hidden)), ("head.bias", (horizon * columns,)))
+        yield from recurrent_shapes("recurrent.", sizes.cell, sizes.inputs, sizes.hidden, sizes.layers)
+        said = sizes.horizon * sizes.columns
+        yield from (("head.weight", (said, sizes.hidden)), ("head.bias", (said,)))
+        yield from (("linear.weight", (said, sizes.lags * sizes.columns + sizes.extras)), ("linear.bias", (said,)))
+        if sizes.series > 1:
+            yield "identity.weight", (sizes.series, IDENTITY)
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
-        """Forecasts after the last step of x, and the state to go on from."""
+    def forget(self) -> None:
+        """Leave the autoregression alone: W and b are zero."""
+        self.head.load_state_dict({n: np.zeros(p.shape) for n, p in self.head.named_parameters()})
+
+    def solved(self, weight: Host, bias: Host) -> None:
+        """Take an autoregression (K F, p F + E) and (K F,)."""
+        self.linear.load_state_dict({"weight": weight, "bias": bias})
+
+    def trained(self) -> list[Any]:
+        """The parameters that training changes."""
+        names = ("recurrent", "head", *(("identity",) if self.identity is not None else ()))
+        return [parameter for name in names for parameter in getattr(self, name).parameters()]
+
+    def forward(self, x: Any, lags: Any, identities: Array | None = None, state: Any = None) -> tuple[Tensor, Any]:
+        """Forecasts after the last step of x (T, B, F + E), and the state to go on from.
+
+        lags (p, B, F): the last steps of z, which may reach back beyond x.
+        """
         x = ops.as_tensor(x)
-        output, state = self.recurrent(x, state)
-        change = ops.reshape(self.head(output[-1]), (x.shape[1], self.horizon, self.columns))
-        return change + ops.expand_dims(x[-1, :, : self.columns], 1), state
+        steps, batch = x.shape[:2]
+        seen = x
+        if self.identity is not None:
+            named = ops.broadcast_to(ops.expand_dims(self.identity(identities), 0), (steps, batch, IDENTITY))
+            seen = ops.concat([x, named], axis=2)
+        output, state = self.recurrent(seen, state)
+        recent = ops.reshape(ops.permute_dims(ops.as_tensor(lags), (1, 0, 2)), (batch, self.sizes.lags * self.columns))
+        known = ops.concat([recent, x[-1, :, self.columns :]], axis=1) if self.sizes.extras else recent
+        said = self.linear(known).detach() + self.head(output[-1])
+        return ops.reshape(said, (batch, self.horizon, self.columns)), state
+
+
+class Members(Module):
+    """Networks whose forecasts are combined; each is called by itself."""
+
+    def __init__(self, networks: Sequence[ForecastNetwork]) -> None:
+        self.members = list(networks)
+
+    @property
+    def columns(self) -> int:
+        """F."""
+        return self.members[0].columns
+
+    @staticmethod
+    def shapes(sizes: Sequence[Sizes]) -> Shapes:
+        """The parameters of all of them."""
+        for k, each in enumerate(sizes):
+            yield from ((f"members.{k}.{name}", shape) for name, shape in ForecastNetwork.shapes(each))

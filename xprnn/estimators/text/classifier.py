@@ -3,48 +3,57 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import among, at_least, at_least_zero, optional, probability, true_or_false, whole_number
-from xprnn.backend import Array, Rng, backend_of, generator
-from xprnn.data.bucketing import Buckets
-from xprnn.data.padding import pad_sequences
+from xprnn.arguments import among, at_least_zero, whole_number
+from xprnn.backend import backend_of, generator
+from xprnn.data.rows import Rows, RowWriter
 from xprnn.data.tokenizer import is_word, split_characters, split_words
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
 from xprnn.estimators.cells import POOLINGS
-from xprnn.estimators.estimator import TRAINING, Estimator
-from xprnn.estimators.labels import check_classes, hold_out, label_array, number_labels, share_right
+from xprnn.estimators.labels import hold_out, number_labels, share_right
+from xprnn.estimators.learning import Watch, class_loss, learn, mean_one, outputs
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.portions import portions
+from xprnn.estimators.sequences.calibration import class_temperature, softmax
+from xprnn.estimators.sequences.estimator import check_monitor
+from xprnn.estimators.sequences.input import as_weights
+from xprnn.estimators.sequences.labelled import MEASURES
+from xprnn.estimators.sequences.targets import Classes, those_kept, weights_of_classes
+from xprnn.estimators.text.estimator import TEXTS, TextEstimator
 from xprnn.estimators.text.explanation import Explanation
-from xprnn.estimators.text.input import chosen_labels, cut_texts, log_count_ratios
-from xprnn.estimators.text.network import TextNetwork
+from xprnn.estimators.text.input import check_texts, chosen_labels, cut_texts, log_count_ratios
+from xprnn.estimators.text.subwords import MARKS, Subwords, json_of
 from xprnn.tape import no_grad
-from xprnn.tensor import Tensor
-from xprnn.train import Adam, Callback, EarlyStopping, cross_entropy, fit
+from xprnn.train import Callback
 
 Host = np.ndarray[Any, Any]
 Tokenizer = Callable[[str], Iterable[str]]
 TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_characters}
-EMBEDDING = 100
-TEXTS_AT_ONCE = 256  # of the dev part in one batch
 
 
 def _tokenizer(owner: str, name: str, tokenizer: Any) -> str:
-    """Its name; "custom" for a function, which no file can hold."""
+    """Its name; the JSON of one of subwords; "custom" for a function, which no file can hold."""
     if callable(tokenizer):
         return "custom"
+    if (told := json_of(tokenizer)) is not None:
+        try:
+            return Subwords(told).told
+        except ValueError as error:
+            raise ValueError(f"{owner}: {name} is {reprlib.repr(tokenizer)}: {error}") from None
     if not isinstance(tokenizer, str) or tokenizer not in TOKENIZERS:
         expected = ", ".join(map(repr, TOKENIZERS))
-        raise ValueError(f"{owner}: {name} is {tokenizer!r}; expected {expected} or a function")
+        subwords = "or subwords: a Tokenizer or its .json"
+        raise ValueError(f"{owner}: {name} is {tokenizer!r}; expected {expected} or a function, {subwords}")
     return tokenizer
 
 
-class TextClassifier(Estimator):
+class TextClassifier(TextEstimator):
     """Labels of texts, two or more, from the words in their order.
 
     A text becomes tokens, tokens become vectors, a recurrent layer reads them in both directions, its states are pooled
@@ -65,7 +74,7 @@ class TextClassifier(Estimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn" or "sru".
+        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lru" or "s5".
     pooling
         "max", "mean" or "attention" over the states of all tokens, or the "last" state.
     embedding
@@ -73,7 +82,9 @@ class TextClassifier(Estimator):
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether the text is read backward too.
     tokenizer
-        "words", "characters", or a function from a text to a list of tokens, which ``load`` must be given again.
+        "words", "characters", or a function from a text to a list of tokens, which ``load`` must be given again. Or
+        subwords: a Tokenizer of the library ``tokenizers`` or the path of its .json, which goes into the file of the
+        model. Its numbers are not used: tokens that come ``min_count`` times have numbers of their own.
     min_count, max_vocabulary
         Tokens that come fewer times than this in the training texts are unknown, and so are the rarest beyond so many
         (None: no limit).
@@ -82,13 +93,19 @@ class TextClassifier(Estimator):
         the words alone say is there from the first step. 0 for random numbers only; without effect on ``vectors``.
     dropout, word_dropout
         Probabilities of a zero in vectors and pooled states, and of a token that is made unknown, while training.
+    class_weight
+        How much classes count: a dict by label (1 for those that it lacks), or "balanced" for N / (classes * count).
     epochs, batch_size, learning_rate, clip_norm
         Training with Adam on the cross-entropy, gradients clipped to this global norm. Default batch: a fiftieth of the
         texts, at least 4 and at most 50, so that few texts too give many steps.
-    validation, patience
-        The share of each label's texts that is not trained on; training stops after ``patience`` epochs without a lower
-        cross-entropy there, and takes the best weights. ``validation=0``, and texts so few that it rounds to none,
-        train on everything, to the end.
+    validation, patience, monitor
+        The share of each label's texts that is not trained on; training stops after ``patience`` epochs without a
+        better ``monitor`` there, "loss" (the cross-entropy), "accuracy", "balanced_accuracy" or "f1" (the mean over
+        classes), and takes the best weights. ``validation=0``, and texts so few that it rounds to none, train on
+        everything, to the end.
+    calibrate
+        Whether logits are divided by the temperature that fits the validation part best (Guo et al. 2017), so that
+        probabilities are as often right as they say.
     seed, random_state
         Same seed, same numbers. ``random_state``, where given, counts instead: a seed, or a generator to draw it.
     dtype, backend
@@ -99,21 +116,9 @@ class TextClassifier(Estimator):
     Raises ValueError or TypeError for arguments out of range.
     """
 
-    SETTINGS = TRAINING | {
-        "pooling": among(POOLINGS),
-        "embedding": optional(whole_number),
-        "bidirectional": true_or_false,
-        "tokenizer": _tokenizer,
-        "min_count": whole_number,
-        "max_vocabulary": optional(at_least(3)),  # two specials and a token
-        "count_ratios": at_least_zero,
-        "dropout": probability,
-        "word_dropout": probability,
-        "batch_size": optional(whole_number),
-        "patience": whole_number,
-    }
+    SETTINGS = TEXTS | {"pooling": among(POOLINGS), "tokenizer": _tokenizer, "count_ratios": at_least_zero}
+    ADDED: ClassVar = {"class_weight": None, "monitor": "loss", "calibrate": False}
     KIND = "text classifier"
-    METADATA: ClassVar = {"classes": list, "vocabulary": dict}
     ARRAYS: ClassVar = {"prior": 1}
     ROLE = Role("classifier", reads=("one_d_array", "string"))
 
@@ -126,18 +131,21 @@ class TextClassifier(Estimator):
         hidden: int = 64,
         layers: int = 1,
         bidirectional: bool = True,
-        tokenizer: str | Tokenizer = "words",
+        tokenizer: Any = "words",
         min_count: int = 2,
         max_vocabulary: int | None = None,
         count_ratios: float = 1.0,
         dropout: float = 0.7,
         word_dropout: float = 0.1,
+        class_weight: Mapping[Any, float] | str | None = None,
         epochs: int = 40,
         batch_size: int | None = None,
         learning_rate: float = 1e-3,
         clip_norm: float = 3.0,
         validation: float = 0.1,
         patience: int = 4,
+        monitor: str = "loss",
+        calibrate: bool = True,
         seed: int = 0,
         random_state: Any = None,
         dtype: str = "float32",
@@ -145,31 +153,33 @@ class TextClassifier(Estimator):
         progress: bool = False,
     ) -> None:
         super().__init__(locals())
-        self.tokenize: Tokenizer = TOKENIZERS[tokenizer] if isinstance(tokenizer, str) else tokenizer
+        check_monitor(type(self).__name__, self.settings)
+        kind = self.settings["tokenizer"]
+        self.tokenize: Tokenizer = tokenizer if callable(tokenizer) else TOKENIZERS.get(kind) or Subwords(kind)
         self.classes: tuple[Any, ...] = ()
         """The labels, sorted: the columns of ``predict_proba``."""
         self.vocabulary: Vocabulary | None = None
         self._prior: Host = np.zeros(0)  # shares of the classes
-        self._labels: Host = np.zeros(0)  # the classes in the labels' own dtype
-
-    @property
-    def classes_(self) -> Host:
-        """The labels, sorted, in the dtype of those given to ``fit``."""
-        self._of_fit("classes_")
-        return self._labels
+        self._labels = np.zeros(0)
 
     def fit(
         self,
-        texts: Sequence[str],
-        labels: Sequence[Any],
+        texts: Iterable[Any],
+        labels: Sequence[Any] | None = None,
+        sample_weight: Any = None,
         *,
         vectors: WordVectors | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> TextClassifier:
         """Learn from texts (N,) and their labels (N,), all str or all numbers. Returns itself.
 
-        Texts without a word, empty ones too, count for the shares of the labels and for nothing else. ``vectors`` are
-        what the embeddings of their tokens start from.
+        Without ``labels`` texts are pairs (text, label), from anywhere, such as :class:`xprnn.data.TextFile`. They are
+        gone through once and one by one, and may be more than memory holds: of a text four bytes a token are kept,
+        which are in a temporary file where there are many. The same texts give the same model.
+
+        Texts without a word, empty ones too, count for the shares of the labels and for nothing else.
+        ``sample_weight`` (N,) says how much each text counts; those of weight 0 are left out. ``vectors`` are what the
+        embeddings of their tokens start from.
 
         Raises
         ------
@@ -177,70 +187,55 @@ class TextClassifier(Estimator):
             A text is not a str (its position is named), what the tokenizer gives is no list of str, or labels are of
             several kinds, or neither str nor numbers.
         ValueError
-            No texts, or another number of labels; a missing label; fewer than two different ones; no word that comes
-            ``min_count`` times; vectors of another length than ``embedding``, or of none of the words.
+            No texts, or another number of labels or weights; a missing label; fewer than two different ones; a weight
+            below 0; no word that comes ``min_count`` times; vectors of another length than ``embedding``, or of none of
+            the words.
         FloatingPointError
             Training diverges.
 
         After an error the classifier is as it was.
         """
-        new = self._unfitted()
-        tokens = cut_texts("TextClassifier.fit", texts, new.tokenize)
-        classes, own, target = number_labels("TextClassifier.fit", labels, len(tokens))
-        options, home, draws = new.settings, self._home(), generator(new.settings["seed"])
-        prior = np.bincount(target, minlength=len(classes)) / len(target)
-        spoken = np.flatnonzero([any(map(is_word, t)) for t in tokens])
-        held_out = np.zeros(len(tokens), dtype=bool)
+        owner, new = self._owner("fit"), self._unfitted()
+        words, rows, labels = _read(owner, texts, labels, new.tokenize)
+        weight = as_weights(owner, sample_weight, len(rows), "text")
+        kept = np.flatnonzero(weight)
+        labels = those_kept(owner, labels, kept, len(rows))
+        rows, weight = rows.taken(kept), weight[kept]
+        classes, own, target = number_labels(owner, labels, len(rows))
+        options, draws = new.settings, generator(new.settings["seed"])
+        each = weight * weights_of_classes(owner, options["class_weight"], Classes(own), target)[target]
+        speaks = np.array([*map(_is_word, words), False])
+        spoken = np.flatnonzero(rows.any(speaks))
+        held_out = np.zeros(len(rows), dtype=bool)
         held_out[spoken] = hold_out(target[spoken], options["validation"], draws)
-        vocabulary = Vocabulary.build(
-            [tokens[k] for k in spoken if not held_out[k]],
-            min_count=options["min_count"],
-            max_size=options["max_vocabulary"],
-            specials=("pad", "unknown"),
-        )
-        evidence = np.array([_has_word(vocabulary, t) for t in tokens])
+        counts = rows.taken(spoken[~held_out[spoken]]).counts(len(words)).tolist()
+        vocabulary = new._words({word: count for word, count in zip(words, counts, strict=True) if count})
+        evidence = rows.any(speaks & np.array([*(word in vocabulary for word in words), False]))
         least, learned = f"word that comes min_count={options['min_count']} times", set(target[evidence & ~held_out])
         if not learned:
-            raise ValueError(f"TextClassifier.fit: there is no {least} in the {len(tokens)} texts")
+            raise ValueError(f"{owner}: there is no {least} in the {len(rows)} texts")
         if len(learned) == 1:
-            only = classes[learned.pop()]
-            raise ValueError(f"TextClassifier.fit: all texts with a {least} have the label {only!r}")
-        ids = [np.asarray(vocabulary.encode(t), np.int64) for t in tokens]
+            raise ValueError(f"{owner}: all texts with a {least} have the label {classes[learned.pop()]!r}")
         network = new._build(vocabulary, len(classes), vectors, draws)
+        rows.renumber(np.array(vocabulary.encode(words), np.int32))
+        batch_size = options["batch_size"] or min(50, max(4, len(rows) // 50))
+        ids, held, each = rows.taken(evidence), held_out[evidence], mean_one(each[evidence], options["dtype"])
+        target, weight, prior = target[evidence], weight[evidence], np.bincount(target, weight) / weight.sum()
         if vectors is None and options["count_ratios"]:
-            rows = np.flatnonzero(evidence & ~held_out)
-            ratios = log_count_ratios([ids[k] for k in rows], target[rows], len(vocabulary), len(classes))
+            ratios = log_count_ratios(ids.taken(~held), target[~held], len(vocabulary), len(classes))
             network.begin_with(options["count_ratios"] * ratios)
+        out = ids.taken(held)
 
-        batch_size = options["batch_size"] or min(50, max(4, len(tokens) // 50))
+        def measure(said: list[Host]) -> float:
+            return MEASURES[options["monitor"]](target[held], np.stack(said).argmax(axis=1), weight[held])
 
-        def buckets(rows: Host, batch_size: int, shuffle: bool) -> Buckets | None:
-            chosen = np.flatnonzero(rows)
-            if not chosen.size:
-                return None
-            return Buckets([ids[k] for k in chosen], target[chosen], batch_size=batch_size, shuffle=shuffle, rng=draws)
-
-        def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
-            x, lengths, label = batch
-            return cross_entropy(model(home.asarray(x), lengths), home.asarray(label))
-
-        train = buckets(evidence & ~held_out, batch_size, True)
-        validation = buckets(evidence & held_out, TEXTS_AT_ONCE, False)
-        assert train is not None
-        history = fit(
-            network,
-            train,
-            loss,
-            Adam(network.parameters(), lr=options["learning_rate"]),
-            epochs=options["epochs"],
-            validation=validation,
-            clip_norm=options["clip_norm"],
-            callbacks=[*([EarlyStopping(options["patience"])] if validation is not None else []), *callbacks],
-            progress=self.progress,
-        )
-        network.eval()
-        fitted = {"_network": network, "_training": history, "vocabulary": vocabulary}
-        self._become(**vars(new) | fitted | {"classes": classes, "_prior": prior, "_labels": own})
+        watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
+        history = learn(new, network, (ids, target, each), held, class_loss, watch, callbacks, draws, batch_size)
+        temperature = 1.0
+        if len(out) and options["calibrate"]:
+            temperature = class_temperature(np.stack(outputs(network, out)), target[held], weight[held])
+        fitted = {"_network": network, "_training": history, "vocabulary": vocabulary, "classes": classes}
+        self._become(**vars(new) | fitted | {"_prior": prior, "_labels": own, "_temperature": temperature})
         return self
 
     def predict(self, texts: Sequence[str], *, unknown: str = "frequent") -> Host:
@@ -259,6 +254,18 @@ class TextClassifier(Estimator):
     def predict_proba(self, texts: Sequence[str]) -> Host:
         """The probabilities of ``classes`` for each text (N, C), of a text without a known word the training shares."""
         return self._probabilities(self._tokens("predict_proba", texts))
+
+    def predict_best(self, texts: Sequence[str], n: int = 3) -> list[list[tuple[Any, float]]]:
+        """The n most probable labels of each text, or all where there are fewer, as pairs (label, probability).
+
+        The most probable comes first, of equal ones the one that is sorted first. Raises as :meth:`predict`, and
+        ValueError for n below 1.
+        """
+        n, probabilities = whole_number(self._owner("predict_best"), "n", n), self.predict_proba(texts)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :n]
+        return [
+            [(self.classes[k], float(row[k])) for k in order] for row, order in zip(probabilities, best, strict=True)
+        ]
 
     def has_evidence(self, texts: Sequence[str]) -> Host:
         """Whether each text (N,) has a word that is known."""
@@ -314,59 +321,23 @@ class TextClassifier(Estimator):
         return settings | {"tokenizer": tokenizer or settings["tokenizer"]}
 
     def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        arrays = {"prior": self._prior}
-        if self._labels.dtype != label_array(self.classes).dtype:  # what the classes themselves do not tell
-            arrays["labels"] = self._labels
-        vocabulary = self._fitted(self.vocabulary)
-        return arrays, {"classes": list(self.classes), "vocabulary": vocabulary.state_dict()}
+        arrays, metadata = super()._described()
+        return arrays | {"prior": self._prior}, metadata
 
     def _restored(
         self, arrays: Mapping[str, Host], metadata: dict[str, Any], weights: Mapping[str, Host]
     ) -> dict[str, Any]:
-        vocabulary, classes = Vocabulary.from_state_dict(metadata["vocabulary"]), check_classes(metadata["classes"])
-        own, prior = label_array(classes, arrays["labels"].dtype if "labels" in arrays else None), arrays["prior"]
-        if own.tolist() != arrays.get("labels", own).tolist():
-            raise ValueError("labels are not the classes")
+        found, prior = super()._restored(arrays, metadata, weights), arrays["prior"]
+        classes = tuple(found["_labels"].tolist())
         if len(prior) != len(classes):
             raise ValueError(f"prior has {len(prior)} numbers; expected {len(classes)}, one a label")
         if prior.min() < 0.0 or abs(prior.sum() - 1.0) > 1e-6:
             raise ValueError("prior has numbers that are no shares of a whole")
-        size = self.settings["embedding"] or weights["embedding.weight"].shape[1]
-        sizes = {n: self.settings[n] for n in ("cell", "hidden", "layers", "bidirectional", "pooling")}
-        shapes = TextNetwork.shapes(len(vocabulary), len(classes), embedding=size, **sizes)
-        network = self._read_network(weights, shapes, lambda: self._build(vocabulary, len(classes), None, 0, size))
-        return {"classes": classes, "vocabulary": vocabulary, "_network": network, "_prior": prior, "_labels": own}
-
-    def _build(
-        self, vocabulary: Vocabulary, classes: int, vectors: WordVectors | None, rng: Rng, size: int | None = None
-    ) -> TextNetwork:
-        options, draws = self.settings, generator(rng)
-        size = size or options["embedding"]
-        if vectors is not None:
-            length = int(vectors.vectors.shape[1])
-            if size not in (None, length):
-                raise ValueError(f"TextClassifier: the vectors have {length} numbers; embedding is {size}")
-            size = length
-        names = ("cell", "hidden", "layers", "bidirectional", "pooling", "dropout", "word_dropout", "dtype")
-        network = TextNetwork(
-            len(vocabulary),
-            classes,
-            vocabulary.unknown_id,
-            embedding=size or EMBEDDING,
-            rng=draws,
-            **{name: options[name] for name in names},
-        )
-        if vectors is not None:
-            network.embedding.weight.data = vectors.table(vocabulary, rng=draws, dtype=options["dtype"])[0]
-        network.to(self._home())
-        return network
-
-    def _known(self) -> tuple[Vocabulary, TextNetwork]:
-        return self._fitted(self.vocabulary), self._fitted(self._network)
+        return found | {"classes": classes, "_prior": prior}
 
     def _tokens(self, method: str, texts: Sequence[str]) -> list[list[str]]:
         self._known()
-        return cut_texts(f"TextClassifier.{method}", texts, self.tokenize)
+        return cut_texts(self._owner(method), texts, self.tokenize)
 
     def _probabilities(self, tokens: list[list[str]]) -> Host:
         """(N, C) float64, for texts as tokens."""
@@ -376,19 +347,38 @@ class TextClassifier(Estimator):
         if not rows:
             return found
         ids = [np.asarray(vocabulary.encode(tokens[k]), np.int64) for k in rows]
-        home = backend_of(network.parameters()[0].data)
-        with no_grad():
-            for part in portions([len(text) for text in ids]):
-                x, lengths = pad_sequences([ids[k] for k in part])
-                logits = network(home.asarray(x), lengths).numpy().astype(np.float64)
-                powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-                found[[rows[k] for k in part]] = powers / powers.sum(axis=1, keepdims=True)
+        found[rows] = softmax(np.stack(outputs(network, ids)) / self._temperature)
         return found
+
+
+def _read(
+    owner: str, texts: Iterable[Any], labels: Sequence[Any] | None, tokenize: Tokenizer
+) -> tuple[list[str], Rows, Any]:
+    """The different tokens of texts, each text as rows of their numbers, and the labels."""
+    words: dict[str, int] = {}
+    writer, found = RowWriter(), []
+    for k, text in enumerate(texts if labels is None else check_texts(owner, texts)):
+        if labels is None:
+            if not isinstance(text, (tuple, list)) or len(text) != 2:
+                shown = reprlib.repr(text)
+                raise TypeError(
+                    f"{owner}: text {k} is {shown}, without labels; expected a pair of a text and its label"
+                )
+            text, label = text
+            found.append(label)
+        (tokens,) = cut_texts(owner, [text], tokenize, k)
+        writer.append([words.setdefault(token, len(words)) for token in tokens])
+    return list(words), writer.rows(), found if labels is None else labels
 
 
 def _has_word(vocabulary: Vocabulary, tokens: list[str]) -> bool:
     """Whether some of the tokens are known words."""
-    return any(token in vocabulary and is_word(token) for token in tokens)
+    return any(token in vocabulary and _is_word(token) for token in tokens)
+
+
+def _is_word(token: str) -> bool:
+    """Whether a token, or part of a word without its marks, says something on its own."""
+    return is_word(token.lstrip(MARKS))
 
 
 def _log_odds(probabilities: Host) -> Host:

@@ -17,19 +17,19 @@ Labelled = tuple[list[str], list[Any]]
 UNKNOWN = ("frequent", "none")
 
 
-def check_texts(owner: str, texts: Any) -> list[str]:
-    """Texts as a list of str. Raises TypeError for anything else, and names the position."""
+def check_texts(owner: str, texts: Any, first: int = 0) -> list[str]:
+    """Texts as a list of str. Raises TypeError for anything else, and names the position, counted from ``first``."""
     found = listed(owner, "texts", texts, "a list of str")
-    for k, text in enumerate(found):
+    for k, text in enumerate(found, start=first):
         if not isinstance(text, str):
             raise TypeError(f"{owner}: text {k} is a {type(text).__name__}, {reprlib.repr(text)}; expected a str")
     return [str(text) for text in found]  # NumPy's str too
 
 
-def cut_texts(owner: str, texts: Any, tokenize: Callable[[str], Iterable[str]]) -> list[list[str]]:
-    """The tokens of texts. Raises TypeError for what is no text, and for what are no tokens."""
+def cut_texts(owner: str, texts: Any, tokenize: Callable[[str], Iterable[str]], first: int = 0) -> list[list[str]]:
+    """The tokens of texts, counted from ``first``. Raises TypeError for what is no text, and for what are no tokens."""
     found = []
-    for k, text in enumerate(check_texts(owner, texts)):
+    for k, text in enumerate(check_texts(owner, texts, first), start=first):
         given = tokenize(text)
         tokens = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [None]
         if not all(isinstance(token, str) for token in tokens):
@@ -66,7 +66,7 @@ def _chosen(texts: Sequence[str], labels: Sequence[Any], rows: list[int]) -> Lab
     return [texts[k] for k in rows], [labels[k] for k in rows]
 
 
-def log_count_ratios(ids: Sequence[Host], target: Host, tokens: int, classes: int) -> Host:
+def log_count_ratios(ids: Iterable[Host], target: Host, tokens: int, classes: int) -> Host:
     """log p(t | c) - log p(t | not c) for each token and class (V, C), as Wang and Manning 2012 have it.
 
     ids are the numbers of each text's tokens, target their classes. p(t | c) = (n + 1) / sum over t of (n + 1), with n

@@ -1,4 +1,4 @@
-"""The network of the TextClassifier: embeddings, a recurrent layer, pooling over time, and scores of classes."""
+"""The network of estimators of texts: embeddings, a recurrent layer, pooling over time, and scores of classes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ SPREAD = 0.1  # deviation of the first embeddings
 class TextNetwork(Module):
     """logits = W pool(h) + b, with h the states of a recurrent layer, in both directions, over embedded tokens.
 
-    ids (T, B) int64, lengths (B,) on the host, logits (B, C). While training, ``word_dropout`` is the probability that
-    a token is replaced by the one of number ``unknown`` (Iyyer et al. 2015), which so learns what a word that nobody
-    knows says; ``dropout`` acts on embeddings and on what was pooled.
+    Without pooling each token has logits of its own, W h[t] + b.
+
+    ids (T, B) int64, lengths (B,) on the host, logits (B, C) or (T, B, C). While training, ``word_dropout`` is the
+    probability that a token is replaced by the one of number ``unknown`` (Iyyer et al. 2015), which so learns what a
+    word that nobody knows says; ``dropout`` acts on embeddings and on what the head sees.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class TextNetwork(Module):
         hidden: int,
         layers: int,
         bidirectional: bool,
-        pooling: str,
+        pooling: str | None = None,
         dropout: float,
         word_dropout: float,
         dtype: str,
@@ -55,7 +57,7 @@ class TextNetwork(Module):
             dtype=dtype,
             rng=draws,
         )
-        self.pooling = pooling_of(pooling, features, bidirectional, dtype, draws)
+        self.pooling = None if pooling is None else pooling_of(pooling, features, bidirectional, dtype, draws)
         self.dropout = Dropout(dropout, rng=draws)
         self.head = Linear(features, classes, dtype=dtype, rng=draws)
 
@@ -69,18 +71,24 @@ class TextNetwork(Module):
         hidden: int,
         layers: int,
         bidirectional: bool,
-        pooling: str,
+        pooling: str | None = None,
     ) -> Shapes:
         """The parameters of such a network, without building it."""
         features = hidden * (1 + bidirectional)
         yield "embedding.weight", (tokens, embedding)
         yield from recurrent_shapes("recurrent.", cell, embedding, hidden, layers, 1 + bidirectional)
-        yield from pooling_shapes("pooling.", pooling, features)
+        if pooling is not None:
+            yield from pooling_shapes("pooling.", pooling, features)
         yield from (("head.weight", (classes, features)), ("head.bias", (classes,)))
 
+    def seen(self, ids: Any, lengths: Any) -> Tensor:
+        """What the head sees of each text (B, S), or of each token (T, B, S)."""
+        states, mask = self._states(ids, lengths)
+        return states if self.pooling is None else self.pooling(states, mask)
+
     def forward(self, ids: Any, lengths: Any) -> Tensor:
-        """The logits (B, C) of texts (T, B)."""
-        return self.head(self.dropout(self.pooling(*self._states(ids, lengths))))
+        """The logits of texts (T, B)."""
+        return self.head(self.dropout(self.seen(ids, lengths)))
 
     def begin_with(self, columns: Any) -> None:
         """Put host numbers (V, K) in the place of the first K of each embedding, as many as there are."""

@@ -22,6 +22,8 @@ class SequenceLayer(Module):
     batch_first: bool
     input_size: int | None = None
     """The length of x's last axis; None where any will do."""
+    beside: int = 0
+    """Columns that come behind x's own, in a stream too: of layers that take more, whose ``forward`` joins them."""
     dtype: str | None = None
     """What x must have; None for float32 or float64."""
     state_names: tuple[str, ...]
@@ -35,6 +37,10 @@ class SequenceLayer(Module):
 
         ``state`` is None where none was given, and all layers start from :func:`zero_state`.
         """
+
+    def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
+        """What the cell is given in the place of the parameters of a layer and direction: the same, or made of them."""
+        return weights
 
     def forward(
         self,
@@ -78,7 +84,8 @@ class SequenceLayer(Module):
         """
         owner = type(self).__name__
         x = floating_input(owner, "x", x, self.dtype)
-        form, axis = Form.of(owner, "x", x, self.input_size, self.batch_first), len(self.state_lead)
+        size = self.input_size + self.beside if self.input_size else None
+        form, axis = Form.of(owner, "x", x, size, self.batch_first), len(self.state_lead)
         came, x = x, form.inward(x)
         control = form.control(owner, "x", came, x, lengths=lengths, mask=mask, reset=reset)
         parts = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from xprnn.arguments import each_true_or_false, float_dtype, probability, whole_
 from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
+from xprnn.engine.dispatch import use_kernels
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
@@ -138,7 +141,7 @@ class RecurrentLayer(SequenceLayer):
         self.state_lead = (num_layers * self.directions,)
         self.declared: list[Declared] = []  # for each layer and direction
         for layer in range(num_layers):
-            inputs = input_size if layer == 0 else self.directions * self.state_sizes[0]
+            inputs = input_size + self.beside if layer == 0 else self.directions * self.state_sizes[0]
             for own, suffix in zip((cells[0], cells[-1]), ("", "_reverse")[: self.directions], strict=False):
                 weights = initial_weights(own, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
@@ -162,12 +165,13 @@ class RecurrentLayer(SequenceLayer):
                 if rates is not None:
                     noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
                     own = rates.connected(self.rng, own, self.training)
-                sequence, final = run(cells[direction], own, seen, before, control, reverse, self, k, noise)
+                call = partial(run, cells[direction], own, seen, before, control, reverse, self, k, noise)
+                sequence, final = call()
                 outputs.append(sequence[0])
-                sequences.append(sequence)
+                sequences.append((sequence, call))
                 finals.append(final)
             x = outputs[0] if self.directions == 1 else ops.concat(outputs, axis=-1)
-        return x, _side_by_side(finals, 0), lambda: _side_by_side(sequences, 1)
+        return x, side_by_side(finals, 0), lambda: side_by_side([*starmap(_whole, sequences)], 1)
 
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer and direction by the cell's names, in the order of the state.
@@ -176,10 +180,6 @@ class RecurrentLayer(SequenceLayer):
         and for what is no Tensor.
         """
         return [declared.present(self) for declared in self.declared]
-
-    def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
-        """What the cell is given in the place of the parameters of a layer and direction: the same, or made of them."""
-        return weights
 
     def _driven(self, weights: dict[str, Any], x: Tensor) -> tuple[dict[str, Any], Tensor]:
         """What it is given of x (T, B, I), and weights that fit it."""
@@ -206,7 +206,15 @@ class RecurrentLayer(SequenceLayer):
         return f"{self.input_size}, {self.hidden_size}{options}"
 
 
-def _side_by_side(layers: list[Parts], axis: int) -> Parts:
+def _whole(sequence: Parts, call: Callable[[], tuple[Parts, Parts]]) -> Parts:
+    """All parts of the state after every step of a call: walked where some were not kept."""
+    if all(part is not None for part in sequence):
+        return sequence
+    with use_kernels("reference"):
+        return call()[0]
+
+
+def side_by_side(layers: list[Parts], axis: int) -> Parts:
     """The states of all layers and directions, each part stacked along an axis."""
     if len(layers) == 1:
         return tuple(ops.expand_dims(part, axis) for part in layers[0])

@@ -9,11 +9,10 @@ import numpy as np
 
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Backend, backend_of, copied, dtype_name, namespace
-from xprnn.engine import cpu, dispatch
-from xprnn.nn.linear import Linear
+from xprnn.engine import cpu, dispatch, int8
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent import stream_arguments as given
-from xprnn.nn.recurrent.stream_links import Streamable, links_of
+from xprnn.nn.recurrent.stream_links import Head, Streamable, links_of
 from xprnn.settings import current_precision, use_precision
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
@@ -46,7 +45,8 @@ class Stream:
 
     On NumPy, cells with compiled kernels take a step or a block in one compiled call for all layers and the head, or
     for all modules of a Sequential; other threads run meanwhile, also streams of their own. How a sequence is cut into
-    steps and blocks then changes no bit of the results, which are the layer's to rounding. Where one sequence goes
+    steps and blocks then changes no bit of the results, which are the layer's to rounding, and of a quantized one to
+    the bit. Where one sequence goes
     through an LSTM or GRU, its steps stay in registers from the product to the state. Elsewhere the layer is called;
     ``repr`` says which, and why. With ``use_precision("bf16")`` the weights of the head are rounded like the layer's.
 
@@ -60,7 +60,7 @@ class Stream:
     once would mix: open one in each.
     """
 
-    def __init__(self, module: Streamable | Chain, batch: int | None = 1, head: Linear | None = None) -> None:
+    def __init__(self, module: Streamable | Chain, batch: int | None = 1, head: Head | None = None) -> None:
         self._module, self._head, self._owner = module, head, f"{type(module).__name__}.stream"
         self._chain = isinstance(module, Chain)
         self._links = links_of(self._owner, module.flat() if isinstance(module, Chain) else (module,), head)
@@ -179,7 +179,7 @@ class Stream:
             stack = None
         else:
             whole = "all parts" if self._chain else "all layers" + " and the head" * (self._head is not None)
-            self._way = f"one compiled call for {whole}" + ", steps in registers" * stack.in_registers
+            self._way = f"one compiled call for {whole}" + f", {stack.how}" * bool(stack.how)
             single = len(self._shape) == 1
             self._outputs = [y[0] if single else y for y in stack.outputs]
             self._input = stack.x[0] if single else stack.x
@@ -199,6 +199,8 @@ class Stream:
             rows.append(len(steps))
             steps += found
             width = link.outputs or width
+        if any(step.int8 for step in steps):
+            return int8.open_stack(steps, weights, self._batch), rows
         with use_precision(self._precision):
             return cpu.open_stack(steps, weights, self._batch), rows
 
@@ -303,7 +305,7 @@ class Stream:
         return y
 
 
-def _reopened(module: Any, batch: int | None, head: Linear | None, precision: str, state: Any) -> Stream:
+def _reopened(module: Any, batch: int | None, head: Head | None, precision: str, state: Any) -> Stream:
     with use_precision(precision):
         stream = Stream(module, batch, head)
     stream.state = state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from xprnn.backend import Array, namespace
@@ -14,8 +15,12 @@ from xprnn.nn.dropout import Dropout
 from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.nn.quantized.linear import QuantizedLinear
 from xprnn.nn.recurrent.sequence_layer import SequenceLayer
 from xprnn.tensor import Parameter, Tensor
+
+Head = Linear | QuantizedLinear
+"""What a stream may end with."""
 
 ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", Sigmoid: "sigmoid", ReLU: "relu"}
 """What kernels call those that they have."""
@@ -63,6 +68,13 @@ class Streamable(Protocol):
         """Any number of steps: the output, and the state to go on from."""
 
 
+@runtime_checkable
+class Coded(Streamable, Protocol):
+    """One whose weights are codes, as :class:`xprnn.nn.QuantizedRecurrent` is."""
+
+    weight_bits: int
+
+
 class Link:
     """A module that sees each step alone, called ``name`` in errors; sizes are None where any will do."""
 
@@ -75,6 +87,11 @@ class Link:
 
     def __init__(self, module: Any, owner: str, name: str) -> None:
         self.module, self.owner, self.name = module, owner, name
+
+    def _called(self, name: str) -> Link:
+        """The same by another name."""
+        self.name = name
+        return self
 
     def present(self) -> list[Held]:
         """Weights and numbers as they are now. Raises ValueError for another shape, TypeError for what is no Tensor."""
@@ -99,13 +116,14 @@ class RecurrentLink(Link):
     def __init__(self, module: Streamable, owner: str, name: str) -> None:
         super().__init__(module, owner, name)
         exact: type[Any] = type(module)
-        if issubclass(exact, SequenceLayer) and exact.forward is not SequenceLayer.forward:
+        self.beside: int = getattr(module, "beside", 0)
+        if issubclass(exact, SequenceLayer) and not _known(exact):
             raise TypeError(f"{owner}: {exact.__name__} has a forward of its own; expected that of a recurrent layer")
         if module.bidirectional or module.reverse:
             kind = "bidirectional" if module.bidirectional else "reverse"
             whose = type(module).__name__ if owner.startswith(type(module).__name__) else f"{owner}: {name}"
             raise ValueError(f"{whose}: a {kind} layer needs the whole sequence; it cannot be streamed")
-        self.inputs, self.outputs, self.dtype = module.input_size, module.state_sizes[0], module.dtype
+        self.inputs, self.outputs, self.dtype = module.input_size + self.beside, module.state_sizes[0], module.dtype
         self.layers, self.state_sizes = module.num_layers, module.state_sizes
 
     def present(self) -> list[Held]:
@@ -127,10 +145,18 @@ class RecurrentLink(Link):
 
     def call(self, x: Array, state: tuple[Array, ...] | None) -> tuple[Array, tuple[Array, ...]]:
         xp, turn = namespace(x), (1, 0, 2) if self.module.batch_first else (0, 1, 2)
+        forward = partial(SequenceLayer.forward, self.module) if self.beside else self.module
         with self.module.mode(False):
-            y, after = self.module(xp.permute_dims(x, turn), state)
+            y, after = forward(xp.permute_dims(x, turn), state)
         parts = after if isinstance(after, tuple) else (after,)
         return xp.permute_dims(y.data, turn), tuple(part.data for part in parts)
+
+
+def _known(exact: type[SequenceLayer]) -> bool:
+    """Whether a layer's forward is the one that all have, or joins columns to x and goes on with that one."""
+    return exact.forward is SequenceLayer.forward or "beside" in vars(
+        next(kind for kind in exact.__mro__ if "forward" in vars(kind))
+    )
 
 
 class WeightedLink(Link):
@@ -165,6 +191,35 @@ class LinearLink(WeightedLink):
         return [cpu.Step("linear", inputs, self.module.out_features)]
 
 
+class QuantizedLink(RecurrentLink):
+    """A recurrent layer with weights of 8 bits."""
+
+    def kernels(self, inputs: int) -> list[cpu.Step] | str:
+        steps = super().kernels(inputs)
+        return steps if isinstance(steps, str) else [step._replace(int8=True) for step in steps]
+
+    def load(self, stack: Any, row: int, held: list[Held]) -> None:
+        for number, weights in enumerate(self.module.weights()):
+            stack.load(row + number, {name: parameter.data for name, parameter in weights.items()})
+
+
+class QuantizedLinearLink(Link):
+    """A Linear with a weight of 8 bits."""
+
+    def __init__(self, module: QuantizedLinear, owner: str, name: str) -> None:
+        super().__init__(module, owner, name)
+        self.inputs, self.outputs, self.dtype = module.in_features, module.out_features, module.dtype
+
+    def present(self) -> list[Held]:
+        return [Held(vars(self.module), *pair) for pair in self.module.declared.present(self.module).items()]
+
+    def kernels(self, inputs: int) -> list[cpu.Step] | str:
+        return [cpu.Step("linear", inputs, self.module.out_features, int8=True)]
+
+    def load(self, stack: Any, row: int, held: list[Held]) -> None:
+        stack.load(row, {w.name: w.value.data for w in held if isinstance(w.value, Tensor)})
+
+
 class NormLink(WeightedLink):
     """A LayerNorm of the last axis."""
 
@@ -190,7 +245,7 @@ class ActivationLink(Link):
         return super().kernels(inputs) if name is None else [cpu.Step(name, inputs, inputs)]
 
 
-def links_of(owner: str, modules: Sequence[Any], head: Linear | None) -> list[Link]:
+def links_of(owner: str, modules: Sequence[Any], head: Head | None) -> list[Link]:
     """The links of a chain of modules, and of a head behind them, which fit each other.
 
     Raises TypeError for modules of other kinds, ValueError for sizes and dtypes that do not fit.
@@ -200,9 +255,9 @@ def links_of(owner: str, modules: Sequence[Any], head: Linear | None) -> list[Li
     if width is None:
         raise ValueError(f"{owner}: no part says how many inputs there are; expected a recurrent layer or a Linear")
     if head is not None:
-        if type(head) is not Linear:  # what a subclass computes nobody knows
+        if type(head) not in (Linear, QuantizedLinear):  # what a subclass computes nobody knows
             raise TypeError(f"{owner}: head is a {type(head).__name__}; expected an nn.Linear of {width} inputs")
-        links.append(LinearLink(head, owner, "head"))
+        links.append(next(_links(owner, [head]))._called("head"))
         _fit(owner, links)
     return links
 
@@ -216,6 +271,10 @@ def _links(owner: str, modules: Sequence[Any]) -> Iterator[Link]:
             yield NormLink(module, owner, name)
         elif isinstance(module, Activation):
             yield ActivationLink(module, owner, name)
+        elif kind is QuantizedLinear:
+            yield QuantizedLinearLink(module, owner, name)
+        elif isinstance(module, Coded):
+            yield QuantizedLink(module, owner, name)
         elif isinstance(module, Streamable):
             yield RecurrentLink(module, owner, name)
         elif kind is not Dropout:  # which is nothing to one that infers

@@ -32,10 +32,11 @@ def run(
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
+    Of a cell that takes many steps at once, parts that it does not keep for every step are None among the first.
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
     observer = observing()
-    if cell.linear:
+    if cell.linear or cell.composed:
         from xprnn.nn.recurrent.taped_cell import with_way_back
 
         cell = with_way_back(cell)
@@ -48,20 +49,28 @@ def run(
     impl, result, cache = dispatch.run_forward(call)
     if observer is not None:
         observer.called(layer, number, call)
+    there = result.sequences
+    if cell.many:
+        there = tuple(part for part in there if part is not None)
+
+    def both(parts: Sequence[Any]) -> tuple[Any, Any]:
+        """Those after every step, None for what there is not, and those at the end."""
+        if len(there) == len(state):
+            return tuple(parts[: len(state)]), tuple(parts[len(state) :])
+        first = iter(parts)
+        return tuple(None if part is None else next(first) for part in result.sequences), tuple(first)
+
     if not keep:
-        return tuple(map(Tensor, result.sequences)), tuple(map(Tensor, result.final))
+        return both([Tensor(part) for part in (*there, *result.final)])
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         if is_grad_enabled():  # it will itself be differentiated: compose the call of primitives, let the tape work
             replay, _ = reference.forward(replace(call, weights=weights, x=x, state=state))
-            flows = [
-                (y, g)
-                for y, g in zip((*replay.sequences, *replay.final), cotangents, strict=True)
-                if g is not None and y.requires_grad
-            ]
+            pairs = zip((*replay.sequences, *replay.final), (g for part in both(cotangents) for g in part), strict=True)
+            flows = [(y, g) for y, g in pairs if g is not None and y.requires_grad]
             return replayed([y for y, _ in flows], inputs, [g for _, g in flows])
         arrays = [None if g is None else g.data for g in cotangents]
-        dsequences, dfinal = tuple(arrays[: len(state)]), tuple(arrays[len(state) :])
+        dsequences, dfinal = both(arrays)
         if (looking := observing()) is not None:
             looking.came_back(call, dsequences, dfinal)
         gradients = impl.backward(call, cache, dsequences, dfinal, x.requires_grad)
@@ -70,8 +79,7 @@ def run(
 
     reads = (*inputs, control.advance, control.restart)
     labels = _labels(cell.state_names, *weights)
-    parts = record_joint(cell.name, (*result.sequences, *result.final), inputs, pullback, reads, labels)
-    return parts[: len(state)], parts[len(state) :]
+    return both(record_joint(cell.name, (*there, *result.final), inputs, pullback, reads, labels))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A linear cell that gives its coefficients and no more: the tape finds their way back."""
+"""Cells that do not write out how they go back: the tape finds their ways."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from xprnn.backend import Array, namespace
-from xprnn.cells import Cell, LinearCell, Weights
+from xprnn.backend import Array, Backend, backend_of, namespace
+from xprnn.cells import Cell, LinearCell, State, Weights
+from xprnn.cells.cell import Saved, merged
+from xprnn.cells.composed import ManyStepCell
 from xprnn.tape import grad, set_grad_enabled
 from xprnn.tensor import Tensor
 
+ROWS = 256
+"""How many steps are computed again side by side: enough for products, and little memory."""
+
 
 class TapedCell(LinearCell):
-    """The same cell, with the ways back that it does not write out."""
+    """The same cell, linear in its state, with the ways back that it does not write out."""
 
     def __init__(self, cell: LinearCell) -> None:
+        _take_over(self, cell)
         self.cell = cell
-        self.gates, self.gate_names, self.state_names = cell.gates, cell.gate_names, cell.state_names
         self.pairs, self.late = cell.pairs, cell.late
-        self.weight_shapes, self.state_sizes = cell.weight_shapes, cell.state_sizes  # type: ignore[method-assign]
-        self.sees_x, self.output = cell.sees_x, cell.output  # type: ignore[method-assign]
-        self.zx_of, self.zx_vjp = cell.zx_of, cell.zx_vjp  # type: ignore[method-assign]
-        self.input_weight, self.input_weight_vjp = cell.input_weight, cell.input_weight_vjp  # type: ignore[method-assign]
+        self.output = cell.output  # type: ignore[method-assign]
 
     @property
     def name(self) -> str:
@@ -40,8 +42,75 @@ class TapedCell(LinearCell):
         return dc, dzx, gradients
 
 
+class TapedSteps(ManyStepCell):
+    """The same cell, composed of primitives, with its ways back."""
+
+    def __init__(self, cell: Cell) -> None:
+        _take_over(self, cell)
+        self.cell, self.many = cell, cell.many
+
+    @property
+    def name(self) -> str:
+        return self.cell.name
+
+    @property
+    def kept(self) -> tuple[bool, ...]:
+        return self.cell.kept if isinstance(self.cell, ManyStepCell) else super().kept
+
+    def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
+        return self.cell.step(w, zx, state)[0], (zx,)
+
+    def step_vjp(
+        self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
+    ) -> tuple[Array, State, Saved]:
+        (zx,) = saved
+        fixed = {name: Tensor(a) for name, a in w.items()}
+        (dzx, *dbefore), _ = _gradients(lambda _, z, *s: self.cell.step(fixed, z, s)[0], {}, [zx, *state], list(dstate))
+        return dzx, tuple(dbefore), (zx, *dstate)
+
+    def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
+        zx, *dstate = (_rows(part) for part in terms)
+        before, found = [_rows(part) for part in states], Weights()
+        for start in range(0, zx.shape[0], ROWS):
+            rows = slice(start, min(start + ROWS, zx.shape[0]))
+            z, *old = (Tensor(part[rows, ...]) for part in (zx, *before))
+            cotangents = [part[rows, ...] for part in dstate]
+            gradients = _gradients(lambda w, z=z, old=old: self.cell.step(w, z, tuple(old))[0], w, [], cotangents)[1]
+            found = merged(found, gradients)
+        return found
+
+    def steps(self, w: Weights, zx: Array, state: State, live: Array | None, home: Backend) -> State:
+        assert isinstance(self.cell, ManyStepCell)
+        return self.cell.steps(w, zx, state, live, home)
+
+    def steps_vjp(
+        self, w: Weights, zx: Array, state: State, live: Array | None, cotangents: State
+    ) -> tuple[Array, State, Weights]:
+        home = backend_of(zx)
+        (dzx, *dstate), gradients = _gradients(
+            lambda w, z, *s: self.steps(w, z, s, live, home), w, [zx, *state], list(cotangents)
+        )
+        return dzx, tuple(dstate), gradients
+
+
+def _take_over(taped: Any, cell: Cell) -> None:
+    """Whatever another cell is asked for that goes no way back."""
+    taped.gates, taped.gate_names, taped.state_names, taped.initial = (
+        cell.gates, cell.gate_names, cell.state_names, cell.initial,
+    )  # fmt: skip
+    for name in ("weight_shapes", "state_sizes", "sees_x", "zx_of", "zx_vjp", "input_weight", "input_weight_vjp"):
+        setattr(taped, name, getattr(cell, name))
+
+
+def _rows(part: Array) -> Array:
+    """(T, B, N) as (T B, N): every step a sequence of its own."""
+    return namespace(part).reshape(part, (-1, part.shape[-1]))
+
+
 def with_way_back(cell: Cell) -> Cell:
-    """A cell, taped where it is linear and leaves out how its functions go back."""
+    """A cell, taped where it leaves out how its functions go back."""
+    if cell.composed:
+        return TapedSteps(cell)
     if not isinstance(cell, LinearCell) or (_written(type(cell), "coefficients") and _written(type(cell), "output")):
         return cell
     return TapedCell(cell)

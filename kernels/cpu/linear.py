@@ -1,0 +1,16 @@
+"""The way back through an affine map of rows, x W^T + b."""
+
+from __future__ import annotations
+
+from .matmul import matmul
+from .product import Array, plain
+from .sums import outer_sum, row_sum
+
+
+def linear_back(
+    g: Array, x: Array, weight: Array, need_x: bool, need_weight: bool, need_bias: bool
+) -> tuple[Array | None, Array | None, Array | None]:
+    """The gradients in x (N, I), W (O, I) and b (O,) from that of the result g (N, O), all of one type."""
+    g = plain(g)
+    dx = matmul(g, weight) if need_x else None
+    return dx, outer_sum([(g, x)]) if need_weight else None, row_sum(g) if need_bias else None

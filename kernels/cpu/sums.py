@@ -1,0 +1,45 @@
+"""Sums over all rows, of outer products and of rows: the gradients of weights and of biases."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import norm_weights, threads
+from .host import TILE
+from .product import Array, add_rows, multiply_transposed, padded, plain
+
+
+def outer_sum(pairs: list[tuple[Array, Array]]) -> Array:
+    """Sum over steps and sequences of dz^T x, (N, K), over pairs of dz (..., N) and x (..., K)."""
+    n, k = pairs[0][0].shape[-1], pairs[0][1].shape[-1]
+    flat = [(plain(dz.reshape(-1, n)), plain(x.reshape(-1, k))) for dz, x in pairs]
+    # A panel is best filled, if only by the other one; but not if these are panels already.
+    turned = k < n and k < TILE.columns(flat[0][0].itemsize) and k % TILE.lanes(flat[0][0].itemsize) != 0
+    total = _product_sum([(x, dz) for dz, x in flat] if turned else flat)
+    return np.ascontiguousarray(total.T if turned else total)
+
+
+def _product_sum(pairs: list[tuple[Array, Array]]) -> Array:
+    """Sum of A^T B, (M, N), over pairs of A (K, M) and B (K, N)."""
+    (_, m), (_, n), itemsize = pairs[0][0].shape, pairs[0][1].shape, pairs[0][0].itemsize
+    total = np.zeros((m, padded(n, itemsize)), pairs[0][0].dtype)
+
+    def work(first: int, last: int) -> None:
+        for a, b in pairs:
+            multiply_transposed(a, b, total, first, last)
+
+    threads.share(work, m, 2.0 * m * n * sum(len(a) for a, _ in pairs))
+    return total[:, :n]
+
+
+def row_sum(dz: Array, y: Array | None = None) -> Array:
+    """Of dz (..., N), or of dz y, over steps and sequences."""
+    rows, total = dz.reshape(-1, dz.shape[-1]), np.zeros(dz.shape[-1], dz.dtype)
+    if y is None:
+        threads.share(lambda first, last: add_rows(rows, total, first, last), len(total), 4.0 * dz.size)
+    else:
+        others = y.reshape(rows.shape)
+        threads.share(
+            lambda first, last: norm_weights.add_products(rows, others, total, first, last), len(total), 6.0 * dz.size
+        )
+    return total

@@ -1,0 +1,162 @@
+"""Measures against numbers computed by hand, and intervals against how often they hold."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from xprnn.estimators import AutoRegression, Forecaster, Persistence, backtest
+from xprnn.estimators.series import accuracy
+from xprnn.estimators.series.conformal import rolling_widths, width
+
+Y = np.array([1.0, 2.0, 4.0, 7.0, 11.0, 16.0, 20.0, 30.0])
+
+
+def test_errors_by_hand():
+    actual, said = np.array([16.0, 20.0, 30.0]), np.array([11.0, 16.0, 20.0])
+    train = Y[:5]  # changes 1, 2, 3, 4; over two steps 3, 5, 7
+    assert accuracy.mase(actual, said, train) == pytest.approx((19 / 3) / 2.5)
+    assert accuracy.mase(actual, said, train, 2) == pytest.approx((19 / 3) / 5.0)
+    assert accuracy.rmsse(actual, said, train) == pytest.approx(np.sqrt(47.0 / 7.5))
+    assert accuracy.smape(actual, said) == pytest.approx(200 / 3 * (5 / 27 + 4 / 36 + 10 / 50))
+    assert accuracy.smape(np.zeros(2), np.array([0.0, 1.0])) == 100.0
+    assert np.isnan(accuracy.mase(actual, said, np.ones(4)))
+
+
+def test_what_is_missing_does_not_count():
+    actual, said = np.array([1.0, np.nan, 3.0]), np.array([2.0, 9.0, 3.0])
+    assert (accuracy.mae(actual, said), accuracy.rmse(actual, said)) == (0.5, np.sqrt(0.5))
+    assert accuracy.mase(actual, said, np.array([0.0, np.nan, 2.0, 3.0])) == 0.5
+
+
+def test_chances_by_hand():
+    assert accuracy.pinball(np.array([5.0]), np.array([[4.0, 7.0]]), [0.1, 0.9]) == pytest.approx((0.1 + 0.2) / 2)
+    # |0 - 1|, |3 - 1| and |2 - 1| have the mean 4 / 3; the differences 3, 2 and 1 of nine pairs, twice each, 12 / 9.
+    assert accuracy.crps(np.array([1.0]), np.array([[0.0], [3.0], [2.0]])) == pytest.approx(4 / 3 - 2 / 3)
+    assert accuracy.crps(np.array([1.0]), np.array([[4.0]])) == 3.0
+    bands = np.array([[0.0, 2.0], [0.0, 2.0], [-np.inf, np.inf], [0.0, 1.0]])
+    assert accuracy.coverage(np.array([1.0, 3.0, 0.0, np.nan]), bands) == 0.5
+
+
+def test_scores_have_them():
+    (row,) = backtest([Persistence()], Y, test=3).scores(season=2)
+    assert row["mase"] == pytest.approx((19 / 3) / 5.0)
+    assert row.keys() == {"forecaster", "rmse", "mae", "mase", "rmsse", "smape"}
+    with pytest.raises(ValueError, match=r"Backtest.scores: season is 6; expected 1 to 5"):
+        backtest([Persistence()], Y, test=3).scores(season=6)
+
+
+def test_split_conformal_by_hand():
+    errors = np.array([[3.0], [-1.0], [2.0], [np.nan], [-4.0]])
+    assert width(errors, 0.5).tolist() == [3.0]  # the third smallest of four: 0.5 (4 + 1) = 2.5
+    assert width(errors, 0.8).tolist() == [4.0]
+    assert width(errors, 0.81).tolist() == [np.inf]
+    assert width(errors[:0], 0.5).tolist() == [np.inf]
+
+
+def test_errors_are_used_when_they_are_known_and_not_before():
+    errors = np.array([1.0, 2.0, 3.0, 4.0, 5.0])[:, None, None] * np.ones((1, 2, 1))
+    found = rolling_widths(errors, np.arange(10, 15), 0.5, before=np.zeros((0, 2, 1)))
+    # One step ahead the error of the origin before is known; two steps ahead that of the one before it.
+    assert found[:, 0, 0].tolist() == [np.inf, 1.0, 2.0, 2.0, 3.0]
+    assert found[:, 1, 0].tolist() == [np.inf, np.inf, 1.0, 2.0, 2.0]
+
+
+def test_adaptive_intervals_follow_a_change_and_fixed_ones_do_not():
+    """Gibbs and Candes: the share inside differs from the nominal one by at most (1 + rate) / (rate steps)."""
+    draws = np.random.default_rng(0)
+    errors = draws.normal(size=(600, 1, 1)) * np.where(np.arange(600) < 200, 1.0, 3.0)[:, None, None]
+    before, origins = draws.normal(size=(100, 1, 1)), np.arange(600)
+    inside = {
+        rate: np.abs(errors) <= rolling_widths(errors, origins, 0.9, before=before, rate=rate) for rate in (0.0, 0.05)
+    }
+    assert abs(inside[0.05].mean() - 0.9) < 0.02
+    assert inside[0.0].mean() < 0.87
+
+
+def test_a_backtest_has_intervals_that_hold():
+    y = np.random.default_rng(0).normal(size=900).cumsum()
+    result = backtest([Persistence()], y, test=600)
+    bands = result.intervals("persistence", 0.8)
+    assert bands.shape == (600, 1, 1, 2)
+    assert np.isinf(bands[0]).all()
+    assert accuracy.coverage(result.actual, bands) == pytest.approx(0.8, abs=0.03)
+    with pytest.raises(ValueError, match=r"Backtest.intervals: name is 'other'; expected one of 'persistence'"):
+        result.intervals("other")
+
+
+def test_intervals_of_a_forecaster_hold():
+    """As often as they say, over several series that go on as they were."""
+    options, held = {"hidden": 2, "epochs": 1, "members": 1, "transforms": "none", "window": 2}, []
+    for seed in range(6):
+        y, draws = np.zeros(1200), np.random.default_rng(seed)
+        for t in range(1, len(y)):
+            y[t] = 0.8 * y[t - 1] + draws.normal()
+        forecaster = Forecaster(**options).fit(y[:800])
+        (band,) = forecaster.intervals(1, coverage=0.8)
+        assert band.mean() == pytest.approx(forecaster.predict(1)[0])
+        bands = forecaster.forecast(y, np.arange(800, 1200), 1)[:, 0] + (band - band.mean())
+        held.append(accuracy.coverage(y[800:], bands))
+    assert np.mean(held) == pytest.approx(0.8, abs=0.04)
+    assert np.diff(forecaster.predict(1, quantiles=[0.1, 0.9])[0]) == pytest.approx(np.diff(band), rel=0.2)
+
+
+def test_rolling_intervals_adapt():
+    """The noise is three times as large as it was in the fit; intervals begin as they are there, and then follow."""
+    draws = np.random.default_rng(0)
+    y = np.r_[draws.normal(size=500), 3.0 * draws.normal(size=500)]
+    forecaster = Forecaster(hidden=2, epochs=1, members=1, transforms="none", window=2).fit(y[:500])
+    origins = np.arange(500, 1000)
+    bands = forecaster.rolling_intervals(y, origins, 1, rate=0.05)[:, 0, 0]
+    np.testing.assert_allclose(bands[0], forecaster.intervals(1)[0], rtol=1e-5)
+    assert accuracy.coverage(y[500:], bands) == pytest.approx(0.9, abs=0.02)
+    fixed = forecaster.rolling_intervals(y[:700], [500, 700], 2, rate=0.0)
+    assert fixed.shape == (2, 2, 1, 2)
+    with pytest.raises(ValueError, match=r"origins are \[5, 4\]; expected each after the one before it"):
+        forecaster.rolling_intervals(y, [5, 4], 1)
+
+
+def test_intervals_that_cannot_be_told():
+    y = np.sin(np.arange(60.0))
+    forecaster = Forecaster(hidden=2, epochs=1, members=1).fit(y)
+    with pytest.raises(ValueError, match=r"horizon is 9; errors were measured over at most 3 steps"):
+        forecaster.intervals(9)
+    with pytest.raises(ValueError, match=r"coverage is 0.99, with as few as \d errors to learn it from"):
+        forecaster.intervals(1, coverage=0.99)
+    with pytest.raises(ValueError, match=r"coverage is 1; expected a share between 0 and 1"):
+        forecaster.intervals(1, coverage=1)
+    with pytest.raises(ValueError, match=r"errors were measured nowhere"):
+        Forecaster(hidden=2, epochs=1, members=1, validation=0).fit(y).intervals(1)
+    for bad in (0.5, [], [0.0], [0.5, 1.0], ["a"]):
+        with pytest.raises(ValueError, match=r"quantiles"):
+            forecaster.predict(2, quantiles=bad)
+
+
+class Mean(Persistence):
+    """Says the mean of what it was fitted on."""
+
+    name = "mean"
+
+    def fit(self, series):
+        self.mean = series.mean(axis=0)
+        return self
+
+    def forecast(self, series, origins, horizon):
+        return np.broadcast_to(self.mean, (len(origins), horizon, series.shape[1]))
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor(2)])
+def test_fitting_again_on_all_that_came_before(executor):
+    model = Mean()
+    found = lambda refit: backtest([model, Persistence()], Y, test=4, refit=refit, executor=executor).forecasts["mean"]
+    means = [Y[:n].mean() for n in range(4, 8)]
+    np.testing.assert_allclose(found("always")[:, 0, 0], means)
+    np.testing.assert_allclose(found(2)[:, 0, 0], np.repeat(means[::2], 2))
+    np.testing.assert_allclose(found("never")[:, 0, 0], means[0])
+    assert model.mean == means[0]  # whatever was fitted again was a copy
+
+
+@pytest.mark.parametrize("refit", ["often", 0, -1, 2.5, None])
+def test_odd_refits(refit):
+    with pytest.raises(ValueError, match="backtest: refit is"):
+        backtest([AutoRegression(1)], Y, test=3, refit=refit)

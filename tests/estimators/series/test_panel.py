@@ -1,0 +1,217 @@
+"""Several series in one fit, values that are missing, and what is known beside them."""
+
+import numpy as np
+import pytest
+
+from xprnn.estimators import Forecaster, Panel, Persistence
+
+TINY = {"hidden": 4, "epochs": 2, "members": 2}
+
+
+def series(seed, steps, level=1.0):
+    t = np.arange(steps) + 3 * seed
+    return level * (5.0 + np.sin(t / 3.0) + 0.1 * np.random.default_rng(seed).normal(size=steps))
+
+
+def panel():
+    return Panel({"a": series(0, 90), "b": series(1, 60, 100.0), "c": series(2, 40, 0.01)})
+
+
+def test_each_is_said_in_its_own_units_and_by_its_name():
+    forecaster = Forecaster(**TINY).fit(panel())
+    found = forecaster.predict(4)
+    assert list(found) == ["a", "b", "c"]
+    for key, level in (("a", 1.0), ("b", 100.0), ("c", 0.01)):
+        assert found[key].shape == (4,)
+        assert 3.5 < found[key].mean() / level < 6.5
+    bands = forecaster.intervals(2)
+    assert all(
+        (bands[key][:, 0] <= found[key][:2]).all() and (found[key][:2] <= bands[key][:, 1]).all() for key in found
+    )
+    assert forecaster.sample(3, 2)["b"].shape == (3, 2)
+    assert forecaster.predict(2, quantiles=[0.5])["c"].shape == (2, 1)
+    assert forecaster.n_features_in_ == 1
+
+
+def test_a_list_is_answered_by_a_list_and_columns_by_columns():
+    forecaster = Forecaster(**TINY).fit(Panel([np.stack([series(0, 50), series(1, 50)], 1), np.ones((40, 2))]))
+    first, second = forecaster.predict(3)
+    assert first.shape == (3, 2)
+    np.testing.assert_allclose(second, 1.0)
+
+
+def test_what_is_observed_moves_predict_on():
+    forecaster = Forecaster(**TINY).fit(panel())
+    before = forecaster.predict(3)
+    after = forecaster.observe({"a": [9.0], "b": [], "c": []}).predict(3)
+    np.testing.assert_allclose(after["b"], before["b"], rtol=1e-6)
+    assert not np.allclose(after["a"], before["a"])
+    with pytest.raises(ValueError, match=r"Forecaster.observe: steps lacks series 'b'"):
+        forecaster.observe({"a": [9.0]})
+    with pytest.raises(ValueError, match=r"steps has a series 'x', which was not fitted"):
+        forecaster.observe({"a": [], "b": [], "c": [], "x": []})
+    with pytest.raises(ValueError, match=r"series 'b': shape is|series 'b': the series has 2 columns; fitted on 1"):
+        forecaster.observe({"a": [], "b": np.ones((3, 2)), "c": []})
+
+
+def test_a_series_is_told_apart_by_what_is_static_of_it():
+    """Two series of the same past, which go on differently by what is static, in one fit."""
+    draws = np.random.default_rng(0)
+    rows = {k: np.sign(k % 2 - 0.5) * 0.5 * np.arange(60.0) + draws.normal(size=60) for k in range(6)}
+    given = Panel(rows, static={k: [float(k % 2)] for k in rows})
+    found = Forecaster(**TINY).fit(given).predict(1)
+    assert all(abs(found[k][0] - np.sign(k % 2 - 0.5) * 30.0) < 4.0 for k in rows)
+
+
+def test_saved_and_loaded(tmp_path):
+    forecaster = Forecaster(**TINY).fit(Panel(panel().values, static=[[1.0, 2.0], [2.0, 0.0], [3.0, 1.0]]))
+    forecaster.save(tmp_path / "model")
+    loaded = Forecaster.load(tmp_path / "model")
+    for one, other in zip(loaded.predict(5), forecaster.predict(5), strict=True):
+        assert np.array_equal(one, other)
+    assert np.array_equal(loaded.sample(4, 3, rng=0)[1], forecaster.sample(4, 3, rng=0)[1])
+    assert np.array_equal(loaded.intervals(1)[2], forecaster.intervals(1)[2])
+
+
+def test_a_long_table():
+    table = {
+        "shop": ["u"] * 30 + ["v"] * 20,
+        "day": np.r_[np.arange(30), np.arange(20)][::1],
+        "sales": np.r_[np.nan, np.arange(49.0)],
+        "size": [1] * 30 + [2] * 20,
+    }
+    found = Panel.from_table(table, id="shop", time="day", static=["size"])
+    assert found.keys == ("u", "v")
+    assert found.static.tolist() == [[1.0], [2.0]]
+    assert np.isnan(found.values[0][0, 0])
+    assert found.values[1][:, 0].tolist() == list(range(29, 49))
+    assert Forecaster(**TINY).fit(found).predict(2)["u"].shape == (2,)
+    table["size"][3] = 7
+    with pytest.raises(ValueError, match="Panel: series 'u' has several values of 'size'"):
+        Panel.from_table(table, id="shop", time="day", static=["size"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "there are no series"),
+        ([], "there are no series"),
+        (np.ones((3, 3)), "series is a ndarray; expected a dict or a list"),
+        ({"a": [1.0], 2.5: [1.0]}, "a series is called 2.5; expected a name or a whole number"),
+        ({"a": [1.0], "b": [np.inf]}, "series 'b': row 0, column 0 is inf"),
+        ({"a": np.ones((5, 2)), "b": np.ones(5)}, "series 'b' has 1 columns; expected 2, as 'a'"),
+        ({"a": ["x"]}, "series 'a': dtype is"),
+    ],
+)
+def test_odd_panels(given, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Panel(given)
+
+
+@pytest.mark.parametrize(
+    ("static", "message"),
+    [
+        ({"a": [1]}, "static lacks series 'b'"),
+        ({"a": [1], "b": [1, 2]}, "static of series 'b' has 2 numbers; expected 1"),
+        ({"a": [1], "b": ["x"]}, "static of series 'b' is"),
+        ({"a": [1], "b": [np.nan]}, "expected finite numbers"),
+    ],
+)
+def test_odd_statics(static, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Panel({"a": [1.0, 2.0], "b": [3.0, 4.0]}, static=static)
+
+
+def test_a_series_that_is_too_short_is_named():
+    with pytest.raises(ValueError, match=r"Forecaster: series 'b': the series has 2 steps; with .* at least"):
+        Forecaster(**TINY).fit(Panel({"a": series(0, 40), "b": [1.0, 2.0]}))
+    with pytest.raises(ValueError, match=r"Forecaster: series 'b': column 0 has no value that is known"):
+        Forecaster(**TINY).fit(Panel({"a": series(0, 40), "b": np.full(40, np.nan)}))
+    with pytest.raises(ValueError, match=r"Forecaster.forecast: fitted on several series"):
+        Forecaster(**TINY).fit(panel()).forecast(series(0, 90), [80], 1)
+
+
+def test_missing_values_do_not_spoil_what_is_known():
+    """A wave with a fifth of it missing is forecast nearly as well as the whole one."""
+    y = np.sin(np.arange(400.0) / 4.0)
+    gaps = np.random.default_rng(0).random(400) < 0.2
+    torn = np.where(gaps, np.nan, y)
+    torn[-1] = y[-1]
+    forecaster = Forecaster(hidden=8, epochs=5, members=1, transforms="none").fit(torn)
+    error = np.abs(forecaster.predict(10) - np.sin(np.arange(400, 410) / 4.0))
+    assert error.max() < 0.35
+    assert np.isfinite(forecaster.observe([np.nan, np.nan]).predict(3)).all()
+    scores = forecaster.backtest(torn).scores()[0]
+    assert np.isfinite(list(scores.values())[1:]).all()
+
+
+def test_values_missing_are_saved_as_such(tmp_path):
+    y = series(0, 60)
+    y[[10, 58]] = np.nan
+    forecaster = Forecaster(**TINY).fit(y)
+    forecaster.save(tmp_path / "model")
+    assert np.array_equal(Forecaster.load(tmp_path / "model").predict(3), forecaster.predict(3))
+
+
+def test_baselines_say_that_they_need_every_value():
+    with pytest.raises(ValueError, match="Persistence: row 3, column 0 is nan"):
+        Forecaster(**TINY).backtest(np.r_[1.0, 2.0, 3.0, np.nan, np.ones(60)], baselines=[Persistence()])
+
+
+def told(steps=203):
+    """A series that is driven by what is known before, and by what was known a step ago."""
+    draws = np.random.default_rng(3)
+    future, past = draws.normal(size=(steps, 1)), draws.normal(size=(steps, 1))
+    y = 2.0 * future[:, 0] + 3.0 * np.r_[0.0, past[:-1, 0]] + 0.1 * draws.normal(size=steps)
+    return y, past, future
+
+
+def test_what_is_known_beside_a_series_helps():
+    y, past, future = told()
+    forecaster = Forecaster(**TINY).fit(y[:200], past=past[:200], future=future[:200])
+    assert abs(forecaster.predict(1, future=future[200:201])[0] - y[200]) < 0.5
+    with_it = forecaster.backtest(y, past=past, future=future).scores()[0]["rmse"]
+    without = Forecaster(**TINY).backtest(y).scores()[0]["rmse"]
+    assert with_it < 0.1 * without
+
+
+def test_of_the_past_nothing_is_seen_ahead_and_of_the_future_what_is_told():
+    y, past, future = told()
+    forecaster = Forecaster(**TINY).fit(y[:150], past=past[:150], future=future[:150])
+    base = forecaster.forecast(y, [180], 3, past=past, future=future)
+    other = past.copy()
+    other[180:] = 1e3
+    np.testing.assert_array_equal(forecaster.forecast(y, [180], 3, past=other, future=future), base)
+    other = future.copy()
+    other[183:] = 1e3
+    np.testing.assert_array_equal(forecaster.forecast(y, [180], 3, past=past, future=other), base)
+    other[181] = 5.0
+    assert not np.allclose(forecaster.forecast(y, [180], 3, past=past, future=other)[0, 1], base[0, 1])
+
+
+def test_observing_with_what_is_known_equals_standing_there():
+    y, past, future = told()
+    forecaster = Forecaster(**TINY).fit(y[:150], past=past[:150], future=future[:150])
+    there = forecaster.forecast(y, [180], 3, past=past, future=future)[0, :, 0]
+    forecaster.observe(y[150:180], past=past[150:180], future=future[150:180])
+    np.testing.assert_allclose(forecaster.predict(3, future=future[180:183]), there, rtol=1e-5)
+
+
+def test_covariates_that_are_missing_or_too_many_are_told_of():
+    y, past, future = told()
+    forecaster = Forecaster(**TINY).fit(y, future=future)
+    for call, message in (
+        (
+            lambda: forecaster.predict(3),
+            r"Forecaster: future is missing; fitted with 1 column of it, .* each of 3 steps",
+        ),
+        (lambda: forecaster.predict(3, future=future[:2]), "Forecaster: future has 2 rows; expected 3"),
+        (lambda: forecaster.predict(3, future=np.ones((3, 2))), "future has 2 columns; expected 1"),
+        (lambda: forecaster.observe([1.0]), "Forecaster.observe: future is missing"),
+        (lambda: forecaster.observe([1.0], past=[1.0], future=[1.0]), "past was given, but fitted without it"),
+        (lambda: Forecaster(**TINY).fit(y, past=past[:9]), "Forecaster: past has 9 rows; expected 203"),
+        (lambda: Forecaster(**TINY).fit(y, past=past * np.nan), "Forecaster: past: row 0, column 0 is nan"),
+        (lambda: forecaster.forecast(y, [203], 1, future=future), "future has 203 rows; expected one for each of 204"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -1,0 +1,128 @@
+"""Layers with weights of 8 bits: the same bits by every path, the laws of recurrence, and how far off they are."""
+
+import numpy as np
+import pytest
+
+import xprnn
+from xprnn import nn
+from xprnn.backend import to_numpy
+
+LAYERS = {
+    "lstm": lambda *a, **o: nn.LSTM(*a, **o),
+    "gru": lambda *a, **o: nn.GRU(*a, **o),
+    "rnn": lambda *a, **o: nn.RNN(*a, **o),
+    "relu": lambda *a, **o: nn.RNN(*a, nonlinearity="relu", **o),
+}
+OPTIONS = {
+    "two": {"num_layers": 2},
+    "both ways": {"bidirectional": True},
+    "back, no bias": {"bias": False, "reverse": True},
+}
+T, B, I, H = 12, 3, 5, 19  # noqa: E741
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((T, B, I)).astype("float32")
+
+
+def flat(result):
+    output, state = result
+    return [to_numpy(part.data) for part in (output, *(state if isinstance(state, tuple) else (state,)))]
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_array_code_and_kernels_have_the_same_bits(name, options):
+    layer = LAYERS[name](I, H, rng=1, **options)
+    found = nn.quantize(layer)
+    padded = X.copy()
+    padded[4:, 1] = np.nan
+    start = [RNG.standard_normal((len(layer.weights()), B, H)).astype("float32") * 2 for _ in layer.state_names]
+    for x, given in (
+        (X, {}),
+        (padded, {"lengths": [12, 4, 7]}),
+        (X, {"mask": RNG.random((T, B)) < 0.7, "reset": RNG.random((T, B)) < 0.3}),
+        (X, {"state": tuple(start) if len(start) > 1 else start[0]}),
+    ):
+        compiled = flat(found(x, **given))
+        with xprnn.use_kernels("reference"):
+            assert_same(compiled, flat(found(x, **given)))
+        for a, b in zip(compiled, flat(layer(x, **given)), strict=True):
+            assert np.abs(a - b).max() < 0.06 * max(1.0, np.abs(b).max())
+
+
+def test_other_libraries_have_the_same_bits(home):
+    model = nn.quantize(nn.Sequential(nn.GRU(I, H, rng=1), nn.Linear(H, 2, rng=1)))
+    expected = model(X).data
+    np.testing.assert_array_equal(to_numpy(model.to(home)(home.asarray(X)).data), expected)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_laws(name):
+    found = nn.quantize(LAYERS[name](I, H, rng=1))
+    whole = flat(found(X))
+    output = whole[0]
+    turned = flat(found(X[:, [2, 2, 1, 0]]))  # sequences do not see each other, and 4 of them go another way than 3
+    assert_same([part[..., [3, 2, 1], :] for part in turned], whole)
+    head, after = found(X[:5])
+    tail = flat(found(X[5:], after))
+    assert_same([np.concatenate([head.data, tail[0]]), *tail[1:]], whole)
+    for steps, batch in ((0, 2), (3, 0)):
+        assert flat(found(np.zeros((steps, batch, I), "float32")))[0].shape == (steps, batch, H)
+    for bad in (np.nan, np.inf):
+        x = X.copy()
+        x[3, 1, 2] = bad
+        off = flat(found(x))[0]
+        assert np.isnan(off[3:, 1]).all()
+        np.testing.assert_array_equal(off[:, 0], output[:, 0])
+        np.testing.assert_array_equal(off[:3, 1], output[:3, 1])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_stream_has_the_bits_of_the_sequence(name, batch):
+    found, head = nn.quantize(LAYERS[name](I, H, 2, rng=1)), nn.quantize(nn.Linear(H, 3, rng=2))
+    x = X[:, 0] if batch is None else X
+    expected, *state = flat(found(x))
+    for forced in ("auto", "reference"):
+        with xprnn.use_kernels(forced):
+            stream = found.stream(batch, head=head)
+            block = stream.block(x[:7])
+            steps = [stream.step(x_t).copy() for x_t in x[7:]]
+            np.testing.assert_array_equal(np.concatenate([block, steps]), head(expected).data)
+            parts = stream.state if isinstance(stream.state, tuple) else (stream.state,)
+            assert_same([part.reshape(other.shape) for part, other in zip(parts, state, strict=True)], state)
+            found.load_state_dict(nn.quantize(LAYERS[name](I, H, 2, rng=7)).state_dict())
+            changed = stream.step(x[0]).copy()
+            stream.reset()
+            assert not np.array_equal(changed, block[0])
+            found.load_state_dict(nn.quantize(LAYERS[name](I, H, 2, rng=1)).state_dict())
+
+
+def test_a_stream_of_a_chain():
+    model = nn.Sequential(
+        nn.LSTM(I, H, rng=1), nn.LayerNorm(H), nn.Linear(H, 4, rng=1), nn.ReLU(), nn.Linear(4, 2, rng=2)
+    )
+    found = nn.quantize(model)
+    stream = found.stream(B)
+    if "one compiled call" in repr(stream):
+        assert "of 8 bits" in repr(stream)
+        assert "of 8 bits" in xprnn.explain(stream.step, X[0])
+    stream.reset()
+    np.testing.assert_allclose(stream.block(X), found(X).data, atol=2e-3)  # a normalisation rounds otherwise
+    mixed = found[0].stream(B, head=nn.Linear(H, 2))  # which goes without kernels
+    assert mixed.block(X).shape == (T, B, 2)
+
+
+def test_explain_names_the_path():
+    found = nn.quantize(nn.Sequential(nn.LSTM(I, H), nn.Linear(H, 2)))
+    text = xprnn.explain(found, X)
+    assert "LSTM in int8, T=12 B=3 I=5, forward in time\n  compiled: " in text
+    assert "Linear in int8, 36 rows\n  compiled: " in text
+    with xprnn.use_kernels("reference"):
+        assert "compiled: declines (not forced)\n  array code: runs" in xprnn.explain(found, X)
+    with xprnn.use_kernels("compiled"), pytest.raises(RuntimeError, match="there is nothing to run"):
+        found(X[:0])

@@ -1,0 +1,29 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+PATH = click.Path(path_type=Path)
+Command = Callable[..., Any]
+Option = Callable[[Command], Command]
+
+BACKEND = click.option("--backend", type=click.Choice(["auto", "numpy", "cupy"]), help="Where to compute.")
+SEED = click.option("--seed", default=0, show_default=True, help="Same seed, same numbers.")
+EPOCHS = click.option("--epochs", default=40, show_default=True, help="At most this many; stops early.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def options(*given: Option) -> Option:
+    """Options in the order in which help shall list them."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(given):
+            command = option(command)
+        return command
+
+    return decorate

@@ -1,0 +1,77 @@
+"""Labelled texts from a CSV file, row by row: the file may be larger than memory."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class TextFile:
+    """The pairs (text, label) of a CSV file with a header, read anew by each ``iter()``, a row at a time.
+
+    >>> classifier.fit(TextFile("reviews.csv", text="review", label="stars"))  # doctest: +SKIP
+
+    Cells are parted by commas, semicolons or tabs, whichever the header has most of; a quoted one may go over lines.
+
+    Raises, when it is read, OSError where the file cannot be read; ValueError, naming file and line, for an unknown
+    encoding and bytes that are no text in it, no such column or two, a row with another number of cells than the
+    header, and a row without a label.
+    """
+
+    def __init__(
+        self, path: str | Path, text: str = "text", label: str = "label", *, encoding: str = "utf-8-sig"
+    ) -> None:
+        self.path, self.text, self.label, self.encoding = Path(path), text, label, encoding
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ValueError(
+                f"{self.path}: encoding {self.encoding!r} is unknown; expected one such as utf-8"
+            ) from None
+        line, limit = 0, csv.field_size_limit()
+        csv.field_size_limit(max(limit, self.path.stat().st_size))  # a text may be long
+        try:
+            with open(self.path, encoding=self.encoding, newline="") as file:
+                first = next((row for row in file if row.strip()), "")
+                file.seek(0)
+                reader = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
+                header, places = None, (0, 0)
+                for cells in reader:
+                    begin, line = line + 1, reader.line_num
+                    if not any(cell.strip() for cell in cells):
+                        continue
+                    if header is None:
+                        header = [cell.strip() for cell in cells]
+                        places = (self._place(header, self.text), self._place(header, self.label))
+                        continue
+                    yield self._pair(begin, cells, len(header), places)
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise ValueError(
+                f"{self.path}: behind line {line}: byte 0x{byte:02x} is not text in {self.encoding}; name its encoding"
+            ) from None
+        except csv.Error as error:
+            raise ValueError(f"{self.path}: line {line + 1}: {error}") from None
+        finally:
+            csv.field_size_limit(limit)
+
+    def _place(self, header: list[str], name: str) -> int:
+        if header.count(name) != 1:
+            problem = "no column" if name not in header else "more than one column"
+            raise ValueError(f"{self.path}: {problem} {name!r}; the header has {', '.join(map(repr, header[:20]))}")
+        return header.index(name)
+
+    def _pair(self, line: int, cells: list[str], expected: int, places: tuple[int, int]) -> tuple[str, str]:
+        if len(cells) != expected:
+            raise ValueError(
+                f"{self.path}: line {line} has {len(cells)} cells, the header has {expected}; "
+                "a text that holds the separator must stand in double quotes"
+            )
+        text, label = (cells[place].strip() for place in places)
+        if not label:
+            raise ValueError(f"{self.path}: line {line} has no label in column {self.label!r}")
+        return text, label

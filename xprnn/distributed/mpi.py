@@ -1,0 +1,86 @@
+"""Ranks that are processes of one MPI job, on one machine or on many."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import Array, backend_of, dtype_name, to_numpy
+
+SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+"""Where launchers say how many processes they have started: Open MPI, MPICH and Intel MPI, MVAPICH, srun."""
+
+
+class MPI:
+    """A communicator of all processes that ``mpiexec`` has started, by mpi4py, through the memory of the host.
+
+    Where one of them ends with an exception, MPI ends all, after its traceback: for those that ``fit`` meets at once,
+    for others when they reach the end of the script. Arrays of a device go through the host and back, which the logger
+    "xprnn" says once; :class:`NCCL` leaves them where they are.
+
+    Raises ImportError without mpi4py or an MPI library, RuntimeError where that library is not the launcher's.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from mpi4py import MPI as library
+        except (ImportError, RuntimeError) as error:
+            raise ImportError(f"MPI needs mpi4py and an MPI library: pip install 'xprnn[mpi]' ({error})") from error
+        self._world = library.COMM_WORLD.Dup()  # what others send must not be taken for ours
+        self._in_place, self._shared = library.IN_PLACE, library.COMM_TYPE_SHARED
+        self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
+        started = launched()
+        if started > 1 and self.size == 1:
+            raise RuntimeError(
+                f"MPI: the launcher started {started} processes, but each sees itself alone: mpiexec and the library "
+                "that mpi4py has loaded are of different MPIs; install mpi4py for the MPI whose mpiexec you call"
+            )
+        if self.size > 1:
+            sys.excepthook = self._ended_by
+
+    def sum(self, array: Array) -> Array:
+        """The sum of all arrays, by MPI's Allreduce, in the memory of a NumPy array that allows it."""
+        if type(array) is not np.ndarray:
+            return backend_of(array).asarray(self.sum(np.array(to_numpy(array))), dtype_name(array))
+        host = array if array.flags.c_contiguous and array.flags.writeable else array.copy()
+        self._world.Allreduce(self._in_place, host)
+        return host
+
+    def broadcast(self, value: Any) -> Any:
+        """The value of rank 0: an array as it is, anything else pickled."""
+        form = self._world.bcast((value.shape, value.dtype) if isinstance(value, np.ndarray) else None)
+        if form is None:
+            return self._world.bcast(value)
+        array = np.array(value, order="C") if self.rank == 0 else np.empty(*form)
+        self._world.Bcast(array.reshape(-1).view(np.uint8))
+        return array
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, pickled."""
+        values: list[Any] = self._world.allgather(value)
+        return values
+
+    def local_rank(self) -> int:
+        """The number of this process among those of its machine."""
+        number: int = self._world.Split_type(self._shared).Get_rank()
+        return number
+
+    def abort(self, error: BaseException) -> None:
+        """Print the traceback of what has ended this rank, and end all of them."""
+        self._ended_by(type(error), error, error.__traceback__)
+
+    def _ended_by(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        told = f"rank {self.rank} of {self.size} ends all ranks, since it has raised:"
+        sys.stdout.flush()
+        print(told, "".join(traceback.format_exception(kind, error, trace)), sep="\n", file=sys.stderr, flush=True)
+        self._world.Abort(1)
+
+
+def launched() -> int:
+    """How many processes a launcher says it has started; 1 where there is none."""
+    return max([int(os.environ[name]) for name in SIZES if os.environ.get(name, "").isdigit()], default=1)

@@ -1,0 +1,65 @@
+"""Ranks with a GPU each, whose gradients never leave the devices.
+
+MPI starts them and brings them together. CuPy's own ``cupyx.distributed`` is not used: without mpi4py it would fall
+back to an open TCP port, and say nothing. This was written from CuPy's and NCCL's interfaces; the tests run it on a
+stand-in for both, and no part of it has yet run on a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xprnn.backend import Array
+from xprnn.distributed.mpi import MPI
+
+
+class NCCL(MPI):
+    """An :class:`MPI` that sums CuPy's arrays by NCCL, on the current stream: nobody waits for a device.
+
+    Each process takes the GPU whose number is its own among those of its machine. Make models after it. Raises
+    RuntimeError where a machine has fewer GPUs than processes.
+    """
+
+    def __init__(self) -> None:
+        from cupy.cuda import nccl
+
+        super().__init__()
+        use_own_device(self)
+        self._library = nccl
+        self._nccl = nccl.NcclCommunicator(
+            self.size, self.broadcast(nccl.get_unique_id() if self.rank == 0 else None), self.rank
+        )
+
+    def sum(self, array: Array) -> Array:
+        """The sum of all arrays: in an array's own memory on a device, by MPI on the host."""
+        import cupy
+
+        if not isinstance(array, cupy.ndarray):
+            return super().sum(array)
+        kinds = {"float32": self._library.NCCL_FLOAT32, "float64": self._library.NCCL_FLOAT64}
+        whole = cupy.ascontiguousarray(array)
+        address, stream = whole.data.ptr, cupy.cuda.get_current_stream().ptr
+        self._nccl.allReduce(address, address, whole.size, kinds[whole.dtype.name], self._library.NCCL_SUM, stream)
+        return whole
+
+
+def use_own_device(ranks: MPI) -> None:
+    """Let each process of a machine make its arrays on a GPU of its own, by its number among them."""
+    import cupy
+
+    local, there = ranks.local_rank(), cupy.cuda.runtime.getDeviceCount()
+    if local >= there:
+        raise RuntimeError(
+            f"world: process {local} of this machine has no GPU: there are {there}, one for each is needed"
+        )
+    cupy.cuda.Device(local).use()
+
+
+def why_not() -> str | None:
+    """Why NCCL cannot be used in this process; None where it can."""
+    try:
+        from cupy.cuda import nccl
+    except ImportError as error:
+        return str(error)
+    found: Any = getattr(nccl, "available", False)
+    return None if found else "CuPy finds no library of NCCL; pip install nvidia-nccl-cu12 or nvidia-nccl-cu13"

@@ -1,0 +1,103 @@
+"""Ranks that are threads of one process: to try out a script, and for tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from xprnn.backend import Array, backend_of, dtype_name, to_numpy
+from xprnn.train.communicator import Communicator
+
+T = TypeVar("T")
+
+
+class RankError(RuntimeError):
+    """Another rank has ended, and this one with it."""
+
+
+class Meeting:
+    """Where the threads leave what they give, and wait until all have."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.failure = size, ""
+        self._changed, self._round = threading.Condition(), 0
+        self._left: dict[int, dict[int, Any]] = {}
+
+    def exchange(self, rank: int, number: int, value: Any) -> list[Any]:
+        """What all ranks have left in the round of this number, in order."""
+        with self._changed:
+            left = self._left.setdefault(number, {})
+            left[rank] = value
+            self._left.pop(number - 2, None)  # all have come to the round before this one, so nobody is in that one
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: len(left) == self.size or self.failure)
+            if len(left) < self.size:
+                raise RankError(self.failure)
+            return [left[k] for k in range(self.size)]
+
+    def fail(self, rank: int, error: BaseException) -> None:
+        """Let nobody wait any more for what this rank will not leave."""
+        with self._changed:
+            self.failure = self.failure or f"rank {rank} has raised {type(error).__name__}: {error}"
+            self._changed.notify_all()
+
+
+class Threads:
+    """A communicator of one of several threads. Sums are taken in the order of ranks."""
+
+    def __init__(self, meeting: Meeting, rank: int) -> None:
+        self.rank, self.size = rank, meeting.size
+        self._meeting, self._number = meeting, 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """What all ranks gave."""
+        self._number += 1
+        return self._meeting.exchange(self.rank, self._number, value)
+
+    def broadcast(self, value: Any) -> Any:
+        """What rank 0 gave."""
+        return self.gather(value)[0]
+
+    def sum(self, array: Array) -> Array:
+        """The sum of all arrays, a new one."""
+        total, *others = self.gather(to_numpy(array).copy())
+        for other in others:
+            total = total + other
+        return backend_of(array).asarray(total, dtype_name(array))
+
+    def abort(self, error: BaseException) -> None:
+        """End the waiting of the others, who raise RankError."""
+        self._meeting.fail(self.rank, error)
+
+
+def in_threads(function: Callable[[Communicator], T], size: int) -> list[T]:
+    """``function(communicator)`` in so many threads at once; what they return, in the order of ranks.
+
+    >>> in_threads(lambda ranks: ranks.gather(ranks.rank * 10), 2)
+    [[0, 10], [0, 10]]
+
+    Models, optimizers and batches must be made inside the function, so that each thread has its own. Raises the error
+    that ended the first rank, and not those that followed from it.
+    """
+    meeting = Meeting(size)
+    results: list[Any] = [None] * size
+    errors: list[BaseException | None] = [None] * size
+
+    def run(rank: int) -> None:
+        communicator = Threads(meeting, rank)
+        try:
+            results[rank] = function(communicator)
+        except BaseException as error:
+            errors[rank] = error
+            communicator.abort(error)
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    raised = [error for error in errors if error is not None]
+    for error in sorted(raised, key=lambda error: isinstance(error, RankError)):
+        raise error
+    return results

@@ -1,0 +1,159 @@
+"""How estimators of sequences and of texts learn, and what their networks say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from xprnn import ops
+from xprnn.backend import Array, Rng, backend_of, generator, namespace, to_numpy
+from xprnn.data.bucketing import Buckets
+from xprnn.data.padding import lengths_to_mask, pad_sequences
+from xprnn.data.rows import Rows
+from xprnn.estimators.estimator import Estimator
+from xprnn.estimators.portions import STEPS_AT_ONCE, portions
+from xprnn.tape import no_grad
+from xprnn.tensor import Tensor
+from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit
+from xprnn.train.run import Run
+from xprnn.train.weighted import Mean
+
+Host = np.ndarray[Any, Any]
+Loss = Callable[[Any, tuple[Array, ...]], Tensor]
+
+
+class Watch(Callback):
+    """Records a measure of the whole validation part after each epoch, for early stopping."""
+
+    def __init__(
+        self, name: str, mode: str, rows: Sequence[Host] | Rows, measure: Callable[[list[Host]], float]
+    ) -> None:
+        self.name, self.mode, self.rows, self.measure = f"validation_{name}", mode, rows, measure
+
+    def on_fit_start(self, run: Run) -> None:
+        run.recorded = (*run.recorded, self.name)
+
+    def on_epoch_end(self, run: Run) -> None:
+        run.history.epochs[-1][self.name] = self.measure(outputs(run.model, self.rows))
+
+
+def learn(
+    estimator: Estimator,
+    network: Any,
+    data: tuple[Any, ...],
+    held: Host,
+    loss: Loss,
+    watch: Watch | None,
+    callbacks: Sequence[Callback],
+    rng: Rng,
+    batch_size: int,
+) -> History:
+    """Train a network by the settings of an estimator, in buckets of sequences (T_n, ...) of about equal lengths.
+
+    ``data`` are the sequences and what belongs to them, lists or arrays (N, ...). Those held out (N,) are validated on,
+    if there are any: training stops where the loss, or what is watched, gets no better there.
+    """
+    options, home = estimator.settings, backend_of(network.head.weight.data)
+
+    def buckets(rows: Host, size: int, shuffle: bool) -> Buckets | None:
+        chosen = np.flatnonzero(rows)
+        if not chosen.size:
+            return None
+        parts = [_chosen(part, chosen) for part in data]
+        return Buckets(*parts, batch_size=size, shuffle=shuffle, rng=generator(rng))
+
+    def moved(model: Any, batch: tuple[Array, ...]) -> Tensor:
+        return loss(model, (home.asarray(batch[0]), batch[1], *map(home.asarray, batch[2:])))
+
+    longest = max(lengths_of(data[0]))
+    validation = buckets(held, max(1, STEPS_AT_ONCE // longest), False)
+    train = buckets(~held, batch_size, True)
+    assert train is not None
+    watched: list[Callback] = []
+    if validation is not None:
+        monitor = None if watch is None else watch.name
+        watched = [EarlyStopping(options["patience"], monitor=monitor, mode="min" if watch is None else watch.mode)]
+        watched[:0] = [watch] if watch is not None else []
+    history = fit(
+        network,
+        train,
+        moved,
+        Adam(network.parameters(), lr=options["learning_rate"]),
+        epochs=options["epochs"],
+        validation=validation,
+        clip_norm=options["clip_norm"],
+        callbacks=[*watched, *callbacks],
+        progress=estimator.progress,
+    )
+    network.eval()
+    return history
+
+
+def outputs(network: Any, rows: Sequence[Host] | Rows) -> list[Host]:
+    """What the head says of scaled sequences, (O,) or (T_n, O) each, in float64.
+
+    The loops of the recurrent kernels give a row the same bits in any batch. Products outside them may round otherwise
+    beside other rows: the head's, which is therefore taken in float64, and those of linear cells and of attention.
+    """
+    home = backend_of(network.head.weight.data)
+    weight, bias = (to_numpy(p.data).astype(np.float64) for p in (network.head.weight, network.head.bias))
+    found: list[Host] = [np.zeros(0)] * len(rows)
+    with no_grad(), network.mode(False):
+        for part in portions(lengths_of(rows)):
+            x, lengths = pad_sequences([rows[k] for k in part])
+            said = network.seen(home.asarray(x), lengths).numpy().astype(np.float64) @ weight.T + bias
+            for place, k in enumerate(part):
+                found[k] = said[place] if said.ndim == 2 else said[: int(lengths[place]), place]
+    return found
+
+
+def weighted_mean(losses: Tensor, weight: Array | float, count: float | None = None) -> Tensor:
+    """sum of w l / count, by default the number of losses. Over all batches w has the mean 1."""
+    count = float(losses.size) if count is None else count
+    return Mean(ops.sum(losses * weight) * (1.0 / max(count, 1.0)), count)
+
+
+def mean_one(weight: Host, dtype: str) -> Host:
+    """Weights over their mean."""
+    return (weight / weight.mean()).astype(dtype)
+
+
+def lengths_of(rows: Sequence[Any] | Rows) -> list[int]:
+    """How many steps each sequence has."""
+    return rows.lengths.tolist() if isinstance(rows, Rows) else [len(row) for row in rows]
+
+
+def _chosen(part: Any, numbers: Host) -> Any:
+    """Some of the rows of a list, an array, or rows that are made when asked for."""
+    if isinstance(part, Rows):
+        return part.taken(numbers)
+    return part[numbers] if hasattr(part, "shape") else [part[k] for k in numbers]
+
+
+def class_loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
+    """The weighted mean cross-entropy of (x, lengths, classes (B,), weights (B,))."""
+    x, lengths, target, weight = batch
+    return weighted_mean(cross_entropy(model(x, lengths), target, reduction="none"), weight)
+
+
+def step_loss(of_class: Host) -> Loss:
+    """That of all steps, for (x, lengths, classes (T, B), lengths, weights (B,)), and what each class counts (C,)."""
+
+    def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
+        x, lengths, wanted, _, per_row = batch
+        xp, home = namespace(x), backend_of(x)
+        mask = home.asarray(lengths_to_mask(lengths, x.shape[0]))
+        losses = cross_entropy(model(x, lengths), wanted, mask=mask, reduction="none")
+        per_class = xp.take(home.asarray(of_class), xp.reshape(wanted, (-1,)), axis=0)
+        per_step = xp.reshape(per_class, wanted.shape) * _spread_over_steps(per_row, x.shape[0])
+        return weighted_mean(losses, per_step, float(lengths.sum()))
+
+    return loss
+
+
+def _spread_over_steps(weight: Array, steps: int) -> Array:
+    """(B,) to (T, B)."""
+    xp = namespace(weight)
+    return xp.broadcast_to(xp.expand_dims(weight, axis=0), (steps, *weight.shape))

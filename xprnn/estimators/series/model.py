@@ -1,0 +1,187 @@
+"""What a forecaster is once it is fitted: members that are combined, and the errors that they made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xprnn.backend import Backend, Rng, generator
+from xprnn.estimators.series.conformal import rolling_widths, width
+from xprnn.estimators.series.frame import Frame, Scale, Series
+from xprnn.estimators.series.member import Common, Member, Task, learn, relearn
+from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
+from xprnn.estimators.series.transforms import Transform, held
+from xprnn.train import Callback, History
+
+Host = np.ndarray[Any, Any]
+MOST_RESIDUALS = 1000  # of each member, the last ones, from which paths are drawn
+MOST_AHEAD = 48  # steps that errors are measured over, where forecasts go on as far as one likes
+
+
+@dataclass(frozen=True)
+class Model:
+    """Members (one or more), and what they were wrong by on the steps that they had not seen.
+
+    residuals
+        Of each member (R, K, F): scaled steps minus what was said of them.
+    errors
+        (M, H, F): of the combined forecasts, powered as the first member's, in ``unit`` of their series (N, F). NaN
+        of steps that have not come, or are missing.
+    """
+
+    members: tuple[Member, ...]
+    residuals: tuple[Host, ...]
+    errors: Host
+    unit: Host
+
+    @property
+    def window(self) -> int:
+        """Steps of a series that a forecast sees."""
+        return self.members[0].window
+
+    @property
+    def horizon(self) -> int:
+        """Steps that the networks say at once."""
+        return self.members[0].network.horizon
+
+    def forecast(self, series: Sequence[Series], which: Host, origins: Host, horizon: int) -> Host:
+        """The mean of the members' forecasts, as :meth:`Member.forecast`."""
+        found = [member.forecast(series, which, origins, horizon) for member in self.members]
+        return np.mean(found, axis=0) if len(found) > 1 else found[0]
+
+    def paths(self, series: Sequence[Series], horizon: int, count: int, rng: Rng) -> Host:
+        """Futures (count, N, H, F) of each series that might be, after its end.
+
+        Each goes step by step with one of the members, all of them as often, and at each step has one of the errors
+        that this member made, all columns' together.
+        """
+        draws, number = generator(rng), len(series)
+        ends = np.array([len(each) for each in series])
+        found = np.empty((count, number, horizon, series[0].values.shape[1]))
+        for k, (member, residuals) in enumerate(zip(self.members, self.residuals, strict=True)):
+            mine = np.arange(k, count, len(self.members))
+            if not len(mine):
+                continue
+            ahead = member.network.horizon
+            rounds = -(-max(horizon, ahead) // ahead)
+            rows = draws.integers(len(residuals), size=(len(mine) * number, rounds))
+            noise = residuals[rows].reshape(len(rows), rounds * ahead, -1)
+            which = np.tile(np.arange(number), len(mine))
+            said = member.forecast(series, which, ends[which], horizon, noise)
+            found[mine] = said.reshape(len(mine), number, horizon, -1)
+        return found
+
+    def bands(self, which: Host, forecasts: Host, widths: Host) -> Host:
+        """(M, H, F, 2), the ends of intervals of these half widths around forecasts (M, H, F) of series (M,)."""
+        member = self.members[0]
+        middle = member.plan.transform.powered(forecasts, member.scale.floor[which][:, None])
+        reach = widths * self.unit[which][:, None]
+        ends = [member.plan.transform.unpowered(middle + sign * reach) for sign in (-1.0, 1.0)]
+        return np.stack(ends, axis=-1)
+
+    def widths(self, horizon: int, coverage: float) -> Host:
+        """Half widths (H, F)."""
+        return width(self.errors[:, :horizon], coverage)
+
+    def rolling_bands(self, series: Series, origins: Host, horizon: int, coverage: float, rate: float) -> Host:
+        """(M, H, F, 2), intervals after origins (M,) of the one series, with the errors that were known at each."""
+        which = np.zeros(len(origins), dtype=np.int64)
+        said = self.forecast([series], which, origins, horizon)
+        steps = origins[:, None] + np.arange(horizon)
+        come, member = steps < len(series), self.members[0]
+        actual = series.values[np.minimum(steps, len(series) - 1)]
+        transform, floor = member.plan.transform, member.scale.floor[0]
+        errors = (transform.powered(actual, floor) - transform.powered(said, floor)) / self.unit[0]
+        errors = np.where(come[..., None], errors, np.nan)
+        widths = rolling_widths(errors, origins, coverage, before=self.errors[:, :horizon], rate=rate)
+        return self.bands(which, said, widths)
+
+
+def learn_model(
+    common: Common,
+    series: Sequence[Series],
+    options: Mapping[str, Any],
+    cut: Callable[[int, int], int],
+    home: Backend,
+    callbacks: Sequence[Callback],
+    progress: bool,
+) -> tuple[Model, History]:
+    """A model of series, and how training its first member went.
+
+    ``cut`` says, of a length and a window, how many steps are learned first, while the rest decides. What was decided
+    then learns from everything.
+    """
+    series = tuple(series)
+    plans, window = _plans(common, series, options, cut)
+    task = Task(common, series, window, options, home)
+    lengths = [cut(len(each), window) for each in series]
+    seeds = [options["seed"], *generator(options["seed"]).integers(2**31, size=len(plans) - 1).tolist()]
+    learned = [learn(task, plan, lengths, s, callbacks, progress) for plan, s in zip(plans, seeds, strict=True)]
+    watched = len(task.watched(lengths, options["horizon"])[0]) > 0
+    first = Model(tuple(member for member, _, _ in learned), (), np.zeros((0, 0, 0)), np.zeros((0, 0)))
+    residuals = tuple(_residuals(task, member, lengths, watched) for member in first.members)
+    members = first.members
+    if watched:
+        again = zip(plans, seeds, learned, strict=True)
+        members = tuple(relearn(task, p, s, epochs, callbacks, progress) for p, s, (_, _, epochs) in again)
+    errors, unit = _errors(first, task, lengths)
+    return Model(members, residuals, errors, unit), learned[0][1]
+
+
+def _plans(
+    common: Common, series: tuple[Series, ...], options: Mapping[str, Any], cut: Callable[[int, int], int]
+) -> tuple[list[Plan], int]:
+    """The members' plans, and the window that they share, which leaves two origins at least to learn from."""
+    given, shortest = options["window"], min(len(each) for each in series)
+    horizon, reach = options["horizon"], given or max(1, shortest // 2)
+    while given is None and reach > 1 and cut(shortest, reach) - reach - horizon < 1:
+        reach -= 1
+    positive = all(bool((each.values[~np.isnan(each.values)] > 0.0).all()) for each in series)
+    columns = series[0].values.shape[1]
+
+    def frame_of(plan: Plan, parts: Sequence[Series], lengths: Sequence[int]) -> Frame:
+        return common.frame(plan, parts, Scale.of(plan.transform, parts, lengths))
+
+    tried = candidates(columns, shortest, reach, common.periods, positive, options["transforms"])
+    plans = choose(frame_of, series, tried, Plan(Transform(), 1), options["members"], horizon)
+    if given is not None:
+        return plans, given
+    return plans, max(min(WINDOW, shortest // 4, reach), *(plan.reach for plan in plans), 1)
+
+
+def _residuals(task: Task, member: Member, lengths: Sequence[int], watched: bool) -> Host:
+    """What a member was wrong by (R, K, F), where it had not seen it or, where that is nowhere, where it had."""
+    horizon = task.options["horizon"]
+    places = task.watched(lengths, horizon) if watched else task.learned(task.window, lengths)
+    which, origins = (part[-MOST_RESIDUALS:] for part in places)
+    frame = task.common.frame(member.plan, task.series, member.scale)
+    ahead = (frame.starts[which] + origins)[:, None] + np.arange(horizon)
+    error = frame.scaled[ahead] - member.scaled(frame, which, origins, horizon)
+    known = frame.known[ahead].all(axis=(1, 2))
+    return error[known] if known.any() else np.zeros((1, *error.shape[1:]))
+
+
+def _errors(model: Model, task: Task, lengths: Sequence[int]) -> tuple[Host, Host]:
+    """The errors (M, H, F) of forecasts over the steps that were not learned, and the units (N, F) that they are in."""
+    first, horizon = model.members[0], model.horizon
+    powered = [first.plan.transform.powered(held(s.values)[0], first.scale.floor[k]) for k, s in enumerate(task.series)]
+    unit = np.stack([np.sqrt(np.square(np.diff(w, axis=0)).sum(axis=0) / max(len(w) - 1, 1)) for w in powered])
+    unit = np.where(unit > 0.0, unit, 1.0)
+    rest = max(length - cut for length, cut in zip(task.lengths, lengths, strict=True))
+    ahead = horizon if horizon > 1 else max(1, min(rest // 2, MOST_AHEAD))
+    which, origins = task.watched(lengths, 1)
+    if not len(which):
+        return np.zeros((0, ahead, task.columns)), unit
+    errors = np.full((len(which), ahead, task.columns), np.nan)
+    said = model.forecast(task.series, which, origins, ahead)
+    for k in np.unique(which):
+        mine, values = which == k, task.series[k].values
+        steps = origins[mine][:, None] + np.arange(ahead)
+        come, steps = steps < len(values), np.minimum(steps, len(values) - 1)
+        known = come[..., None] & ~np.isnan(values[steps])
+        wrong = powered[k][steps] - first.plan.transform.powered(said[mine], first.scale.floor[k])
+        errors[mine] = np.where(known, wrong / unit[k], np.nan)
+    return errors, unit

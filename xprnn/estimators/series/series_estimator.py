@@ -1,0 +1,195 @@
+"""What stands behind the Forecaster: how its arguments are checked, and its file."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from xprnn.arguments import real_number, whole_number
+from xprnn.backend import Rng
+from xprnn.data.series import as_series, check_origins
+from xprnn.estimators.estimator import Estimator, model_file
+from xprnn.estimators.series import saved
+from xprnn.estimators.series.frame import Series
+from xprnn.estimators.series.member import Common, Member, sizes_of
+from xprnn.estimators.series.model import Model
+from xprnn.estimators.series.network import ForecastNetwork, Members
+from xprnn.estimators.series.panel import Kind, covariates
+from xprnn.storage import HostArrays
+
+Host = np.ndarray[Any, Any]
+Self = TypeVar("Self", bound="SeriesEstimator")
+ABOVE_ONE = (math.nextafter(1.0, 2.0), sys.float_info.max)
+INSIDE = (math.ulp(0.0), math.nextafter(1.0, 0.0))
+LEAST_LEARNED = 2  # origins: one alone has no deviation to scale by
+
+
+def periods_of(owner: str, name: str, periods: Any) -> list[float]:
+    """Lengths of seasons. Raises ValueError."""
+    if not isinstance(periods, (list, tuple)):
+        raise ValueError(f"{owner}: {name} are {periods!r}; expected a list of lengths above 1 step")
+    return [
+        real_number(owner, f"{name}[{k}]", period, "a length above 1 step", *ABOVE_ONE)
+        for k, period in enumerate(periods)
+    ]
+
+
+def joined(rows: Host, more: Host) -> Host:
+    """Rows of covariates and those that follow; none where there are no covariates."""
+    return np.concatenate([rows, more]) if rows.size else rows
+
+
+class SeriesEstimator(Estimator):
+    """A model of series, the ends of those that it goes on from, and how they were given."""
+
+    KIND = "forecaster"
+    VERSION = saved.VERSION
+    METADATA: ClassVar = saved.METADATA
+    ARRAYS: ClassVar = saved.ARRAYS
+
+    _model: Model
+    _common: Common
+    _recent: tuple[Series, ...]
+    _kind: Kind
+
+    def _check_columns(self, owner: str, values: Host) -> None:
+        columns = self._fitted(self._network).columns
+        if values.shape[1] != columns:
+            raise ValueError(f"{owner}: the series has {values.shape[1]} columns; fitted on {columns}")
+
+    def _steps(self, owner: str, horizon: int | None) -> int:
+        """How many steps ahead. Raises ValueError for more than the direct strategy can say."""
+        options = self.settings
+        horizon = whole_number(owner, "horizon", options["horizon"] if horizon is None else horizon)
+        if options["strategy"] == "direct" and horizon > options["horizon"]:
+            raise ValueError(f"{owner}: horizon is {horizon}; expected 1 to {options['horizon']}")
+        return horizon
+
+    def _covariates(
+        self, owner: str, past: Any, future: Any, steps: Sequence[int], ahead: Sequence[int]
+    ) -> tuple[list[Host], list[Host]]:
+        """Those of each series, as many columns as were fitted."""
+        recent = self._recent[0]
+        columns = [part.shape[1] if part.size else 0 for part in (recent.past, recent.future)]
+        return (
+            covariates(owner, "past", past, self._kind, steps, columns[0]),
+            covariates(owner, "future", future, self._kind, ahead, columns[1]),
+        )
+
+    def _ahead(self, owner: str, horizon: int | None, future: Any) -> tuple[int, list[Series]]:
+        """How many steps, and the ends of the series with what is known of these."""
+        self._fitted(self._network)
+        horizon, recent = self._steps(owner, horizon), self._recent
+        columns = recent[0].future.shape[1] if recent[0].future.size else 0
+        ahead = covariates(owner, "future", future, self._kind, [horizon] * len(recent), columns)
+        return horizon, [
+            Series(s.values, s.past, joined(s.future, rows), s.start) for s, rows in zip(recent, ahead, strict=True)
+        ]
+
+    def _places(
+        self, owner: str, series: Any, origins: Any, horizon: int, past: Any, future: Any
+    ) -> tuple[Series, Host, int]:
+        """The one series that is asked about, where in it, and how many steps ahead. Raises ValueError."""
+        self._fitted(self._network)
+        if self._kind.keys is not None:
+            raise ValueError(f"{owner}: fitted on several series; expected one: observe and predict go on")
+        values = as_series(series, owner, gaps=True)
+        self._check_columns("Forecaster", values)
+        horizon, count = self._steps("Forecaster", horizon), [len(values)]
+        pasts, futures = self._covariates(owner, past, future, count, count)
+        places = check_origins(values, origins, self._model.window)
+        if futures[0].size and len(places) and places.max() + horizon > len(values):
+            needed = f"one for each of {places.max() + horizon}"
+            raise ValueError(f"{owner}: future has {len(values)} rows; expected {needed}")
+        return Series(values, pasts[0], futures[0]), places, horizon
+
+    def _require_errors(self, owner: str, horizon: int) -> None:
+        """Raise ValueError where nothing is known of errors so many steps ahead."""
+        errors = self._model.errors
+        if horizon > errors.shape[1] or not len(errors):
+            known = (
+                f"over at most {errors.shape[1]} steps" if len(errors) else "nowhere, as there is no validation part"
+            )
+            raise ValueError(f"{owner}: horizon is {horizon}; errors were measured {known}")
+
+    def _ends(self, series: Sequence[Series], horizon: int) -> Host:
+        """Forecasts (N, H, F) after the end of each series."""
+        lengths = np.array([len(each) for each in series])
+        return self._model.forecast(series, np.arange(len(series)), lengths, horizon)
+
+    def _paths(self, owner: str, horizon: int | None, count: int, future: Any, rng: Rng) -> Host:
+        horizon, series = self._ahead(owner, horizon, future)
+        return self._model.paths(series, horizon, count, rng)
+
+    def _levels(self, quantiles: Any) -> list[float]:
+        if not isinstance(quantiles, (list, tuple, np.ndarray)) or not len(quantiles):
+            raise ValueError(f"Forecaster: quantiles are {quantiles!r}; expected a list of numbers between 0 and 1")
+        names = [f"quantiles[{k}]" for k in range(len(quantiles))]
+        return [
+            real_number("Forecaster", name, level, "a number between 0 and 1", *INSIDE)
+            for name, level in zip(names, quantiles, strict=True)
+        ]
+
+    def _cut(self, steps: int, window: int) -> int:
+        """How many steps of a series are learned from first, while those after them decide.
+
+        What is learned ends before what decides begins, also where a target is several steps long.
+        """
+        horizon, share = self.settings["horizon"], self.settings["validation"]
+        origins = steps - window - horizon + 1
+        return steps - horizon + 1 - max(1, round(share * origins)) if share else steps
+
+    def _learned(self, steps: int, window: int) -> int:
+        """The origins that are learned from first."""
+        return self._cut(steps, window) - window - self.settings["horizon"] + 1
+
+    def _require_steps(self, owner: str, steps: int) -> None:
+        """Raise ValueError for a series that is too short."""
+        options, window = self.settings, self.settings["window"] or 1
+        if self._learned(steps, window) >= LEAST_LEARNED:
+            return
+        most = 1
+        while self._learned(most, window) < LEAST_LEARNED:
+            most *= 2
+        least = bisect_left(range(most), LEAST_LEARNED, key=lambda length: self._learned(length, window))
+        chosen = f"window={options['window']}, " if options["window"] else ""
+        raise ValueError(
+            f"{owner}: the series has {steps} steps; with {chosen}horizon={options['horizon']} and "
+            f"validation={options['validation']:g} it needs at least {least}"
+        )
+
+    def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return saved.described(self._model, self._common, self._recent, self._kind)
+
+    def _restored(self, arrays: HostArrays, metadata: dict[str, Any], weights: Mapping[str, Host]) -> dict[str, Any]:
+        options = self.settings
+        found = saved.restored(arrays, metadata, options)
+        sizes = [sizes_of(plan, found.common, found.columns, len(found.recent), options) for plan in found.plans]
+
+        def build() -> Members:
+            members = Members([ForecastNetwork(each, options["dtype"], 0) for each in sizes])
+            members.to(self._home())
+            return members
+
+        network = self._read_network(weights, Members.shapes(sizes), build)
+        parts = zip(found.plans, found.scales, network.members, strict=True)
+        members = tuple(Member(plan, scale, each, found.window, found.common) for plan, scale, each in parts)
+        model = Model(members, found.residuals, found.errors, found.unit)
+        parts_of_fit = {"_network": network, "_model": model, "_common": found.common}
+        return parts_of_fit | {"_recent": found.recent, "_kind": found.kind}
+
+    @classmethod
+    def _load(cls: type[Self], path: str | os.PathLike[str], backend: str | None, **own: Any) -> Self:
+        if not saved.is_of_before(path):
+            return super()._load(path, backend, **own)
+        with model_file(path, cls.KIND, backend=backend, **saved.BEFORE) as (arrays, metadata):
+            settings, arrays, described, weights = saved.brought_up(arrays, metadata)
+            model = cls(backend=backend, **settings)  # type: ignore[call-arg]
+            model._become(**model._restored(arrays, described, weights))
+        return model

@@ -1,0 +1,216 @@
+"""The C of layers with weights of 8 bits: what :mod:`xprnn.engine.int8` computes, operation by operation.
+
+Weights lie row by row, as codes, those of x before those of h; numbers are biases, then the scales of rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xprnn.cells import GRU, Cell, Elman
+
+Host = np.ndarray[Any, Any]
+
+BEFORE = """
+/* Products and sums are rounded one by one: with fused ones some codes would be others. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off", "no-tree-slp-vectorize") /* which would fuse some all the same */
+#elif defined(_MSC_VER)
+#pragma fp_contract(off)
+#endif
+
+#include <stdint.h>
+"""
+
+NEAREST = """
+/* The nearest integer, of ties the even one. */
+static signed char nearest(float x)
+{
+    int whole = (int)x;
+    float rest = x - (float)whole;
+    if (rest > 0.5f || (rest == 0.5f && whole % 2 != 0))
+        whole++;
+    if (rest < -0.5f || (rest == -0.5f && whole % 2 != 0))
+        whole--;
+    return (signed char)whole;
+}
+"""
+
+CODE = """
+/* Codes of x, the largest of which is 127, and their scale; NaN where x is not finite. */
+static float code(const float *x, int count, signed char *q)
+{
+    float top = 0.0f, inverse = 0.0f;
+    int k;
+    for (k = 0; k < count; k++) {
+        float size = x[k] < 0.0f ? -x[k] : x[k];
+        if (size > top || size != size)
+            top = size;
+    }
+    if (!(top > 1e-30f && top <= 3.40282347e+38f)) {
+        for (k = 0; k < count; k++)
+            q[k] = 0;
+        return top * 0.0f;
+    }
+    inverse = 127.0f / top;
+    for (k = 0; k < count; k++)
+        q[k] = nearest(x[k] * inverse);
+    return top / 127.0f;
+}
+"""
+
+ADD = """
+/* z += W x, for codes of x with their scale. */
+static void add8(const signed char *w, const float *scales, int rows, const signed char *q, int count, float scale,
+                 float *z)
+{
+    int k, r;
+    for (r = 0; r < rows; r++, w += count) {
+        int32_t sum = 0;
+        for (k = 0; k < count; k++)
+            sum += (int32_t)w[k] * q[k];
+        z[r] += (float)sum * (scale * scales[r]);
+    }
+}
+"""
+
+TANH = """
+/* As the kernels of xprnn have it, to the bit. */
+static float tanh8_of(float x)
+{
+    float s, p, q, y;
+    x = x > 9.0f ? 9.0f : x;
+    x = x < -9.0f ? -9.0f : x;
+    s = x * x;
+    p = -2.76076847742355e-16f;
+    p = p * s + 2.00018790482477e-13f;
+    p = p * s - 8.60467152213735e-11f;
+    p = p * s + 5.12229709037114e-08f;
+    p = p * s + 1.48572235717979e-05f;
+    p = p * s + 6.37261928875436e-04f;
+    p = p * s + 4.89352455891786e-03f;
+    q = 1.19825839466702e-06f;
+    q = q * s + 1.18534705686654e-04f;
+    q = q * s + 2.26843463243900e-03f;
+    q = q * s + 4.89352518554385e-03f;
+    y = x * (p / q);
+    y = y > 1.0f ? 1.0f : y;
+    return y < -1.0f ? -1.0f : y;
+}
+"""
+
+SIGMOID = """
+static float sigmoid8_of(float x)
+{
+    return (tanh8_of(x / 2.0f) + 1.0f) / 2.0f;
+}
+"""
+
+RELU = """
+static float relu8_of(float x)
+{
+    return x <= 0.0f ? 0.0f : x;
+}
+"""
+
+LINEAR = """
+static void linear8(const signed char *w, const float *b, int inputs, int outputs, const float *x, float *y,
+                    signed char *q)
+{
+    float scale = code(x, inputs, q);
+    b = start(b, outputs, y);
+    add8(w, b, outputs, q, inputs, scale, y);
+}
+"""
+
+RNN = """
+static void rnn8_{f}(const signed char *w, const float *b, int inputs, int hidden, const float *x, const float *h,
+                       float *z, signed char *q)
+{{
+    float scale = code(x, inputs, q);
+    int j;
+    b = start(b, hidden, z);
+    add8(w, b, hidden, q, inputs, scale, z);
+    scale = code(h, hidden, q);
+    add8(w + hidden * inputs, b + hidden, hidden, q, hidden, scale, z);
+    for (j = 0; j < hidden; j++)
+        z[j] = {f}8_of(z[j]);
+}}
+"""
+
+LSTM_STEP = """
+/* Gates i, f, g, o. */
+static void lstm8(const signed char *w, const float *b, int inputs, int hidden, const float *x, const float *h,
+                  float *c, float *z, signed char *q)
+{
+    const float *f = z + hidden, *g = f + hidden, *o = g + hidden;
+    float scale = code(x, inputs, q);
+    int j, rows = 4 * hidden;
+    b = start(b, rows, z);
+    add8(w, b, rows, q, inputs, scale, z);
+    scale = code(h, hidden, q);
+    add8(w + rows * inputs, b + rows, rows, q, hidden, scale, z);
+    for (j = 0; j < hidden; j++) {
+        c[j] = sigmoid8_of(f[j]) * c[j] + sigmoid8_of(z[j]) * tanh8_of(g[j]);
+        z[j] = sigmoid8_of(o[j]) * tanh8_of(c[j]);
+    }
+}
+"""
+
+GRU_STEP = """
+/* Gates r, z, n; r multiplies the product with h, for which n has a second place. */
+static void gru8(const signed char *w, const float *b, int inputs, int hidden, const float *x, const float *h, float *z,
+                 signed char *q)
+{
+    float *u = z + hidden, *n = u + hidden, *again = n + hidden;
+    float scale = code(x, inputs, q);
+    int j, rows = 3 * hidden, two = 2 * hidden;
+    b = start(b, 4 * hidden, z);
+    add8(w, b, rows, q, inputs, scale, z);
+    scale = code(h, hidden, q);
+    w += rows * inputs;
+    b += rows;
+    add8(w, b, two, q, hidden, scale, z);
+    add8(w + two * hidden, b + two, hidden, q, hidden, scale, again);
+    for (j = 0; j < hidden; j++) {
+        float update = sigmoid8_of(u[j]), next = tanh8_of(n[j] + sigmoid8_of(z[j]) * again[j]);
+        z[j] = next + update * (h[j] - next);
+    }
+}
+"""
+
+PIECES = {
+    "nearest": NEAREST,
+    "code": CODE,
+    "add8": ADD,
+    "tanh8_of": TANH,
+    "sigmoid8_of": SIGMOID,
+    "relu8_of": RELU,
+    "linear8": LINEAR,
+    "rnn8_tanh": RNN.format(f="tanh"),
+    "rnn8_relu": RNN.format(f="relu"),
+    "lstm8": LSTM_STEP,
+    "gru8": GRU_STEP,
+}
+
+
+def coded_function(cell: Cell) -> str:
+    """The function of a cell that can have weights of 8 bits."""
+    if isinstance(cell, Elman):
+        return f"rnn8_{cell.nonlinearity}"
+    return "gru8" if isinstance(cell, GRU) else "lstm8"
+
+
+def packed_codes(cell: Cell, w: dict[str, Host]) -> tuple[list[Host], list[Host]]:
+    """The codes and the numbers of one layer, in the order in which its function reads them."""
+    zeros = np.zeros(len(w["weight_ih"]), np.float32)
+    b_ih, b_hh = w.get("bias_ih", zeros), w.get("bias_hh", zeros)
+    bias = [b_ih + b_hh]
+    if isinstance(cell, GRU):
+        both = 2 * len(zeros) // 3
+        bias = [b_ih[:both] + b_hh[:both], b_ih[both:], b_hh[both:]]
+    return [w["weight_ih"], w["weight_hh"]], [*bias, w["scale_ih"], w["scale_hh"]]

@@ -1,0 +1,1 @@
+"""Models whose weights are numbers of 8 bits, for inference."""

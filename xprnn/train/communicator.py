@@ -1,0 +1,35 @@
+"""What `fit` asks of whatever joins several processes; the rooms above have those that do."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from xprnn.backend import Array
+
+
+class Communicator(Protocol):
+    """How the ranks of one run reach each other: all call the same methods in the same order.
+
+    Attributes
+    ----------
+    rank, size
+        The number of this one, from 0, and how many there are.
+    """
+
+    rank: int
+    size: int
+
+    def sum(self, array: Array) -> Array:
+        """The sum of the ranks' arrays, of one shape and dtype, in all ranks the same bits.
+
+        It comes in the library and on the device of the array, and may have been written into it.
+        """
+
+    def broadcast(self, value: Any) -> Any:
+        """The value of rank 0, a small object; what others give is not looked at."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, small objects, in order, in all of them."""
+
+    def abort(self, error: BaseException) -> None:
+        """End all ranks, since this one has failed and will not come to where they wait for it."""

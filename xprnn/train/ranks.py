@@ -1,0 +1,257 @@
+"""What the ranks of a run decide together, so that each of them goes the way that one alone would have gone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+import numpy as np
+
+from xprnn.backend import Array, backend_of, to_numpy, zeros_beside
+from xprnn.nn.module import Module
+from xprnn.postponed import Check
+from xprnn.randomness import restore
+from xprnn.tensor import Tensor
+from xprnn.train.checkpoint import states_of, take_states
+from xprnn.train.communicator import Communicator
+from xprnn.train.joined import Joined, kind_of
+
+T = TypeVar("T")
+
+BUCKET = 2**24
+"""Numbers that are summed at once, so that beside the gradients only so much memory is needed."""
+
+
+class Computed(NamedTuple):
+    """What a batch says: its numbers, what they weigh, its checks, and whether a step is due after it."""
+
+    values: Sequence[Any]
+    weights: Sequence[Any]
+    checks: list[Check]
+    due: bool
+
+
+class Ranks(AbstractContextManager["Ranks"]):
+    """One rank alone, which has nobody to ask."""
+
+    rank = 0
+
+    def portion(self, owner: str, source: Any) -> Any:
+        """Of each batch of a source what this rank computes."""
+        return source
+
+    def is_idle(self, batch: Any) -> bool:
+        """Whether this rank has no part of a batch."""
+        return False
+
+    def agree(self, work: Callable[[], Computed | None]) -> Computed | None:
+        """What work gives of the whole batch; None after the last one."""
+        return work()
+
+    def summed(self, parameters: Sequence[Tensor]) -> list[tuple[Tensor, Array]]:
+        """The gradients of all ranks, of the parameters that have one anywhere."""
+        return [(parameter, parameter.grad.data) for parameter in parameters if parameter.grad is not None]
+
+    def tried(self, work: Callable[[], T]) -> T:
+        """What work gives; where it fails in one rank, all fail."""
+        return work()
+
+    def once(self, work: Callable[[], object]) -> None:
+        """Let rank 0 do it; where that fails, all fail."""
+        self.tried(work if self.rank == 0 else lambda: None)
+
+    def add_up(self, numbers: Sequence[float]) -> list[float]:
+        """Numbers of the host, summed."""
+        return list(numbers)
+
+    def of_first(self, value: T) -> T:
+        """A small object of rank 0."""
+        return value
+
+    def same_start(self, parts: Mapping[str, Any]) -> None:
+        """Give parts the states that they have in rank 0."""
+
+    def own_noise(self, model: Module) -> None:
+        """Let each rank draw other noise than the others; rank 0 that of one alone."""
+
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """A block that fails in all ranks where it fails in one, since all compute the same in it."""
+        yield
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave nobody behind."""
+
+
+class Several(Ranks):
+    """Ranks joined by a communicator, of an optimizer's parameters and batches that say so many numbers."""
+
+    def __init__(self, communicator: Communicator, parameters: Sequence[Tensor], numbers: int) -> None:
+        self.communicator, self.parameters, self.numbers = communicator, parameters, numbers
+        self.rank, self.size = communicator.rank, communicator.size
+        self._held: list[bool] = []
+        self._common: BaseException | None = None  # what all ranks raise, so that nobody waits for anybody
+
+    def portion(self, owner: str, source: Any) -> Any:
+        if not hasattr(source, "portion"):
+            raise TypeError(
+                f"fit: {owner} is a {type(source).__name__}, which {self.size} ranks cannot share; expected Batches, "
+                "Buckets or, of a list of batches, Divided(batches, axis=0), with the axis along which each is cut"
+            )
+        return source.portion(self.rank, self.size)
+
+    def is_idle(self, batch: Any) -> bool:
+        arrays = batch if isinstance(batch, (tuple, list)) else [batch]
+        return len(arrays) > 0 and all(0 in getattr(array, "shape", ()) for array in arrays)
+
+    def agree(self, work: Callable[[], Computed | None]) -> Computed | None:
+        """As for one, with the numbers of all ranks.
+
+        What each knows without its device goes first, in one sum: whether it failed, whether its batches are over, and
+        which parameters have a gradient. On the host the numbers go along.
+        """
+        found, failure = _outcome(work)
+        held = [parameter.grad is not None for parameter in self.parameters]
+        flags = [failure is not None, found is None, found is not None and found.due, *held]
+        home = backend_of(self.parameters[0].data)
+        numbers = [0.0] * (2 * self.numbers)
+        if found is not None and home.name == "numpy":
+            numbers = [float(np.reshape(number, ())) for number in _weighted(found)]
+        total = self.communicator.sum(np.array([*flags, *numbers], np.float64)).tolist()
+        if total[0]:
+            self._fail(failure)
+        over, due, *total = total[1:]
+        if over not in (0, self.size) or due not in (0, self.size):
+            few = int(over) or self.size - int(due)
+            raise ValueError(f"fit: {few} of {self.size} ranks have fewer batches than the others; expected as many")
+        if found is None:
+            return None
+        self._held = [count > 0 for count in total[: len(held)]]
+        if home.name == "numpy":
+            return found._replace(**_means(total[len(held) :]))
+        return self._agree_on_device(found, home)
+
+    def _agree_on_device(self, found: Computed, home: Any) -> Computed:
+        """The same for numbers that nobody waits for, and whether a check has found something anywhere."""
+        xp = home.xp
+        row = [xp.reshape(home.asarray(number, "float64"), ()) for number in _weighted(found)]
+        wrong = xp.zeros_like(row[0])
+        for check in found.checks:
+            wrong = xp.maximum(wrong, xp.astype(home.asarray(check.wrong), xp.float64))
+        total = self.communicator.sum(xp.stack([*row, wrong]))
+
+        def elsewhere() -> Exception:
+            return FloatingPointError("fit: another rank has found something wrong in its part; its error says what")
+
+        sums = [total[k] for k in range(len(row))]
+        return found._replace(**_means(sums, xp), checks=[*found.checks, Check(total[-1] > 0, elsewhere)])
+
+    def summed(self, parameters: Sequence[Tensor]) -> list[tuple[Tensor, Array]]:
+        held = [parameter for parameter, anywhere in zip(parameters, self._held, strict=True) if anywhere]
+        gradients = [zeros_beside(one.data, one.data.shape) if one.grad is None else one.grad.data for one in held]
+        sums: list[tuple[Tensor, Array]] = []
+        for bucket in _buckets(gradients):
+            joined = Joined([gradients[k] for k in bucket])
+            parts = joined.apart(self.communicator.sum(joined.array), {})
+            sums += [(held[k], part) for k, part in zip(bucket, parts, strict=True)]
+        return sums
+
+    def tried(self, work: Callable[[], T]) -> T:
+        found, failure = _outcome(work)
+        if self.add_up([failure is not None])[0]:
+            self._fail(failure)
+        return found  # type: ignore[return-value] # it is None only where work says so
+
+    def add_up(self, numbers: Sequence[float]) -> list[float]:
+        total: list[float] = self.communicator.sum(np.array(numbers, np.float64)).tolist()
+        return total
+
+    def of_first(self, value: T) -> T:
+        first: T = self.communicator.broadcast(value)
+        return first
+
+    def same_start(self, parts: Mapping[str, Any]) -> None:
+        states, arrays = states_of(parts)
+        states, names = self.of_first((states, list(arrays)))
+        received: dict[str, Any] = {}
+        for name in names:
+            received[name] = self.of_first(to_numpy(arrays[name]) if self.rank == 0 else None)
+        if self.rank > 0:
+            take_states(parts, states, received)
+
+    def own_noise(self, model: Module) -> None:
+        generators = model.generators()
+        states = self.of_first({name: each.bit_generator.state for name, each in generators.items()})
+        for name, generator in generators.items() if self.rank > 0 else ():
+            seed = int.from_bytes(hashlib.sha256(repr(states[name]).encode()).digest(), "little")
+            sequence = np.random.SeedSequence(seed, spawn_key=(self.rank,))
+            restore(generator, type(generator.bit_generator)(sequence).state)
+
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._common = error
+            raise
+
+    def _fail(self, failure: Exception | None) -> NoReturn:
+        """Raise what this rank raised or, where it did not, what another one did, in its words."""
+        said = self.communicator.gather(None if failure is None else (type(failure).__name__, str(failure)))
+        if failure is None:
+            rank, (kind, words) = next((rank, each) for rank, each in enumerate(said) if each is not None)
+            here = FloatingPointError if kind == "FloatingPointError" else RuntimeError
+            failure = here(f"fit: rank {rank} raised {kind}: {words}")
+        self._common = failure
+        raise failure
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and error is not self._common:
+            self.communicator.abort(error)
+
+
+def ranks_of(communicator: Communicator | None, parameters: Sequence[Tensor], numbers: int) -> Ranks:
+    """What decides for the ranks of a communicator; None is one rank, as is a communicator of size 1."""
+    several = communicator is not None and communicator.size > 1
+    return Several(communicator, parameters, numbers) if several else Ranks()  # type: ignore[arg-type]
+
+
+def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """What work gives, or what it raises."""
+    try:
+        return work(), None
+    except Exception as error:
+        return None, error
+
+
+def _weighted(found: Computed) -> list[Any]:
+    """Each number times its weight, then the weights."""
+    return [*(value * weight for value, weight in zip(found.values, found.weights, strict=True)), *found.weights]
+
+
+def _means(sums: Sequence[Any], xp: Any = None) -> dict[str, Any]:
+    """The values and weights of all ranks, from the sums of what :func:`_weighted` gave."""
+    totals, weights = sums[: len(sums) // 2], sums[len(sums) // 2 :]
+    divisors = [
+        weight or 1.0 if xp is None else xp.where(weight == 0, xp.ones_like(weight), weight) for weight in weights
+    ]
+    return {"values": [total / each for total, each in zip(totals, divisors, strict=True)], "weights": weights}
+
+
+def _buckets(arrays: Sequence[Array]) -> Iterator[list[int]]:
+    """The places of arrays that can be joined, of so many numbers together or of one large array."""
+    kinds: dict[Any, list[int]] = {}
+    for k, array in enumerate(arrays):
+        bucket = kinds.setdefault(kind_of(array), [])
+        if bucket and sum(arrays[j].size for j in bucket) + array.size > BUCKET:
+            yield [*bucket]
+            bucket.clear()
+        bucket.append(k)
+    yield from kinds.values()
