@@ -6,7 +6,7 @@ a way back needs them. Blocks by kind of cell, with H-wide columns in this order
     TANH, RELU,
     IND_*          z                     GRU            r z n and the product with h for n
     LSTM, PEEPHOLE i f g o               RESET_BEFORE   r z n and r h, whose product is added to n
-    NORM_LSTM      i f g o and the product with h for each, as it is    NORM_GRU likewise, r z n
+    NORM_LSTM      for each gate the product with x and that with h, as they are, then i f g o    NORM_GRU r z n
     MGU            f n and f h, whose product is added to n             LEAKY_* z
     SLSTM*         i f g o and the slope of the forget gate's logarithm
 
@@ -53,7 +53,8 @@ gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
 gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
 mgu_update, mgu_update_back = _cells.mgu_update, _cells.mgu_update_back
 
-APART = tuple(kind.apart for kind in KINDS)
+APART, NORMALISED = tuple(kind.apart for kind in KINDS), tuple(bool(kind.norms) for kind in KINDS)
+GATES = tuple(kind.gates for kind in KINDS)
 
 
 @kernel
@@ -67,6 +68,8 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         if held and advance[b] == 0:
             for part in range(PARTS[kind]):
                 copy(offset(new[part], at), offset(old[part], at), size)
+            if NORMALISED[kind]:  # what the way back normalises again may be NaN
+                clear(offset(z, b * columns), GATES[kind] * size)
             continue
         h_old, h = offset(old[0], at), offset(new[0], at)
         c_old, c = offset(old[1], at), offset(new[1], at)  # of no use to a cell of one part
@@ -91,9 +94,9 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         elif kind in (SLSTM, SLSTM_EXP):
             exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
-            _norm_lstm(z0, offset(z0, 4 * size), diagonals, c_old, c, h, size)
+            _norm_lstm(z0, offset(z0, 4 * size), offset(z0, 8 * size), diagonals, c_old, c, h, size)
         elif kind == NORM_GRU:
-            _norm_gru(z0, z3, diagonals, h_old, h, size)
+            _norm_gru(z0, z3, offset(z0, 6 * size), diagonals, h_old, h, size)
         elif kind == TANH:
             _tanh(z0, h, size)
         elif kind == IND_TANH:
@@ -154,10 +157,10 @@ def _gru(r, z, n, m, h_old, h, size):
 
 
 @kernel
-def _norm_lstm(z, m, rows, c_old, c, h, size):
-    """m is the product with h; the rows are those of norm_weights.step_rows."""
-    i, f, g, o = z, offset(z, size), offset(z, 2 * size), offset(z, 3 * size)
-    norms.normalise_both(z, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), 4 * size)
+def _norm_lstm(x, m, i, rows, c_old, c, h, size):
+    """x and m are the products with x and h; the rows are those of norm_weights.step_rows."""
+    f, g, o = offset(i, size), offset(i, 2 * size), offset(i, 3 * size)
+    norms.normalise_both(x, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), i, 4 * size)
     for j in range(size):
         i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
     norms.normalise(c, offset(rows, 12 * size), offset(rows, 13 * size), h, size)
@@ -166,11 +169,11 @@ def _norm_lstm(z, m, rows, c_old, c, h, size):
 
 
 @kernel
-def _norm_gru(r, m, rows, h_old, h, size):
+def _norm_gru(x, m, r, rows, h_old, h, size):
     z, n, m_n = offset(r, size), offset(r, 2 * size), offset(m, 2 * size)
     gain, bias, own = offset(rows, 3 * size), offset(rows, 6 * size), offset(rows, 5 * size)
-    norms.normalise_both(r, m, rows, gain, bias, 2 * size)
-    norms.normalise(n, offset(rows, 2 * size), offset(rows, 8 * size), n, size)
+    norms.normalise_both(x, m, rows, gain, bias, r, 2 * size)
+    norms.normalise(offset(x, 2 * size), offset(rows, 2 * size), offset(rows, 8 * size), n, size)
     norms.normalise(m_n, own, offset(rows, 9 * size), h, size)
     for j in range(size):
         r[j], n[j] = gru_candidate(r[j], n[j], h[j])
@@ -266,12 +269,12 @@ def step_back(
         elif kind == NORM_LSTM:
             m, new_c = offset(z0, 4 * size), offset(new[1], at)
             _norm_lstm_back(
-                z0, m, diagonals, offset(old[1], at), new_c, back, offset(dstate[1], at), dx, dx_h,
+                offset(z0, 8 * size), m, diagonals, offset(old[1], at), new_c, back, offset(dstate[1], at), dx, dx_h,
                 offset(ds, at), size,
             )  # fmt: skip
         elif kind == NORM_GRU:
-            _update_back(z1, z2, h_old, back, d1, d2, size)
-            _norm_gru_back(z0, z3, diagonals, dx, dx_h, size)
+            _update_back(offset(z0, 7 * size), offset(z0, 8 * size), h_old, back, d1, d2, size)
+            _norm_gru_back(offset(z0, 6 * size), z3, diagonals, dx, dx_h, size)
         elif kind in (TANH, IND_TANH):
             _tanh_back(h, back, dx, size)
         else:

@@ -122,7 +122,7 @@ def backward(
         seen = noise.mask if noise is not None and noise.masked else None
         gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, flags.restart, reverse, seen)
     if about.norms:
-        dzx, met = norm_weights.way_back(about, w, x, states, dzx, ds)
+        dzx, met = norm_weights.way_back(about, w, states, dzx, ds)
         for name, d, y in met:
             gradients[f"gain_{name}"] = row_sum(d, y)
             if "bias_ih" in w:
