@@ -1,19 +1,22 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive, scan
+from . import additive, reservoir, scan
 from .elementwise import erf
+from .host import BF16_DOT
 from .linear import linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
-from .product import BFLOAT16, EXACT
+from .product import BFLOAT16, EXACT, PAIRED
 from .sequence import backward, forward
 from .stream import Part, Stack
 from .threads import one_thread
 from .updates import adam
 
 __all__ = [
+    "BF16_DOT",
     "BFLOAT16",
     "EXACT",
+    "PAIRED",
     "PARTS",
     "Part",
     "Stack",
@@ -26,5 +29,6 @@ __all__ = [
     "matmul",
     "matmul_stacks",
     "one_thread",
+    "reservoir",
     "scan",
 ]

@@ -18,11 +18,14 @@ NEVER = np.zeros((1, 0), np.uint8)
 
 
 class Weights(NamedTuple):
-    """What each step reads: packed weights of its products with h, and elementwise weights (diagonals, H)."""
+    """What each step reads: packed weights of its products with h, elementwise weights (diagonals, H), and how many
+    units a unit sees in a product, which are less than all where there are heads.
+    """
 
     first: Array
     second: Array
     diagonals: Array
+    own: int
 
 
 class States(NamedTuple):

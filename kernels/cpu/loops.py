@@ -12,6 +12,7 @@ import numpy as np
 
 from ..kinds import KINDS, PARTS
 from . import gates
+from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
 from .intrinsics import address, addresses, all_parts, offset, offsets, spread
 from .noise import add_masked, masked, zone, zone_back
@@ -32,7 +33,7 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
     """
     b0, b1, reverse, block, keep = span
     held, advance, restarts, restart = control
-    w_first, w_second, diagonals = weights
+    w_first, w_second, diagonals, own = weights
     first_states, states_after, z = states
     steps, batch, inputs = x.shape
     size, columns, z_rows = states_after[0].shape[2], z.shape[2], z.shape[1]
@@ -45,6 +46,10 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
         seen = np.empty(rows * size if is_masked else 0, x.dtype)
         raw, raw_apart = addresses(raws, b0 * size), apart if keep else 0
         share, share_apart = addresses(zones, b0 * size), apart if zones[0].shape[0] > 1 else 0
+    w_x, w_h = address(w_ih, 0), address(w_first, 0)
+    k_x, k_h = deep(w_x, inputs), deep(w_h, size)
+    space = space_for(w_ih, max(block * rows * k_x, rows * k_h))
+    x_step, x_row, h_row = lowered(w_x, batch * inputs, rows * k_x), lowered(w_x, inputs, k_x), lowered(w_h, size, k_h)
     for begin in range(0, steps, block):
         end = min(steps, begin + block)
         low = steps - end if reverse else begin
@@ -52,17 +57,19 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
         for k in range(end - begin):
             for b in range(rows):
                 copy(address(z, ((z_low + k) * z_rows + first + b) * columns), address(bias, 0), columns)
+        x_here = operand(
+            address(x, (low * batch + b0) * inputs), end - begin, batch * inputs, rows, inputs, inputs,
+            address(space, 0), w_x,
+        )  # fmt: skip
         if rows < FEW:
             for b in range(rows):
                 multiply(
-                    address(x, (low * batch + b0 + b) * inputs), 1, 0, end - begin, batch * inputs,
-                    address(w_ih, 0), inputs, w_ih.shape[0],
+                    offset(x_here, b * x_row), 1, 0, end - begin, x_step, w_x, k_x, w_ih.shape[0],
                     address(z, (z_low * z_rows + first + b) * columns), 0, z_rows * columns,
                 )  # fmt: skip
         else:
             multiply(
-                address(x, (low * batch + b0) * inputs), end - begin, batch * inputs, rows, inputs,
-                address(w_ih, 0), inputs, w_ih.shape[0],
+                x_here, end - begin, x_step, rows, x_row, w_x, k_x, w_ih.shape[0],
                 address(z, (z_low * z_rows + first) * columns), z_rows * columns, columns,
             )  # fmt: skip
         for k in range(begin, end):
@@ -80,10 +87,11 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
                     h = address(seen, 0)
                 if zoned:
                     new = all_parts(offsets(raw, t * raw_apart), apart)
-            first_product(h, address(w_first, 0), w_first.shape[0], w_first.shape[1], z_here, columns, size, rows)
+            h_here = operand(h, 1, 0, rows, size, size, address(space, 0), w_h)
+            first_product(h, h_here, h_row, w_h, w_first.shape[0], own, z_here, columns, size, rows, address(space, 0))
             second_product(
-                kind, h, address(w_second, 0), w_second.shape[0], z_here, columns, address(bias, 0),
-                w_ih.shape[0], size, held, here, rows,
+                kind, old[0], h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
+                address(bias, 0), w_ih.shape[0], size, held, here, rows, address(space, 0),
             )  # fmt: skip
             gates.step(kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows)
             if noise is not None:
@@ -100,13 +108,12 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
     """
     b0, b1, reverse, _, _ = span
     held, advance, restarts, restart = control
-    w_first, w_second, diagonals = weights
+    w_first, w_second, diagonals, own = weights
     first_states, states_after, z = states
     given, dstates, last_dstate, dzx, dzh, ds = cotangents
     steps, batch, size = states_after[0].shape
-    rows, wide, columns, inner, own = b1 - b0, w_first.shape[0], z.shape[2], dzh.shape[2], w_first.shape[1]
-    heads = own != BACK[kind] * size  # of which each has its matrices of ``own`` rows and columns
-    if heads:
+    rows, wide, columns, inner = b1 - b0, w_first.shape[0], z.shape[2], dzh.shape[2]
+    if own < size:  # there are heads, of which each has its own matrices
         wide = size + padded_columns(own, address(z, 0))
     apart, parts, between = batch * size, PARTS[kind], BETWEEN[kind]
     initial = all_parts(addresses(first_states, b0 * size), apart)
@@ -123,6 +130,9 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
         kept = np.empty(parts * rows * size if zoned else 0, z.dtype)
         raw, share = addresses(raws, b0 * size), addresses(zones, b0 * size)
         share_apart = apart if zones[0].shape[0] > 1 else 0
+    w_d, w_n = address(w_first, 0), address(w_second, 0)
+    k_d, k_n = deep(w_d, BACK[kind] * size), deep(w_n, size)
+    space, d_row, n_row = space_for(w_first, rows * max(k_d, k_n)), lowered(w_d, inner, k_d), lowered(w_n, inner, k_n)
     for k in range(steps - 1, -1, -1):
         t = steps - 1 - k if reverse else k
         here, where = address(advance, t * batch + b0), address(restart, t * batch + b0)
@@ -155,15 +165,16 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
         )  # fmt: skip
         if between:
             clear(address(drh, 0), rows * wide)
-            dn, w = offset(dx, BACK[kind] * size), address(w_second, 0)
-            multiply(dn, 1, 0, rows, inner, w, size, wide, address(drh, 0), 0, wide)
+            dn = operand(offset(dx, BACK[kind] * size), 1, 0, rows, inner, size, address(space, 0), w_n)
+            multiply(dn, 1, 0, rows, n_row, w_n, k_n, wide, address(drh, 0), 0, wide)
             gates.reset_back(
                 z_here, columns, old[0], address(drh, 0), address(back, 0), wide, dx, inner, size, held, here, rows
             )
-        if heads:
-            heads_back(d, inner, address(w_first, 0), w_first.shape[0], own, flow, wide, size, rows)
+        if own < size:
+            heads_back(d, inner, w_d, BACK[kind], own, flow, wide, size, rows, address(space, 0))
         else:
-            multiply(d, 1, 0, rows, inner, address(w_first, 0), BACK[kind] * size, wide, flow, 0, wide)
+            d_here = operand(d, 1, 0, rows, inner, BACK[kind] * size, address(space, 0), w_d)
+            multiply(d_here, 1, 0, rows, d_row, w_d, k_d, wide, flow, 0, wide)
         if noise is not None:
             if is_masked:
                 add_masked(address(back, 0), wide, flow, wide, address(mask, b0 * size), rows, size)
@@ -182,11 +193,16 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
         copy(offset(dstate[0], b * size), address(back, b * wide), size)
 
 
+AT_ONCE = 64  # rows that are rounded before they are multiplied
+
+
 @kernel
 def rows_times(a, w, c, first, last):
     """Rows first to last of C += A W, for A (T, B, K) as T*B rows, and W packed."""
-    k = a.shape[2]
-    multiply(
-        address(a, first * k), 1, 0, last - first, k, address(w, 0), k, w.shape[0],
-        address(c, first * c.shape[1]), 0, c.shape[1],
-    )  # fmt: skip
+    k, columns, wide, w0 = a.shape[2], c.shape[1], w.shape[0], address(w, 0)
+    k_w, row = deep(w0, k), lowered(w0, k, deep(w0, k))
+    space = space_for(w, AT_ONCE * k_w)
+    for low in range(first, last, lowered(w0, max(last - first, 1), AT_ONCE)):
+        rows = lowered(w0, last - first, min(AT_ONCE, last - low))
+        here = operand(address(a, low * k), 1, 0, rows, k, k, address(space, 0), w0)
+        multiply(here, 1, 0, rows, row, w0, k_w, wide, address(c, low * columns), 0, columns)

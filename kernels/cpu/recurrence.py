@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..kinds import KINDS, PARTS
 from . import gates
+from .bf16 import deep, lowered, operand
 from .compiling import inlined_kernel
 from .intrinsics import offset, offsets
 from .product import multiply, padded_columns
@@ -36,39 +37,50 @@ def state_before(kind, k, t, reverse, initial, after, apart, restarts, restart, 
 
 
 @inlined_kernel
-def first_product(h_old, w, w_columns, own, z, columns, size, rows):
-    """The product with h that is added to the gates, of all units; or of heads of ``own`` units, each with its own."""
+def first_product(h, h_here, h_row, w, w_columns, own, z, columns, size, rows, space):
+    """The product with h that is added to the gates, of all units; or of heads of ``own`` units, each with its own.
+
+    ``h_here`` is h as products take it, in rows ``h_row`` apart.
+    """
     if own == size:
-        multiply(h_old, 1, 0, rows, size, w, size, w_columns, z, 0, columns)
+        multiply(h_here, 1, 0, rows, h_row, w, deep(w, size), w_columns, z, 0, columns)
         return
-    heads, wide = size // own, padded_columns(own, z)
-    for block in range(w_columns // wide):  # those of a gate are neighbours
-        h = offset(h_old, block % heads * own)
-        multiply(h, 1, 0, rows, size, offset(w, block * wide * own), own, wide, offset(z, block * own), 0, columns)
+    heads, wide, k = size // own, padded_columns(own, z), deep(w, own)
+    for head in range(heads):
+        part = operand(offset(h, head * own), 1, 0, rows, size, own, space, w)
+        for block in range(head, w_columns // wide, heads):
+            matrix = offset(w, block * wide * k)
+            multiply(part, 1, 0, rows, lowered(w, size, k), matrix, k, wide, offset(z, block * own), 0, columns)
 
 
 @inlined_kernel
-def heads_back(d, inner, w, w_columns, own, dh, dh_columns, size, rows):
-    """The way back of it, where there are heads: dh += d W."""
-    heads, wide = size // own, padded_columns(own, dh)
-    for block in range(w_columns // wide):
-        to = offset(dh, block % heads * own)
-        multiply(offset(d, block * own), 1, 0, rows, inner, offset(w, block * wide * own), own, wide, to, 0, dh_columns)
+def heads_back(d, inner, w, gates_back, own, dh, dh_columns, size, rows, space):
+    """The way back of it, where there are heads: dh += d W, for so many blocks of d."""
+    heads, wide, k = size // own, padded_columns(own, dh), deep(w, own)
+    for block in range(gates_back * heads):
+        part, to = operand(offset(d, block * own), 1, 0, rows, inner, own, space, w), offset(dh, block % heads * own)
+        matrix = offset(w, block * wide * k)
+        multiply(part, 1, 0, rows, lowered(w, inner, k), matrix, k, wide, to, 0, dh_columns)
 
 
 @inlined_kernel
-def second_product(kind, h_old, w, w_columns, z, columns, bias, input_columns, size, held, advance, rows):
+def second_product(
+    kind, h_old, h, h_row, w, w_columns, z, columns, bias, input_columns, size, held, advance, rows, space
+):  # fmt: skip
     """The product with h that stays apart from the sum, or waits for r: a GRU's for n alone, or all that is normalised.
 
-    ``input_columns`` says how many columns of z the input product added to.
+    ``h`` is the old h as products take it, in rows ``h_row`` apart. ``input_columns`` says how many columns of z the
+    input product added to.
     """
+    deep_size = deep(w, size)
     if APART[kind]:
         own = offset(z, PLACE[kind] * size)
         if input_columns > GATES[kind] * size:  # zeros that it added beside its gates are NaN where x is infinite
             for b in range(rows):
                 copy(offset(own, b * columns), offset(bias, PLACE[kind] * size), SECOND[kind] * size)
-        multiply(h_old, 1, 0, rows, size, w, size, w_columns, own, 0, columns)
+        multiply(h, 1, 0, rows, h_row, w, deep_size, w_columns, own, 0, columns)
     elif BETWEEN[kind]:
         n, product = offset(z, (GATES[kind] - 1) * size), offset(z, (KEPT[kind] - 1) * size)
         gates.reset(z, product, columns, h_old, size, held, advance, rows)
-        multiply(product, 1, 0, rows, columns, w, size, w_columns, n, 0, columns)
+        given = operand(product, 1, 0, rows, columns, size, space, w)
+        multiply(given, 1, 0, rows, lowered(w, columns, deep_size), w, deep_size, w_columns, n, 0, columns)

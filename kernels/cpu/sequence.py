@@ -29,7 +29,7 @@ from .arguments import (
 )
 from .matmul import matmul
 from .noise import noise_of
-from .product import EXACT, Array, Storage, pack, padded, plain
+from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
 
@@ -50,7 +50,7 @@ def forward(
 ) -> tuple[State, Any]:
     """Each part of the state after every step (T, B, H), and what the way back needs if it is to be kept.
 
-    ``storage`` says how packed weights are stored; rounded to bfloat16 they are read as half as many bytes. ``mask``
+    ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these. ``mask``
     (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays.
     """
     about, x = KINDS[kind], plain(x)
@@ -71,7 +71,7 @@ def forward(
     if parts > 1:
         columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
         return results, (states, None) if keep else None
-    weights, masks = Weights(*forward_products(about, w, size, storage), diagonals), noise and tuple(noise)
+    weights, masks = Weights(*forward_products(about, w, size, storage), diagonals, own), noise and tuple(noise)
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
@@ -94,17 +94,22 @@ def backward(
     dsequences: State,
     dstate: State,
     need_dx: bool,
+    storage: Storage = EXACT,
 ) -> tuple[Array | None, State, kinds.Weights]:
     """dx, the cotangents of the initial state, and the gradients of the weights.
 
     ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
+    ``storage`` is of the weights; what multiplies cotangents with x and h, for the weights' gradients, rounds nothing.
     """
     about, x, (states, noise) = KINDS[kind], plain(x), saved
     steps, batch, _ = x.shape
     size, dtype = dstate[0].shape[1], x.dtype
     dzx = scratch("dzx", (steps, batch, about.gates * size), dtype)
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
-    control, weights = control_of(flags), Weights(*_backward_products(about, w, size), diagonals_of(about, w, x))
+    control, weights = (
+        control_of(flags),
+        Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x), own_units(about, w, size)),
+    )
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
     cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
@@ -135,7 +140,7 @@ def backward(
             w[about.diagonals_in].shape
         )
     gradients["weight_ih"] = outer_sum([(dzx, x)])
-    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"]).reshape(x.shape) if need_dx else None
+    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
     return dx, parted(state, len(about.parts)), gradients
 
 
@@ -204,14 +209,14 @@ def forward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage 
     return storage.pack(w_hh[:both].T), storage.pack(w_hh[both:].T)
 
 
-def _backward_products(about: Kind, w: kinds.Weights, size: int) -> tuple[Array, Array]:
+def _backward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage) -> tuple[Array, Array]:
     """The same for the way back, where only the reset before the product keeps them apart."""
     w_hh = _recurrent_matrix(about, w, size)
     if (own := w_hh.shape[1]) < size:
-        packed = np.concatenate([pack(w_hh[low : low + own]) for low in range(0, len(w_hh), own)])
+        packed = np.concatenate([storage.pack(w_hh[low : low + own]) for low in range(0, len(w_hh), own)])
         return packed, packed[:0]
     both = about.products[0] * size if about.between else len(w_hh)
-    return pack(w_hh[:both]), pack(w_hh[both:])
+    return storage.pack(w_hh[:both]), storage.pack(w_hh[both:])
 
 
 def _recurrent_matrix(about: Kind, w: kinds.Weights, size: int) -> Array:

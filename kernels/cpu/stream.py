@@ -113,10 +113,12 @@ def _part(weights, memory, plan, part, x, y, current, steps):
         if at[IN_UNITS]:
             units.step(kind, size, stride, w_hh, here, apart, old, new)
         else:
-            first_product(old[0], w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch)
+            first_product(
+                old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0]
+            )  # fmt: skip
             second_product(
-                kind, old[0], w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH], size, False, always,
-                batch,
+                kind, old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH], size,
+                False, always, batch, old[0],
             )  # fmt: skip
             gates.step(kind, here, columns, old, new, diagonals, size, size, False, always, batch)
         _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)

@@ -60,6 +60,16 @@ class Calendar:
         except OverflowError:  # past the year 9999
             return str(row)
 
+    def dates_of(self, rows: Sequence[int]) -> list[datetime] | None:
+        """The dates of rows, also of those past the end; None where no rule says them before the year 10000."""
+        last = len(self.dates) - 1
+        if self.rule is None and max(rows, default=0) > last:
+            return None
+        try:
+            return [self.dates[r] if r <= last else self._made(int(self._numbers[-1]) + r - last) for r in rows]
+        except OverflowError:
+            return None
+
     def periods(self) -> tuple[float, ...]:
         """Day, week and year in rows, where there are more than two rows in them and two of them in the series.
 

@@ -33,15 +33,18 @@ class Impl:
         ``forward(call)`` gives the result and a cache for the way back, which may be None unless ``call.keep``.
     backward
         ``backward(call, cache, dsequences, dfinal, need_dx)`` turns its own cache into gradients.
+    how
+        What is to be said of how it runs a call.
     """
 
     name: str
     reasons_against: Callable[[SequenceCall], list[str]]
     forward: Callable[[SequenceCall], tuple[Result, Any]]
     backward: Callable[[SequenceCall, Any, State, State, bool], Gradients]
+    how: Callable[[SequenceCall], str] = lambda call: ""
 
 
-COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward)
+COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward, cpu.how)
 CUDA_PERSISTENT, CUDA_STEP = (
     Impl(path.name, path.reasons_against, path.forward, path.backward) for path in (cuda.PERSISTENT, cuda.STEP)
 )
@@ -73,10 +76,27 @@ def _many() -> Impl:
     return Impl("many", reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
 
 
+def _reservoir() -> Impl:
+    """Likewise, of reservoirs."""
+
+    def way() -> Any:
+        return import_module("xprnn.engine.reservoir")
+
+    def reasons_against(call: SequenceCall) -> list[str]:
+        reasons: list[str] = [f"{call.cell.name} is no reservoir"]
+        return way().reasons_against(call) if call.cell.reservoir else reasons
+
+    def backward(*given: Any) -> Gradients:
+        raise RuntimeError("reservoir: it keeps nothing for a way back")
+
+    return Impl("reservoir", reasons_against, lambda call: way().forward(call), backward)
+
+
+RESERVOIR = _reservoir()
 COMPILED_SCAN, SCAN, MANY = _scan("compiled-scan", "scan_cpu"), _scan("scan", "scan"), _many()
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
-IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
+IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, RESERVOIR, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
 """In order of preference. The scans run what is linear in its state, and MANY what takes many steps at once, on every
 library; the reference runs everything, and stands last."""
 
@@ -173,6 +193,7 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     LSTM, T=100 B=32 I=64, forward in time
       compiled: declines (x is a cupy.ndarray, not a NumPy array)
       compiled-scan: declines (LSTM is not linear in its state)
+      reservoir: declines (LSTM is no reservoir)
       cuda-persistent: runs
       cuda-step: declines (another comes first)
       scan: declines (LSTM is not linear in its state)
@@ -195,7 +216,7 @@ def _verdicts(call: SequenceCall, chosen: Impl) -> str:
     lines = [f"{call.cell.name}, T={steps} B={batch} I={inputs}, {'backward' if call.reverse else 'forward'} in time"]
     for impl in IMPLEMENTATIONS:
         if impl is chosen:
-            lines.append(f"  {impl.name}: runs")
+            lines.append(f"  {impl.name}: runs{impl.how(call)}")
         else:
             why = "not forced" if _forced_name() is not None else "another comes first"
             lines.append(f"  {impl.name}: declines ({'; '.join(impl.reasons_against(call)) or why})")

@@ -24,7 +24,7 @@ from xprnn.train.clip import clip
 from xprnn.train.communicator import Communicator
 from xprnn.train.measured import Measured, drawn
 from xprnn.train.optimizer import Optimizer
-from xprnn.train.ranks import Computed, Ranks, Several, ranks_of
+from xprnn.train.ranks import Computed, Ranks, ranks_of
 from xprnn.train.run import NORMS, RECORDED, History, Run
 from xprnn.train.same_bits import SameBits
 from xprnn.train.schedules import Schedule
@@ -136,11 +136,11 @@ def fit(
     if progress and not any(isinstance(callback, ProgressBar) for callback in called):
         called.insert(0, ProgressBar())
     called = [callback for callback in called if ranks.rank == 0 or not isinstance(callback, ProgressBar)]
-    if communicator is not None and not any(isinstance(callback, SameBits) for callback in called):
+    if ranks.size > 1 and not any(isinstance(callback, SameBits) for callback in called):
         called.insert(0, SameBits())
     with ranks, model.mode(True), ExitStack() as closing:
-        if resume is not None:
-            ranks.once(lambda: load_checkpoint(resume, **run.parts))
+        if (path := ranks.of_first(resume)) is not None:
+            ranks.once(functools.partial(load_checkpoint, path, **run.parts))
         ranks.same_start(run.parts)
         batches = ranks.portion("batches", batches)
         validation = None if validation is None else ranks.portion("validation", validation)
@@ -222,7 +222,7 @@ def _train(
 ) -> dict[str, float]:
     """One epoch; the means of the loss, the metrics and the gradient norms."""
     model, optimizer, ranks, axis, run.batch = run.model, run.optimizer, run.ranks, getattr(batches, "axis", 0), 0
-    gathered = Accumulated(optimizer.parameters, ranks) if accumulate > 1 or isinstance(ranks, Several) else None
+    gathered = Accumulated(optimizer.parameters, ranks) if accumulate > 1 or ranks.size > 1 else None
     source = in_groups(drawn(batches), accumulate)
 
     def computed() -> Computed | None:

@@ -34,7 +34,7 @@ def mse(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, r
     (T, B) for (T, B, F); weight w: 1, or an array that broadcasts to prediction's shape, of its dtype. Raises TypeError
     for wrong types, ValueError for shapes that differ and another reduction than "mean", "sum" and "none".
     """
-    return _elementwise(
+    return elementwise(
         "mse", "prediction", prediction, target, mask, ops.squared_error, reduction, weight, by_weight=True,
         whole=_mean_square,
     )  # fmt: skip
@@ -43,7 +43,7 @@ def mse(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, r
 def mae(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, reduction: str = "mean") -> Tensor:
     """The mean absolute error, sum of w |prediction - target| / sum of w; gradient 0 at 0. Otherwise as :func:`mse`."""
     error = lambda p, t: ops.abs(p - t)  # noqa: E731
-    return _elementwise("mae", "prediction", prediction, target, mask, error, reduction, weight, by_weight=True)
+    return elementwise("mae", "prediction", prediction, target, mask, error, reduction, weight, by_weight=True)
 
 
 def huber(
@@ -62,7 +62,7 @@ def huber(
         bounded = ops.minimum(size, float(delta))
         return bounded * (size - 0.5 * bounded)
 
-    return _elementwise("huber", "prediction", prediction, target, mask, loss, reduction, weight)
+    return elementwise("huber", "prediction", prediction, target, mask, loss, reduction, weight)
 
 
 def bce_with_logits(
@@ -90,7 +90,7 @@ def bce_with_logits(
             _check_weight("bce_with_logits", "pos_weight", positive, x)
         return t * positive * ops.softplus(-x) + (1.0 - t) * ops.softplus(x)
 
-    return _elementwise("bce_with_logits", "logits", logits, target, mask, loss, reduction, weight)
+    return elementwise("bce_with_logits", "logits", logits, target, mask, loss, reduction, weight)
 
 
 def cross_entropy(
@@ -196,7 +196,7 @@ def _mean_square(prediction: Tensor, target: Tensor) -> Tensor:
     return record("mse", total * share, (prediction, target), rules)
 
 
-def _elementwise(
+def elementwise(
     owner: str,
     name: str,
     prediction: Any,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, backtest
+from xprnn.estimators.series import member
 from xprnn.estimators.series.frame import Scale, Series
 from xprnn.estimators.series.linear import PENALTIES, Moments, flat, lagged, said
 from xprnn.estimators.series.member import Common
@@ -115,3 +116,15 @@ def test_several_columns_may_tell_of_each_other():
     series = np.stack([first[1:], first[:-1]], axis=1)
     found = Forecaster(hidden=4, epochs=1, members=1, transforms="none").backtest(series).scores(1)[0]["rmse"]
     assert found < 0.1
+
+
+def test_of_many_steps_an_epoch_sees_some(monkeypatch):
+    """Which ones, the seed says; a series as long as that is seen whole."""
+    monkeypatch.setattr(member, "MOST_AN_EPOCH", 64)
+    y = np.sin(np.arange(200.0) / 3.0)
+    options = {"hidden": 2, "epochs": 3, "members": 1, "transforms": "none", "batch_size": 16, "validation": 0}
+    one, other = (Forecaster(**options).fit(y) for _ in range(2))
+    assert np.array_equal(one.predict(3), other.predict(3))
+    assert len(one.training) == 3
+    monkeypatch.setattr(member, "MOST_AN_EPOCH", 4096)
+    assert not np.array_equal(Forecaster(**options).fit(y).predict(3), one.predict(3))

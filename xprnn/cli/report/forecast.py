@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -129,7 +130,7 @@ def _errors(page: Page, prefix: str, report: ForecastReport, column: int, model:
         "AR(p): a sum of the last p values, each with a fixed weight.",
     )
     best = min(range(len(rows)), key=lambda k: rows[k]["rmse"])
-    shown = [[row["forecaster"], readable(row["mae"]), readable(row["rmse"]), f"{row['mase']:.3f}"] for row in rows]
+    shown = [[row["forecaster"], readable(row["mae"]), readable(row["rmse"]), _three(row["mase"])] for row in rows]
     page.table(["who", "MAE", "RMSE", "MASE"], shown, best=best)
     if test.horizon == 1:
         return
@@ -146,6 +147,11 @@ def _errors(page: Page, prefix: str, report: ForecastReport, column: int, model:
         legend_below(axes)
 
     page.picture(draw, "How far off on average, the further ahead.", 3.4 + 0.25 * ((len(ahead) + 1) // 2))
+
+
+def _three(number: float) -> str:
+    """With three digits behind the point; a dash where there is no number."""
+    return "-" if math.isnan(number) else f"{number:.3f}"
 
 
 def _test_part(

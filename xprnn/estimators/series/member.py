@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xprnn import ops
 from xprnn.backend import Array, Backend, backend_of, generator, namespace
-from xprnn.data import Batches
+from xprnn.data import Batches, Drawn
 from xprnn.estimators.series.frame import Frame, Scale, Series
-from xprnn.estimators.series.linear import flat
+from xprnn.estimators.series.linear import flat, lagged, said
 from xprnn.estimators.series.network import ForecastNetwork, Sizes
 from xprnn.estimators.series.plans import Plan, moments_at
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
-from xprnn.train import Adam, Callback, EarlyStopping, History, fit, mse
+from xprnn.train import Adam, Callback, EarlyStopping, History, fit, gaussian_nll, mse, student_t_nll
 
 Host = np.ndarray[Any, Any]
+FREEDOM = 5.0  # of Student's t: its kurtosis is 9
+LIKELIHOODS: dict[str, Any] = {"gaussian": gaussian_nll, "student": partial(student_t_nll, freedom=FREEDOM)}
+DEVIATIONS = {"student": np.sqrt(FREEDOM / (FREEDOM - 2.0))}  # of a distribution whose scale is 1
+MOST_AN_EPOCH = 4096  # origins; of more, so many are drawn anew for each epoch
 ROWS_AT_ONCE = 2048  # forecasts made in one batch; bounds memory, changes no result
 
 
@@ -90,7 +95,7 @@ class Task:
 def sizes_of(plan: Plan, common: Common, columns: int, series: int, options: Mapping[str, Any]) -> Sizes:
     """Those of a plan's network."""
     names = ("cell", "hidden", "layers", "horizon")
-    sizes = {name: options[name] for name in names}
+    sizes = {name: options[name] for name in names} | {"spread": options["distribution"] != "errors"}
     return Sizes(columns=columns, extras=common.extras(plan, columns), lags=max(plan.lags, 1), series=series, **sizes)
 
 
@@ -109,7 +114,8 @@ class Member:
     ) -> Host:
         """Values (M, K, F) after origins (M,) of series, whose numbers ``which`` (M,) says.
 
-        ``noise`` (M, K, F) is added to each scaled step before it becomes the input of the next.
+        ``noise`` (M, K, F), in units of what the network says of its scale, is added to each scaled step before it
+        becomes the input of the next.
         """
         frame = self.common.frame(self.plan, series, self.scale)
         scaled = self.scaled(frame, which, origins, horizon, noise)
@@ -137,9 +143,9 @@ class Member:
         named = home.asarray(which)
         drawn = None if noise is None else home.asarray(np.moveaxis(noise, 1, 0).astype(dtype))
         with no_grad():
-            output, state = network(x, lags, named)
+            output, scale, state = network(x, lags, named)
             if drawn is not None:
-                output = output + _turned(drawn[: sizes.horizon])
+                output = output + _noise(drawn[: sizes.horizon], scale)
             steps = [output]
             for k in range(1, horizon - sizes.horizon + 1):
                 extras = np.empty((len(origins), sizes.extras))
@@ -148,9 +154,9 @@ class Member:
                     extras[mine] = frame.extras_of(n, origins[mine] + k, origins[mine])
                 lags = ops.concat([lags[1:], ops.expand_dims(output[:, 0], 0)], axis=0)
                 step = ops.concat([output[:, 0], home.asarray(extras.astype(dtype))], axis=1)
-                output, state = network(ops.expand_dims(step, 0), lags, named, state)
+                output, scale, state = network(ops.expand_dims(step, 0), lags, named, state)
                 if drawn is not None:
-                    output = output + _turned(drawn[k : k + 1])
+                    output = output + _noise(drawn[k : k + 1], scale)
                 steps.append(output)
             return ops.concat(steps, axis=1).numpy()[:, :horizon].astype(np.float64)
 
@@ -165,13 +171,17 @@ def solve(task: Task, plan: Plan, lengths: Sequence[int], seed: int) -> tuple[Me
     scale = Scale.of(plan.transform, task.series, lengths)
     frame = task.common.frame(plan, task.series, scale)
     which, origins = task.learned(plan.reach, lengths)
-    moments = moments_at(frame, plan, frame.starts[which] + origins, task.options["horizon"])
-    weights, biases = moments.solve()
+    rows, horizon = frame.starts[which] + origins, task.options["horizon"]
+    weights, biases = moments_at(frame, plan, rows, horizon).solve()
+    left = frame.scaled[rows[:, None] + np.arange(horizon)]
+    left = left - said(weights, biases, lagged(frame.scaled, frame.extras, rows, plan.lags, plan.joint))
     network = task.network(plan, seed)
     weight = flat(weights, plan.lags, plan.joint)
     if not plan.lags:  # the network sees one step, and makes nothing of it
         weight = np.concatenate([np.zeros((len(weight), task.columns)), weight], axis=1)
-    network.solved(weight, biases.T.reshape(-1))
+    network.solved(
+        weight, biases.T.reshape(-1), left.std(axis=0).reshape(-1) / DEVIATIONS.get(task.options["distribution"], 1.0)
+    )
     return Member(plan, scale, network, task.window, task.common), frame
 
 
@@ -190,25 +200,24 @@ def learn(
         history = _train(task, member, frame, lengths, seed, epochs, None, stopping, progress)
         member.network.eval()
         return member, history, epochs
-    before = _squared_errors(member, frame, held)
-    watched = Batches(_rows(task, frame, held), batch_size=ROWS_AT_ONCE)
+    watched = Batches(task.home.asarray(_rows(frame, held)), batch_size=ROWS_AT_ONCE)
+    before = _losses(task, member, frame, watched)
     best = EarlyStopping(task.options["patience"])
     history = _train(task, member, frame, lengths, seed, epochs, watched, [best, *stopping], progress)
     member.network.eval()
-    gained = before - _squared_errors(member, frame, held)
+    gained = before - _losses(task, member, frame, watched)
     if not gained.mean() > gained.std() / np.sqrt(len(gained)):
         member.network.forget()
         return member, history, 0
     return member, history, best.best_epoch
 
 
-def _squared_errors(member: Member, frame: Frame, places: tuple[Host, Host]) -> Host:
-    """(M,) the mean squared error of the scaled steps from each place, 0 where none is known."""
-    horizon = member.network.horizon
-    ahead = (frame.starts[places[0]] + places[1])[:, None] + np.arange(horizon)
-    known = frame.known[ahead]
-    error = np.where(known, np.square(member.scaled(frame, *places, horizon) - frame.scaled[ahead]), 0.0)
-    return error.sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1)
+def _losses(task: Task, member: Member, frame: Frame, places: Batches) -> Host:
+    """(M,) the loss of each place, the mean of its steps and columns."""
+    loss = _loss(task, member, frame, "none")
+    with no_grad(), member.network.mode(False):
+        found = [loss(member.network, batch).numpy().mean(axis=(1, 2)) for batch in places]
+    return np.concatenate(found).astype(np.float64)
 
 
 def relearn(task: Task, plan: Plan, seed: int, epochs: int, callbacks: Sequence[Callback], progress: bool) -> Member:
@@ -231,13 +240,12 @@ def _train(
     callbacks: Sequence[Callback],
     progress: bool,
 ) -> History:
-    options = task.options
-    train = Batches(
-        _rows(task, frame, task.learned(task.window, lengths)),
-        batch_size=options["batch_size"],
-        shuffle=True,
-        rng=generator(seed),
-    )
+    options, rows = task.options, _rows(frame, task.learned(task.window, lengths))
+    size, home, draws = options["batch_size"], task.home, generator(seed)
+    train: Batches | Drawn = Batches(home.asarray(rows), batch_size=size, shuffle=True, rng=draws)
+    if len(rows) > MOST_AN_EPOCH:
+        some = lambda rng: (home.asarray(rng.choice(rows, size)),)  # noqa: E731
+        train = Drawn(some, updates=max(1, MOST_AN_EPOCH // size), axis=0, rng=draws)
     return fit(
         member.network,
         train,
@@ -251,13 +259,14 @@ def _train(
     )
 
 
-def _rows(task: Task, frame: Frame, places: tuple[Host, Host]) -> Array:
+def _rows(frame: Frame, places: tuple[Host, Host]) -> Host:
     which, origins = places
-    return task.home.asarray(frame.starts[which] + origins)
+    return frame.starts[which] + origins
 
 
-def _loss(task: Task, member: Member, frame: Frame) -> Any:
-    """The mean squared error of scaled steps, of those that are known."""
+def _loss(task: Task, member: Member, frame: Frame, reduction: str = "mean") -> Any:
+    """The squared error of scaled steps, of those that are known, or how surprising they are to the distribution."""
+    surprise = LIKELIHOODS.get(task.options["distribution"])
     home, dtype, horizon = task.home, task.options["dtype"], task.options["horizon"]
     inputs = home.asarray(np.concatenate([frame.scaled, frame.extras], axis=1).astype(dtype))
     targets, owner = home.asarray(frame.scaled.astype(dtype)), home.asarray(frame.owner)
@@ -268,12 +277,19 @@ def _loss(task: Task, member: Member, frame: Frame) -> Any:
         rows = batch[0]
         x = _gather(inputs, rows, range(-member.steps, 0))
         named = namespace(rows).take(owner, rows - 1)
-        prediction, _ = model(x, _gather(targets, rows, range(-lags, 0)), named)
+        prediction, scale, _ = model(x, _gather(targets, rows, range(-lags, 0)), named)
         wanted = _turned(_gather(targets, rows, range(horizon)))
         mask = None if known is None else _turned(_gather(known, rows, range(horizon)))
-        return mse(prediction, wanted, mask)
+        if surprise is None:
+            return mse(prediction, wanted, mask, reduction=reduction)
+        return surprise(prediction, wanted, scale, mask, reduction=reduction)
 
     return loss
+
+
+def _noise(drawn: Array, scale: Tensor | None) -> Any:
+    """Draws (K, M, F) in units of a scale (M, K, F)."""
+    return _turned(drawn) if scale is None else scale * _turned(drawn)
 
 
 def _turned(steps: Array) -> Array:

@@ -36,7 +36,7 @@ ARRAYS = {
     "errors.known": 3,
     "unit": 2,
 }
-ADDED = {"transforms": "none", "members": 1}
+ADDED = {"transforms": "none", "members": 1, "distribution": "errors"}
 """Settings that files of before had not, as they were then."""
 BEFORE: dict[str, Any] = {
     "settings": (*TRAINING, "window", "horizon", "strategy", "periods", "batch_size", "patience"),

@@ -180,7 +180,7 @@ class SeriesEstimator(Estimator):
         network = self._read_network(weights, Members.shapes(sizes), build)
         parts = zip(found.plans, found.scales, network.members, strict=True)
         members = tuple(Member(plan, scale, each, found.window, found.common) for plan, scale, each in parts)
-        model = Model(members, found.residuals, found.errors, found.unit)
+        model = Model(members, found.residuals, found.errors, found.unit, options["distribution"])
         parts_of_fit = {"_network": network, "_model": model, "_common": found.common}
         return parts_of_fit | {"_recent": found.recent, "_kind": found.kind}
 
