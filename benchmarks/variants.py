@@ -24,8 +24,8 @@ from scans import MODES, call, draw
 
 from xprnn import nn
 
-SHAPES = ((1, 100, 64), (16, 100, 64), (32, 100, 128), (32, 100, 256))  # B, T, H
-SECONDS = 6.0  # for a group of one shape and mode, but at least three turns
+SHAPES = ((1, 100, 64), (16, 100, 64), (32, 100, 128))  # B, T, H
+SECONDS = 3.0  # for a group of one shape and mode, but at least three turns
 
 Makers = dict[str, Callable[[int], Any]]
 GROUPS: dict[str, Makers] = {
