@@ -42,7 +42,7 @@ def fit(**flag):
     train.fit(model(), batches, lambda net, batch: ops.sum(net(*batch)), optimizer(train.SGD)(), epochs=0, **flag)
 
 
-OTHER = ("LMU", "MLSTM", "CfC", "LTC", "GRUD")
+OTHER = ("LMU", "MLSTM", "CfC", "LTC", "GRUD", "SLSTM", "MGU", "CTRNN", "AntisymmetricRNN")
 LINEAR = ("MinGRU", "MinLSTM", "SRU", "QRNN", "LRU", "S5")
 CALLS = {
     "Tensor": lambda **flag: xprnn.Tensor(X, **flag),

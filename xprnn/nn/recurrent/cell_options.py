@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xprnn import cells  # general ones are imported when first asked for
 from xprnn.arguments import above_zero, each_true_or_false, one_of
 from xprnn.cells import (
     GRU,
@@ -13,10 +14,6 @@ from xprnn.cells import (
     Cell,
     Elman,
     FullPeepholeLSTM,
-    GeneralElman,
-    GeneralGRU,
-    GeneralLSTM,
-    GeneralResetBeforeGRU,
     LayerNormGRU,
     LayerNormLSTM,
     PeepholeLSTM,
@@ -36,7 +33,7 @@ def rnn_cell(owner: str, nonlinearity: ActivationLike, clip: float | None) -> Ce
     f, clip = _activation(owner, "nonlinearity", nonlinearity), _clip(owner, clip)
     if clip is None and f in (TANH, Activation("relu")):
         return Elman(f.name)
-    return GeneralElman(f, clip=clip)
+    return cells.GeneralElman(f, clip=clip)
 
 
 def lstm_cell(
@@ -68,7 +65,7 @@ def lstm_cell(
         raise ValueError(f"{owner}: layer_norm=True goes with no other activation, clip or coupling")
     if peephole == "full":
         raise ValueError(f"{owner}: peephole='full' goes with no other activation, clip or coupling")
-    return GeneralLSTM(gate, candidate, output, clip=clip, coupled=coupled, peephole=peephole is not None)
+    return cells.GeneralLSTM(gate, candidate, output, clip=clip, coupled=coupled, peephole=peephole is not None)
 
 
 def gru_cell(
@@ -89,7 +86,7 @@ def gru_cell(
         return LayerNormGRU()
     if (gate, candidate) == (SIGMOID, TANH) and clip is None:
         return GRU() if reset_after else ResetBeforeGRU()
-    return (GeneralGRU if reset_after else GeneralResetBeforeGRU)(gate, candidate, clip=clip)
+    return (cells.GeneralGRU if reset_after else cells.GeneralResetBeforeGRU)(gate, candidate, clip=clip)
 
 
 def for_directions(
