@@ -3,6 +3,7 @@
 import base64
 import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 VOID = {"meta", "img", "br"}
 
@@ -45,5 +46,6 @@ def check_page(path):
         picture = base64.b64decode(content).decode("utf-8")
         assert picture.rstrip().endswith("</svg>")
         assert "<script" not in picture
+        ElementTree.fromstring(picture)
     assert reader.pictures or "A picture is missing here: drawing needs matplotlib" in text
     return re.sub(r"\s+", " ", text)

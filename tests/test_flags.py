@@ -104,6 +104,7 @@ CALLS = {
     "Forecaster": estimators.Forecaster,
     "NaiveBayes": estimators.NaiveBayes,
     "TextClassifier": estimators.TextClassifier,
+    "TextTagger": estimators.TextTagger,
     "SequenceClassifier": estimators.SequenceClassifier,
     "SequenceRegressor": estimators.SequenceRegressor,
     "SequenceTagger": estimators.SequenceTagger,

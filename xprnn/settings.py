@@ -136,14 +136,16 @@ class use_precision(Choice[str]):  # noqa: N801 - reads as a verb in both of its
     2^-24 below 2^-14, and NaN in place of what it cannot hold: 65520 and more. x may well be so large, and is rounded
     as in tf32. Cotangents may well be so small, and are rounded as in bf16: no loss needs to be scaled.
 
-    It is a permission, for speed on a GPU's tensor cores: an implementation that knows float32 only is exact still, and
-    ``explain`` says which one runs. On the host only bf16 does anything: in inference and streams weights are read as
-    bfloat16, and nothing else is rounded. Parameters, optimizers, other layers, and all that is float64 are not
-    touched. Backward has the precision that its forward had. Raises ValueError for an unknown precision.
+    It is a permission, for speed: an implementation that knows float32 only is exact still, and ``explain`` says which
+    one runs. On the host only bf16 does anything: in the compiled kernels for x W, h W and their ways back, with the
+    instruction for pairs of bfloat16 where there is one, and elsewhere as float32 with the same values; but products
+    for the gradients of weights, which add up all steps, round nothing, and neither do streams but for their weights.
+    Parameters, optimizers, other layers, and all that is float64 are not touched. Backward has the precision that its
+    forward had. Raises ValueError for an unknown precision.
     """
 
     def __init__(self, precision: str) -> None:
-        if precision not in PRECISIONS:
+        if not isinstance(precision, str) or precision not in PRECISIONS:
             raise ValueError(f"use_precision: {precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
         super().__init__(PRECISION, precision)
 

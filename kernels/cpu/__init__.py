@@ -1,11 +1,12 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive, scan
+from . import additive, reservoir, scan
 from .elementwise import erf, row_max, scatter_add
+from .host import BF16_DOT
 from .linear import linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
-from .product import BFLOAT16, EXACT
+from .product import BFLOAT16, EXACT, PAIRED
 from .sequence import backward, forward
 from .softmax import surprise
 from .stream import Part, Stack
@@ -13,8 +14,10 @@ from .threads import one_thread
 from .updates import adam
 
 __all__ = [
+    "BF16_DOT",
     "BFLOAT16",
     "EXACT",
+    "PAIRED",
     "PARTS",
     "Part",
     "Stack",
@@ -27,6 +30,7 @@ __all__ = [
     "matmul",
     "matmul_stacks",
     "one_thread",
+    "reservoir",
     "row_max",
     "scan",
     "scatter_add",

@@ -15,6 +15,7 @@ import numpy as np
 from ..kinds import KINDS, PARTS
 from . import gates, threads
 from .arguments import Control, States, plain_tuples
+from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
 from .host import TILE
 from .intrinsics import address, addresses, claim, count_up, give_way, offset, offsets, read_count, spread
@@ -123,7 +124,8 @@ def run_part(kind, shares, states, control, chunk, progress, own):
     steps, batch, size = states_after[0].shape
     columns, count, apart = z.shape[2], ends.size - 1, batch * size
     initial, after = addresses(first_states, 0), addresses(states_after, 0)
-    spare = np.empty(PARTS[kind] * apart if restarts else 0, z.dtype)
+    spare, k_h = np.empty(PARTS[kind] * apart if restarts else 0, z.dtype), deep(address(w_hh, 0), size)
+    space, h_row = space_for(w_hh, batch * k_h), lowered(address(w_hh, 0), size, k_h)
     for k in range(begin, end):
         t = steps - 1 - k if reverse else k
         for turn in range(count):
@@ -136,11 +138,12 @@ def run_part(kind, shares, states, control, chunk, progress, own):
                 spread(address(spare, 0), apart), batch, size,
             )  # fmt: skip
             z_here = address(z, (t - low_step) * batch * columns)
-            w = address(w_hh, low * size * places.size)
+            w = address(w_hh, low * k_h * places.size)
+            h = operand(old[0], 1, 0, batch, size, size, address(space, 0), w)
             for gate in range(places.size):
                 target = offset(z_here, places[gate] * size + low)
-                multiply(old[0], 1, 0, batch, size, w, size, high - low, target, 0, columns)
-                w = offset(w, (high - low) * size)
+                multiply(h, 1, 0, batch, h_row, w, k_h, high - low, target, 0, columns)
+                w = offset(w, (high - low) * k_h)
             gates.step(
                 kind, offset(z_here, low), columns, offsets(old, low), offsets(after, t * apart + low),
                 address(diagonals, low), size, high - low, held, address(advance, t * batch), batch,

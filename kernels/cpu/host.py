@@ -44,4 +44,10 @@ def best_tile(have: str) -> Tile:
     return Tile(6, 2, 16)
 
 
+def bf16_dot(have: str) -> str:
+    """LLVM's name of what multiplies pairs of bfloat16 and adds them up in float32; none where a host has it not."""
+    return "llvm.x86.avx512bf16.dpbf16ps.512" if "+avx512f" in have and "+avx512bf16" in have else ""
+
+
 TILE = best_tile(features())
+BF16_DOT = bf16_dot(features())

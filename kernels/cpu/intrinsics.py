@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..kinds import MOST_PARTS
-from .host import TILE
+from .host import BF16_DOT, TILE
 
 
 @intrinsic
@@ -186,7 +186,7 @@ def make_tile(rows: int, widths: tuple[int, ...]) -> Any:
     @intrinsic
     def tile(typingctx: Any, a: Any, row: Any, step: Any, w: Any, k: Any, c: Any, ldc: Any, vectors: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            element = context.get_data_type(signature.args[0].dtype)
+            element = context.get_data_type(signature.args[5].dtype)
             for width in widths:
                 with builder.if_then(builder.icmp_signed("==", args[7], ir.Constant(args[7].type, width))):
                     _emit_block(builder, element, rows, width, *args[:7])
@@ -230,6 +230,7 @@ def emit_products(
     kind = ir.FunctionType(vector, [vector] * 3)
     fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{lanes}f{8 * size}")
     bf16 = isinstance(w.type.pointee, ir.IntType)  # the upper 16 bits of a float32
+    pairs = isinstance(a.type.pointee, ir.IntType)  # of A too, two neighbours of K in a lane
 
     def times(value: Any, number: int) -> Any:
         return builder.mul(value, ir.Constant(i64, number))
@@ -237,32 +238,49 @@ def emit_products(
     def weights_at(base: Any, number: int) -> Any:
         if not bf16:
             return builder.load(vector_at(builder, base, number), align=size)
-        halves, words = ir.VectorType(w.type.pointee, lanes), ir.VectorType(i32, lanes)
+        halves = ir.VectorType(w.type.pointee, lanes)
         place = builder.bitcast(builder.gep(base, [ir.Constant(i64, number * lanes)]), halves.as_pointer())
         upper = builder.shl(builder.zext(builder.load(place, align=2), words), ir.Constant(words, [16] * lanes))
         return builder.bitcast(upper, vector)
 
+    def pairs_at(base: Any, number: int) -> Any:
+        place = builder.bitcast(builder.gep(base, [ir.Constant(i64, number * 2 * lanes)]), words.as_pointer())
+        return builder.load(place, align=2)
+
+    def multiply_add(x: Any, weights: Any, total: Any) -> Any:
+        if not pairs:
+            return builder.call(fma, [x, weights, total])
+        # By its types of old, which every LLVM takes.
+        dot = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector, words, words]), BF16_DOT)
+        return builder.call(dot, [total, x, weights])
+
+    words = ir.VectorType(i32, lanes)
+    if pairs:  # a step is of two numbers
+        k_steps, each, weights_at = builder.lshr(k, ir.Constant(i64, 1)), 2, pairs_at
+        a, row = builder.bitcast(a, i32.as_pointer()), builder.lshr(row, ir.Constant(i64, 1))
+    else:
+        k_steps, each = k, 1
     panels = [min(panel, width - first) for first in range(0, width, panel)]  # vectors in each
     starts = [builder.gep(w, [times(k, p * panel * lanes)]) for p in range(len(panels))]
     block = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(rows)]
     for r in range(rows):
         for v in range(width):
             builder.store(ir.Constant(vector, [0.0] * lanes), block[r][v])
-    with cgutils.for_range(builder, k, intp=i64) as loop:
+    with cgutils.for_range(builder, k_steps, intp=i64) as loop:
         weights = [
-            weights_at(builder.gep(start, [times(loop.index, vectors * lanes)]), v)
+            weights_at(builder.gep(start, [times(loop.index, each * vectors * lanes)]), v)
             for start, vectors in zip(starts, panels, strict=True)
             for v in range(vectors)
         ]
-        undefined = ir.Constant(vector, ir.Undefined)
+        undefined = ir.Constant(words if pairs else vector, ir.Undefined)
         everywhere = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
         column = builder.mul(step, loop.index)
         for r in range(rows):
-            value = builder.load(builder.gep(a, [builder.add(times(row, r), column)]))
+            value = builder.load(builder.gep(a, [builder.add(times(row, r), column)]), align=2 if pairs else size)
             one = builder.insert_element(undefined, value, ir.Constant(i32, 0))
             broadcast = builder.shuffle_vector(one, undefined, everywhere)
             for v in range(width):
-                builder.store(builder.call(fma, [broadcast, weights[v], builder.load(block[r][v])]), block[r][v])
+                builder.store(multiply_add(broadcast, weights[v], builder.load(block[r][v])), block[r][v])
     return [[builder.load(place) for place in places] for places in block]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..kinds import KINDS, PARTS
 from . import gates
+from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
 from .intrinsics import address, addresses, offset, offsets, spread
 from .product import multiply
@@ -34,6 +35,10 @@ def walk(kind, x, w_ih, bias, weights, states, control, span):
     rows, apart, first = b1 - b0, batch * size, b0 if keep else 0
     initial, after = addresses(first_states, b0 * size), addresses(states_after, b0 * size)
     spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
+    w_x, w_h = address(w_ih, 0), address(w_first, 0)
+    k_x, k_h = deep(w_x, inputs), deep(w_h, size)
+    space = space_for(w_ih, max(block * rows * k_x, rows * k_h))
+    x_step, x_row, h_row = lowered(w_x, batch * inputs, rows * k_x), lowered(w_x, inputs, k_x), lowered(w_h, size, k_h)
     for begin in range(0, steps, block):
         end = min(steps, begin + block)
         low = steps - end if reverse else begin
@@ -41,17 +46,19 @@ def walk(kind, x, w_ih, bias, weights, states, control, span):
         for k in range(end - begin):
             for b in range(rows):
                 gates.copy(address(z, ((z_low + k) * z_rows + first + b) * columns), address(bias, 0), columns)
+        x_here = operand(
+            address(x, (low * batch + b0) * inputs), end - begin, batch * inputs, rows, inputs, inputs,
+            address(space, 0), w_x,
+        )  # fmt: skip
         if rows < FEW:
             for b in range(rows):
                 multiply(
-                    address(x, (low * batch + b0 + b) * inputs), 1, 0, end - begin, batch * inputs,
-                    address(w_ih, 0), inputs, w_ih.shape[0],
+                    offset(x_here, b * x_row), 1, 0, end - begin, x_step, w_x, k_x, w_ih.shape[0],
                     address(z, (z_low * z_rows + first + b) * columns), 0, z_rows * columns,
                 )  # fmt: skip
         else:
             multiply(
-                address(x, (low * batch + b0) * inputs), end - begin, batch * inputs, rows, inputs,
-                address(w_ih, 0), inputs, w_ih.shape[0],
+                x_here, end - begin, x_step, rows, x_row, w_x, k_x, w_ih.shape[0],
                 address(z, (z_low * z_rows + first) * columns), z_rows * columns, columns,
             )  # fmt: skip
         for k in range(begin, end):
@@ -62,10 +69,11 @@ def walk(kind, x, w_ih, bias, weights, states, control, span):
                 spread(address(spare, 0), rows * size), rows, size,
             )  # fmt: skip
             z_here = address(z, ((z_low + t - low) * z_rows + first) * columns)
-            multiply(old[0], 1, 0, rows, size, address(w_first, 0), size, w_first.shape[0], z_here, 0, columns)
+            h_here = operand(old[0], 1, 0, rows, size, size, address(space, 0), w_h)
+            multiply(h_here, 1, 0, rows, h_row, w_h, k_h, w_first.shape[0], z_here, 0, columns)
             second_product(
-                kind, old[0], address(w_second, 0), w_second.shape[0], z_here, columns, address(bias, 0),
-                w_ih.shape[0], size, held, here, rows,
+                kind, old[0], h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
+                address(bias, 0), w_ih.shape[0], size, held, here, rows, address(space, 0),
             )  # fmt: skip
             gates.step(
                 kind, z_here, columns, old, offsets(after, t * apart), address(diagonals, 0), size, size, held, here,
@@ -94,6 +102,9 @@ def walk_back(kind, weights, states, cotangents, control, span):
     for b in range(rows):
         gates.copy(address(back, b * wide), offset(dstate[0], b * size), size)
     spare = np.empty(parts * rows * size if restarts else 0, z.dtype)
+    w_d, w_n = address(w_first, 0), address(w_second, 0)
+    k_d, k_n = deep(w_d, BACK[kind] * size), deep(w_n, size)
+    space, d_row, n_row = space_for(w_first, rows * max(k_d, k_n)), lowered(w_d, inner, k_d), lowered(w_n, inner, k_n)
     for k in range(steps - 1, -1, -1):
         t = steps - 1 - k if reverse else k
         here, where = address(advance, t * batch + b0), address(restart, t * batch + b0)
@@ -116,12 +127,13 @@ def walk_back(kind, weights, states, cotangents, control, span):
         )  # fmt: skip
         if between:
             gates.clear(address(drh, 0), rows * wide)
-            dn, w = offset(dx, BACK[kind] * size), address(w_second, 0)
-            multiply(dn, 1, 0, rows, inner, w, size, wide, address(drh, 0), 0, wide)
+            dn = operand(offset(dx, BACK[kind] * size), 1, 0, rows, inner, size, address(space, 0), w_n)
+            multiply(dn, 1, 0, rows, n_row, w_n, k_n, wide, address(drh, 0), 0, wide)
             gates.reset_back(
                 z_here, columns, old[0], address(drh, 0), address(back, 0), wide, dx, inner, size, held, here, rows
             )
-        multiply(d, 1, 0, rows, inner, address(w_first, 0), BACK[kind] * size, wide, address(back, 0), 0, wide)
+        d_here = operand(d, 1, 0, rows, inner, BACK[kind] * size, address(space, 0), w_d)
+        multiply(d_here, 1, 0, rows, d_row, w_d, k_d, wide, address(back, 0), 0, wide)
         if restarts:
             for b in range(rows):
                 if where[b] != 0:
@@ -132,11 +144,16 @@ def walk_back(kind, weights, states, cotangents, control, span):
         gates.copy(offset(dstate[0], b * size), address(back, b * wide), size)
 
 
+AT_ONCE = 64  # rows that are rounded before they are multiplied
+
+
 @kernel
 def rows_times(a, w, c, first, last):
     """Rows first to last of C += A W, for A (T, B, K) as T*B rows, and W packed."""
-    k = a.shape[2]
-    multiply(
-        address(a, first * k), 1, 0, last - first, k, address(w, 0), k, w.shape[0],
-        address(c, first * c.shape[1]), 0, c.shape[1],
-    )  # fmt: skip
+    k, columns, wide, w0 = a.shape[2], c.shape[1], w.shape[0], address(w, 0)
+    k_w, row = deep(w0, k), lowered(w0, k, deep(w0, k))
+    space = space_for(w, AT_ONCE * k_w)
+    for low in range(first, last, lowered(w0, max(last - first, 1), AT_ONCE)):
+        rows = lowered(w0, last - first, min(AT_ONCE, last - low))
+        here = operand(address(a, low * k), 1, 0, rows, k, k, address(space, 0), w0)
+        multiply(here, 1, 0, rows, row, w0, k_w, wide, address(c, low * columns), 0, columns)

@@ -16,7 +16,7 @@ from numba.extending import overload
 
 from . import threads
 from .compiling import kernel
-from .host import TILE
+from .host import BF16_DOT, TILE
 from .intrinsics import address, lanes, make_tile, offset, transpose
 
 Array = np.ndarray[Any, Any]
@@ -46,6 +46,8 @@ class Storage(NamedTuple):
     """Their type; None for that of the weights."""
     bits: type[np.generic] | None
     """The integers that the weights are read as, to be rounded; None where they are not."""
+    group: int = 1
+    """Neighbours of K beside each other, for each column."""
 
     def dtype(self, weights: Any) -> Any:
         """The type of what is stored of weights of a type."""
@@ -53,7 +55,7 @@ class Storage(NamedTuple):
 
     def depth(self, k: int) -> int:
         """How many rows a packed W (K, N) has."""
-        return k
+        return -(-k // self.group) * self.group
 
     def pack(self, w: Array) -> Array:
         """W (K, N), of any strides, in panels: (padded N, K) elements, of which only the number is in the shape."""
@@ -66,12 +68,19 @@ class Storage(NamedTuple):
             return packed
         panels, do = -(-n // TILE.columns(w.itemsize)), _pack_columns if columnwise else _pack_rows
         threads.share(lambda first, last: do(flat, n, packed, first, last), panels, 16.0 * w.size)
-        return packed
+        if self.group == 1:
+            return packed
+        paired = np.empty((len(packed), self.depth(k)), packed.dtype)
+        threads.share(lambda first, last: _pair(packed, paired, first, last), panels, 16.0 * w.size)
+        return paired
 
 
 EXACT = Storage(None, None)
 BFLOAT16 = Storage(np.uint16, np.uint32)
 """Numbers of float32 rounded to the nearest bfloat16, and kept as its 16 bits."""
+PAIRED = Storage(np.int16, np.uint32, 2 if BF16_DOT else 1)
+"""The same for products whose other operand is rounded too (bf16.py), told apart by the type: in pairs, where the host
+has an instruction for these."""
 pack = EXACT.pack
 
 
@@ -159,6 +168,24 @@ def _turned_block(source, source_step, target, target_step, block):
             _copy(offset(block, row * size), size, offset(target, row * target_step), size)
 
     return rounded
+
+
+@kernel
+def _pair(packed, paired, first, last):
+    """Panels first to last with two neighbours of K beside each other for each column; zeros where there is but one."""
+    columns, k = packed.shape
+    deep, width = paired.shape[1], VECTORS * VECTOR_BYTES // 4
+    for panel in range(first, last):
+        start = panel * width
+        wide = min(width, columns - start)
+        for row in range(0, k, 2):
+            source, target = address(packed, start * k + row * wide), address(paired, start * deep + row * wide)
+            if row + 1 < k:
+                for j in range(wide):
+                    target[2 * j], target[2 * j + 1] = source[j], source[wide + j]
+            else:
+                for j in range(wide):
+                    target[2 * j], target[2 * j + 1] = source[j], 0
 
 
 @kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..kinds import KINDS, PARTS
 from . import gates
+from .bf16 import deep, lowered, operand
 from .compiling import inlined_kernel
 from .intrinsics import offset, offsets
 from .product import multiply
@@ -35,18 +36,23 @@ def state_before(kind, k, t, reverse, initial, after, apart, restarts, restart, 
 
 
 @inlined_kernel
-def second_product(kind, h_old, w, w_columns, z, columns, bias, input_columns, size, held, advance, rows):
+def second_product(
+    kind, h_old, h, h_row, w, w_columns, z, columns, bias, input_columns, size, held, advance, rows, space
+):  # fmt: skip
     """The product with h that stays apart from the sum, or waits for r: a GRU's for n alone, or all that is normalised.
 
-    ``input_columns`` says how many columns of z the input product added to.
+    ``h`` is the old h as products take it, in rows ``h_row`` apart. ``input_columns`` says how many columns of z the
+    input product added to.
     """
+    deep_size = deep(w, size)
     if APART[kind]:
         own = offset(z, PLACE[kind] * size)
         if input_columns > GATES[kind] * size:  # zeros that it added beside its gates are NaN where x is infinite
             for b in range(rows):
                 gates.copy(offset(own, b * columns), offset(bias, PLACE[kind] * size), SECOND[kind] * size)
-        multiply(h_old, 1, 0, rows, size, w, size, w_columns, own, 0, columns)
+        multiply(h, 1, 0, rows, h_row, w, deep_size, w_columns, own, 0, columns)
     elif BETWEEN[kind]:
         gates.reset(z, columns, h_old, size, held, advance, rows)
         n, product = offset(z, (GATES[kind] - 1) * size), offset(z, (KEPT[kind] - 1) * size)
-        multiply(product, 1, 0, rows, columns, w, size, w_columns, n, 0, columns)
+        given = operand(product, 1, 0, rows, columns, size, space, w)
+        multiply(given, 1, 0, rows, lowered(w, columns, deep_size), w, deep_size, w_columns, n, 0, columns)

@@ -17,7 +17,7 @@ from ..kinds import KINDS, Flags, Kind, State
 from . import columns, loops, norm_weights, threads
 from .arguments import EMPTY, Cotangents, Span, States, Weights, control_of, filled, plain_tuples
 from .matmul import matmul
-from .product import EXACT, Array, Storage, pack, padded, plain
+from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
 
@@ -36,7 +36,7 @@ def forward(
 ) -> tuple[State, States | None]:
     """Each part of the state after every step (T, B, H), and what the way back needs if it is to be kept.
 
-    ``storage`` says how packed weights are stored; rounded to bfloat16 they are read as half as many bytes.
+    ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these.
     """
     about, x = KINDS[kind], plain(x)
     steps, batch, inputs = x.shape
@@ -73,17 +73,22 @@ def backward(
     dsequences: State,
     dstate: State,
     need_dx: bool,
+    storage: Storage = EXACT,
 ) -> tuple[Array | None, State, kinds.Weights]:
     """dx, the cotangents of the initial state, and the gradients of the weights.
 
     ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
+    ``storage`` is of the weights; what multiplies cotangents with x and h, for the weights' gradients, rounds nothing.
     """
     about, x = KINDS[kind], plain(x)
     steps, batch, _ = x.shape
     size, dtype = dstate[0].shape[1], x.dtype
     dzx = scratch("dzx", (steps, batch, about.gates * size), dtype)
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
-    control, weights = control_of(flags), Weights(*_backward_products(about, w, size), diagonals_of(about, w, x))
+    control, weights = (
+        control_of(flags),
+        Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x)),
+    )
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
     cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
@@ -112,7 +117,7 @@ def backward(
             w[about.diagonals_in].shape
         )
     gradients["weight_ih"] = outer_sum([(dzx, x)])
-    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"]).reshape(x.shape) if need_dx else None
+    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
     return dx, state[: len(about.parts)], gradients
 
 
@@ -156,11 +161,11 @@ def forward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage 
     return storage.pack(w_hh[:both].T), storage.pack(w_hh[both:].T)
 
 
-def _backward_products(about: Kind, w: kinds.Weights, size: int) -> tuple[Array, Array]:
+def _backward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage) -> tuple[Array, Array]:
     """The same for the way back, where only the reset before the product keeps them apart."""
     w_hh = _recurrent_matrix(about, w, size)
     both = about.products[0] * size if about.between else len(w_hh)
-    return pack(w_hh[:both]), pack(w_hh[both:])
+    return storage.pack(w_hh[:both]), storage.pack(w_hh[both:])
 
 
 def _recurrent_matrix(about: Kind, w: kinds.Weights, size: int) -> Array:

@@ -113,8 +113,8 @@ def _part(weights, memory, plan, part, x, y, current, steps):
         else:
             multiply(old[0], 1, 0, batch, size, w_hh, size, at[COLUMNS_HH], here, 0, columns)
             second_product(
-                kind, old[0], w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH], size, False, always,
-                batch,
+                kind, old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH], size,
+                False, always, batch, old[0],
             )  # fmt: skip
             gates.step(kind, here, columns, old, new, diagonals, size, size, False, always, batch)
         _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)

@@ -204,7 +204,9 @@ def test_a_polars_frame_with_dates_forecasts_its_numbers():
     forecaster = Forecaster(window=4, hidden=4, epochs=1)
     result = forecaster.backtest(frame, test=10, baselines=[Persistence()])
     assert result.series.shape == (60, 1)
-    assert np.abs(forecaster.fit(frame).predict(3)).max() < 10
+    found = forecaster.fit(frame).predict(3)
+    assert found["when"].to_list() == [date(2020, 3, 1) + timedelta(days=n) for n in range(3)]
+    assert found["y"].abs().max() < 10
 
 
 def test_two_numbers_of_a_structured_array_are_two_columns():

@@ -41,6 +41,7 @@ BAD = {
         "horizon": COUNTS,
         "window": OPTIONAL_COUNTS,
         "transforms": WORDS,
+        "distribution": WORDS,
         "validation": SHARES,
         "seed": COUNTS[:-1],
         "random_state": [bad for bad in COUNTS[:-1] if bad is not None],

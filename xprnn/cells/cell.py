@@ -49,6 +49,9 @@ class Cell(ABC):
     composed: bool = False
     """Whether it leaves its way back to the tape: see :class:`ComposedCell`."""
 
+    reservoir: bool = False
+    """Whether it is an :class:`EchoState`, whose matrix is mostly zeros."""
+
     many: bool = False
     """Whether it can take many steps at once: see :class:`ManyStepCell`."""
 

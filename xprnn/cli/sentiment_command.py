@@ -101,7 +101,7 @@ def _train(
         found = read_word_vectors(vectors, only=words)
         click.echo(f"{vectors}: vectors for {len(found.tokens)} of {len(words)} words", err=True)
     classifier.fit(*known, vectors=found)
-    found_out, written = None, [str(out)]
+    found_out, page = None, None
     if unseen[0]:
         baseline = NaiveBayes().fit(*known)
         others = {baseline.name: baseline.score(*unseen, unknown="none")}
@@ -110,9 +110,10 @@ def _train(
         answers = Answers(found_out, unseen[0], classifier.predict_proba(unseen[0]))
         named = {"file": " and ".join(path.name for path in (file, positive, negative) if path is not None)}
         title = f"Labels of the texts in {named['file']}"
-        write_atomically(told, label_page(title, answers, classifier.training, named | classifier.settings))
-        written.append(str(told))
+        page = label_page(title, answers, classifier.training, named | classifier.settings)
     classifier.save(out)
+    if page is not None:
+        write_atomically(told, page)
     if as_json:
         result = {
             "train_texts": len(known[0]),
@@ -123,7 +124,7 @@ def _train(
         click.echo(json.dumps(result, indent=2, allow_nan=False))
         return
     click.echo("no texts held out, so nothing is known of the accuracy" if found_out is None else found_out.table())
-    click.echo(f"\nwritten: {', '.join(written)}")
+    click.echo(f"\nwritten: {out}" + (f", {told}" if page is not None else ""))
 
 
 def _read_labelled(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import one_of
+from xprnn.arguments import one_of, whole_number
 from xprnn.data.calendar_rules import DAY, WEEK, YEAR, About, Every, Monthly, Pattern, Rule, candidates, near
 from xprnn.data.tables import dates_of
 
@@ -52,6 +52,7 @@ class Calendar:
 
     def label(self, row: int) -> str:
         """The date of a row; rows past the end go on by the rule or, where there is none, have their number."""
+        row = whole_number("Calendar.label", "row", row, -len(self.dates))
         beyond = row - len(self.dates) + 1
         if beyond <= 0:
             return self._text(self.dates[row])
@@ -59,6 +60,16 @@ class Calendar:
             return str(row) if self.rule is None else self._text(self._made(int(self._numbers[-1]) + beyond))
         except OverflowError:  # past the year 9999
             return str(row)
+
+    def dates_of(self, rows: Sequence[int]) -> list[datetime] | None:
+        """The dates of rows, also of those past the end; None where no rule says them before the year 10000."""
+        last = len(self.dates) - 1
+        if self.rule is None and max(rows, default=0) > last:
+            return None
+        try:
+            return [self.dates[r] if r <= last else self._made(int(self._numbers[-1]) + r - last) for r in rows]
+        except OverflowError:
+            return None
 
     def periods(self) -> tuple[float, ...]:
         """Day, week and year in rows, where there are more than two rows in them and two of them in the series.

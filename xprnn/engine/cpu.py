@@ -30,17 +30,28 @@ def reasons_against(call: SequenceCall) -> list[str]:
 def forward(call: SequenceCall) -> tuple[Result, Any]:
     """Run a call."""
     host = host_kernels.kernels()
-    return kernels.forward(host, call, storage=host.EXACT if call.keep else _storage(host, call.x))
+    storage = host.PAIRED if _rounded(call.x) else host.EXACT
+    result, kept = kernels.forward(host, call, storage=storage)
+    return result, (kept, storage)
 
 
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
-    return kernels.backward(host_kernels.kernels(), call, saved, dsequences, dfinal, need_dx)
+    kept, storage = saved
+    return kernels.backward(host_kernels.kernels(), call, kept, dsequences, dfinal, need_dx, storage=storage)
 
 
-def _storage(host: Any, x: Array) -> Any:
-    """How the kernels store weights: rounded, where that is asked for, to be read faster."""
-    return host.BFLOAT16 if current_precision() == "bf16" and dtype_name(x) == "float32" else host.EXACT
+def how(call: SequenceCall) -> str:
+    """What explain says of products that are rounded."""
+    if not _rounded(call.x):
+        return ""
+    instruction = host_kernels.kernels().BF16_DOT.removeprefix("llvm.x86.")
+    return f", products of bfloat16 ({instruction or 'as float32'})"
+
+
+def _rounded(x: Array) -> bool:
+    """Whether products are of numbers rounded to bfloat16."""
+    return current_precision() == "bf16" and dtype_name(x) == "float32"
 
 
 class Step(NamedTuple):
@@ -69,7 +80,7 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
     host = host_kernels.kernels()
     if isinstance(host, str):
         return host
-    return host.Stack(parts_of(host, steps), batch, dtype.name, _storage(host, weights[0]))
+    return host.Stack(parts_of(host, steps), batch, dtype.name, host.BFLOAT16 if _rounded(weights[0]) else host.EXACT)
 
 
 def parts_of(host: Any, steps: list[Step]) -> list[Any]:

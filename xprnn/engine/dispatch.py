@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from xprnn.backend import library, logger, namespace
-from xprnn.cells import State
+from xprnn.cells import Cell, State
 from xprnn.engine import cpu, cuda, kernels, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import KERNELS, Choice
@@ -33,50 +33,45 @@ class Impl:
         ``forward(call)`` gives the result and a cache for the way back, which may be None unless ``call.keep``.
     backward
         ``backward(call, cache, dsequences, dfinal, need_dx)`` turns its own cache into gradients.
+    how
+        What is to be said of how it runs a call.
     """
 
     name: str
     reasons_against: Callable[[SequenceCall], list[str]]
     forward: Callable[[SequenceCall], tuple[Result, Any]]
     backward: Callable[[SequenceCall, Any, State, State, bool], Gradients]
+    how: Callable[[SequenceCall], str] = lambda call: ""
 
 
-COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward)
+COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward, cpu.how)
 CUDA_PERSISTENT, CUDA_STEP = (
     Impl(path.name, path.reasons_against, path.forward, path.backward) for path in (cuda.PERSISTENT, cuda.STEP)
 )
 
 
-def _scan(name: str, module: str) -> Impl:
-    """Of a module that is imported when a call comes that it could take."""
+def _later(name: str, module: str, about: Callable[[Cell], bool], otherwise: str) -> Impl:
+    """Of a module that is imported when a call of a cell comes that it is about; of others it says what they are."""
 
     def way() -> Any:
         return import_module(f"xprnn.engine.{module}").WAY
 
     def reasons_against(call: SequenceCall) -> list[str]:
-        reasons: list[str] = [f"{call.cell.name} is not linear in its state"]
-        return way().reasons_against(call) if call.cell.linear else reasons
+        reasons: list[str] = [f"{call.cell.name} {otherwise}"]
+        return way().reasons_against(call) if about(call.cell) else reasons
 
     return Impl(name, reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
 
 
-def _many() -> Impl:
-    """Likewise, of cells that take many steps at once."""
-
-    def way() -> Any:
-        return import_module("xprnn.engine.many")
-
-    def reasons_against(call: SequenceCall) -> list[str]:
-        reasons: list[str] = [f"{call.cell.name} takes one step after another"]
-        return way().reasons_against(call) if call.cell.many else reasons
-
-    return Impl("many", reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
-
-
-COMPILED_SCAN, SCAN, MANY = _scan("compiled-scan", "scan_cpu"), _scan("scan", "scan"), _many()
+COMPILED_SCAN, SCAN = (
+    _later(name, module, lambda cell: cell.linear, "is not linear in its state")
+    for name, module in (("compiled-scan", "scan_cpu"), ("scan", "scan"))
+)
+MANY = _later("many", "many", lambda cell: cell.many, "takes one step after another")
+RESERVOIR = _later("reservoir", "reservoir", lambda cell: cell.reservoir, "is no reservoir")
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
-IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
+IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, RESERVOIR, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
 """In order of preference. The scans run what is linear in its state, and MANY what takes many steps at once, on every
 library; the reference runs everything, and stands last."""
 
@@ -89,7 +84,7 @@ class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its u
 
     def __init__(self, name: str) -> None:
         names = ["auto", *(impl.name for impl in IMPLEMENTATIONS)]
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise ValueError(f"use_kernels: {name!r} is unknown; expected one of {', '.join(map(repr, names))}")
         super().__init__(KERNELS, name)
 
@@ -173,12 +168,15 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     LSTM, T=100 B=32 I=64, forward in time
       compiled: declines (x is a cupy.ndarray, not a NumPy array)
       compiled-scan: declines (LSTM is not linear in its state)
+      reservoir: declines (LSTM is no reservoir)
       cuda-persistent: runs
       cuda-step: declines (another comes first)
       scan: declines (LSTM is not linear in its state)
       many: declines (LSTM takes one step after another)
       reference: declines (another comes first)
     """
+    if not callable(model):
+        raise TypeError(f"explain: model is a {type(model).__name__}; expected a layer, or a function that calls some")
     log: list[str] = []
     token = _listening.set(log)
     try:
@@ -195,7 +193,7 @@ def _verdicts(call: SequenceCall, chosen: Impl) -> str:
     lines = [f"{call.cell.name}, T={steps} B={batch} I={inputs}, {'backward' if call.reverse else 'forward'} in time"]
     for impl in IMPLEMENTATIONS:
         if impl is chosen:
-            lines.append(f"  {impl.name}: runs")
+            lines.append(f"  {impl.name}: runs{impl.how(call)}")
         else:
             why = "not forced" if _forced_name() is not None else "another comes first"
             lines.append(f"  {impl.name}: declines ({'; '.join(impl.reasons_against(call)) or why})")

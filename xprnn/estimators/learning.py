@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
+from xprnn.arguments import several
 from xprnn.backend import Array, Rng, backend_of, generator, namespace, to_numpy
 from xprnn.data.bucketing import Buckets
 from xprnn.data.padding import lengths_to_mask, pad_sequences
@@ -84,7 +85,7 @@ def learn(
         epochs=options["epochs"],
         validation=validation,
         clip_norm=options["clip_norm"],
-        callbacks=[*watched, *callbacks],
+        callbacks=[*watched, *several(type(estimator).__name__, "callbacks", callbacks)],
         progress=estimator.progress,
     )
     network.eval()
@@ -97,13 +98,14 @@ def outputs(network: Any, rows: Sequence[Host] | Rows) -> list[Host]:
     The loops of the recurrent kernels give a row the same bits in any batch. Products outside them may round otherwise
     beside other rows: the head's, which is therefore taken in float64, and those of linear cells and of attention.
     """
-    home = backend_of(network.head.weight.data)
-    weight, bias = (to_numpy(p.data).astype(np.float64) for p in (network.head.weight, network.head.bias))
+    home, xp = backend_of(network.head.weight.data), namespace(network.head.weight.data)
+    weight, bias = (xp.astype(p.data, xp.float64) for p in (network.head.weight, network.head.bias))
     found: list[Host] = [np.zeros(0)] * len(rows)
     with no_grad(), network.mode(False):
         for part in portions(lengths_of(rows)):
             x, lengths = pad_sequences([rows[k] for k in part])
-            said = network.seen(home.asarray(x), lengths).numpy().astype(np.float64) @ weight.T + bias
+            seen = xp.astype(network.seen(home.asarray(x), lengths).data, xp.float64)
+            said = to_numpy(xp.matmul(seen, xp.permute_dims(weight, (1, 0))) + bias)
             for place, k in enumerate(part):
                 found[k] = said[place] if said.ndim == 2 else said[: int(lengths[place]), place]
     return found

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
     from xprnn.nn.recurrent.stream import Stream
     from xprnn.nn.recurrent.timed_layers import GRUD, LTC, CfC
+    from xprnn.nn.recurrent.wiring import ncp_wiring
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
@@ -103,6 +104,7 @@ __all__ = [
     "greedy",
     "init",
     "masked_softmax",
+    "ncp_wiring",
     "quantize",
     "sample",
 ]
@@ -125,6 +127,7 @@ LATER = {
     "recurrent.memory_layers": "LMU MLSTM",
     "recurrent.stream": "Stream",
     "recurrent.timed_layers": "CfC GRUD LTC",
+    "recurrent.wiring": "ncp_wiring",
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",
     "seq2seq.search": "Hypothesis beam_search greedy sample",

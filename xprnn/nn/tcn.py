@@ -9,7 +9,7 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import each_true_or_false, floating_input, input_tensor, true_or_false, whole_number
 from xprnn.arguments import float_dtype as checked_dtype
-from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
+from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace, zeros_beside
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.form import Form
@@ -246,7 +246,7 @@ def joined(x: Tensor, reach: int, past: Any) -> Tensor:
     if reach == 0:
         return x
     if past is None:
-        past = backend_of(x.data).zeros((reach, *x.shape[1:]), str(x.dtype).rpartition(".")[2])
+        past = zeros_beside(x.data, (reach, *x.shape[1:]))
     return ops.concat([past, x], axis=0)
 
 

@@ -5,6 +5,7 @@ from xprnn.train.callbacks import Callback, Checkpoint, EarlyStopping, ProgressB
 from xprnn.train.checkpoint import load_checkpoint, save_checkpoint
 from xprnn.train.clip import clip_grad_norm, clip_grad_value
 from xprnn.train.ctc import ctc_loss
+from xprnn.train.likelihoods import gaussian_nll, pinball, student_t_nll
 from xprnn.train.loop import evaluate, fit
 from xprnn.train.losses import bce_with_logits, cross_entropy, huber, mae, mse
 from xprnn.train.optimizer import Optimizer
@@ -52,13 +53,16 @@ __all__ = [
     "ctc_loss",
     "evaluate",
     "fit",
+    "gaussian_nll",
     "huber",
     "load_checkpoint",
     "load_weights",
     "mae",
     "mse",
+    "pinball",
     "read_tensors",
     "save_checkpoint",
+    "student_t_nll",
     "truncated_bptt",
     "write_tensors",
 ]

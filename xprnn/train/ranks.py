@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -37,7 +37,7 @@ class Computed(NamedTuple):
 class Ranks(AbstractContextManager["Ranks"]):
     """One rank alone, which has nobody to ask."""
 
-    rank = 0
+    rank, size = 0, 1
 
     def portion(self, owner: str, source: Any) -> Any:
         """Of each batch of a source what this rank computes."""
@@ -71,16 +71,19 @@ class Ranks(AbstractContextManager["Ranks"]):
         """A small object of rank 0."""
         return value
 
+    def of_all(self, value: T) -> list[T]:
+        """The small objects of all ranks."""
+        return [value]
+
     def same_start(self, parts: Mapping[str, Any]) -> None:
         """Give parts the states that they have in rank 0."""
 
     def own_noise(self, model: Module) -> None:
         """Let each rank draw other noise than the others; rank 0 that of one alone."""
 
-    @contextmanager
-    def everywhere(self) -> Iterator[None]:
+    def everywhere(self) -> AbstractContextManager[None]:
         """A block that fails in all ranks where it fails in one, since all compute the same in it."""
-        yield
+        return nullcontext()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -175,6 +178,9 @@ class Several(Ranks):
         first: T = self.communicator.broadcast(value)
         return first
 
+    def of_all(self, value: T) -> list[T]:
+        return self.communicator.gather(value)
+
     def same_start(self, parts: Mapping[str, Any]) -> None:
         states, arrays = states_of(parts)
         states, names = self.of_first((states, list(arrays)))
@@ -202,7 +208,7 @@ class Several(Ranks):
 
     def _fail(self, failure: Exception | None) -> NoReturn:
         """Raise what this rank raised or, where it did not, what another one did, in its words."""
-        said = self.communicator.gather(None if failure is None else (type(failure).__name__, str(failure)))
+        said = self.of_all(None if failure is None else (type(failure).__name__, str(failure)))
         if failure is None:
             rank, (kind, words) = next((rank, each) for rank, each in enumerate(said) if each is not None)
             here = FloatingPointError if kind == "FloatingPointError" else RuntimeError
@@ -218,9 +224,17 @@ class Several(Ranks):
 
 
 def ranks_of(communicator: Communicator | None, parameters: Sequence[Tensor], numbers: int) -> Ranks:
-    """What decides for the ranks of a communicator; None is one rank, as is a communicator of size 1."""
-    several = communicator is not None and communicator.size > 1
-    return Several(communicator, parameters, numbers) if several else Ranks()  # type: ignore[arg-type]
+    """What decides for the ranks of a communicator; None is one rank, as is a communicator of size 1.
+
+    Raises TypeError for what is no communicator.
+    """
+    if communicator is None:
+        return Ranks()
+    if not all(hasattr(communicator, name) for name in ("rank", "size", "sum", "broadcast", "gather", "abort")):
+        raise TypeError(
+            f"fit: communicator is a {type(communicator).__name__}; expected one of xprnn.distributed, as world()"
+        )
+    return Several(communicator, parameters, numbers) if communicator.size > 1 else Ranks()
 
 
 def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:

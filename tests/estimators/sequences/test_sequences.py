@@ -12,8 +12,7 @@ from xprnn.estimators.metrics import accuracy, balanced_accuracy, macro_f1, mean
 from xprnn.estimators.sequences.calibration import class_temperature, label_temperature, sigmoid, softmax
 from xprnn.train import Callback
 
-DRAWS = np.random.default_rng(0)
-X = DRAWS.normal(size=(60, 5, 2))
+X = np.random.default_rng(0).normal(size=(60, 5, 2))
 FIRST = np.where(X[:, 0, 0] > 0, "up", "down")  # what the first step said, to be remembered
 BOTH = np.stack([X[:, 0, 0] > 0, X[:, -1, 1] > 0], axis=1).astype(int)
 TAGS = np.where(X[:, :, 0] > 0, 3, -1)
@@ -71,8 +70,8 @@ def test_it_learns_a_label_each_step():
 
 @pytest.mark.parametrize("kind", ["forecast", "reconstruction"])
 def test_it_sees_what_is_unlike_the_rest(kind):
-    steps, phase = np.arange(12.0), DRAWS.uniform(0, 6, size=(80, 1))
-    waves = np.sin(steps + phase) + 0.05 * DRAWS.normal(size=(80, 12))
+    draws = np.random.default_rng(0)
+    waves = np.sin(np.arange(12.0) + draws.uniform(0, 6, size=(80, 1))) + 0.05 * draws.normal(size=(80, 12))
     detector = AnomalyDetector(kind=kind, contamination=0.1, **QUICK).fit(waves)
     assert (detector.predict(waves) == -1).sum() == 8
     broken = waves[:20].copy()
@@ -180,7 +179,7 @@ def test_sequences_of_weight_zero_are_not_there(name):
 
 @pytest.mark.parametrize("kind", [SequenceClassifier, SequenceTagger])
 def test_weights_of_classes_move_the_answers(kind):
-    noise = DRAWS.normal(size=(80, 3))
+    noise = np.random.default_rng(0).normal(size=(80, 3))
     y = np.repeat([[0, 0, 0, 1]], 20, axis=0).ravel()
     y = y if kind is SequenceClassifier else np.repeat(y[:, None], 3, axis=1)
     said = []
@@ -196,7 +195,7 @@ def test_weights_of_classes_move_the_answers(kind):
 
 
 def test_balanced_weights_of_several_labels():
-    noise, y = DRAWS.normal(size=(80, 3)), np.zeros((80, 2), int)
+    noise, y = np.random.default_rng(1).normal(size=(80, 3)), np.zeros((80, 2), int)
     y[::8, 0], y[::2, 1] = 1, 1
     options = {"validation": 0, "hidden": 4, "epochs": 40, "batch_size": 40, "learning_rate": 0.05}
     plain, balanced = (

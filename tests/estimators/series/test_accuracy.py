@@ -160,3 +160,37 @@ def test_fitting_again_on_all_that_came_before(executor):
 def test_odd_refits(refit):
     with pytest.raises(ValueError, match="backtest: refit is"):
         backtest([AutoRegression(1)], Y, test=3, refit=refit)
+
+
+def restless(steps):
+    """Noise that is five times as large in every second stretch of ten steps, as a covariate tells."""
+    loud = np.arange(steps) // 10 % 2
+    return np.random.default_rng(0).standard_t(6, size=steps) * (1.0 + 4.0 * loud), loud.astype(float)
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "student"])
+def test_a_scale_that_changes_is_learned(distribution, tmp_path):
+    y, loud = restless(600)
+    options = {"hidden": 4, "epochs": 12, "learning_rate": 3e-2, "members": 1, "transforms": "none", "window": 2}
+    forecaster = Forecaster(distribution=distribution, **options).fit(y, future=loud)
+    wide, narrow = (np.diff(forecaster.predict(1, future=[told], quantiles=[0.1, 0.9])[0])[0] for told in (1.0, 0.0))
+    assert wide > 2.5 * narrow
+    blind = Forecaster(**options).fit(y, future=loud)
+    same = [np.diff(blind.predict(1, future=[told], quantiles=[0.1, 0.9])[0])[0] for told in (1.0, 0.0)]
+    assert same[0] == pytest.approx(same[1], rel=0.1)
+    forecaster.save(tmp_path / "model")
+    again = Forecaster.load(tmp_path / "model")
+    assert np.array_equal(
+        again.sample(5, 3, future=np.ones(3), rng=0), forecaster.sample(5, 3, future=np.ones(3), rng=0)
+    )
+
+
+@pytest.mark.parametrize("distribution", ["errors", "gaussian", "student"])
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_futures_spread_as_the_series_does(distribution, horizon):
+    """A random walk: the deviation after k steps is that of one step times sqrt(k)."""
+    y = np.random.default_rng(0).normal(size=400).cumsum()
+    strategy = "direct" if horizon > 1 else "recursive"
+    options = {"hidden": 2, "epochs": 1, "members": 2, "strategy": strategy, "horizon": horizon}
+    spread = Forecaster(distribution=distribution, **options).fit(y).sample(4000, 3, rng=1).std(axis=0)
+    np.testing.assert_allclose(spread, np.sqrt([1.0, 2.0, 3.0]), rtol=0.2)

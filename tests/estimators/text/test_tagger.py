@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xprnn import use_backend
 from xprnn.data import WordVectors
 from xprnn.estimators import TextTagger, span_f1
 from xprnn.estimators.text.spans import spans
@@ -132,3 +133,14 @@ def test_f1_of_spans():
         span_f1(actual, [actual[0], ["O", "O"]])
     with pytest.raises(ValueError, match="sentence 0: label 0 is 'NOUN'; expected 'O', or a mark and a kind"):
         span_f1([["NOUN"]], [["O"]])
+
+
+def test_runs_on_array_api_strict():
+    pytest.importorskip("array_api_strict")
+    X, y = sentences(20)
+    options = {"hidden": 3, "embedding": 2, "epochs": 1, "class_weight": "balanced"}
+    expected = TextTagger(**options).fit(X, y).predict_proba(X)
+    with use_backend("array_api_strict"):
+        found = TextTagger(**options).fit(X, y).predict_proba(X)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)

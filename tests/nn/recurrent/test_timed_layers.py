@@ -197,3 +197,20 @@ def test_wirings():
 def test_wrong_arguments(call, kind, message):
     with pytest.raises(kind, match=message):
         call(np.ones((5, 2, 3), "float32"))
+
+
+def test_a_neural_circuit_policy():
+    sensory, inner = nn.ncp_wiring(5, 6, 4, 2, input_fanout=2, inter_fanout=3, recurrent=5, motor_fanin=2, rng=0)
+    assert set(np.unique(sensory)) == set(np.unique(inner)) == {-1.0, 0.0, 1.0}
+    there = inner != 0  # units are 2 motor, 4 command, 6 inter neurons
+    assert not sensory[:6].any()
+    assert (sensory != 0).sum(axis=0).min() >= 2
+    assert (sensory[6:] != 0).any(axis=1).all()
+    assert (there[2:6, 6:].sum(axis=0) >= 3).all()
+    assert (there[:2, 2:6].sum(axis=1) >= 2).all()
+    assert there[:2, 2:6].any(axis=0).all()
+    assert 1 <= there[2:6, 2:6].sum() <= 5
+    there[2:6, 2:] = there[:2, 2:6] = False
+    assert not there.any()
+    with pytest.raises(ValueError, match="ncp_wiring: inter_fanout is 5; expected at most 4, as many as there are"):
+        nn.ncp_wiring(5, 6, 4, 2, input_fanout=2, inter_fanout=5, recurrent=5, motor_fanin=2)

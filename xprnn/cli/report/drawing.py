@@ -16,6 +16,7 @@ COLOURS = (BLUE, ORANGE, "#009E73", VERMILION, "#CC79A7", "#56B4E9", BLACK)
 WIDTH = 5.4  # inches; a phone makes them two thirds as wide, and letters still 9 pixels high
 TICKS = {12: 4, 16: 3}  # names on an axis, for names of so many characters
 MANY = 3000  # points of a line, of which a picture this wide shows no more
+CONTROL = bytes(sorted(set(range(32)) - set(b"\t\n\r")))  # what no XML may hold
 # Characters stay characters: the reader's system has fonts for scripts that matplotlib's own has not.
 SETTINGS: Any = {
     "text.parse_math": False,
@@ -47,7 +48,7 @@ def drawn(draw: Callable[[Any], None], height: float) -> bytes:
         draw(axes)
         out = io.BytesIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    return out.getvalue().translate(None, CONTROL)
 
 
 def legend_below(axes: Any, columns: int = 2) -> None:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import among, optional, probability, real_number, whole_number
+from xprnn.arguments import among, optional, probability, real_number, several, whole_number
 from xprnn.backend import Rng
 from xprnn.data.series import as_series
+from xprnn.data.table_form import TableForm
 from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Backtest, Informed, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
-from xprnn.estimators.series.frame import Series
-from xprnn.estimators.series.model import learn_model
+from xprnn.estimators.series.learning import LIKELIHOODS
+from xprnn.estimators.series.model import learn_model, learn_more
 from xprnn.estimators.series.network import Members
-from xprnn.estimators.series.panel import Panel, read
+from xprnn.estimators.series.panel import Kind, Panel, read
 from xprnn.estimators.series.saved import common_of
-from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, joined, periods_of
+from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
 from xprnn.train import Callback
 
 Host = np.ndarray[Any, Any]
@@ -60,8 +62,13 @@ class Forecaster(SeriesEstimator):
         "none": the series is only scaled.
     members
         How many forecasts are combined. They differ by their transforms and lags, and by their seeds.
+    distribution
+        Of a step, from which futures are drawn. "errors": those that each member made on the validation part, and
+        networks learn the mean squared error. "gaussian", "student": networks say a scale beside the mean, which may
+        change from step to step, and learn how likely the series is by a normal or Student's t distribution.
     epochs, batch_size, learning_rate, clip_norm
-        Training with Adam on the mean squared error, gradients clipped to this global norm.
+        Training with Adam, gradients clipped to this global norm. Where there is more to learn from than 4,096 steps,
+        an epoch is so many of them, drawn anew.
     validation, patience
         The share of the series, at its end, that decides how long training is best, and measures errors; training stops
         after ``patience`` epochs without a better error on it. Then all is learned anew from the whole series, for as
@@ -83,6 +90,7 @@ class Forecaster(SeriesEstimator):
         "periods": periods_of,
         "transforms": among(("auto", "none")),
         "members": whole_number,
+        "distribution": among(("errors", *LIKELIHOODS)),
         "batch_size": whole_number,
         "patience": whole_number,
     }
@@ -99,6 +107,7 @@ class Forecaster(SeriesEstimator):
         periods: Sequence[float] = (),
         transforms: str = "auto",
         members: int = 4,
+        distribution: str = "errors",
         epochs: int = 40,
         batch_size: int = 64,
         learning_rate: float = 3e-3,
@@ -144,14 +153,14 @@ class Forecaster(SeriesEstimator):
         no_target("Forecaster.fit", y)
         given = series if isinstance(series, Panel) else as_series(series, "Forecaster", gaps=True)
         vector = np.ndim(series) == 1 and isinstance(given, np.ndarray) and given.shape[1] == 1
-        kind, values, static = read("Forecaster", given, vector, past, future)
+        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"))
+        kind, values, static = read("Forecaster", given, one, past, future)
         new = self._unfitted()
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
+        callbacks = several("Forecaster.fit", "callbacks", callbacks)
         common = common_of(values, static, new.settings["periods"])
-        model, history = learn_model(
-            common, values, new.settings, new._cut, self._home(), list(callbacks), self.progress
-        )
+        model, history = learn_model(common, values, new.settings, new._cut, self._home(), callbacks, self.progress)
         network = Members([member.network for member in model.members])
         network.eval()
         recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)
@@ -165,21 +174,24 @@ class Forecaster(SeriesEstimator):
         steps (N,) or (N, F), with ``past`` and ``future`` of these steps where they were fitted; of several series a
         dict or a list of them. Returns itself.
         """
-        self._fitted(self._network)
-        owner, kind, window = "Forecaster.observe", self._kind, self._model.window
-        given = [
-            as_series(part, kind.shown(owner, k), gaps=True) for k, part in enumerate(kind.split(owner, "steps", steps))
-        ]
-        for k, rows in enumerate(given):
-            self._check_columns(kind.shown("Forecaster", k), rows)
-        lengths = [len(rows) for rows in given]
-        pasts, futures = self._covariates(owner, past, future, lengths, lengths)
-        recent = []
-        for series, rows, known, ahead in zip(self._recent, given, pasts, futures, strict=True):
-            values = np.concatenate([series.values, rows])
-            whole = Series(values, joined(series.past, known), joined(series.future, ahead), series.start)
-            recent.append(whole.part(len(whole) - window, len(whole)))
-        self._become(_recent=tuple(recent))
+        self._become(_recent=self._ends_of(self._joined("Forecaster.observe", steps, past, future)))
+        return self
+
+    def update(
+        self, steps: Any, *, past: Any = None, future: Any = None, epochs: int = 1, callbacks: Sequence[Callback] = ()
+    ) -> Forecaster:
+        """Learn from what came after the fitted series too, and go on from there. Returns itself.
+
+        Arguments as in :meth:`observe`. Autoregressions are those of all steps that were ever learned, old and new;
+        networks are trained on with the new ones, for so many ``epochs``; transforms, lags, scales and what is known of
+        errors stay. Raises what :meth:`observe` and training do; the forecaster is then as it was.
+        """
+        whole = self._joined("Forecaster.update", steps, past, future)
+        epochs = whole_number("Forecaster.update", "epochs", epochs)
+        model = learn_more(self._model, whole, self.settings, epochs, callbacks, self.progress)
+        network = Members([member.network for member in model.members])
+        network.eval()
+        self._become(_model=model, _network=network, _recent=self._ends_of(whole))
         return self
 
     def predict(
@@ -187,7 +199,9 @@ class Forecaster(SeriesEstimator):
     ) -> Any:
         """The steps after the fitted series, and what was observed since, in the units of the series.
 
-        Returns (horizon,) or (horizon, F), as the fitted series was, of several series a dict or a list of them.
+        Returns (horizon,) or (horizon, F), as the fitted series was, of several series a dict or a list of them; for a
+        frame or a column of pandas or polars, or a table of Arrow, one of that kind, with the dates that come next (but
+        arrays where the model comes from a file).
         Default horizon: the one the networks were built for, which is the most that the direct strategy can say.
         ``future`` (horizon, Q) is what is known of these steps, where it was fitted. With ``quantiles`` (Q,) between 0
         and 1 those of a thousand futures that might be, (horizon, Q) or (horizon, F, Q).
@@ -197,12 +211,15 @@ class Forecaster(SeriesEstimator):
             futures = self._paths("Forecaster", horizon, FUTURES, future, self.settings["seed"])
             return self._kind.answer(list(np.moveaxis(np.quantile(futures, levels, axis=0), 0, -1)))
         horizon, series = self._ahead("Forecaster", horizon, future)
-        return self._kind.answer(list(self._ends(series, horizon)))
+        found = list(self._ends(series, horizon))
+        if self._kind.table is not None:
+            return self._kind.table.made(found[0], series[0].start + len(series[0]))
+        return self._kind.answer(found)
 
     def sample(self, paths: int = 100, horizon: int | None = None, *, future: Any = None, rng: Rng = None) -> Any:
         """Futures that might be, (paths, horizon) or (paths, horizon, F) of each series.
 
-        Each is a way that a member goes step by step, with errors that it made on the validation part, drawn anew.
+        Each is a way that a member goes step by step, at each with a draw from its ``distribution``.
         """
         found = self._paths(
             "Forecaster.sample", horizon, whole_number("Forecaster.sample", "paths", paths), future, rng
@@ -286,6 +303,7 @@ class Forecaster(SeriesEstimator):
         past: Any = None,
         future: Any = None,
         refit: str | int = "never",
+        executor: Executor | None = None,
     ) -> Backtest:
         """Fit on the first part of a series and forecast from every step of the rest, beside baselines.
 
@@ -294,4 +312,5 @@ class Forecaster(SeriesEstimator):
         """
         horizon = self.settings["horizon"] if horizon is None else horizon
         told = self if past is None and future is None else Informed(self, past, future)
-        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit)
+        baselines = several("Forecaster.backtest", "baselines", baselines)
+        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit, executor=executor)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Backend, Rng, generator
+from xprnn.backend import Backend, Rng, backend_of, generator
 from xprnn.estimators.series.conformal import rolling_widths, width
 from xprnn.estimators.series.frame import Frame, Scale, Series
-from xprnn.estimators.series.member import Common, Member, Task, learn, relearn
+from xprnn.estimators.series.learning import FREEDOM, Task, carry_on, learn, relearn
+from xprnn.estimators.series.member import Common, Member
 from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
 from xprnn.estimators.series.transforms import Transform, held
 from xprnn.train import Callback, History
@@ -36,6 +37,7 @@ class Model:
     residuals: tuple[Host, ...]
     errors: Host
     unit: Host
+    distribution: str
 
     @property
     def window(self) -> int:
@@ -56,7 +58,7 @@ class Model:
         """Futures (count, N, H, F) of each series that might be, after its end.
 
         Each goes step by step with one of the members, all of them as often, and at each step has one of the errors
-        that this member made, all columns' together.
+        that this member made, all columns' together; or a draw from the distribution that its network says.
         """
         draws, number = generator(rng), len(series)
         ends = np.array([len(each) for each in series])
@@ -67,8 +69,14 @@ class Model:
                 continue
             ahead = member.network.horizon
             rounds = -(-max(horizon, ahead) // ahead)
-            rows = draws.integers(len(residuals), size=(len(mine) * number, rounds))
-            noise = residuals[rows].reshape(len(rows), rounds * ahead, -1)
+            rows = len(mine) * number
+            if self.distribution == "gaussian":
+                noise = draws.standard_normal((rows, rounds * ahead, found.shape[3]))
+            elif self.distribution == "student":
+                noise = draws.standard_t(FREEDOM, (rows, rounds * ahead, found.shape[3]))
+            else:
+                chosen = draws.integers(len(residuals), size=(rows, rounds))
+                noise = residuals[chosen].reshape(rows, rounds * ahead, -1)
             which = np.tile(np.arange(number), len(mine))
             said = member.forecast(series, which, ends[which], horizon, noise)
             found[mine] = said.reshape(len(mine), number, horizon, -1)
@@ -121,14 +129,30 @@ def learn_model(
     seeds = [options["seed"], *generator(options["seed"]).integers(2**31, size=len(plans) - 1).tolist()]
     learned = [learn(task, plan, lengths, s, callbacks, progress) for plan, s in zip(plans, seeds, strict=True)]
     watched = len(task.watched(lengths, options["horizon"])[0]) > 0
-    first = Model(tuple(member for member, _, _ in learned), (), np.zeros((0, 0, 0)), np.zeros((0, 0)))
+    kind = options["distribution"]
+    first = Model(tuple(member for member, _, _ in learned), (), np.zeros((0, 0, 0)), np.zeros((0, 0)), kind)
     residuals = tuple(_residuals(task, member, lengths, watched) for member in first.members)
     members = first.members
     if watched:
         again = zip(plans, seeds, learned, strict=True)
         members = tuple(relearn(task, p, s, epochs, callbacks, progress) for p, s, (_, _, epochs) in again)
     errors, unit = _errors(first, task, lengths)
-    return Model(members, residuals, errors, unit), learned[0][1]
+    return Model(members, residuals, errors, unit, kind), learned[0][1]
+
+
+def learn_more(
+    model: Model,
+    series: Sequence[Series],
+    options: Mapping[str, Any],
+    epochs: int,
+    callbacks: Sequence[Callback],
+    progress: bool,
+) -> Model:
+    """A model that has learned what comes in these series after their first window, which it had seen."""
+    first = model.members[0]
+    task = Task(first.common, tuple(series), model.window, options, backend_of(first.network.head.weight.data))
+    more = (carry_on(task, each, model.window, epochs, callbacks, progress) for each in model.members)
+    return replace(model, members=tuple(more))
 
 
 def _plans(

@@ -17,6 +17,8 @@ from xprnn.tensor import Tensor
 Host = np.ndarray[Any, Any]
 IDENTITY = 8
 """Numbers that stand for a series among several."""
+WIDEST = 6.0
+"""The logarithm of the largest scale, of which the smallest is one over."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Sizes:
     horizon: int
     lags: int
     series: int = 1
+    spread: bool = False
 
     @property
     def inputs(self) -> int:
@@ -44,16 +47,19 @@ class ForecastNetwork(Module):
     z (T, B, F) scaled columns, e (T, B, E) what is known of each step beside them; i a vector for each of several
     series; output (B, K, F). A and a are the autoregression (the highway of LSTNet, Lai et al. 2018, arXiv 1703.07015),
     which is not trained but solved for; W and b begin with zeros, so that the network learns what it leaves over.
+
+    With ``spread`` it says a scale of each number too, exp(6 tanh(S h[t] + s)), which begins as the same for all.
     """
 
     def __init__(self, sizes: Sizes, dtype: str, rng: Rng) -> None:
         draws, self.sizes = generator(rng), sizes
-        self.columns, self.horizon = sizes.columns, sizes.horizon
+        self.columns, self.horizon, self._same = sizes.columns, sizes.horizon, np.zeros(sizes.horizon * sizes.columns)
         said = sizes.horizon * sizes.columns
         self.recurrent = CELLS[sizes.cell](sizes.inputs, sizes.hidden, sizes.layers, dtype=dtype, rng=draws)
         self.head = Linear(sizes.hidden, said, dtype=dtype, rng=draws)
         self.linear = Linear(sizes.lags * sizes.columns + sizes.extras, said, dtype=dtype, rng=draws)
         self.identity = Embedding(sizes.series, IDENTITY, dtype=dtype, rng=draws) if sizes.series > 1 else None
+        self.spread = Linear(sizes.hidden, said, dtype=dtype, rng=draws) if sizes.spread else None
         self.forget()
 
     @staticmethod
@@ -65,22 +71,39 @@ class ForecastNetwork(Module):
         yield from (("linear.weight", (said, sizes.lags * sizes.columns + sizes.extras)), ("linear.bias", (said,)))
         if sizes.series > 1:
             yield "identity.weight", (sizes.series, IDENTITY)
+        if sizes.spread:
+            yield from (("spread.weight", (said, sizes.hidden)), ("spread.bias", (said,)))
+
+    @property
+    def listened(self) -> bool:
+        """Whether what the recurrent layer says counts."""
+        said = (self.head, *(() if self.spread is None else (self.spread,)))
+        return any(bool(np.any(layer.weight.numpy())) for layer in said)
 
     def forget(self) -> None:
-        """Leave the autoregression alone: W and b are zero."""
+        """Leave the autoregression alone: W, b and S are zero."""
         self.head.load_state_dict({n: np.zeros(p.shape) for n, p in self.head.named_parameters()})
+        if self.spread is not None:
+            self.spread.load_state_dict({"weight": np.zeros(self.spread.weight.shape), "bias": self._same})
 
     def solved(self, weight: Host, bias: Host) -> None:
         """Take an autoregression (K F, p F + E) and (K F,)."""
         self.linear.load_state_dict({"weight": weight, "bias": bias})
 
+    def ignored(self, scale: Host) -> None:
+        """Leave the autoregression alone, which errs with this scale (K F,)."""
+        self._same = np.arctanh(np.clip(np.log(np.maximum(scale, 1e-30)) / WIDEST, -0.99, 0.99))
+        self.forget()
+
     def trained(self) -> list[Any]:
         """The parameters that training changes."""
-        names = ("recurrent", "head", *(("identity",) if self.identity is not None else ()))
-        return [parameter for name in names for parameter in getattr(self, name).parameters()]
+        parts = (self.recurrent, self.head, self.identity, self.spread)
+        return [parameter for part in parts if part is not None for parameter in part.parameters()]
 
-    def forward(self, x: Any, lags: Any, identities: Array | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        """Forecasts after the last step of x (T, B, F + E), and the state to go on from.
+    def forward(
+        self, x: Any, lags: Any, identities: Array | None = None, state: Any = None
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        """Forecasts after the last step of x (T, B, F + E), their scales, and the state to go on from.
 
         lags (p, B, F): the last steps of z, which may reach back beyond x.
         """
@@ -94,7 +117,9 @@ class ForecastNetwork(Module):
         recent = ops.reshape(ops.permute_dims(ops.as_tensor(lags), (1, 0, 2)), (batch, self.sizes.lags * self.columns))
         known = ops.concat([recent, x[-1, :, self.columns :]], axis=1) if self.sizes.extras else recent
         said = self.linear(known).detach() + self.head(output[-1])
-        return ops.reshape(said, (batch, self.horizon, self.columns)), state
+        shape = (batch, self.horizon, self.columns)
+        scale = None if self.spread is None else ops.exp(WIDEST * ops.tanh(self.spread(output[-1])))
+        return ops.reshape(said, shape), None if scale is None else ops.reshape(scale, shape), state
 
 
 class Members(Module):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.series import as_series
+from xprnn.data.table_form import TableForm
 from xprnn.data.tables import array_of, named_columns
 from xprnn.estimators.sequences.long_table import LongTable, long_table
 from xprnn.estimators.series.frame import Series
@@ -103,6 +104,8 @@ class Kind:
     keys: tuple[str | int, ...] | None
     named: bool
     vector: bool
+    table: TableForm | None = None
+    """Of one series that was a table."""
 
     def answer(self, found: Sequence[Host], columns: int = 1) -> Any:
         """Arrays of each series; those of a vector without the axis of ``columns``."""
@@ -128,19 +131,17 @@ class Kind:
         return owner if self.keys is None else f"{owner}: series {self.keys[k]!r}"
 
 
-def read(
-    owner: str, given: Panel | Host, vector: bool, past: Any, future: Any
-) -> tuple[Kind, tuple[Series, ...], Host]:
+def read(owner: str, given: Panel | Host, one: Kind, past: Any, future: Any) -> tuple[Kind, tuple[Series, ...], Host]:
     """How series came, they themselves with their covariates, and what is static of each (N, S).
 
-    One series (T, F) may have come as a ``vector``.
+    ``one`` is how a single series (T, F) came.
 
     Raises TypeError and ValueError, naming the series and the row.
     """
     if isinstance(given, Panel):
         kind, values, static = Kind(given.keys, given.named, given.vector), given.values, given.static
     else:
-        kind, values, static = Kind(None, False, vector), (given,), np.zeros((1, 0))
+        kind, values, static = one, (given,), np.zeros((1, 0))
     for k, each in enumerate(values):
         for column in np.flatnonzero(np.isnan(each).all(axis=0)) if len(each) else ():
             raise ValueError(f"{kind.shown(owner, k)}: column {column} has no value that is known")

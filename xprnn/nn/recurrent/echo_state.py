@@ -25,7 +25,10 @@ class EchoState(RecurrentLayer):
     gradients, though x gets one.
 
     Shapes, calling and the other arguments: :class:`RecurrentLayer`, of one layer. weight_ih (H, I), weight_hh (H, H),
-    bias_ih (H). The state is one part, h. Array code steps, by products with all of weight_hh; there is no kernel.
+    bias_ih (H). The state is one part, h. On NumPy a kernel runs that
+    passes over the zeros of weight_hh, where few are others (a twentieth; of four
+    sequences or more a fifth) and no gradient is asked for; else array code
+    steps, by products with all of it.
 
     Parameters
     ----------
@@ -43,6 +46,10 @@ class EchoState(RecurrentLayer):
     """
 
     cell: EchoStateSpec
+
+    _fixed = RecurrentLayer._fixed | {
+        *("spectral_radius", "input_scaling", "bias_scaling", "connectivity", "input_connectivity")
+    }
 
     def __init__(
         self,

@@ -26,6 +26,8 @@ class Timed(RecurrentLayer):
 
     beside = 1
 
+    _fixed = RecurrentLayer._fixed | {"beside"}
+
     def __init__(
         self,
         cell: Cell,
@@ -165,8 +167,8 @@ class LTC(Timed):
     unfolds
         Steps of the solver.
     wiring
-        Two arrays (H, I) and (H, H): 0 for no synapse, and the sign of what it starts to do, 1 or -1. Default: all of
-        them, with random signs.
+        Two arrays (H, I) and (H, H): 0 for no synapse, and the sign of what it starts to do, 1 or -1, as
+        :func:`ncp_wiring` makes them. Default: all of them, with random signs.
 
     Raises ValueError for a ``wiring`` and time spans of other shapes.
     """

@@ -1,0 +1,93 @@
+"""What is said of a frame comes back as such a frame, with the dates that come next."""
+
+from datetime import date, datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+
+from xprnn.data.table_form import TableForm
+from xprnn.estimators import Forecaster
+
+N = 40
+Y = 5.0 + np.sin(np.arange(N) / 2.0)
+DAYS = [date(2020, 1, 1) + timedelta(days=k) for k in range(N + 5)]
+VALUES = np.array([[1.5, 2.5], [3.0, 4.0]])
+TINY = {"hidden": 2, "epochs": 1, "members": 1, "transforms": "none", "window": 4}
+
+
+def test_pandas():
+    pandas = pytest.importorskip("pandas")
+    index = pandas.date_range("2020-01-31", periods=N, freq="ME", name="month")
+    made = TableForm.of(pandas.DataFrame({"a": Y, "b": Y}, index=index), "owner").made(VALUES, N)
+    pandas.testing.assert_frame_equal(
+        made,
+        pandas.DataFrame(VALUES, columns=["a", "b"], index=pandas.date_range(index[-1], periods=3, freq="ME")[1:]),
+        check_names=False,
+        check_freq=False,
+        check_index_type=False,
+    )
+    assert made.index.name == "month"
+    series = TableForm.of(pandas.Series(Y, index=index.to_period("M"), name="y"), "owner").made(VALUES, N + 1)
+    assert (series.name, list(series), str(series.index[0])) == ("y", [1.5, 3.0], "2023-06")
+    plain = TableForm.of(pandas.DataFrame({"a": Y, "b": Y}), "owner").made(VALUES, N)
+    assert plain.index.tolist() == [N, N + 1]
+    aware = pandas.DataFrame({"a": Y, "when": index.tz_localize("Europe/Berlin"), "b": Y})
+    made = TableForm.of(aware, "owner").made(VALUES, N)
+    assert list(made.columns) == ["a", "when", "b"]
+    assert made["when"].dtype == aware["when"].dtype
+    assert made["when"][N].date() == date(2023, 5, 31)
+
+
+def test_polars():
+    polars = pytest.importorskip("polars")
+    made = TableForm.of(polars.DataFrame({"a": Y, "day": DAYS[:N], "b": Y}), "owner").made(VALUES, N)
+    assert made.equals(polars.DataFrame({"a": [1.5, 3.0], "day": DAYS[N : N + 2], "b": [2.5, 4.0]}))
+    hours = [datetime(2020, 1, 1, tzinfo=timezone.utc) + timedelta(hours=k) for k in range(N + 2)]
+    frame = polars.DataFrame({"when": hours[:N], "a": Y}, schema_overrides={"when": polars.Datetime("ms", "UTC")})
+    made = TableForm.of(frame, "owner").made(VALUES[:, :1], N)
+    assert made.schema == frame.schema
+    assert made["when"].to_list() == hours[N:]
+    column = TableForm.of(polars.Series("y", Y), "owner").made(VALUES[:, :1], N)
+    assert (column.name, column.to_list()) == ("y", [1.5, 3.0])
+
+
+def test_arrow():
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"day": arrow.array(DAYS[:N], arrow.date32()), "a": Y, "b": Y})
+    made = TableForm.of(table, "owner").made(VALUES, N)
+    assert made.schema == table.schema
+    assert made.to_pydict() == {"day": DAYS[N : N + 2], "a": [1.5, 3.0], "b": [2.5, 4.0]}
+
+
+def test_narwhals_is_put_around_again():
+    polars, narwhals = pytest.importorskip("polars"), pytest.importorskip("narwhals")
+    made = TableForm.of(narwhals.from_native(polars.DataFrame({"a": Y, "b": Y})), "owner").made(VALUES, N)
+    assert isinstance(made, narwhals.DataFrame)
+    assert made["a"].to_list() == [1.5, 3.0]
+
+
+def test_dates_without_a_rule_are_numbers_or_nothing():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    odd = [DAYS[k] for k in (0, 1, 3, 7, 8, 13, 21, 22, 30, 44)]
+    with pytest.warns(UserWarning, match="follow no rule"):
+        forecaster = Forecaster(**TINY | {"window": 2}).fit(pandas.Series(Y[:10], index=pandas.DatetimeIndex(odd)))
+    assert forecaster.predict(2).index.tolist() == [10, 11]
+    made = TableForm.of(polars.DataFrame({"day": odd, "a": Y[:10]}), "owner").made(VALUES[:, :1], 10)
+    assert made["day"].to_list() == [None, None]
+
+
+@pytest.mark.parametrize("given", [Y, Y.tolist(), {"a": Y}, np.rec.fromarrays([Y], names="a").view(np.ndarray)])
+def test_all_else_is_answered_by_arrays(given):
+    assert TableForm.of(given, "owner") is None
+
+
+def test_a_forecaster_answers_as_it_was_asked():
+    pandas = pytest.importorskip("pandas")
+    index = pandas.date_range("2020-01-01", periods=N, freq="D")
+    forecaster = Forecaster(**TINY).fit(pandas.DataFrame({"y": Y}, index=index))
+    expected = Forecaster(**TINY).fit(Y[:, None]).predict(3)
+    found = forecaster.predict(3)
+    np.testing.assert_array_equal(found.to_numpy(), expected)
+    assert found.index[0] == index[-1] + pandas.Timedelta(days=1)
+    forecaster.observe(Y[:2, None])
+    assert forecaster.predict(1).index[0] == index[-1] + pandas.Timedelta(days=3)

@@ -1,0 +1,86 @@
+"""Likelihoods and quantile losses against densities written out, PyTorch, and what minimises them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from xprnn import Tensor
+from xprnn.testing import check_gradients, check_second_gradients
+from xprnn.train import gaussian_nll, pinball, student_t_nll
+
+X, T = np.array([[0.3, -2.0], [1.5, 0.1]]), np.array([[1.0, -1.0], [1.5, 4.0]])
+S = np.array([[0.5, 2.0], [1.0, 3.0]])
+
+
+def test_densities_by_hand(home):
+    mean, target, scale = (home.asarray(a) for a in (X, T, S))
+    e = (T - X) / S
+    normal = -np.log(np.exp(-0.5 * e**2) / (S * math.sqrt(2 * math.pi)))
+    np.testing.assert_allclose(gaussian_nll(mean, target, scale, reduction="none").numpy(), normal, rtol=1e-12)
+    for n in (1.0, 5.0):
+        top = math.gamma((n + 1) / 2) / (math.gamma(n / 2) * math.sqrt(n * math.pi))
+        student = -np.log(top / S * (1 + e**2 / n) ** (-(n + 1) / 2))
+        found = student_t_nll(mean, target, scale, freedom=n, reduction="none")
+        np.testing.assert_allclose(found.numpy(), student, rtol=1e-12)
+    assert gaussian_nll(mean, target, scale).item() == pytest.approx(normal.mean())
+
+
+def test_as_pytorch_has_them():
+    torch = pytest.importorskip("torch")
+    m, t, s = (torch.tensor(a) for a in (X, T, S))
+    for found, theirs in (
+        (gaussian_nll(X, T, S), torch.distributions.Normal(m, s)),
+        (student_t_nll(X, T, S, freedom=3.5), torch.distributions.StudentT(3.5, m, s)),
+    ):
+        assert found.item() == pytest.approx(-theirs.log_prob(t).mean().item(), rel=1e-12)
+
+
+def test_pinball(home):
+    found = pinball(home.asarray(np.array([1.0, 1.0])), home.asarray(np.array([3.0, 0.0])), 0.9, reduction="none")
+    assert found.numpy().tolist() == pytest.approx([1.8, 0.1])
+    sample = np.random.default_rng(0).normal(size=999)
+    guesses = np.linspace(0.5, 1.2, 141)
+    said = [pinball(np.full(999, level), sample, 0.8).item() for level in guesses]
+    assert guesses[int(np.argmin(said))] == pytest.approx(np.quantile(sample, 0.8), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x, s: gaussian_nll(x, T, s),
+        lambda x, s: student_t_nll(x, T, s, freedom=4.0),
+        lambda x, s: pinball(x * s, T + 0.1, 0.3),
+    ],
+)
+def test_gradients(loss):
+    check_gradients(loss, [X, S])
+    check_second_gradients(loss, [X, S])
+
+
+def test_what_is_hidden_changes_nothing():
+    target, mask = T.copy(), np.array([[True, False], [True, True]])
+    target[0, 1] = np.nan
+    for loss in (gaussian_nll, student_t_nll):
+        x, s = Tensor(X, requires_grad=True), Tensor(S, requires_grad=True)
+        value = loss(x, target, s, mask)
+        value.backward()
+        kept = loss(X[mask], T[mask], S[mask]).item()
+        assert value.item() == pytest.approx(kept)
+        assert x.grad.numpy()[0, 1] == s.grad.numpy()[0, 1] == 0.0
+        assert float(value.weight) == 3.0
+    assert math.isfinite(pinball(X, target, 0.5, mask).item())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gaussian_nll(X, T, S[0]), r"gaussian_nll: scale has shape \(2,\); expected \(2, 2\), as mean"),
+        (lambda: student_t_nll(X, T, S, freedom=0.0), "student_t_nll: freedom is 0.0; expected a number above 0"),
+        (lambda: pinball(X, T, 1.0), "pinball: quantile is 1.0; expected a number between 0 and 1"),
+        (lambda: pinball(X, T[0], 0.5), "pinball: prediction has shape"),
+    ],
+)
+def test_odd_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
