@@ -10,14 +10,15 @@ nothing is selected the loss is exactly 0.
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor, probability
+from xprnn import host_kernels, ops
+from xprnn.arguments import floating_input, input_tensor, probability, real_number, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.postponed import within
 from xprnn.tape import is_grad_enabled, record
@@ -54,12 +55,11 @@ def huber(
     e^2 / 2 where |e| <= delta, delta (|e| - delta / 2) beyond. Arguments and errors as in :func:`mse`; delta > 0. The
     mean is that of the weighted losses, as PyTorch's: over the number of elements, not over the sum of w.
     """
-    if not delta > 0:
-        raise ValueError(f"huber: delta is {delta}; expected a number above 0")
+    delta = real_number("huber", "delta", delta, "a number above 0", math.ulp(0.0))
 
     def loss(prediction: Tensor, target: Tensor) -> Tensor:
         size = ops.abs(prediction - target)
-        bounded = ops.minimum(size, float(delta))
+        bounded = ops.minimum(size, delta)
         return bounded * (size - 0.5 * bounded)
 
     return elementwise("huber", "prediction", prediction, target, mask, loss, reduction, weight)
@@ -82,8 +82,11 @@ def bce_with_logits(
     over the number of elements; pos_weight a number, or an array (C,) for logits (..., C), multiplies the loss of
     positive targets. Raises TypeError and ValueError.
     """
-    positive = 1.0 if pos_weight is None else ops.value(pos_weight)
-    positive = float(positive) if isinstance(positive, numbers.Real) else positive
+    positive: Any = 1.0 if pos_weight is None else ops.value(pos_weight)
+    if isinstance(positive, numbers.Real):
+        positive = float(positive)
+    else:
+        positive = input_tensor("bce_with_logits", "pos_weight", positive).data
 
     def loss(x: Tensor, t: Tensor) -> Tensor:
         if not isinstance(positive, float):
@@ -118,6 +121,7 @@ def cross_entropy(
     owner = "cross_entropy"
     check_reduction(owner, reduction)
     smoothing = probability(owner, "label_smoothing", label_smoothing)
+    ignore_index = whole_number(owner, "ignore_index", ignore_index, -(2**63))
     logits = floating_input(owner, "logits", logits)
     target = input_tensor(owner, "target", target).data
     if not dtype_name(target).startswith(("int", "uint")):
@@ -135,17 +139,17 @@ def cross_entropy(
     def outside(number: int) -> ValueError:
         return ValueError(f"{owner}: target contains {number}; expected class numbers from 0 to {classes - 1}")
 
-    target = within(xp.where(selected, target, xp.zeros_like(target)), classes, outside)
     everything = type(target) is np.ndarray and bool(selected.all())  # to look at all of them would wait for a device
+    target = within(target if everything else xp.where(selected, target, xp.zeros_like(target)), classes, outside)
     if not everything:
         # Rows that do not count are replaced before anything is computed from them: 0 * NaN would still be NaN.
         logits = ops.where(xp.expand_dims(selected, axis=-1), logits, 0.0)
-    losses = _surprise(logits, target)
     if everything and weight is None and not smoothing and reduction == "mean" and target.size:
-        return Mean(ops.mean(losses), float(target.size))
+        return Mean(_surprise(logits, target, mean=True), float(target.size))
+    losses = _surprise(logits, target)
     counted = weights = xp.astype(selected, logits.dtype)
     if weight is not None:
-        weight = ops.value(weight)
+        weight = input_tensor(owner, "weight", weight).data
         _check_weight(owner, "weight", weight, logits)
         weights = weights * xp.reshape(xp.take(weight, xp.reshape(target, (-1,)), axis=0), target.shape)
     losses = losses * weights
@@ -155,29 +159,33 @@ def cross_entropy(
     return _reduced(losses, reduction, xp.sum(weights) if reduction == "mean" else None)
 
 
-def _surprise(logits: Tensor, target: Array) -> Tensor:
-    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), as one operation."""
+def _surprise(logits: Tensor, target: Array, mean: bool = False) -> Tensor:
+    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), or their mean, as one operation."""
     x, home, classes = logits.data, backend_of(target), logits.shape[-1]
-    xp = home.xp
+    xp, share = home.xp, 1.0 / target.size if mean else 1.0
     # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
     places = home.arange(target.size) * classes + xp.reshape(target, (-1,))
-    chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
-    # Of differences to the largest: of large logits, the logarithm of their sum has lost the digits behind the point.
-    top = xp.max(x, axis=-1)
-    total = xp.sum(xp.exp(x - top[..., None]), axis=-1)
+    losses, softmax = host_kernels.surprise(x, target) or (None, None)
+    if losses is None:
+        chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
+        # Of differences to the largest: of large logits, the logarithm of their sum has lost the digits behind the
+        # point.
+        top = host_kernels.row_max(xp, x, (x.ndim - 1,))
+        total = xp.sum(xp.exp(x - top), axis=-1)
+        losses = xp.log(total) - (chosen - xp.squeeze(top, axis=-1))
 
     def rule(g: Tensor, y: Tensor) -> Tensor:
-        flow = ops.expand_dims(g, -1)
+        flow = g * share if mean else ops.expand_dims(g, -1)
         if home.name == "array_api_strict" or is_grad_enabled():
             is_target = xp.astype(xp.expand_dims(target, axis=-1) == home.arange(classes), x.dtype)
             return flow * (ops.softmax(logits) - is_target)
-        found = xp.exp(x - top[..., None])
-        found *= flow.data / total[..., None]
+        found = xp.exp(x - top) * (flow.data / total[..., None]) if softmax is None else flow.data * softmax
         flat = found.reshape(-1)  # a copy, where the logits are not contiguous
-        flat[places] -= g.data.reshape(-1)
+        flat[places] -= flow.data.reshape(-1)
         return Tensor(flat.reshape(x.shape))
 
-    return record("cross_entropy", xp.log(total) - (chosen - top), (logits,), [rule], (logits,), ("logits",))
+    data = xp.sum(losses) * share if mean else losses
+    return record("cross_entropy", data, (logits,), [rule], (logits,), ("logits",))
 
 
 def _mean_square(prediction: Tensor, target: Tensor) -> Tensor:
@@ -258,7 +266,7 @@ def _reduced(losses: Tensor, reduction: str, total: Array | None) -> Tensor:
 
 def check_reduction(owner: str, reduction: Any) -> None:
     """Raise ValueError for a reduction that there is not."""
-    if reduction not in REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f"{owner}: reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
 
 

@@ -7,7 +7,7 @@ from copy import copy
 from itertools import repeat
 from typing import Any
 
-from xprnn.arguments import checked_state, counted
+from xprnn.arguments import checked_state, counted, several
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
@@ -116,7 +116,8 @@ class Optimizer:
 
     @counts.setter
     def counts(self, counts: Iterable[int]) -> None:
-        owner, counts = type(self).__name__, [*counts]
+        owner = type(self).__name__
+        counts = several(owner, "counts", counts)
         if len(counts) != len(self.parameters):
             raise ValueError(f"{owner}: counts has {len(counts)} numbers; expected {len(self.parameters)}")
         self._steps = [counted(owner, f"counts[{k}]", count) for k, count in enumerate(counts)]
@@ -134,6 +135,8 @@ class Optimizer:
         Raises ValueError or TypeError for a gradient of another shape, dtype, library or device than its parameter, and
         for another ``where``.
         """
+        if where is not None and not hasattr(where, "shape"):
+            raise TypeError(f"{type(self).__name__}.step: where is a {type(where).__name__}; expected a boolean array")
         if where is not None and (tuple(where.shape), dtype_name(where)) != ((), "bool"):
             came = f"shape {tuple(where.shape)} and dtype {dtype_name(where)}"
             raise ValueError(f"{type(self).__name__}: where has {came}; expected a boolean without axes")
@@ -167,10 +170,11 @@ class Optimizer:
         sets: dict[Any, list[int]] = {}
         one_by_one = not vars(type(self)).get("elementwise", False)
         for k, parameter in enumerate(self.parameters):
-            if parameter.grad is None or not parameter.requires_grad:
+            gradient = parameter.grad
+            if gradient is None or not parameter.requires_grad:
                 continue
             data = parameter.data
-            self._check_gradient(k, data, parameter.grad)
+            self._check_gradient(k, data, gradient)
             alike = self._group_of[k], self._steps[k], *kind_of(data)
             sets.setdefault(k if one_by_one or data.size > SMALL else alike, []).append(k)
         return sets.values()
@@ -289,7 +293,7 @@ class Optimizer:
     def _check_gradient(self, k: int, data: Array, gradient: Any) -> None:
         if isinstance(gradient, Tensor):
             array = gradient.data
-            if array.shape == data.shape and are_together(array, data) and array.dtype == data.dtype:
+            if array.shape == data.shape and array.dtype == data.dtype and are_together(array, data):
                 return
         parameter, what = self.parameters[k], f"{type(self).__name__}: the gradient of parameter {k}"
         if not isinstance(gradient, Tensor):
