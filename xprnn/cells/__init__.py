@@ -12,8 +12,6 @@ from xprnn.cells.elman import Elman
 from xprnn.cells.gru import GRU
 from xprnn.cells.gru_reset_before import ResetBeforeGRU
 from xprnn.cells.indrnn import IndRNN
-from xprnn.cells.layer_norm_gru import LayerNormGRU
-from xprnn.cells.layer_norm_lstm import LayerNormLSTM
 from xprnn.cells.lstm import LSTM
 from xprnn.cells.lstm_peephole import PeepholeLSTM
 from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     from xprnn.cells.general_gru import GeneralGRU, GeneralResetBeforeGRU
     from xprnn.cells.general_lstm import GeneralLSTM
     from xprnn.cells.gru_d import GRUD
+    from xprnn.cells.layer_norm_gru import LayerNormGRU
+    from xprnn.cells.layer_norm_lstm import LayerNormLSTM
     from xprnn.cells.leaky import CTRNN, Antisymmetric, GatedAntisymmetric
     from xprnn.cells.linear import LinearCell
     from xprnn.cells.lmu import LMU
@@ -103,6 +103,8 @@ LATER = {
     "LMU": "lmu",
     "LRU": "lru",
     "LTC": "ltc",
+    "LayerNormGRU": "layer_norm_gru",
+    "LayerNormLSTM": "layer_norm_lstm",
     "LinearCell": "linear",
     "MGU": "mgu",
     "MLSTM": "mlstm",

@@ -23,8 +23,6 @@ from xprnn.cells import (
     Cell,
     Elman,
     IndRNN,
-    LayerNormGRU,
-    LayerNormLSTM,
     PeepholeLSTM,
     ResetBeforeGRU,
     State,
@@ -39,8 +37,6 @@ NUMBERS: dict[type[Cell], int] = {
     PeepholeLSTM: kinds.PEEPHOLE,
     GRU: kinds.GRU,
     ResetBeforeGRU: kinds.RESET_BEFORE,
-    LayerNormLSTM: kinds.NORM_LSTM,
-    LayerNormGRU: kinds.NORM_GRU,
 }
 Kind = kinds.Kind
 BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
@@ -48,6 +44,8 @@ BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
     IndRNN: {"tanh": kinds.IND_TANH, "relu": kinds.IND_RELU},
 }
 OTHERS: dict[tuple[str, str | None], int] = {
+    ("xprnn.cells.layer_norm_lstm.LayerNormLSTM", None): kinds.NORM_LSTM,
+    ("xprnn.cells.layer_norm_gru.LayerNormGRU", None): kinds.NORM_GRU,
     ("xprnn.cells.mgu.MGU", None): kinds.MGU,
     ("xprnn.cells.leaky.CTRNN", "tanh"): kinds.LEAKY_TANH,
     ("xprnn.cells.leaky.CTRNN", "relu"): kinds.LEAKY_RELU,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xprnn import cells  # general ones are imported when first asked for
+from xprnn import cells  # others are imported when first asked for
 from xprnn.arguments import above_zero, each_true_or_false, one_of
 from xprnn.cells import (
     GRU,
@@ -14,8 +14,6 @@ from xprnn.cells import (
     Cell,
     Elman,
     FullPeepholeLSTM,
-    LayerNormGRU,
-    LayerNormLSTM,
     PeepholeLSTM,
     ResetBeforeGRU,
 )
@@ -60,7 +58,7 @@ def lstm_cell(
     if (gate, candidate, output) == (SIGMOID, TANH, TANH) and clip is None and not coupled:
         if layer_norm and peephole is not None:
             raise ValueError(f"{owner}: layer_norm=True goes with no peephole")
-        return LayerNormLSTM() if layer_norm else plain[peephole]()
+        return cells.LayerNormLSTM() if layer_norm else plain[peephole]()
     if layer_norm:
         raise ValueError(f"{owner}: layer_norm=True goes with no other activation, clip or coupling")
     if peephole == "full":
@@ -83,7 +81,7 @@ def gru_cell(
     if layer_norm:
         if (gate, candidate) != (SIGMOID, TANH) or clip is not None or not reset_after:
             raise ValueError(f"{owner}: layer_norm=True goes with reset_after=True, and no other activation or clip")
-        return LayerNormGRU()
+        return cells.LayerNormGRU()
     if (gate, candidate) == (SIGMOID, TANH) and clip is None:
         return GRU() if reset_after else ResetBeforeGRU()
     return (cells.GeneralGRU if reset_after else cells.GeneralResetBeforeGRU)(gate, candidate, clip=clip)
