@@ -214,7 +214,7 @@ def polarity(data: Path) -> dict[str, float]:
     sides = [read_lines(data / f"rt-polarity.{side}", "latin-1").texts for side in ("neg", "pos")]
     texts, labels = [text for side in sides for text in side], [k for k, side in enumerate(sides) for _ in side]
     train, test = split_texts(texts, labels, 0.1, 0)
-    return in_each(TextClassifier(epochs=8, seed=0).fit(*train), lambda model: model.score(*test))
+    return in_each(TextClassifier(epochs=5, seed=0).fit(*train), lambda model: model.score(*test))
 
 
 def characters(data: Path) -> dict[str, float]:

@@ -6,9 +6,9 @@
 
 FILE is tinyshakespeare; without it that task is left out. A network is a recurrent layer of at most 6000 parameters and
 128 units, something that acts on x alone before it, and an MLP of 32. It learns by Adam with clipping by the norm, from
-batches that are drawn anew. A run ends when held-out sequences are solved or its seconds of one processor are over; what
-counts is the best look. Each row goes to tasks.jsonl as soon as it is there, and is not run again. Time makes figures a
-matter of the machine: those of one file belong together.
+batches that are drawn anew. A run ends when held-out sequences are solved, or its seconds of one processor are over;
+what counts is the best look. Each row goes to tasks.jsonl as soon as it is there, and is not run again. Time makes
+figures a matter of the machine: those of one file belong together.
 """
 
 from __future__ import annotations
@@ -369,8 +369,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             entries.append(text if portion(task, found["mean"]) > 0.1 else f"*{text}*")
         lines.append(f"| {cell} | " + " | ".join(entries) + " |")
     seeds = len({row["seed"] for row in rows})
-    note = f"Means of {seeds} seeds. Bold: all seeds reached the goal, in so many seconds of training; italic: hardly "
-    note += "better than without a memory. Empty: not run."
+    whole = "One seed" if seeds == 1 else f"Means of {seeds} seeds"
+    note = (
+        f"{whole}. Bold: all seeds reached the goal, in so many seconds of one processor; italic: hardly better than "
+    )
+    note += "without a memory. Empty: not run."
     if shares != {1.0}:
         note += f" Runs had {', '.join(f'{s:g}' for s in sorted(shares))} of the seconds that the tasks give."
     return "\n".join([*lines, "", note]) + "\n"

@@ -7,7 +7,9 @@ pytest.importorskip("numba")
 
 import xprnn
 from xprnn import host_kernels, ops
+from xprnn.beyond_standard import scatter_add
 from xprnn.testing import check_gradients
+from xprnn.train import cross_entropy
 
 
 @pytest.fixture
@@ -128,3 +130,45 @@ def test_the_way_back_through_a_linear_map(shape, dtype, monkeypatch):
         assert leaf.grad.dtype == dtype
         atol = 1e-4 if dtype == "float32" else 1e-11
         np.testing.assert_allclose(leaf.grad.data, gradient, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_has_numpys_bits(dtype):
+    """The largest of rows, NaN too, and rows summed by number: what takes over once kernels are loaded."""
+    draws, kernels = np.random.default_rng(0), host_kernels.kernels()
+    for columns in (1, 5, 16, 37, 64):
+        x = draws.standard_normal((3, 40, columns)).astype(dtype)
+        x[draws.random(x.shape) < 0.01] = np.nan
+        x[draws.random(x.shape) < 0.01] = np.inf
+        x[0, 0], x[0, 1], x[0, 2, -1] = -np.inf, np.nan, np.nan
+        np.testing.assert_array_equal(kernels.row_max(x), x.max(axis=-1, keepdims=True))
+        rows, index = draws.standard_normal((200, columns)).astype(dtype), draws.integers(-7, 7, size=200, dtype="int8")
+        assert kernels.scatter_add(index, rows, 7).tobytes() == scatter_add(index, rows, 7).tobytes()
+    with pytest.raises(IndexError, match="from -8 to 3 to be summed into 7"):
+        kernels.scatter_add(np.asarray([3, -8]), np.ones((2, 1), dtype), 7)
+    assert kernels.scatter_add(np.zeros(0, "int64"), np.ones((0, 2), dtype), 3).tolist() == [[0.0, 0.0]] * 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_surprise_of_large_logits(dtype):
+    """Losses and gradients against the closed form in float64; rows with infinities and NaN as without kernels."""
+    draws = np.random.default_rng(0)
+    x = (10.0 * draws.standard_normal((4, 120, 37))).astype(dtype)
+    target = draws.integers(37, size=x.shape[:-1])
+    wide = x.astype("float64") - x.max(axis=-1, keepdims=True)
+    softmax = np.exp(wide) / np.exp(wide).sum(axis=-1, keepdims=True)
+    logits = xprnn.Tensor(x, requires_grad=True)
+    loss = cross_entropy(logits, target)
+    loss.backward()
+    expected = -np.log(np.take_along_axis(softmax, target[..., None], axis=-1)).mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-14)
+    softmax[(*np.indices(target.shape), target)] -= 1.0
+    atol = 1e-9 if dtype == "float32" else 1e-17
+    np.testing.assert_allclose(logits.grad.data, softmax / target.size, rtol=0, atol=atol)
+    x[0, 0, 3], x[0, 1, 3], x[0, 2], x[0, 3, 5] = np.inf, -np.inf, -np.inf, np.nan
+    target[0, :4] = 3
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found, _ = host_kernels.surprise(x, target)
+        with xprnn.use_kernels("reference"):
+            rows = cross_entropy(xprnn.Tensor(x), target, reduction="none").data
+    np.testing.assert_allclose(found, rows, rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)

@@ -8,19 +8,25 @@ from __future__ import annotations
 import importlib
 import math
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import DTYPES, Array, dtype_name
 from xprnn.beyond_standard import erf as erf_array
+from xprnn.beyond_standard import scatter_add as scatter_add_array
 from xprnn.settings import KERNELS
 
 # Below so many multiply-adds NumPy's library takes one thread; with fewer rows a product is not worth its packing.
 LEAST_WORK, LEAST_ROWS = 2**18, 16
 LEAST_LINEAR = 2**15  # multiply-adds of the way back through an affine map, which is three operations of NumPy's
 LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
+MOST_KEPT = 2**20  # numbers of an array that is kept for the way back, beside one that could make it anew
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
+
+
+_dtype = attrgetter("dtype")
 
 
 @cache
@@ -69,12 +75,34 @@ def erf(x: Array) -> Array:
     return erf_array(x) if found is None else found.erf(x)
 
 
+def row_max(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
+    """The largest numbers along axes, which stay with length 1."""
+    found = loaded_for(x) if axes == (x.ndim - 1,) and math.prod(x.shape) else None
+    return xp.max(x, axis=axes, keepdims=True) if found is None else found.row_max(x)
+
+
+def surprise(x: Array, target: Array) -> tuple[Array, Array] | None:
+    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), and the softmax; None where NumPy serves."""
+    size = math.prod(x.shape)
+    if not LEAST_ELEMENTS <= size <= MOST_KEPT or type(target) is not np.ndarray or (found := kernels_for(x)) is None:
+        return None
+    losses, softmax = found.surprise(x.reshape(-1, x.shape[-1]), target.reshape(-1))
+    return losses.reshape(target.shape), softmax.reshape(x.shape)
+
+
+def scatter_add(index: Array, values: Array, size: int) -> Array:
+    """As that of :mod:`xprnn.beyond_standard`."""
+    found = loaded_for(values) if type(index) is np.ndarray else None
+    return scatter_add_array(index, values, size) if found is None else found.scatter_add(index, values, size)
+
+
 def kernels_for(*arrays: Array) -> Any:
     """The compiled kernels, where they take these arrays and ``use_kernels`` has not forced others; else None."""
     first = arrays[0]
-    if KERNELS.get() not in (None, "auto", "compiled") or not all(type(a) is np.ndarray for a in arrays):
+    if KERNELS.get() not in (None, "auto", "compiled") or set(map(type, arrays)) != {np.ndarray}:
         return None
-    if not all(a.dtype == first.dtype for a in arrays) or dtype_name(first) not in DTYPES or not first.dtype.isnative:
+    dtype = first.dtype
+    if len(set(map(_dtype, arrays))) > 1 or dtype_name(first) not in DTYPES or not dtype.isnative:
         return None
     found = kernels()
     return None if isinstance(found, str) else found

@@ -20,7 +20,6 @@ import numpy as np
 
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
-from xprnn.beyond_standard import scatter_add
 from xprnn.flags import several, true_or_false
 from xprnn.tape import is_grad_enabled, is_recorded, record, record_joint
 from xprnn.tensor import Cotangents, Tensor
@@ -449,7 +448,7 @@ def vector_norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log of the sum of e ** x, without overflow."""
     xp, axes, keepdims = namespace(x.data), _axes(axis, x.ndim), true_or_false("logsumexp", "keepdims", keepdims)
-    top = xp.max(x.data, axis=axes, keepdims=True)
+    top = host_kernels.row_max(xp, x.data, axes)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     above = xp.log(xp.sum(xp.exp(x.data - top), axis=axes, keepdims=True))
     data = above + top
@@ -466,7 +465,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """e ** x / sum of e ** x along an axis."""
     xp, axis = namespace(x.data), _axis(axis, x.ndim)
-    powers = xp.exp(x.data - xp.max(x.data, axis=axis, keepdims=True))
+    powers = xp.exp(x.data - host_kernels.row_max(xp, x.data, (axis,)))
     data = powers / xp.sum(powers, axis=axis, keepdims=True)
     return record("softmax", data, (x,), [lambda g, y: y * (g - sum(g * y, axis=axis, keepdims=True))])
 
@@ -475,7 +474,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log of softmax, without loss of precision."""
     xp, axis = namespace(x.data), _axis(axis, x.ndim)
-    shifted = x.data - xp.max(x.data, axis=axis, keepdims=True)
+    shifted = x.data - host_kernels.row_max(xp, x.data, (axis,))
     data = shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
     return record("log_softmax", data, (x,), [lambda g, y: g - exp(y) * sum(g, axis=axis, keepdims=True)])
 
@@ -528,7 +527,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     rows = xp.reshape(arrays[0], (math.prod(lead), width))
     y = host_kernels.matmul(xp, rows, xp.matrix_transpose(arrays[1]))
     if rest:
-        y = y + arrays[2]
+        y += arrays[2]
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         (g,) = cotangents
@@ -725,17 +724,17 @@ def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
         return permute_dims(rows, (*rest[:axis], *front, *rest[axis:]))
     indices = value(indices)
     xp = namespace(x=x.data, indices=indices)
-    flat = xp.reshape(indices, (-1,))
-    rule = [lambda g, y: _scatter_add(g, flat, x.shape)]
-    rows = record("take", xp.take(x.data, flat, axis=0), (x,), rule, (indices,), ("indices",))
-    return reshape(rows, (*indices.shape, *x.shape[1:]))
+    shape, flat = x.shape, xp.reshape(indices, (-1,))
+    rule = [lambda g, y: _scatter_add(reshape(g, (flat.shape[0], *shape[1:])), flat, shape)]
+    rows = xp.reshape(xp.take(x.data, flat, axis=0), (*indices.shape, *shape[1:]))
+    return record("take", rows, (x,), rule, (indices,), ("indices",))
 
 
 def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:
     """Rows of g summed into rows of zeros: the other direction of take."""
     xp = namespace(g.data)
     columns = math.prod(shape[1:])
-    summed = scatter_add(indices, xp.reshape(g.data, (g.shape[0], columns)), shape[0])
+    summed = host_kernels.scatter_add(indices, xp.reshape(g.data, (g.shape[0], columns)), shape[0])
     return record("scatter_add", xp.reshape(summed, shape), (g,), [lambda h, y: take(h, indices)])
 
 

@@ -1,13 +1,14 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
 from . import additive, reservoir, scan
-from .elementwise import erf
+from .elementwise import erf, row_max, scatter_add
 from .host import BF16_DOT
 from .linear import linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
 from .sequence import backward, forward
+from .softmax import surprise
 from .stream import Part, Stack
 from .threads import one_thread
 from .updates import adam
@@ -30,5 +31,8 @@ __all__ = [
     "matmul_stacks",
     "one_thread",
     "reservoir",
+    "row_max",
     "scan",
+    "scatter_add",
+    "surprise",
 ]

@@ -26,9 +26,9 @@ def adam(
     rate: float,
 ) -> tuple[Array, Array, Array]:
     """The new data, mean and square, of one shape and type; ``root`` and ``rate`` hold the corrections of this step."""
-    numbers = np.array([beta1, 1.0 - beta1, beta2, 1.0 - beta2, root, eps, rate], data.dtype)
     given = [plain(array).reshape(-1) for array in (data, gradient, mean, square)]
     made = [np.empty(data.size, data.dtype) for _ in range(3)]
+    numbers = beta1, 1.0 - beta1, beta2, 1.0 - beta2, root, eps, rate
     threads.share(lambda first, last: _adam(*given, numbers, *made, first, last), data.size, OPERATIONS * data.size)
     new_data, new_mean, new_square = (array.reshape(data.shape) for array in made)
     return new_data, new_mean, new_square
@@ -36,8 +36,9 @@ def adam(
 
 @plain_kernel
 def _adam(data, gradient, mean, square, numbers, new_data, new_mean, new_square, first, last):
-    beta1, rest1, beta2, rest2 = numbers[0], numbers[1], numbers[2], numbers[3]
-    root, eps, rate = numbers[4], numbers[5], numbers[6]
+    number = data.dtype.type  # as NumPy takes Python's beside an array
+    beta1, rest1, beta2, rest2 = number(numbers[0]), number(numbers[1]), number(numbers[2]), number(numbers[3])
+    root, eps, rate = number(numbers[4]), number(numbers[5]), number(numbers[6])
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         w, g, m, v = data[low:high], gradient[low:high], new_mean[low:high], new_square[low:high]

@@ -43,6 +43,7 @@ def test_forecast_writes_table_csv_model_and_picture(series, tmp_path, pictures)
     for name in (
         "xprnn lstm",
         "persistence",
+        "drift",
         "seasonal naive (7)",
         "seasonal naive (365)",
         "AR(7)",
@@ -96,6 +97,51 @@ def test_backtest_compares_cells_and_tells_most_of_the_best(series, tmp_path, pi
     assert f"the forecasts of {scores[0]['forecaster']} for temperature, 1 to 2 steps ahead" in page
     assert "What comes next" not in page
     assert run("backtest", series, "--column", "no", "--out", out).exit_code == 1
+    refused = run("backtest", series, *options, "--refit", "often", "--out", out, *QUICK)
+    assert refused.exit_code == 1
+    assert "refit is 'often'" in refused.stderr
+
+
+def test_quantiles_are_those_of_the_model(series, tmp_path):
+    out, levels = tmp_path / "out", ["--quantile", "0.9", "--quantile", "0.1"]
+    columns = ["--column", "temperature", "--column", "double"]
+    result = run("forecast", series, *columns, *levels, "--horizon", "2", "--out", out, *QUICK, "--json")
+    assert result.exit_code == 0, result.output
+    expected = Forecaster.load(out / "model.safetensors").predict(2, quantiles=[0.1, 0.9])
+    rows = list(csv.DictReader((out / "quantiles.csv").read_text().splitlines()))
+    assert [(row["when"], row["column"]) for row in rows[:3]] == [
+        ("2018-01-15", "temperature"),
+        ("2018-01-16", "temperature"),
+        ("2018-01-15", "double"),
+    ]
+    found = np.array([[float(row["0.1"]), float(row["0.9"])] for row in rows]).reshape(2, 2, 2)
+    np.testing.assert_allclose(found, np.moveaxis(expected, 1, 0), rtol=1e-6)
+    told = json.loads(result.stdout)
+    assert [row["values"]["0.9"] for row in told["quantiles"]] == found[..., 1].ravel().tolist()
+    assert str(out / "quantiles.csv") in told["files"]
+    assert "10 %</th>" in check_page(out / "report.html")
+    assert run("forecast", series, *columns, "--quantile", "1", "--out", out).exit_code == 2
+
+
+def test_a_column_known_up_to_now_helps(tmp_path):
+    """y is what x was a step before, which nobody sees in y."""
+    x = np.random.default_rng(0).normal(size=400)
+    path, out = tmp_path / "in.csv", tmp_path / "out"
+    path.write_text("y,x\n" + "\n".join(f"{a},{b}" for a, b in zip([0.0, *x[:-1]], x, strict=True)))
+    options = ["--column", "y", "--out", out, "--json", "--test", "100", *QUICK]
+    rmse, told = [], None
+    for command, past in (("forecast", []), ("forecast", ["--past", "x"]), ("backtest", ["--past", "x"])):
+        result = run(command, path, *options, *past)
+        assert result.exit_code == 0, result.output
+        told = told if command == "backtest" else json.loads(result.stdout)
+        scores = json.loads(result.stdout)["scores"]["y"]
+        rmse += [row["rmse"] for row in scores if row["forecaster"] == "xprnn lstm"]
+    assert rmse[1] < 0.5 * rmse[0]
+    assert rmse[2] == rmse[1]
+    assert told["future"][0]["values"]["y"] == pytest.approx(x[-1], abs=0.6)
+    assert "known up to now" in check_page(out / "report.html")
+    assert "say by --column what" in run("forecast", path, "--past", "x").stderr
+    assert "y is forecast" in run("forecast", path, "--column", "y", "--past", "y").stderr
 
 
 def test_a_test_part_too_short_for_intervals(series, tmp_path):

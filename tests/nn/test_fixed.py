@@ -28,6 +28,13 @@ LAYERS = [
     nn.LSTMCell(4, 2),
     nn.GRUCell(4, 2),
     nn.Recurrent(Held()),
+    nn.LMU(4, 2, order=3),
+    nn.MLSTM(4, 2, heads=2),
+    nn.GRUD(4, 2),
+    nn.EchoState(4, 20, rng=0),
+    nn.EchoStateNetwork(4, 20, 1, rng=0),
+    nn.CausalConv(4, 2, 2),
+    nn.TCN(4, [2]),
     nn.Linear(4, 2),
     nn.Embedding(4, 2, 0),
     nn.Dropout(),
@@ -47,6 +54,7 @@ LAYERS = [
 ]
 COUNTS_AT_ONCE = {
     *("batch_first", "reverse", "zero_masked", "scaled", "p", "eps", "check", "activation", "norm_first"),
+    *("ridge", "washout"),  # of an EchoStateNetwork, when it is learned from
     "cell",  # whose weights and states must be of the same shapes
     "dtype",  # of layers whose weights may all be replaced by those of another
     "bidirectional",  # of LastPooling

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors, one_line_warnings
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, SEED, Option, options
 from xprnn.cli.outputs import keep_inputs, writable_folder
+from xprnn.cli.quantiles import Quantiles
 from xprnn.cli.report.forecast import forecast_page
 from xprnn.data.calendar import FILLS
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.synthetic import daily_temperatures
-from xprnn.estimators import AutoRegression, Backtest, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
+from xprnn.estimators import AutoRegression, Backtest, Drift, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
 from xprnn.estimators import backtest as run_backtest
 from xprnn.estimators.cells import CELLS
-from xprnn.estimators.series.backtest import count_test_steps
+from xprnn.estimators.series.backtest import Informed, count_test_steps
 from xprnn.estimators.series.plot import draw_forecast
 from xprnn.estimators.series.report import ForecastReport
 from xprnn.storage import write_atomically
@@ -35,6 +36,9 @@ FILE = options(
     click.argument("file", type=PATH),
     click.option(
         "--column", "columns", multiple=True, help="Column to forecast; may be repeated. Default: the only one."
+    ),
+    click.option(
+        "--past", "past", multiple=True, help="Column known up to now that helps to forecast --column; may be repeated."
     ),
     click.option("--date", help="Column with ISO 8601 dates. Default: the first, if it holds dates."),
     click.option(
@@ -68,7 +72,16 @@ TRAINED = options(
     JSON,
 )
 """How forecasters are trained and tested."""
-ONE_CELL = click.option("--cell", type=CELL, default="lstm", show_default=True, help="Recurrent cell.")
+ONE_FORECASTER = options(
+    click.option("--cell", type=CELL, default="lstm", show_default=True, help="Recurrent cell."),
+    click.option(
+        "--quantile",
+        "quantiles",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        multiple=True,
+        help="Also say what this share of futures stays below, such as 0.1; may be repeated.",
+    ),
+)
 
 
 def out_folder(name: str) -> Option:
@@ -79,24 +92,28 @@ def out_folder(name: str) -> Option:
 @click.command()
 @FILE
 @out_folder("xprnn-forecast")
-@options(ONE_CELL, TRAINED)
-def forecast(file: Path, columns: tuple[str, ...], date: str | None, fill: str | None, out: Path, **given: Any) -> None:
-    """Forecast columns of a CSV file, beside persistence, seasonal naive and autoregression.
+@options(ONE_FORECASTER, TRAINED)
+def forecast(file: Path, out: Path, **given: Any) -> None:
+    """Forecast columns of a CSV file, beside persistence, drift, seasonal naive and autoregression.
 
     Trains on the first part of the file, tests on the rest, prints the errors of all, and writes forecast.csv,
-    model.safetensors, forecast.png and report.html to the output folder.
+    model.safetensors, forecast.png and report.html to the output folder, and with --quantile quantiles.csv.
     """
-    for name in ("forecast.csv", "report.html"):
+    for name in ("forecast.csv", "quantiles.csv", "report.html"):
         keep_inputs(out / name, file)
-    _run(lambda: read_csv(file, columns, date, fill=fill), file.name, out, **given)
+    backend = given.pop("backend")
+    with one_line_errors(backend):
+        source, past = _read(file, given)
+        _forecast(source, past, file.name, out, **given)
 
 
 @click.command()
 @out_folder("xprnn-demo")
-@options(ONE_CELL, TRAINED)
-def demo(out: Path, **given: Any) -> None:
+@options(ONE_FORECASTER, TRAINED)
+def demo(out: Path, backend: str | None, **given: Any) -> None:
     """Forecast six years of generated daily temperatures: needs no file and no network."""
-    _run(daily_temperatures, "generated temperatures", out, **given)
+    with one_line_errors(backend):
+        _forecast(daily_temperatures(), None, "generated temperatures", out, **given)
 
 
 @click.command()
@@ -106,51 +123,86 @@ def demo(out: Path, **given: Any) -> None:
     click.option(
         "--cell", "cells", type=CELL, multiple=True, default=["lstm"], show_default=True, help="May be repeated."
     ),
+    click.option(
+        "--refit", default="never", show_default=True, help="Fit again: never, always, or each so many steps."
+    ),
     TRAINED,
 )
-def backtest(file: Path, columns: tuple[str, ...], date: str | None, fill: str | None, out: Path, **given: Any) -> None:
-    """Compare forecasters on the end of a CSV file: cells of networks, persistence, seasonal naive, autoregression.
+def backtest(file: Path, out: Path, **given: Any) -> None:
+    """Compare forecasters on the end of a CSV file: cells of networks, persistence, drift, seasonal naive, AR.
 
     All are fitted on the first part of the file and forecast from every step of the rest. Prints the errors of all, and
     writes backtest.csv and report.html, which tells most of the best one, to the output folder.
     """
     for name in ("backtest.csv", "report.html"):
         keep_inputs(out / name, file)
-    with one_line_errors(given.pop("backend")):
-        with one_line_warnings():
-            source = read_csv(file, columns, date, fill=fill)
-        _backtest(source, file.name, out, **given)
-
-
-def _run(read: Callable[[], CsvSeries], called: str, out: Path, *, backend: str | None, **given: Any) -> None:
+    backend = given.pop("backend")
     with one_line_errors(backend):
-        with one_line_warnings():
-            source = read()
-        _forecast(source, called, out, **given)
+        source, past = _read(file, given)
+        _backtest(source, past, file.name, out, **given)
 
 
-def _forecast(source: CsvSeries, called: str, out: Path, *, cell: str, as_json: bool, **given: Any) -> None:
+def _read(file: Path, given: dict[str, Any]) -> tuple[CsvSeries, CsvSeries | None]:
+    """The columns that are forecast, and those known up to now, as the options say, which are taken out."""
+    columns, past, date, fill = (given.pop(name) for name in ("columns", "past", "date", "fill"))
+    if past and not columns:
+        raise click.UsageError("--past helps to forecast: say by --column what")
+    if doubled := [name for name in past if name in columns]:
+        raise click.UsageError(f"{doubled[0]} is forecast, so it is known up to now without --past")
+    with one_line_warnings():
+        found = read_csv(file, (*columns, *past), date, fill=fill)
+    if not past:
+        return found, None
+    k = len(columns)
+    parts = ((found.values[:, :k], found.columns[:k]), (found.values[:, k:], found.columns[k:]))
+    source, known = (CsvSeries(values, names, found.calendar) for values, names in parts)
+    return source, known
+
+
+def _forecast(
+    source: CsvSeries,
+    past: CsvSeries | None,
+    called: str,
+    out: Path,
+    *,
+    cell: str,
+    quantiles: Sequence[float],
+    as_json: bool,
+    **given: Any,
+) -> None:
     writable_folder(out)  # before the work, not after it
-    (forecaster,), tested = _tested(source, [cell], **given)
-    future = forecaster.observe(source.values[tested.train_size :]).predict(given["horizon"])
-    report = ForecastReport(source, tested, future)
+    (forecaster,), tested = _tested(source, past, [cell], **given)
+    known = None if past is None else past.values[tested.train_size :]
+    future = forecaster.observe(source.values[tested.train_size :], past=known).predict(given["horizon"])
+    report, levels = ForecastReport(source, tested, future), sorted(set(quantiles))
+    said = Quantiles(source, levels, forecaster.predict(given["horizon"], quantiles=levels)) if levels else None
     if not as_json:
         click.echo(report.table())
-    written = _write(report, forecaster, called, out)
+    written = _write(report, said, forecaster, _told(source, past, called), out)
     if as_json:
-        click.echo(json.dumps(report.as_json() | {"files": written}, indent=2, allow_nan=False))
+        more = {} if said is None else {"quantiles": said.rows()}
+        click.echo(json.dumps(report.as_json() | more | {"files": written}, indent=2, allow_nan=False))
     else:
         click.echo(f"\nwritten: {', '.join(written)}")
 
 
-def _backtest(source: CsvSeries, called: str, out: Path, *, cells: Sequence[str], as_json: bool, **given: Any) -> None:
+def _backtest(
+    source: CsvSeries,
+    past: CsvSeries | None,
+    called: str,
+    out: Path,
+    *,
+    cells: Sequence[str],
+    as_json: bool,
+    **given: Any,
+) -> None:
     writable_folder(out)
-    forecasters, tested = _tested(source, list(dict.fromkeys(cells)), **given)
+    forecasters, tested = _tested(source, past, list(dict.fromkeys(cells)), **given)
     best = min(tested.scores(), key=lambda row: row["rmse"])["forecaster"]
     ordered = {best: tested.forecasts[best], **tested.forecasts}
     report = ForecastReport(source, replace(tested, forecasts=ordered), np.zeros((0, source.values.shape[1])))
     network = next((forecaster for forecaster in forecasters if forecaster.name == best), None)
-    settings = {"file": called, "columns": ", ".join(source.columns)} | forecasters[0].settings
+    settings = _told(source, past, called) | forecasters[0].settings
     settings |= {"cell": ", ".join(forecaster.settings["cell"] for forecaster in forecasters)}
     page = forecast_page(
         f"Forecasters compared on {called}", report, None if network is None else network.training, settings
@@ -165,14 +217,22 @@ def _backtest(source: CsvSeries, called: str, out: Path, *, cells: Sequence[str]
     click.echo(f"\nwritten: {', '.join(written)}")
 
 
+def _told(source: CsvSeries, past: CsvSeries | None, called: str) -> dict[str, str]:
+    """What a report says of the file."""
+    known = {} if past is None else {"known up to now": ", ".join(past.columns)}
+    return {"file": called, "columns": ", ".join(source.columns)} | known
+
+
 def _tested(
     source: CsvSeries,
+    past: CsvSeries | None,
     cells: Sequence[str],
     *,
     test: float,
     horizon: int,
     strategy: str,
     seasons: Sequence[float],
+    refit: str = "never",
     **settings: Any,
 ) -> tuple[list[Forecaster], Backtest]:
     """Forecasters of these cells, fitted on the first part, and what they and the baselines said of the rest."""
@@ -195,12 +255,14 @@ def _tested(
         err=True,
     )
     others = _baselines(train_steps, source.values.shape[1], periods)
-    return forecasters, run_backtest([*forecasters, *others], source.values, test=test, horizon=horizon)
+    again = int(refit) if refit.isdecimal() else refit
+    asked: list[Any] = forecasters if past is None else [Informed(each, past.values, None) for each in forecasters]
+    return forecasters, run_backtest([*asked, *others], source.values, test=test, horizon=horizon, refit=again)
 
 
 def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list[SeriesForecaster]:
     """Those that the training part is long enough for."""
-    found: list[SeriesForecaster] = [Persistence()]
+    found: list[SeriesForecaster] = [Persistence(), Drift()]
     if not periods:
         click.echo("no season is known, so there is no seasonal naive forecast: give --season", err=True)
     seasons = dict.fromkeys(round(period) for period in periods)
@@ -209,7 +271,9 @@ def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list
     return found
 
 
-def _write(report: ForecastReport, forecaster: Forecaster, called: str, out: Path) -> list[str]:
+def _write(
+    report: ForecastReport, said: Quantiles | None, forecaster: Forecaster, told: dict[str, str], out: Path
+) -> list[str]:
     """Write the files. A picture that cannot be drawn costs nothing else."""
     pictures = {}
     for k, column in enumerate(report.source.columns):
@@ -217,11 +281,12 @@ def _write(report: ForecastReport, forecaster: Forecaster, called: str, out: Pat
             pictures["forecast.png" if k == 0 else f"forecast-{k}.png"] = draw_forecast(report, k)
         except Exception as error:  # matplotlib missing, or failing in one of its many ways
             click.echo(f"no picture of {column}: {error}", err=True)
-    columns = ", ".join(report.source.columns)
-    settings = {"file": called, "columns": columns} | forecaster.settings
-    page = forecast_page(f"Forecast of {columns}", report, forecaster.training, settings)
+    title, settings = f"Forecast of {told['columns']}", told | forecaster.settings
+    page = forecast_page(title, report, forecaster.training, settings, said)
+    others = {} if said is None else {"quantiles.csv": said.csv_text().encode()}
     write_atomically(out / "forecast.csv", report.csv_text().encode())
     forecaster.save(out / "model.safetensors")
-    for name, content in (pictures | {"report.html": page}).items():
+    others |= pictures | {"report.html": page}
+    for name, content in others.items():
         write_atomically(out / name, content)
-    return [str(out / name) for name in ("forecast.csv", "model.safetensors", *pictures, "report.html")]
+    return [str(out / name) for name in ("forecast.csv", "model.safetensors", *others)]

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from xprnn.backend import library, logger, namespace
-from xprnn.cells import State
+from xprnn.cells import Cell, State
 from xprnn.engine import cpu, cuda, kernels, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import KERNELS, Choice
@@ -50,50 +50,25 @@ CUDA_PERSISTENT, CUDA_STEP = (
 )
 
 
-def _scan(name: str, module: str) -> Impl:
-    """Of a module that is imported when a call comes that it could take."""
+def _later(name: str, module: str, about: Callable[[Cell], bool], otherwise: str) -> Impl:
+    """Of a module that is imported when a call of a cell comes that it is about; of others it says what they are."""
 
     def way() -> Any:
         return import_module(f"xprnn.engine.{module}").WAY
 
     def reasons_against(call: SequenceCall) -> list[str]:
-        reasons: list[str] = [f"{call.cell.name} is not linear in its state"]
-        return way().reasons_against(call) if call.cell.linear else reasons
+        reasons: list[str] = [f"{call.cell.name} {otherwise}"]
+        return way().reasons_against(call) if about(call.cell) else reasons
 
     return Impl(name, reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
 
 
-def _many() -> Impl:
-    """Likewise, of cells that take many steps at once."""
-
-    def way() -> Any:
-        return import_module("xprnn.engine.many")
-
-    def reasons_against(call: SequenceCall) -> list[str]:
-        reasons: list[str] = [f"{call.cell.name} takes one step after another"]
-        return way().reasons_against(call) if call.cell.many else reasons
-
-    return Impl("many", reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
-
-
-def _reservoir() -> Impl:
-    """Likewise, of reservoirs."""
-
-    def way() -> Any:
-        return import_module("xprnn.engine.reservoir")
-
-    def reasons_against(call: SequenceCall) -> list[str]:
-        reasons: list[str] = [f"{call.cell.name} is no reservoir"]
-        return way().reasons_against(call) if call.cell.reservoir else reasons
-
-    def backward(*given: Any) -> Gradients:
-        raise RuntimeError("reservoir: it keeps nothing for a way back")
-
-    return Impl("reservoir", reasons_against, lambda call: way().forward(call), backward)
-
-
-RESERVOIR = _reservoir()
-COMPILED_SCAN, SCAN, MANY = _scan("compiled-scan", "scan_cpu"), _scan("scan", "scan"), _many()
+COMPILED_SCAN, SCAN = (
+    _later(name, module, lambda cell: cell.linear, "is not linear in its state")
+    for name, module in (("compiled-scan", "scan_cpu"), ("scan", "scan"))
+)
+MANY = _later("many", "many", lambda cell: cell.many, "takes one step after another")
+RESERVOIR = _later("reservoir", "reservoir", lambda cell: cell.reservoir, "is no reservoir")
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
 IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, RESERVOIR, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]

@@ -78,9 +78,11 @@ def verdict(what: str, *arrays: Array) -> str:
 
 
 def _compiled(*arrays: Array) -> Any:
-    """The kernels for these arrays, or None. Raises RuntimeError where they are forced and decline."""
-    reasons = reasons_against(*arrays)
-    if reasons and KERNELS.get() == "compiled":
+    """The kernels for these arrays, or None. Raises RuntimeError where what is forced declines."""
+    reasons, forced = reasons_against(*arrays), KERNELS.get() or "auto"
+    if forced not in ("auto", "compiled", "reference"):
+        raise RuntimeError(f"use_kernels({forced!r}): it cannot run this call in int8: it has no products of 8 bits")
+    if reasons and forced == "compiled":
         raise RuntimeError(f"use_kernels('compiled'): it cannot run this call in int8: {'; '.join(reasons)}")
     return None if reasons else host_kernels.int8_kernels()
 

@@ -15,7 +15,8 @@ from xprnn.cells.cell import merged
 from xprnn.cells.composed import ManyStepCell
 from xprnn.engine import reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
-from xprnn.engine.scan import WAY, flipped, held, held_vjp, in_time
+from xprnn.engine.scan import WAY as SCAN
+from xprnn.engine.scan import flipped, held, held_vjp, in_time
 
 
 class Saved(NamedTuple):
@@ -27,59 +28,60 @@ class Saved(NamedTuple):
     live: Array | None
 
 
-def reasons_against(call: SequenceCall) -> list[str]:
-    """What keeps a call of such a cell from being run so."""
-    reasons = ["there is no step or no sequence to run"] if 0 in call.x.shape[:2] else []
-    if call.control.restart is not None:
-        reasons.append("resets go step by step")
-    return reasons if call.noise is None else [*reasons, "zoneout and dropout between steps go step by step"]
+class Many:
+    """All steps of a call at once."""
 
+    def reasons_against(self, call: SequenceCall) -> list[str]:
+        """What keeps a call of such a cell from being run so."""
+        reasons = ["there is no step or no sequence to run"] if 0 in call.x.shape[:2] else []
+        if call.control.restart is not None:
+            reasons.append("resets go step by step")
+        return reasons if call.noise is None else [*reasons, "zoneout and dropout between steps go step by step"]
 
-def forward(call: SequenceCall) -> tuple[Result, Saved | None]:
-    """Run a call."""
-    x, control = in_time(call)
-    z, there, back, live = reference.project(call, x), None, None, None
-    if control.advance is not None:
-        xp = namespace(x)
-        there = xp.argsort(xp.astype(xp.logical_not(control.advance[..., 0]), xp.int64), axis=0, stable=True)
-        back = xp.argsort(there, axis=0, stable=True)
-        z, live = _picked(z, there), _picked(control.advance, there)
-    cell = _cell(call)
-    sequences: list[Array | None] = []
-    final: list[Array] = []
-    results = cell.steps(call.weights, z, call.state, live, backend_of(z))
-    for found, start, kept in zip(results, call.state, cell.kept, strict=True):
-        if not kept:
-            sequences.append(None)
-            final.append(found)
-            continue
-        sequence = found if back is None else held(_picked(found, back), start, control, WAY)
-        final.append(copied(sequence[-1, ...]))
-        sequence = control.shown(sequence)
-        sequences.append(flipped(sequence) if call.reverse else sequence)
-    return Result(tuple(sequences), tuple(final)), Saved(z, there, back, live) if call.keep else None
+    def forward(self, call: SequenceCall) -> tuple[Result, Saved | None]:
+        """Run a call."""
+        x, control = in_time(call)
+        z, there, back, live = reference.project(call, x), None, None, None
+        if control.advance is not None:
+            xp = namespace(x)
+            there = xp.argsort(xp.astype(xp.logical_not(control.advance[..., 0]), xp.int64), axis=0, stable=True)
+            back = xp.argsort(there, axis=0, stable=True)
+            z, live = _picked(z, there), _picked(control.advance, there)
+        cell = _cell(call)
+        sequences: list[Array | None] = []
+        final: list[Array] = []
+        results = cell.steps(call.weights, z, call.state, live, backend_of(z))
+        for found, start, kept in zip(results, call.state, cell.kept, strict=True):
+            if not kept:
+                sequences.append(None)
+                final.append(found)
+                continue
+            sequence = found if back is None else held(_picked(found, back), start, control, SCAN)
+            final.append(copied(sequence[-1, ...]))
+            sequence = control.shown(sequence)
+            sequences.append(flipped(sequence) if call.reverse else sequence)
+        return Result(tuple(sequences), tuple(final)), Saved(z, there, back, live) if call.keep else None
 
-
-def backward(call: SequenceCall, saved: Saved, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
-    """The way back through a call. A cotangent may be None for zero."""
-    x, control = in_time(call)
-    xp, cell = namespace(x), _cell(call)
-    cotangents: list[Array] = []
-    before_all: list[Array | None] = []
-    for d, last, start, kept in zip(dsequences, dfinal, call.state, cell.kept, strict=True):
-        d_last, first = xp.zeros_like(start) if last is None else last, None
-        if kept:
-            whole = zeros_beside(start, (x.shape[0], *start.shape)) if d is None else d
-            whole = control.shown(flipped(whole) if call.reverse else whole)
-            d_last, first = held_vjp(whole, d_last, control, WAY)
-            d_last = d_last if saved.there is None else _picked(d_last, saved.there)
-        cotangents.append(d_last)
-        before_all.append(first)
-    dz, dstate, gradients = cell.steps_vjp(call.weights, saved.z, call.state, saved.live, tuple(cotangents))
-    dz = dz if saved.back is None else control.moving(_picked(dz, saved.back))
-    dx, of_input = reference.project_vjp(call, x, dz, need_dx)
-    dstate = tuple(d if first is None else d + first for d, first in zip(dstate, before_all, strict=True))
-    return Gradients(flipped(dx) if call.reverse and need_dx else dx, dstate, merged(gradients, of_input))
+    def backward(self, call: SequenceCall, saved: Saved, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
+        """The way back through a call. A cotangent may be None for zero."""
+        x, control = in_time(call)
+        xp, cell = namespace(x), _cell(call)
+        cotangents: list[Array] = []
+        before_all: list[Array | None] = []
+        for d, last, start, kept in zip(dsequences, dfinal, call.state, cell.kept, strict=True):
+            d_last, first = xp.zeros_like(start) if last is None else last, None
+            if kept:
+                whole = zeros_beside(start, (x.shape[0], *start.shape)) if d is None else d
+                whole = control.shown(flipped(whole) if call.reverse else whole)
+                d_last, first = held_vjp(whole, d_last, control, SCAN)
+                d_last = d_last if saved.there is None else _picked(d_last, saved.there)
+            cotangents.append(d_last)
+            before_all.append(first)
+        dz, dstate, gradients = cell.steps_vjp(call.weights, saved.z, call.state, saved.live, tuple(cotangents))
+        dz = dz if saved.back is None else control.moving(_picked(dz, saved.back))
+        dx, of_input = reference.project_vjp(call, x, dz, need_dx)
+        dstate = tuple(d if first is None else d + first for d, first in zip(dstate, before_all, strict=True))
+        return Gradients(flipped(dx) if call.reverse and need_dx else dx, dstate, merged(gradients, of_input))
 
 
 def _picked(values: Array, order: Array) -> Array:
@@ -92,3 +94,6 @@ def _picked(values: Array, order: Array) -> Array:
 def _cell(call: SequenceCall) -> ManyStepCell:
     assert isinstance(call.cell, ManyStepCell)
     return call.cell
+
+
+WAY = Many()

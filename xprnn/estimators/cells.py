@@ -10,6 +10,7 @@ from xprnn.cells import DiagonalCell
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
 from xprnn.nn.recurrent.layers import GRU, LAYERS, LSTM, IndRNN
 from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
+from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
@@ -26,6 +27,8 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "sru": SRU,
     "lru": LRU,
     "s5": S5,
+    "lmu": LMU,
+    "mlstm": partial(MLSTM, heads=1),
 }
 POOLINGS = ("attention", "last", "max", "mean")
 Shapes = Iterator[tuple[str, tuple[int, ...]]]

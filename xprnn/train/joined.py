@@ -23,6 +23,7 @@ class Joined:
     def __init__(self, arrays: Sequence[Array], known: Known | None = None) -> None:
         self._xp, self._like, self._known = namespace(arrays[0]), arrays, known or {}
         self._host = type(arrays[0]) is np.ndarray
+        self._places = _places(tuple([tuple(array.shape) for array in arrays]))
         self.array: Array = self.beside(arrays)
 
     def beside(self, arrays: Sequence[Array | None]) -> Array:
@@ -48,11 +49,10 @@ class Joined:
         """What was made of them all, as what was made of each: views, which are then known."""
         if len(self._like) == 1:
             return [self._xp.asarray(array)]  # NumPy turns results without axes into scalars
-        places = _places(tuple([tuple(like.shape) for like in self._like]))
         if self._host:
-            views = [array[place].reshape(shape) for place, shape in places]
+            views = [array[place].reshape(shape) for place, shape in self._places]
         else:
-            views = [self._xp.reshape(array[place], shape) for place, shape in places]
+            views = [self._xp.reshape(array[place], shape) for place, shape in self._places]
         known[id(views[0])] = views, array
         return views
 
@@ -71,4 +71,4 @@ def kind_of(array: Array) -> tuple[Any, ...]:
 
 def are_together(a: Array, b: Array) -> bool:
     """Whether two arrays are of one library and on one device."""
-    return type(a) is type(b) and a.device == b.device
+    return type(a) is type(b) and (type(a) is np.ndarray or a.device == b.device)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn import ops
+from xprnn import host_kernels, ops
 from xprnn.arguments import floating_input, input_tensor, probability, real_number, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.postponed import within
@@ -139,14 +139,14 @@ def cross_entropy(
     def outside(number: int) -> ValueError:
         return ValueError(f"{owner}: target contains {number}; expected class numbers from 0 to {classes - 1}")
 
-    target = within(xp.where(selected, target, xp.zeros_like(target)), classes, outside)
     everything = type(target) is np.ndarray and bool(selected.all())  # to look at all of them would wait for a device
+    target = within(target if everything else xp.where(selected, target, xp.zeros_like(target)), classes, outside)
     if not everything:
         # Rows that do not count are replaced before anything is computed from them: 0 * NaN would still be NaN.
         logits = ops.where(xp.expand_dims(selected, axis=-1), logits, 0.0)
-    losses = _surprise(logits, target)
     if everything and weight is None and not smoothing and reduction == "mean" and target.size:
-        return Mean(ops.mean(losses), float(target.size))
+        return Mean(_surprise(logits, target, mean=True), float(target.size))
+    losses = _surprise(logits, target)
     counted = weights = xp.astype(selected, logits.dtype)
     if weight is not None:
         weight = input_tensor(owner, "weight", weight).data
@@ -159,29 +159,33 @@ def cross_entropy(
     return _reduced(losses, reduction, xp.sum(weights) if reduction == "mean" else None)
 
 
-def _surprise(logits: Tensor, target: Array) -> Tensor:
-    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), as one operation."""
+def _surprise(logits: Tensor, target: Array, mean: bool = False) -> Tensor:
+    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), or their mean, as one operation."""
     x, home, classes = logits.data, backend_of(target), logits.shape[-1]
-    xp = home.xp
+    xp, share = home.xp, 1.0 / target.size if mean else 1.0
     # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
     places = home.arange(target.size) * classes + xp.reshape(target, (-1,))
-    chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
-    # Of differences to the largest: of large logits, the logarithm of their sum has lost the digits behind the point.
-    top = xp.max(x, axis=-1)
-    total = xp.sum(xp.exp(x - top[..., None]), axis=-1)
+    losses, softmax = host_kernels.surprise(x, target) or (None, None)
+    if losses is None:
+        chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
+        # Of differences to the largest: of large logits, the logarithm of their sum has lost the digits behind the
+        # point.
+        top = host_kernels.row_max(xp, x, (x.ndim - 1,))
+        total = xp.sum(xp.exp(x - top), axis=-1)
+        losses = xp.log(total) - (chosen - xp.squeeze(top, axis=-1))
 
     def rule(g: Tensor, y: Tensor) -> Tensor:
-        flow = ops.expand_dims(g, -1)
+        flow = g * share if mean else ops.expand_dims(g, -1)
         if home.name == "array_api_strict" or is_grad_enabled():
             is_target = xp.astype(xp.expand_dims(target, axis=-1) == home.arange(classes), x.dtype)
             return flow * (ops.softmax(logits) - is_target)
-        found = xp.exp(x - top[..., None])
-        found *= flow.data / total[..., None]
+        found = xp.exp(x - top) * (flow.data / total[..., None]) if softmax is None else flow.data * softmax
         flat = found.reshape(-1)  # a copy, where the logits are not contiguous
-        flat[places] -= g.data.reshape(-1)
+        flat[places] -= flow.data.reshape(-1)
         return Tensor(flat.reshape(x.shape))
 
-    return record("cross_entropy", xp.log(total) - (chosen - top), (logits,), [rule], (logits,), ("logits",))
+    data = xp.sum(losses) * share if mean else losses
+    return record("cross_entropy", data, (logits,), [rule], (logits,), ("logits",))
 
 
 def _mean_square(prediction: Tensor, target: Tensor) -> Tensor:

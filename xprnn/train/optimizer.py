@@ -170,10 +170,11 @@ class Optimizer:
         sets: dict[Any, list[int]] = {}
         one_by_one = not vars(type(self)).get("elementwise", False)
         for k, parameter in enumerate(self.parameters):
-            if parameter.grad is None or not parameter.requires_grad:
+            gradient = parameter.grad
+            if gradient is None or not parameter.requires_grad:
                 continue
             data = parameter.data
-            self._check_gradient(k, data, parameter.grad)
+            self._check_gradient(k, data, gradient)
             alike = self._group_of[k], self._steps[k], *kind_of(data)
             sets.setdefault(k if one_by_one or data.size > SMALL else alike, []).append(k)
         return sets.values()
@@ -292,7 +293,7 @@ class Optimizer:
     def _check_gradient(self, k: int, data: Array, gradient: Any) -> None:
         if isinstance(gradient, Tensor):
             array = gradient.data
-            if array.shape == data.shape and are_together(array, data) and array.dtype == data.dtype:
+            if array.shape == data.shape and array.dtype == data.dtype and are_together(array, data):
                 return
         parameter, what = self.parameters[k], f"{type(self).__name__}: the gradient of parameter {k}"
         if not isinstance(gradient, Tensor):

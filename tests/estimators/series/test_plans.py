@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, backtest
-from xprnn.estimators.series import member
+from xprnn.estimators.series import learning
 from xprnn.estimators.series.frame import Scale, Series
 from xprnn.estimators.series.linear import PENALTIES, Moments, flat, lagged, said
 from xprnn.estimators.series.member import Common
@@ -70,8 +70,8 @@ def test_fewer_rows_than_unknowns_are_fine():
 
 def test_a_season_that_grows_is_seen_through_logarithms_and_differences():
     series = (Series(monthly()[:, None]),)
-    tried = candidates(1, 144, 60, (12.0,), True, "auto")
-    chosen = choose(frame_of, series, tried, Plan(Transform(), 1), 4, 1)
+    tried = list(candidates(1, 144, 60, (12.0,), True, "auto"))[::4]
+    chosen = choose(frame_of, series, iter(tried), Plan(Transform(), 1), 4, 1)
     assert chosen[0].transform.power == 0.0
     assert len({(p.transform.differences, p.transform.season) for p in chosen}) > 1
 
@@ -89,7 +89,7 @@ def test_nothing_is_tried_that_needs_what_is_not_there():
 
 def test_what_comes_later_does_not_choose():
     """A plan is tried on the past alone: the last part may be anything without changing what was chosen before."""
-    tried = lambda: candidates(1, 100, 40, (12.0,), True, "auto")
+    tried = lambda: iter(list(candidates(1, 100, 40, (12.0,), True, "auto"))[::8])
     y = monthly(10)
     one = choose(frame_of, (Series(y[:100, None]),), tried(), Plan(Transform(), 1), 4, 1)
     y[100:] = 1.0
@@ -120,11 +120,11 @@ def test_several_columns_may_tell_of_each_other():
 
 def test_of_many_steps_an_epoch_sees_some(monkeypatch):
     """Which ones, the seed says; a series as long as that is seen whole."""
-    monkeypatch.setattr(member, "MOST_AN_EPOCH", 64)
+    monkeypatch.setattr(learning, "MOST_AN_EPOCH", 64)
     y = np.sin(np.arange(200.0) / 3.0)
     options = {"hidden": 2, "epochs": 3, "members": 1, "transforms": "none", "batch_size": 16, "validation": 0}
     one, other = (Forecaster(**options).fit(y) for _ in range(2))
     assert np.array_equal(one.predict(3), other.predict(3))
     assert len(one.training) == 3
-    monkeypatch.setattr(member, "MOST_AN_EPOCH", 4096)
+    monkeypatch.setattr(learning, "MOST_AN_EPOCH", 4096)
     assert not np.array_equal(Forecaster(**options).fit(y).predict(3), one.predict(3))

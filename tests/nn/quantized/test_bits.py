@@ -124,5 +124,7 @@ def test_explain_names_the_path():
     assert "Linear in int8, 36 rows\n  compiled: " in text
     with xprnn.use_kernels("reference"):
         assert "compiled: declines (not forced)\n  array code: runs" in xprnn.explain(found, X)
+    with xprnn.use_kernels("scan"), pytest.raises(RuntimeError, match="it has no products of 8 bits"):
+        found(X)
     with xprnn.use_kernels("compiled"), pytest.raises(RuntimeError, match="there is nothing to run"):
         found(X[:0])

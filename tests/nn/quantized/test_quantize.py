@@ -135,6 +135,7 @@ def test_what_cannot_be_is_named():
         (nn.LSTM(4, 6, layer_norm=True), "no products of 8 bits for the cell"),
         (nn.GRU(4, 6, zoneout=0.1), "it has zoneout"),
         (nn.Tanh(), "it has no weights"),
+        (nn.quantize(nn.Linear(2, 2)), "its weights have 8 bits already"),
     ):
         with pytest.raises(ValueError, match=f"nothing in the .* can be quantized .*{reason}"):
             nn.quantize(model)

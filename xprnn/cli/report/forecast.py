@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.cli.quantiles import Quantiles
 from xprnn.cli.report.drawing import (
     BLACK,
     BLUE,
@@ -31,7 +32,13 @@ CLOSE_UP = 60  # steps of the test part that are shown beside the future
 LISTED = 30  # steps of the future that are written down
 
 
-def forecast_page(title: str, report: ForecastReport, training: History | None, settings: dict[str, Any]) -> bytes:
+def forecast_page(
+    title: str,
+    report: ForecastReport,
+    training: History | None,
+    settings: dict[str, Any],
+    quantiles: Quantiles | None = None,
+) -> bytes:
     """The page of the first forecaster of a report, beside the others, as HTML."""
     model = next(iter(report.backtest.forecasts))
     page = Page(title, _verdict(report, model))
@@ -39,7 +46,7 @@ def forecast_page(title: str, report: ForecastReport, training: History | None, 
         prefix = f"{name}: " if len(report.source.columns) > 1 else ""
         intervals = intervals_from_errors(report.backtest, model, report.future, column)
         if len(report.future):
-            _future(page, prefix, report, column, model, intervals)
+            _future(page, prefix, report, column, intervals, quantiles)
         _errors(page, prefix, report, column, model)
         _test_part(page, prefix, report, column, model, intervals)
         _residuals(page, prefix, report, column, model)
@@ -74,7 +81,12 @@ def _axis(report: ForecastReport) -> str:
 
 
 def _future(
-    page: Page, prefix: str, report: ForecastReport, column: int, model: str, intervals: Intervals | None
+    page: Page,
+    prefix: str,
+    report: ForecastReport,
+    column: int,
+    intervals: Intervals | None,
+    quantiles: Quantiles | None,
 ) -> None:
     test, future = report.backtest, report.future[:, column]
     page.section(
@@ -106,6 +118,14 @@ def _future(
         header += ["from", "to"]
         for k, row in zip(shown, rows, strict=True):
             row += [readable(intervals.future_lower[level][k]), readable(intervals.future_upper[level][k])]
+    if quantiles is not None:
+        page.words(
+            "Of many futures that might be, so large a share stays below the values of the columns with %. The others "
+            "are the forecast and where nine of ten values are expected."
+        )
+        header += [f"{100 * level:g} %" for level in quantiles.levels]
+        for k, row in zip(shown, rows, strict=True):
+            row += [readable(value) for value in quantiles.values[k, column]]
     page.table(header, rows)
     if len(future) > LISTED:
         page.words(f"The other {len(future) - LISTED} steps stand in forecast.csv.")
@@ -126,8 +146,8 @@ def _errors(page: Page, prefix: str, report: ForecastReport, column: int, model:
         "All were asked at the same places, and none had seen what came. MAE is how far off on average, in the units "
         "of the series. RMSE is like it, but counts large errors more; the best is marked. MASE below 1 is better than "
         "it was, in training, to say that nothing changes from a step to the next.",
-        "The others are simple rules. Persistence: as the last value. Seasonal naive (P): as P steps before. "
-        "AR(p): a sum of the last p values, each with a fixed weight.",
+        "The others are simple rules. Persistence: as the last value. Drift: on in a straight line. Seasonal naive "
+        "(P): as P steps before. AR(p): a sum of the last p values, each with a fixed weight.",
     )
     best = min(range(len(rows)), key=lambda k: rows[k]["rmse"])
     shown = [[row["forecaster"], readable(row["mae"]), readable(row["rmse"]), _three(row["mase"])] for row in rows]

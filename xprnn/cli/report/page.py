@@ -36,8 +36,7 @@ tr.best td, tr.best th { background: #eef5fa; font-weight: 600; }
 td.shade { text-align: center; border: 1px solid var(--paper); padding: .4rem .7rem; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; }
 @media (max-width: 40rem) { main { padding: .8rem 1rem 2rem; } h1 { font-size: 1.4rem; } .lead { font-size: 1rem; }
-  table { font-size: .85rem; } th, td { padding: .3rem .35rem; }
-  .words { min-width: 4.5rem; } }
+  table { font-size: .85rem; } th, td { padding: .3rem .35rem; } }
 @media print { body { background: none; } main { max-width: none; } figure, table { break-inside: avoid; } }
 """
 

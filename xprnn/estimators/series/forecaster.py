@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,12 @@ from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Backtest, Informed, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
-from xprnn.estimators.series.frame import Series
-from xprnn.estimators.series.member import LIKELIHOODS
-from xprnn.estimators.series.model import learn_model
+from xprnn.estimators.series.learning import LIKELIHOODS
+from xprnn.estimators.series.model import learn_model, learn_more
 from xprnn.estimators.series.network import Members
 from xprnn.estimators.series.panel import Kind, Panel, read
 from xprnn.estimators.series.saved import common_of
-from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, joined, periods_of
+from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
 from xprnn.train import Callback
 
 Host = np.ndarray[Any, Any]
@@ -174,21 +174,24 @@ class Forecaster(SeriesEstimator):
         steps (N,) or (N, F), with ``past`` and ``future`` of these steps where they were fitted; of several series a
         dict or a list of them. Returns itself.
         """
-        self._fitted(self._network)
-        owner, kind, window = "Forecaster.observe", self._kind, self._model.window
-        given = [
-            as_series(part, kind.shown(owner, k), gaps=True) for k, part in enumerate(kind.split(owner, "steps", steps))
-        ]
-        for k, rows in enumerate(given):
-            self._check_columns(kind.shown("Forecaster", k), rows)
-        lengths = [len(rows) for rows in given]
-        pasts, futures = self._covariates(owner, past, future, lengths, lengths)
-        recent = []
-        for series, rows, known, ahead in zip(self._recent, given, pasts, futures, strict=True):
-            values = np.concatenate([series.values, rows])
-            whole = Series(values, joined(series.past, known), joined(series.future, ahead), series.start)
-            recent.append(whole.part(len(whole) - window, len(whole)))
-        self._become(_recent=tuple(recent))
+        self._become(_recent=self._ends_of(self._joined("Forecaster.observe", steps, past, future)))
+        return self
+
+    def update(
+        self, steps: Any, *, past: Any = None, future: Any = None, epochs: int = 1, callbacks: Sequence[Callback] = ()
+    ) -> Forecaster:
+        """Learn from what came after the fitted series too, and go on from there. Returns itself.
+
+        Arguments as in :meth:`observe`. Autoregressions are those of all steps that were ever learned, old and new;
+        networks are trained on with the new ones, for so many ``epochs``; transforms, lags, scales and what is known of
+        errors stay. Raises what :meth:`observe` and training do; the forecaster is then as it was.
+        """
+        whole = self._joined("Forecaster.update", steps, past, future)
+        epochs = whole_number("Forecaster.update", "epochs", epochs)
+        model = learn_more(self._model, whole, self.settings, epochs, callbacks, self.progress)
+        network = Members([member.network for member in model.members])
+        network.eval()
+        self._become(_model=model, _network=network, _recent=self._ends_of(whole))
         return self
 
     def predict(
@@ -300,6 +303,7 @@ class Forecaster(SeriesEstimator):
         past: Any = None,
         future: Any = None,
         refit: str | int = "never",
+        executor: Executor | None = None,
     ) -> Backtest:
         """Fit on the first part of a series and forecast from every step of the rest, beside baselines.
 
@@ -309,4 +313,4 @@ class Forecaster(SeriesEstimator):
         horizon = self.settings["horizon"] if horizon is None else horizon
         told = self if past is None and future is None else Informed(self, past, future)
         baselines = several("Forecaster.backtest", "baselines", baselines)
-        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit)
+        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit, executor=executor)

@@ -36,6 +36,12 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         return Moments(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
+    @staticmethod
+    def shapes(columns: int, inputs: int, ahead: int) -> list[tuple[int, ...]]:
+        """Those of the parts, for F columns, D inputs of each and K steps ahead."""
+        f, d, k = columns, inputs, ahead
+        return [(f,), (f, d), (f, k), (f, d, d), (f, d, k), (f, k)]
+
     def solve(self) -> tuple[Host, Host]:
         """Weights (F, D, K) and biases (F, K) that minimise sum |y - x W - b|^2 + penalty |W|^2.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Backend, Rng, generator
+from xprnn.backend import Backend, Rng, backend_of, generator
 from xprnn.estimators.series.conformal import rolling_widths, width
 from xprnn.estimators.series.frame import Frame, Scale, Series
-from xprnn.estimators.series.member import FREEDOM, Common, Member, Task, learn, relearn
+from xprnn.estimators.series.learning import FREEDOM, Task, carry_on, learn, relearn
+from xprnn.estimators.series.member import Common, Member
 from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
 from xprnn.estimators.series.transforms import Transform, held
 from xprnn.train import Callback, History
@@ -137,6 +138,21 @@ def learn_model(
         members = tuple(relearn(task, p, s, epochs, callbacks, progress) for p, s, (_, _, epochs) in again)
     errors, unit = _errors(first, task, lengths)
     return Model(members, residuals, errors, unit, kind), learned[0][1]
+
+
+def learn_more(
+    model: Model,
+    series: Sequence[Series],
+    options: Mapping[str, Any],
+    epochs: int,
+    callbacks: Sequence[Callback],
+    progress: bool,
+) -> Model:
+    """A model that has learned what comes in these series after their first window, which it had seen."""
+    first = model.members[0]
+    task = Task(first.common, tuple(series), model.window, options, backend_of(first.network.head.weight.data))
+    more = (carry_on(task, each, model.window, epochs, callbacks, progress) for each in model.members)
+    return replace(model, members=tuple(more))
 
 
 def _plans(

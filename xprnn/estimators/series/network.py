@@ -74,15 +74,24 @@ class ForecastNetwork(Module):
         if sizes.spread:
             yield from (("spread.weight", (said, sizes.hidden)), ("spread.bias", (said,)))
 
+    @property
+    def listened(self) -> bool:
+        """Whether what the recurrent layer says counts."""
+        said = (self.head, *(() if self.spread is None else (self.spread,)))
+        return any(bool(np.any(layer.weight.numpy())) for layer in said)
+
     def forget(self) -> None:
         """Leave the autoregression alone: W, b and S are zero."""
         self.head.load_state_dict({n: np.zeros(p.shape) for n, p in self.head.named_parameters()})
         if self.spread is not None:
             self.spread.load_state_dict({"weight": np.zeros(self.spread.weight.shape), "bias": self._same})
 
-    def solved(self, weight: Host, bias: Host, scale: Host) -> None:
-        """Take an autoregression (K F, p F + E) and (K F,), and the scale of what it leaves over (K F,)."""
+    def solved(self, weight: Host, bias: Host) -> None:
+        """Take an autoregression (K F, p F + E) and (K F,)."""
         self.linear.load_state_dict({"weight": weight, "bias": bias})
+
+    def ignored(self, scale: Host) -> None:
+        """Leave the autoregression alone, which errs with this scale (K F,)."""
         self._same = np.arctanh(np.clip(np.log(np.maximum(scale, 1e-30)) / WIDEST, -0.99, 0.99))
         self.forget()
 

@@ -91,9 +91,10 @@ def choose(
     at last the same ones again: members then differ by their seeds.
     """
     cuts = [np.linspace(len(each) * (1.0 - SHARE), len(each), FOLDS + 1).astype(int) for each in series]
+    spreads = [_spread(each.values[: cut[0]]) for each, cut in zip(series, cuts, strict=True)]
     found: list[tuple[float, int, Plan]] = []
     for plan in plans:
-        error = _tried(plan, frame_of(plan, series, [int(cut[0]) for cut in cuts]), cuts, horizon)
+        error = _tried(plan, frame_of(plan, series, [int(cut[0]) for cut in cuts]), cuts, spreads, horizon)
         if error is not None and np.isfinite(error):
             found.append((error, len(found), plan))
     if not found:
@@ -108,7 +109,7 @@ def choose(
     return [ranked[k % len(ranked)] for k in range(count)]
 
 
-def _tried(plan: Plan, frame: Frame, cuts: Sequence[Host], horizon: int) -> float | None:
+def _tried(plan: Plan, frame: Frame, cuts: Sequence[Host], spreads: Sequence[Host], horizon: int) -> float | None:
     """The mean squared error over the folds, in deviations of each series' changes; None where it cannot be fitted."""
     moments, total, weight = None, 0.0, 0.0
     for fold in range(FOLDS):
@@ -123,16 +124,19 @@ def _tried(plan: Plan, frame: Frame, cuts: Sequence[Host], horizon: int) -> floa
             moments = more if moments is None else moments + more
         assert moments is not None
         weights, biases = moments.solve()
-        for k, cut in enumerate(cuts):
-            start = int(frame.starts[k])
-            origins = np.arange(max(cut[fold], plan.reach), min(cut[fold + 1], len(frame.series[k]) - horizon + 1))
-            if not len(origins):
-                continue
-            inputs = lagged(frame.scaled, frame.extras, start + origins, plan.lags, plan.joint)
-            forecast = frame.inverse(k, said(weights, biases, inputs), origins)
-            actual = frame.series[k].values
-            error = np.square(forecast - actual[origins[:, None] + np.arange(horizon)]) / _spread(actual[: cut[0]])
-            total, weight = total + float(np.nansum(error)), weight + float(np.isfinite(error).sum())
+        places = [
+            np.arange(max(cut[fold], plan.reach), min(cut[fold + 1], len(each) - horizon + 1))
+            for cut, each in zip(cuts, frame.series, strict=True)
+        ]
+        rows = np.concatenate([start + part for start, part in zip(frame.starts[:-1], places, strict=True)])
+        steps = said(weights, biases, lagged(frame.scaled, frame.extras, rows, plan.lags, plan.joint))
+        parts = np.split(steps, np.cumsum([len(part) for part in places])[:-1])
+        for k, (origins, ahead) in enumerate(zip(places, parts, strict=True)):
+            if len(origins):
+                actual = frame.series[k].values[origins[:, None] + np.arange(horizon)]
+                error = np.square(frame.inverse(k, ahead, origins) - actual) / spreads[k]
+                known = ~np.isnan(error)
+                total, weight = total + float(error[known].sum()), weight + float(known.sum())
     return total / weight if weight else None
 
 

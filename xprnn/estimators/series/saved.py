@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 
 from xprnn.estimators.estimator import TRAINING
 from xprnn.estimators.series.frame import Scale, Series
+from xprnn.estimators.series.linear import Moments
 from xprnn.estimators.series.member import Common
 from xprnn.estimators.series.model import Model
 from xprnn.estimators.series.panel import Kind
@@ -31,6 +33,7 @@ ARRAYS = {
     "static": 2,
     "covariates": 2,
     "scales": 4,
+    "moments": 1,
     "residuals": 4,
     "errors": 3,
     "errors.known": 3,
@@ -52,6 +55,7 @@ class Found:
     plans: tuple[Plan, ...]
     scales: tuple[Scale, ...]
     common: Common
+    moments: tuple[Moments, ...]
     recent: tuple[Series, ...]
     kind: Kind
     residuals: tuple[Host, ...]
@@ -93,6 +97,9 @@ def described(
         "static": common.static,
         "covariates": np.stack(common.covariates),
         "scales": np.stack([np.stack([m.scale.mean, m.scale.std, m.scale.floor]) for m in model.members]),
+        "moments": np.concatenate([a.reshape(-1) for m in model.members for a in vars(m.moments).values()]).astype(
+            float
+        ),
         "residuals": np.stack(model.residuals),
         "errors": np.nan_to_num(model.errors, nan=0.0),
         "errors.known": (~np.isnan(model.errors)).astype(np.float64),
@@ -147,7 +154,8 @@ def restored(arrays: HostArrays, metadata: Mapping[str, Any], settings: Mapping[
     recent = tuple(Series(rows, p, f, int(first)) for rows, p, f, first in parts)
     kind = _kind(metadata, count, columns)
     each = tuple(Scale(*scale) for scale in scales)
-    return Found(plans, each, common, recent, kind, tuple(arrays["residuals"]), errors, arrays["unit"])
+    moments = _moments(arrays["moments"], plans, common, columns, horizon)
+    return Found(plans, each, common, moments, recent, kind, tuple(arrays["residuals"]), errors, arrays["unit"])
 
 
 def _where_known(name: str, arrays: HostArrays) -> Host:
@@ -156,6 +164,18 @@ def _where_known(name: str, arrays: HostArrays) -> Host:
     if not np.isin(known, (0.0, 1.0)).all():
         raise ValueError(f"{name}.known has others than 0 and 1")
     return np.where(known == 1.0, arrays[name], np.nan)
+
+
+def _moments(flat: Host, plans: Sequence[Plan], common: Common, columns: int, horizon: int) -> tuple[Moments, ...]:
+    """Those of each plan, one after the other. Raises ValueError where they are not as many numbers."""
+    inputs = [plan.lags * (columns if plan.joint else 1) + common.extras(plan, columns) for plan in plans]
+    shapes = [shape for each in inputs for shape in Moments.shapes(columns, each, horizon)]
+    sizes = [math.prod(shape) for shape in shapes]
+    if len(flat) != sum(sizes):
+        raise ValueError(f"moments has {len(flat)} numbers; expected {sum(sizes)}")
+    parts = np.split(flat, np.cumsum(sizes)[:-1])
+    each = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    return tuple(Moments(*each[k : k + 6]) for k in range(0, len(each), 6))
 
 
 def _plan(given: Any, window: int) -> Plan:
@@ -214,6 +234,8 @@ def brought_up(
         raise ValueError(f"head.bias has {said} numbers; expected {horizon * columns}")
     persistence = np.concatenate([np.tile(np.eye(columns), (horizon, 1)), np.zeros((said, extras))], axis=1)
     weights |= {"members.0.linear.weight": persistence.astype(dtype), "members.0.linear.bias": np.zeros(said, dtype)}
+    inputs = 1 + extras
+    moments = sum(math.prod(shape) for shape in Moments.shapes(columns, inputs, horizon))
     scale = np.stack([arrays["scaler.mean"], arrays["scaler.std"], np.ones(columns)])
     found = {
         "recent": recent[None],
@@ -224,6 +246,7 @@ def brought_up(
         "static": np.zeros((1, 0)),
         "covariates": np.zeros((2, 0)),
         "scales": scale[None, :, None],
+        "moments": np.zeros(moments),
         "residuals": np.zeros((1, 1, horizon, columns)),
         "errors": np.zeros((0, horizon, columns)),
         "errors.known": np.zeros((0, horizon, columns)),

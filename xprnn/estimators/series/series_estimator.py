@@ -82,6 +82,27 @@ class SeriesEstimator(Estimator):
             covariates(owner, "future", future, self._kind, ahead, columns[1]),
         )
 
+    def _joined(self, owner: str, steps: Any, past: Any, future: Any) -> list[Series]:
+        """The ends of the fitted series, and what came after them. Raises TypeError and ValueError."""
+        self._fitted(self._network)
+        kind = self._kind
+        given = [
+            as_series(part, kind.shown(owner, k), gaps=True) for k, part in enumerate(kind.split(owner, "steps", steps))
+        ]
+        for k, rows in enumerate(given):
+            self._check_columns(kind.shown("Forecaster", k), rows)
+        lengths = [len(rows) for rows in given]
+        covered = zip(self._recent, given, *self._covariates(owner, past, future, lengths, lengths), strict=True)
+        return [
+            Series(np.concatenate([s.values, rows]), joined(s.past, known), joined(s.future, ahead), s.start)
+            for s, rows, known, ahead in covered
+        ]
+
+    def _ends_of(self, series: Sequence[Series]) -> tuple[Series, ...]:
+        """The last window of each."""
+        window = self._model.window
+        return tuple(each.part(len(each) - window, len(each)) for each in series)
+
     def _ahead(self, owner: str, horizon: int | None, future: Any) -> tuple[int, list[Series]]:
         """How many steps, and the ends of the series with what is known of these."""
         self._fitted(self._network)
@@ -178,8 +199,8 @@ class SeriesEstimator(Estimator):
             return members
 
         network = self._read_network(weights, Members.shapes(sizes), build)
-        parts = zip(found.plans, found.scales, network.members, strict=True)
-        members = tuple(Member(plan, scale, each, found.window, found.common) for plan, scale, each in parts)
+        parts = zip(found.plans, found.scales, network.members, found.moments, strict=True)
+        members = tuple(Member(p, scale, each, found.window, found.common, sums) for p, scale, each, sums in parts)
         model = Model(members, found.residuals, found.errors, found.unit, options["distribution"])
         parts_of_fit = {"_network": network, "_model": model, "_common": found.common}
         return parts_of_fit | {"_recent": found.recent, "_kind": found.kind}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from xprnn.arguments import among, at_least_zero, whole_number
 from xprnn.backend import backend_of, generator
-from xprnn.data.rows import Rows, RowWriter
-from xprnn.data.tokenizer import is_word, split_characters, split_words
+from xprnn.data.tokenizer import is_word
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
 from xprnn.estimators.cells import POOLINGS
@@ -27,30 +25,20 @@ from xprnn.estimators.sequences.labelled import MEASURES
 from xprnn.estimators.sequences.targets import Classes, those_kept, weights_of_classes
 from xprnn.estimators.text.estimator import TEXTS, TextEstimator
 from xprnn.estimators.text.explanation import Explanation
-from xprnn.estimators.text.input import check_texts, chosen_labels, cut_texts, log_count_ratios
-from xprnn.estimators.text.subwords import MARKS, Subwords, json_of
+from xprnn.estimators.text.input import (
+    TOKENIZERS,
+    Tokenizer,
+    chosen_labels,
+    cut_texts,
+    log_count_ratios,
+    read_texts,
+    tokenizer_setting,
+)
+from xprnn.estimators.text.subwords import MARKS, Subwords
 from xprnn.tape import no_grad
 from xprnn.train import Callback
 
 Host = np.ndarray[Any, Any]
-Tokenizer = Callable[[str], Iterable[str]]
-TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_characters}
-
-
-def _tokenizer(owner: str, name: str, tokenizer: Any) -> str:
-    """Its name; the JSON of one of subwords; "custom" for a function, which no file can hold."""
-    if callable(tokenizer):
-        return "custom"
-    if (told := json_of(tokenizer)) is not None:
-        try:
-            return Subwords(told).told
-        except ValueError as error:
-            raise ValueError(f"{owner}: {name} is {reprlib.repr(tokenizer)}: {error}") from None
-    if not isinstance(tokenizer, str) or tokenizer not in TOKENIZERS:
-        expected = ", ".join(map(repr, TOKENIZERS))
-        subwords = "or subwords: a Tokenizer or its .json"
-        raise ValueError(f"{owner}: {name} is {tokenizer!r}; expected {expected} or a function, {subwords}")
-    return tokenizer
 
 
 class TextClassifier(TextEstimator):
@@ -74,7 +62,7 @@ class TextClassifier(TextEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     pooling
         "max", "mean" or "attention" over the states of all tokens, or the "last" state.
     embedding
@@ -116,7 +104,7 @@ class TextClassifier(TextEstimator):
     Raises ValueError or TypeError for arguments out of range.
     """
 
-    SETTINGS = TEXTS | {"pooling": among(POOLINGS), "tokenizer": _tokenizer, "count_ratios": at_least_zero}
+    SETTINGS = TEXTS | {"pooling": among(POOLINGS), "tokenizer": tokenizer_setting, "count_ratios": at_least_zero}
     ADDED: ClassVar = {"class_weight": None, "monitor": "loss", "calibrate": False}
     KIND = "text classifier"
     ARRAYS: ClassVar = {"prior": 1}
@@ -196,7 +184,7 @@ class TextClassifier(TextEstimator):
         After an error the classifier is as it was.
         """
         owner, new = self._owner("fit"), self._unfitted()
-        words, rows, labels = _read(owner, texts, labels, new.tokenize)
+        words, rows, labels = read_texts(owner, texts, labels, new.tokenize)
         weight = as_weights(owner, sample_weight, len(rows), "text")
         kept = np.flatnonzero(weight)
         labels = those_kept(owner, labels, kept, len(rows))
@@ -349,26 +337,6 @@ class TextClassifier(TextEstimator):
         ids = [np.asarray(vocabulary.encode(tokens[k]), np.int64) for k in rows]
         found[rows] = softmax(np.stack(outputs(network, ids)) / self._temperature)
         return found
-
-
-def _read(
-    owner: str, texts: Iterable[Any], labels: Sequence[Any] | None, tokenize: Tokenizer
-) -> tuple[list[str], Rows, Any]:
-    """The different tokens of texts, each text as rows of their numbers, and the labels."""
-    words: dict[str, int] = {}
-    writer, found = RowWriter(), []
-    for k, text in enumerate(texts if labels is None else check_texts(owner, texts)):
-        if labels is None:
-            if not isinstance(text, (tuple, list)) or len(text) != 2:
-                shown = reprlib.repr(text)
-                raise TypeError(
-                    f"{owner}: text {k} is {shown}, without labels; expected a pair of a text and its label"
-                )
-            text, label = text
-            found.append(label)
-        (tokens,) = cut_texts(owner, [text], tokenize, k)
-        writer.append([words.setdefault(token, len(words)) for token in tokens])
-    return list(words), writer.rows(), found if labels is None else labels
 
 
 def _has_word(vocabulary: Vocabulary, tokens: list[str]) -> bool:

@@ -10,11 +10,32 @@ import numpy as np
 
 from xprnn.arguments import one_of, share
 from xprnn.backend import Rng, generator
+from xprnn.data.rows import Rows, RowWriter
+from xprnn.data.tokenizer import split_characters, split_words
 from xprnn.estimators.labels import encode_labels, hold_out, listed
+from xprnn.estimators.text.subwords import Subwords, json_of
 
 Host = np.ndarray[Any, Any]
 Labelled = tuple[list[str], list[Any]]
 UNKNOWN = ("frequent", "none")
+Tokenizer = Callable[[str], Iterable[str]]
+TOKENIZERS: dict[str, Tokenizer] = {"words": split_words, "characters": split_characters}
+
+
+def tokenizer_setting(owner: str, name: str, tokenizer: Any) -> str:
+    """Its name; the JSON of one of subwords; "custom" for a function, which no file can hold."""
+    if callable(tokenizer):
+        return "custom"
+    if (told := json_of(tokenizer)) is not None:
+        try:
+            return Subwords(told).told
+        except ValueError as error:
+            raise ValueError(f"{owner}: {name} is {reprlib.repr(tokenizer)}: {error}") from None
+    if not isinstance(tokenizer, str) or tokenizer not in TOKENIZERS:
+        expected = ", ".join(map(repr, TOKENIZERS))
+        subwords = "or subwords: a Tokenizer or its .json"
+        raise ValueError(f"{owner}: {name} is {tokenizer!r}; expected {expected} or a function, {subwords}")
+    return tokenizer
 
 
 def check_texts(owner: str, texts: Any, first: int = 0) -> list[str]:
@@ -75,3 +96,23 @@ def log_count_ratios(ids: Iterable[Host], target: Host, tokens: int, classes: in
         counts[np.unique(numbers_of), c] += 1
     inside, outside = counts + 1.0, counts.sum(axis=1, keepdims=True) - counts + 1.0
     return np.log(inside / inside.sum(axis=0)) - np.log(outside / outside.sum(axis=0))
+
+
+def read_texts(
+    owner: str, texts: Iterable[Any], labels: Sequence[Any] | None, tokenize: Tokenizer
+) -> tuple[list[str], Rows, Any]:
+    """The different tokens of texts, each text as rows of their numbers, and the labels."""
+    words: dict[str, int] = {}
+    writer, found = RowWriter(), []
+    for k, text in enumerate(texts if labels is None else check_texts(owner, texts)):
+        if labels is None:
+            if not isinstance(text, (tuple, list)) or len(text) != 2:
+                shown = reprlib.repr(text)
+                raise TypeError(
+                    f"{owner}: text {k} is {shown}, without labels; expected a pair of a text and its label"
+                )
+            text, label = text
+            found.append(label)
+        (tokens,) = cut_texts(owner, [text], tokenize, k)
+        writer.append([words.setdefault(token, len(words)) for token in tokens])
+    return list(words), writer.rows(), found if labels is None else labels

@@ -79,6 +79,8 @@ def _quantized(name: str, module: Module) -> Module | str | None:
     """The twin of a module, or why it has none; None where it has no weights of its own."""
     kind, label = type(module), f"{OWNER}: {name or type(module).__name__}"
     if kind not in (Linear, RNN, LSTM, GRU, RecurrentLayer):  # what a class of its own computes nobody knows
+        if kind in (QuantizedLinear, QuantizedRecurrent):
+            return "its weights have 8 bits already"
         own = any(isinstance(part, Parameter) for _, part in module._parts([]))
         return f"there is nothing of 8 bits for {kind.__name__}" if own else None
     layer: Any = module

@@ -47,6 +47,10 @@ class EchoState(RecurrentLayer):
 
     cell: EchoStateSpec
 
+    _fixed = RecurrentLayer._fixed | {
+        *("spectral_radius", "input_scaling", "bias_scaling", "connectivity", "input_connectivity")
+    }
+
     def __init__(
         self,
         input_size: int,

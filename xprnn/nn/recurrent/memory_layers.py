@@ -48,6 +48,8 @@ class LMU(RecurrentLayer):
 
     cell: LMUSpec
 
+    _fixed = RecurrentLayer._fixed | {"window"}
+
     def __init__(
         self,
         input_size: int,
@@ -116,6 +118,8 @@ class MLSTM(RecurrentLayer):
     ``heads`` is N. Raises ValueError where H cannot be divided by it.
     """
 
+    _fixed = RecurrentLayer._fixed | {"heads"}
+
     def __init__(
         self,
         input_size: int,
@@ -139,6 +143,7 @@ class MLSTM(RecurrentLayer):
             MLSTMSpec(heads), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             reverse=reverse, zero_masked=zero_masked, dtype=dtype, rng=rng,
         )  # fmt: skip
+        self.heads = heads
         if bias:  # from 3 to 6, as the authors' code has it, so that it starts with a long memory
             for weights in self.weights():
                 b = weights["bias_ih"].data

@@ -151,6 +151,7 @@ class RecurrentLayer(SequenceLayer):
         cells, rates, noise = (self.cell, self.reverse_cell or self.cell), self.regularisation, None
         start = zero_state(x, self.state_sizes) if state is None else ()
         finals, sequences = [], []
+        alone = len(weights) == 1
         for layer in range(self.num_layers):
             if layer > 0:
                 x = self.dropout(x)
@@ -163,13 +164,14 @@ class RecurrentLayer(SequenceLayer):
                 if rates is not None:
                     noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
                     own = rates.connected(self.rng, own, self.training)
-                call = partial(run, cells[direction], own, x, before, control, reverse, self, k, noise)
+                call = partial(run, cells[direction], own, x, before, control, reverse, self, k, noise, alone)
                 sequence, final = call()
                 outputs.append(sequence[0])
                 sequences.append((sequence, call))
                 finals.append(final)
             x = outputs[0] if self.directions == 1 else ops.concat(outputs, axis=-1)
-        return x, side_by_side(finals, 0), lambda: side_by_side([*starmap(_whole, sequences)], 1)
+        last = finals[0] if alone else side_by_side(finals, 0)
+        return x, last, lambda: side_by_side([*starmap(_whole, sequences)], 1)
 
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer and direction by the cell's names, in the order of the state.

@@ -29,10 +29,12 @@ def run(
     layer: Any = None,
     number: int = 0,
     noise: Noise | None = None,
+    alone: bool = False,
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
-    Of a cell that takes many steps at once, parts that it does not keep for every step are None among the first.
+    ``alone`` says that these are all of the layer's, and gives the state at the end as layers do, (1, B, H). Of a cell
+    that takes many steps at once, parts that it does not keep for every step are None among the first.
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
     observer = observing()
@@ -49,9 +51,11 @@ def run(
     impl, result, cache = dispatch.run_forward(call)
     if observer is not None:
         observer.called(layer, number, call)
-    there = result.sequences
+    there, final = result.sequences, result.final
     if cell.many:
         there = tuple(part for part in there if part is not None)
+    if alone:
+        final = tuple([part[None, ...] for part in final])
 
     def both(parts: Sequence[Any]) -> tuple[Any, Any]:
         """Those after every step, None for what there is not, and those at the end."""
@@ -61,9 +65,12 @@ def run(
         return tuple(None if part is None else next(first) for part in result.sequences), tuple(first)
 
     if not keep:
-        return both([Tensor(part) for part in (*there, *result.final)])
+        return both([Tensor(part) for part in (*there, *final)])
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        if alone:
+            ends = [None if g is None else g[0] for g in cotangents[len(there) :]]
+            cotangents = [*cotangents[: len(there)], *ends]
         if is_grad_enabled():  # it will itself be differentiated: compose the call of primitives, let the tape work
             replay, _ = reference.forward(replace(call, weights=weights, x=x, state=state))
             pairs = zip((*replay.sequences, *replay.final), (g for part in both(cotangents) for g in part), strict=True)
@@ -79,7 +86,7 @@ def run(
 
     reads = (*inputs, control.advance, control.restart)
     labels = _labels(cell.state_names, *weights)
-    return both(record_joint(cell.name, (*there, *result.final), inputs, pullback, reads, labels))
+    return both(record_joint(cell.name, (*there, *final), inputs, pullback, reads, labels))
 
 
 @cache

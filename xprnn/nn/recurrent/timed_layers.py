@@ -26,6 +26,8 @@ class Timed(RecurrentLayer):
 
     beside = 1
 
+    _fixed = RecurrentLayer._fixed | {"beside"}
+
     def __init__(
         self,
         cell: Cell,
