@@ -369,8 +369,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             entries.append(text if portion(task, found["mean"]) > 0.1 else f"*{text}*")
         lines.append(f"| {cell} | " + " | ".join(entries) + " |")
     seeds = len({row["seed"] for row in rows})
-    note = f"Means of {seeds} seeds. Bold: all seeds reached the goal, in so many seconds of training; italic: hardly "
-    note += "better than without a memory. Empty: not run."
+    whole = "One seed" if seeds == 1 else f"Means of {seeds} seeds"
+    note = (
+        f"{whole}. Bold: all seeds reached the goal, in so many seconds of one processor; italic: hardly better than "
+    )
+    note += "without a memory. Empty: not run."
     if shares != {1.0}:
         note += f" Runs had {', '.join(f'{s:g}' for s in sorted(shares))} of the seconds that the tasks give."
     return "\n".join([*lines, "", note]) + "\n"

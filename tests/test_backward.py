@@ -261,7 +261,7 @@ def test_grad_of_one_tensor_or_any_iterable(x):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: grad(x, 1.0), "inputs is a float; expected a Tensor"),
+        (lambda x: grad(x, 1.0), "inputs is a float; expected a list"),
         (lambda x: grad(x, [x, np.ones(2)]), r"inputs\[1\] is a ndarray; expected a Tensor"),
         (lambda x: grad([x, None], x), r"outputs\[1\] is a NoneType; expected a Tensor"),
     ],

@@ -12,6 +12,7 @@ import xprnn
 ROOT = Path(xprnn.__file__).parents[1]
 LATE = {
     "array_api_strict",
+    "casadi",
     "cupy",
     "cupyx",
     "distributed",

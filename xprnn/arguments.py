@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import DTYPES, dtype_name, plain
-from xprnn.flags import true_or_false as true_or_false  # it stands lower, where the tape asks it too
+from xprnn.flags import several as several  # these stand lower, where the tape asks them too
+from xprnn.flags import true_or_false as true_or_false
 from xprnn.tensor import Tensor
 
 Check = Callable[[str, str, Any], Any]
@@ -52,6 +53,11 @@ def at_least_zero(owner: str, name: str, number: Any) -> float:
     return real_number(owner, name, number, "a number of at least 0", high=sys.float_info.max)
 
 
+def finite_number(owner: str, name: str, number: Any) -> float:
+    """A finite number. Raises ValueError for anything else."""
+    return real_number(owner, name, number, "a finite number", -sys.float_info.max, sys.float_info.max)
+
+
 def any_number(owner: str, name: str, number: Any) -> float:
     """A float of Python or NumPy, NaN and infinities too, or an integer that fits one. Raises ValueError otherwise."""
     if isinstance(number, float):
@@ -82,6 +88,20 @@ def float_dtype(owner: str, dtype: Any) -> str:
     if not isinstance(name, str) or name not in DTYPES:
         raise ValueError(f"{owner}: dtype is {dtype!r}; expected 'float32' or 'float64'")
     return name
+
+
+def of_kind(owner: str, name: str, value: Any, kind: Any) -> Any:
+    """What is of a kind. Raises TypeError for anything else."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{owner}: {name} is a {type(value).__name__}; expected {kind.__name__}")
+    return value
+
+
+def function(owner: str, name: str, value: Any) -> Callable[..., Any]:
+    """What can be called. Raises TypeError for anything else."""
+    if not callable(value):
+        raise TypeError(f"{owner}: {name} is a {type(value).__name__}; expected a function")
+    return value
 
 
 def each_true_or_false(owner: str, **flags: Any) -> Iterator[bool]:

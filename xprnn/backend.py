@@ -145,14 +145,16 @@ def get_backend(name: str, device: Any = None) -> Backend:
     RuntimeError
         The backend cannot be used here; the message says what is missing.
     """
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         reason = _reason_against("cupy")
         name = "numpy" if reason else "cupy"
         logger.info("backend 'auto' is %s%s", name, f" ({reason})" if reason else "")
-    if name not in NAMES:
+    if not isinstance(name, str) or name not in NAMES:
         raise ValueError(f"backend {name!r} is unknown; expected 'auto' or one of {', '.join(map(repr, NAMES))}")
     if reason := _reason_against(name):
         raise RuntimeError(f"backend {name!r} cannot be used: {reason}")
+    if name == "numpy" and not (device is None or (isinstance(device, str) and device == "cpu")):
+        raise ValueError(f"backend 'numpy': device is {device!r}; expected None or 'cpu'")
     if name == "cupy" and isinstance(device, int):
         device = importlib.import_module("cupy").cuda.Device(device)
     compatible = {"numpy": "array_api_compat.numpy", "cupy": "array_api_compat.cupy"}
@@ -399,6 +401,8 @@ def generator(rng: Rng = None) -> np.random.Generator:
         return rng or new_generator()
     if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
         raise TypeError(f"rng is a {type(rng).__name__}; expected an int seed, a numpy.random.Generator or None")
+    if rng < 0:
+        raise ValueError(f"rng is {rng}; expected a seed of at least 0, a numpy.random.Generator or None")
     return np.random.default_rng(int(rng))
 
 

@@ -1,4 +1,4 @@
-"""Flags: arguments that are True or False, and nothing that only counts as either."""
+"""Checks that the tape needs too: of flags, True or False and not what only counts as either, and of lists."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ def true_or_false(owner: str, name: str, flag: Any) -> bool:
     if not isinstance(flag, np.bool_):
         raise ValueError(f"{owner}: {name} is {flag!r}; expected True or False")
     return bool(flag)
+
+
+def several(owner: str, name: str, values: Any) -> list[Any]:
+    """The things in a list, or in whatever gives them one after another. Raises TypeError for anything else."""
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"{owner}: {name} is a {type(values).__name__}; expected a list") from None

@@ -11,6 +11,7 @@ import functools
 import math
 import numbers
 import operator
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -19,7 +20,7 @@ import numpy as np
 
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
-from xprnn.flags import true_or_false
+from xprnn.flags import several, true_or_false
 from xprnn.tape import is_grad_enabled, is_recorded, record, record_joint
 from xprnn.tensor import Cotangents, Tensor
 
@@ -69,9 +70,17 @@ def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatena
 
     @functools.wraps(primitive)
     def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return primitive(x if isinstance(x, Tensor) else Tensor(x), *args, **kwargs)
+        return primitive(x if isinstance(x, Tensor) else _constant(primitive.__name__, x), *args, **kwargs)
 
     return on_operand
+
+
+def _constant(name: str, x: Any) -> Tensor:
+    """A Tensor around what is none. Raises TypeError for arrays of what are no numbers."""
+    tensor = Tensor(x)
+    if type(tensor.data) is np.ndarray and tensor.data.dtype.kind in "OSUMmV":
+        raise TypeError(f"{name}: x is an array of dtype {tensor.data.dtype}; expected numbers")
+    return tensor
 
 
 # --- arithmetic, with broadcasting ----------------------------------------------------------------------------------
@@ -104,7 +113,20 @@ def _binary(
         left, right = values(a, b)
         namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
     rules = (lambda g, y: unbroadcast(left_rule(g, y), a), lambda g, y: unbroadcast(right_rule(g, y), b))
-    return record(name, compute(left, right), (a, b), rules, reads, labels)
+    try:
+        data = compute(left, right)
+    except (TypeError, ValueError) as error:
+        raise _unfit(name, left, right, error) from error
+    return record(name, data, (a, b), rules, reads, labels)
+
+
+def _unfit(name: str, left: Any, right: Any, error: Exception) -> Exception:
+    """What an array library said of two operands, with what they are."""
+    shown = [
+        f"an array of shape {tuple(x.shape)} and dtype {x.dtype}" if hasattr(x, "shape") else reprlib.repr(x)
+        for x in (left, right)
+    ]
+    return type(error)(f"{name}: the left operand is {shown[0]}, the right one {shown[1]}: {error}")
 
 
 def add(a: Operand, b: Operand) -> Tensor:
@@ -121,7 +143,10 @@ def squared_error(a: Operand, b: Operand) -> Tensor:
     """(a - b)^2, as one operation."""
     left, right = values(a, b)
     namespace(**{"squared_error's left operand": left, "squared_error's right operand": right})
-    difference = left - right
+    try:
+        difference = left - right
+    except (TypeError, ValueError) as error:
+        raise _unfit("squared_error", left, right, error) from error
 
     def slope() -> Tensor:
         return 2.0 * _difference(a, b, difference)
@@ -151,6 +176,10 @@ def logaddexp(a: Operand, b: Operand) -> Tensor:
     """log(e ** a + e ** b), without overflow."""
     left, right = values(a, b)
     xp = namespace(**{"logaddexp's left operand": left, "logaddexp's right operand": right})
+    try:
+        data = xp.logaddexp(left, right)
+    except (TypeError, ValueError) as error:
+        raise _unfit("logaddexp", left, right, error) from error
     rules: Sequence[Callable[[Tensor, Tensor], Tensor]] = ()
     if is_recorded(x for x in (a, b) if isinstance(x, Tensor)):
         # sigmoid(a - b), small ones too; not by the result, which has lost digits where both are far from 0.
@@ -159,7 +188,7 @@ def logaddexp(a: Operand, b: Operand) -> Tensor:
             lambda g, y: unbroadcast(g * exp(-softplus(-_difference(a, b, difference))), a),
             lambda g, y: unbroadcast(g * exp(-softplus(_difference(a, b, difference))), b),
         )
-    return record("logaddexp", xp.logaddexp(left, right), (a, b), rules)
+    return record("logaddexp", data, (a, b), rules)
 
 
 @lifted
@@ -335,15 +364,15 @@ def gelu(x: Tensor) -> Tensor:
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Axes counted from the front, all of them for None. Raises ValueError for one that is not there."""
     axes = range(ndim) if axis is None else axis if isinstance(axis, Iterable) else (axis,)
-    for a in axes:
-        if not -ndim <= a < ndim:
-            raise ValueError(f"axis {a} is out of range for {ndim} dimensions")
-    return tuple(operator.index(a) % ndim for a in axes)
+    return tuple(_axis(a, ndim) for a in axes)
 
 
 def _axis(axis: int, ndim: int) -> int:
     """The same of one axis."""
-    axis = operator.index(axis)
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"the axis is {reprlib.repr(axis)}; expected an integer") from None
     if not -ndim <= axis < ndim:
         raise ValueError(f"axis {axis} is out of range for {ndim} dimensions")
     return axis % ndim
@@ -526,7 +555,10 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
 @lifted
 def reshape(x: Tensor, shape: int | tuple[int, ...]) -> Tensor:
     """The same elements in another shape; one length may be -1."""
-    shape = tuple(shape) if isinstance(shape, Iterable) else (operator.index(shape),)
+    try:
+        shape = tuple(operator.index(n) for n in (shape if isinstance(shape, Iterable) else (shape,)))
+    except TypeError:
+        raise TypeError(f"reshape: shape is {reprlib.repr(shape)}; expected integers") from None
     if -1 in shape and x.size == 0:  # array libraries cannot infer a length from no elements
         shape = tuple(0 if n == -1 else n for n in shape)
     return record("reshape", namespace(x.data).reshape(x.data, shape), (x,), [lambda g, y: reshape(g, x.shape)])
@@ -556,7 +588,9 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 @lifted
 def permute_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """The axes in another order."""
-    axes = _axes(axes, x.ndim)
+    given, axes = axes, _axes(axes, x.ndim)
+    if sorted(axes) != [*range(x.ndim)]:
+        raise ValueError(f"permute_dims: axes are {given}; expected each of 0 to {x.ndim - 1} once")
     data = namespace(x.data).permute_dims(x.data, axes)
     inverse = tuple(sorted(range(x.ndim), key=axes.__getitem__))
     return record("permute_dims", data, (x,), [lambda g, y: permute_dims(g, inverse)])
@@ -578,7 +612,7 @@ def flip(x: Tensor, axis: Axis = None) -> Tensor:
 
 def concat(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
     """Joined along an existing axis."""
-    parts = [as_tensor(x) for x in arrays]
+    parts = [as_tensor(x) for x in several("concat", "arrays", arrays)]
     xp = namespace(**{f"concat's operand {k}": x.data for k, x in enumerate(parts)})
     for k, x in enumerate(parts):
         if x.ndim == 0:
@@ -595,7 +629,7 @@ def concat(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
 
 def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
     """Joined along a new axis."""
-    parts = [as_tensor(x) for x in arrays]
+    parts = [as_tensor(x) for x in several("stack", "arrays", arrays)]
     xp = namespace(**{f"stack's operand {k}": x.data for k, x in enumerate(parts)})
     axis = _axis(axis, parts[0].ndim + 1)
     keys = [(*[slice(None)] * axis, k, ...) for k in range(len(parts))]
@@ -672,10 +706,16 @@ def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:
     return record("place", out, (g,), [lambda h, y: getitem(h, key)])
 
 
+def _require_array(owner: str, indices: Any) -> None:
+    if not hasattr(indices, "shape"):
+        raise TypeError(f"{owner}: indices is a {type(indices).__name__}; expected an array of integers")
+
+
 @lifted
 def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
     """Slices of x picked by number along an axis. The axes of indices, of any shape, take that one's place."""
     axis = _axis(axis, x.ndim)
+    _require_array("take", value(indices))
     if axis != 0:
         order = (axis, *(a for a in range(x.ndim) if a != axis))
         rows = take(permute_dims(x, order), indices)
@@ -705,6 +745,7 @@ def take_along_axis(x: Tensor, indices: Array, axis: int = -1) -> Tensor:
     indices have x's number of axes, and its lengths but along that axis.
     """
     axis, indices = _axis(axis, x.ndim), value(indices)
+    _require_array("take_along_axis", indices)
     xp = namespace(x=x.data, indices=indices)
     indices = xp.astype(indices, xp.int64, copy=False)  # a narrow type could not number all elements
     if axis != x.ndim - 1:
@@ -732,10 +773,20 @@ def ones_like(x: Operand) -> Tensor:
     return Tensor(namespace(value(x)).ones_like(value(x)))
 
 
+def _is_numeric(dtype: Any) -> bool:
+    """Whether NumPy knows it as a dtype of numbers."""
+    try:
+        return np.dtype(dtype).kind in "biuf"
+    except TypeError:
+        return False
+
+
 @lifted
 def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
     """In another floating-point dtype; gradients come back in the old one."""
     old = x.dtype
+    if dtype is None or (isinstance(dtype, (str, type, np.ndarray, list, dict)) and not _is_numeric(dtype)):
+        raise TypeError(f"astype: dtype is {reprlib.repr(dtype)}; expected one of numbers, such as 'float64'")
     data = namespace(x.data).astype(x.data, dtype, copy=true_or_false("astype", "copy", copy))
     return record("astype", data, (x,), [lambda g, y: astype(g, old)])
 
@@ -782,6 +833,11 @@ def _squeezed(x: Tensor, axis: Axis = None) -> Tensor:
     return squeeze(x, tuple(a for a in _axes(axis, x.ndim) if x.shape[a] == 1))
 
 
+def _place_of(name: str, x: Tensor, axis: int | None) -> Array:
+    """Where an extremum is, by argmax or argmin."""
+    return getattr(namespace(x.data), name)(x.data, axis=None if axis is None else _axis(axis, x.ndim))
+
+
 def _give_operators() -> None:
     """Tensor's operators are these primitives; tensor.py cannot import them, so they are set here."""
     operators: dict[str, Any] = {
@@ -813,8 +869,12 @@ def _give_operators() -> None:
         "flatten": _flattened,
         "unsqueeze": expand_dims,
         "squeeze": _squeezed,
-        "argmax": lambda x, axis=None: namespace(x.data).argmax(x.data, axis=axis),
-        "argmin": lambda x, axis=None: namespace(x.data).argmin(x.data, axis=axis),
+        "argmax": lambda x, axis=None: namespace(x.data).argmax(
+            x.data, axis=None if axis is None else _axis(axis, x.ndim)
+        ),
+        "argmin": lambda x, axis=None: namespace(x.data).argmin(
+            x.data, axis=None if axis is None else _axis(axis, x.ndim)
+        ),
         **{method.__name__: method for method in METHODS},
     }
     for name, primitive in operators.items():

@@ -145,7 +145,7 @@ class use_precision(Choice[str]):  # noqa: N801 - reads as a verb in both of its
     """
 
     def __init__(self, precision: str) -> None:
-        if precision not in PRECISIONS:
+        if not isinstance(precision, str) or precision not in PRECISIONS:
             raise ValueError(f"use_precision: {precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
         super().__init__(PRECISION, precision)
 

@@ -38,6 +38,13 @@ STORED |= {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for si
 TEMPORARY = re.compile(r"\.xprnn-[0-9a-f]{16}\.tmp")
 
 
+def checked_path(path: Any) -> Path_:
+    """A path. Raises TypeError for anything else: a number would be some open file of the process."""
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"the path is a {type(path).__name__}; expected a str or a path such as pathlib.Path")
+    return path
+
+
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Put content at a path; whatever fails or interrupts, what was there before stays.
 
@@ -47,7 +54,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     Raises OSError where the folder is missing or cannot be written to, the disk is full, or the path is that of a
     folder or a device; the temporary file is gone.
     """
-    target = Path(os.path.realpath(path))  # of a link, what it points to
+    target = Path(os.path.realpath(checked_path(path)))  # of a link, what it points to
     try:
         mode = _mode(target)
         _remove_left_behind(target.parent)
@@ -144,6 +151,8 @@ def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[st
     """
     from safetensors.numpy import save
 
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"write_tensors: arrays is a {type(arrays).__name__}; expected a dict of arrays by name")
     host = {name: _host(name, array) for name, array in arrays.items()}
     try:
         text = json.dumps(metadata)
@@ -212,6 +221,7 @@ def _decoded(dtype: str, data: bytes) -> np.ndarray[Any, Any]:
 @contextmanager
 def _opened(owner: str, path: Path_) -> Iterator[None]:
     """A block that reads a safetensors file: an OSError that names it, and what else goes wrong a ModelFileError."""
+    checked_path(path)
     try:
         with open(path, "rb"):
             pass

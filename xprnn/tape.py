@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, copied, namespace
-from xprnn.flags import true_or_false
+from xprnn.flags import several, true_or_false
 from xprnn.tensor import Cotangents, Node, Pullback, Tensor
 from xprnn.witness import debug, debugging, sample, whole
 
@@ -241,6 +241,8 @@ def grad(
     outputs, inputs = tensors_of("grad", "outputs", outputs), tensors_of("grad", "inputs", inputs)
     if cotangents is None:
         cotangents = [None] * len(outputs)
+    elif not hasattr(cotangents, "__len__"):
+        raise TypeError(f"grad: cotangents is a {type(cotangents).__name__}; expected a list, one for each output")
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
     pairs = _recording(create_graph, _walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
@@ -268,10 +270,7 @@ def tensors_of(owner: str, name: str, tensors: Any) -> list[Tensor]:
     """One Tensor, or several, as a list. Raises TypeError for anything else."""
     if isinstance(tensors, Tensor):
         return [tensors]
-    try:
-        listed = list(tensors)
-    except TypeError:
-        raise TypeError(f"{owner}: {name} is a {type(tensors).__name__}; expected a Tensor or several") from None
+    listed = several(owner, name, tensors)
     for position, tensor in enumerate(listed):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{owner}: {name}[{position}] is a {type(tensor).__name__}; expected a Tensor")

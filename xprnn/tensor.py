@@ -111,7 +111,7 @@ class Tensor:
         self.node: Node | None = None
         self.slot = 0
         self.version = 0
-        if requires_grad and true_or_false(type(self).__name__, "requires_grad", requires_grad):
+        if requires_grad is not False and true_or_false(type(self).__name__, "requires_grad", requires_grad):
             self.require_grad()
 
     def require_grad(self) -> Tensor:

@@ -204,3 +204,36 @@ class Slower(cells.MinGRU):
 
 def test_an_inherited_way_back_is_not_taken_for_that_of_other_coefficients():
     assert len(check_laws(nn.RecurrentLayer(Slower(), 3, 4, dtype="float64", rng=0), 3)) >= 14
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["written back", "taped"])
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (1, 1, 4)])
+def test_coefficients_for_all_steps_have_any_shape_that_broadcasts(shape, written):
+    """Also where a step is taken alone, which has no axis for time; forward and back."""
+
+    class Same(LinearCell):
+        gate_names = ("v",)
+
+        def coefficients(self, w, zx):
+            xp = xprnn.namespace(zx)
+            return xp.reshape(0.5 + 0.0 * w["bias_ih"], shape), zx
+
+    class Written(Same):
+        def coefficients_vjp(self, w, zx, da, db):
+            assert tuple(da.shape) == shape
+            return db, {}
+
+    found = []
+    for kernels in ("scan", "reference"):
+        layer = nn.RecurrentLayer((Written if written else Same)(), 3, 4, dtype="float64", rng=0)
+        x = xprnn.Tensor(np.random.default_rng(1).standard_normal((5, 2, 3)), requires_grad=True)
+        with xprnn.use_kernels(kernels):
+            y, h = layer(x)
+            (y * y).sum().backward()
+        found.append([y.data, h.data, x.grad.data, layer.weight_ih_l0.grad.data])
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12)
+    stream, states = layer.stream(2), []
+    for step in x.data:
+        states.append(stream.step(step).copy())
+    np.testing.assert_allclose(states, found[0][0], rtol=1e-12)

@@ -156,6 +156,33 @@ def test_the_file_tests_itself_and_is_a_header_too(compiler, tmp_path):
     assert (done.returncode, done.stdout.endswith("WRONG\n")) == (1, True)
 
 
+def exploding(weight, bias=0.0):
+    """A relu network whose state grows by a factor each step, and a head."""
+    model = nn.Sequential(nn.RNN(2, 2, nonlinearity="relu", rng=0), nn.Linear(2, 1, rng=0))
+    rnn, head = model
+    rnn.weight_hh_l0.data = np.full((2, 2), weight, "float32")
+    head.weight.data, head.bias.data = np.full((1, 2), 3.0, "float32"), np.full(1, bias, "float32")
+    return model
+
+
+@compilers
+@pytest.mark.parametrize("weight", [4.0, 1e30, -1e30])
+def test_outputs_that_overflow_are_not_what_is_tested(compiler, weight, tmp_path):
+    source, program = tmp_path / "model.c", tmp_path / "program"
+    c.export(exploding(weight), source)
+    assert "inff" not in source.read_text()
+    assert "nanf" not in source.read_text()
+    compiled(compiler, "-Dmodel_TEST", source, "-o", program)
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_model_that_does_nothing_but_overflow(tmp_path):
+    with pytest.raises(ValueError, match=r"c.export: the model's first output is above what float32 holds"):
+        c.export(exploding(1.0, bias=3e38), tmp_path / "model.c")
+    assert not [*tmp_path.iterdir()]
+
+
 @compilers
 def test_initial_states(compiler, tmp_path, rng):
     lstm, gru = nn.LSTM(1, 3, 2, dtype="float64", rng=0), nn.GRU(3, 2, dtype="float64", rng=0)

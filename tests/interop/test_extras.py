@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xprnn import nn
-from xprnn.interop import extras, onnx, torch
+from xprnn.interop import casadi, extras, onnx, torch
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from xprnn.interop import extras, onnx, torch
         ("onnx", lambda: onnx.to_model(nn.Linear(1, 1)), "xprnn.interop.onnx"),
         ("onnx", lambda: onnx.from_model(None), "from_model"),
         ("onnx", lambda: onnx.load("model.onnx"), "load"),
+        ("casadi", lambda: casadi.step(nn.Linear(1, 1)), "casadi.step"),
     ],
 )
 def test_it_is_named_with_the_extra_to_install(library, call, owner, monkeypatch):

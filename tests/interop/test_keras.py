@@ -344,3 +344,15 @@ def test_without_h5py_the_error_names_the_extra(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ImportError, match=r"pip install 'xprnn\[keras\]'"):
         keras.load(files / "signal.keras")
+
+
+@pytest.mark.parametrize("places", ["no size", "a free one of one byte"])
+def test_a_damaged_heap_of_texts_is_not_walked_for_ever(files, tmp_path, places):
+    """HDF5's library goes from place to place by their sizes, and stays where that is none."""
+    content = bytearray((files / "words.h5").read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 16 : heap + 32] = bytes(8) + (places != "no size").to_bytes(8, "little")
+    path = tmp_path / "damaged.h5"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"damaged\.h5: .* a heap of texts is damaged"):
+        keras.load(path)

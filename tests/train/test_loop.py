@@ -231,10 +231,10 @@ def test_an_optimizer_of_another_model_is_refused():
     [
         ({"callbacks": [1]}, r"callbacks\[0\] is a int; expected Callback"),
         ({"callbacks": [EarlyStopping(1), EarlyStopping]}, r"callbacks\[1\] is a type; expected Callback"),
-        ({"callbacks": EarlyStopping(1)}, "callbacks is a EarlyStopping; expected Iterable"),
+        ({"callbacks": EarlyStopping(1)}, "callbacks is a EarlyStopping; expected a list"),
         ({"schedule": 0.9}, "schedule is a float; expected Schedule"),
         ({"optimizer": "adam"}, "optimizer is a str; expected Optimizer"),
-        ({"loss": 3}, "loss is a int; expected Callable"),
+        ({"loss": 3}, "loss is a int; expected a function"),
         ({"model": len}, "model is a builtin_function_or_method; expected Module"),
         ({"batches": 3}, "batches is a int; expected Batches or a list of batches"),
         ({"validation": 3}, "validation is a int; expected Batches or a list of batches"),

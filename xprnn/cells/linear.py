@@ -92,8 +92,8 @@ class LinearCell(Cell):
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         z, last = split_late(zx, state[-1]) if self.late else (zx, ())
         c = state[self.place]
-        a, b = self.checked(w, z, tuple(c.shape))
-        new = product(self.pairs, a, c) + b
+        a, b = self.checked(w, z, (1, *c.shape))  # as all of a sequence of one step
+        new = like_state(product(self.pairs, a, c) + b, c)
         if not self.place:
             return (new, *last), (z, a, b)
         h = returned(self, "output returned h", self.output(w, new, z), tuple(state[0].shape), zx)
@@ -109,7 +109,8 @@ class LinearCell(Cell):
             dc = dc + from_h
         dz = self.back(w, z, (a, b), before, dc)[0]
         dz = self.joined(from_output, dz) if self.place else dz
-        dbefore = namespace(dc).broadcast_to(product(self.pairs, conjugate(self.pairs, a), dc), before.shape)
+        dbefore = like_state(product(self.pairs, conjugate(self.pairs, a), dc), before)
+        dbefore = namespace(dc).broadcast_to(dbefore, before.shape)
         dstart = (*(namespace(dc).zeros_like(part) for part in dstate[: self.place]), dbefore)
         if not self.late:
             return dz, dstart, (z, dc, *dstate[: self.place])
@@ -149,6 +150,11 @@ def returned(
     return part
 
 
+def like_state(part: Array, state: Array) -> Array:
+    """What coefficients with an axis for time made of a state, without it."""
+    return part[0, ...] if part.ndim > state.ndim else part
+
+
 def split_late(zx: Array, before: Array) -> tuple[Array, State]:
     """z of now, from the first half of zx and what the second half was one step before; and that half, to be kept."""
     half = zx.shape[-1] // 2
@@ -180,6 +186,8 @@ def halves(a: Array) -> tuple[Array, Array]:
 def summed_to(shape: tuple[int, ...], d: Array) -> Array:
     """A cotangent summed over the axes along which what it is of, of that shape, was broadcast."""
     xp, lead = namespace(d), len(d.shape) - len(shape)
+    if lead < 0:  # of one step, for which there is an axis
+        return xp.expand_dims(summed_to(shape[1:], d), axis=0)
     d = xp.sum(d, axis=tuple(range(lead))) if lead else d
     axes = tuple(k for k, (n, m) in enumerate(zip(shape, d.shape, strict=True)) if n == 1 and m != 1)
     return xp.sum(d, axis=axes, keepdims=True) if axes else d

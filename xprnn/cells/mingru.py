@@ -40,6 +40,6 @@ class MinGRU(LinearCell):
 
 def known_space(owner: str, space: str) -> str:
     """The name of a version. Raises ValueError for another."""
-    if space not in SPACES:
+    if not isinstance(space, str) or space not in SPACES:
         raise ValueError(f"{owner}: space is {space!r}; expected 'log' or 'linear'")
     return space

@@ -14,6 +14,8 @@ class Projected(Cell):
     """
 
     def __init__(self, cell: Cell, proj_size: int) -> None:
+        if not isinstance(cell, Cell):
+            raise TypeError(f"Projected: cell is a {type(cell).__name__}; expected a Cell, such as LSTM()")
         if len(cell.state_names) < 2 or "weight_hh" not in cell.weight_shapes(1, 2):
             raise ValueError(
                 f"proj_size needs a cell with a state beside h that multiplies h, as LSTM does; {cell.name} does not"

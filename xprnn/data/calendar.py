@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import one_of
+from xprnn.arguments import one_of, whole_number
 from xprnn.data.calendar_rules import DAY, WEEK, YEAR, About, Every, Monthly, Pattern, Rule, candidates, near
 from xprnn.data.tables import dates_of
 
@@ -52,6 +52,7 @@ class Calendar:
 
     def label(self, row: int) -> str:
         """The date of a row; rows past the end go on by the rule or, where there is none, have their number."""
+        row = whole_number("Calendar.label", "row", row, -len(self.dates))
         beyond = row - len(self.dates) + 1
         if beyond <= 0:
             return self._text(self.dates[row])

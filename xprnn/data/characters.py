@@ -19,6 +19,7 @@ import numpy as np
 
 from xprnn.arguments import whole_number
 from xprnn.backend import to_numpy
+from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]
 PIECE = 1 << 16  # bytes of a file, or characters of a text, worked on at a time
@@ -71,7 +72,10 @@ class Alphabet:
 
     def decode(self, ids: Any) -> str:
         """The text of numbers (N,). Raises ValueError for a number outside the alphabet."""
-        numbers = np.asarray(to_numpy(ids) if hasattr(ids, "shape") else ids, dtype=np.int64)
+        numbers = np.asarray(to_numpy(ids) if hasattr(ids, "shape") else ids)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            came = f"shape {numbers.shape} and dtype {numbers.dtype}"
+            raise TypeError(f"Alphabet.decode: ids has {came}; expected integers (N,)")
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
             raise ValueError(
                 f"Alphabet.decode: numbers go from {numbers.min()} to {numbers.max()}; expected 0 to {len(self) - 1}"
@@ -97,7 +101,7 @@ def read_characters(path: str | PathLike[str], alphabet: Alphabet | None = None)
             raise ValueError(f"{fspath(path)}: the file is empty")
         alphabet = Alphabet("".join(found))
     # Bytes are never fewer than characters: what is not filled was never touched, so the system never gave it.
-    ids, end = _room(Path(path).stat().st_size, alphabet.dtype), 0
+    ids, end = _room(Path(checked_path(path)).stat().st_size, alphabet.dtype), 0
     for text in _pieces(path):
         try:
             part = alphabet.encode(text)
@@ -121,6 +125,8 @@ def character_streams(ids: Host, batch: int) -> tuple[Host, Host]:
     Raises ValueError where the text is too short for one step.
     """
     batch = whole_number("character_streams", "batch", batch)
+    if not isinstance(ids, np.ndarray):
+        raise TypeError(f"character_streams: ids is a {type(ids).__name__}; expected an array of numbers (N,)")
     if ids.ndim != 1 or len(ids) <= batch:
         raise ValueError(
             f"character_streams: ids has shape {ids.shape}; expected (N,) with N > {batch}, the batch size"
@@ -150,7 +156,7 @@ def _codes(text: str) -> Host:
 def _pieces(path: str | PathLike[str]) -> Iterator[str]:
     """The text of a file, piece by piece, with newlines as line ends."""
     decoder, at_start = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True), True
-    with open(path, "rb") as file:
+    with open(checked_path(path), "rb") as file:
         for begin, piece in _placed(iter(lambda: file.read(PIECE), b"")):
             held = len(decoder.getstate()[0])  # the bytes of a character that the piece before has cut
             try:

@@ -16,6 +16,7 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, close_gaps, out_of_order
+from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]
 MONTH = re.compile(r"\d{4}-\d{2}")
@@ -75,7 +76,7 @@ def read_csv(
         raise TypeError(f"read_csv: columns is {columns!r}; expected a list of names")
     if fill is not None:
         one_of("read_csv", "fill", fill, (*FILLS, "refuse"))
-    path = Path(path)
+    path = Path(checked_path(path))
     header, rows = read_rows(path)
     if date is not None and date not in header:
         raise ValueError(f"{path}: no column {date!r} for dates; the file has {', '.join(map(repr, header))}")

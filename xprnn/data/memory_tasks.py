@@ -78,6 +78,7 @@ def copy_memory(delay: int, batch: int, *, rng: Rng = None) -> tuple[Array, Arra
 
 def memoryless_copy_loss(delay: int) -> float:
     """What the copy task costs who remembers nothing, in nats a step: 10 ln 8 / (delay + 20)."""
+    delay = whole_number("memoryless_copy_loss", "delay", delay, 0)
     return COPY_LENGTH * float(np.log(COPY_SYMBOLS)) / (delay + 2 * COPY_LENGTH)
 
 

@@ -145,7 +145,7 @@ def alike(owner: str, sequences: Any, dtype: str | None = None) -> list[Array]:
 
 def is_left(owner: str, side: Any) -> bool:
     """Whether the padding is on the left. Raises ValueError for anything but "right" and "left"."""
-    if side not in ("right", "left"):
+    if not isinstance(side, str) or side not in ("right", "left"):
         raise ValueError(f"{owner}: side is {side!r}; expected 'right' or 'left'")
     return bool(side == "left")
 
@@ -206,7 +206,7 @@ def _common_dtype(owner: str, arrays: list[Array], xp: Any) -> str:
 
 
 def _dtype(owner: str, dtype: str) -> str:
-    if dtype not in KINDS:
+    if not isinstance(dtype, str) or dtype not in KINDS:
         raise ValueError(f"{owner}: dtype is {dtype!r}; expected one of {', '.join(KINDS)}")
     return dtype
 

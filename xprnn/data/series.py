@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import above_zero, several, whole_number
 from xprnn.backend import to_numpy
 from xprnn.data.calendar import Calendar, close_gaps
 from xprnn.data.tables import columns_of
@@ -80,6 +80,7 @@ class StandardScaler:
 
     def fit(self, series: Host) -> StandardScaler:
         """Take mean and standard deviation from a series (N, F). Raises ValueError where they overflow."""
+        series = _numbers(series, "StandardScaler")
         with np.errstate(over="ignore", invalid="ignore"):
             mean, std = series.mean(axis=0), series.std(axis=0)
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
@@ -92,12 +93,12 @@ class StandardScaler:
     def transform(self, series: Host) -> Host:
         """x (..., F) to z."""
         mean, std = self._fitted()
-        return (series - mean) / np.where(std == 0.0, 1.0, std)
+        return (_numbers(series, "StandardScaler") - mean) / np.where(std == 0.0, 1.0, std)
 
     def inverse(self, scaled: Host) -> Host:
         """z (..., F) to x."""
         mean, std = self._fitted()
-        return scaled * std + mean
+        return _numbers(scaled, "StandardScaler") * std + mean
 
     def _fitted(self) -> tuple[Host, Host]:
         if self.mean is None or self.std is None:
@@ -107,6 +108,9 @@ class StandardScaler:
 
 def harmonics(index: Host, periods: Sequence[float]) -> Host:
     """Seasonal features: sin and cos of 2 pi t / P for each period P in steps. t (...) to (..., 2 len(periods))."""
+    periods = [
+        above_zero("harmonics", f"periods[{k}]", p) for k, p in enumerate(several("harmonics", "periods", periods))
+    ]
     angles = [2.0 * np.pi * index / period for period in periods]
     columns = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
     return np.stack(columns, axis=-1) if columns else np.zeros((*np.shape(index), 0))

@@ -10,6 +10,8 @@ import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from xprnn.storage import checked_path
+
 LINE_END = re.compile("\r\n|\n|\r")  # and not str.splitlines, for which \x85 ends a line: in cp1252 it is an ellipsis
 MARKS = {  # that of UTF-32 begins as that of UTF-16 does
     codecs.BOM_UTF32_LE: "utf-32",
@@ -34,6 +36,8 @@ def decode(content: bytes, encoding: str, name: str) -> str:
     Raises ValueError for an unknown encoding, and for bytes that are no text in it, with the line and the encoding to
     try.
     """
+    if not isinstance(encoding, str):
+        raise TypeError(f"{name}: encoding is a {type(encoding).__name__}; expected a name such as utf-8")
     try:
         known = codecs.lookup(encoding).name
     except LookupError:
@@ -67,7 +71,7 @@ def lines_of(text: str) -> TextTable:
 
 def read_lines(path: str | Path, encoding: str = "utf-8") -> TextTable:
     """The lines of a file, as :func:`lines_of`. Raises OSError where it cannot be read, and as :func:`decode`."""
-    return lines_of(decode(Path(path).read_bytes(), encoding, str(path)))
+    return lines_of(decode(Path(checked_path(path)).read_bytes(), encoding, str(path)))
 
 
 def read_table(path: str | Path, text: str = "text", label: str | None = "label", encoding: str = "utf-8") -> TextTable:
@@ -83,7 +87,7 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
         As :func:`decode`; no such column, or two; no rows; a row with another number of cells than the header, or
         without a label. Messages name file and line.
     """
-    path = Path(path)
+    path = Path(checked_path(path))
     content = decode(path.read_bytes(), encoding, str(path))
     first = LINE_END.split(content.lstrip(), maxsplit=1)[0]
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=max(",;\t", key=first.count), strict=True)

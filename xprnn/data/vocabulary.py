@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import each_true_or_false, true_or_false, whole_number
+from xprnn.arguments import each_true_or_false, several, true_or_false, whole_number
 from xprnn.backend import to_numpy
 
 SPECIALS = ("pad", "unknown", "start", "end")
@@ -31,13 +31,13 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Iterable[str], specials: Sequence[str] = SPECIALS) -> None:
-        self.tokens, self.specials = tuple(tokens), _checked(specials)
+        self.tokens, self.specials = tuple(several("Vocabulary", "tokens", tokens)), _checked(specials)
+        if wrong := [type(token).__name__ for token in self.tokens if not isinstance(token, str)]:
+            raise TypeError(f"Vocabulary: a token is a {wrong[0]}; expected str")
         for name, entries in (("special", self.specials), ("token", self.tokens)):
             if len(set(entries)) < len(entries):
                 twice = next(entry for entry, count in Counter(entries).items() if count > 1)
                 raise ValueError(f"Vocabulary: {name} {twice!r} is given twice")
-        if wrong := [type(token).__name__ for token in self.tokens if not isinstance(token, str)]:
-            raise TypeError(f"Vocabulary: a token is a {wrong[0]}; expected str")
         self._ids = {token: k for k, token in enumerate(self.tokens, start=len(self.specials))}
 
     @classmethod
@@ -153,6 +153,8 @@ class Vocabulary:
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Vocabulary:
         """The vocabulary that gave :meth:`state_dict`. Raises ValueError for anything else."""
+        if not isinstance(state, Mapping):
+            raise ValueError(f"Vocabulary: the state is a {type(state).__name__}; expected a dict")
         if set(state) != {"specials", "tokens"}:
             found = ", ".join(map(repr, sorted(state)))
             raise ValueError(f"Vocabulary: the state has {found or 'nothing'}; expected 'specials', 'tokens'")
@@ -187,7 +189,8 @@ class Vocabulary:
 
 
 def _checked(specials: Sequence[str]) -> tuple[str, ...]:
+    specials = several("Vocabulary", "specials", specials)
     for name in specials:
-        if name not in SPECIALS:
+        if not isinstance(name, str) or name not in SPECIALS:
             raise ValueError(f"Vocabulary: special {name!r} is unknown; expected some of {', '.join(SPECIALS)}")
     return tuple(specials)

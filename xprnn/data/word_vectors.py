@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import float_dtype
+from xprnn.arguments import float_dtype, of_kind, several
 from xprnn.backend import Rng, generator
 from xprnn.data.vocabulary import Vocabulary
+from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]
 PEEK = 1 << 12  # bytes that tell text from numbers
@@ -27,7 +28,9 @@ class WordVectors:
     vectors: Host
 
     def __post_init__(self) -> None:
-        shape, count = self.vectors.shape, len(self.tokens)
+        if not isinstance(self.vectors, np.ndarray):
+            raise TypeError(f"WordVectors: vectors is a {type(self.vectors).__name__}; expected an array (N, D)")
+        shape, count = self.vectors.shape, len(several("WordVectors", "tokens", self.tokens))
         if len(shape) != 2 or shape[0] != count:
             raise ValueError(f"WordVectors: vectors has shape {shape}; expected (N, D), N = {count} tokens")
 
@@ -38,6 +41,7 @@ class WordVectors:
         larger than the rest; pad is zero. Raises ValueError where no token of the vocabulary has a vector.
         """
         float_dtype("WordVectors.table", dtype)
+        of_kind("WordVectors.table", "vocabulary", vocabulary, Vocabulary)
         places = {token: k for k, token in enumerate(self.tokens)}
         if not any(token in places for token in vocabulary.tokens):
             count = len(vocabulary.tokens)
@@ -67,7 +71,7 @@ def read_word_vectors(path: str | Path, only: Collection[str] | None = None) -> 
     is none or not finite, another number of numbers than in the lines before, a binary file that is cut off or goes on
     behind its last word, or a file without vectors.
     """
-    path = Path(path)
+    path = Path(checked_path(path))
     wanted = None if only is None else {token.encode(errors="surrogatepass") for token in only}
     sizes = _sizes_of_binary(path)
     kept, size = _read_text(path, wanted) if sizes is None else (_read_binary(path, *sizes, wanted), sizes[1])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import whole_number
+from xprnn.arguments import function, whole_number
 from xprnn.backend import DTYPES, dtype_name, to_numpy
 from xprnn.diagnose.jacobians import jacobian_norms
 from xprnn.diagnose.watch import Host, Taken, columns, watched
@@ -93,6 +93,8 @@ def gradient_flow(
         No recurrent layer in the model, or none was called; no step in x for the default loss; what layers raise.
     """
     jacobians = whole_number("gradient_flow", "jacobians", jacobians, 0)
+    if loss is not None:
+        function("gradient_flow", "loss", loss)
     with watched("gradient_flow", model, recorded_only=True) as walks, set_grad_enabled(True):
         value = _last_step(model, x) if loss is None else loss(model, x)
         if not isinstance(value, Tensor) or value.size != 1:

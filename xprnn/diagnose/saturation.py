@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import cells
-from xprnn.arguments import real_number
+from xprnn.arguments import function, real_number
 from xprnn.backend import Array, namespace, to_numpy
 from xprnn.cells.cell import sigmoid, split
 from xprnn.diagnose.watch import Host, Taken, columns, watched
@@ -105,6 +105,8 @@ def saturation(
         As :func:`xprnn.diagnose.gradient_flow`; a wrong tolerance.
     """
     tolerance = real_number("saturation", "tolerance", tolerance, "a number from 0 to 0.5", high=0.5)
+    if run is not None:
+        function("saturation", "run", run)
     with watched("saturation", model) as walks, no_grad():
         model(x) if run is None else run(model, x)
     names: list[str] = []

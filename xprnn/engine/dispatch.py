@@ -84,7 +84,7 @@ class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its u
 
     def __init__(self, name: str) -> None:
         names = ["auto", *(impl.name for impl in IMPLEMENTATIONS)]
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise ValueError(f"use_kernels: {name!r} is unknown; expected one of {', '.join(map(repr, names))}")
         super().__init__(KERNELS, name)
 
@@ -175,6 +175,8 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
       many: declines (LSTM takes one step after another)
       reference: declines (another comes first)
     """
+    if not callable(model):
+        raise TypeError(f"explain: model is a {type(model).__name__}; expected a layer, or a function that calls some")
     log: list[str] = []
     token = _listening.set(log)
     try:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
+from xprnn.arguments import several
 from xprnn.backend import Array, Rng, backend_of, generator, namespace, to_numpy
 from xprnn.data.bucketing import Buckets
 from xprnn.data.padding import lengths_to_mask, pad_sequences
@@ -84,7 +85,7 @@ def learn(
         epochs=options["epochs"],
         validation=validation,
         clip_norm=options["clip_norm"],
-        callbacks=[*watched, *callbacks],
+        callbacks=[*watched, *several(type(estimator).__name__, "callbacks", callbacks)],
         progress=estimator.progress,
     )
     network.eval()

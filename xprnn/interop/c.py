@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xprnn import __version__
-from xprnn.arguments import input_tensor
+from xprnn.arguments import input_tensor, several
 from xprnn.backend import backend_of, to_numpy
 from xprnn.cells import Elman, Projected
 from xprnn.interop.c_int8 import BEFORE, coded_function, packed_codes
@@ -30,6 +30,7 @@ from xprnn.tensor import Tensor
 __all__ = ["Sizes", "export"]
 
 Host = np.ndarray[Any, Any]
+LARGEST = 1e30  # of a test's outputs: sums in another order might overflow beyond
 STEPS, ALLOWED, A_CODE_OFF = 64, 64, 2**17
 """Of the test in the file: how long it is, and by how much it may be off, in ulp of the largest output; and by how much
 where another bit of an input may give another code."""
@@ -111,7 +112,7 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
                 *code.body,
             ]
         ),
-        steps=STEPS,
+        steps=len(x),
         allowed=_allowed(chain),
         test_x=_constant("test_x", x),
         test_y=_constant("test_y", y),
@@ -131,6 +132,7 @@ def _allowed(chain: Sequence[Stage]) -> int:
 
 def _begin(layers: Sequence[Recurrent_], states: Sequence[Any] | None) -> list[tuple[Host, ...]]:
     """The parts of each layer's initial state, (L, H), on the host."""
+    states = None if states is None else several("c.export", "states", states)
     if states is not None and len(states) != len(layers):
         raise ValueError(f"c.export: states are {len(states)}; expected {len(layers)}, one for each recurrent layer")
     found = []
@@ -146,10 +148,21 @@ def _begin(layers: Sequence[Recurrent_], states: Sequence[Any] | None) -> list[t
 
 
 def _test_vector(chain: Sequence[Stage], begin: Sequence[tuple[Host, ...]]) -> tuple[Host, Host]:
-    """Inputs, and what the model makes of them."""
+    """Inputs, and what the model makes of them: up to the step before one where it leaves what C can compare."""
+    x = np.random.default_rng(0).uniform(-1.0, 1.0, (STEPS, chain[0].inputs)).astype(np.float32)
+    for scale in (1.0, 2.0**-60, 0.0):
+        scaled = x * np.float32(scale)
+        with np.errstate(all="ignore"):
+            y = _outputs(chain, begin, scaled)
+            outside = np.flatnonzero(~(np.abs(y) <= LARGEST).all(axis=1))  # NaN too
+        if steps := int(outside[0]) if len(outside) else STEPS:
+            return scaled[:steps], y[:steps].astype(np.float32)
+    raise ValueError("c.export: the model's first output is above what float32 holds, whatever comes in")
+
+
+def _outputs(chain: Sequence[Stage], begin: Sequence[tuple[Host, ...]], x: Host) -> Host:
     layer = next(stage.module for stage in chain if isinstance(stage.module, RECURRENT))
     home, dtype, states = backend_of(layer.parameters()[0].data), layer.dtype, iter(begin)
-    x = np.random.default_rng(0).uniform(-1.0, 1.0, (STEPS, chain[0].inputs)).astype(np.float32)
     y = Tensor(home.asarray(x.astype(dtype)))
     with no_grad():
         for module in (stage.module for stage in chain):
@@ -159,7 +172,7 @@ def _test_vector(chain: Sequence[Stage], begin: Sequence[tuple[Host, ...]]) -> t
             parts = [home.asarray(part.astype(dtype)) for part in next(states)]
             with module.mode(False):
                 y = module(y, parts[0] if len(parts) == 1 else tuple(parts))[0]
-    return x, to_numpy(y.data).astype(np.float32)
+    return to_numpy(y.data)
 
 
 class _Code:

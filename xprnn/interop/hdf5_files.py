@@ -40,6 +40,7 @@ class Hdf5:
 
     def __init__(self, content: bytes) -> None:
         self._h5py, self._left = needed("h5py", "a file of Keras", "keras"), len(content)
+        _check_heaps(content)
         self.root = self._opened(content)
 
     @guarded
@@ -105,3 +106,21 @@ class Hdf5:
             raise ValueError(f"{name} has shape {held.shape}, more than the file holds")
         words = np.ravel(group.attrs[name]) if count else ()
         return [word.decode() if isinstance(word, bytes) else str(word) for word in words]
+
+
+def _check_heaps(content: bytes) -> None:
+    """Raise ValueError for a heap of texts that HDF5's library would walk for ever: it has a free place of no size.
+
+    A heap: "GCOL", a version, its size at 8; from 16 on places of a number (0: free), at 8 their size, and the content
+    in eights; the size of a free one counts these 16 bytes too.
+    """
+    left, start = len(content) // 4, content.find(b"GCOL")
+    while start >= 0:
+        at, end = start + 16, min(start + int.from_bytes(content[start + 8 : start + 16], "little"), len(content))
+        while at + 16 <= end:
+            free, size = content[at : at + 2] == b"\0\0", int.from_bytes(content[at + 8 : at + 16], "little")
+            left -= 1
+            if left < 0 or (free and size < 16):
+                raise ValueError("truncated, corrupt, or not HDF5 as Keras writes it: a heap of texts is damaged")
+            at += size if free else 16 + (size + 7) // 8 * 8
+        start = content.find(b"GCOL", start + 4)

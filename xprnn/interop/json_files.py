@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.storage import ModelFileError, Path_, without_repeats, write_atomically
+from xprnn.storage import ModelFileError, Path_, checked_path, without_repeats, write_atomically
 
 Host = np.ndarray[Any, Any]
 
@@ -24,7 +24,7 @@ def opened(owner: str, path: Path_) -> Iterator[bytes]:
     both name the file.
     """
     try:
-        with open(path, "rb") as file:
+        with open(checked_path(path), "rb") as file:
             content = file.read()
     except OSError as error:
         raise OSError(error.errno, f"{owner}: cannot read {path}: {error.strerror or error}") from error

@@ -101,6 +101,8 @@ def set_weights(keras_model: Any, model: Module) -> None:
     A stacked layer stands for several of Keras; the two biases of an LSTM, which Keras has as one, become their sum.
     Dropout and Masking count nothing. Raises ValueError where layers or shapes differ; nothing has then been set.
     """
+    if not hasattr(keras_model, "layers"):
+        raise TypeError(f"keras.set_weights: keras_model is a {type(keras_model).__name__}; expected a model of Keras")
     layers = [layer for layer in keras_model.layers if layer.get_weights()]
     given = [slot.arrays() for slot in slots("keras.set_weights", model)]
     if len(layers) != len(given):

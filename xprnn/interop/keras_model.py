@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor
+from xprnn.arguments import floating_input, input_tensor, of_kind
 from xprnn.backend import Array, namespace
 from xprnn.nn.embedding import Embedding
 from xprnn.nn.module import Module
@@ -79,7 +79,7 @@ class KerasModel(Module):
     """
 
     def __init__(self, *layers: Module) -> None:
-        self.layers = list(layers)
+        self.layers = [of_kind("KerasModel", f"layers[{k}]", layer, Module) for k, layer in enumerate(layers)]
 
     def forward(self, x: Any, mask: Array | None = None) -> Tensor:
         for layer in self.layers:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import above_zero, float_dtype, whole_number
+from xprnn.arguments import above_zero, float_dtype, of_kind, whole_number
 from xprnn.backend import to_numpy
 from xprnn.cells import LSTM as LSTMSpec
 from xprnn.interop.chain import arrays
@@ -61,6 +61,9 @@ class Capture:
             raise ValueError(f"Capture: lstm is {told}; expected an LSTM without peepholes and projection, one way")
         if head.in_features != lstm.hidden_size:
             raise ValueError(f"Capture: head takes {head.in_features} inputs; expected {lstm.hidden_size}")
+        of_kind("Capture", "metadata", self.metadata, Mapping)
+        if wrong := [name for name in self.metadata if not isinstance(name, str)]:
+            raise TypeError(f"Capture: metadata is of {wrong[0]!r} too; expected names, which are str")
         object.__setattr__(self, "state", self._parts(self.state))  # frozen for users
         if self.sample_rate is not None:
             object.__setattr__(self, "sample_rate", above_zero("Capture", "sample_rate", self.sample_rate))

@@ -39,8 +39,10 @@ class Embedding(Module):
         self.num_embeddings = whole_number("Embedding", "num_embeddings", num_embeddings)
         self.embedding_dim = whole_number("Embedding", "embedding_dim", embedding_dim)
         self.check, self.dtype = true_or_false("Embedding", "check", check), float_dtype("Embedding", dtype)
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx is {padding_idx}; expected a row of {num_embeddings}")
+        if padding_idx is not None:
+            padding_idx = whole_number("Embedding", "padding_idx", padding_idx, -num_embeddings)
+            if padding_idx >= num_embeddings:
+                raise ValueError(f"Embedding: padding_idx is {padding_idx}; expected a row of {num_embeddings}")
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         weight = init.normal((num_embeddings, embedding_dim), rng=rng, dtype=dtype)
         if self.padding_idx is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import float_dtype, whole_number
+from xprnn.arguments import any_number, at_least_zero, finite_number, float_dtype, whole_number
 from xprnn.backend import Array, Rng, backend_of, default_backend, dtype_name, generator, to_numpy
 from xprnn.tensor import Parameter
 
@@ -24,29 +24,35 @@ Draw = Callable[..., Array]
 
 def uniform(shape: Shape, bound: float, *, rng: Rng = None, dtype: str = "float32") -> Array:
     """U(-bound, bound)."""
-    return _array(generator(rng).uniform(-bound, bound, shape), dtype)
+    bound = at_least_zero("init", "bound", bound)
+    return _array(generator(rng).uniform(-bound, bound, _checked(shape)), dtype)
 
 
 def normal(shape: Shape, std: float = 1.0, *, rng: Rng = None, dtype: str = "float32") -> Array:
     """N(0, std^2)."""
-    return _array(generator(rng).normal(0.0, std, shape), dtype)
+    std = at_least_zero("init", "std", std)
+    return _array(generator(rng).normal(0.0, std, _checked(shape)), dtype)
 
 
 def constant(shape: Shape, value: float, *, dtype: str = "float32") -> Array:
     """The same value everywhere."""
-    return _array(np.full(shape, value), dtype)
+    return _array(np.full(_checked(shape), any_number("init", "value", value)), dtype)
 
 
 def xavier_uniform(shape: Shape, gain: float = 1.0, *, rng: Rng = None, dtype: str = "float32") -> Array:
     """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010), also called Glorot."""
     fan_in, fan_out = _fans(shape)
-    return uniform(shape, gain * math.sqrt(6.0 / (fan_in + fan_out)), rng=rng, dtype=dtype)
+    return uniform(
+        shape, at_least_zero("init", "gain", gain) * math.sqrt(6.0 / (fan_in + fan_out)), rng=rng, dtype=dtype
+    )
 
 
 def xavier_normal(shape: Shape, gain: float = 1.0, *, rng: Rng = None, dtype: str = "float32") -> Array:
     """N(0, s^2) with s = gain sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
     fan_in, fan_out = _fans(shape)
-    return normal(shape, gain * math.sqrt(2.0 / (fan_in + fan_out)), rng=rng, dtype=dtype)
+    return normal(
+        shape, at_least_zero("init", "gain", gain) * math.sqrt(2.0 / (fan_in + fan_out)), rng=rng, dtype=dtype
+    )
 
 
 def he_uniform(shape: Shape, *, rng: Rng = None, dtype: str = "float32") -> Array:
@@ -68,7 +74,7 @@ def orthogonal(
     gets k, one for each gate, and any other shape 1.
     """
     rows, columns = _block(shape, blocks)
-    draws = generator(rng)
+    gain, draws = finite_number("init", "gain", gain), generator(rng)
     parts = [_orthogonal(rows, columns, draws) for _ in range(shape[0] // rows)]
     return _array(gain * np.concatenate(parts), dtype)
 
@@ -81,6 +87,7 @@ def identity(
     ``blocks`` as of :func:`orthogonal`.
     """
     rows, columns = _block(shape, blocks)
+    gain = finite_number("init", "gain", gain)
     return _array(gain * np.tile(np.eye(rows, columns), (shape[0] // rows, 1)), dtype)
 
 
@@ -154,9 +161,16 @@ def _fans(shape: Shape) -> tuple[int, int]:
 
 
 def _matrix(shape: Shape) -> tuple[int, int]:
-    if len(shape) != 2 or min(shape) < 1:
+    if len(_checked(shape)) != 2 or min(shape) < 1:
         raise ValueError(f"init: shape is {shape}; expected (out, in), both at least 1")
     return shape[0], shape[1]
+
+
+def _checked(shape: Shape) -> Shape:
+    """A shape whose lengths are whole numbers."""
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"init: shape is a {type(shape).__name__}; expected a tuple of lengths")
+    return tuple(whole_number("init", f"shape[{k}]", length, 0) for k, length in enumerate(shape))
 
 
 def _array(values: np.ndarray, dtype: str) -> Array:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, ClassVar
+from weakref import WeakSet, finalize
 
 import numpy as np
 
@@ -20,6 +21,19 @@ from xprnn.together import Change, make
 
 _modes: ContextVar[dict[int, tuple[Module, bool]]] = ContextVar("xprnn_modes", default={})  # noqa: B039 - never changed
 """The modes that blocks around the caller chose, by id of the module, which stands beside it to stay alive."""
+
+
+_watching: dict[int, WeakSet[Any]] = {}
+"""Who is told of what is assigned to a module, by the module's id."""
+
+
+def watch(module: Module, who: Any) -> None:
+    """Have ``who.outdated()`` called whenever an attribute of a module, or of one within it, is assigned."""
+    for _, part in module.named_modules():
+        if id(part) not in _watching:
+            _watching[id(part)] = WeakSet()
+            finalize(part, _watching.pop, id(part), None)
+        _watching[id(part)].add(who)
 
 
 class Module:
@@ -57,6 +71,8 @@ class Module:
         if not isinstance(held, LEAVES):
             self._check_that_no_part_is_lost(name, held, value)
         object.__setattr__(self, name, value)
+        for who in [*_watching.get(id(self), ())]:
+            who.outdated()
 
     def _check_that_no_part_is_lost(self, name: str, held: Any, value: Any) -> None:
         if value is None or isinstance(value, (Module, Parameter)):

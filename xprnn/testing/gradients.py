@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.arguments import above_zero, at_least_zero, function, several, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
-from xprnn.tape import grad, no_grad, set_grad_enabled
+from xprnn.tape import grad, no_grad, set_grad_enabled, tensors_of
 from xprnn.tensor import Parameter, Tensor
 
 Function = Callable[..., Any]
@@ -50,9 +51,15 @@ def check_gradients(
     TypeError
         Something is not float64.
     """
+    owner = "check_gradients"
+    directions, rng = whole_number(owner, "directions", directions), whole_number(owner, "rng", rng, 0)
+    eps, rtol = above_zero(owner, "eps", eps), at_least_zero(owner, "rtol", rtol)
+    function(owner, "f", f)
+    inputs = several(owner, "inputs", inputs)
+    tensors_of(owner, "parameters", parameters)
     draws = np.random.default_rng(rng)
     inputs = [np.asarray(x) if isinstance(x, np.generic) else x for x in inputs]
-    _require_float64([*inputs, *(p.data for p in parameters)])
+    _require_float64(owner, [*inputs, *(p.data for p in parameters)])
     tensors = [Tensor(x, requires_grad=True) for x in inputs]
     outputs = flatten(f(*tensors))
     cotangents = [_like(y.data, draws.standard_normal(y.shape)) for y in outputs]
@@ -79,6 +86,8 @@ def check_gradients(
 
 def check_second_gradients(f: Function, inputs: Sequence[Array], *, rng: int = 0, **options: Any) -> None:
     """Apply :func:`check_gradients` to the gradient of f: checks ``create_graph=True``."""
+    rng = whole_number("check_second_gradients", "rng", rng, 0)
+    function("check_second_gradients", "f", f)
     draws = np.random.default_rng(rng)
     cotangents: list[Array] = []
 
@@ -101,8 +110,11 @@ def numerical_gradients(
 
     Returns host arrays shaped like the inputs, for the objective sum of <outputs, cotangents>.
     """
-    hosts = [to_numpy(c) for c in cotangents]
-    _require_float64(list(inputs))
+    owner = "numerical_gradients"
+    function(owner, "f", f)
+    inputs, eps = several(owner, "inputs", inputs), above_zero(owner, "eps", eps)
+    hosts = [to_numpy(c) for c in several(owner, "cotangents", cotangents)]
+    _require_float64(owner, inputs)
 
     def objective(arrays: list[Array]) -> float:
         with no_grad():
@@ -129,6 +141,9 @@ def check_every_gradient(f: Function, inputs: Sequence[Array], *, eps: float = 1
     Raises AssertionError where an entry differs by more than rtol max(1, |difference quotient|), TypeError for others
     than float64.
     """
+    owner = "check_every_gradient"
+    function(owner, "f", f)
+    inputs, rtol = several(owner, "inputs", inputs), at_least_zero(owner, "rtol", rtol)
     draws = np.random.default_rng(0)
     tensors = [Tensor(x, requires_grad=True) for x in inputs]
     outputs = flatten(f(*tensors))
@@ -178,7 +193,9 @@ def _like(x: Array, values: Host) -> Array:
     return backend_of(x).asarray(np.asarray(values, dtype=dtype_name(x)))
 
 
-def _require_float64(arrays: list[Array]) -> None:
+def _require_float64(owner: str, arrays: list[Array]) -> None:
     for position, array in enumerate(arrays):
+        if not hasattr(array, "dtype"):
+            raise TypeError(f"{owner}: inputs[{position}] is a {type(array).__name__}; expected an array")
         if dtype_name(array) != "float64":
             raise TypeError(f"finite differences need float64; array {position} is {dtype_name(array)}")

@@ -57,7 +57,7 @@ class EarlyStopping(Callback):
         self.patience = whole_number("EarlyStopping", "patience", patience)
         self.min_delta = at_least_zero("EarlyStopping", "min_delta", min_delta)
         self.restore_best = true_or_false("EarlyStopping", "restore_best", restore_best)
-        self.monitor, self.mode = monitor, _mode("EarlyStopping", mode)
+        self.monitor, self.mode = _monitor("EarlyStopping", monitor), _mode("EarlyStopping", mode)
         self._forget()
 
     def _forget(self) -> None:
@@ -111,8 +111,14 @@ class EarlyStopping(Callback):
                 )
 
 
+def _monitor(owner: str, monitor: Any) -> str | None:
+    if monitor is None or isinstance(monitor, str):
+        return monitor
+    raise TypeError(f"{owner}: monitor is a {type(monitor).__name__}; expected a name of the history, or None")
+
+
 def _mode(owner: str, mode: Any) -> str:
-    if mode not in ("min", "max"):
+    if not isinstance(mode, str) or mode not in ("min", "max"):
         raise ValueError(f"{owner}: mode is {mode!r}; expected 'min' or 'max'")
     return str(mode)
 
@@ -182,7 +188,7 @@ class Checkpoint(Callback):
         self, path: str | PathLike[str], every: int = 1, *, monitor: str | None = None, mode: str = "min"
     ) -> None:
         self.path, self.every = path, whole_number("Checkpoint", "every", every)
-        self.monitor, self.mode = monitor, _mode("Checkpoint", mode)
+        self.monitor, self.mode = _monitor("Checkpoint", monitor), _mode("Checkpoint", mode)
         if monitor is not None and self.every > 1:
             raise ValueError("Checkpoint: every and monitor are both given; expected at most one")
         if monitor is None and mode == "max":

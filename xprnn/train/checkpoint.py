@@ -25,9 +25,7 @@ def save_checkpoint(path: Path_, **parts: Any) -> None:
 
     Raises TypeError for a part without a state or a value that cannot be written, and as :func:`write_tensors`.
     """
-    for name, part in parts.items():
-        if not hasattr(part, "state_dict") or not hasattr(part, "load_state_dict"):
-            raise TypeError(f"save_checkpoint: {name} is a {type(part).__name__}, which has no state_dict")
+    _check_parts("save_checkpoint", parts)
     states, arrays = states_of(parts)
     write_tensors(path, arrays, {"parts": states})
 
@@ -50,6 +48,7 @@ def load_checkpoint(path: Path_, **parts: Any) -> None:
     Raises ModelFileError, a ValueError, where the file lacks a part or a part refuses its state, and as
     :func:`read_tensors`. Either all parts are loaded or, after an error or an interrupt, all are as before.
     """
+    _check_parts("load_checkpoint", parts)
     arrays, metadata = read_tensors(path)
     states = metadata.get("parts", {})
     if not isinstance(states, dict):
@@ -73,6 +72,12 @@ def load_checkpoint(path: Path_, **parts: Any) -> None:
     finally:
         if not loaded:  # once more, for an interrupt on the way to the first time
             _put_back(parts, before)
+
+
+def _check_parts(owner: str, parts: Mapping[str, Any]) -> None:
+    for name, part in parts.items():
+        if not hasattr(part, "state_dict") or not hasattr(part, "load_state_dict"):
+            raise TypeError(f"{owner}: {name} is a {type(part).__name__}, which has no state_dict")
 
 
 def _put_back(parts: Mapping[str, Any], before: Mapping[str, dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from os import PathLike
 from typing import Any
 
-from xprnn.arguments import real_number, true_or_false, whole_number
+from xprnn.arguments import function, of_kind, real_number, several, true_or_false, whole_number
 from xprnn.backend import Array, namespace, to_numpy
 from xprnn.engine.dispatch import slow_calls_told
 from xprnn.nn.module import Module
@@ -106,12 +106,15 @@ def fit(
     ``run.loss``. An error is then the one that would have been raised at once: neither the bad batch nor a later one
     has changed a parameter or what the optimizer keeps; only callbacks and the order of the data have gone on.
     """
-    _require_kinds(model=(model, Module), optimizer=(optimizer, Optimizer), loss=(loss, Callable))
+    of_kind("fit", "model", model, Module)
+    of_kind("fit", "optimizer", optimizer, Optimizer)
+    function("fit", "loss", loss)
     if schedule is not None:
-        _require_kinds(schedule=(schedule, Schedule))
-    _require_kinds(callbacks=(callbacks, Iterable))
-    callbacks = list(callbacks)
-    _require_kinds(**{f"callbacks[{k}]": (callback, Callback) for k, callback in enumerate(callbacks)})
+        of_kind("fit", "schedule", schedule, Schedule)
+    callbacks = [
+        of_kind("fit", f"callbacks[{k}]", callback, Callback)
+        for k, callback in enumerate(several("fit", "callbacks", callbacks))
+    ]
     epochs, progress = whole_number("fit", "epochs", epochs, 0), true_or_false("fit", "progress", progress)
     if clip_norm is not None and clip_value is not None:
         raise ValueError("fit: clip_norm and clip_value are both given; expected at most one")
@@ -119,8 +122,8 @@ def fit(
         if limit is not None:
             real_number("fit", name, limit, "a number above 0", low=math.ulp(0.0))
     for name, source in (("batches", batches), ("validation", validation)):
-        if not hasattr(source, "__iter__") and not hasattr(source, "__getitem__") and source is not None:
-            raise TypeError(f"fit: {name} is a {type(source).__name__}; expected Batches or a list of batches")
+        if source is not None or name == "batches":
+            _check_batches("fit", name, source)
         if isinstance(source, Iterator):
             raise TypeError(
                 f"fit: {name} is a {type(source).__name__}, which lasts one epoch; expected a list or Batches"
@@ -182,7 +185,14 @@ def evaluate(model: Module, batches: Iterable[Any], loss: Metric) -> float:
     may use the model meanwhile. Waits for a GPU as :func:`fit` does. Raises TypeError for a loss that is not scalar,
     ValueError where there are no batches.
     """
-    return _means(model, batches, loss, {}, Ranks())["loss"]
+    of_kind("evaluate", "model", model, Module)
+    _check_batches("evaluate", "batches", batches)
+    return _means(model, batches, function("evaluate", "loss", loss), {}, Ranks())["loss"]
+
+
+def _check_batches(owner: str, name: str, batches: Any) -> None:
+    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+        raise TypeError(f"{owner}: {name} is a {type(batches).__name__}; expected Batches or a list of batches")
 
 
 def _means(
@@ -283,15 +293,10 @@ def _train(
     return dict(zip(("loss", *metrics, *NORMS), measured.means(), strict=True))
 
 
-def _require_kinds(**given: tuple[Any, Any]) -> None:
-    for name, (value, kind) in given.items():
-        if not isinstance(value, kind):
-            raise TypeError(f"fit: {name} is a {type(value).__name__}; expected {kind.__name__}")
-
-
 def _named(metrics: Mapping[str, Metric] | None) -> dict[str, Metric]:
     """The metrics, whose names must not be those of something else in the history."""
-    for name, metric in (metrics or {}).items():
+    metrics = {} if metrics is None else of_kind("fit", "metrics", metrics, Mapping)
+    for name, metric in metrics.items():
         if not isinstance(name, str) or name in RECORDED or name.startswith(("validation_", "val_")):
             raise ValueError(
                 f"fit: a metric is named {name!r}; expected another name than {', '.join(RECORDED)}, "
@@ -299,7 +304,7 @@ def _named(metrics: Mapping[str, Metric] | None) -> dict[str, Metric]:
             )
         if not callable(metric):
             raise TypeError(f"fit: metrics[{name!r}] is a {type(metric).__name__}; expected a function(model, batch)")
-    return dict(metrics or {})
+    return dict(metrics)
 
 
 def _finite(loss: Array, place: str) -> Array:

@@ -10,6 +10,7 @@ nothing is selected the loss is exactly 0.
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import host_kernels, ops
-from xprnn.arguments import floating_input, input_tensor, probability
+from xprnn.arguments import floating_input, input_tensor, probability, real_number, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.postponed import within
 from xprnn.tape import is_grad_enabled, record
@@ -54,12 +55,11 @@ def huber(
     e^2 / 2 where |e| <= delta, delta (|e| - delta / 2) beyond. Arguments and errors as in :func:`mse`; delta > 0. The
     mean is that of the weighted losses, as PyTorch's: over the number of elements, not over the sum of w.
     """
-    if not delta > 0:
-        raise ValueError(f"huber: delta is {delta}; expected a number above 0")
+    delta = real_number("huber", "delta", delta, "a number above 0", math.ulp(0.0))
 
     def loss(prediction: Tensor, target: Tensor) -> Tensor:
         size = ops.abs(prediction - target)
-        bounded = ops.minimum(size, float(delta))
+        bounded = ops.minimum(size, delta)
         return bounded * (size - 0.5 * bounded)
 
     return elementwise("huber", "prediction", prediction, target, mask, loss, reduction, weight)
@@ -82,8 +82,11 @@ def bce_with_logits(
     over the number of elements; pos_weight a number, or an array (C,) for logits (..., C), multiplies the loss of
     positive targets. Raises TypeError and ValueError.
     """
-    positive = 1.0 if pos_weight is None else ops.value(pos_weight)
-    positive = float(positive) if isinstance(positive, numbers.Real) else positive
+    positive: Any = 1.0 if pos_weight is None else ops.value(pos_weight)
+    if isinstance(positive, numbers.Real):
+        positive = float(positive)
+    else:
+        positive = input_tensor("bce_with_logits", "pos_weight", positive).data
 
     def loss(x: Tensor, t: Tensor) -> Tensor:
         if not isinstance(positive, float):
@@ -118,6 +121,7 @@ def cross_entropy(
     owner = "cross_entropy"
     check_reduction(owner, reduction)
     smoothing = probability(owner, "label_smoothing", label_smoothing)
+    ignore_index = whole_number(owner, "ignore_index", ignore_index, -(2**63))
     logits = floating_input(owner, "logits", logits)
     target = input_tensor(owner, "target", target).data
     if not dtype_name(target).startswith(("int", "uint")):
@@ -145,7 +149,7 @@ def cross_entropy(
     losses = _surprise(logits, target)
     counted = weights = xp.astype(selected, logits.dtype)
     if weight is not None:
-        weight = ops.value(weight)
+        weight = input_tensor(owner, "weight", weight).data
         _check_weight(owner, "weight", weight, logits)
         weights = weights * xp.reshape(xp.take(weight, xp.reshape(target, (-1,)), axis=0), target.shape)
     losses = losses * weights
@@ -262,7 +266,7 @@ def _reduced(losses: Tensor, reduction: str, total: Array | None) -> Tensor:
 
 def check_reduction(owner: str, reduction: Any) -> None:
     """Raise ValueError for a reduction that there is not."""
-    if reduction not in REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f"{owner}: reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
 
 

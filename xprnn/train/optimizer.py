@@ -7,7 +7,7 @@ from copy import copy
 from itertools import repeat
 from typing import Any
 
-from xprnn.arguments import checked_state, counted
+from xprnn.arguments import checked_state, counted, several
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
@@ -116,7 +116,8 @@ class Optimizer:
 
     @counts.setter
     def counts(self, counts: Iterable[int]) -> None:
-        owner, counts = type(self).__name__, [*counts]
+        owner = type(self).__name__
+        counts = several(owner, "counts", counts)
         if len(counts) != len(self.parameters):
             raise ValueError(f"{owner}: counts has {len(counts)} numbers; expected {len(self.parameters)}")
         self._steps = [counted(owner, f"counts[{k}]", count) for k, count in enumerate(counts)]
@@ -134,6 +135,8 @@ class Optimizer:
         Raises ValueError or TypeError for a gradient of another shape, dtype, library or device than its parameter, and
         for another ``where``.
         """
+        if where is not None and not hasattr(where, "shape"):
+            raise TypeError(f"{type(self).__name__}.step: where is a {type(where).__name__}; expected a boolean array")
         if where is not None and (tuple(where.shape), dtype_name(where)) != ((), "bool"):
             came = f"shape {tuple(where.shape)} and dtype {dtype_name(where)}"
             raise ValueError(f"{type(self).__name__}: where has {came}; expected a boolean without axes")

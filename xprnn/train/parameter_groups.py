@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xprnn.arguments import Check, real_number
+from xprnn.arguments import Check, real_number, several
 from xprnn.tensor import Tensor
 from xprnn.together import make, new_items
 
@@ -55,7 +55,7 @@ def grouped(owner: str, parameters: Iterable[Any]) -> list[dict[str, Any]]:
 
     Raises TypeError for dicts beside parameters, ValueError for a dict without parameters.
     """
-    given = list(parameters)
+    given = several(owner, "parameters", parameters)
     mappings = [isinstance(one, Mapping) for one in given]
     if not any(mappings):
         return [{"params": given}]

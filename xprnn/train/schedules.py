@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-from xprnn.arguments import above_zero, at_least_zero, checked_state, counted, real_number, whole_number
+from xprnn.arguments import above_zero, at_least_zero, checked_state, counted, of_kind, real_number, whole_number
 from xprnn.together import Change, make, new_attribute
 from xprnn.train.optimizer import Optimizer
 
@@ -28,7 +28,7 @@ class Schedule:
     """Those of them that are whole numbers from 0."""
 
     def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer, self.epoch = optimizer, 0
+        self.optimizer, self.epoch = of_kind(type(self).__name__, "optimizer", optimizer, Optimizer), 0
         rates = [group["lr"] for group in optimizer.param_groups]
         self.base_lr: Any = rates if len(rates) > 1 else rates[0]
         make(self._rates(0))

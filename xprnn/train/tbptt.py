@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import input_tensor
+from xprnn.arguments import function, input_tensor, whole_number
 from xprnn.backend import dtype_name, to_numpy
 from xprnn.tensor import Tensor
 
@@ -68,7 +68,9 @@ def truncated_bptt(
     TypeError
         x is no array, or lengths are not integers.
     """
-    k2 = k1 if k2 is None else k2
+    function("truncated_bptt", "layer", layer)
+    k1 = whole_number("truncated_bptt", "k1", k1, 0)
+    k2 = k1 if k2 is None else whole_number("truncated_bptt", "k2", k2, 0)
     if k1 < 1 or k2 < k1:
         raise ValueError(f"truncated_bptt: k1 is {k1} and k2 {k2}; expected 1 <= k1 <= k2")
     if getattr(layer, "bidirectional", False) or getattr(layer, "reverse", False):

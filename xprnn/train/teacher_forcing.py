@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xprnn.arguments import checked_state, counted, probability, real_number, whole_number
+from xprnn.arguments import at_least_zero, checked_state, counted, probability, real_number, whole_number
 from xprnn.train.callbacks import Callback
 from xprnn.train.run import Run
 
@@ -43,7 +43,7 @@ class LinearRatio:
         probability("LinearRatio", "last", self.last)
 
     def __call__(self, i: int) -> float:
-        progress = min(i / self.steps, 1.0)
+        progress = min(at_least_zero("LinearRatio", "i", i) / self.steps, 1.0)
         return (1.0 - progress) * self.first + progress * self.last
 
 
@@ -57,7 +57,7 @@ class ExponentialRatio:
         probability("ExponentialRatio", "k", self.k)
 
     def __call__(self, i: int) -> float:
-        return float(self.k**i)
+        return float(self.k ** at_least_zero("ExponentialRatio", "i", i))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class InverseSigmoidRatio:
 
     def __call__(self, i: int) -> float:
         # The same as a sigmoid, which does not overflow: 1 / (1 + e^-z) = (1 + tanh(z / 2)) / 2.
-        return 0.5 + 0.5 * math.tanh(0.5 * (math.log(self.k) - i / self.k))
+        return 0.5 + 0.5 * math.tanh(0.5 * (math.log(self.k) - at_least_zero("InverseSigmoidRatio", "i", i) / self.k))
 
 
 class TeacherForcing(Callback):

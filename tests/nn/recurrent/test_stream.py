@@ -288,3 +288,30 @@ def test_a_stream_drops_no_units(peephole):
     found = [np.array(stream.step(x)) for x in X]
     assert layer.training
     np.testing.assert_allclose(found, layer.eval()(X)[0].data, atol=1e-12)
+
+
+@pytest.mark.parametrize("change", ["cell", "reverse", "part"])
+def test_another_cell_direction_or_part_is_refused_by_open_streams(change):
+    layer = nn.GRU(3, 5, rng=0)
+    chain = nn.Sequential(layer, nn.Dropout(0.5), nn.Linear(5, 2, rng=0))
+    streams = [chain.stream()] if change == "part" else [chain.stream(), layer.stream()]
+    x = np.ones((1, 3), "float32")
+    before = [stream.step(x).copy() for stream in streams]
+    if change == "cell":
+        layer.cell = nn.GRU(3, 5, reset_after=False).cell
+    elif change == "reverse":
+        layer.reverse = True
+    else:
+        setattr(chain, "2", nn.Linear(5, 2, rng=1))
+    for stream in streams:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"\.stream: .*; open another"):
+                stream.step(x)
+        with pytest.raises(ValueError, match=r"\.stream: .*; open another"):
+            stream.block(x[None])
+    if change == "reverse":
+        layer.reverse = False
+        for stream, first in zip(streams, before, strict=True):
+            stream.reset()
+            np.testing.assert_array_equal(stream.step(x), first)
+    layer.dropout_rate = 0.5  # an attribute that means nothing to streams

@@ -73,7 +73,7 @@ def long_table(
     columns = dict(named)
     roles = [name for name in (id, time, target, tag) if name is not None]
     for name in roles:
-        if name not in columns:
+        if not isinstance(name, str) or name not in columns:
             raise ValueError(f"{owner}: there is no column {name!r}; expected one of {', '.join(columns)}")
     features = tuple(name for name in columns if name not in roles)
     if not features:

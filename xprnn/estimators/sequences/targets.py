@@ -78,6 +78,8 @@ def read_tags(owner: str, y: Any, lengths: list[int]) -> tuple[Classes, list[Hos
 def tag_rows(owner: str, y: Any, lengths: list[int]) -> list[Host]:
     """Labels of each step, a list of (T_n,) or an array (N, T). Raises TypeError and ValueError, naming the row."""
     given = y if isinstance(y, (list, tuple)) else host_labels(owner, y)
+    if not isinstance(given, list) and np.ndim(given) == 0:
+        raise TypeError(f"{owner}: y is {reprlib.repr(y)}; expected labels of each step, a list of (T_n,) or (N, T)")
     rows = [host_labels(owner, row) for row in given]
     if len(rows) != len(lengths):
         raise ValueError(f"{owner}: X has {len(lengths)} rows and y {len(rows)}; expected as many")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import among, optional, probability, real_number, whole_number
+from xprnn.arguments import among, optional, probability, real_number, several, whole_number
 from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
@@ -157,10 +158,9 @@ class Forecaster(SeriesEstimator):
         new = self._unfitted()
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
+        callbacks = several("Forecaster.fit", "callbacks", callbacks)
         common = common_of(values, static, new.settings["periods"])
-        model, history = learn_model(
-            common, values, new.settings, new._cut, self._home(), list(callbacks), self.progress
-        )
+        model, history = learn_model(common, values, new.settings, new._cut, self._home(), callbacks, self.progress)
         network = Members([member.network for member in model.members])
         network.eval()
         recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)
@@ -303,6 +303,7 @@ class Forecaster(SeriesEstimator):
         past: Any = None,
         future: Any = None,
         refit: str | int = "never",
+        executor: Executor | None = None,
     ) -> Backtest:
         """Fit on the first part of a series and forecast from every step of the rest, beside baselines.
 
@@ -311,4 +312,5 @@ class Forecaster(SeriesEstimator):
         """
         horizon = self.settings["horizon"] if horizon is None else horizon
         told = self if past is None and future is None else Informed(self, past, future)
-        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit)
+        baselines = several("Forecaster.backtest", "baselines", baselines)
+        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit, executor=executor)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import probability, whole_number
+from xprnn.arguments import probability, several, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator
 from xprnn.data.characters import Alphabet, character_streams, read_characters
 from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
@@ -137,7 +137,7 @@ class CharacterModel(Estimator):
             epochs=options["epochs"],
             validation=passes[1] if held_out else None,
             clip_norm=options["clip_norm"],
-            callbacks=[_EachUpdate(schedule), *callbacks],
+            callbacks=[_EachUpdate(schedule), *several("CharacterModel", "callbacks", callbacks)],
             progress=self.progress,
         )
         network.eval()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import at_least, optional, probability, true_or_false, whole_number
+from xprnn.arguments import at_least, of_kind, optional, probability, true_or_false, whole_number
 from xprnn.backend import Rng, generator
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
@@ -72,6 +72,7 @@ class TextEstimator(Estimator):
         options, draws = self.settings, generator(rng)
         size = size or options["embedding"]
         if vectors is not None:
+            of_kind(type(self).__name__, "vectors", vectors, WordVectors)
             length = int(vectors.vectors.shape[1])
             if size not in (None, length):
                 raise ValueError(f"{type(self).__name__}: the vectors have {length} numbers; embedding is {size}")

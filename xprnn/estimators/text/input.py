@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import share
+from xprnn.arguments import one_of, share
 from xprnn.backend import Rng, generator
 from xprnn.data.rows import Rows, RowWriter
 from xprnn.data.tokenizer import split_characters, split_words
@@ -62,9 +62,7 @@ def cut_texts(owner: str, texts: Any, tokenize: Callable[[str], Iterable[str]], 
 
 def chosen_labels(owner: str, classes: Host, best: Host, evidence: Host, unknown: str) -> Host:
     """The classes of numbers (N,), or where there is no evidence what ``unknown`` says: that number's too, or None."""
-    if unknown not in UNKNOWN:
-        raise ValueError(f"{owner}: unknown is {unknown!r}; expected one of {', '.join(map(repr, UNKNOWN))}")
-    if unknown == "frequent":
+    if one_of(owner, "unknown", unknown, UNKNOWN) == "frequent":
         return classes[best]
     labels = np.array([*classes.tolist(), None], dtype=object)
     return labels[np.where(evidence, best, len(classes))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import nn
+from xprnn.arguments import each_true_or_false
 from xprnn.interop.onnx.export_attention import attention, encoder
 from xprnn.interop.onnx.export_pooling import pooling
 from xprnn.interop.onnx.export_recurrent import recurrent
@@ -34,6 +35,7 @@ def to_model(layer: Module, *, lengths: bool = False, states: bool = False) -> A
     Raises TypeError, naming the layer, for any other; ValueError, naming it, for what ONNX cannot say, and for weights
     too large for float32.
     """
+    lengths, states = each_true_or_false("to_model", lengths=lengths, states=states)
     return Exported(layer, _input_size("", layer), EMITTERS, lengths, states).model
 
 

@@ -14,7 +14,7 @@ from xprnn.interop.onnx import recurrent
 from xprnn.interop.onnx.operations import OPERATIONS
 from xprnn.interop.onnx.parsed import Node, Parsed, Value, parsed
 from xprnn.nn.module import Module
-from xprnn.storage import ModelFileError, Path_
+from xprnn.storage import ModelFileError, Path_, checked_path
 from xprnn.tensor import Parameter, Tensor
 
 
@@ -123,7 +123,7 @@ def load(path: Path_) -> Model:
     file, and the node or constant, as :func:`from_model` does.
     """
     onnx = needed("onnx", "load")
-    with open(path, "rb") as file:
+    with open(checked_path(path), "rb") as file:
         content = file.read()
     try:
         model = onnx.load_model_from_string(content)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from xprnn.storage import ModelFileError, Path_
+from xprnn.storage import ModelFileError, Path_, checked_path
 
 STORAGES = {
     "BoolStorage": "?", "ByteStorage": "u1", "CharStorage": "i1", "ShortStorage": "<i2", "IntStorage": "<i4",
@@ -37,7 +37,7 @@ def load(path: Path_) -> Any:
     Raises FileNotFoundError or another OSError where it cannot be read; ModelFileError, a ValueError, where it is
     truncated, corrupt, older than PyTorch 1.6, or holds anything else, such as a whole module, which is code.
     """
-    with open(path, "rb") as file:
+    with open(checked_path(path), "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _Archive(archive, file).read()

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, whole_number
+from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, one_of, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
 from xprnn.nn.attention.multihead import MultiheadAttention
 from xprnn.nn.attention.weights import allowed
@@ -116,9 +116,7 @@ class TransformerEncoderLayer(EncoderBase):
         self.d_model = E = whole_number(owner, "d_model", d_model)
         self.nhead = whole_number(owner, "nhead", nhead)
         hidden = whole_number(owner, "dim_feedforward", dim_feedforward)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"{owner}: activation is {activation!r}; expected 'relu' or 'gelu'")
-        self.activation = activation
+        self.activation = one_of(owner, "activation", activation, ACTIVATIONS)
         bias, self.batch_first, self.norm_first = each_true_or_false(
             owner, bias=bias, batch_first=batch_first, norm_first=norm_first
         )

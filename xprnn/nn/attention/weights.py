@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor, true_or_false
+from xprnn.arguments import floating_input, input_tensor, true_or_false, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
 from xprnn.tape import record
 from xprnn.tensor import Tensor
@@ -41,7 +41,8 @@ def masked_softmax(scores: Any, mask: Any = None, axis: int = -1) -> Tensor:
     """
     owner = "masked_softmax"
     scores = floating_input(owner, "scores", scores)
-    if not -scores.ndim <= axis < scores.ndim:
+    axis = whole_number(owner, "axis", axis, -scores.ndim)
+    if axis >= scores.ndim:
         raise ValueError(f"{owner}: axis is {axis}; scores has shape {scores.shape}")
     axis %= scores.ndim
     xp, s = namespace(scores.data), scores.data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
+from xprnn.arguments import float_dtype, input_tensor, of_kind, true_or_false, whole_number
 from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import GRU, Cell, ResetBeforeGRU
 from xprnn.engine.control import Control
@@ -41,7 +41,8 @@ class CellModule(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        self.cell, owner = cell, type(self).__name__
+        owner = type(self).__name__
+        self.cell = of_kind(owner, "cell", cell, Cell)
         self.input_size = whole_number(owner, "input_size", input_size)
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
         self.dtype, bias = float_dtype(owner, dtype), true_or_false(owner, "bias", bias)

@@ -10,9 +10,9 @@ import numpy as np
 from xprnn.arguments import input_tensor, whole_number
 from xprnn.backend import Array, Backend, backend_of, copied, dtype_name, namespace
 from xprnn.engine import cpu, dispatch, int8
-from xprnn.nn.module import Module
+from xprnn.nn.module import Module, watch
 from xprnn.nn.recurrent import stream_arguments as given
-from xprnn.nn.recurrent.stream_links import Head, Streamable, links_of
+from xprnn.nn.recurrent.stream_links import Head, Streamable, check_same_parts, links_of
 from xprnn.settings import current_precision, use_precision
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
@@ -52,6 +52,7 @@ class Stream:
 
     New weights are noticed, be it that ``.data`` of a parameter is assigned, as optimizers and ``load_state_dict`` do,
     or that the layer is given another Parameter in its place; after writing into an array in place, call ``reload()``.
+    A layer that is given another cell or direction, and a Sequential another part, is refused: open another stream.
     A copy, or what comes out of a pickle, goes on from the same state by itself.
 
     Raises ValueError for a bidirectional or reverse layer, which must see the end first, for a head of other sizes or
@@ -65,6 +66,9 @@ class Stream:
         self._chain = isinstance(module, Chain)
         self._links = links_of(self._owner, module.flat() if isinstance(module, Chain) else (module,), head)
         self._recurrent = [link for link in self._links if link.layers]
+        for part in (module, head):
+            if isinstance(part, Module):
+                watch(part, self)
         self._batch = 1 if batch is None else whole_number(self._owner, "batch", batch)
         lead = () if batch is None else (self._batch,)
         self.input_size = next(link.inputs for link in self._links if link.inputs is not None)
@@ -148,6 +152,8 @@ class Stream:
 
     def reload(self) -> None:
         """Take the present weights of all parts and the head; the state stays."""
+        if isinstance(self._module, Chain):
+            check_same_parts(self._owner, self._links, self._module.flat())
         present = [link.present() for link in self._links]
         arrays = [held.value.data for each in present for held in each if isinstance(held.value, Tensor)]
         made_for = backend_of(arrays[0]), {dtype_name(array) for array in arrays}
@@ -160,6 +166,10 @@ class Stream:
         self._loaded = [
             (*held, held.value.version if isinstance(held.value, Tensor) else None) for each in present for held in each
         ]
+
+    def outdated(self) -> None:
+        """Look at all parts again before the next step: something was assigned to one of them."""
+        self._loaded = _NOTHING
 
     def _notice(self) -> None:
         """Load weights and numbers that have changed."""

@@ -122,8 +122,11 @@ class RecurrentLink(Link):
             raise ValueError(f"{whose}: a {kind} layer needs the whole sequence; it cannot be streamed")
         self.inputs, self.outputs, self.dtype = module.input_size + self.beside, module.state_sizes[0], module.dtype
         self.layers, self.state_sizes = module.num_layers, module.state_sizes
+        self._opened = module.cell, module.reverse
 
     def present(self) -> list[Held]:
+        if self.module.cell is not self._opened[0] or self.module.reverse != self._opened[1]:
+            raise ValueError(f"{self.owner}: {self.name} has another cell or direction since; open another stream")
         parameters = [parameter for each in self.module.weights() for parameter in each.values()]
         names, attributes = self.module.attributes(), vars(self.module)
         return [Held(attributes, name, parameter) for name, parameter in zip(names, parameters, strict=True)]
@@ -240,6 +243,13 @@ class ActivationLink(Link):
     def kernels(self, inputs: int) -> list[cpu.Step] | str:
         name = ACTIVATIONS.get(type(self.module))
         return super().kernels(inputs) if name is None else [cpu.Step(name, inputs, inputs)]
+
+
+def check_same_parts(owner: str, links: Sequence[Link], modules: Sequence[Module]) -> None:
+    """Raise ValueError where a chain has other modules than when its links were made."""
+    parts = [part for part in modules if type(part) is not Dropout]
+    if len(parts) != len(links) or any(part is not link.module for part, link in zip(parts, links, strict=True)):
+        raise ValueError(f"{owner}: its parts are others since the stream was opened; open another")
 
 
 def links_of(owner: str, modules: Sequence[Any], head: Head | None) -> list[Link]:

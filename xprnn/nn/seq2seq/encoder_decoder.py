@@ -176,8 +176,9 @@ class Decoder(Reader):
         super().__init__(output_size, hidden_size, num_layers, embedding_dim, cell, False, dropout, dtype, draws)
         self.output_size = self.input_size
         self.attention: Attention | None = None
-        if attention is not None:
+        if attention is not None or memory_size is not None:
             size = whole_number("Decoder", "memory_size", memory_size)
+        if attention is not None:
             if isinstance(attention, str):
                 attention = named_attention("Decoder", attention, hidden_size, size, dtype=dtype, rng=draws)
             elif not isinstance(attention, Attention):

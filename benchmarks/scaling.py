@@ -1,0 +1,226 @@
+"""How data-parallel training scales: measured with 1 and 2 ranks, and computed for more from what was measured.
+
+    python benchmarks/scaling.py            # needs mpi4py and mpiexec; one kernel thread a rank
+
+The model of a step, of which ``docs/scaling.md`` says more:
+
+    T(N) = C(b) + A(N, flags) + A(N, gradients)        A(N, M) = 2 ceil(log2 N) alpha + 2 (N - 1) / N M beta
+
+C(b) is what computing b sequences takes, alpha what a message takes and beta what a byte of it does. ``fit`` sums after
+backward, so nothing of A is hidden behind C; what buckets summed during backward would hide is computed beside it.
+
+C is measured in one process and in two that know nothing of each other, alpha and beta between two ranks, and T(2) must
+then come out; what is printed for more than two is computed, for networks whose alpha and beta are assumptions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+for _name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np  # noqa: E402 - the number of threads comes first
+
+MODELS = {"small": (64, 128, 1), "middle": (128, 256, 2), "large": (256, 512, 2)}  # inputs, units, layers
+STEPS, BATCH = 16, 16  # of a sequence; sequences of the batch of one rank
+ROUNDS, UPDATES = 3, {"small": 200, "middle": 30, "large": 10}  # launches, of which the fastest steps count; steps
+SIZES = (1, 2**10, 2**14, 2**18, 2**20, 2**22)  # float32 numbers summed, for alpha and beta
+NETWORKS = {  # assumed: seconds a message, and a byte
+    "10 Gbit/s Ethernet": (30e-6, 1 / 1.1e9),
+    "100 Gbit/s InfiniBand": (3e-6, 1 / 11e9),
+}
+MOST = 10**5  # ranks that are looked at
+ENOUGH = 0.8
+INSIDE = (5e-6, 1 / 200e9)  # assumed, between the eight GPUs of a machine
+BACKWARD = 2 / 3  # of C, behind which sums could be hidden
+
+
+def allreduce(ranks: float, size: float, alpha: float, beta: float) -> float:
+    """Seconds that summing so many bytes takes."""
+    return 2 * math.ceil(math.log2(ranks)) * alpha + 2 * (ranks - 1) / ranks * size * beta
+
+
+def step(ranks: float, compute: float, size: float, parameters: int, alpha: float, beta: float) -> float:
+    """Seconds of a step: computing, agreeing, summing."""
+    flags = 8 * (parameters + 5)  # three flags, whether each parameter has a gradient, the loss and its weight
+    return compute + allreduce(ranks, flags, alpha, beta) + allreduce(ranks, size, alpha, beta)
+
+
+def overlapped(ranks: float, compute: float, size: float, parameters: int, alpha: float, beta: float) -> float:
+    """The same with the sums of all buckets but the last, an eighth of the gradients, behind backward."""
+    sums, last = allreduce(ranks, size, alpha, beta), allreduce(ranks, size / 8, alpha, beta)
+    rest = step(ranks, compute, size, parameters, alpha, beta) - sums
+    return rest + max(last, sums - BACKWARD * compute)
+
+
+def sums(ranks) -> dict[str, float]:
+    """The fastest of several sums of each size, in bytes."""
+    found = {}
+    for size in SIZES:
+        array, times = np.ones(size, "float32"), []
+        for _ in range(50):
+            ranks.gather(None)  # together
+            began = time.perf_counter()
+            array = ranks.sum(array)
+            times.append(time.perf_counter() - began)
+        found[str(4 * size)] = min(times)
+    return found
+
+
+class Timed:
+    """A communicator that counts the seconds of its sums."""
+
+    def __init__(self, ranks) -> None:
+        self.rank, self.size, self.seconds, self._ranks = ranks.rank, ranks.size, 0.0, ranks
+        self.broadcast, self.gather, self.abort = ranks.broadcast, ranks.gather, ranks.abort
+
+    def sum(self, array):
+        """The sum of the ranks' arrays."""
+        began = time.perf_counter()
+        total = self._ranks.sum(array)
+        self.seconds += time.perf_counter() - began
+        return total
+
+
+def train(name: str, batch: int, ranks=None) -> dict[str, float]:
+    """The fastest step of a model on batches of so many sequences, alone or among ranks, and the fastest of its parts:
+    its sums, and all else.
+    """
+    from xprnn import nn
+    from xprnn.data import Divided
+    from xprnn.train import Adam, Callback, fit, mse
+
+    inputs, units, layers = MODELS[name]
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(STEPS, batch, inputs)).astype("float32")
+    y = draws.normal(size=(STEPS, batch, units)).astype("float32")
+    model, times, summed = nn.LSTM(inputs, units, layers, rng=0), [], []
+    joined = Timed(ranks) if ranks else None
+
+    class Watch(Callback):
+        def on_batch_end(self, run):
+            times.append(time.perf_counter())
+            summed.append(joined.seconds if joined else 0.0)
+
+    def loss(model, batch):
+        return mse(model(batch[0])[0], batch[1])
+
+    source, optimizer = Divided([(x, y)] * UPDATES[name], axis=(1, 1)), Adam(model.parameters(), 1e-4)
+    fit(model, source, loss, optimizer, epochs=1, callbacks=[Watch()], progress=False, communicator=joined)
+    steps, sums_ = np.diff(times)[2:], np.diff(summed)[2:]
+    parameters = list(model.parameters())
+    size = sum(parameter.data.nbytes for parameter in parameters)
+    fastest_parts = {"seconds": float(min(steps)), "computing": float(min(steps - sums_)), "summing": float(min(sums_))}
+    return {**fastest_parts, "size": size, "parameters": len(parameters)}
+
+
+def work() -> None:
+    """What each process does; rank 0 prints what it measured."""
+    from xprnn.distributed import world
+
+    ranks, found = world(), {}
+    for name in MODELS:
+        for batch in (BATCH, BATCH // 2):
+            ranks.gather(None)
+            found[f"{name} {batch} alone"] = train(name, batch)
+            if ranks.size > 1:
+                found[f"{name} {batch} joined"] = train(name, batch * ranks.size, ranks)
+    if ranks.size > 1:
+        found["sums"] = sums(ranks)
+    if ranks.rank == 0:
+        print(json.dumps(found))
+
+
+def launched(ranks: int) -> dict:
+    """What :func:`work` says in so many processes."""
+    launcher = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if launcher is None:
+        raise SystemExit("benchmarks/scaling.py needs mpiexec: pip install 'xprnn[mpi]'")
+    command = [launcher, "-n", str(ranks), sys.executable, __file__, "work"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fastest(rounds: list[dict]) -> dict:
+    """The fastest of each over several launches."""
+    best = dict(rounds[0])
+    for found in rounds[1:]:
+        for what, each in found.items():
+            if what == "sums":
+                best[what] = {size: min(seconds, best[what][size]) for size, seconds in each.items()}
+            else:
+                best[what] = {name: min(value, best[what][name]) for name, value in each.items()}
+    return best
+
+
+def fitted(sums: dict) -> tuple[float, float]:
+    """Alpha and beta for two ranks, from sums of the smallest and the largest size."""
+    times = {int(size): seconds for size, seconds in sums.items()}
+    small, large = min(times), max(times)
+    beta = (times[large] - times[small]) / (large - small)
+    return times[small] / 2, beta
+
+
+def last_above(compute: float, size: float, parameters: int, alpha: float, beta: float) -> int | None:
+    """The most ranks whose efficiency is enough, or None where all are."""
+    for ranks in range(2, MOST):
+        if compute / step(ranks, compute, size, parameters, alpha, beta) < ENOUGH:
+            return ranks - 1
+    return None
+
+
+def main() -> None:
+    rounds = [(launched(1), launched(2)) for _ in range(ROUNDS)]  # in turns
+    one, two = fastest([first for first, _ in rounds]), fastest([second for _, second in rounds])
+    alpha, beta = fitted(two["sums"])
+    print(f"Between two ranks here: alpha {alpha * 1e6:.1f} us, 1 / beta {1e-9 / beta:.2f} GB/s. Milliseconds:\n")
+    print("| model, MB | sequences | C, 1 process | C, 2 processes | C, 2 ranks | A computed | A | T computed | T |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name in MODELS:
+        for batch in (BATCH, BATCH // 2):
+            alone, beside = (found[f"{name} {batch} alone"] for found in (one, two))
+            joined = two[f"{name} {batch} joined"]
+            said = step(2, beside["seconds"], beside["size"], beside["parameters"], alpha, beta)
+            computed = (said - beside["seconds"], joined["summing"], said, joined["seconds"])
+            times = (alone["seconds"], beside["seconds"], joined["computing"], *computed)
+            shown = " | ".join(f"{1e3 * seconds:.2f}" for seconds in times)
+            print(f"| {name}, {alone['size'] / 1e6:.2f} | {batch} | {shown} |")
+    print("\n| model | weak: T(1, b) / T(2, 2 b) | strong: T(1, b) / 2 T(2, b) |\n|---|---|---|")
+    for name in MODELS:
+        whole = one[f"{name} {BATCH} alone"]["seconds"]
+        weak, strong = (two[f"{name} {batch} joined"]["seconds"] for batch in (BATCH, BATCH // 2))
+        print(f"| {name} | {whole / weak:.2f} | {whole / (2 * strong):.2f} |")
+    print(
+        "\nComputed, not measured: efficiency of N ranks of one thread, as it is and with sums behind backward, and the"
+    )
+    print(f"largest N with at least {ENOUGH}:\n")
+    print("| model | network (assumed) | N = 8 | 64 | 1000 | largest N |\n|---|---|---|---|---|---|")
+    for name in MODELS:
+        alone = one[f"{name} {BATCH} alone"]
+        for network, (a, b) in NETWORKS.items():
+            of = (alone["seconds"], alone["size"], alone["parameters"], a, b)
+            shown = (f"{of[0] / step(n, *of):.2f}, {of[0] / overlapped(n, *of):.2f}" for n in (8, 64, 1000))
+            print(f"| {name} | {network} | {' | '.join(shown)} | {last_above(*of) or f'above {MOST}'} |")
+    print("\nComputed, not measured: 8 x 8 GPUs, summed within machines and then among them, by the assumed networks")
+    print(f"(inside {INSIDE[0] * 1e6:.0f} us and {1e-9 / INSIDE[1]:.0f} GB/s), in ms:\n")
+    print(f"| model | network among machines | sums | least C for {ENOUGH} |\n|---|---|---|---|")
+    for name in MODELS:
+        size = one[f"{name} {BATCH} alone"]["size"]
+        for network, (a, b) in NETWORKS.items():
+            sums_of = allreduce(8, size, *INSIDE) + allreduce(8, size / 8, a, b)
+            print(f"| {name} | {network} | {1e3 * sums_of:.3f} | {1e3 * sums_of * ENOUGH / (1 - ENOUGH):.2f} |")
+
+
+if __name__ == "__main__":
+    work() if len(sys.argv) > 1 else main()
