@@ -13,6 +13,7 @@ import numpy as np
 
 from xprnn.arguments import one_of, probability, real_number, whole_number
 from xprnn.data.series import as_series
+from xprnn.distributed.work import each
 from xprnn.estimators.series.accuracy import mae, mase, rmse, rmsse, smape
 from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.conformal import rolling_widths
@@ -136,10 +137,11 @@ def backtest(
         "never": nothing is fitted again. "always": before each forecast, on all that came before it. A number: before
         every so many forecasts. The forecasters themselves are left as the first part fitted them.
     executor
-        Of :mod:`concurrent.futures` or alike, whose workers fit again; by default nobody but the caller does.
+        Whose workers fit again, with the same bits; by default nobody but the caller does. Which executors, and what
+        is raised where a worker fails or is lost: :func:`xprnn.distributed.each`.
 
-    Raises TypeError for what is no forecaster; ValueError for none, two of one name, and an empty training or test
-    part; and what the forecasters raise.
+    Raises TypeError for what is no forecaster or no executor; ValueError for none, two of one name, and an empty
+    training or test part; and what the forecasters raise.
     """
     series = as_series(series, "backtest", gaps=True)
     size = count_test_steps(len(series), test)
@@ -161,8 +163,8 @@ def backtest(
         forecaster.fit(train)
     found = {f.name: [f.forecast(series, first, horizon)] for f in forecasters}
     work = [(forecaster, series, block, horizon) for block in later for forecaster in forecasters]
-    walk = map if executor is None else executor.map
-    for (forecaster, *_), forecast in zip(work, walk(_fitted_again, work), strict=True):
+    forecasts = each(_fitted_again, work, executor, owner="backtest", name=_shown)
+    for (forecaster, *_), forecast in zip(work, forecasts, strict=True):
         found[forecaster.name].append(forecast)
     return Backtest(series, len(train), horizon, origins, {n: np.concatenate(parts) for n, parts in found.items()})
 
@@ -175,6 +177,11 @@ def _blocks(origins: Host, refit: str | int) -> list[Host]:
     else:
         size = whole_number("backtest", "refit", refit)
     return [origins[k : k + size] for k in range(0, len(origins), size)]
+
+
+def _shown(work: tuple[SeriesForecaster, Host, Host, int]) -> str:
+    forecaster, _, origins, _ = work
+    return f"{forecaster.name} from step {origins[0]}"
 
 
 def _fitted_again(work: tuple[SeriesForecaster, Host, Host, int]) -> Host:
