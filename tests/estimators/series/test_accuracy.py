@@ -133,6 +133,16 @@ def test_intervals_that_cannot_be_told():
             forecaster.predict(2, quantiles=bad)
 
 
+def test_widths_of_several_levels_at_once():
+    errors, levels = np.random.default_rng(0).normal(size=(30, 2)), np.array([[0.1], [0.5], [0.99]])
+    errors[3, 1] = np.nan
+    found = width(errors, levels)
+    np.testing.assert_array_equal(found, [width(errors, level) for level in (0.1, 0.5, 0.99)])
+    assert np.isinf(found[2]).all()
+    np.testing.assert_array_equal(width(errors[:, 1], levels[:, 0]), found[:, 1])
+    assert width(errors[:0], levels).shape == np.broadcast_shapes(levels.shape, (2,))
+
+
 class Mean(Persistence):
     """Says the mean of what it was fitted on."""
 
