@@ -12,9 +12,9 @@ Host = np.ndarray[Any, Any]
 def width(errors: Host, coverage: Host | float) -> Host:
     """The half width (...) that so many of the errors (M, ...) lie within: split conformal (Vovk et al. 2005).
 
-    ``coverage`` is a number, one for each (...), or L of them for each (L, ...), which gives as many half widths.
     It is the smallest of the M errors that at least coverage (M + 1) do not exceed; infinite where M is too small for
     it. Of exchangeable errors the next one lies within it with probability ``coverage`` at least. NaN does not count.
+    ``coverage`` is a number, one for each (...), or L of them for each (L, ...), which gives as many half widths.
     """
     sizes = np.sort(np.abs(errors), axis=0)  # NaN comes last
     count = np.isfinite(sizes).sum(axis=0)
