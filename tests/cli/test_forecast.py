@@ -156,6 +156,30 @@ def test_a_column_known_up_to_now_helps(tmp_path):
     assert "y is forecast" in run("forecast", path, "--column", "y", "--past", "y").stderr
 
 
+def test_a_column_known_beforehand_helps(tmp_path):
+    """y is what x is, and x is known for three rows more."""
+    x = np.random.default_rng(0).normal(size=303)
+    path, out = tmp_path / "in.csv", tmp_path / "out"
+    path.write_text("y,x,z\n" + "\n".join(f"{a},{b},{a}" for a, b in zip([*x[:-3], *3 * [""]], x, strict=True)))
+    options = ["--column", "y", "--out", out, "--test", "60", *QUICK]
+    result = run("forecast", path, "--future", "x", "--past", "z", "--horizon", "3", "--json", *options)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert [row["values"]["y"] for row in told["future"]] == pytest.approx(x[-3:], abs=0.2)
+    rmse = {row["forecaster"]: row["rmse"] for row in told["scores"]["y"]}
+    assert rmse["xprnn lstm"] < 0.2 * rmse["persistence"]
+    assert "known beforehand" in check_page(out / "report.html")
+    assert run("backtest", path, "--future", "x", *options).exit_code == 0
+    for wrong, words in (
+        (["--future", "x", "--horizon", "4"], "--horizon is 4, but the file knows --future for 3 rows in which y is"),
+        (["--future", "y"], "y is forecast"),
+        (["--future", "x", "--past", "x"], "x is given by --past and by --future"),
+        (["--future", "z"], "line 302, column 'z': '' is not a finite number"),
+        (["--past", "x"], "line 302, column 'y': '' is not a finite number"),
+    ):
+        assert words in " ".join(run("forecast", path, *wrong, *options).stderr.split()), wrong
+
+
 def test_a_test_part_too_short_for_intervals(series, tmp_path):
     options = ["--column", "temperature", "--test", "5", "--out", tmp_path]
     assert run("forecast", series, *options, *QUICK).exit_code == 0

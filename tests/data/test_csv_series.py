@@ -147,6 +147,21 @@ def test_dates_without_a_rule_are_told(write):
     assert (series.label(3), series.label(4), series.periods()) == ("2020-01-05 12:00:00", "4", ())
 
 
+def test_columns_that_are_known_for_longer(write):
+    path = write("day,y,x\n2020-01-01,1,5\n2020-01-02,2,6\n2020-01-03,3,7\n2020-01-05,,8\n2020-01-06,,9\n")
+    with pytest.warns(UserWarning, match="filled"):
+        found = read_csv(path, ["y", "x"], ahead=["x"], fill="linear")
+    np.testing.assert_array_equal(found.values[:, 0], [1, 2, 3, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(found.values[:, 1], [5, 6, 7, 7.5, 8, 9])
+    for text, line in (("y,x\n1,1\n,2\n3,3\n,4\n", 3), ("y,x\n,1\n,2\n", 2), ("y,x\n1,1\n2,2\n,\n", 4)):
+        with pytest.raises(ValueError, match=f"line {line}, column '.': '' is not a finite number"):
+            read_csv(write(text), ["y", "x"], ahead=["x"])
+    with pytest.raises(ValueError, match=r"read_csv: ahead has 'z'; expected some of the columns y, x"):
+        read_csv(path, ["y", "x"], ahead=["z"])
+    with pytest.raises(TypeError, match="read_csv: ahead is 'x'; expected a list of names"):
+        read_csv(path, ["y", "x"], ahead="x")
+
+
 def test_one_name_is_no_list_of_names(write):
     with pytest.raises(TypeError, match="read_csv: columns is 'Temp'; expected a list of names"):
         read_csv(write(GOOD), "Temp")

@@ -12,13 +12,13 @@ import click
 import numpy as np
 
 from xprnn.backend import default_backend
-from xprnn.cli.errors import one_line_errors, one_line_warnings
+from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, SEED, Option, options
 from xprnn.cli.outputs import keep_inputs, writable_folder
 from xprnn.cli.quantiles import Quantiles
 from xprnn.cli.report.forecast import forecast_page
-from xprnn.data.calendar import FILLS
-from xprnn.data.csv_series import CsvSeries, read_csv
+from xprnn.cli.series_file import FILE, Known, read_file
+from xprnn.data.csv_series import CsvSeries
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Backtest, Drift, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
 from xprnn.estimators import backtest as run_backtest
@@ -32,22 +32,6 @@ AR_ORDERS = (7, 29)
 
 
 CELL = click.Choice(list(CELLS))
-FILE = options(
-    click.argument("file", type=PATH),
-    click.option(
-        "--column", "columns", multiple=True, help="Column to forecast; may be repeated. Default: the only one."
-    ),
-    click.option(
-        "--past", "past", multiple=True, help="Column known up to now that helps to forecast --column; may be repeated."
-    ),
-    click.option("--date", help="Column with ISO 8601 dates. Default: the first, if it holds dates."),
-    click.option(
-        "--fill",
-        type=click.Choice([*FILLS, "refuse"]),
-        help="Rows for missing dates: as the one before, or in a straight line. Default: they are told of, not filled.",
-    ),
-)
-"""What series are read from."""
 TRAINED = options(
     click.option(
         "--test", default=0.2, show_default=True, help="Share, or number of steps, at the end of the series to test on."
@@ -105,8 +89,8 @@ def forecast(file: Path, out: Path, **given: Any) -> None:
         keep_inputs(out / name, file)
     backend = given.pop("backend")
     with one_line_errors(backend):
-        source, past = _read(file, given)
-        _forecast(source, past, file.name, out, **given)
+        source, known = read_file(file, given)
+        _forecast(source, known, file.name, out, **given)
 
 
 @click.command()
@@ -115,7 +99,7 @@ def forecast(file: Path, out: Path, **given: Any) -> None:
 def demo(out: Path, backend: str | None, **given: Any) -> None:
     """Forecast six years of generated daily temperatures: needs no file and no network."""
     with one_line_errors(backend):
-        _forecast(daily_temperatures(), None, "generated temperatures", out, **given)
+        _forecast(daily_temperatures(), Known(), "generated temperatures", out, **given)
 
 
 @click.command()
@@ -140,30 +124,13 @@ def backtest(file: Path, out: Path, **given: Any) -> None:
         keep_inputs(out / name, file)
     backend = given.pop("backend")
     with one_line_errors(backend):
-        source, past = _read(file, given)
-        _backtest(source, past, file.name, out, **given)
-
-
-def _read(file: Path, given: dict[str, Any]) -> tuple[CsvSeries, CsvSeries | None]:
-    """The columns that are forecast, and those known up to now, as the options say, which are taken out."""
-    columns, past, date, fill = (given.pop(name) for name in ("columns", "past", "date", "fill"))
-    if past and not columns:
-        raise click.UsageError("--past helps to forecast: say by --column what")
-    if doubled := [name for name in past if name in columns]:
-        raise click.UsageError(f"{doubled[0]} is forecast, so it is known up to now without --past")
-    with one_line_warnings():
-        found = read_csv(file, (*columns, *past), date, fill=fill)
-    if not past:
-        return found, None
-    k = len(columns)
-    parts = ((found.values[:, :k], found.columns[:k]), (found.values[:, k:], found.columns[k:]))
-    source, known = (CsvSeries(values, names, found.calendar) for values, names in parts)
-    return source, known
+        source, known = read_file(file, given)
+        _backtest(source, known, file.name, out, **given)
 
 
 def _forecast(
     source: CsvSeries,
-    past: CsvSeries | None,
+    known: Known,
     called: str,
     out: Path,
     *,
@@ -173,14 +140,21 @@ def _forecast(
     **given: Any,
 ) -> None:
     writable_folder(out)  # before the work, not after it
-    (forecaster,), tested = _tested(source, past, [cell], **given)
-    known = None if past is None else past.values[tested.train_size :]
-    future = forecaster.observe(source.values[tested.train_size :], past=known).predict(given["horizon"])
+    steps, horizon = len(source.values), given["horizon"]
+    to_come = None if known.future is None else known.future.values[steps : steps + horizon]
+    if to_come is not None and len(to_come) < horizon:
+        raise ValueError(
+            f"--horizon is {horizon}, but the file knows --future for {len(to_come)} rows in which "
+            f"{source.columns[0]} is empty"
+        )
+    (forecaster,), tested = _tested(source, known, [cell], **given)
+    seen = known.part(tested.train_size, steps)
+    future = forecaster.observe(source.values[tested.train_size :], **seen).predict(horizon, future=to_come)
     report, levels = ForecastReport(source, tested, future), sorted(set(quantiles))
-    said = Quantiles(source, levels, forecaster.predict(given["horizon"], quantiles=levels)) if levels else None
+    said = Quantiles(source, levels, forecaster.predict(horizon, quantiles=levels, future=to_come)) if levels else None
     if not as_json:
         click.echo(report.table())
-    written = _write(report, said, forecaster, _told(source, past, called), out)
+    written = _write(report, said, forecaster, _told(source, known, called), out)
     if as_json:
         more = {} if said is None else {"quantiles": said.rows()}
         click.echo(json.dumps(report.as_json() | more | {"files": written}, indent=2, allow_nan=False))
@@ -190,7 +164,7 @@ def _forecast(
 
 def _backtest(
     source: CsvSeries,
-    past: CsvSeries | None,
+    known: Known,
     called: str,
     out: Path,
     *,
@@ -199,12 +173,12 @@ def _backtest(
     **given: Any,
 ) -> None:
     writable_folder(out)
-    forecasters, tested = _tested(source, past, list(dict.fromkeys(cells)), **given)
+    forecasters, tested = _tested(source, known, list(dict.fromkeys(cells)), **given)
     best = min(tested.scores(), key=lambda row: row["rmse"])["forecaster"]
     ordered = {best: tested.forecasts[best], **tested.forecasts}
     report = ForecastReport(source, replace(tested, forecasts=ordered), np.zeros((0, source.values.shape[1])))
     network = next((forecaster for forecaster in forecasters if forecaster.name == best), None)
-    settings = _told(source, past, called) | _settings(forecasters[0])
+    settings = _told(source, known, called) | _settings(forecasters[0])
     settings |= {"cell": ", ".join(forecaster.settings["cell"] for forecaster in forecasters)}
     page = forecast_page(
         f"Forecasters compared on {called}", report, None if network is None else network.training, settings
@@ -219,10 +193,9 @@ def _backtest(
     click.echo(f"\nwritten: {', '.join(written)}")
 
 
-def _told(source: CsvSeries, past: CsvSeries | None, called: str) -> dict[str, str]:
+def _told(source: CsvSeries, known: Known, called: str) -> dict[str, str]:
     """What a report says of the file."""
-    known = {} if past is None else {"known up to now": ", ".join(past.columns)}
-    return {"file": called, "columns": ", ".join(source.columns)} | known
+    return {"file": called, "columns": ", ".join(source.columns)} | known.told()
 
 
 def _settings(forecaster: Forecaster) -> dict[str, Any]:
@@ -232,7 +205,7 @@ def _settings(forecaster: Forecaster) -> dict[str, Any]:
 
 def _tested(
     source: CsvSeries,
-    past: CsvSeries | None,
+    known: Known,
     cells: Sequence[str],
     *,
     test: float,
@@ -263,7 +236,8 @@ def _tested(
     )
     others = _baselines(train_steps, source.values.shape[1], periods)
     again = int(refit) if refit.isdecimal() else refit
-    asked: list[Any] = forecasters if past is None else [Informed(each, past.values, None) for each in forecasters]
+    told = {"past": None, "future": None} | known.part(0, len(source.values))
+    asked: list[Any] = [Informed(each, **told) for each in forecasters]
     return forecasters, run_backtest([*asked, *others], source.values, test=test, horizon=horizon, refit=again)
 
 

@@ -43,7 +43,12 @@ class CsvSeries:
 
 
 def read_csv(
-    path: str | Path, columns: Sequence[str] = (), date: str | None = None, *, fill: str | None = None
+    path: str | Path,
+    columns: Sequence[str] = (),
+    date: str | None = None,
+    *,
+    fill: str | None = None,
+    ahead: Sequence[str] = (),
 ) -> CsvSeries:
     """Read columns of numbers from a CSV file with a header.
 
@@ -58,6 +63,8 @@ def read_csv(
         What to do about dates that are missing between others, by the rule that most of them follow: "previous" repeats
         the row before, "linear" goes straight to the row after, "refuse" raises. Default: a warning, and rows are
         counted as steps, as they are where dates follow no rule.
+    ahead
+        Those of the columns that are known for longer: in the last rows the others may be empty, and are NaN.
 
     Raises
     ------
@@ -66,14 +73,16 @@ def read_csv(
     ValueError
         Not text in UTF-8, no header, fewer than two rows, a missing or doubled column, a value that is not a finite
         number with a decimal point, a date in another form or not after the one before; messages name line and column.
+        A name of ``ahead`` that is none of the columns.
         Missing dates, or none that follow a rule, with ``fill="refuse"``; the latter, or no dates, with any ``fill``.
     TypeError
         One name in the place of a list.
 
     Warns of missing dates, filled or not, and of dates that follow no rule, or one only about.
     """
-    if isinstance(columns, str):
-        raise TypeError(f"read_csv: columns is {columns!r}; expected a list of names")
+    for argument, names in (("columns", columns), ("ahead", ahead)):
+        if isinstance(names, str):
+            raise TypeError(f"read_csv: {argument} is {names!r}; expected a list of names")
     if fill is not None:
         one_of("read_csv", "fill", fill, (*FILLS, "refuse"))
     path = Path(checked_path(path))
@@ -97,9 +106,16 @@ def read_csv(
             problem = "no column" if name not in header else "more than one column"
             raise ValueError(f"{path}: {problem} {name!r}; the file has {', '.join(map(repr, header))}")
     places = [header.index(name) for name in columns]
-    values = np.empty((len(rows), len(columns)))
+    values, end = np.full((len(rows), len(columns)), np.nan), len(rows)
+    if unknown := [name for name in ahead if name not in columns]:
+        raise ValueError(f"read_csv: ahead has {unknown[0]!r}; expected some of the columns {', '.join(columns)}")
+    others = [header.index(name) for name in columns if name not in ahead] if ahead else []
+    while others and end > 1 and not any(rows[end - 1][1][place] for place in others):
+        end -= 1
     for n, (line, cells) in enumerate(rows):
         for k, place in enumerate(places):
+            if n >= end and columns[k] not in ahead:
+                continue
             number = number_of(cells[place])
             if number is None or not math.isfinite(number):
                 raise ValueError(f"{path}: line {line}, column {columns[k]!r}: {cells[place]!r} is not a finite number")
