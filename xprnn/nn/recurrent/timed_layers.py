@@ -108,7 +108,8 @@ class CfC(Timed):
     ----------
     mode
         "no_gate": h' = f + s g. "pure": h' = A - A exp(-t (|w| + |z_f|)) z_f with parameters amplitude A and rate w
-        (H,), and weight_uh (H, U).
+        (H,), and weight_uh (H, U). w starts from zero as in ``ncps``, and there |w| has no slope: give it another start
+        for it to learn.
     backbone_units
         U. With 0 there is no backbone: z_f, z_g, a, b are W_ih x + b_ih + W_hh h, of 4H rows.
 
