@@ -4,7 +4,8 @@
 
 One layer with I = H, inference and training (forward and backward of the sum of all outputs). The contenders of a group
 take turns in one process, and the best of each is told, with how many times the first one's time it takes. flashrnn's
-vanilla backend is what its authors give for processors without CUDA; it is left out where it is not installed.
+vanilla backend is what its authors give for processors without CUDA; it is left out where it is not installed. On a
+busy machine only one thread gives figures: NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import datetime
 import importlib
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +103,7 @@ def times(makers: Makers, batch: int, steps: int, size: int, mode: str) -> dict[
 def table(report: dict[str, Any]) -> str:
     """The report as Markdown."""
     lines = [
-        f"# Variants of the plain cells, {report['device']}",
+        f"# Variants of the plain cells, {report['device']}, threads: {report['threads']}",
         "",
         "Best of all turns in ms; in parentheses how many times the time of the first of each table.",
     ]
@@ -120,7 +122,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=GROUPS)
     options = parser.parse_args()
-    report: dict[str, Any] = {"date": datetime.date.today().isoformat(), "device": device(), "rows": []}
+    threads = int(os.environ.get("NUMBA_NUM_THREADS", os.cpu_count() or 1))
+    report: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "device": device(),
+        "threads": threads,
+        "rows": [],
+    }
     for group in options.groups:
         for batch, steps, size in SHAPES:
             for mode in MODES:
