@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, floating_input, input_tensor, true_or_false, whole_number
+from xprnn.arguments import each_true_or_false, floating_input, input_tensor, several, true_or_false, whole_number
 from xprnn.arguments import float_dtype as checked_dtype
 from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace, zeros_beside
 from xprnn.nn import init
@@ -138,8 +138,10 @@ class TCN(Module):
         weight_norm = true_or_false("TCN", "weight_norm", weight_norm)
         self.dtype = checked_dtype("TCN", dtype)
         kernel_size = whole_number("TCN", "kernel_size", kernel_size)
-        self.channels = tuple(whole_number("TCN", "channels", each) for each in channels)
-        given = [2**k for k in range(len(self.channels))] if dilations is None else dilations
+        self.channels = tuple(whole_number("TCN", "channels", each) for each in several("TCN", "channels", channels))
+        given = (
+            [2**k for k in range(len(self.channels))] if dilations is None else several("TCN", "dilations", dilations)
+        )
         self.dilations = tuple(whole_number("TCN", "dilations", each) for each in given)
         if not self.channels or len(self.dilations) != len(self.channels):
             raise ValueError(
