@@ -192,7 +192,7 @@ def test_fitting_again_elsewhere(kind):
         np.testing.assert_array_equal(found[name], here[name])
     assert alone[2, 0, 0] == 1  # a worker's kernels stay in its own thread
     notes = getattr(caught.value, "__notes__", None)  # Python 3.10 has none
-    assert notes in (None, ["backtest: this was in the work on mean from step 6."])
+    assert notes in (None, ["backtest: this was in the work on the fit of mean before step 6."])
 
 
 def test_an_odd_executor():
