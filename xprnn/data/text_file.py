@@ -7,6 +7,7 @@ import csv
 import io
 import re
 import reprlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,17 +93,14 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
     first = LINE_END.split(content.lstrip(), maxsplit=1)[0]
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     rows: list[tuple[int, list[str]]] = []
-    line, limit = 1, csv.field_size_limit()
-    csv.field_size_limit(max(limit, len(content)))  # a text may be long
+    line = 1
     try:
-        for cells in reader:
+        for cells in with_long_cells(reader, len(content)):
             if any(cell.strip() for cell in cells):
                 rows.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}: line {line}: {error}; a double quote inside quotes is written twice") from None
-    finally:
-        csv.field_size_limit(limit)
     if not rows:
         raise ValueError(f"{path}: the file is empty; expected a header and rows")
     header = [cell.strip() for cell in rows[0][1]]
@@ -127,3 +125,20 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
             "label them or take them out"
         )
     return TextTable(columns[text], None if label is None else columns[label], lines)
+
+
+def with_long_cells(reader: Iterator[list[str]], longest: int) -> Iterator[list[str]]:
+    """The rows of a reader of :mod:`csv`, whose cells may have so many characters.
+
+    The limit is one of the whole process, so it is another one only while a row is read.
+    """
+    while True:
+        before = csv.field_size_limit()
+        csv.field_size_limit(max(before, longest))
+        try:
+            cells = next(reader, None)
+        finally:
+            csv.field_size_limit(before)
+        if cells is None:
+            return
+        yield cells

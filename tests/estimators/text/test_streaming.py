@@ -39,6 +39,17 @@ def test_the_same_texts_give_the_same_model_however_they_come(tmp_path, monkeypa
     np.testing.assert_array_equal(one.predict_proba(texts), other.predict_proba(texts))
 
 
+def test_several_files_are_read_side_by_side(tmp_path):
+    before, long = csv.field_size_limit(), "x" * 200_000
+    first, second = (
+        iter(TextFile(write(tmp_path / name, ["short", text], ["a", "b"]))) for name, text in (("1", "y"), ("2", long))
+    )
+    assert next(first) == next(second) == ("short", "a")
+    assert csv.field_size_limit() == before  # a setting of the process: others read files meanwhile
+    assert list(first) == [("y", "b")]
+    assert list(second) == [(long, "b")]
+
+
 def test_memory_does_not_grow_with_the_texts(monkeypatch):
     monkeypatch.setattr(rows, "SPILL", 1000)
 

@@ -13,12 +13,13 @@ import numpy as np
 
 from xprnn.arguments import one_of, probability, real_number, whole_number
 from xprnn.data.series import as_series
-from xprnn.distributed.work import each
+from xprnn.distributed.work import check_executor, each
 from xprnn.estimators.series.accuracy import mae, mase, rmse, rmsse, smape
 from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.conformal import rolling_widths
 
 Host = np.ndarray[Any, Any]
+Work = tuple[SeriesForecaster, Host, Host, int]
 INSIDE = (math.ulp(0.0), math.nextafter(1.0, 0.0))
 
 
@@ -137,8 +138,8 @@ def backtest(
         "never": nothing is fitted again. "always": before each forecast, on all that came before it. A number: before
         every so many forecasts. The forecasters themselves are left as the first part fitted them.
     executor
-        Whose workers fit again, with the same bits; by default nobody but the caller does. Which executors, and what
-        is raised where a worker fails or is lost: :func:`xprnn.distributed.each`.
+        Of :mod:`concurrent.futures` or alike, whose workers fit again, as :func:`xprnn.distributed.each` has them; by
+        default nobody but the caller does.
 
     Raises TypeError for what is no forecaster or no executor; ValueError for none, two of one name, and an empty
     training or test part; and what the forecasters raise.
@@ -153,6 +154,7 @@ def backtest(
         if isinstance(forecaster, type) or not all(hasattr(forecaster, part) for part in ("name", "fit", "forecast")):
             shown = f"{forecaster.__name__}, a class" if isinstance(forecaster, type) else f"{forecaster!r}"
             raise TypeError(f"backtest: a forecaster is {shown}; expected an object with name, fit and forecast")
+    check_executor("backtest", executor)
     names = [forecaster.name for forecaster in forecasters]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"backtest: more than one forecaster is called {', '.join(sorted(doubled))}")
@@ -163,7 +165,7 @@ def backtest(
         forecaster.fit(train)
     found = {f.name: [f.forecast(series, first, horizon)] for f in forecasters}
     work = [(forecaster, series, block, horizon) for block in later for forecaster in forecasters]
-    forecasts = each(_fitted_again, work, executor, owner="backtest", name=_shown)
+    forecasts = each(_fitted_again, work, executor, owner="backtest", name=_told)
     for (forecaster, *_), forecast in zip(work, forecasts, strict=True):
         found[forecaster.name].append(forecast)
     return Backtest(series, len(train), horizon, origins, {n: np.concatenate(parts) for n, parts in found.items()})
@@ -179,12 +181,11 @@ def _blocks(origins: Host, refit: str | int) -> list[Host]:
     return [origins[k : k + size] for k in range(0, len(origins), size)]
 
 
-def _shown(work: tuple[SeriesForecaster, Host, Host, int]) -> str:
-    forecaster, _, origins, _ = work
-    return f"{forecaster.name} from step {origins[0]}"
+def _told(work: Work) -> str:
+    return f"the fit of {work[0].name} before step {work[2][0]}"
 
 
-def _fitted_again(work: tuple[SeriesForecaster, Host, Host, int]) -> Host:
+def _fitted_again(work: Work) -> Host:
     forecaster, series, origins, horizon = work
     forecaster = copy.deepcopy(forecaster)
     forecaster.fit(series[: origins[0]])

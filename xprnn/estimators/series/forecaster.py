@@ -291,7 +291,7 @@ class Forecaster(SeriesEstimator):
             least = window + horizon + LEAST_LEARNED - 1
             raise ValueError(f"Forecaster.score: the series has {len(values)} steps; expected at least {least}")
         actual = values[origins[:, None] + np.arange(horizon)]
-        return r_squared(*(a.reshape(-1, values.shape[1]) for a in (actual, self.forecast(values, origins, horizon))))
+        return r_squared(*(a.reshape(-1, values.shape[1]) for a in (actual, self.forecast(series, origins, horizon))))
 
     def backtest(
         self,
