@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.estimators.series.backtest import Backtest
+from xprnn.estimators.series.conformal import width
 
 Host = np.ndarray[Any, Any]
 LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
@@ -56,7 +57,7 @@ def intervals_from_errors(test: Backtest, name: str, future: Host, column: int) 
     count, horizon = said.shape
     if count < LEAST + horizon:
         return None
-    errors = np.abs(actual - said)
+    errors = actual - said
     widths = np.stack([_widths_by_then(errors[:, ahead], ahead) for ahead in range(horizon)], axis=2)
     last = np.stack([_widths(errors[:, ahead]) for ahead in range(horizon)], axis=1)
     middle, beyond = future[:, column], last[:, : len(future)]
@@ -77,6 +78,5 @@ def _widths_by_then(errors: Host, ahead: int) -> Host:
 
 
 def _widths(errors: Host) -> Host:
-    """The half of each level's interval that n absolute errors ask for (L,)."""
-    ranks = np.ceil((len(errors) + 1) * np.asarray(LEVELS)).astype(int)
-    return np.sort(errors)[np.minimum(ranks, len(errors)) - 1]
+    """The half of each level's interval that n errors ask for (L,)."""
+    return width(errors[:, None], np.asarray(LEVELS))
