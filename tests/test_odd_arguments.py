@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xprnn
-from xprnn import Parameter, Tensor, cells, data, diagnose, estimators, nn, ops, testing, train
+from xprnn import Parameter, Tensor, cells, data, diagnose, distributed, estimators, nn, ops, testing, train
 from xprnn.interop import c, keras, nam, onnx, rtneural
 from xprnn.nn import init
 
@@ -114,6 +114,12 @@ REFUSED = {  # what errors begin with or say: a call of a wrong value, and the v
     "there is no column": (lambda v: estimators.long_table({"a": [1]}, id=v), ([], PAIR)),
     "callbacks is": (lambda v: estimators.Forecaster(window=2).fit(np.arange(9.0), callbacks=v), (None, 3)),
     "baselines is": (lambda v: estimators.Forecaster(window=2).backtest(np.arange(9.0), baselines=v), (None, 3)),
+    "channels is": (lambda v: nn.TCN(3, v), (None, 5)),
+    "dilations is": (lambda v: nn.TCN(3, (4,), dilations=v), (5, True)),
+    "Divided: batches is": (data.Divided, (None, 3)),
+    "in_threads: size is": (lambda v: distributed.in_threads(len, v), (None, 0, 1.5, "x", True)),
+    "each: items is": (lambda v: distributed.each(len, v), (None, 3)),
+    "executor is": (lambda v: estimators.backtest([FORECASTER], np.arange(9.0), executor=v), (3, "x")),
     "vectors is": (lambda v: estimators.TextClassifier().fit(["a", "b"] * 9, [0, 1] * 9, vectors=v), (True, "x")),
 }
 

@@ -170,6 +170,12 @@ def test_what_it_refuses(tmp_path, monkeypatch):
             Streamed(*sources, batch_size=2, **options)
     with pytest.raises(ValueError, match=r"Ragged: ends go to 4, or fall on the way; expected rising ones up to 5"):
         Ragged(np.zeros(5), [3, 4])
+    for ends in (5, [[2, 5]], [2.7, 5], [np.nan, 5], ["a"], None, [10**30, 5]):
+        with pytest.raises((TypeError, ValueError), match=r"Ragged: ends are .*; expected"):
+            Ragged(np.zeros(5), ends)
+    for source in (None, 5, np.zeros(()), iter([1])):
+        with pytest.raises(TypeError, match=r"Streamed: source 0 is .*; expected"):
+            Streamed(source, batch_size=2)
     batches = streamed()
     for state, words in [
         ({"generator": {}, "position": 1}, "Streamed: "),
@@ -193,6 +199,23 @@ def test_what_an_arrow_file_may_lack(tmp_path):
         file.write_table(pa.table({"a": [1.0, None]}))
     with pytest.raises(ValueError, match="a has nulls"):
         list(Streamed(ArrowRows(tmp_path / "nulls", "a"), batch_size=2))
+
+
+def test_ragged_parts():
+    ragged = Ragged(np.arange(5.0), [2, 2, 5])
+    assert [len(each) for each in ragged[0:3]] == [2, 0, 3]
+    assert ragged[1:1] == ragged[2:1] == Ragged(np.zeros(0), [])[0:0] == []
+
+
+def test_a_source_that_gives_fewer_rows_than_it_has():
+    class Short:
+        shape = (10, 4)
+
+        def __getitem__(self, rows):
+            return ROWS[rows.start : min(rows.stop, 3)]
+
+    with pytest.raises(ValueError, match="Streamed: rows 0 to 4 of a source are 3"):
+        list(Streamed(Short(), batch_size=2, window=2, updates=20))
 
 
 def test_an_error_of_the_reader_arrives():

@@ -91,3 +91,25 @@ def test_a_forecaster_answers_as_it_was_asked():
     assert found.index[0] == index[-1] + pandas.Timedelta(days=1)
     forecaster.observe(Y[:2, None])
     assert forecaster.predict(1).index[0] == index[-1] + pandas.Timedelta(days=3)
+
+
+def test_rows_that_do_not_belong_behind_the_fitted_ones():
+    polars = pytest.importorskip("polars")
+
+    def frame(first, last, *names):
+        return polars.DataFrame({"day": DAYS[first:last], **dict.fromkeys(names, Y[: last - first])})
+
+    forecaster = Forecaster(**TINY).fit(frame(0, N, "a", "b"))
+    before = forecaster.predict(2)
+    for call in (forecaster.observe, forecaster.update, forecaster.score, lambda x: forecaster.forecast(x, [6], 1)):
+        with pytest.raises(ValueError, match="the columns are 'b', 'a'; expected 'a', 'b', as fitted"):
+            call(frame(0, N, "b", "a"))
+    for call in (forecaster.observe, forecaster.update):
+        with pytest.raises(ValueError, match="the first row is of 2020-02-09; expected one after 2020-02-09"):
+            call(frame(N - 1, N + 3, "a", "b"))
+    assert forecaster.predict(2).equals(before)
+    forecaster.observe(frame(N, N + 2, "a", "b"))
+    with pytest.warns(UserWarning, match="the first row is of 2020-02-14, where 2020-02-12 comes next"):
+        forecaster.observe(frame(N + 4, N + 5, "a", "b"))
+    with pytest.raises(ValueError, match="the first row is of 2020-02-10.*; expected one after"):
+        forecaster.observe(frame(N, N + 1, "a", "b").with_columns(polars.col("day").cast(polars.Datetime("us", "UTC"))))

@@ -173,7 +173,7 @@ def test_missing_numbers_are_named():
         ({"d": np.datetime64("2020", "ns") + np.arange(N), "x": X}, "column 'd' has dates finer than microseconds"),
         (DATES, r"dtype is datetime64\[D\]; expected numbers"),
         (DAYS, "dtype is object; expected numbers"),
-        ([[1, 2], [3]], "inhomogeneous"),
+        ([[1, 2], [3]], "rows of several lengths; expected .* a Panel"),
         ([True, False], "dtype is bool; expected numbers"),
         (None, "a NoneType; expected numbers in an array, a list or a table"),
         ("123", "a str; expected numbers"),

@@ -1,6 +1,7 @@
 """N ranks take the steps of one: the laws, on ranks that are threads."""
 
 import os
+import threading
 
 import array_api_strict
 import numpy as np
@@ -171,6 +172,29 @@ def test_an_error_that_the_others_cannot_know_of_ends_them():
     assert str(other) == "rank 1 has raised Unforeseen: in a callback"
     with pytest.raises(Unforeseen):
         in_threads(lambda ranks: trained(ranks, callbacks=[Fails(ranks.rank)]), 2)
+
+
+def test_ctrl_c_ends_ranks_that_are_threads(monkeypatch):
+    reached, over, ended = threading.Event(), threading.Event(), []
+
+    def rounds(ranks):
+        try:
+            while not over.is_set():
+                ranks.gather(None)
+                reached.set()
+        except RankError as error:
+            ended.append(str(error))
+
+    def interrupted(self, join=threading.Thread.join):
+        reached.wait()
+        monkeypatch.setattr(threading.Thread, "join", join)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(rounds, 2)
+    over.set()
+    assert ended == ["the caller has raised KeyboardInterrupt: "] * 2
 
 
 def test_a_rank_that_drifts_is_named():

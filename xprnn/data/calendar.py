@@ -71,6 +71,25 @@ class Calendar:
         except OverflowError:
             return None
 
+    def require_next(self, owner: str, row: int, first: date) -> None:
+        """Raise ValueError where a date cannot be that of a row past the end, as it does not come after those before.
+
+        Warns where the rule says another one.
+        """
+        (moment,) = _checked([first])
+        ruled = None if self._vague else self.dates_of([row - 1, row])
+        before = self.dates[-1] if ruled is None else ruled[0]
+        if (moment.tzinfo is None) != (before.tzinfo is None) or moment <= before:
+            raise ValueError(
+                f"{owner}: the first row is of {self._text(moment)}; expected one after {self._text(before)}"
+            )
+        if ruled is not None and moment != ruled[1]:
+            warnings.warn(
+                f"{owner}: the first row is of {self._text(moment)}, where {self._text(ruled[1])} comes next: rows are "
+                "counted as steps; put rows of NaN where some are missing",
+                stacklevel=5,
+            )
+
     def periods(self) -> tuple[float, ...]:
         """Day, week and year in rows, where there are more than two rows in them and two of them in the series.
 

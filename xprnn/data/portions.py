@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import several, whole_number
 
 
 class Source(Protocol):
@@ -89,7 +89,7 @@ class Divided(Divisible):
     """
 
     def __init__(self, batches: Iterable[Any], axis: int | Sequence[int] = 0) -> None:
-        self.batches, self.axes = list(batches), axes_of("Divided", axis)
+        self.batches, self.axes = several("Divided", "batches", batches), axes_of("Divided", axis)
         self.axis = self.axes if isinstance(self.axes, int) else self.axes[0]
 
     def __len__(self) -> int:

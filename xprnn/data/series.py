@@ -63,7 +63,9 @@ def _numbers(values: Any, owner: str) -> Host:
     try:
         found = np.asarray(values) if isinstance(values, (list, tuple)) else np.asarray(to_numpy(values))
     except ValueError as error:  # rows of several lengths
-        raise ValueError(f"{owner}: {error}") from None
+        raise ValueError(
+            f"{owner}: rows of several lengths; expected (N,) or (N, F), and of several series a Panel"
+        ) from error
     if found.dtype.kind not in "fiu":
         raise TypeError(f"{owner}: dtype is {found.dtype}; expected numbers")
     return found.astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -69,7 +70,7 @@ class Streamed(Divisible):
             raise ValueError(f"{owner}: no sources; expected at least one")
         if "drop_last" in options:
             raise TypeError(f"{owner}: drop_last is given; rows left over make one smaller batch a pass")
-        lengths = [_length(source) for source in sources]
+        lengths = [_length(f"{owner}: source {k}", source) for k, source in enumerate(sources)]
         if len(set(lengths)) > 1 or lengths[0] == 0:
             raise ValueError(f"{owner}: the sources have lengths {lengths}; expected equal ones above 0")
         self.sources, self.length, self.options = sources, lengths[0], options
@@ -205,10 +206,13 @@ class Ragged:
     """
 
     def __init__(self, steps: Any, ends: Any) -> None:
-        self.steps, self.ends = steps, np.concatenate([[0], np.asarray(ends, np.int64)])
-        if (np.diff(self.ends) < 0).any() or int(self.ends[-1]) != _length(steps):
+        given, total = np.asarray(ends), _length("Ragged: steps", steps)
+        if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
+            raise ValueError(f"Ragged: ends are {reprlib.repr(ends)}; expected a list of whole numbers")
+        self.steps, self.ends = steps, np.concatenate([[0], given.astype(np.int64)])
+        if (np.diff(self.ends) < 0).any() or int(self.ends[-1]) != total:
             raise ValueError(
-                f"Ragged: ends go to {self.ends[-1]}, or fall on the way; expected rising ones up to {_length(steps)}, "
+                f"Ragged: ends go to {self.ends[-1]}, or fall on the way; expected rising ones up to {total}, "
                 "the number of steps"
             )
 
@@ -217,18 +221,25 @@ class Ragged:
 
     def __getitem__(self, rows: slice) -> list[np.ndarray[Any, Any]]:
         first, stop, _ = rows.indices(len(self))
+        if first >= stop:
+            return []
         ends = self.ends[first : stop + 1]
         return np.split(_rows(self.steps, int(ends[0]), int(ends[-1])), ends[1:-1] - ends[0])
 
 
-def _length(source: Any) -> int:
-    """The number of rows; arrays of zarr have a shape and no ``len``."""
-    return int(source.shape[0]) if hasattr(source, "shape") else len(source)
+def _length(name: str, source: Any) -> int:
+    """The number of rows; arrays of zarr have a shape and no ``len``. Raises TypeError for what has no rows."""
+    try:
+        return int(source.shape[0]) if hasattr(source, "shape") else len(source)
+    except (TypeError, IndexError):
+        raise TypeError(f"{name} is {reprlib.repr(source)}; expected rows, as of an array") from None
 
 
 def _rows(source: Any, first: int, stop: int) -> Any:
     """Rows of a source, in memory of their own; of a memory map, no pages are kept."""
     part = source[first:stop]
+    if len(part) != stop - first:
+        raise ValueError(f"Streamed: rows {first} to {stop} of a source are {len(part)}; expected {stop - first}")
     if isinstance(part, list):
         return part
     if isinstance(source, np.memmap):

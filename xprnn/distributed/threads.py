@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from xprnn.arguments import whole_number
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
 from xprnn.train.communicator import Communicator
 
@@ -36,10 +37,10 @@ class Meeting:
                 raise RankError(self.failure)
             return [left[k] for k in range(self.size)]
 
-    def fail(self, rank: int, error: BaseException) -> None:
-        """Let nobody wait any more for what this rank will not leave."""
+    def fail(self, who: str, error: BaseException) -> None:
+        """Let nobody wait any more for what will not be left."""
         with self._changed:
-            self.failure = self.failure or f"rank {rank} has raised {type(error).__name__}: {error}"
+            self.failure = self.failure or f"{who} has raised {type(error).__name__}: {error}"
             self._changed.notify_all()
 
 
@@ -68,7 +69,7 @@ class Threads:
 
     def abort(self, error: BaseException) -> None:
         """End the waiting of the others, who raise RankError."""
-        self._meeting.fail(self.rank, error)
+        self._meeting.fail(f"rank {self.rank}", error)
 
 
 def in_threads(function: Callable[[Communicator], T], size: int) -> list[T]:
@@ -78,9 +79,9 @@ def in_threads(function: Callable[[Communicator], T], size: int) -> list[T]:
     [[0, 10], [0, 10]]
 
     Models, optimizers and batches must be made inside the function, so that each thread has its own. Raises the error
-    that ended the first rank, and not those that followed from it.
+    that ended the first rank, and not those that followed from it. After Ctrl-C all ranks end where they next meet.
     """
-    meeting = Meeting(size)
+    meeting = Meeting(whole_number("in_threads", "size", size))
     results: list[Any] = [None] * size
     errors: list[BaseException | None] = [None] * size
 
@@ -93,11 +94,18 @@ def in_threads(function: Callable[[Communicator], T], size: int) -> list[T]:
             communicator.abort(error)
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    raised = [error for error in errors if error is not None]
-    for error in sorted(raised, key=lambda error: isinstance(error, RankError)):
-        raise error
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException as error:
+        meeting.fail("the caller", error)
+        for thread in threads:
+            if thread.is_alive():
+                thread.join()
+        raise
+    raised = [each for each in errors if each is not None]
+    for each in sorted(raised, key=lambda each: isinstance(each, RankError)):
+        raise each
     return results

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from typing import Any, TypeVar
 
+from xprnn.flags import several
 from xprnn.host_kernels import kernels
 
 Item = TypeVar("Item")
@@ -55,12 +56,8 @@ def each(
 
     After an error, and after Ctrl-C, work that nobody has begun is cancelled.
     """
-    if executor is not None and not isinstance(executor, Executor):
-        raise TypeError(
-            f"{owner}: executor is a {type(executor).__name__}; expected a concurrent.futures.Executor, as a "
-            "ProcessPoolExecutor or, of a Dask client, client.get_executor()"
-        )
-    items = list(items)
+    check_executor(owner, executor)
+    items = several(owner, "items", items)
     if executor is None:
         results = []
         for k, item in enumerate(items):
@@ -89,6 +86,15 @@ def each(
     finally:
         for future in futures:
             future.cancel()
+
+
+def check_executor(owner: str, executor: Any) -> None:
+    """Raise TypeError for what is neither an executor nor None."""
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(
+            f"{owner}: executor is a {type(executor).__name__}; expected a concurrent.futures.Executor, as a "
+            "ProcessPoolExecutor or, of a Dask client, client.get_executor()"
+        )
 
 
 def _alone(function: Callable[[Item], Result], item: Item) -> Result:

@@ -127,6 +127,10 @@ def test_a_series_that_is_too_short_is_named():
         Forecaster(**TINY).fit(Panel({"a": series(0, 40), "b": [1.0, 2.0]}))
     with pytest.raises(ValueError, match=r"Forecaster: series 'b': column 0 has no value that is known"):
         Forecaster(**TINY).fit(Panel({"a": series(0, 40), "b": np.full(40, np.nan)}))
+    with pytest.raises(ValueError, match=r"Forecaster: series 'b': values up to 4e\+200 are too large to be scaled"):
+        Forecaster(**TINY).fit(Panel({"a": series(0, 40), "b": np.full(40, -4e200)}))
+    with pytest.raises(ValueError, match=r"Forecaster: past: values up to 4e\+200 are too large to be scaled"):
+        Forecaster(**TINY).fit(series(0, 40), past=np.full(40, -4e200))
     with pytest.raises(ValueError, match=r"Forecaster.forecast: fitted on several series"):
         Forecaster(**TINY).fit(panel()).forecast(series(0, 90), [80], 1)
 

@@ -67,6 +67,15 @@ def test_an_update_that_fails_changes_nothing():
         Forecaster().update(Y)
 
 
+def test_steps_that_are_too_far_from_the_others():
+    forecaster = Forecaster(**TINY).fit(np.sin(np.arange(80.0) / 3.0))
+    before = forecaster.predict(3)
+    for far in ([1e30] * 3, [1e40]):
+        with pytest.raises(FloatingPointError, match=r"Forecaster: the autoregression diverges, with weights up to"):
+            forecaster.update(far)
+    assert np.array_equal(forecaster.predict(3), before)
+
+
 def test_several_series_and_none_of_one():
     forecaster = Forecaster(**TINY).fit(Panel({"a": Y[:80], "b": Y[100:180]}))
     forecaster.update({"a": Y[80:100], "b": []})

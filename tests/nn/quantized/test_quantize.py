@@ -53,6 +53,8 @@ def test_the_report_has_what_is_off_and_what_stays():
     assert report.sizes[0] / report.sizes[1] > 1.7
     assert "1 stays as it was" in str(report)
     assert "no calibration data" in str(nn.quantize(model).quantization)
+    torn = nn.quantize(model, calibration=[X, np.where(np.arange(9)[:, None, None] < 5, X, np.nan)]).quantization
+    assert "at most nan, nan on average, of nan" in str(torn)
 
 
 def test_estimators_networks_and_shared_layers():

@@ -53,6 +53,16 @@ def test_laws_hold_whatever_the_times(name):
             LAWS[law](layer, example)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_sequences_have_gradients_of_zero(name):
+    layer = LAYERS[name](dtype="float64", rng=1)
+    x = Tensor(np.zeros((4, 0, 3)), requires_grad=True)
+    ops.sum(layer(x)[0]).backward()
+    assert x.grad.shape == x.shape
+    for each, parameter in layer.named_parameters():
+        assert parameter.grad is None or not parameter.grad.numpy().any(), each
+
+
 def logistic(z):
     return 1 / (1 + np.exp(-z))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from xprnn.arguments import one_of, probability, real_number, whole_number
 from xprnn.data.series import as_series
-from xprnn.distributed.work import each
+from xprnn.distributed.work import check_executor, each
 from xprnn.estimators.series.accuracy import mae, mase, rmse, rmsse, smape
 from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.conformal import rolling_widths
@@ -141,8 +141,8 @@ def backtest(
         Of :mod:`concurrent.futures` or alike, whose workers fit again, as :func:`xprnn.distributed.each` has them; by
         default nobody but the caller does.
 
-    Raises TypeError for what is no forecaster; ValueError for none, two of one name, and an empty training or test
-    part; and what the forecasters raise.
+    Raises TypeError for what is no forecaster or no executor; ValueError for none, two of one name, and an empty
+    training or test part; and what the forecasters raise.
     """
     series = as_series(series, "backtest", gaps=True)
     size = count_test_steps(len(series), test)
@@ -154,6 +154,7 @@ def backtest(
         if isinstance(forecaster, type) or not all(hasattr(forecaster, part) for part in ("name", "fit", "forecast")):
             shown = f"{forecaster.__name__}, a class" if isinstance(forecaster, type) else f"{forecaster!r}"
             raise TypeError(f"backtest: a forecaster is {shown}; expected an object with name, fit and forecast")
+    check_executor("backtest", executor)
     names = [forecaster.name for forecaster in forecasters]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"backtest: more than one forecaster is called {', '.join(sorted(doubled))}")

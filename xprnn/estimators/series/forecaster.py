@@ -46,7 +46,7 @@ class Forecaster(SeriesEstimator):
     ----------
     cell
         "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn" or "sru".
+        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers
         Hidden units of each layer; layers.
     window
@@ -291,7 +291,7 @@ class Forecaster(SeriesEstimator):
             least = window + horizon + LEAST_LEARNED - 1
             raise ValueError(f"Forecaster.score: the series has {len(values)} steps; expected at least {least}")
         actual = values[origins[:, None] + np.arange(horizon)]
-        return r_squared(*(a.reshape(-1, values.shape[1]) for a in (actual, self.forecast(values, origins, horizon))))
+        return r_squared(*(a.reshape(-1, values.shape[1]) for a in (actual, self.forecast(series, origins, horizon))))
 
     def backtest(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from xprnn import ops
 from xprnn.backend import Array, Rng, generator
 from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
+from xprnn.estimators.series.frame import FAR
 from xprnn.nn import Embedding, Linear, Module
 from xprnn.tensor import Tensor
 
@@ -87,7 +88,13 @@ class ForecastNetwork(Module):
             self.spread.load_state_dict({"weight": np.zeros(self.spread.weight.shape), "bias": self._same})
 
     def solved(self, weight: Host, bias: Host) -> None:
-        """Take an autoregression (K F, p F + E) and (K F,)."""
+        """Take an autoregression (K F, p F + E) and (K F,). Raises FloatingPointError where it is too large."""
+        most = np.abs(weight).max(initial=0.0)
+        if not max(FAR * most, np.abs(bias).max(initial=0.0)) <= np.finfo(np.float32).max:
+            raise FloatingPointError(
+                f"Forecaster: the autoregression diverges, with weights up to {most:.3g}: the series has steps that "
+                "are far from the others"
+            )
         self.linear.load_state_dict({"weight": weight, "bias": bias})
 
     def ignored(self, scale: Host) -> None:

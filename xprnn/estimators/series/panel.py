@@ -16,6 +16,7 @@ from xprnn.estimators.sequences.long_table import LongTable, long_table
 from xprnn.estimators.series.frame import Series
 
 Host = np.ndarray[Any, Any]
+LARGEST = 1e150  # the square of it is finite, and the sum of many
 
 
 class Panel:
@@ -145,6 +146,7 @@ def read(owner: str, given: Panel | Host, one: Kind, past: Any, future: Any) -> 
     for k, each in enumerate(values):
         for column in np.flatnonzero(np.isnan(each).all(axis=0)) if len(each) else ():
             raise ValueError(f"{kind.shown(owner, k)}: column {column} has no value that is known")
+        _can_be_scaled(kind.shown(owner, k), each)
     pasts = covariates(owner, "past", past, kind, [len(each) for each in values], None)
     futures = covariates(owner, "future", future, kind, [len(each) for each in values], None)
     series = tuple(Series(*parts) for parts in zip(values, pasts, futures, strict=True))
@@ -176,8 +178,16 @@ def covariates(
         expected = (found[0].shape[1] if found else rows.shape[1]) if columns is None else columns
         if rows.shape[1] != expected:
             raise ValueError(f"{shown}: {name} has {rows.shape[1]} columns; expected {expected}")
+        if columns is None:
+            _can_be_scaled(f"{shown}: {name}", rows)
         found.append(rows)
     return found
+
+
+def _can_be_scaled(shown: str, rows: Host) -> None:
+    """Raise ValueError for values, NaN where missing, whose squares overflow."""
+    if (most := np.abs(rows[~np.isnan(rows)]).max(initial=0.0)) > LARGEST:
+        raise ValueError(f"{shown}: values up to {most:.3g} are too large to be scaled")
 
 
 def _by_key(owner: str, name: str, given: Any) -> dict[Any, Any]:

@@ -91,6 +91,8 @@ class SeriesEstimator(Estimator):
         ]
         for k, rows in enumerate(given):
             self._check_columns(kind.shown("Forecaster", k), rows)
+        if kind.table is not None:
+            kind.table.require_next(owner, steps, self._recent[0].start + len(self._recent[0]))
         lengths = [len(rows) for rows in given]
         covered = zip(self._recent, given, *self._covariates(owner, past, future, lengths, lengths), strict=True)
         return [
@@ -122,6 +124,8 @@ class SeriesEstimator(Estimator):
             raise ValueError(f"{owner}: fitted on several series; expected one: observe and predict go on")
         values = as_series(series, owner, gaps=True)
         self._check_columns("Forecaster", values)
+        if self._kind.table is not None:
+            self._kind.table.require_columns(owner, series)
         horizon, count = self._steps("Forecaster", horizon), [len(values)]
         pasts, futures = self._covariates(owner, past, future, count, count)
         places = check_origins(values, origins, self._model.window)

@@ -33,7 +33,8 @@ class Error:
         for a, b in zip(_floats(expected), _floats(found), strict=True):
             off = np.abs(a.astype(np.float64) - b)
             if off.size:
-                self.most, self.largest = max(self.most, float(off.max())), max(self.largest, float(np.abs(a).max()))
+                self.most = float(np.maximum(self.most, off.max()))  # NaN where one of them is
+                self.largest = float(np.maximum(self.largest, np.abs(a).max()))
                 self.mean = (self.mean * self.count + float(off.sum())) / (self.count + off.size)
                 self.count += off.size
 

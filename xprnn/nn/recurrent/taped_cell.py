@@ -71,7 +71,7 @@ class TapedSteps(ManyStepCell):
     def weight_vjp(self, w: Weights, dzx: Array, terms: Saved, states: State, new_states: State) -> Weights:
         zx, *dstate = (_rows(part) for part in terms)
         before, found = [_rows(part) for part in states], Weights()
-        for start in range(0, zx.shape[0], ROWS):
+        for start in range(0, max(zx.shape[0], 1), ROWS):  # of no rows too, whose gradients are zeros
             rows = slice(start, min(start + ROWS, zx.shape[0]))
             z, *old = (Tensor(part[rows, ...]) for part in (zx, *before))
             cotangents = [part[rows, ...] for part in dstate]
