@@ -195,9 +195,10 @@ def test_fitting_again_elsewhere(kind):
     assert notes in (None, ["backtest: this was in the work on the fit of mean before step 6."])
 
 
-def test_an_odd_executor():
+@pytest.mark.parametrize("refit", ["never", "always"])
+def test_an_odd_executor(refit):
     with pytest.raises(TypeError, match=r"backtest: executor is a int; expected a concurrent.futures.Executor"):
-        backtest([Mean()], Y, test=3, refit=1, executor=2)
+        backtest([Mean()], Y, test=3, refit=refit, executor=2)
 
 
 @pytest.mark.parametrize("refit", ["often", 0, -1, 2.5, None])
@@ -238,21 +239,3 @@ def test_futures_spread_as_the_series_does(distribution, horizon):
     options = {"hidden": 2, "epochs": 1, "members": 2, "strategy": strategy, "horizon": horizon}
     spread = Forecaster(distribution=distribution, **options).fit(y).sample(4000, 3, rng=1).std(axis=0)
     np.testing.assert_allclose(spread, np.sqrt([1.0, 2.0, 3.0]), rtol=0.2)
-
-
-@pytest.mark.parametrize("refit", ["never", "always"])
-def test_what_is_no_executor(refit):
-    with pytest.raises(TypeError, match="backtest: executor is a int; expected a concurrent.futures.Executor"):
-        backtest([Persistence()], Y, test=4, refit=refit, executor=3)
-
-
-def test_an_error_says_whose_fit_it_was():
-    class Late(Persistence):
-        def fit(self, series):
-            if len(series) == len(Y) - 2:
-                raise ValueError("odd")
-
-    with pytest.raises(ValueError, match="odd") as caught:
-        backtest([Late()], Y, test=4, refit="always")
-    if hasattr(caught.value, "__notes__"):  # since Python 3.11
-        assert f"the fit of persistence before step {len(Y) - 2}" in caught.value.__notes__[0]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.cli.report.drawing import BLACK, BLUE, COLOURS, VERMILION, by_tens, legend_below, name_ticks
-from xprnn.cli.report.labels import learned
-from xprnn.cli.report.page import Page
+from xprnn.cli.report.page import Page, learned
 from xprnn.data.long_csv import LongCsv
 from xprnn.estimators import AnomalyDetector
 from xprnn.estimators.series.report import readable

@@ -22,8 +22,7 @@ from xprnn.cli.report.drawing import (
     thinned,
 )
 from xprnn.cli.report.intervals import SHOWN, Intervals, intervals_from_errors
-from xprnn.cli.report.labels import learned
-from xprnn.cli.report.page import Page
+from xprnn.cli.report.page import Page, learned
 from xprnn.estimators.series.report import ForecastReport, readable
 from xprnn.train import History
 

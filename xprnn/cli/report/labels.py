@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.cli.report.drawing import learning, reliability
-from xprnn.cli.report.page import Page
+from xprnn.cli.report.drawing import reliability
+from xprnn.cli.report.page import Page, learned, shortened
 from xprnn.estimators.text.report import NO_EVIDENCE, TextReport, percent
 from xprnn.train import History
 
 Host = np.ndarray[Any, Any]
 BINS = 10  # of probabilities
 FEW = 10  # mistakes that are shown
-LONGEST = 300  # characters of a text that is shown
 MOST = 40  # labels in a matrix
 
 
@@ -126,27 +125,10 @@ def _mistakes(page: Page, answers: Answers) -> None:
     order = wrong[np.argsort(-surest[wrong], kind="stable")][:FEW]
     page.table(
         ["which", "really", "said", "sure"],
-        [[_cut(answers.names[k]), report.actual[k], report.predicted[k], f"{surest[k]:.0%}"] for k in order],
+        [[shortened(answers.names[k]), report.actual[k], report.predicted[k], f"{surest[k]:.0%}"] for k in order],
         words=3,
     )
 
 
-def learned(page: Page, training: History | None, settings: dict[str, Any]) -> None:
-    """How training went, and the settings that give the same again."""
-    page.section("How it was made")
-    if training is not None and len(training) > 1:
-        page.words(
-            "The error while learning, pass after pass. Where the held-out curve rises while the other one falls, it "
-            "learns by heart; the network of the lowest point was kept."
-        )
-        page.picture(lambda axes: learning(axes, training.epochs), "The error after each pass over the data.")
-    page.words("With these settings, the same file and the same machine the same numbers come out again.")
-    page.table(["setting", "value"], [[name, _cut(str(value))] for name, value in settings.items()], words=2)
-
-
 def _shown(label: Any) -> str:
     return NO_EVIDENCE if label is None else str(label)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "\u2026"

@@ -8,7 +8,10 @@ from html import escape
 from typing import Any
 
 from xprnn import __version__
-from xprnn.cli.report.drawing import drawn
+from xprnn.cli.report.drawing import drawn, learning
+from xprnn.train import History
+
+LONGEST = 300  # characters of a text that is shown
 
 # Nothing is fetched and no script runs, whatever stands in the page.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -106,6 +109,24 @@ class Page:
             f"<footer>Made by xprnn {_text(__version__)}. This page is one file and loads nothing.</footer>\n"
             "</main></body></html>\n"
         ).encode(errors="replace")  # half a sign has no place in a file
+
+
+def learned(page: Page, training: History | None, settings: dict[str, Any]) -> None:
+    """How training went, and the settings that give the same again."""
+    page.section("How it was made")
+    if training is not None and len(training) > 1:
+        page.words(
+            "The error while learning, pass after pass. Where the held-out curve rises while the other one falls, it "
+            "learns by heart; the network of the lowest point was kept."
+        )
+        page.picture(lambda axes: learning(axes, training.epochs), "The error after each pass over the data.")
+    page.words("With these settings, the same file and the same machine the same numbers come out again.")
+    page.table(["setting", "value"], [[name, shortened(str(value))] for name, value in settings.items()], words=2)
+
+
+def shortened(text: str) -> str:
+    """A text, or the beginning of one that is too long for a table."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "\u2026"
 
 
 def _text(text: Any) -> str:
