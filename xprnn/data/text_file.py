@@ -7,8 +7,11 @@ import csv
 import io
 import re
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 
 from xprnn.storage import checked_path
 
@@ -19,6 +22,27 @@ MARKS = {  # that of UTF-32 begins as that of UTF-16 does
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+_limits: list[int] = []  # how long others let cells be, then the size of each file that is being read
+_lock = RLock()  # a reader that is thrown away may end while this thread is in here
+
+
+@contextmanager
+def long_cells(size: int) -> Iterator[None]:
+    """Let cells be so long. The process has one limit for all readers: the last of them sets it back."""
+    with _lock:
+        if not _limits:
+            _limits.append(csv.field_size_limit())
+        _limits.append(size)
+        csv.field_size_limit(max(_limits))
+    try:
+        yield
+    finally:
+        with _lock:
+            _limits.remove(size)
+            csv.field_size_limit(max(_limits))
+            if len(_limits) == 1:
+                _limits.clear()
 
 
 @dataclass(frozen=True)
@@ -92,17 +116,15 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
     first = LINE_END.split(content.lstrip(), maxsplit=1)[0]
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     rows: list[tuple[int, list[str]]] = []
-    line, limit = 1, csv.field_size_limit()
-    csv.field_size_limit(max(limit, len(content)))  # a text may be long
+    line = 1
     try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((line, cells))
-            line = reader.line_num + 1
+        with long_cells(len(content)):
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    rows.append((line, cells))
+                line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}: line {line}: {error}; a double quote inside quotes is written twice") from None
-    finally:
-        csv.field_size_limit(limit)
     if not rows:
         raise ValueError(f"{path}: the file is empty; expected a header and rows")
     header = [cell.strip() for cell in rows[0][1]]

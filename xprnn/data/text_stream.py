@@ -7,6 +7,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from xprnn.data.text_file import long_cells
+
 
 class TextFile:
     """The pairs (text, label) of a CSV file with a header, read anew by each ``iter()``, a row at a time.
@@ -32,10 +34,9 @@ class TextFile:
             raise ValueError(
                 f"{self.path}: encoding {self.encoding!r} is unknown; expected one such as utf-8"
             ) from None
-        line, limit = 0, csv.field_size_limit()
-        csv.field_size_limit(max(limit, self.path.stat().st_size))  # a text may be long
+        line = 0
         try:
-            with open(self.path, encoding=self.encoding, newline="") as file:
+            with long_cells(self.path.stat().st_size), open(self.path, encoding=self.encoding, newline="") as file:
                 first = next((row for row in file if row.strip()), "")
                 file.seek(0)
                 reader = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
@@ -56,8 +57,6 @@ class TextFile:
             ) from None
         except csv.Error as error:
             raise ValueError(f"{self.path}: line {line + 1}: {error}") from None
-        finally:
-            csv.field_size_limit(limit)
 
     def _place(self, header: list[str], name: str) -> int:
         if header.count(name) != 1:

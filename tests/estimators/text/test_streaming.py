@@ -99,3 +99,14 @@ def test_complaints_name_the_line(tmp_path, content, message):
         list(TextFile(path, encoding="klingon"))
     with pytest.raises(FileNotFoundError):
         list(TextFile(tmp_path / "none"))
+
+
+def test_files_with_long_texts_may_be_read_at_once(tmp_path):
+    limit, long = csv.field_size_limit(), "a" * 200_000
+    for name in "ab":
+        write(tmp_path / name, ["short", long], ["x", "y"])
+    first, second = iter(TextFile(tmp_path / "a")), iter(TextFile(tmp_path / "b"))
+    assert next(first) == next(second) == ("short", "x")
+    assert list(first) == [(long, "y")]
+    assert list(second) == [(long, "y")]
+    assert csv.field_size_limit() == limit
