@@ -34,6 +34,7 @@ from xprnn.storage import write_tensors
 
 STREAMED = (16, 32, 64, 128, 256)
 KINDS = {"LSTM": nn.LSTM, "GRU": nn.GRU}
+THREADS = int(os.environ.get("NUMBA_NUM_THREADS", os.cpu_count() or 1))
 Run = Callable[[], Any]
 
 
@@ -92,6 +93,7 @@ def torch_runs(kind: str, layer: Any, x: np.ndarray) -> dict[str, Run]:
     """PyTorch's layer of the same weights."""
     import torch
 
+    torch.set_num_threads(THREADS)
     theirs = getattr(torch.nn, kind)(layer.input_size, layer.hidden_size)
     theirs.load_state_dict({name: torch.from_numpy(array) for name, array in layer.state_dict().items()})
 
@@ -120,7 +122,7 @@ def onnx_runs(kind: str, layer: Any, x: np.ndarray, folder: Path) -> tuple[dict[
         quantize_dynamic(folder / "layer.onnx", folder / "int8.onnx", op_types_to_quantize=["LSTM"])
         files["onnxruntime int8"] = folder / "int8.onnx"
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count() or 1
+    options.intra_op_num_threads = THREADS
 
     def of(path: Path) -> Run:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -279,7 +281,7 @@ def main() -> None:
     kernels = xprnn.host_kernels.int8_kernels()
     report = {
         "device": device(),
-        "threads": int(os.environ.get("NUMBA_NUM_THREADS", os.cpu_count() or 1)),
+        "threads": THREADS,
         "date": datetime.date.today().isoformat(),
         "how": kernels if isinstance(kernels, str) else f"int8 by {kernels.UNIT.instruction or 'plain instructions'}.",
         "tasks": tasks(options.data) if options.data else {},

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE, IND_TANH, IND_RELU, NORM_LSTM, NORM_GRU = range(10)
+MGU, LEAKY_TANH, LEAKY_RELU, SLSTM, SLSTM_EXP = range(10, 15)
 """The kinds of cells: where their rows stand in KINDS."""
 
 Weights = dict[str, Any]
@@ -57,6 +58,8 @@ class Kind:
     """Rows of elementwise weights (diagonals, H)."""
     diagonals_in: str = ""
     """The name of those weights."""
+    constants: int = 0
+    """Numbers of the cell itself, which come as "constants" among the weights, and of which a step reads rows."""
     norms: tuple[int, ...] = ()
     """How many blocks of a product are normalised together, from the first on; none where products are not."""
     step: str = ""
@@ -67,12 +70,17 @@ class Kind:
     @cached_property
     def apart(self) -> bool:
         """Whether a product with h stays apart from the input's, so that their biases and cotangents differ."""
-        return self.kept > self.gates and not self.between
+        return any(place >= self.gates for place in self.places)
+
+    @cached_property
+    def regularised(self) -> bool:
+        """Whether the host's kernels have it with a mask of h, and with zoneout."""
+        return len(self.parts) <= 2 and bool(self.places) and not (self.between or self.norms or self.diagonals)
 
     @cached_property
     def rows(self) -> int:
         """How many rows of H elementwise weights a step reads: where it normalises, gains and biases."""
-        return 3 * self.gates + (2 if "c" in self.parts else 1) if self.norms else len(self.diagonals)
+        return 3 * self.gates + (2 if "c" in self.parts else 1) if self.norms else len(self.diagonals) + self.constants
 
     @cached_property
     def products(self) -> tuple[int, int]:
@@ -100,8 +108,13 @@ KINDS = (
     Kind(RESET_BEFORE, gates=3, parts=("h",), kept=4, places=(0, 1, 2), second=1, between=True),
     Kind(IND_TANH, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
     Kind(IND_RELU, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
-    Kind(NORM_LSTM, gates=4, parts=("h", "c"), kept=8, places=(4, 5, 6, 7), second=4, norms=(4,)),
-    Kind(NORM_GRU, gates=3, parts=("h",), kept=6, places=(3, 4, 5), second=3, norms=(2, 1)),
+    Kind(NORM_LSTM, gates=4, parts=("h", "c"), kept=12, places=(4, 5, 6, 7), second=4, norms=(4,)),
+    Kind(NORM_GRU, gates=3, parts=("h",), kept=9, places=(3, 4, 5), second=3, norms=(2, 1)),
+    Kind(MGU, gates=2, parts=("h",), kept=3, places=(0, 1), second=1, between=True),
+    Kind(LEAKY_TANH, gates=1, parts=("h",), kept=1, places=(0,), constants=2),
+    Kind(LEAKY_RELU, gates=1, parts=("h",), kept=1, places=(0,), constants=2),
+    Kind(SLSTM, gates=4, parts=("h", "c", "n", "m"), kept=5, places=(0, 1, 2, 3)),
+    Kind(SLSTM_EXP, gates=4, parts=("h", "c", "n", "m"), kept=5, places=(0, 1, 2, 3)),
 )
 
 PARTS = tuple(len(kind.parts) for kind in KINDS)

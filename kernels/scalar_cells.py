@@ -55,6 +55,20 @@ class Cells(NamedTuple):
     gru_candidate_back: Any
     gru: Any
     gru_back: Any
+    mgu_update: Any
+    mgu_update_back: Any
+
+
+class Exponential(NamedTuple):
+    """The same of what has exponential gates."""
+
+    log_forget: Any
+    slstm_scale: Any
+    mix: Any
+    slstm_output: Any
+    slstm_output_back: Any
+    slstm_gates_back: Any
+    slstm_scale_back: Any
 
 
 def build(compiled: Callable[[Any], Any], tanh: Any) -> Cells:
@@ -179,4 +193,66 @@ def build(compiled: Callable[[Any], Any], tanh: Any) -> Cells:
         dzr, dm = gru_candidate_back(r, m, dxn)
         return dzr, dzz, dxn, dm, through
 
+    # --- MGU: n = tanh(x_n + the product with f h);  h' = (1 - f) h + f n ---------------------------------------------
+
+    @compiled
+    def mgu_update(f, n, h):
+        """h'."""
+        return h + f * (n - h)
+
+    @compiled
+    def mgu_update_back(f, n, h, dh):
+        """The part of dzf that comes from here, dx_n, and dh but for what comes through products."""
+        return dh * (n - h) * f * (ONE - f), dh * f * (ONE - n * n), dh * (ONE - f)
+
     return Cells(**{name: function for name, function in locals().items() if name in Cells._fields})
+
+
+def build_exponential(compiled: Callable[[Any], Any], exp: Any, log1p: Any) -> Exponential:
+    """All functions of exponential gates, on top of e^x, and of log(1 + x) for x from 0 to 1.
+
+    sLSTM: a = log sigmoid(zf) + m, or zi where n = 0;  m' = max(a, zi);  i = e^(zi - m');  f = e^(a - m');
+    c' = f c + i g;  n' = max(f n + i, 1);  h' = o c' / n'.
+    """
+
+    @compiled
+    def log_forget(z):
+        """log sigmoid(z), and its slope sigmoid(-z)."""
+        e = exp(-abs(z))
+        return (z if z < ZERO else ZERO) - log1p(e), (ONE if z < ZERO else e) / (ONE + e)
+
+    @compiled
+    def slstm_scale(a, zi, n):
+        """a where n is not 0, and m'."""
+        a = zi if n == ZERO else a
+        high = zi if a <= zi else a
+        return a, (zi if zi != zi else high)  # NaN where one is
+
+    @compiled
+    def mix(i, f, g, old):
+        """f old + i g."""
+        return f * old + i * g
+
+    @compiled
+    def slstm_output(o, c, n):
+        """h'."""
+        return o * c / n
+
+    @compiled
+    def slstm_output_back(o, h, n, dh, dn):
+        """dzo, dn of f n + i, and the part of dc' that comes from h'."""
+        return dh * h * (ONE - o), (dn - dh * h / n if n > ONE else ZERO), dh * o / n
+
+    @compiled
+    def slstm_gates_back(i, f, g, c, n, dc, dn):
+        """da and dzi but for what comes through m'."""
+        return (dc * c + dn * n) * f, (dc * g + dn) * i
+
+    @compiled
+    def slstm_scale_back(i, n, da, dzi, dm):
+        """The whole of dm, which is that of the logarithm of the forget gate too, and of dzi."""
+        rest = dm - da - dzi
+        da, dzi = (da if i >= ONE else da + rest), (dzi + rest if i >= ONE else dzi)
+        return (ZERO if n == ZERO else da), (dzi + da if n == ZERO else dzi)
+
+    return Exponential(**{name: function for name, function in locals().items() if name in Exponential._fields})

@@ -42,7 +42,7 @@ def fit(**flag):
     train.fit(model(), batches, lambda net, batch: ops.sum(net(*batch)), optimizer(train.SGD)(), epochs=0, **flag)
 
 
-OTHER = ("LMU", "MLSTM", "CfC", "LTC", "GRUD")
+OTHER = ("LMU", "MLSTM", "CfC", "LTC", "GRUD", "SLSTM", "MGU", "CTRNN", "AntisymmetricRNN")
 LINEAR = ("MinGRU", "MinLSTM", "SRU", "QRNN", "LRU", "S5")
 CALLS = {
     "Tensor": lambda **flag: xprnn.Tensor(X, **flag),
@@ -91,6 +91,7 @@ CALLS = {
     "ctc_loss": lambda **flag: train.ctc_loss(X, IDS[:2], [3, 3], [0, 0], **flag),
     "fit": fit,
     "Batches": lambda **flag: data.Batches(X, batch_size=1, **flag),
+    "Streamed": lambda **flag: data.Streamed(X, batch_size=1, **flag),
     "Buckets": lambda **flag: data.Buckets([[1]], batch_size=1, **flag),
     "Vocabulary.encode": lambda **flag: data.Vocabulary(["a"]).encode([], **flag),
     "Vocabulary.decode": lambda **flag: data.Vocabulary(["a"]).decode([], **flag),

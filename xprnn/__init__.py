@@ -17,6 +17,7 @@ from xprnn.backend import (
     use_backend,
 )
 from xprnn.engine.dispatch import explain, use_kernels
+from xprnn.nn.per_sample import per_sample_grad
 from xprnn.randomness import use_seed
 from xprnn.settings import use_precision
 from xprnn.tape import grad, no_grad
@@ -37,6 +38,7 @@ __all__ = [
     "nn",
     "no_grad",
     "ops",
+    "per_sample_grad",
     "synchronize",
     "to_backend",
     "to_numpy",

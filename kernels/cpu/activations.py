@@ -1,5 +1,7 @@
 """tanh and exp as vectorisable arithmetic, for float32 and float64; the scalar cells' sigmoid is made of tanh.
 
+And log(1 + x) for x from 0 to 1, as the logarithm of a sigmoid needs it: at most 0.6 and 3 ulp.
+
 Errors over the whole range (tests/kernels/test_activations.py): tanh at most 5 ulp in float32 and 2 ulp in float64;
 sigmoid at most 1.6e-7 and 2.3e-16 absolute. Exact at 0, within [-1, 1] and [0, 1], NaN for NaN, limits for infinities.
 """
@@ -104,3 +106,47 @@ def _exp(x):
 def _exp64(x):
     x = END_EXP if x > END_EXP else x  # written so that NaN passes
     return _power(-END_EXP if x < -END_EXP else x)
+
+
+# Cephes: log(1 + x) = x - x^2 / 2 + x^3 P(x) / Q(x), for 1 + x from sqrt(1/2) to sqrt(2).
+P_LOG = (
+    4.5270000862445199635215e-5, 4.9854102823193375972212e-1, 6.5787325942061044846969e0, 2.9911919328553073277375e1,
+    6.0949667980987787057556e1, 5.7112963590585538103336e1, 2.0039553499201281259648e1,
+)  # fmt: skip
+Q_LOG = (
+    1.5062909083469192043167e1, 8.3047565967956967209469e1, 2.2176239823732856465394e2, 3.0909872225312059774938e2,
+    2.1642788614495947685003e2, 6.0118660497603843919306e1,
+)  # fmt: skip
+NEAR_LOG, LN2 = math.sqrt(2.0) - 1.0, math.log(2.0)
+
+
+def log1p(x):
+    """log(1 + x), for x from 0 to 1; compiled code only."""
+    raise NotImplementedError
+
+
+@overload(log1p)
+def _log1p(x):
+    return {types.float32: lambda x: f4(_log1p64(float(x))), types.float64: lambda x: _log1p64(x)}.get(x)
+
+
+@kernel
+def _log1p64(x):
+    far = x > NEAR_LOG
+    x = 0.5 * (x - 1.0) if far else x  # 1 + x is halved then
+    p = P_LOG[0]
+    p = p * x + P_LOG[1]
+    p = p * x + P_LOG[2]
+    p = p * x + P_LOG[3]
+    p = p * x + P_LOG[4]
+    p = p * x + P_LOG[5]
+    p = p * x + P_LOG[6]
+    q = x + Q_LOG[0]
+    q = q * x + Q_LOG[1]
+    q = q * x + Q_LOG[2]
+    q = q * x + Q_LOG[3]
+    q = q * x + Q_LOG[4]
+    q = q * x + Q_LOG[5]
+    s = x * x
+    near = x + (x * (s * (p / q)) - 0.5 * s)
+    return near + LN2 if far else near

@@ -1,4 +1,4 @@
-"""What the compiled loops are given, in groups. Arrays are contiguous; parts of states fill up to MOST_PARTS.
+"""What the compiled loops are given, in groups. Arrays are contiguous; a state is two: h, and all its other parts.
 
 Python has the groups by name, for readers and for mypy; compiled code gets them as plain tuples, which Numba takes as
 fast as single arguments, while a named one costs it most of a microsecond.
@@ -11,22 +11,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kinds import MOST_PARTS, Flags
+from ..kinds import Flags
 from .product import Array, plain
 
 NEVER = np.zeros((1, 0), np.uint8)
 
 
 class Weights(NamedTuple):
-    """What each step reads: packed weights of its products with h, and elementwise weights (diagonals, H)."""
+    """What each step reads: packed weights of its products with h, elementwise weights (diagonals, H), and how many
+    units a unit sees in a product, which are less than all where there are heads.
+    """
 
     first: Array
     second: Array
     diagonals: Array
+    own: int
 
 
 class States(NamedTuple):
-    """Each part of the state before the first step (B, H) and after every step (T, B, H); kept blocks z (S, R, N)."""
+    """The state before the first step, h (B, H) and its other parts, one below the other; and after every step,
+    (T, B, H) likewise; kept blocks z (S, R, N).
+    """
 
     initial: tuple[Array, ...]
     after: tuple[Array, ...]
@@ -43,7 +48,7 @@ class Control(NamedTuple):
 
 
 class Cotangents(NamedTuple):
-    """Of each part of the state after every step (T, B, H), where given, and at the end (B, H); of pre-activations.
+    """Of the state after every step (T, B, H), where given, and at the end (B, H), as in States; of pre-activations.
 
     And of what c' is normalised to (T, B, H), where it is.
     """
@@ -86,4 +91,22 @@ def control_of(flags: Flags) -> Control:
 def filled(parts: Sequence[Any], axes: int, dtype: Any) -> tuple[Array, ...]:
     """The parts of a state as compiled code takes them: plain, and empty where one is missing."""
     empty = EMPTY[dtype][axes]
-    return tuple([empty if part is None else plain(part) for part in parts] + [empty] * (MOST_PARTS - len(parts)))
+    if len(parts) > 2:
+        given = [part for part in parts[1:] if part is not None]
+        missing = np.zeros_like(given[0]) if given else None
+        rest = np.concatenate([missing if part is None else part for part in parts[1:]]) if given else None
+        parts = (parts[0], rest)
+    return tuple([empty if part is None else plain(part) for part in parts] + [empty] * (2 - len(parts)))
+
+
+def parted(arrays: Sequence[Array], count: int) -> tuple[Array, ...]:
+    """The parts of a state out of what compiled code has of them."""
+    if count <= 2:
+        return tuple(arrays[:count])
+    return arrays[0], *arrays[1].reshape(count - 1, *arrays[0].shape)
+
+
+def room(count: int, shape: tuple[int, ...], dtype: Any) -> tuple[Array, ...]:
+    """Memory for a state of so many parts, as compiled code takes it."""
+    others = max(count - 1, 0) * shape[0], *shape[1:]
+    return np.empty(shape, dtype), (np.empty(others, dtype) if count > 1 else EMPTY[dtype][len(shape)])

@@ -18,7 +18,7 @@ from .arguments import Control, States, plain_tuples
 from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
 from .host import TILE
-from .intrinsics import address, addresses, claim, count_up, give_way, offset, offsets, read_count, spread
+from .intrinsics import address, addresses, all_parts, claim, count_up, give_way, offset, offsets, read_count, spread
 from .loops import rows_times
 from .product import Array, Storage, multiply
 from .recurrence import state_before
@@ -123,7 +123,7 @@ def run_part(kind, shares, states, control, chunk, progress, own):
     begun, done = progress
     steps, batch, size = states_after[0].shape
     columns, count, apart = z.shape[2], ends.size - 1, batch * size
-    initial, after = addresses(first_states, 0), addresses(states_after, 0)
+    initial, after = all_parts(addresses(first_states, 0), apart), all_parts(addresses(states_after, 0), steps * apart)
     spare, k_h = np.empty(PARTS[kind] * apart if restarts else 0, z.dtype), deep(address(w_hh, 0), size)
     space, h_row = space_for(w_hh, batch * k_h), lowered(address(w_hh, 0), size, k_h)
     for k in range(begin, end):

@@ -6,7 +6,9 @@ a way back needs them. Blocks by kind of cell, with H-wide columns in this order
     TANH, RELU,
     IND_*          z                     GRU            r z n and the product with h for n
     LSTM, PEEPHOLE i f g o               RESET_BEFORE   r z n and r h, whose product is added to n
-    NORM_LSTM      i f g o and the product with h for each, as it is    NORM_GRU likewise, r z n
+    NORM_LSTM      for each gate the product with x and that with h, as they are, then i f g o    NORM_GRU r z n
+    MGU            f n and f h, whose product is added to n             LEAKY_* z
+    SLSTM*         i f g o and the slope of the forget gate's logarithm
 
 A row whose sequence is held at this step (``advance`` 0) keeps its state. Arrays come as addresses of the first row of
 a share of the batch, since a slice of a Numba array counts references, which here would cost more than the arithmetic.
@@ -22,18 +24,24 @@ from ..kinds import (
     IND_RELU,
     IND_TANH,
     KINDS,
+    LEAKY_RELU,
+    LEAKY_TANH,
     LSTM,
+    MGU,
     NORM_GRU,
     NORM_LSTM,
     PARTS,
     PEEPHOLE,
     RESET_BEFORE,
+    SLSTM,
+    SLSTM_EXP,
     TANH,
 )
-from . import norms
+from . import exponential, norms
 from .activations import tanh
 from .compiling import OPTIONS, kernel
-from .intrinsics import offset
+from .intrinsics import offset, offsets
+from .rows import add, clear, copy
 
 # The equations, inlined before types are known: only so does LLVM see whole loops, and vectorise them. By names of
 # their own, since compiled code cannot look into a tuple of functions.
@@ -43,29 +51,10 @@ lstm_state, lstm_output, lstm_output_back = _cells.lstm_state, _cells.lstm_outpu
 lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_back
 gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
 gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
+mgu_update, mgu_update_back = _cells.mgu_update, _cells.mgu_update_back
 
-APART = tuple(kind.apart for kind in KINDS)
-
-
-@kernel
-def copy(target, source, size):
-    """target[:size] = source[:size]."""
-    for j in range(size):
-        target[j] = source[j]
-
-
-@kernel
-def clear(target, size):
-    """target[:size] = 0."""
-    for j in range(size):
-        target[j] = 0
-
-
-@kernel
-def add(target, source, size):
-    """target[:size] += source[:size]."""
-    for j in range(size):
-        target[j] += source[j]
+APART, NORMALISED = tuple(kind.apart for kind in KINDS), tuple(bool(kind.norms) for kind in KINDS)
+GATES = tuple(kind.gates for kind in KINDS)
 
 
 @kernel
@@ -79,6 +68,8 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         if held and advance[b] == 0:
             for part in range(PARTS[kind]):
                 copy(offset(new[part], at), offset(old[part], at), size)
+            if NORMALISED[kind]:  # what the way back normalises again may be NaN
+                clear(offset(z, b * columns), GATES[kind] * size)
             continue
         h_old, h = offset(old[0], at), offset(new[0], at)
         c_old, c = offset(old[1], at), offset(new[1], at)  # of no use to a cell of one part
@@ -92,10 +83,20 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
             _peephole(z0, z1, z2, z3, diagonals, stride, c_old, c, h, size)
         elif kind == RESET_BEFORE:
             _reset_before(z1, z2, h_old, h, size)
+        elif kind == MGU:
+            _mgu(z0, z1, h_old, h, size)
+        elif kind == LEAKY_TANH:
+            _tanh(z0, z0, size)
+            _leak(z0, diagonals, offset(diagonals, stride), h_old, h, size)
+        elif kind == LEAKY_RELU:
+            _relu(z0, z0, size)
+            _leak(z0, diagonals, offset(diagonals, stride), h_old, h, size)
+        elif kind in (SLSTM, SLSTM_EXP):
+            exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
-            _norm_lstm(z0, offset(z0, 4 * size), diagonals, c_old, c, h, size)
+            _norm_lstm(z0, offset(z0, 4 * size), offset(z0, 8 * size), diagonals, c_old, c, h, size)
         elif kind == NORM_GRU:
-            _norm_gru(z0, z3, diagonals, h_old, h, size)
+            _norm_gru(z0, z3, offset(z0, 6 * size), diagonals, h_old, h, size)
         elif kind == TANH:
             _tanh(z0, h, size)
         elif kind == IND_TANH:
@@ -156,10 +157,10 @@ def _gru(r, z, n, m, h_old, h, size):
 
 
 @kernel
-def _norm_lstm(z, m, rows, c_old, c, h, size):
-    """m is the product with h; the rows are those of norm_weights.step_rows."""
-    i, f, g, o = z, offset(z, size), offset(z, 2 * size), offset(z, 3 * size)
-    norms.normalise_both(z, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), 4 * size)
+def _norm_lstm(x, m, i, rows, c_old, c, h, size):
+    """x and m are the products with x and h; the rows are those of norm_weights.step_rows."""
+    f, g, o = offset(i, size), offset(i, 2 * size), offset(i, 3 * size)
+    norms.normalise_both(x, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), i, 4 * size)
     for j in range(size):
         i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
     norms.normalise(c, offset(rows, 12 * size), offset(rows, 13 * size), h, size)
@@ -168,11 +169,11 @@ def _norm_lstm(z, m, rows, c_old, c, h, size):
 
 
 @kernel
-def _norm_gru(r, m, rows, h_old, h, size):
+def _norm_gru(x, m, r, rows, h_old, h, size):
     z, n, m_n = offset(r, size), offset(r, 2 * size), offset(m, 2 * size)
     gain, bias, own = offset(rows, 3 * size), offset(rows, 6 * size), offset(rows, 5 * size)
-    norms.normalise_both(r, m, rows, gain, bias, 2 * size)
-    norms.normalise(n, offset(rows, 2 * size), offset(rows, 8 * size), n, size)
+    norms.normalise_both(x, m, rows, gain, bias, r, 2 * size)
+    norms.normalise(offset(x, 2 * size), offset(rows, 2 * size), offset(rows, 8 * size), n, size)
     norms.normalise(m_n, own, offset(rows, 9 * size), h, size)
     for j in range(size):
         r[j], n[j] = gru_candidate(r[j], n[j], h[j])
@@ -181,11 +182,24 @@ def _norm_gru(r, m, rows, h_old, h, size):
 
 
 @kernel
-def reset(z, columns, h_old, size, held, advance, rows):
-    """RESET_BEFORE between its two products: r, and r h where the second product finds it."""
+def _mgu(f, n, h_old, h, size):
+    for j in range(size):
+        n[j] = tanh(n[j])
+        h[j] = mgu_update(f[j], n[j], h_old[j])
+
+
+@kernel
+def _leak(y, keep, rate, h_old, h, size):
+    for j in range(size):
+        h[j] = keep[j] * h_old[j] + rate[j] * y[j]
+
+
+@kernel
+def reset(z, products, columns, h_old, size, held, advance, rows):
+    """RESET_BEFORE and MGU between their two products: r, or f, and r h where the second product finds it."""
     for b in range(rows):
         r, old = offset(z, b * columns), offset(h_old, b * size)
-        product = offset(r, 3 * size)
+        product = offset(products, b * columns)
         if held and advance[b] == 0:
             clear(product, size)  # the product for the weights' gradient sees these rows
             continue
@@ -240,16 +254,27 @@ def step_back(
             _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
             copy(dx_h, dx, 2 * size)
         elif kind == RESET_BEFORE:
+            clear(dx, size)
             _update_back(z1, z2, h_old, back, d1, d2, size)
+        elif kind == MGU:
+            _mgu_back(z0, z1, h_old, back, dx, d1, size)
+        elif kind in (LEAKY_TANH, LEAKY_RELU):
+            keep, rate = diagonals, offset(diagonals, size)
+            if kind == LEAKY_TANH:
+                _leaky_tanh_back(z0, keep, rate, back, dx, size)
+            else:
+                _leaky_relu_back(z0, keep, rate, back, dx, size)
+        elif kind in (SLSTM, SLSTM_EXP):
+            exponential.slstm_back(z0, offsets(old, at), offsets(new, at), back, offsets(dstate, at), dx, size)
         elif kind == NORM_LSTM:
             m, new_c = offset(z0, 4 * size), offset(new[1], at)
             _norm_lstm_back(
-                z0, m, diagonals, offset(old[1], at), new_c, back, offset(dstate[1], at), dx, dx_h,
+                offset(z0, 8 * size), m, diagonals, offset(old[1], at), new_c, back, offset(dstate[1], at), dx, dx_h,
                 offset(ds, at), size,
             )  # fmt: skip
         elif kind == NORM_GRU:
-            _update_back(z1, z2, h_old, back, d1, d2, size)
-            _norm_gru_back(z0, z3, diagonals, dx, dx_h, size)
+            _update_back(offset(z0, 7 * size), offset(z0, 8 * size), h_old, back, d1, d2, size)
+            _norm_gru_back(offset(z0, 6 * size), z3, diagonals, dx, dx_h, size)
         elif kind in (TANH, IND_TANH):
             _tanh_back(h, back, dx, size)
         else:
@@ -270,6 +295,27 @@ def _relu_back(h, dh, dz, size):
     for j in range(size):
         dz[j] = relu_back(h[j], dh[j])
         dh[j] = 0
+
+
+@kernel
+def _mgu_back(f, n, h_old, dh, df, dn, size):
+    """But for what comes to f through the product, which is yet to come."""
+    for j in range(size):
+        df[j], dn[j], dh[j] = mgu_update_back(f[j], n[j], h_old[j], dh[j])
+
+
+@kernel
+def _leaky_tanh_back(y, keep, rate, dh, dz, size):
+    for j in range(size):
+        dz[j] = tanh_back(y[j], rate[j] * dh[j])
+        dh[j] *= keep[j]
+
+
+@kernel
+def _leaky_relu_back(y, keep, rate, dh, dz, size):
+    for j in range(size):
+        dz[j] = relu_back(y[j], rate[j] * dh[j])
+        dh[j] *= keep[j]
 
 
 @kernel
@@ -335,12 +381,13 @@ def _candidate_back(r, m, dn, dr, dm, size):
 
 @kernel
 def reset_back(z, columns, h_old, drh, dh, dh_columns, dzx, gates, size, held, advance, rows):
-    """RESET_BEFORE between the two products of its way back: from the cotangent of r h to those of r and h."""
+    """The same on the way back: from the cotangent of r h to those of r and h, to which it is added."""
     for b in range(rows):
         if held and advance[b] == 0:
             continue  # step_back has cleared dzx
         r, old, d = offset(z, b * columns), offset(h_old, b * size), offset(drh, b * dh_columns)
         dr, back = offset(dzx, b * gates), offset(dh, b * dh_columns)
         for j in range(size):
-            dr[j], dh_j = gru_candidate_back(r[j], old[j], d[j])
+            dzr, dh_j = gru_candidate_back(r[j], old[j], d[j])
+            dr[j] += dzr
             back[j] += dh_j

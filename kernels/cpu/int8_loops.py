@@ -17,11 +17,11 @@ from . import sequence, threads
 from .activations import tanh_equation
 from .arguments import control_of, filled, plain_tuples
 from .compiling import PLAIN, plain_kernel
-from .gates import copy
 from .int8_product import CODE, GROUP, Array, Packed, code_rows, linear_rows, multiply, pack
-from .intrinsics import address, addresses, offset, offsets, spread
+from .intrinsics import address, addresses, all_parts, offset, offsets, spread
 from .product import plain
 from .recurrence import PLACE, SECOND, state_before
+from .rows import copy
 
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead
 
@@ -147,7 +147,8 @@ def walk(kind, x, weights, states, control, span):
     steps, batch, inputs = x.shape
     size, columns, rows, apart = states_after[0].shape[2], bias.size, b1 - b0, batch * states_after[0].shape[2]
     groups, groups_h = (inputs + GROUP - 1) // GROUP, (size + GROUP - 1) // GROUP
-    initial, after = addresses(first_states, b0 * size), addresses(states_after, b0 * size)
+    initial = all_parts(addresses(first_states, b0 * size), apart)
+    after = all_parts(addresses(states_after, b0 * size), steps * apart)
     spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
     codes_space = np.empty(max(block * rows * groups, rows * groups_h) * GROUP, CODE)
     scales_space, z_space = np.empty(block * rows, x.dtype), np.empty(block * rows * columns, x.dtype)

@@ -23,10 +23,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiling import plain_kernel
-from .gates import copy
 from .host import TILE, features
 from .intrinsics import address, offset
 from .product import padded
+from .rows import copy
 
 Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel

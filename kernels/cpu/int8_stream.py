@@ -8,12 +8,12 @@ from ..kinds import Weights
 from . import parts
 from .arguments import NEVER
 from .compiling import plain_kernel
-from .gates import copy
 from .int8_loops import Layer, add_state_product, forward, linear, pack_layer, step
 from .int8_product import CODE, GROUP, UNIT, Packed, code_rows, multiply, pack
 from .intrinsics import address, offset, offsets, retyped, spread
 from .parts import LINEAR, NORM
 from .product import Storage
+from .rows import copy
 from .stream import (
     AHEAD,
     APART,

@@ -74,6 +74,22 @@ def offsets(typingctx: Any, pointers: Any, elements: Any) -> Any:
 
 
 @intrinsic
+def all_parts(typingctx: Any, pointers: Any, elements: Any) -> Any:
+    """The addresses of all parts of any state, from those of its first and its second, which others follow.
+
+    They are so many elements apart; what a state has not is of no use.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first, second = (builder.extract_value(args[0], part) for part in range(2))
+        steps = [builder.mul(args[1], ir.Constant(args[1].type, part)) for part in range(MOST_PARTS - 1)]
+        found = [first, *[builder.gep(second, [step]) for step in steps]]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return types.UniTuple(pointers.dtype, MOST_PARTS)(pointers, types.intp), codegen
+
+
+@intrinsic
 def spread(typingctx: Any, pointer: Any, elements: Any) -> Any:
     """An address for each part of any state: the given one, and others so many elements apart."""
 

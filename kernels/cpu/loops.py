@@ -14,9 +14,11 @@ from ..kinds import KINDS, PARTS
 from . import gates
 from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
-from .intrinsics import address, addresses, offset, offsets, spread
-from .product import multiply
-from .recurrence import BETWEEN, second_product, state_before
+from .intrinsics import address, addresses, all_parts, offset, offsets, spread
+from .noise import add_masked, masked, zone, zone_back
+from .product import multiply, padded_columns
+from .recurrence import BETWEEN, first_product, heads_back, second_product, state_before
+from .rows import add, clear, copy
 
 FEW = 6  # with fewer rows than a tile has, the rows of the input product are steps instead of sequences
 # Blocks of weight_hh in the product of the way back: all, where the second is not kept apart by a gate between them.
@@ -24,17 +26,26 @@ BACK = tuple(kind.products[0] if kind.between else len(kind.places) for kind in 
 
 
 @kernel
-def walk(kind, x, w_ih, bias, weights, states, control, span):
-    """Run a cell over time; the groups are those of arguments.py, as plain tuples."""
+def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
+    """Run a cell over time; the groups are those of arguments.py, as plain tuples, and of noise.py, or None.
+
+    With noise this is compiled a second time, when somebody asks for it.
+    """
     b0, b1, reverse, block, keep = span
     held, advance, restarts, restart = control
-    w_first, w_second, diagonals = weights
+    w_first, w_second, diagonals, own = weights
     first_states, states_after, z = states
     steps, batch, inputs = x.shape
     size, columns, z_rows = states_after[0].shape[2], z.shape[2], z.shape[1]
     rows, apart, first = b1 - b0, batch * size, b0 if keep else 0
-    initial, after = addresses(first_states, b0 * size), addresses(states_after, b0 * size)
+    initial = all_parts(addresses(first_states, b0 * size), apart)
+    after = all_parts(addresses(states_after, b0 * size), steps * apart)
     spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
+    if noise is not None:
+        is_masked, mask, zoned, zones, raws = noise
+        seen = np.empty(rows * size if is_masked else 0, x.dtype)
+        raw, raw_apart = addresses(raws, b0 * size), apart if keep else 0
+        share, share_apart = addresses(zones, b0 * size), apart if zones[0].shape[0] > 1 else 0
     w_x, w_h = address(w_ih, 0), address(w_first, 0)
     k_x, k_h = deep(w_x, inputs), deep(w_h, size)
     space = space_for(w_ih, max(block * rows * k_x, rows * k_h))
@@ -45,7 +56,7 @@ def walk(kind, x, w_ih, bias, weights, states, control, span):
         z_low = low if keep else 0
         for k in range(end - begin):
             for b in range(rows):
-                gates.copy(address(z, ((z_low + k) * z_rows + first + b) * columns), address(bias, 0), columns)
+                copy(address(z, ((z_low + k) * z_rows + first + b) * columns), address(bias, 0), columns)
         x_here = operand(
             address(x, (low * batch + b0) * inputs), end - begin, batch * inputs, rows, inputs, inputs,
             address(space, 0), w_x,
@@ -69,39 +80,56 @@ def walk(kind, x, w_ih, bias, weights, states, control, span):
                 spread(address(spare, 0), rows * size), rows, size,
             )  # fmt: skip
             z_here = address(z, ((z_low + t - low) * z_rows + first) * columns)
-            h_here = operand(old[0], 1, 0, rows, size, size, address(space, 0), w_h)
-            multiply(h_here, 1, 0, rows, h_row, w_h, k_h, w_first.shape[0], z_here, 0, columns)
+            new, h = offsets(after, t * apart), old[0]
+            if noise is not None:
+                if is_masked:
+                    masked(h, address(mask, b0 * size), address(seen, 0), rows, size)
+                    h = address(seen, 0)
+                if zoned:
+                    new = all_parts(offsets(raw, t * raw_apart), apart)
+            h_here = operand(h, 1, 0, rows, size, size, address(space, 0), w_h)
+            first_product(h, h_here, h_row, w_h, w_first.shape[0], own, z_here, columns, size, rows, address(space, 0))
             second_product(
                 kind, old[0], h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
                 address(bias, 0), w_ih.shape[0], size, held, here, rows, address(space, 0),
             )  # fmt: skip
-            gates.step(
-                kind, z_here, columns, old, offsets(after, t * apart), address(diagonals, 0), size, size, held, here,
-                rows,
-            )  # fmt: skip
+            gates.step(kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows)
+            if noise is not None:
+                for part in range(PARTS[kind] if zoned else 0):
+                    final = offset(after[part], t * apart)
+                    zone(offset(share[part], t * share_apart), old[part], new[part], final, held, here, rows, size)
 
 
 @kernel
-def walk_back(kind, weights, states, cotangents, control, span):
+def walk_back(kind, weights, states, cotangents, control, span, noise):
     """The way back. The cotangents of the state at the end become those of the initial one, in place.
 
     The second product of the ``weights`` is that for n where it goes back before the others, as far as the reset gate.
     """
     b0, b1, reverse, _, _ = span
     held, advance, restarts, restart = control
-    w_first, w_second, diagonals = weights
+    w_first, w_second, diagonals, own = weights
     first_states, states_after, z = states
     given, dstates, last_dstate, dzx, dzh, ds = cotangents
     steps, batch, size = states_after[0].shape
     rows, wide, columns, inner = b1 - b0, w_first.shape[0], z.shape[2], dzh.shape[2]
+    if own < size:  # there are heads, of which each has its own matrices
+        wide = size + padded_columns(own, address(z, 0))
     apart, parts, between = batch * size, PARTS[kind], BETWEEN[kind]
-    initial, after = addresses(first_states, b0 * size), addresses(states_after, b0 * size)
-    dstate = addresses(last_dstate, b0 * size)
+    initial = all_parts(addresses(first_states, b0 * size), apart)
+    after = all_parts(addresses(states_after, b0 * size), steps * apart)
+    dstate = all_parts(addresses(last_dstate, b0 * size), apart)
     back = np.zeros((rows, wide), z.dtype)  # dh, with the columns that the product needs
     drh = np.zeros((rows if between else 0, wide), z.dtype)
     for b in range(rows):
-        gates.copy(address(back, b * wide), offset(dstate[0], b * size), size)
+        copy(address(back, b * wide), offset(dstate[0], b * size), size)
     spare = np.empty(parts * rows * size if restarts else 0, z.dtype)
+    if noise is not None:
+        is_masked, mask, zoned, zones, raws = noise
+        seen = np.empty((rows if is_masked else 0, wide), z.dtype)
+        kept = np.empty(parts * rows * size if zoned else 0, z.dtype)
+        raw, share = addresses(raws, b0 * size), addresses(zones, b0 * size)
+        share_apart = apart if zones[0].shape[0] > 1 else 0
     w_d, w_n = address(w_first, 0), address(w_second, 0)
     k_d, k_n = deep(w_d, BACK[kind] * size), deep(w_n, size)
     space, d_row, n_row = space_for(w_first, rows * max(k_d, k_n)), lowered(w_d, inner, k_d), lowered(w_n, inner, k_n)
@@ -112,36 +140,57 @@ def walk_back(kind, weights, states, cotangents, control, span):
             kind, k, t, reverse, initial, after, apart, restarts, where, spread(address(spare, 0), rows * size), rows,
             size,
         )  # fmt: skip
-        results = addresses(dstates, t * apart + b0 * size)
+        results = all_parts(addresses(dstates, t * apart + b0 * size), steps * apart)
         for part in range(parts):
-            if given[part]:
+            if given[min(part, 1)]:
                 stride = wide if part == 0 else size
                 total = address(back, 0) if part == 0 else dstate[part]
                 for b in range(rows):
-                    gates.add(offset(total, b * stride), offset(results[part], b * size), size)
+                    add(offset(total, b * stride), offset(results[part], b * size), size)
         z_here, dx = address(z, (t * batch + b0) * columns), address(dzx, (t * batch + b0) * inner)
-        d = address(dzh, (t * batch + b0) * inner)
+        d, new, flow = address(dzh, (t * batch + b0) * inner), offsets(after, t * apart), address(back, 0)
+        if noise is not None:
+            if zoned:
+                new = all_parts(offsets(raw, t * apart), apart)
+                for part in range(parts):
+                    total, stride = (address(back, 0), wide) if part == 0 else (dstate[part], size)
+                    rest = address(kept, part * rows * size)
+                    zone_back(offset(share[part], t * share_apart), total, stride, rest, held, here, rows, size)
+            if is_masked:
+                flow = address(seen, 0)
+                clear(flow, rows * wide)
         gates.step_back(
-            kind, z_here, columns, old, offsets(after, t * apart), address(diagonals, 0), address(back, 0), wide,
+            kind, z_here, columns, old, new, address(diagonals, 0), address(back, 0), wide,
             dstate, dx, d, inner, address(ds, (t * batch + b0) * size), size, held, here, rows,
         )  # fmt: skip
         if between:
-            gates.clear(address(drh, 0), rows * wide)
+            clear(address(drh, 0), rows * wide)
             dn = operand(offset(dx, BACK[kind] * size), 1, 0, rows, inner, size, address(space, 0), w_n)
             multiply(dn, 1, 0, rows, n_row, w_n, k_n, wide, address(drh, 0), 0, wide)
             gates.reset_back(
                 z_here, columns, old[0], address(drh, 0), address(back, 0), wide, dx, inner, size, held, here, rows
             )
-        d_here = operand(d, 1, 0, rows, inner, BACK[kind] * size, address(space, 0), w_d)
-        multiply(d_here, 1, 0, rows, d_row, w_d, k_d, wide, address(back, 0), 0, wide)
+        if own < size:
+            heads_back(d, inner, w_d, BACK[kind], own, flow, wide, size, rows, address(space, 0))
+        else:
+            d_here = operand(d, 1, 0, rows, inner, BACK[kind] * size, address(space, 0), w_d)
+            multiply(d_here, 1, 0, rows, d_row, w_d, k_d, wide, flow, 0, wide)
+        if noise is not None:
+            if is_masked:
+                add_masked(address(back, 0), wide, flow, wide, address(mask, b0 * size), rows, size)
+            if zoned:
+                for part in range(parts):
+                    total, stride = (address(back, 0), wide) if part == 0 else (dstate[part], size)
+                    for b in range(rows):
+                        add(offset(total, b * stride), address(kept, (part * rows + b) * size), size)
         if restarts:
             for b in range(rows):
                 if where[b] != 0:
-                    gates.clear(address(back, b * wide), wide)
+                    clear(address(back, b * wide), wide)
                     for part in range(1, parts):
-                        gates.clear(offset(dstate[part], b * size), size)
+                        clear(offset(dstate[part], b * size), size)
     for b in range(rows):
-        gates.copy(offset(dstate[0], b * size), address(back, b * wide), size)
+        copy(offset(dstate[0], b * size), address(back, b * wide), size)
 
 
 AT_ONCE = 64  # rows that are rounded before they are multiplied

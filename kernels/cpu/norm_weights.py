@@ -11,7 +11,6 @@ from . import threads
 from .arguments import States
 from .compiling import kernel
 from .intrinsics import address
-from .matmul import matmul
 from .norms import moments, normalise_back
 from .product import DEPTH, Array
 from .scratch import scratch
@@ -34,31 +33,30 @@ def step_rows(about: Kind, w: Weights, size: int, dtype: Any) -> Array:
 
 
 def way_back(
-    about: Kind, w: Weights, x: Array, states: States, dzx: Array, ds: Array
+    about: Kind, w: Weights, states: States, dzx: Array, ds: Array
 ) -> tuple[Array, list[tuple[str, Array, Array]]]:
     """The cotangent of the product of x, and by name d and y of each gain and bias: their gradients sum d y, and d.
 
     dzx (T, B, G*H) are cotangents of pre-activations, ds (T, B, H) those of what c' is normalised to.
     """
     size, gates = states.after[0].shape[2], about.gates * states.after[0].shape[2]
-    product = matmul(x.reshape(-1, x.shape[2]), w["weight_ih"].T).reshape(dzx.shape)
-    dproduct = scratch("dproduct", dzx.shape, dzx.dtype)
+    y_x, dproduct = (scratch(name, dzx.shape, dzx.dtype) for name in ("yx", "dproduct"))
     gain, first = np.ascontiguousarray(w["gain_ih"]), 0
     for count in about.norms:
         low, wide = first * size, count * size
         first += count
 
         def work(start: int, stop: int, low: int = low, wide: int = wide) -> None:
-            _rows_back(product, gain, dzx, dproduct, low, wide, start, stop)
+            _rows_back(states.z, gain, dzx, dproduct, y_x, low, wide, start, stop)
 
-        threads.share(work, len(product) * product.shape[1], 20.0 * product.size)
-    met = [("ih", dzx, product)]
+        threads.share(work, dzx.shape[0] * dzx.shape[1], 20.0 * dzx.size)
+    met = [("ih", dzx, y_x)]
     y = _unit(about.norms, states.z, gates, size, "yh")
     if "c" in about.parts:
         return dproduct, [*met, ("hh", dzx, y), ("c", ds, _unit((1,), states.after[1], 0, size, "yc"))]
     dzh, dn = dzx.copy(), dzx[..., 2 * size :]
     # Where a state was held, r may be made of padding, which may be NaN.
-    np.multiply(dn, states.z[..., :size], out=dzh[..., 2 * size :], where=dn != 0)
+    np.multiply(dn, states.z[..., 2 * gates : 2 * gates + size], out=dzh[..., 2 * size :], where=dn != 0)
     return dproduct, [*met, ("hh", dzh, y)]
 
 
@@ -87,14 +85,14 @@ def _unit_rows(z, z_column, y, y_column, size, start, stop):
 
 
 @kernel
-def _rows_back(x, gain, dy, dx, column, size, start, stop):
-    """Rows of dx; and x becomes N(x)."""
+def _rows_back(x, gain, dy, dx, y, column, size, start, stop):
+    """Rows of dx, and of y = N(x)."""
     for row in range(start, stop):
-        at = row * x.shape[2] + column
-        here = address(x, at)
+        at, here = row * dy.shape[2] + column, address(x, row * x.shape[2] + column)
         mean, scale = normalise_back(here, address(gain, column), address(dy, at), address(dx, at), size)
+        to = address(y, at)
         for j in range(size):
-            here[j] = (here[j] - mean) * scale
+            to[j] = (here[j] - mean) * scale
 
 
 @kernel

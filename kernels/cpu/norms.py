@@ -49,12 +49,12 @@ def normalise(x, gain, bias, y, size, epsilon=EPSILON):
 
 
 @kernel
-def normalise_both(x, m, gain_x, gain_m, bias, size):
-    """x = N(x) gain_x + N(m) gain_m + bias, in place."""
+def normalise_both(x, m, gain_x, gain_m, bias, y, size):
+    """y = N(x) gain_x + N(m) gain_m + bias."""
     mean_x, scale_x = moments(x, size)
     mean_m, scale_m = moments(m, size)
     for j in range(size):
-        x[j] = (x[j] - mean_x) * scale_x * gain_x[j] + (m[j] - mean_m) * scale_m * gain_m[j] + bias[j]
+        y[j] = (x[j] - mean_x) * scale_x * gain_x[j] + (m[j] - mean_m) * scale_m * gain_m[j] + bias[j]
 
 
 @summing_kernel

@@ -39,6 +39,13 @@ def padded(columns: int, itemsize: int) -> int:
     return -(-columns // lanes) * lanes
 
 
+@kernel
+def padded_columns(columns, c):
+    """The same in compiled code, for C of the type that an address points to."""
+    wide = lanes(c)
+    return (columns + wide - 1) // wide * wide
+
+
 class Storage(NamedTuple):
     """How the numbers of packed weights are stored. Compiled code knows it by their type."""
 

@@ -7,7 +7,8 @@ from . import gates
 from .bf16 import deep, lowered, operand
 from .compiling import inlined_kernel
 from .intrinsics import offset, offsets
-from .product import multiply
+from .product import multiply, padded_columns
+from .rows import clear, copy
 
 APART, BETWEEN = tuple(kind.apart for kind in KINDS), tuple(kind.between for kind in KINDS)
 GATES, KEPT = tuple(kind.gates for kind in KINDS), tuple(kind.kept for kind in KINDS)
@@ -29,10 +30,37 @@ def state_before(kind, k, t, reverse, initial, after, apart, restarts, restart, 
         source, target = old[part], spare[part]
         for b in range(rows):
             if restart[b] == 0:
-                gates.copy(offset(target, b * size), offset(source, b * size), size)
+                copy(offset(target, b * size), offset(source, b * size), size)
             else:
-                gates.clear(offset(target, b * size), size)
+                clear(offset(target, b * size), size)
     return spare
+
+
+@inlined_kernel
+def first_product(h, h_here, h_row, w, w_columns, own, z, columns, size, rows, space):
+    """The product with h that is added to the gates, of all units; or of heads of ``own`` units, each with its own.
+
+    ``h_here`` is h as products take it, in rows ``h_row`` apart.
+    """
+    if own == size:
+        multiply(h_here, 1, 0, rows, h_row, w, deep(w, size), w_columns, z, 0, columns)
+        return
+    heads, wide, k = size // own, padded_columns(own, z), deep(w, own)
+    for head in range(heads):
+        part = operand(offset(h, head * own), 1, 0, rows, size, own, space, w)
+        for block in range(head, w_columns // wide, heads):
+            matrix = offset(w, block * wide * k)
+            multiply(part, 1, 0, rows, lowered(w, size, k), matrix, k, wide, offset(z, block * own), 0, columns)
+
+
+@inlined_kernel
+def heads_back(d, inner, w, gates_back, own, dh, dh_columns, size, rows, space):
+    """The way back of it, where there are heads: dh += d W, for so many blocks of d."""
+    heads, wide, k = size // own, padded_columns(own, dh), deep(w, own)
+    for block in range(gates_back * heads):
+        part, to = operand(offset(d, block * own), 1, 0, rows, inner, own, space, w), offset(dh, block % heads * own)
+        matrix = offset(w, block * wide * k)
+        multiply(part, 1, 0, rows, lowered(w, inner, k), matrix, k, wide, to, 0, dh_columns)
 
 
 @inlined_kernel
@@ -49,10 +77,10 @@ def second_product(
         own = offset(z, PLACE[kind] * size)
         if input_columns > GATES[kind] * size:  # zeros that it added beside its gates are NaN where x is infinite
             for b in range(rows):
-                gates.copy(offset(own, b * columns), offset(bias, PLACE[kind] * size), SECOND[kind] * size)
+                copy(offset(own, b * columns), offset(bias, PLACE[kind] * size), SECOND[kind] * size)
         multiply(h, 1, 0, rows, h_row, w, deep_size, w_columns, own, 0, columns)
     elif BETWEEN[kind]:
-        gates.reset(z, columns, h_old, size, held, advance, rows)
         n, product = offset(z, (GATES[kind] - 1) * size), offset(z, (KEPT[kind] - 1) * size)
+        gates.reset(z, product, columns, h_old, size, held, advance, rows)
         given = operand(product, 1, 0, rows, columns, size, space, w)
         multiply(given, 1, 0, rows, lowered(w, columns, deep_size), w, deep_size, w_columns, n, 0, columns)

@@ -18,9 +18,9 @@ from ..kinds import LINEAR, Flags
 from . import scan_gates, threads
 from .arguments import control_of
 from .compiling import inlined_kernel, plain_kernel
-from .gates import add, clear, copy
 from .intrinsics import address, offset
 from .product import Array, plain
+from .rows import add, clear, copy
 
 GRAIN = 16  # columns that one thread has next to each other, at least
 STEP, SCAN = 40.0, 6.0  # operations that an element counts for, with and without gates

@@ -15,8 +15,20 @@ import numpy as np
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
 from . import columns, loops, norm_weights, threads
-from .arguments import EMPTY, Cotangents, Span, States, Weights, control_of, filled, plain_tuples
+from .arguments import (
+    EMPTY,
+    Cotangents,
+    Span,
+    States,
+    Weights,
+    control_of,
+    filled,
+    parted,
+    plain_tuples,
+    room,
+)
 from .matmul import matmul
+from .noise import noise_of
 from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
@@ -33,41 +45,50 @@ def forward(
     reverse: bool,
     keep: bool,
     storage: Storage = EXACT,
-) -> tuple[State, States | None]:
+    mask: Array | None = None,
+    zoneout: tuple[Any, ...] = (),
+) -> tuple[State, Any]:
     """Each part of the state after every step (T, B, H), and what the way back needs if it is to be kept.
 
-    ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these.
+    ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these. ``mask``
+    (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays.
     """
     about, x = KINDS[kind], plain(x)
     steps, batch, inputs = x.shape
     size, dtype = state[0].shape[1], x.dtype
-    results = [np.empty((steps, batch, size), dtype) for _ in state]
-    w_ih, bias, diagonals = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype), diagonals_of(about, w, x)
-    control, products = control_of(flags), size * len(about.places)
+    after = room(len(state), (steps, batch, size), dtype)
+    own = own_units(about, w, size)
+    w_ih, diagonals = storage.pack(w["weight_ih"].T), diagonals_of(about, w, x)
+    bias, control, products = total_bias(about, w, size, dtype), control_of(flags), own * len(about.places)
     z = np.empty((steps, batch, len(bias)), dtype) if keep else EMPTY[dtype][3]
-    states = States(filled(state, 2, dtype), filled(results, 3, dtype), z)
-    parts = columns.parts(kind, batch, size, 2.0 * batch * size * products, dtype.itemsize)
+    states, results = States(filled(state, 2, dtype), after, z), parted(after, len(state))
+    noise = None if mask is None and not zoneout else noise_of(mask, zoneout, after[0].shape, keep, dtype)
+    parts = (
+        columns.parts(kind, batch, size, 2.0 * batch * size * products, dtype.itemsize)
+        if own == size and noise is None
+        else 1
+    )
     if parts > 1:
         columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
-        return tuple(results), states if keep else None
-    weights = Weights(*forward_products(about, w, size, storage), diagonals)
+        return results, (states, None) if keep else None
+    weights, masks = Weights(*forward_products(about, w, size, storage), diagonals, own), noise and tuple(noise)
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
         own, span = states, Span(b0, b1, reverse, block, keep)
         if not keep:
             own = States(states.initial, states.after, np.empty((block, b1 - b0, len(bias)), dtype))
-        loops.walk(kind, x, w_ih, bias, *plain_tuples(weights, own, control, span))
+        loops.walk(kind, x, w_ih, bias, *plain_tuples(weights, own, control, span), masks)
 
     threads.share(work, batch, 2.0 * steps * batch * size * (inputs * about.gates + products))
-    return tuple(results), states if keep else None
+    return results, (states, noise) if keep else None
 
 
 def backward(
     kind: int,
     w: kinds.Weights,
     x: Array,
-    states: States,
+    saved: Any,
     flags: Flags,
     reverse: bool,
     dsequences: State,
@@ -80,14 +101,14 @@ def backward(
     ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
     ``storage`` is of the weights; what multiplies cotangents with x and h, for the weights' gradients, rounds nothing.
     """
-    about, x = KINDS[kind], plain(x)
+    about, x, (states, noise) = KINDS[kind], plain(x), saved
     steps, batch, _ = x.shape
     size, dtype = dstate[0].shape[1], x.dtype
     dzx = scratch("dzx", (steps, batch, about.gates * size), dtype)
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
     control, weights = (
         control_of(flags),
-        Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x)),
+        Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x), own_units(about, w, size)),
     )
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
@@ -95,16 +116,18 @@ def backward(
 
     def work(b0: int, b1: int) -> None:
         span = Span(b0, b1, reverse, steps, keep=True)
-        loops.walk_back(kind, *plain_tuples(weights, states, cotangents, control, span))
+        loops.walk_back(kind, *plain_tuples(weights, states, cotangents, control, span), noise and tuple(noise))
 
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
     gradients = {}
     if about.places:
-        gradients["weight_hh"] = _recurrent_gradient(about, states, dzx, dzh, flags.restart, reverse)
+        own = own_units(about, w, size)
+        seen = noise.mask if noise is not None and noise.masked else None
+        gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, flags.restart, reverse, seen)
     if about.norms:
-        dzx, met = norm_weights.way_back(about, w, x, states, dzx, ds)
+        dzx, met = norm_weights.way_back(about, w, states, dzx, ds)
         for name, d, y in met:
             gradients[f"gain_{name}"] = row_sum(d, y)
             if "bias_ih" in w:
@@ -118,14 +141,25 @@ def backward(
         )
     gradients["weight_ih"] = outer_sum([(dzx, x)])
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
-    return dx, state[: len(about.parts)], gradients
+    return dx, parted(state, len(about.parts)), gradients
 
 
 def _recurrent_gradient(
-    about: Kind, states: States, dzx: Array, dzh: Array, restart: Array | None, reverse: bool
+    about: Kind,
+    own: int,
+    states: States,
+    dzx: Array,
+    dzh: Array,
+    restart: Array | None,
+    reverse: bool,
+    mask: Array | None = None,
 ) -> Array:
-    """The gradient of weight_hh."""
+    """The gradient of weight_hh, whose units are in heads of ``own``, and of which h was masked."""
     h0, hs = states.initial[0], states.after[0]
+    if mask is not None:
+        h0, hs = h0 * mask, hs * mask
+    if own < hs.shape[2]:
+        return _heads_gradient(len(about.places), own, dzh, _states_before(h0, hs, restart, reverse))
     if about.between:
         size, (first, second) = hs.shape[2], about.products
         between = states.z[..., (about.kept - second) * size : about.kept * size]
@@ -137,6 +171,17 @@ def _recurrent_gradient(
         ahead, behind, start = (dzh[:-1], hs[1:], dzh[-1:]) if reverse else (dzh[1:], hs[:-1], dzh[:1])
         return outer_sum([(ahead, behind), (start, h0[None])])
     return outer_sum([(dzh, _states_before(h0, hs, restart, reverse))])
+
+
+def _heads_gradient(blocks: int, own: int, dz: Array, h: Array) -> Array:
+    """The same of heads: (blocks*H, own)."""
+    steps, batch, size = h.shape
+    heads, gradient = size // own, np.empty((blocks, size // own, own, own), dz.dtype)
+    parts = dz.reshape(steps, batch, blocks, heads, own)
+    for head in range(heads):
+        d = parts[:, :, :, head].reshape(steps, batch, blocks * own)
+        gradient[:, head] = outer_sum([(d, h[..., head * own : (head + 1) * own])]).reshape(blocks, own, own)
+    return gradient.reshape(blocks * size, own)
 
 
 def _diagonal_gradients(about: Kind, states: States, dzx: Array, restart: Array | None, reverse: bool) -> Array:
@@ -154,6 +199,9 @@ def _diagonal_gradients(about: Kind, states: States, dzx: Array, restart: Array 
 def forward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage = EXACT) -> tuple[Array, Array]:
     """weight_hh packed for the way forward: the first product of a step, and the second."""
     w_hh = _recurrent_matrix(about, w, size)
+    if (own := w_hh.shape[1]) < size:
+        packed = np.concatenate([storage.pack(w_hh[low : low + own].T) for low in range(0, len(w_hh), own)])
+        return packed, packed[:0]
     if not about.second:
         packed = storage.pack(w_hh.T)
         return packed, packed[:0]
@@ -164,26 +212,36 @@ def forward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage 
 def _backward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage) -> tuple[Array, Array]:
     """The same for the way back, where only the reset before the product keeps them apart."""
     w_hh = _recurrent_matrix(about, w, size)
+    if (own := w_hh.shape[1]) < size:
+        packed = np.concatenate([storage.pack(w_hh[low : low + own]) for low in range(0, len(w_hh), own)])
+        return packed, packed[:0]
     both = about.products[0] * size if about.between else len(w_hh)
     return storage.pack(w_hh[:both]), storage.pack(w_hh[both:])
 
 
 def _recurrent_matrix(about: Kind, w: kinds.Weights, size: int) -> Array:
-    """weight_hh (G*H, H), without rows where h is multiplied by no matrix."""
+    """weight_hh (G*H, H), without rows where h is multiplied by no matrix; with fewer columns where there are heads."""
     return w["weight_hh"] if about.places else np.empty((0, size), w["weight_ih"].dtype)
 
 
+def own_units(about: Kind, w: kinds.Weights, size: int) -> int:
+    """How many units a unit sees in the product with h: all, or those of its head."""
+    return int(w["weight_hh"].shape[1]) if about.places else size
+
+
 @lru_cache
-def scratch_columns(about: Kind, size: int, itemsize: int) -> int:
+def scratch_columns(about: Kind, size: int, own: int, itemsize: int) -> int:
     """Columns of z: all kept blocks, and what the last panel of a product adds zeros to."""
     # A second product begins at its own block, and may reach further than all others.
     last = about.places[-about.second] * size + padded(about.second * size, itemsize) if about.second else 0
+    if own < size:
+        last = len(about.places) * size - own + padded(own, itemsize)
     return max(padded(about.kept * size, itemsize), last)
 
 
 def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:
     """What rows of z start from. A GRU's r and z take the sum of both biases, n and its product one each."""
-    bias = np.zeros(scratch_columns(about, size, dtype.itemsize), dtype)
+    bias = np.zeros(scratch_columns(about, size, own_units(about, w, size), dtype.itemsize), dtype)
     if "bias_ih" in w and not about.norms:  # which have them after products are normalised
         b_ih, b_hh = w["bias_ih"], w["bias_hh"]
         if about.apart:
@@ -199,6 +257,8 @@ def diagonals_of(about: Kind, w: kinds.Weights, x: Array) -> Array:
     """Elementwise weights (rows, H), of the type of x."""
     if about.norms:
         return norm_weights.step_rows(about, w, len(w["gain_ih"]) // about.gates, x.dtype)
+    if about.constants:
+        return np.repeat(np.array(w["constants"], x.dtype)[:, None], w["weight_hh"].shape[1], axis=1)
     if not about.diagonals:
         return np.empty((0, 0), x.dtype)
     return plain(w[about.diagonals_in]).reshape(len(about.diagonals), -1)

@@ -23,16 +23,17 @@ from .compiling import kernel
 from .intrinsics import address, copy_vector, lanes, offset, offsets, spread
 from .parts import LINEAR, NORM
 from .product import EXACT, Storage, multiply, padded
-from .recurrence import second_product
+from .recurrence import first_product, second_product
 
 Array = np.ndarray[Any, Any]
 
 # Columns of the plan: of the whole stack, then numbers of a part, then places in the arrays. The parts of a state lie
 # APART, each of them stored twice, in rows with room for STRIDE units. SHOWN is which of two outputs of steps is the
-# latest, AHEAD how many steps a part is run before the next one is. IN_UNITS says that steps go by units.py.
+# latest, AHEAD how many steps a part is run before the next one is. IN_UNITS says that steps go by units.py, OWN how
+# many units a unit sees.
 CURRENT, SHOWN, AHEAD, X, PASSED, OUT, Z = range(7)
 KIND, BATCH, INPUTS, SIZE, STRIDE, IN_UNITS, COLUMNS, COLUMNS_IH, COLUMNS_HH, COLUMNS_SECOND, APART = range(7, 18)
-W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, FIELDS = range(18, 25)
+W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, OWN, FIELDS = range(18, 26)
 
 MOST_AHEAD = 64  # steps
 AHEAD_BYTES = 1 << 18  # of their pre-activations, which must still be in the cache when their turn comes
@@ -40,11 +41,12 @@ LINE = 64  # bytes in a cache line
 
 
 class Part(NamedTuple):
-    """One part of a stack: its kind, of cells or of parts.py, and the numbers of its inputs and outputs."""
+    """One part of a stack: its kind, of cells or of parts.py, the numbers of its inputs and outputs, and its heads."""
 
     kind: int
     inputs: int
     size: int
+    heads: int = 1
 
 
 @kernel
@@ -111,7 +113,9 @@ def _part(weights, memory, plan, part, x, y, current, steps):
         if at[IN_UNITS]:
             units.step(kind, size, stride, w_hh, here, apart, old, new)
         else:
-            multiply(old[0], 1, 0, batch, size, w_hh, size, at[COLUMNS_HH], here, 0, columns)
+            first_product(
+                old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0]
+            )  # fmt: skip
             second_product(
                 kind, old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH], size,
                 False, always, batch, old[0],
@@ -165,12 +169,13 @@ class Stack:
             elif part.kind < LINEAR:
                 at[DIAGONALS], end = self._place(end, part.size)
             else:
+                at[OWN] = part.size // part.heads
                 end = self._place_cell(at, KINDS[part.kind], batch, end, item)
         for at in self._plan:
             at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + at[STRIDE] + 1)
             for columns, rows, place in (
                 (COLUMNS_IH, INPUTS, W_IH),
-                (COLUMNS_HH, SIZE, W_HH),
+                (COLUMNS_HH, OWN, W_HH),
                 (COLUMNS_SECOND, SIZE, W_SECOND),
             ):
                 at[place], weights_end = self._place(weights_end, at[columns] * storage.depth(at[rows]))
@@ -188,12 +193,14 @@ class Stack:
 
     def _place_cell(self, at: Array, about: Kind, batch: int, end: int, item: int) -> int:
         """A recurrent layer's numbers and the places of its state; where these end."""
-        size = int(at[SIZE])
+        size, own = int(at[SIZE]), int(at[OWN])
         at[IN_UNITS] = self.in_units(about.number, batch)
         stride = at[STRIDE] = padded(size, item) if at[IN_UNITS] else size
         blocks = about.gates, *about.products
         at[COLUMNS_IH : COLUMNS_SECOND + 1] = [padded(count * size, item) for count in blocks]
-        at[COLUMNS] = padded(sequence.scratch_columns(about, size, item), item)
+        if own < size:
+            at[COLUMNS_HH] = len(about.places) * size // own * padded(own, item)
+        at[COLUMNS] = padded(sequence.scratch_columns(about, size, own, item), item)
         if at[IN_UNITS]:
             at[COLUMNS] = at[COLUMNS_IH] = about.gates * stride
             at[COLUMNS_HH], at[COLUMNS_SECOND] = len(about.places) * stride, 0

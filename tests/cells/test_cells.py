@@ -103,6 +103,37 @@ def layer_norm_gru(w, x, h):
     return ((1 - z) * np.tanh(xn + r * hn) + z * h,)
 
 
+def mgu(w, x, h):
+    (xf, xn), (wf, wn), (bf, bn) = (
+        np.split(a, 2) for a in (w["weight_ih"] @ x + w["bias_ih"], w["weight_hh"], w["bias_hh"])
+    )
+    f = logistic(xf + wf @ h + bf)
+    return ((1 - f) * h + f * np.tanh(xn + wn @ (f * h) + bn),)
+
+
+def leaky(w, x, h, keep, rate, f):
+    return (keep * h + rate * elman(w, x, h, f)[0],)
+
+
+def gated_antisymmetric(w, x, h):
+    zh = w["weight_hh"] @ h + w["bias_hh"]
+    xz, xn = np.split(w["weight_ih"] @ x + w["bias_ih"], 2)
+    return (h + 0.2 * logistic(xz + zh) * np.tanh(xn + zh),)
+
+
+def slstm(w, x, h, c, n, m, heads, log_f):
+    """Gates in plain exponentials, from the numbers c e^m and n e^m that the state stands for."""
+    own = len(h) // heads
+    zh = [w["weight_hh"][row] @ h[row % len(h) // own * own :][:own] for row in range(4 * len(h))]
+    zi, zf, zg, zo = np.split(w["weight_ih"] @ x + w["bias_ih"] + zh + w["bias_hh"], 4)
+    i, f = np.exp(zi), np.exp(log_f(zf))
+    m_new = np.maximum(log_f(zf) + m, zi)
+    scale = np.exp(-m_new)
+    c_new, n_new = (f * c * np.exp(m) + i * np.tanh(zg)) * scale, (f * n * np.exp(m) + i) * scale
+    n_new = np.maximum(n_new, 1)
+    return logistic(zo) * c_new / n_new, c_new, n_new, m_new
+
+
 def projected(inner):
     def step(w, x, h, c):
         m, c_new = inner(w, x, h, c)
@@ -130,6 +161,13 @@ EQUATIONS = {
     "ResetBeforeGRU": lambda w, x, h: gru(w, x, h, before=True),
     "LayerNormLSTM": layer_norm_lstm,
     "LayerNormGRU": layer_norm_gru,
+    "MGU": mgu,
+    "CTRNN (tanh, alpha=0.3)": lambda w, x, h: leaky(w, x, h, 0.7, 0.3, np.tanh),
+    "CTRNN (relu, alpha=0.3)": lambda w, x, h: leaky(w, x, h, 0.7, 0.3, lambda z: np.maximum(z, 0)),
+    "Antisymmetric (epsilon=0.2)": lambda w, x, h: leaky(w, x, h, 1.0, 0.2, np.tanh),
+    "GatedAntisymmetric (epsilon=0.2)": gated_antisymmetric,
+    "SLSTM": lambda *a: slstm(*a, 1, lambda z: np.log(logistic(z))),
+    "SLSTM (3 heads, exponential forget gate)": lambda *a: slstm(*a, 3, lambda z: z),
     "Elman (softsign(clip=2.0))": lambda w, x, h: elman(w, x, h, cut(softsign, 2)),
     "coupled peephole LSTM (sigmoid gates, softplus candidate, tanh output)": coupled_lstm,
     "GRU (softsign gates, silu candidate)": lambda w, x, h: gru(w, x, h, False, softsign, silu),
@@ -181,11 +219,15 @@ def test_float32_stays_float32(cell, home):
 
 @each_cell
 def test_state_sizes_and_weight_shapes_belong_together(cell):
-    sizes, shapes = cell.state_sizes(4), cell.weight_shapes(3, 4)
+    sizes, shapes = cell.state_sizes(6), cell.weight_shapes(3, 6)
     assert len(sizes) == len(cell.state_names)
-    assert shapes["weight_ih"] == (4 * cell.gates, 3)
-    assert shapes["weight_hh"] == ((4,) if isinstance(cell, cells.IndRNN) else (4 * cell.gates, sizes[0]))
-    assert shapes["bias_ih"] == shapes.get("bias_hh", shapes["bias_ih"]) == (4 * cell.gates,)
+    assert shapes["weight_ih"] == (6 * cell.gates, 3)
+    assert shapes["bias_ih"] == (6 * cell.gates,)
+    if isinstance(cell, cells.IndRNN):
+        assert shapes["weight_hh"] == (6,)
+    elif not isinstance(cell, cells.GatedAntisymmetric):
+        assert shapes["weight_hh"] == (6 * cell.gates, sizes[0] // getattr(cell, "num_heads", 1))
+        assert shapes.get("bias_hh", shapes["bias_ih"]) == shapes["bias_ih"]
 
 
 @pytest.mark.parametrize("cell", [cells.GRU(), cells.Elman(), cells.SRU()])

@@ -12,6 +12,8 @@ from xprnn.diagnose import saturation
 T, B, I, H = 5, 4, 2, 3  # noqa: E741
 LSTM, GRU = ["i", "f", "g", "o", "tanh c"], ["r", "z", "n"]
 NAMES = {"EchoState": ["n"], "Elman": ["h"], "IndRNN": ["h"], "GRU": GRU, "ResetBeforeGRU": GRU, "LayerNormGRU": GRU}
+NAMES |= {"MGU": ["f", "n"], "CTRNN": ["f"], "Antisymmetric": ["f"], "GatedAntisymmetric": ["z", "n"]}
+NAMES |= {"SLSTM": ["g", "o"]}
 # Of other activations those that end: in helpers, softsign, sigmoid and tanh.
 NAMES |= {"GeneralElman": ["h"], "GeneralGRU": ["r", "z"], "GeneralResetBeforeGRU": ["r", "z"]}
 

@@ -12,6 +12,7 @@ from shared_training import HOST, Model, batches, bits, buckets, by_length, mask
 from xprnn.backend import get_backend
 from xprnn.data import Batches, Divided
 from xprnn.distributed import RankError, SameBits, in_threads
+from xprnn.distributed.threads import Threads
 from xprnn.train import Adam, Callback, Checkpoint, fit, load_checkpoint
 
 DEVICE = get_backend("array_api_strict", array_api_strict.Device("device1"))
@@ -292,7 +293,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path, monkeypatch):
         in_threads(lambda ranks: trained(ranks, resume=tmp_path / "missing"), 2)
 
 
-def test_batches_that_ranks_cannot_share():
+def test_batches_that_ranks_cannot_share(monkeypatch):
     given = [tuple(batches(HOST, "float64").arrays)] * 2
 
     def run(ranks, source):
@@ -311,7 +312,10 @@ def test_batches_that_ranks_cannot_share():
         def parts(self, rank, size):
             return (part for k, part in enumerate(super().parts(rank, size)) if k < 2 - rank)
 
+    aborts = []
+    monkeypatch.setattr(Threads, "abort", lambda self, error: aborts.append(error))
     errors = everyone(lambda ranks: run(ranks, Short(given, axis=1)))
+    assert aborts == []  # all know of it
     assert {str(error) for error in errors} == {
         "fit: 1 of 2 ranks have fewer batches than the others; expected as many"
     }

@@ -1,5 +1,6 @@
 """The compiled engine against the reference, over cells, options and shapes that cross every block and tile."""
 
+import math
 import os
 import subprocess
 import sys
@@ -30,6 +31,11 @@ CELLS = {
     "peephole": lambda **o: nn.LSTM(peephole="diagonal", **o),
     "gru": lambda **o: nn.GRU(**o),
     "reset before": lambda **o: nn.GRU(reset_after=False, **o),
+    "mgu": lambda **o: nn.MGU(**o),
+    "ctrnn": lambda **o: nn.CTRNN(dale=0.5, nonlinearity="tanh", **o),
+    "ctrnn relu": lambda **o: nn.CTRNN(**o),
+    "slstm": lambda **o: nn.SLSTM(**o),
+    "slstm of heads": lambda **o: nn.SLSTM(num_heads=math.gcd(6, o["hidden_size"]), forget="exp", **o),
     "layer-norm lstm": lambda **o: nn.LSTM(layer_norm=True, **o),
     "layer-norm gru": lambda **o: nn.GRU(layer_norm=True, **o),
 }
@@ -61,10 +67,9 @@ def compare(layer, x, state, control):
 
 def draw_call(layer, steps, batch, inputs, hidden, dtype, rng):
     draws = np.random.default_rng(rng)
-    parts = 2 if isinstance(layer, nn.LSTM) else 1
     shape = (layer.num_layers * layer.directions, batch, hidden)
     x = draws.standard_normal((steps, batch, inputs)).astype(dtype)
-    return x, [draws.standard_normal(shape).astype(dtype) for _ in range(parts)]
+    return x, [draws.standard_normal(shape).astype(dtype) for _ in layer.state_names]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -127,6 +132,33 @@ def test_odd_layouts_compile_nothing_new():
     assert (len(loops.walk.signatures), len(loops.walk_back.signatures)) == before
 
 
+NOISE = {"zoneout": 0.3, "recurrent_dropout": 0.4, "weight_dropout": 0.2}
+NOISY = {
+    "rnn": (nn.RNN, NOISE),
+    "relu without zoneout": (lambda **o: nn.RNN(nonlinearity="relu", **o), {"recurrent_dropout": 0.4}),
+    "lstm": (nn.LSTM, NOISE | {"zoneout": (0.5, 0.2)}),
+    "gru": (nn.GRU, NOISE),
+    "gru without dropout": (nn.GRU, {"zoneout": 0.3}),
+    "ctrnn": (nn.CTRNN, NOISE),
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", NOISY)
+def test_noise_is_that_of_the_reference(name, training):
+    kind, noise = NOISY[name]
+    draws = np.random.default_rng(0)
+    controls = {"lengths": [9, 0, 4, 7, 9], "mask": draws.random((9, 5)) > 0.3, "reset": draws.random((9, 5)) > 0.7}, {}
+    for control in controls:
+        results = []
+        for implementation in ("compiled", "reference"):
+            layer = kind(input_size=3, hidden_size=7, bidirectional=True, dtype="float64", rng=0, **noise)
+            x, state = draw_call(layer, 9, 5, 3, 7, "float64", 0)
+            results.append(everything(layer.train(training), x, state, control, implementation))
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(1.0, np.abs(b).max(initial=0.0)))
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", [name for name in CELLS if name != "reset before"])
 def test_columns_shared_among_threads_give_the_same_numbers(name, dtype, monkeypatch):
@@ -176,7 +208,7 @@ def test_bf16_is_float32_with_rounded_operands(name, batch, hidden):
             assert not np.array_equal(bf16(parameter.data), parameter.data)
             parameter.data = bf16(parameter.data)
     expected = layer(x, state)[0].data
-    between = "reset" in name  # r h is not among what was rounded here
+    between = name in ("reset before", "mgu")  # r h, or f h, is not among what was rounded here
     np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=4e-3 if between else 1e-6)
     np.testing.assert_allclose(found, expected, rtol=0, atol=0.05 if "norm" in name else 0.01)
     np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-6)  # a stream rounds its weights alone
@@ -250,6 +282,12 @@ def test_reasons_are_given():
     for layer, sequence, reason in (
         (nn.LSTM(4, 5, dtype="float64", proj_size=2), x, "no kernel for the cell LSTM projected to 2"),
         (nn.LSTM(4, 5, dtype="float64", peephole="full"), x, "no kernel for the cell FullPeepholeLSTM"),
+        (nn.GRU(4, 5, dtype="float64", candidate_dropout=0.5), x, "no kernel has dropout of candidates"),
+        (
+            nn.GRU(4, 5, dtype="float64", zoneout=0.5, layer_norm=True),
+            x,
+            "no kernel has zoneout, or dropout between steps, for the cell LayerNormGRU",
+        ),
         (nn.GRU(4, 5, dtype="float64"), x[:0], "there is no step or no sequence to run"),
     ):
         text = xprnn.explain(layer, sequence)

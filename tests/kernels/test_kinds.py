@@ -12,6 +12,8 @@ from xprnn.engine import cuda, kernels
 CELLS = [
     *(cell(nonlinearity) for cell, known in kernels.BY_NONLINEARITY.items() for nonlinearity in known),
     *(cell() for cell in kernels.NUMBERS),
+    *(cells.MGU(), cells.CTRNN(0.5, "tanh"), cells.CTRNN(0.5), cells.Antisymmetric(0.1)),
+    *(cells.SLSTM(), cells.SLSTM(5, "exp"), cells.LayerNormLSTM(), cells.LayerNormGRU()),
 ]
 
 
@@ -30,7 +32,10 @@ def test_rows_stand_at_their_numbers_and_each_is_some_cell():
     assert {kernels.number_of(cell) for cell in CELLS} == set(range(len(kinds.KINDS)))
 
 
-@pytest.mark.parametrize("cell", [cells.IndRNN(), cells.ResetBeforeGRU()], ids=lambda cell: cell.name)
+WITHOUT_CUDA = [cells.IndRNN(), cells.ResetBeforeGRU(), cells.MGU(), cells.SLSTM()]
+
+
+@pytest.mark.parametrize("cell", WITHOUT_CUDA, ids=lambda cell: cell.name)
 def test_cells_without_cuda_kernels_say_so(cell):
     call = sequence_call(cell, get_backend("numpy"))
     for path in (cuda.PERSISTENT, cuda.STEP):

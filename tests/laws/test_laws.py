@@ -37,6 +37,12 @@ LAYERS = {
     "gru of other activations, zero where masked, with zoneout": lambda **o: nn.GRU(
         3, 4, gate_activation="softsign", activation="silu", zero_masked=True, zoneout=0.3, **o
     ).eval(),
+    "mgu": lambda **o: nn.MGU(3, 4, **o),
+    "sparse ctrnn of Dale's law": lambda **o: nn.CTRNN(3, 4, dale=[1, -1, 1, 1], connections=0.7, **o),
+    "gated antisymmetric": lambda **o: nn.AntisymmetricRNN(3, 4, gated=True, **o),
+    "antisymmetric without bias": lambda **o: nn.AntisymmetricRNN(3, 4, bias=False, **o),
+    "slstm of heads": lambda **o: nn.SLSTM(3, 4, num_heads=2, **o),
+    "bidirectional slstm": lambda **o: nn.SLSTM(3, 4, forget="exp", bias=False, bidirectional=True, **o),
     "layer-norm lstm": lambda **o: nn.LSTM(3, 4, layer_norm=True, **o),
     "layer-norm gru without bias": lambda **o: nn.GRU(3, 4, layer_norm=True, bias=False, **o),
     "bidirectional lstm": lambda **o: nn.LSTM(3, 4, bidirectional=True, **o),

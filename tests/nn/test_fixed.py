@@ -21,6 +21,10 @@ ENCODER = nn.TransformerEncoderLayer(4, 2, 8)
 LAYERS = [
     nn.RNN(4, 2),
     nn.IndRNN(4, 2),
+    nn.SLSTM(4, 2, num_heads=2),
+    nn.MGU(4, 2),
+    nn.CTRNN(4, 2, dale=0.5),
+    nn.AntisymmetricRNN(4, 2),
     nn.LSTM(4, 2, proj_size=1),
     nn.GRU(4, 2),
     nn.RecurrentLayer(LSTM(), 4, 2),
@@ -53,6 +57,7 @@ LAYERS = [
     nn.Decoder(4, 2, attention="dot", memory_size=2),
 ]
 COUNTS_AT_ONCE = {
+    *("noise", "gamma"),
     *("batch_first", "reverse", "zero_masked", "scaled", "p", "eps", "check", "activation", "norm_first"),
     *("ridge", "washout"),  # of an EchoStateNetwork, when it is learned from
     "cell",  # whose weights and states must be of the same shapes

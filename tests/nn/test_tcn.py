@@ -114,6 +114,12 @@ def test_dropout_draws_while_training():
         (lambda: nn.CausalConv(3, 4, 2)(draw(5, 3).astype("float32")), r"CausalConv: x has shape \(5, 3\); expected"),
     ],
 )
-def test_wrong_arguments(call, message):
+def test_wrong_values(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("options", [{"channels": 4}, {"channels": None}, {"channels": [4], "dilations": 3}])
+def test_what_is_no_list(options):
+    with pytest.raises(TypeError, match=r"TCN: (channels|dilations) is a (int|NoneType); expected a list of integers"):
+        nn.TCN(3, **options)

@@ -1,6 +1,6 @@
 """The specification: one file per cell, its equations forward and backward in plain array code.
 
-Cells that are linear in their state, or leave their way back to the tape, are imported when first asked for.
+Cells that few programs need are imported when first asked for.
 """
 
 from importlib import import_module
@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING, Any
 from xprnn.cells.activations import Activation
 from xprnn.cells.cell import Cell, PointwiseCell, State, Weights
 from xprnn.cells.elman import Elman
-from xprnn.cells.general_elman import GeneralElman
-from xprnn.cells.general_gru import GeneralGRU, GeneralResetBeforeGRU
-from xprnn.cells.general_lstm import GeneralLSTM
 from xprnn.cells.gru import GRU
 from xprnn.cells.gru_reset_before import ResetBeforeGRU
 from xprnn.cells.indrnn import IndRNN
-from xprnn.cells.layer_norm_gru import LayerNormGRU
-from xprnn.cells.layer_norm_lstm import LayerNormLSTM
 from xprnn.cells.lstm import LSTM
 from xprnn.cells.lstm_peephole import PeepholeLSTM
 from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
@@ -27,31 +22,43 @@ if TYPE_CHECKING:
     from xprnn.cells.composed import ComposedCell, ManyStepCell
     from xprnn.cells.diagonal import DiagonalCell
     from xprnn.cells.echo_state import EchoState
+    from xprnn.cells.general_elman import GeneralElman
+    from xprnn.cells.general_gru import GeneralGRU, GeneralResetBeforeGRU
+    from xprnn.cells.general_lstm import GeneralLSTM
     from xprnn.cells.gru_d import GRUD
+    from xprnn.cells.layer_norm_gru import LayerNormGRU
+    from xprnn.cells.layer_norm_lstm import LayerNormLSTM
+    from xprnn.cells.leaky import CTRNN, Antisymmetric, GatedAntisymmetric
     from xprnn.cells.linear import LinearCell
     from xprnn.cells.lmu import LMU
     from xprnn.cells.lru import LRU
     from xprnn.cells.ltc import LTC
+    from xprnn.cells.mgu import MGU
     from xprnn.cells.mingru import MinGRU
     from xprnn.cells.minlstm import MinLSTM
     from xprnn.cells.mlstm import MLSTM
     from xprnn.cells.qrnn import QRNN
     from xprnn.cells.s5 import S5
+    from xprnn.cells.slstm import SLSTM
     from xprnn.cells.sru import SRU
     from xprnn.cells.timed import TimedCell
 
 __all__ = [
+    "CTRNN",
     "GRU",
     "GRUD",
     "LMU",
     "LRU",
     "LSTM",
     "LTC",
+    "MGU",
     "MLSTM",
     "QRNN",
     "S5",
+    "SLSTM",
     "SRU",
     "Activation",
+    "Antisymmetric",
     "Cell",
     "CfC",
     "ComposedCell",
@@ -59,6 +66,7 @@ __all__ = [
     "EchoState",
     "Elman",
     "FullPeepholeLSTM",
+    "GatedAntisymmetric",
     "GeneralElman",
     "GeneralGRU",
     "GeneralLSTM",
@@ -80,21 +88,32 @@ __all__ = [
 ]
 
 LATER = {
+    "Antisymmetric": "leaky",
+    "CTRNN": "leaky",
     "CfC": "cfc",
     "ComposedCell": "composed",
     "DiagonalCell": "diagonal",
     "EchoState": "echo_state",
     "GRUD": "gru_d",
+    "GatedAntisymmetric": "leaky",
+    "GeneralElman": "general_elman",
+    "GeneralGRU": "general_gru",
+    "GeneralLSTM": "general_lstm",
+    "GeneralResetBeforeGRU": "general_gru",
     "LMU": "lmu",
     "LRU": "lru",
     "LTC": "ltc",
+    "LayerNormGRU": "layer_norm_gru",
+    "LayerNormLSTM": "layer_norm_lstm",
     "LinearCell": "linear",
+    "MGU": "mgu",
     "MLSTM": "mlstm",
     "ManyStepCell": "composed",
     "MinGRU": "mingru",
     "MinLSTM": "minlstm",
     "QRNN": "qrnn",
     "S5": "s5",
+    "SLSTM": "slstm",
     "SRU": "sru",
     "TimedCell": "timed",
 }

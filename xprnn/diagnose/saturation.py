@@ -34,6 +34,8 @@ SAVED_AFTER_GATES: dict[type, tuple[str, ...]] = {
     cells.LayerNormGRU: (),
     cells.EchoState: (),
     cells.ResetBeforeGRU: (),
+    cells.MGU: (),
+    cells.GatedAntisymmetric: (),
 }
 # The gates that saturate of linear cells, whose steps save zx first.
 OF_INPUT: dict[type, dict[str, Limits]] = {
@@ -94,8 +96,9 @@ def saturation(
 
     Returns
     -------
-    A :class:`Saturation` with i, f, g, o and "tanh c" of an LSTM, r, z, n of a GRU, h of an RNN; with other activations
-    those that have limits, "output" in the place of "tanh c"; the gates of linear cells, of which LRU and S5 have none.
+    A :class:`Saturation` with i, f, g, o and "tanh c" of an LSTM, r, z, n of a GRU, f, n of an MGU, g, o of an sLSTM, h
+    of an RNN, f of a CTRNN for its nonlinearity, z, n of an antisymmetric one with a gate; with other activations those
+    that have limits, "output" in the place of "tanh c"; the gates of linear cells, of which LRU and S5 have none.
     Of a cell of your own, every sigmoid and tanh in its step, numbered: "sigmoid 1", "sigmoid 2", "tanh 1". NaN is near
     no limit.
 
@@ -139,6 +142,10 @@ def _activations(cell: Any, taken: Taken) -> Iterator[tuple[str, Array, Limits]]
         cell, saved = cell.cell, saved[1:]
     if type(cell) in (cells.Elman, cells.IndRNN):
         yield "h", taken.after[0], TANH if cell.nonlinearity == "tanh" else RELU
+    elif type(cell) in (cells.CTRNN, cells.Antisymmetric):
+        yield "f", saved[0], TANH if cell.nonlinearity == "tanh" else RELU
+    elif type(cell) is cells.SLSTM:  # of i and f one is always 1
+        yield from (("g", saved[2], TANH), ("o", saved[3], SIGMOID))
     elif type(cell) in SAVED_AFTER_GATES:
         for name, values in zip((*cell.gate_names, *SAVED_AFTER_GATES[type(cell)]), saved, strict=False):
             yield name, values, LIMITS[name]

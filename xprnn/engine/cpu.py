@@ -22,6 +22,12 @@ def runs(kind: kernels.Kind) -> bool:
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
     reasons = kernels.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", runs)
+    if call.noise is not None and (kind := kernels.kind_of(call.cell)) is not None:
+        reasons.remove(kernels.NOISE)
+        if not kind.regularised:
+            reasons.append(f"no kernel has zoneout, or dropout between steps, for the cell {call.cell.name}")
+        if call.noise.candidate is not None:
+            reasons.append("no kernel has dropout of candidates")
     if not reasons and isinstance(host_kernels.kernels(), str):
         reasons.append(host_kernels.kernels())
     return reasons
@@ -31,7 +37,8 @@ def forward(call: SequenceCall) -> tuple[Result, Any]:
     """Run a call."""
     host = host_kernels.kernels()
     storage = host.PAIRED if _rounded(call.x) else host.EXACT
-    result, kept = kernels.forward(host, call, storage=storage)
+    noise = {} if call.noise is None else {"mask": call.noise.h, "zoneout": call.noise.zoneout}
+    result, kept = kernels.forward(host, call, storage=storage, **noise)
     return result, (kept, storage)
 
 
@@ -86,7 +93,9 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
 def parts_of(host: Any, steps: list[Step]) -> list[Any]:
     """The steps as the kernels call them."""
     return [
-        host.Part(host.PARTS[step.what] if isinstance(step.what, str) else kernels.number_of(step.what), *step[1:3])
+        host.Part(host.PARTS[step.what], *step[1:3])
+        if isinstance(step.what, str)
+        else host.Part(kernels.number_of(step.what), *step[1:3], getattr(step.what, "num_heads", 1))
         for step in steps
     ]
 
@@ -96,4 +105,4 @@ def load_cells(stack: Any, first: int, cell: Cell, layers: list[Weights], size: 
     for number, weights in enumerate(layers):
         kernels.check_weights(cell, weights, size if number else inputs, size)
     for number, weights in enumerate(layers):
-        stack.load(first + number, weights)
+        stack.load(first + number, kernels.told(cell, weights))

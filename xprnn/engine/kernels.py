@@ -23,8 +23,6 @@ from xprnn.cells import (
     Cell,
     Elman,
     IndRNN,
-    LayerNormGRU,
-    LayerNormLSTM,
     PeepholeLSTM,
     ResetBeforeGRU,
     State,
@@ -39,14 +37,27 @@ NUMBERS: dict[type[Cell], int] = {
     PeepholeLSTM: kinds.PEEPHOLE,
     GRU: kinds.GRU,
     ResetBeforeGRU: kinds.RESET_BEFORE,
-    LayerNormLSTM: kinds.NORM_LSTM,
-    LayerNormGRU: kinds.NORM_GRU,
 }
 Kind = kinds.Kind
 BY_NONLINEARITY: dict[type[Cell], dict[str, int]] = {
     Elman: {"tanh": kinds.TANH, "relu": kinds.RELU},
     IndRNN: {"tanh": kinds.IND_TANH, "relu": kinds.IND_RELU},
 }
+OTHERS: dict[tuple[str, str | None], int] = {
+    ("xprnn.cells.layer_norm_lstm.LayerNormLSTM", None): kinds.NORM_LSTM,
+    ("xprnn.cells.layer_norm_gru.LayerNormGRU", None): kinds.NORM_GRU,
+    ("xprnn.cells.mgu.MGU", None): kinds.MGU,
+    ("xprnn.cells.leaky.CTRNN", "tanh"): kinds.LEAKY_TANH,
+    ("xprnn.cells.leaky.CTRNN", "relu"): kinds.LEAKY_RELU,
+    ("xprnn.cells.leaky.Antisymmetric", "tanh"): kinds.LEAKY_TANH,
+    ("xprnn.cells.slstm.SLSTM", "sigmoid"): kinds.SLSTM,
+    ("xprnn.cells.slstm.SLSTM", "exp"): kinds.SLSTM_EXP,
+}
+"""By the names of types, which are imported only where somebody asks for them, and of what their cells may choose."""
+
+OPTIONS = {"nonlinearity", "keep", "rate", "num_heads", "forget"}
+"""What these cells have of their own."""
+
 LINEAR: dict[tuple[str, str | None], int] = {
     ("xprnn.cells.mingru.MinGRU", "linear"): kinds.MINGRU,
     ("xprnn.cells.mingru.MinGRU", "log"): kinds.MINGRU_LOG,
@@ -55,7 +66,6 @@ LINEAR: dict[tuple[str, str | None], int] = {
     ("xprnn.cells.sru.SRU", None): kinds.SRU,
     ("xprnn.cells.qrnn.QRNN", None): kinds.QRNN,
 }
-"""By the names of types, which are imported only where somebody asks for them."""
 
 LINEAR_OPTIONS = {"space", "window", "late", "state_names"}
 """What these cells have of their own."""
@@ -75,17 +85,31 @@ class Kept(NamedTuple):
 def number_of(cell: Cell) -> int | None:
     """The kernels' kind of a cell. By exact type: a subclass may compute something else, as may a changed object."""
     own, by_nonlinearity = vars(cell), BY_NONLINEARITY.get(type(cell))
-    if by_nonlinearity is None:
-        return None if own else NUMBERS.get(type(cell))
-    return by_nonlinearity.get(own["nonlinearity"]) if len(own) == 1 else None
+    if by_nonlinearity is not None:
+        return by_nonlinearity.get(own["nonlinearity"]) if len(own) == 1 else None
+    number = None if own else NUMBERS.get(type(cell))
+    if number is None and own.keys() <= OPTIONS:
+        return OTHERS.get((_type_name(cell), own.get("forget", own.get("nonlinearity"))))
+    return number
 
 
 def linear_number_of(cell: Cell) -> int | None:
     """The kernels' kind of a linear cell whose coefficients they compute as they go."""
-    exact, own = type(cell), vars(cell)
+    own = vars(cell)
     if not own.keys() <= LINEAR_OPTIONS:  # as in number_of, a changed object may compute something else
         return None
-    return LINEAR.get((f"{exact.__module__}.{exact.__qualname__}", own.get("space")))
+    return LINEAR.get((_type_name(cell), own.get("space")))
+
+
+def _type_name(cell: Cell) -> str:
+    exact = type(cell)
+    return f"{exact.__module__}.{exact.__qualname__}"
+
+
+def told(cell: Cell, weights: Weights) -> dict[str, Any]:
+    """A cell's weights, and beside them what it tells kernels of itself."""
+    constants: tuple[float, ...] | None = getattr(cell, "constants", None)
+    return weights if constants is None else weights | {"constants": constants}
 
 
 def kind_of(cell: Cell) -> kinds.Kind | None:
@@ -109,13 +133,16 @@ def reasons_against(
     return reasons
 
 
+NOISE = "no kernel has zoneout, or dropout between steps"
+
+
 def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> list[str]:
     """What in a call's arrays is against kernels for some type of them, called ``what``."""
     reasons = [] if (other := _other_array(call, fits, what)) is None else [other]
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
     if call.noise is not None:
-        reasons.append("no kernel has zoneout, or dropout between steps")
+        reasons.append(NOISE)
     return reasons
 
 
@@ -191,7 +218,7 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, K
     check(call)
     number = number_of(call.cell)
     sequences, saved = kernels.forward(
-        number, call.weights, call.x, call.state, _flags(call), call.reverse, call.keep, **options
+        number, told(call.cell, call.weights), call.x, call.state, _flags(call), call.reverse, call.keep, **options
     )
     last = 0 if call.reverse else -1
     final = tuple([s[last].copy() for s in sequences])
@@ -220,7 +247,7 @@ def backward(
         for part, d in zip(call.state, dfinal, strict=True)
     )
     found = kernels.backward(
-        number, call.weights, call.x, kept.saved, _flags(call), call.reverse, dsequences, dstate,
+        number, told(call.cell, call.weights), call.x, kept.saved, _flags(call), call.reverse, dsequences, dstate,
         need_dx, **options,
     )  # fmt: skip
     return Gradients(*found)

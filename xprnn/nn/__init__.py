@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from xprnn.nn.quantized.recurrent import QuantizedRecurrent
     from xprnn.nn.quantized.report import Quantization
     from xprnn.nn.recurrent.echo_state import EchoState, EchoStateNetwork
+    from xprnn.nn.recurrent.gated_layers import MGU, SLSTM
+    from xprnn.nn.recurrent.leaky_layers import CTRNN, AntisymmetricRNN
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
     from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
     from xprnn.nn.recurrent.stream import Stream
@@ -40,19 +42,23 @@ if TYPE_CHECKING:
     from xprnn.nn.tcn import TCN, CausalConv, TCNStream
 
 __all__ = [
+    "CTRNN",
     "GRU",
     "GRUD",
     "LMU",
     "LRU",
     "LSTM",
     "LTC",
+    "MGU",
     "MLSTM",
     "QRNN",
     "RNN",
     "S5",
+    "SLSTM",
     "SRU",
     "TCN",
     "AdditiveAttention",
+    "AntisymmetricRNN",
     "Attention",
     "AttentionPooling",
     "DotAttention",
@@ -123,6 +129,8 @@ LATER = {
     "quantized.recurrent": "QuantizedRecurrent",
     "quantized.report": "Quantization",
     "recurrent.echo_state": "EchoState EchoStateNetwork",
+    "recurrent.gated_layers": "MGU SLSTM",
+    "recurrent.leaky_layers": "AntisymmetricRNN CTRNN",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
     "recurrent.memory_layers": "LMU MLSTM",
     "recurrent.stream": "Stream",

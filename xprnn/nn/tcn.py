@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, floating_input, input_tensor, several, true_or_false, whole_number
+from xprnn.arguments import each_true_or_false, floating_input, input_tensor, true_or_false, whole_number
 from xprnn.arguments import float_dtype as checked_dtype
 from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace, zeros_beside
 from xprnn.nn import init
@@ -138,11 +138,9 @@ class TCN(Module):
         weight_norm = true_or_false("TCN", "weight_norm", weight_norm)
         self.dtype = checked_dtype("TCN", dtype)
         kernel_size = whole_number("TCN", "kernel_size", kernel_size)
-        self.channels = tuple(whole_number("TCN", "channels", each) for each in several("TCN", "channels", channels))
-        given = (
-            [2**k for k in range(len(self.channels))] if dilations is None else several("TCN", "dilations", dilations)
-        )
-        self.dilations = tuple(whole_number("TCN", "dilations", each) for each in given)
+        self.channels = _each("channels", channels)
+        given = [2**k for k in range(len(self.channels))] if dilations is None else dilations
+        self.dilations = _each("dilations", given)
         if not self.channels or len(self.dilations) != len(self.channels):
             raise ValueError(
                 f"TCN: channels are {self.channels} and dilations {self.dilations}; expected one of each a block"
@@ -259,6 +257,13 @@ def _last(whole: Tensor, reach: int, ends: Array | None) -> Tensor:
     xp = backend_of(ends).xp
     number = xp.reshape(backend_of(ends).arange(reach), (-1, 1, 1)) + xp.reshape(ends, (1, -1, 1))
     return ops.take_along_axis(whole, xp.broadcast_to(number, (reach, *whole.shape[1:])), axis=0)
+
+
+def _each(name: str, numbers: Any) -> tuple[int, ...]:
+    """A list of whole numbers. Raises TypeError for what is none, ValueError for other numbers."""
+    if not isinstance(numbers, (list, tuple)):
+        raise TypeError(f"TCN: {name} is a {type(numbers).__name__}; expected a list of integers, one a block")
+    return tuple(whole_number("TCN", name, each) for each in numbers)
 
 
 def _length(v: Tensor) -> Tensor:

@@ -131,7 +131,10 @@ class Several(Ranks):
         over, due, *total = total[1:]
         if over not in (0, self.size) or due not in (0, self.size):
             few = int(over) or self.size - int(due)
-            raise ValueError(f"fit: {few} of {self.size} ranks have fewer batches than the others; expected as many")
+            with self.everywhere():
+                raise ValueError(
+                    f"fit: {few} of {self.size} ranks have fewer batches than the others; expected as many"
+                )
         if found is None:
             return None
         self._held = [count > 0 for count in total[: len(held)]]

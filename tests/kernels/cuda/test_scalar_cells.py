@@ -93,6 +93,43 @@ def test_gru(scalars, dtype, values):
 
 
 @both
+def test_mgu(dtype):
+    scalars, cell, (f, n, h, dh) = BUILDS["python"](), cells.MGU(), rows(4, dtype)
+    f, n = 0.5 + 0.4 * np.tanh(f), np.tanh(n)
+    (h_new,) = each(scalars.mgu_update, f, n, h)
+    agree([h_new], [(1 - f) * h + f * n], dtype)
+    w = {"weight_hh": np.zeros((128, 64), dtype)}  # so that nothing comes through products
+    dz, (dh_old,), _ = cell.step_vjp(w, (dh[None],), (f[None], n[None], h[None]), (h[None],), ())
+    agree(each(scalars.mgu_update_back, f, n, h, dh), [*np.split(dz[0], 2), dh_old[0]], dtype)
+
+
+@both
+@both_values
+def test_slstm(dtype, values):
+    """The parts of it in the order of a step, and of its way back."""
+    do = scalar_cells.build_exponential(lambda function: function, np.exp, np.log1p)
+    zi, zf, zg, zo = rows(4, dtype, values)
+    _, c, n, m = state = rows(4, dtype, values[::-1])
+    log, slope = each(do.log_forget, zf)
+    a, m_new = each(do.slstm_scale, log + m, zi, n)
+    i, f, g, o = np.exp(zi - m_new), np.exp(a - m_new), np.tanh(zg), cells.cell.sigmoid(zo)
+    (c_new,), (n_new,) = each(do.mix, i, f, g, c), each(do.mix, i, f, np.ones_like(g), n)
+    n_new = np.maximum(n_new, n_new.dtype.type(1))
+    (h_new,) = each(do.slstm_output, o, c_new, n_new)
+    cell, old = cells.SLSTM(), tuple(part[None] for part in state)
+    new, saved = cell.forward({}, blocks(zi, zf, zg, zo), np.zeros_like(blocks(zi, zf, zg, zo)), old)
+    agree([h_new, c_new, n_new, m_new], [part[0] for part in new], dtype)
+    dh, dc, dn, dm = rows(4, dtype)
+    dz, _, (_, *expected) = cell.backward({}, tuple(d[None] for d in (dh, dc, dn, dm)), saved, old, new)
+    dzo, dn, from_h = each(do.slstm_output_back, o, h_new, n_new, dh, dn)
+    da, dzi = each(do.slstm_gates_back, i, f, g, c, n, dc + from_h, dn)
+    dm, dzi = each(do.slstm_scale_back, i, n, da, dzi, dm)
+    dzg = (dc + from_h) * i * (1 - g * g)
+    found = [dzi, dm * slope, dzg, dzo, (dc + from_h) * f, dn * f, dm]
+    agree([part.astype(dtype) for part in found], [*np.split(dz[0], 4), *(part[0] for part in expected)], dtype)
+
+
+@both
 @both_values
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_elman(scalars, dtype, values, nonlinearity):
@@ -143,7 +180,8 @@ def test_no_number_in_the_equations_has_a_type_of_its_own():
     """A plain 1 would be float64 or int64 to a compiler, and take float32 with it."""
     import ast
 
-    tree = ast.parse(inspect.getsource(scalar_cells.build))
-    numbers = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, (int, float))]
-    assert numbers == []
-    assert len(Cells._fields) == len(set(Cells._fields)) == 20
+    for build in (scalar_cells.build, scalar_cells.build_exponential):
+        tree = ast.parse(inspect.getsource(build))
+        numbers = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, (int, float))]
+        assert numbers == []
+    assert len(Cells._fields) == len(set(Cells._fields)) == 22

@@ -187,7 +187,7 @@ BAD = {
         ValueError,
         r"TransformerEncoderLayer: attention_mask has shape \(5, 3\); expected \(T, S\)",
     ),
-    "activation": (lambda: layer(activation="tanh"), ValueError, "activation is 'tanh'; expected 'relu' or 'gelu'"),
+    "activation": (lambda: layer(activation="tanh"), ValueError, "activation is 'tanh'; expected one of 'relu'"),
     "heads": (lambda: nn.TransformerEncoderLayer(8, 3), ValueError, "8; expected a multiple of num_heads = 3"),
     "feedforward": (lambda: nn.TransformerEncoderLayer(8, 2, 0), ValueError, "dim_feedforward is 0"),
     "layers": (lambda: nn.TransformerEncoder(layer(), 0), ValueError, "TransformerEncoder: num_layers is 0"),

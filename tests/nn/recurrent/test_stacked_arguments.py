@@ -220,6 +220,8 @@ TORCH = "input_size, hidden_size, num_layers, bias, batch_first, dropout, bidire
 
 
 COMMON = "reverse, zero_masked, zoneout, recurrent_dropout, weight_dropout, dtype, rng"
+CANDIDATE = "candidate_dropout, "
+OF_STEPS = f"zoneout, recurrent_dropout, {CANDIDATE}weight_dropout, dtype, rng"
 ALL = COMMON.replace("weight", "candidate_dropout, weight")
 
 
@@ -227,6 +229,14 @@ ALL = COMMON.replace("weight", "candidate_dropout, weight")
     ("kind", "positional", "own"),
     [
         (nn.RNN, TORCH.replace("bias", "nonlinearity, bias"), f"clip, {COMMON}"),
+        (nn.SLSTM, TORCH, f"num_heads, forget, forget_bias, {COMMON}"),
+        (nn.MGU, TORCH, ALL),
+        (
+            nn.CTRNN,
+            TORCH.replace("bias", "nonlinearity, bias"),
+            f"tau, dt, dale, connections, noise, {COMMON}",
+        ),
+        (nn.AntisymmetricRNN, TORCH, f"epsilon, gamma, gated, {COMMON}"),
         (nn.IndRNN, TORCH.replace("bias", "nonlinearity, bias"), COMMON),
         (
             nn.LSTM,
@@ -234,9 +244,18 @@ ALL = COMMON.replace("weight", "candidate_dropout, weight")
             "peephole, forget_bias, gate_activation, activation, output_activation, clip, coupled, layer_norm, " + ALL,
         ),
         (nn.GRU, TORCH, f"reset_after, gate_activation, activation, clip, layer_norm, {ALL}"),
-        (nn.RNNCell, "input_size, hidden_size, bias, nonlinearity", "dtype, rng"),
-        (nn.LSTMCell, "input_size, hidden_size, bias", "peephole, forget_bias, dtype, rng"),
-        (nn.GRUCell, "input_size, hidden_size, bias", "reset_after, dtype, rng"),
+        (nn.RNNCell, "input_size, hidden_size, bias, nonlinearity", f"clip, {OF_STEPS.replace(CANDIDATE, '')}"),
+        (
+            nn.LSTMCell,
+            "input_size, hidden_size, bias",
+            "peephole, forget_bias, gate_activation, activation, output_activation, clip, coupled, layer_norm, "
+            + OF_STEPS,
+        ),
+        (
+            nn.GRUCell,
+            "input_size, hidden_size, bias",
+            f"reset_after, gate_activation, activation, clip, layer_norm, {OF_STEPS}",
+        ),
     ],
 )
 def test_arguments_stand_in_the_signature_in_pytorchs_order(kind, positional, own):

@@ -22,6 +22,9 @@ LAYERS = {
     "wide gru": lambda **o: nn.GRU(3, 67, **o),
     "no kernel: full peephole": lambda **o: nn.LSTM(3, 5, peephole="full", **o),
     "no kernel: projected": lambda **o: nn.LSTM(3, 5, proj_size=2, **o),
+    "mgu": lambda **o: nn.MGU(3, 5, **o),
+    "ctrnn of Dale's law": lambda **o: nn.CTRNN(3, 5, dale=0.6, connections=0.5, **o),
+    "slstm of heads": lambda **o: nn.SLSTM(3, 6, num_heads=3, **o),
     "reset before": lambda **o: nn.GRU(3, 5, reset_after=False, **o),
 }
 X = np.random.default_rng(0).standard_normal((7, 2, 3))

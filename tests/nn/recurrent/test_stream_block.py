@@ -26,6 +26,7 @@ COMPILED = {
     "indrnn relu": lambda **o: nn.IndRNN(I, H, nonlinearity="relu", **o),
     "gru": lambda **o: nn.GRU(I, H, **o),
     "wide gru": lambda **o: nn.GRU(I, 67, **o),
+    "slstm of heads": lambda **o: nn.SLSTM(I, 10, num_heads=2, **o),
     "reset before": lambda **o: nn.GRU(I, H, reset_after=False, **o),
 }
 COMPOSED = {

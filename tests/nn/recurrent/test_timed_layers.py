@@ -171,6 +171,7 @@ def test_forms_of_times():
     whole = layer(x, timespans=t, lengths=[5, 3])[0].data
     assert whole.shape == (2, 5, 8)
     assert_close(layer(x[1, :3], timespans=t[1, :3])[0].data, whole[1, :3], 1e-12)
+    assert_close(layer(x, timespans=2)[0].data, layer(x, timespans=np.float32(2.0))[0].data)
     assert_close(layer(x, timespans=2)[0].data, layer(x, timespans=Tensor(np.full((2, 5), 2.0)))[0].data)
 
 
@@ -199,7 +200,7 @@ def test_wirings():
         (lambda x: nn.LTC(3, 4)(x[..., :2]), ValueError, r"LTC: x has shape \(5, 2, 2\); expected \(T, B, 3\)"),
         (lambda x: nn.GRUD(3, 4)(x, observed=x), TypeError, "GRUD: observed has dtype float32; expected bool"),
         (lambda x: nn.GRUD(3, 4)(x, observed=x[..., 0] > 0), ValueError, r"observed has shape \(5, 2\); expec"),
-        (lambda x: nn.GRUD(3, 4, mean=[1.0]), ValueError, r"GRUD: mean has shape \(1,\); expected \(3,\)"),
+        (lambda x: nn.GRUD(3, 4, mean=[1.0]), ValueError, r"GRUD: mean has shape \(1,\) and dtype float64; exp"),
         (lambda x: nn.CfC(3, 4, mode="pur"), ValueError, "CfC: mode is 'pur'; expected one of 'default', 'no"),
         (lambda x: nn.LTC(3, 4, wiring=(x, x)), ValueError, r"LTC: wiring is no pair of arrays of shapes \(4, 3"),
     ],

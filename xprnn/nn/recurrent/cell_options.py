@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xprnn import cells  # others are imported when first asked for
 from xprnn.arguments import above_zero, each_true_or_false, one_of
 from xprnn.cells import (
     GRU,
@@ -13,12 +14,6 @@ from xprnn.cells import (
     Cell,
     Elman,
     FullPeepholeLSTM,
-    GeneralElman,
-    GeneralGRU,
-    GeneralLSTM,
-    GeneralResetBeforeGRU,
-    LayerNormGRU,
-    LayerNormLSTM,
     PeepholeLSTM,
     ResetBeforeGRU,
 )
@@ -36,7 +31,7 @@ def rnn_cell(owner: str, nonlinearity: ActivationLike, clip: float | None) -> Ce
     f, clip = _activation(owner, "nonlinearity", nonlinearity), _clip(owner, clip)
     if clip is None and f in (TANH, Activation("relu")):
         return Elman(f.name)
-    return GeneralElman(f, clip=clip)
+    return cells.GeneralElman(f, clip=clip)
 
 
 def lstm_cell(
@@ -63,12 +58,12 @@ def lstm_cell(
     if (gate, candidate, output) == (SIGMOID, TANH, TANH) and clip is None and not coupled:
         if layer_norm and peephole is not None:
             raise ValueError(f"{owner}: layer_norm=True goes with no peephole")
-        return LayerNormLSTM() if layer_norm else plain[peephole]()
+        return cells.LayerNormLSTM() if layer_norm else plain[peephole]()
     if layer_norm:
         raise ValueError(f"{owner}: layer_norm=True goes with no other activation, clip or coupling")
     if peephole == "full":
         raise ValueError(f"{owner}: peephole='full' goes with no other activation, clip or coupling")
-    return GeneralLSTM(gate, candidate, output, clip=clip, coupled=coupled, peephole=peephole is not None)
+    return cells.GeneralLSTM(gate, candidate, output, clip=clip, coupled=coupled, peephole=peephole is not None)
 
 
 def gru_cell(
@@ -86,10 +81,10 @@ def gru_cell(
     if layer_norm:
         if (gate, candidate) != (SIGMOID, TANH) or clip is not None or not reset_after:
             raise ValueError(f"{owner}: layer_norm=True goes with reset_after=True, and no other activation or clip")
-        return LayerNormGRU()
+        return cells.LayerNormGRU()
     if (gate, candidate) == (SIGMOID, TANH) and clip is None:
         return GRU() if reset_after else ResetBeforeGRU()
-    return (GeneralGRU if reset_after else GeneralResetBeforeGRU)(gate, candidate, clip=clip)
+    return (cells.GeneralGRU if reset_after else cells.GeneralResetBeforeGRU)(gate, candidate, clip=clip)
 
 
 def for_directions(

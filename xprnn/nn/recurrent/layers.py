@@ -167,8 +167,6 @@ class LSTM(RecurrentLayer):
             raise ValueError(
                 f"LSTM: proj_size is {proj_size}; expected at least 0 and less than hidden_size = {hidden_size}"
             )
-        if coupled and forget_bias is not None:
-            raise ValueError(f"LSTM: forget_bias is {forget_bias}, but with coupled=True there is no forget gate")
 
         def make(**activations: Any) -> Cell:
             cell = lstm_cell("LSTM", peephole, clip=clip, coupled=coupled, layer_norm=layer_norm, **activations)
@@ -184,10 +182,7 @@ class LSTM(RecurrentLayer):
             candidate_dropout=candidate_dropout, weight_dropout=weight_dropout, dtype=dtype, rng=rng,
         )  # fmt: skip
         self.proj_size = proj_size
-        if forget_bias is not None:
-            for layer in range(num_layers):
-                for suffix in ("", "_reverse")[: self.directions]:
-                    set_forget_bias(self, f"_l{layer}{suffix}", forget_bias)
+        set_forget_biases(self, forget_bias)
 
 
 class GRU(RecurrentLayer):
@@ -251,9 +246,20 @@ LAYERS: dict[str, Callable[..., RecurrentLayer]] = {"RNN": RNN, "LSTM": LSTM, "G
 
 
 def set_forget_bias(module: Any, suffix: str, forget_bias: float) -> None:
-    """Set the forget gate's two biases of an LSTM to (forget_bias, 0)."""
+    """Set the forget gate's two biases of an LSTM to (forget_bias, 0). Raises ValueError where it has none."""
+    if "f" not in module.cell.gate_names:
+        kind = type(module).__name__
+        raise ValueError(f"{kind}: forget_bias is {forget_bias}, but with coupled=True there is no forget gate")
     if not hasattr(module, f"bias_ih{suffix}"):
         raise ValueError(f"{type(module).__name__}: forget_bias needs bias=True")
     forget_bias = real_number(type(module).__name__, "forget_bias", forget_bias, "a number", -math.inf)
     for name, value in (("bias_ih", forget_bias), ("bias_hh", 0.0)):
         getattr(module, name + suffix).data[module.cell.gate_rows("f", module.hidden_size)] = value
+
+
+def set_forget_biases(layer: RecurrentLayer, forget_bias: float | None) -> None:
+    """The same of all layers and directions, where there is one."""
+    if forget_bias is not None:
+        for number in range(layer.num_layers):
+            for suffix in ("", "_reverse")[: layer.directions]:
+                set_forget_bias(layer, f"_l{number}{suffix}", forget_bias)

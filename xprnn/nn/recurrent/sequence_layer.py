@@ -38,6 +38,10 @@ class SequenceLayer(Module):
         ``state`` is None where none was given, and all layers start from :func:`zero_state`.
         """
 
+    def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
+        """What the cell is given in the place of the parameters of a layer and direction: the same, or made of them."""
+        return weights
+
     def forward(
         self,
         x: Any,

@@ -7,11 +7,12 @@ from typing import Any
 from xprnn import ops
 from xprnn.arguments import float_dtype, input_tensor, of_kind, true_or_false, whole_number
 from xprnn.backend import Rng, generator, shared_namespace
-from xprnn.cells import GRU, Cell, ResetBeforeGRU
+from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.cell_options import ActivationLike, lstm_cell, rnn_cell
+from xprnn.nn.recurrent.cell_options import ActivationLike, gru_cell, lstm_cell, rnn_cell
 from xprnn.nn.recurrent.layers import set_forget_bias
+from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts, zero_state
 from xprnn.nn.recurrent.stacked import initial_weights
 from xprnn.nn.recurrent.tape_node import run
@@ -25,11 +26,15 @@ class CellModule(Module):
     x (B, I) or (I,); each part of the state (B, H) or (H,), zeros by default; parameters weight_ih (G*H, I),
     weight_hh (G*H, H), bias_ih, bias_hh (G*H) and what the cell has of its own, from U(+-1/sqrt(H)). A state of one
     part is one Tensor, a state of two is a tuple. Raises TypeError and ValueError for wrong types and shapes.
+
+    ``zoneout``, ``recurrent_dropout``, ``candidate_dropout`` and ``weight_dropout`` are those of
+    :class:`RecurrentLayer`; a call is a sequence of one step here, so that each draws anew, also what there is one of
+    for all steps of a sequence.
     """
 
     weight_ih: Parameter
 
-    _fixed = frozenset({"input_size", "hidden_size", "dtype"})
+    _fixed = frozenset({"input_size", "hidden_size", "dtype", "regularisation"})
 
     def __init__(
         self,
@@ -38,6 +43,10 @@ class CellModule(Module):
         hidden_size: int,
         bias: bool = True,
         *,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
@@ -46,7 +55,11 @@ class CellModule(Module):
         self.input_size = whole_number(owner, "input_size", input_size)
         self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
         self.dtype, bias = float_dtype(owner, dtype), true_or_false(owner, "bias", bias)
-        weights = initial_weights(cell, input_size, hidden_size, bias, dtype, generator(rng))
+        self.regularisation = Regularisation.of(
+            owner, (cell,), zoneout, recurrent_dropout, candidate_dropout, weight_dropout
+        )
+        self.rng = generator(rng)
+        weights = initial_weights(cell, input_size, hidden_size, bias, dtype, self.rng)
         self._declared = Declared.of(self, weights)
 
     def forward(self, x: Any, state: Any = None) -> Any:
@@ -54,7 +67,7 @@ class CellModule(Module):
         x = input_tensor(owner, "x", x, self.dtype)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{owner}: x has shape {x.shape}; expected (B, {self.input_size}) or ({self.input_size},)")
-        weights = self._declared.present(self)
+        weights: dict[str, Any] = self._declared.present(self)
         shared_namespace(owner, ("x", "its parameters"), x.data, weights["weight_ih"].data)
         single, sizes = x.ndim == 1, self.cell.state_sizes(self.hidden_size)
         if state is not None:
@@ -63,7 +76,11 @@ class CellModule(Module):
             parts = tuple(part[None] for part in parts) if single else parts
         x = x[None] if single else x
         parts = zero_state(x, sizes) if state is None else parts
-        _, final = run(self.cell, weights, x[None], parts, Control())
+        x, rates, noise = x[None], self.regularisation, None
+        if rates is not None:
+            noise = rates.noise(self.rng, x.data, sizes, self.hidden_size, self.training)
+            weights = rates.connected(self.rng, weights, self.training)
+        _, final = run(self.cell, weights, x, parts, Control(), noise=noise)
         return outer_state([ops.squeeze(part, 0) for part in final] if single else final)
 
     def describe(self) -> str:
@@ -71,7 +88,7 @@ class CellModule(Module):
 
 
 class RNNCell(CellModule):
-    """One step of :class:`xprnn.nn.RNN`: h' = f(W_ih x + b_ih + W_hh h + b_hh), with f = ``nonlinearity`` as there."""
+    """One step of :class:`xprnn.nn.RNN`: h' = f(W_ih x + b_ih + W_hh h + b_hh); f = ``nonlinearity``, clip as there."""
 
     def __init__(
         self,
@@ -80,14 +97,21 @@ class RNNCell(CellModule):
         bias: bool = True,
         nonlinearity: ActivationLike = "tanh",
         *,
+        clip: float | None = None,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        super().__init__(rnn_cell("RNNCell", nonlinearity, None), input_size, hidden_size, bias, dtype=dtype, rng=rng)
+        super().__init__(
+            rnn_cell("RNNCell", nonlinearity, clip), input_size, hidden_size, bias, zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout, dtype=dtype, rng=rng,
+        )  # fmt: skip
 
 
 class LSTMCell(CellModule):
-    """One step of :class:`xprnn.nn.LSTM`: ``h, c = cell(x, (h, c))``; options peephole and forget_bias as there."""
+    """One step of :class:`xprnn.nn.LSTM`: ``h, c = cell(x, (h, c))``; options as there."""
 
     def __init__(
         self,
@@ -97,16 +121,32 @@ class LSTMCell(CellModule):
         *,
         peephole: str | None = None,
         forget_bias: float | None = None,
+        gate_activation: ActivationLike = "sigmoid",
+        activation: ActivationLike = "tanh",
+        output_activation: ActivationLike | None = None,
+        clip: float | None = None,
+        coupled: bool = False,
+        layer_norm: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        super().__init__(lstm_cell("LSTMCell", peephole), input_size, hidden_size, bias, dtype=dtype, rng=rng)
+        cell = lstm_cell(
+            "LSTMCell", peephole, gate_activation, activation, output_activation, clip, coupled, layer_norm
+        )
+        super().__init__(
+            cell, input_size, hidden_size, bias, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            candidate_dropout=candidate_dropout, weight_dropout=weight_dropout, dtype=dtype, rng=rng,
+        )  # fmt: skip
         if forget_bias is not None:
             set_forget_bias(self, "", forget_bias)
 
 
 class GRUCell(CellModule):
-    """One step of :class:`xprnn.nn.GRU`; option reset_after as there."""
+    """One step of :class:`xprnn.nn.GRU`; options as there."""
 
     def __init__(
         self,
@@ -115,8 +155,19 @@ class GRUCell(CellModule):
         bias: bool = True,
         *,
         reset_after: bool = True,
+        gate_activation: ActivationLike = "sigmoid",
+        activation: ActivationLike = "tanh",
+        clip: float | None = None,
+        layer_norm: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        cell = GRU() if true_or_false("GRUCell", "reset_after", reset_after) else ResetBeforeGRU()
-        super().__init__(cell, input_size, hidden_size, bias, dtype=dtype, rng=rng)
+        cell = gru_cell("GRUCell", reset_after, gate_activation, activation, clip, layer_norm)
+        super().__init__(
+            cell, input_size, hidden_size, bias, zoneout=zoneout, recurrent_dropout=recurrent_dropout,
+            candidate_dropout=candidate_dropout, weight_dropout=weight_dropout, dtype=dtype, rng=rng,
+        )  # fmt: skip

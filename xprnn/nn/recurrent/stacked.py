@@ -69,7 +69,9 @@ class RecurrentLayer(SequenceLayer):
         Probability of a zero in weight_hh, one mask for a call (DropConnect; Merity et al. 2017, arXiv 1708.02182).
 
         These four act while training, for each layer and direction apart; what is kept of a dropout is divided by the
-        probability to be. With the first three there is no kernel, and the reference runs.
+        probability to be. On NumPy the kernels of RNN, LSTM and GRU, all without layer norm and peepholes and with the
+        reset after the product, and of CTRNN and AntisymmetricRNN have all but ``candidate_dropout``; where there is no
+        kernel, the reference runs.
     dtype
         "float32" or "float64". Inputs must have it.
     rng
@@ -160,11 +162,11 @@ class RecurrentLayer(SequenceLayer):
                 k = layer * self.directions + direction
                 before = start if state is None else tuple(part[k] for part in state)
                 reverse = self.reverse or direction == 1
-                own: dict[str, Any] = weights[k]
+                own, seen = self._driven(self.formed(weights[k]), x)
                 if rates is not None:
                     noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
                     own = rates.connected(self.rng, own, self.training)
-                call = partial(run, cells[direction], own, x, before, control, reverse, self, k, noise, alone)
+                call = partial(run, cells[direction], own, seen, before, control, reverse, self, k, noise, alone)
                 sequence, final = call()
                 outputs.append(sequence[0])
                 sequences.append((sequence, call))
@@ -180,6 +182,10 @@ class RecurrentLayer(SequenceLayer):
         and for what is no Tensor.
         """
         return [declared.present(self) for declared in self.declared]
+
+    def _driven(self, weights: dict[str, Any], x: Tensor) -> tuple[dict[str, Any], Tensor]:
+        """What it is given of x (T, B, I), and weights that fit it."""
+        return weights, x
 
     @property
     def zoned(self) -> bool:

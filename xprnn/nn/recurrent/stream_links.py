@@ -55,6 +55,9 @@ class Streamable(Protocol):
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer by the cell's names."""
 
+    def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
+        """What the cell is given in their place."""
+
     def attributes(self) -> list[str]:
         """The names that they have on the layer, in the same order."""
 
@@ -134,13 +137,13 @@ class RecurrentLink(Link):
     def kernels(self, inputs: int) -> list[cpu.Step] | str:
         layer = self.module
         if layer.zoned:
-            return "no kernel has zoneout"
+            return "no kernel has zoneout in a stream"
         sizes = [layer.input_size] + [layer.hidden_size] * (layer.num_layers - 1)
         return [cpu.Step(layer.cell, size, layer.hidden_size) for size in sizes]
 
     def load(self, stack: Any, row: int, held: list[Held]) -> None:
         layer = self.module
-        weights = [{name: parameter.data for name, parameter in each.items()} for each in layer.weights()]
+        weights = [{name: parameter.data for name, parameter in layer.formed(each).items()} for each in layer.weights()]
         cpu.load_cells(stack, row, layer.cell, weights, layer.hidden_size, layer.input_size)
 
     def call(self, x: Array, state: tuple[Array, ...] | None) -> tuple[Array, tuple[Array, ...]]:

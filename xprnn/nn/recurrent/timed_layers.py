@@ -73,7 +73,7 @@ class Timed(RecurrentLayer):
     def _column(self, name: str, times: Any, x: Tensor) -> Tensor:
         """Times, a number or one a step, as a column beside x."""
         owner, shape = type(self).__name__, x.shape[:-1]
-        if isinstance(times, (int, float)) and not isinstance(times, bool):
+        if isinstance(times, (int, float, np.integer, np.floating)) and not isinstance(times, bool):
             return ops.ones_like(x[..., :1]) * float(times)
         times = input_tensor(owner, name, times, self.dtype)
         shared_namespace(owner, ("x", name), x.data, times.data)
@@ -263,9 +263,11 @@ class GRUD(Timed):
     ) -> None:
         inputs = whole_number("GRUD", "input_size", input_size)
         self.beside = inputs + 1
-        means = np.zeros(inputs) if mean is None else np.asarray(mean, float)
-        if means.shape != (inputs,):
-            raise ValueError(f"GRUD: mean has shape {means.shape}; expected ({inputs},)")
+        means = np.zeros(inputs) if mean is None else np.asarray(mean)
+        if means.dtype.kind not in "fiu" or means.shape != (inputs,):
+            raise ValueError(
+                f"GRUD: mean has shape {means.shape} and dtype {means.dtype}; expected ({inputs},) numbers"
+            )
         super().__init__(
             GRUDSpec(inputs), inputs, hidden_size, bias, batch_first, bidirectional, reverse=reverse,
             zero_masked=zero_masked, dtype=dtype, rng=rng,

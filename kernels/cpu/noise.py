@@ -1,0 +1,82 @@
+"""What regularises a walk: a mask of h in its products, and zoneout, which keeps a share of each unit's old state."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .compiling import kernel
+from .intrinsics import offset
+from .product import Array, plain
+
+
+class Noise(NamedTuple):
+    """Whether h is masked, and by what (B, H); whether there is zoneout, and how much of each part's old state stays.
+
+    That is (T, B, H), or (1, B, H) where it is the same at all steps; ``raw`` has the states that cells computed, of
+    which with them the rest is taken: after every step, or of one where they are not kept.
+    """
+
+    masked: bool
+    mask: Array
+    zoned: bool
+    zones: tuple[Array, ...]
+    raw: tuple[Array, ...]
+
+
+def noise_of(mask: Any, zoneout: tuple[Any, ...], shape: tuple[int, ...], keep: bool, dtype: Any) -> Noise:
+    """Masks as compiled code takes them: ``mask`` may be None, and ``zoneout`` empty or of arrays and numbers."""
+    steps, batch, size = shape
+    flat = np.empty((0, 0), dtype) if mask is None else plain(mask.astype(dtype, copy=False))
+    zones = [np.full((1, batch, size), z, dtype) if isinstance(z, float) else plain(z) for z in zoneout]
+    none = np.empty((0, 0, 0), dtype)
+    raw = [np.empty((steps if keep else 1, batch, size), dtype) for _ in zones]
+    fill = [none] * (2 - len(zones))
+    return Noise(mask is not None, flat, bool(zones), (*zones, *fill), (*raw, *fill))
+
+
+@kernel
+def masked(source, mask, target, rows, size):
+    """target = source mask, for rows of ``size`` numbers."""
+    for k in range(rows * size):
+        target[k] = source[k] * mask[k]
+
+
+@kernel
+def zone(share, old, raw, new, held, advance, rows, size):
+    """new = share old + (1 - share) raw; the old state where it is held."""
+    for b in range(rows):
+        at = b * size
+        z, before, computed, after = offset(share, at), offset(old, at), offset(raw, at), offset(new, at)
+        if held and advance[b] == 0:
+            for j in range(size):
+                after[j] = before[j]
+        else:
+            for j in range(size):
+                after[j] = before[j] * z[j] + computed[j] * (1 - z[j])
+
+
+@kernel
+def zone_back(share, d, d_columns, kept, held, advance, rows, size):
+    """The cotangent of a state, rows of which are ``d_columns`` apart, to that of the computed one; ``kept`` is the
+    old one's.
+    """
+    for b in range(rows):
+        z, here, rest = offset(share, b * size), offset(d, b * d_columns), offset(kept, b * size)
+        if held and advance[b] == 0:
+            for j in range(size):
+                rest[j] = 0
+        else:
+            for j in range(size):
+                rest[j] = here[j] * z[j]
+                here[j] = here[j] * (1 - z[j])
+
+
+@kernel
+def add_masked(target, target_columns, source, source_columns, mask, rows, size):
+    """target += source mask, by rows."""
+    for b in range(rows):
+        to, given, by = offset(target, b * target_columns), offset(source, b * source_columns), offset(mask, b * size)
+        for j in range(size):
+            to[j] += given[j] * by[j]

@@ -1,0 +1,26 @@
+"""Rows of numbers copied, cleared and added."""
+
+from __future__ import annotations
+
+from .compiling import kernel
+
+
+@kernel
+def copy(target, source, size):
+    """target[:size] = source[:size]."""
+    for j in range(size):
+        target[j] = source[j]
+
+
+@kernel
+def clear(target, size):
+    """target[:size] = 0."""
+    for j in range(size):
+        target[j] = 0
+
+
+@kernel
+def add(target, source, size):
+    """target[:size] += source[:size]."""
+    for j in range(size):
+        target[j] += source[j]
