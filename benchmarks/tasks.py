@@ -228,6 +228,9 @@ CELLS: dict[str, Callable[..., Any]] = {
     "LSTM": chrono("LSTM"),
     "layer-norm LSTM": plain("LSTM", layer_norm=True),
     "GRU": chrono("GRU"),
+    "MGU": plain("MGU"),
+    "CTRNN": plain("CTRNN"),
+    "antisymmetric": plain("AntisymmetricRNN"),
     "MinGRU": plain("MinGRU"),
     "MinLSTM": plain("MinLSTM"),
     "SRU": plain("SRU"),
@@ -236,6 +239,7 @@ CELLS: dict[str, Callable[..., Any]] = {
     "S5": plain("S5"),
     "LMU": lmu(True),
     "LMU without feedback": lmu(False),
+    "sLSTM": plain("SLSTM", forget_bias=4.0),  # the xLSTM paper's package begins with 3 to 6
     "mLSTM": mlstm,
     "CfC": plain("CfC", backbone_units=32),
     "LTC": ltc,

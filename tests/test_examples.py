@@ -86,7 +86,8 @@ def test_beside_the_host(path, main, tmp_path, monkeypatch):
         if getattr(module, "get_backend", None) is real:
             monkeypatch.setattr(module, "get_backend", get_backend)
     drawn = xprnn.train.loop.drawn
-    monkeypatch.setattr(xprnn.train.loop, "drawn", lambda batches: itertools.islice(drawn(batches), 2))
+    for module in (xprnn.train.loop, xprnn.train.evaluation):
+        monkeypatch.setattr(module, "drawn", lambda batches: itertools.islice(drawn(batches), 2))
     main(path, "--quick", "--backend", "cupy", "--output", str(tmp_path))
     assert list(tmp_path.glob("*.png"))
 

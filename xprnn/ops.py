@@ -869,12 +869,8 @@ def _give_operators() -> None:
         "flatten": _flattened,
         "unsqueeze": expand_dims,
         "squeeze": _squeezed,
-        "argmax": lambda x, axis=None: namespace(x.data).argmax(
-            x.data, axis=None if axis is None else _axis(axis, x.ndim)
-        ),
-        "argmin": lambda x, axis=None: namespace(x.data).argmin(
-            x.data, axis=None if axis is None else _axis(axis, x.ndim)
-        ),
+        "argmax": lambda x, axis=None: _place_of("argmax", x, axis),
+        "argmin": lambda x, axis=None: _place_of("argmin", x, axis),
         **{method.__name__: method for method in METHODS},
     }
     for name, primitive in operators.items():

@@ -76,7 +76,9 @@ def paths(row: Row) -> list[str]:
     left_out = (
         "compiled",
         "compiled-scan",
+        "reservoir",
         "scan",
+        "many",
         *row.get("without", ()),
     )  # the host's, and what no row has a cell for
     dispatch = importlib.import_module("xprnn.engine.dispatch")

@@ -12,6 +12,7 @@ from .activations import tanh
 from .compiling import kernel, summing_kernel
 from .intrinsics import address
 from .product import Array
+from .rows import copy
 
 OPERATIONS = 20.0  # that a tanh counts for, where threads are shared out
 
@@ -51,7 +52,7 @@ def _walk(z, states, ends, columns, values, leak, moving, fresh, out, b0, b1):
             if width == 1:
                 total[i, 0] = _sum(address(columns, first), address(values, first), address(h, 0), count, z[t, i, b0])
             else:
-                _take(address(total, i * width), address(z, at), width)
+                copy(address(total, i * width), address(z, at), width)
                 _add_rows(
                     address(columns, first),
                     address(values, first),
@@ -66,12 +67,6 @@ def _walk(z, states, ends, columns, values, leak, moving, fresh, out, b0, b1):
                 if moving[t, b]:
                     h[i, b - b0] = total[i, b - b0]
                 out[t, i, b] = h[i, b - b0]
-
-
-@kernel
-def _take(to, source, width):
-    for b in range(width):
-        to[b] = source[b]
 
 
 @summing_kernel

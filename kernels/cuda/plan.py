@@ -201,7 +201,7 @@ def _held(plan: Plan) -> int:
         sums, fetched, ahead = plan.per_lane * plan.tiles, 4 * plan.tiles, 0
     else:
         sums, fetched, ahead = 4 * plan.per_lane * plan.tiles, 16 * (plan.tiles - 1), 8 * plan.tiles
-        most -= 56 * (plan.tiles - 1)
+        most -= 64 * (plan.tiles - 1)
     free = min(MOST_PER_THREAD, REGISTERS // plan.threads) - OTHER_REGISTERS[number] - sums - fetched
     if plan.spans * span > min(free, most):  # those that come from shared memory need registers on their way
         free -= span + ahead

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 
+import numpy as np
+
 from .. import scalar_cells
 from . import launch, pointwise
 
@@ -55,7 +57,7 @@ def _constants(*modules: ModuleType) -> dict[str, int]:
         name: int(value)
         for module in modules
         for name, value in vars(module).items()
-        if name.isupper() and not isinstance(value, dict)
+        if name.isupper() and isinstance(value, (int, np.integer))
     }
 
 

@@ -39,7 +39,7 @@ def test_tasks_ask_what_was_seen(tasks):
 
 
 def test_every_cell_fits_the_parameters(tasks):
-    for cell in ("GRU", "mLSTM", "LRU", "TCN"):
+    for cell in ("GRU", "MGU", "CTRNN", "antisymmetric", "sLSTM", "mLSTM", "LRU", "TCN"):
         hidden = tasks.width(cell, "timing 80")
         layer = tasks.CELLS[cell](tasks.TASKS["timing 80"], 1, hidden, 0)
         assert sum(p.data.size for p in layer.parameters()) <= tasks.PARAMETERS, cell

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_forecast_writes_table_csv_model_and_picture(series, tmp_path, pictures)
         assert words in page
     pytest.importorskip("matplotlib")
     assert (out / "forecast.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_window_is_chosen_where_none_is_given(tmp_path):
+    path, out = tmp_path / "y.csv", tmp_path / "out"
+    path.write_text("\n".join(["y", *map(str, daily_temperatures(1, rng=1).values[:120, 0])]))
+    result = run("forecast", path, "--season", "12", "--epochs", "1", "--hidden", "4", "--out", out)
+    assert result.exit_code == 0, result.output
+    model = Forecaster.load(out / "model.safetensors")
+    assert model.settings["window"] is None
+    page = re.sub("<[^>]*>", " ", check_page(out / "report.html"))
+    assert f"window {model.window_} " in re.sub(" +", " ", page)
 
 
 def test_json_holds_what_the_table_shows(series, tmp_path):

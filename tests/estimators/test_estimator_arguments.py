@@ -23,6 +23,7 @@ from xprnn.estimators import (
     backtest,
     split_texts,
 )
+from xprnn.estimators.cells import CELLS
 
 NO_NUMBERS = ["7", b"7", None, True, np.True_, [7], {}, np.ones(2), 7j, object(), math.nan, math.inf, -math.inf, -1]
 COUNTS = [*NO_NUMBERS, 7.0, 2.5, 365.25, np.float32(7), 0]  # seeds may be 0
@@ -202,3 +203,8 @@ def test_a_prompt_is_a_text():
     for bad in (5, b"ab", ["a", "b"]):
         with pytest.raises(TypeError, match=r"CharacterModel\.sample: prompt is a"):
             model.sample(3, prompt=bad)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BAD if "cell" in BAD[kind]], ids=lambda kind: kind.__name__)
+def test_every_cell_is_named(kind):
+    assert [name for name in CELLS if f'"{name}"' not in kind.__doc__] == []

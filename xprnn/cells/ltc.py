@@ -43,20 +43,20 @@ class LTC(TimedCell, ComposedCell):
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         (v,), x, t = state, zx[..., :-1], zx[..., -1:]
         x = x * w["gain_x"] + w["bias_x"] if "bias_x" in w else x * w["gain_x"]
-        pulled, pulling = _synapses(w, "ih", x)
+        own, between = (_softplus(w[f"weight_{end}"]) * w[f"wiring_{end}"] for end in ("ih", "hh"))
+        pulled, pulling = _synapses(w, "ih", own, x)
         held, leak = self.unfolds * _softplus(w["capacity"]), _softplus(w["leak"])
         for _ in range(self.unfolds):  # both sides of the quotient times t, which may be 0
-            strong, strength = _synapses(w, "hh", v)
+            strong, strength = _synapses(w, "hh", between, v)
             above = held * v + t * (leak * w["leak_potential"] + pulled + strong)
             v = above / (held + t * (leak + pulling + strength))
         return (v,), ()
 
 
-def _synapses(w: Weights, end: str, v: Array) -> tuple[Any, Any]:
-    """Sums over the sources v (B, N) of s r and of s, (B, H)."""
+def _synapses(w: Weights, end: str, largest: Array, v: Array) -> tuple[Any, Any]:
+    """Sums over the sources v (B, N) of s r and of s, (B, H), where s is at its largest (H, N)."""
     xp = namespace(v)
-    strength = sigmoid(w[f"sigma_{end}"] * (xp.expand_dims(v, axis=-2) - w[f"mu_{end}"]))
-    strength = strength * (_softplus(w[f"weight_{end}"]) * w[f"wiring_{end}"])
+    strength = largest * sigmoid(w[f"sigma_{end}"] * (xp.expand_dims(v, axis=-2) - w[f"mu_{end}"]))
     return xp.sum(strength * w[f"reversal_{end}"], axis=-1), xp.sum(strength, axis=-1)
 
 

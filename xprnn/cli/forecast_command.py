@@ -62,7 +62,9 @@ TRAINED = options(
     ),
     click.option("--hidden", default=32, show_default=True, help="Hidden units."),
     click.option("--layers", default=1, show_default=True, help="Recurrent layers."),
-    click.option("--window", default=30, show_default=True, help="Steps of the past that a forecast sees."),
+    click.option(
+        "--window", type=int, help="Steps of the past that a forecast sees. Default: as many as what is chosen needs."
+    ),
     click.option(
         "--season", "seasons", type=float, multiple=True, help="Length of a season in steps; may be repeated."
     ),
@@ -202,7 +204,7 @@ def _backtest(
     ordered = {best: tested.forecasts[best], **tested.forecasts}
     report = ForecastReport(source, replace(tested, forecasts=ordered), np.zeros((0, source.values.shape[1])))
     network = next((forecaster for forecaster in forecasters if forecaster.name == best), None)
-    settings = _told(source, past, called) | forecasters[0].settings
+    settings = _told(source, past, called) | _settings(forecasters[0])
     settings |= {"cell": ", ".join(forecaster.settings["cell"] for forecaster in forecasters)}
     page = forecast_page(
         f"Forecasters compared on {called}", report, None if network is None else network.training, settings
@@ -221,6 +223,11 @@ def _told(source: CsvSeries, past: CsvSeries | None, called: str) -> dict[str, s
     """What a report says of the file."""
     known = {} if past is None else {"known up to now": ", ".join(past.columns)}
     return {"file": called, "columns": ", ".join(source.columns)} | known
+
+
+def _settings(forecaster: Forecaster) -> dict[str, Any]:
+    """Those of a fitted forecaster, with the window that it took where none was given."""
+    return forecaster.settings | {"window": forecaster.window_}
 
 
 def _tested(
@@ -281,7 +288,7 @@ def _write(
             pictures["forecast.png" if k == 0 else f"forecast-{k}.png"] = draw_forecast(report, k)
         except Exception as error:  # matplotlib missing, or failing in one of its many ways
             click.echo(f"no picture of {column}: {error}", err=True)
-    title, settings = f"Forecast of {told['columns']}", told | forecaster.settings
+    title, settings = f"Forecast of {told['columns']}", told | _settings(forecaster)
     page = forecast_page(title, report, forecaster.training, settings, said)
     others = {} if said is None else {"quantiles.csv": said.csv_text().encode()}
     write_atomically(out / "forecast.csv", report.csv_text().encode())

@@ -115,10 +115,12 @@ class Streamed(Divisible):
         """The order of the windows in this pass."""
         if self._order is None:
             self._began = self.rng.bit_generator.state
-            order, seeds = np.arange(-(-self._batches // self.window)), [0] * self._batches
+            windows = np.arange(-(-self._batches // self.window))
             if self.shuffle:
-                order, seeds = self.rng.permutation(order), self.rng.integers(2**63, size=len(order)).tolist()
-            self._order = list(zip(order.tolist(), seeds, strict=False))
+                order, seeds = self.rng.permutation(windows), self.rng.integers(2**63, size=len(windows))
+            else:
+                order, seeds = windows, np.zeros_like(windows)
+            self._order = list(zip(order.tolist(), seeds.tolist(), strict=True))
         return self._order
 
     def _rest(self, order: list[tuple[int, int]], rank: int, size: int) -> Iterator[tuple[Any, ...]]:

@@ -8,10 +8,8 @@ import io
 import re
 import reprlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import RLock
 
 from xprnn.storage import checked_path
 
@@ -22,27 +20,6 @@ MARKS = {  # that of UTF-32 begins as that of UTF-16 does
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-
-_limits: list[int] = []  # how long others let cells be, then the size of each file that is being read
-_lock = RLock()  # a reader that is thrown away may end while this thread is in here
-
-
-@contextmanager
-def long_cells(size: int) -> Iterator[None]:
-    """Let cells be so long. The process has one limit for all readers: the last of them sets it back."""
-    with _lock:
-        if not _limits:
-            _limits.append(csv.field_size_limit())
-        _limits.append(size)
-        csv.field_size_limit(max(_limits))
-    try:
-        yield
-    finally:
-        with _lock:
-            _limits.remove(size)
-            csv.field_size_limit(max(_limits))
-            if len(_limits) == 1:
-                _limits.clear()
 
 
 @dataclass(frozen=True)
@@ -118,11 +95,10 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
     rows: list[tuple[int, list[str]]] = []
     line = 1
     try:
-        with long_cells(len(content)):
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    rows.append((line, cells))
-                line = reader.line_num + 1
+        for cells in with_long_cells(reader, len(content)):
+            if any(cell.strip() for cell in cells):
+                rows.append((line, cells))
+            line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}: line {line}: {error}; a double quote inside quotes is written twice") from None
     if not rows:
@@ -149,3 +125,20 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
             "label them or take them out"
         )
     return TextTable(columns[text], None if label is None else columns[label], lines)
+
+
+def with_long_cells(reader: Iterator[list[str]], longest: int) -> Iterator[list[str]]:
+    """The rows of a reader of :mod:`csv`, whose cells may have so many characters.
+
+    The limit is one of the whole process, so it is another one only while a row is read.
+    """
+    while True:
+        before = csv.field_size_limit()
+        csv.field_size_limit(max(before, longest))
+        try:
+            cells = next(reader, None)
+        finally:
+            csv.field_size_limit(before)
+        if cells is None:
+            return
+        yield cells

@@ -7,7 +7,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from xprnn.data.text_file import long_cells
+from xprnn.data.text_file import with_long_cells
 
 
 class TextFile:
@@ -34,14 +34,14 @@ class TextFile:
             raise ValueError(
                 f"{self.path}: encoding {self.encoding!r} is unknown; expected one such as utf-8"
             ) from None
-        line = 0
+        line, size = 0, self.path.stat().st_size
         try:
-            with long_cells(self.path.stat().st_size), open(self.path, encoding=self.encoding, newline="") as file:
+            with open(self.path, encoding=self.encoding, newline="") as file:
                 first = next((row for row in file if row.strip()), "")
                 file.seek(0)
                 reader = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
                 header, places = None, (0, 0)
-                for cells in reader:
+                for cells in with_long_cells(reader, size):
                     begin, line = line + 1, reader.line_num
                     if not any(cell.strip() for cell in cells):
                         continue

@@ -78,15 +78,9 @@ static void add8(const signed char *w, const float *scales, int rows, const sign
 }
 """
 
-TANH = """
-/* As the kernels of xprnn have it, to the bit. */
-static float tanh8_of(float x)
-{
-    float s, p, q, y;
-    x = x > 9.0f ? 9.0f : x;
-    x = x < -9.0f ? -9.0f : x;
-    s = x * x;
-    p = -2.76076847742355e-16f;
+# The rational approximation of tanh that the compiled kernels of xprnn use, from x and s = x * x.
+TANH_RATIO = """\
+p = -2.76076847742355e-16f;
     p = p * s + 2.00018790482477e-13f;
     p = p * s - 8.60467152213735e-11f;
     p = p * s + 5.12229709037114e-08f;
@@ -97,11 +91,21 @@ static float tanh8_of(float x)
     q = q * s + 1.18534705686654e-04f;
     q = q * s + 2.26843463243900e-03f;
     q = q * s + 4.89352518554385e-03f;
-    y = x * (p / q);
+    y = x * (p / q);"""
+
+TANH = """
+/* As the kernels of xprnn have it, to the bit. */
+static float tanh8_of(float x)
+{
+    float s, p, q, y;
+    x = x > 9.0f ? 9.0f : x;
+    x = x < -9.0f ? -9.0f : x;
+    s = x * x;
+    @RATIO@
     y = y > 1.0f ? 1.0f : y;
     return y < -1.0f ? -1.0f : y;
 }
-"""
+""".replace("@RATIO@", TANH_RATIO)
 
 SIGMOID = """
 static float sigmoid8_of(float x)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from xprnn.interop.c_int8 import PIECES as CODED
+from xprnn.interop.c_int8 import TANH_RATIO
 
 FILE = """\
 /* {name}: {what}
@@ -155,29 +156,17 @@ static void clear(float *v, int count)
 }
 """
 
-# The rational approximation that the compiled kernels of xprnn use.
 TANH = """
 /* At most 5 ulp off; NaN passes. */
 static float tanh_of(float x)
 {
     float s = x * x, p, q, y;
-    p = -2.76076847742355e-16f;
-    p = p * s + 2.00018790482477e-13f;
-    p = p * s - 8.60467152213735e-11f;
-    p = p * s + 5.12229709037114e-08f;
-    p = p * s + 1.48572235717979e-05f;
-    p = p * s + 6.37261928875436e-04f;
-    p = p * s + 4.89352455891786e-03f;
-    q = 1.19825839466702e-06f;
-    q = q * s + 1.18534705686654e-04f;
-    q = q * s + 2.26843463243900e-03f;
-    q = q * s + 4.89352518554385e-03f;
-    y = x * (p / q);
+    @RATIO@
     if (y < -1.0f || x < -9.011f)
         y = -1.0f;
     return y > 1.0f || x > 9.011f ? 1.0f : y;
 }
-"""
+""".replace("@RATIO@", TANH_RATIO)
 
 SIGMOID = """
 static float sigmoid_of(float x)

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from xprnn.nn.quantized.recurrent import QuantizedRecurrent
     from xprnn.nn.quantized.report import Quantization
     from xprnn.nn.recurrent.echo_state import EchoState, EchoStateNetwork
+    from xprnn.nn.recurrent.gappy_layers import GRUD
     from xprnn.nn.recurrent.gated_layers import MGU, SLSTM
     from xprnn.nn.recurrent.leaky_layers import CTRNN, AntisymmetricRNN
     from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
     from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
     from xprnn.nn.recurrent.stream import Stream
-    from xprnn.nn.recurrent.timed_layers import GRUD, LTC, CfC
+    from xprnn.nn.recurrent.timed_layers import LTC, CfC
     from xprnn.nn.recurrent.wiring import ncp_wiring
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
@@ -129,12 +130,13 @@ LATER = {
     "quantized.recurrent": "QuantizedRecurrent",
     "quantized.report": "Quantization",
     "recurrent.echo_state": "EchoState EchoStateNetwork",
+    "recurrent.gappy_layers": "GRUD",
     "recurrent.gated_layers": "MGU SLSTM",
     "recurrent.leaky_layers": "AntisymmetricRNN CTRNN",
     "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
     "recurrent.memory_layers": "LMU MLSTM",
     "recurrent.stream": "Stream",
-    "recurrent.timed_layers": "CfC GRUD LTC",
+    "recurrent.timed_layers": "CfC LTC",
     "recurrent.wiring": "ncp_wiring",
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",

@@ -5,8 +5,9 @@ from xprnn.train.callbacks import Callback, Checkpoint, EarlyStopping, ProgressB
 from xprnn.train.checkpoint import load_checkpoint, save_checkpoint
 from xprnn.train.clip import clip_grad_norm, clip_grad_value
 from xprnn.train.ctc import ctc_loss
+from xprnn.train.evaluation import evaluate
 from xprnn.train.likelihoods import gaussian_nll, pinball, student_t_nll
-from xprnn.train.loop import evaluate, fit
+from xprnn.train.loop import fit
 from xprnn.train.losses import bce_with_logits, cross_entropy, huber, mae, mse
 from xprnn.train.optimizer import Optimizer
 from xprnn.train.optimizers import SGD, Adam, AdamW, RMSprop

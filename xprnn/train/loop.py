@@ -22,16 +22,16 @@ from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint
 from xprnn.train.clip import clip
 from xprnn.train.communicator import Communicator
-from xprnn.train.measured import Measured, drawn
+from xprnn.train.evaluation import Metric, check_batches, means_over, size_of
+from xprnn.train.measured import drawn
 from xprnn.train.optimizer import Optimizer
-from xprnn.train.ranks import Computed, Ranks, ranks_of
+from xprnn.train.ranks import Computed, ranks_of
 from xprnn.train.run import NORMS, RECORDED, History, Run
 from xprnn.train.same_bits import SameBits
 from xprnn.train.schedules import Schedule
 from xprnn.train.weighted import weighed, weighed_number
 
 Loss = Callable[[Any, Any], Tensor | tuple[Tensor, Any]]
-Metric = Callable[[Any, Any], Any]
 
 
 def fit(
@@ -123,7 +123,7 @@ def fit(
             real_number("fit", name, limit, "a number above 0", low=math.ulp(0.0))
     for name, source in (("batches", batches), ("validation", validation)):
         if source is not None or name == "batches":
-            _check_batches("fit", name, source)
+            check_batches("fit", name, source)
         if isinstance(source, Iterator):
             raise TypeError(
                 f"fit: {name} is a {type(source).__name__}, which lasts one epoch; expected a list or Batches"
@@ -159,7 +159,7 @@ def fit(
             record = _train(run, batches, loss, metrics, accumulate, clipping, called)
             norms = {name: record.pop(name) for name in NORMS}
             if validation is not None:
-                means = _means(model, validation, loss, metrics, ranks)
+                means = means_over(model, validation, loss, metrics, ranks)
                 record.update({f"validation_{name}": mean for name, mean in means.items()})
             seconds = time.perf_counter() - began
             run.history.epochs.append(ranks.of_first({**record, "lr": lr, **norms, "seconds": seconds}))
@@ -171,54 +171,6 @@ def fit(
         for callback in called:
             callback.on_fit_end(run)
     return run.history
-
-
-def evaluate(model: Module, batches: Iterable[Any], loss: Metric) -> float:
-    """The mean of ``loss(model, batch)`` over batches, in evaluation mode and without recording.
-
-    Each batch has the weight of its loss: what the losses of this package are means over, such as the number of
-    elements that a mask selects; or what ``loss`` returns beside it, as (loss, weight). Without either it has that of
-    its size: the length of its first array (of the batch itself, where it is one) along ``batches.axis``, or axis 0; of
-    another object its ``len``, or 1. NaN where all weights are 0.
-
-    ``loss`` may be any measure, and return a plain number. The mode is that of this call only, so that other threads
-    may use the model meanwhile. Waits for a GPU as :func:`fit` does. Raises TypeError for a loss that is not scalar,
-    ValueError where there are no batches.
-    """
-    of_kind("evaluate", "model", model, Module)
-    _check_batches("evaluate", "batches", batches)
-    return _means(model, batches, function("evaluate", "loss", loss), {}, Ranks())["loss"]
-
-
-def _check_batches(owner: str, name: str, batches: Any) -> None:
-    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
-        raise TypeError(f"{owner}: {name} is a {type(batches).__name__}; expected Batches or a list of batches")
-
-
-def _means(
-    model: Module, batches: Iterable[Any], loss: Metric, metrics: Mapping[str, Metric], ranks: Ranks
-) -> dict[str, float]:
-    """What :func:`evaluate` says of the loss and each metric, in one pass."""
-    functions = {"loss": loss, **{f"metrics[{name!r}]": metric for name, metric in metrics.items()}}
-    measured = ranks.tried(lambda: _evaluated(model, batches, functions, ranks))
-    return dict(zip(("loss", *metrics), measured.means(ranks.add_up), strict=True))
-
-
-def _evaluated(model: Module, batches: Iterable[Any], functions: Mapping[str, Metric], ranks: Ranks) -> Measured:
-    axis, count = getattr(batches, "axis", 0), 0
-    with model.mode(False), no_grad(), Measured([0.0] * len(functions)) as measured:
-        for batch, checks in drawn(batches):
-            count += 1
-            if ranks.is_idle(batch):
-                continue
-            with postponed(checks):
-                size = _size(batch, axis)
-                found = [weighed_number(name, each(model, batch), size) for name, each in functions.items()]
-            values, weights = [value.data for value, _ in found], [weight for _, weight in found]
-            measured.add(f"batch {count} of an evaluation", values, weights, checks)
-    if count == 0:
-        raise ValueError("evaluate: there are no batches")
-    return measured
 
 
 def _train(
@@ -242,7 +194,7 @@ def _train(
             return None
         (batch, checks), due = item
         run.batch += 1
-        size = _size(batch, axis)
+        size = size_of(batch, axis)
         if gathered is not None:
             gathered.begin()
         if ranks.is_idle(batch):
@@ -320,13 +272,3 @@ def _finite(loss: Array, place: str) -> Array:
 
     require(~xp.isfinite(value), not_finite)
     return value
-
-
-def _size(batch: Any, axis: int) -> int:
-    """How many elements a batch counts for, at least 1."""
-    if isinstance(batch, (tuple, list)) and batch and hasattr(batch[0], "shape"):
-        batch = batch[0]
-    shape = getattr(batch, "shape", None)
-    if shape is None:
-        return max(1, len(batch)) if isinstance(batch, Sized) else 1
-    return max(1, int(shape[axis])) if len(shape) > axis else 1

@@ -1,6 +1,7 @@
 """Measures against numbers computed by hand, and intervals against how often they hold."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -132,6 +133,16 @@ def test_intervals_that_cannot_be_told():
             forecaster.predict(2, quantiles=bad)
 
 
+def test_widths_of_several_levels_at_once():
+    errors, levels = np.random.default_rng(0).normal(size=(30, 2)), np.array([[0.1], [0.5], [0.99]])
+    errors[3, 1] = np.nan
+    found = width(errors, levels)
+    np.testing.assert_array_equal(found, [width(errors, level) for level in (0.1, 0.5, 0.99)])
+    assert np.isinf(found[2]).all()
+    np.testing.assert_array_equal(width(errors[:, 1], levels[:, 0]), found[:, 1])
+    assert width(errors[:0], levels).shape == np.broadcast_shapes(levels.shape, (2,))
+
+
 class Mean(Persistence):
     """Says the mean of what it was fitted on."""
 
@@ -145,15 +156,48 @@ class Mean(Persistence):
         return np.broadcast_to(self.mean, (len(origins), horizon, series.shape[1]))
 
 
-@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor(2)])
-def test_fitting_again_on_all_that_came_before(executor):
+def test_fitting_again_on_all_that_came_before():
     model = Mean()
-    found = lambda refit: backtest([model, Persistence()], Y, test=4, refit=refit, executor=executor).forecasts["mean"]
+    found = lambda refit: backtest([model, Persistence()], Y, test=4, refit=refit).forecasts["mean"]
     means = [Y[:n].mean() for n in range(4, 8)]
     np.testing.assert_allclose(found("always")[:, 0, 0], means)
     np.testing.assert_allclose(found(2)[:, 0, 0], np.repeat(means[::2], 2))
     np.testing.assert_allclose(found("never")[:, 0, 0], means[0])
     assert model.mean == means[0]  # whatever was fitted again was a copy
+
+
+class Wavering(Mean):
+    """Cannot be fitted on six steps. Says how many threads kernels may take where it is fitted on more."""
+
+    def fit(self, series):
+        from xprnn.kernels.cpu.threads import workers
+
+        if len(series) == 6:
+            raise ValueError("six steps are bad luck")
+        self.mean = np.array([workers()])
+        return self
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_fitting_again_elsewhere(kind):
+    pool = ThreadPoolExecutor(2) if kind == "threads" else ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    models = [Forecaster(hidden=2, epochs=1, members=1, transforms="none"), AutoRegression(2)]
+    series = np.random.default_rng(0).normal(size=140).cumsum()
+    with pool as executor:
+        found, here = (backtest(models, series, test=6, refit=2, executor=e).forecasts for e in (executor, None))
+        alone = backtest([Wavering()], Y, test=3, refit=2, executor=executor).forecasts["mean"]
+        with pytest.raises(ValueError, match="six steps") as caught:
+            backtest([Wavering()], Y, test=3, refit="always", executor=executor)
+    for name in here:
+        np.testing.assert_array_equal(found[name], here[name])
+    assert alone[2, 0, 0] == 1  # a worker's kernels stay in its own thread
+    notes = getattr(caught.value, "__notes__", None)  # Python 3.10 has none
+    assert notes in (None, ["backtest: this was in the work on the fit of mean before step 6."])
+
+
+def test_an_odd_executor():
+    with pytest.raises(TypeError, match=r"backtest: executor is a int; expected a concurrent.futures.Executor"):
+        backtest([Mean()], Y, test=3, refit=1, executor=2)
 
 
 @pytest.mark.parametrize("refit", ["often", 0, -1, 2.5, None])
@@ -194,3 +238,21 @@ def test_futures_spread_as_the_series_does(distribution, horizon):
     options = {"hidden": 2, "epochs": 1, "members": 2, "strategy": strategy, "horizon": horizon}
     spread = Forecaster(distribution=distribution, **options).fit(y).sample(4000, 3, rng=1).std(axis=0)
     np.testing.assert_allclose(spread, np.sqrt([1.0, 2.0, 3.0]), rtol=0.2)
+
+
+@pytest.mark.parametrize("refit", ["never", "always"])
+def test_what_is_no_executor(refit):
+    with pytest.raises(TypeError, match="backtest: executor is a int; expected a concurrent.futures.Executor"):
+        backtest([Persistence()], Y, test=4, refit=refit, executor=3)
+
+
+def test_an_error_says_whose_fit_it_was():
+    class Late(Persistence):
+        def fit(self, series):
+            if len(series) == len(Y) - 2:
+                raise ValueError("odd")
+
+    with pytest.raises(ValueError, match="odd") as caught:
+        backtest([Late()], Y, test=4, refit="always")
+    if hasattr(caught.value, "__notes__"):  # since Python 3.11
+        assert f"the fit of persistence before step {len(Y) - 2}" in caught.value.__notes__[0]

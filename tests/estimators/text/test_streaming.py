@@ -39,6 +39,17 @@ def test_the_same_texts_give_the_same_model_however_they_come(tmp_path, monkeypa
     np.testing.assert_array_equal(one.predict_proba(texts), other.predict_proba(texts))
 
 
+def test_several_files_are_read_side_by_side(tmp_path):
+    before, long = csv.field_size_limit(), "x" * 200_000
+    first, second = (
+        iter(TextFile(write(tmp_path / name, ["short", text], ["a", "b"]))) for name, text in (("1", "y"), ("2", long))
+    )
+    assert next(first) == next(second) == ("short", "a")
+    assert csv.field_size_limit() == before  # a setting of the process: others read files meanwhile
+    assert list(first) == [("y", "b")]
+    assert list(second) == [(long, "b")]
+
+
 def test_memory_does_not_grow_with_the_texts(monkeypatch):
     monkeypatch.setattr(rows, "SPILL", 1000)
 
@@ -99,14 +110,3 @@ def test_complaints_name_the_line(tmp_path, content, message):
         list(TextFile(path, encoding="klingon"))
     with pytest.raises(FileNotFoundError):
         list(TextFile(tmp_path / "none"))
-
-
-def test_files_with_long_texts_may_be_read_at_once(tmp_path):
-    limit, long = csv.field_size_limit(), "a" * 200_000
-    for name in "ab":
-        write(tmp_path / name, ["short", long], ["x", "y"])
-    first, second = iter(TextFile(tmp_path / "a")), iter(TextFile(tmp_path / "b"))
-    assert next(first) == next(second) == ("short", "x")
-    assert list(first) == [(long, "y")]
-    assert list(second) == [(long, "y")]
-    assert csv.field_size_limit() == limit

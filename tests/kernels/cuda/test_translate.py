@@ -24,7 +24,7 @@ using std::tanh;
 """
 LAUNCH = """
 extern "C" int launch_{name}(void* const* arguments, unsigned columns, unsigned rows, unsigned threads) {{
-    return emulator::launch<{name}>({name}, arguments, {{columns, rows}}, {{threads}}, 0, 1);
+    return emulator::launch<{name}>({name}, arguments, {{columns, rows}}, {{threads}}, 1, 0, 1);
 }}
 """
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from xprnn.estimators.series.backtest import Backtest
+from xprnn.estimators.series.conformal import width
 
 Host = np.ndarray[Any, Any]
-LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
+LEVELS = np.arange(1, 10) / 10
 SHOWN = 0.9
 LEAST = 20  # errors, of which nine tenths are a whole number
 FROM_ERRORS = (
@@ -28,7 +28,7 @@ class Intervals:
     ``future_upper`` (L, K) what comes after the end. ``how`` says in a sentence how they were made.
     """
 
-    levels: Sequence[float]
+    levels: Host
     lower: Host
     upper: Host
     future_lower: Host
@@ -37,7 +37,7 @@ class Intervals:
 
     def at(self, level: float) -> int:
         """The number of the level that is nearest to this."""
-        return int(np.argmin(np.abs(np.asarray(self.levels) - level)))
+        return int(np.argmin(np.abs(self.levels - level)))
 
     def coverage(self, actual: Host) -> Host:
         """The share of actual values (M, H) that were inside (L,), of those that had an interval."""
@@ -58,7 +58,7 @@ def intervals_from_errors(test: Backtest, name: str, future: Host, column: int) 
         return None
     errors = np.abs(actual - said)
     widths = np.stack([_widths_by_then(errors[:, ahead], ahead) for ahead in range(horizon)], axis=2)
-    last = np.stack([_widths(errors[:, ahead]) for ahead in range(horizon)], axis=1)
+    last = np.stack([width(errors[:, ahead], LEVELS) for ahead in range(horizon)], axis=1)
     middle, beyond = future[:, column], last[:, : len(future)]
     return Intervals(LEVELS, said - widths, said + widths, middle - beyond, middle + beyond)
 
@@ -71,12 +71,6 @@ def _widths_by_then(errors: Host, ahead: int) -> Host:
     widths, known = np.full((len(LEVELS), len(errors)), np.nan), LEAST
     while known + ahead < len(errors):
         more = known + max(1, known // 20)
-        widths[:, known + ahead : more + ahead] = _widths(errors[:known])[:, None]
+        widths[:, known + ahead : more + ahead] = width(errors[:known], LEVELS)[:, None]
         known = more
     return widths
-
-
-def _widths(errors: Host) -> Host:
-    """The half of each level's interval that n absolute errors ask for (L,)."""
-    ranks = np.ceil((len(errors) + 1) * np.asarray(LEVELS)).astype(int)
-    return np.sort(errors)[np.minimum(ranks, len(errors)) - 1]

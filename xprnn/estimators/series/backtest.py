@@ -19,6 +19,7 @@ from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.conformal import rolling_widths
 
 Host = np.ndarray[Any, Any]
+Work = tuple[SeriesForecaster, Host, Host, int]
 INSIDE = (math.ulp(0.0), math.nextafter(1.0, 0.0))
 
 
@@ -137,10 +138,11 @@ def backtest(
         "never": nothing is fitted again. "always": before each forecast, on all that came before it. A number: before
         every so many forecasts. The forecasters themselves are left as the first part fitted them.
     executor
-        Of :mod:`concurrent.futures` or alike, whose workers fit again; by default nobody but the caller does.
+        Of :mod:`concurrent.futures` or alike, whose workers fit again, as :func:`xprnn.distributed.each` has them; by
+        default nobody but the caller does.
 
-    Raises TypeError for what is no forecaster; ValueError for none, two of one name, and an empty training or test
-    part; and what the forecasters raise.
+    Raises TypeError for what is no forecaster or no executor; ValueError for none, two of one name, and an empty
+    training or test part; and what the forecasters raise.
     """
     series = as_series(series, "backtest", gaps=True)
     size = count_test_steps(len(series), test)
@@ -163,8 +165,8 @@ def backtest(
         forecaster.fit(train)
     found = {f.name: [f.forecast(series, first, horizon)] for f in forecasters}
     work = [(forecaster, series, block, horizon) for block in later for forecaster in forecasters]
-    again = each(_fitted_again, work, executor, owner="backtest", name=lambda item: f"{item[0].name} at {item[2][0]}")
-    for (forecaster, *_), forecast in zip(work, again, strict=True):
+    forecasts = each(_fitted_again, work, executor, owner="backtest", name=_told)
+    for (forecaster, *_), forecast in zip(work, forecasts, strict=True):
         found[forecaster.name].append(forecast)
     return Backtest(series, len(train), horizon, origins, {n: np.concatenate(parts) for n, parts in found.items()})
 
@@ -179,7 +181,11 @@ def _blocks(origins: Host, refit: str | int) -> list[Host]:
     return [origins[k : k + size] for k in range(0, len(origins), size)]
 
 
-def _fitted_again(work: tuple[SeriesForecaster, Host, Host, int]) -> Host:
+def _told(work: Work) -> str:
+    return f"the fit of {work[0].name} before step {work[2][0]}"
+
+
+def _fitted_again(work: Work) -> Host:
     forecaster, series, origins, horizon = work
     forecaster = copy.deepcopy(forecaster)
     forecaster.fit(series[: origins[0]])

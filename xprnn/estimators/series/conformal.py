@@ -14,12 +14,15 @@ def width(errors: Host, coverage: Host | float) -> Host:
 
     It is the smallest of the M errors that at least coverage (M + 1) do not exceed; infinite where M is too small for
     it. Of exchangeable errors the next one lies within it with probability ``coverage`` at least. NaN does not count.
+    ``coverage`` is a number, one for each (...), or L of them for each (L, ...), which gives as many half widths.
     """
     sizes = np.sort(np.abs(errors), axis=0)  # NaN comes last
     count = np.isfinite(sizes).sum(axis=0)
     place = np.ceil(np.asarray(coverage) * (count + 1)).astype(int) - 1
     inside = np.clip(place, 0, np.maximum(count - 1, 0))
-    found = np.take_along_axis(sizes, inside[None], axis=0)[0] if len(sizes) else np.full(count.shape, np.inf)
+    if not len(sizes):
+        return np.where(place < 0, 0.0, np.inf)
+    found = np.take_along_axis(sizes, inside.reshape(-1, *count.shape), axis=0).reshape(place.shape)
     return np.where(place < 0, 0.0, np.where(place >= count, np.inf, found))
 
 

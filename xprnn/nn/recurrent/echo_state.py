@@ -25,10 +25,9 @@ class EchoState(RecurrentLayer):
     gradients, though x gets one.
 
     Shapes, calling and the other arguments: :class:`RecurrentLayer`, of one layer. weight_ih (H, I), weight_hh (H, H),
-    bias_ih (H). The state is one part, h. On NumPy a kernel runs that
-    passes over the zeros of weight_hh, where few are others (a twentieth; of four
-    sequences or more a fifth) and no gradient is asked for; else array code
-    steps, by products with all of it.
+    bias_ih (H). The state is one part, h. On NumPy a kernel runs that passes over the zeros of weight_hh, where few
+    are others (a twentieth; of four sequences or more a fifth) and no gradient is asked for; else array code steps, by
+    products with all of it.
 
     Parameters
     ----------
@@ -69,10 +68,10 @@ class EchoState(RecurrentLayer):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        owner, one = type(self).__name__, 1.0
+        owner = type(self).__name__
 
         def portion(name: str, number: float) -> float:
-            return real_number(owner, name, number, "a number above 0 and at most 1", np.nextafter(0.0, 1.0), one)
+            return real_number(owner, name, number, "a number above 0 and at most 1", np.nextafter(0.0, 1.0), 1.0)
 
         leak = portion("leak", leak)
         self.spectral_radius = at_least_zero(owner, "spectral_radius", spectral_radius)

@@ -151,7 +151,8 @@ class Decoder(Reader):
     attention
         None, an :class:`Attention`, or "dot", "scaled_dot", "general" or "additive".
     memory_size
-        The length of what is looked at, the encoder's ``output_size``. Needed for attention.
+        The length of what is looked at, the encoder's ``output_size``. Needed for attention; without it nothing is
+        looked at, and a length changes nothing, so that it may be given whatever ``attention`` is.
 
     The other parameters and errors are those of :class:`Encoder`; ``dropout`` is also for what goes into W_o.
     """
