@@ -114,8 +114,6 @@ REFUSED = {  # what errors begin with or say: a call of a wrong value, and the v
     "there is no column": (lambda v: estimators.long_table({"a": [1]}, id=v), ([], PAIR)),
     "callbacks is": (lambda v: estimators.Forecaster(window=2).fit(np.arange(9.0), callbacks=v), (None, 3)),
     "baselines is": (lambda v: estimators.Forecaster(window=2).backtest(np.arange(9.0), baselines=v), (None, 3)),
-    "channels is": (lambda v: nn.TCN(3, v), (None, 5)),
-    "dilations is": (lambda v: nn.TCN(3, (4,), dilations=v), (5, True)),
     "Divided: batches is": (data.Divided, (None, 3)),
     "in_threads: size is": (lambda v: distributed.in_threads(len, v), (None, 0, 1.5, "x", True)),
     "each: items is": (lambda v: distributed.each(len, v), (None, 3)),

@@ -122,6 +122,13 @@ def test_odd_statics(static, message):
         Panel({"a": [1.0, 2.0], "b": [3.0, 4.0]}, static=static)
 
 
+def test_tables_have_their_columns_in_one_order():
+    tables = {"x": {"a": [1.0, 2.0], "b": [3.0, 4.0]}, "y": np.ones((2, 2)), "z": {"b": [3.0, 4.0], "a": [1.0, 2.0]}}
+    with pytest.raises(ValueError, match="Panel: series 'z' has columns 'b', 'a'; expected 'a', 'b', as 'x'"):
+        Panel(tables)
+    assert Panel({"x": {"a": [1.0, 2.0]}, "z": {"b": [3.0, 4.0]}}).values[1][0, 0] == 3.0
+
+
 def test_a_series_that_is_too_short_is_named():
     with pytest.raises(ValueError, match=r"Forecaster: series 'b': the series has 2 steps; with .* at least"):
         Forecaster(**TINY).fit(Panel({"a": series(0, 40), "b": [1.0, 2.0]}))

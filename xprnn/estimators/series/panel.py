@@ -11,7 +11,7 @@ import numpy as np
 
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
-from xprnn.data.tables import array_of, named_columns
+from xprnn.data.tables import array_of, columns_of, named_columns
 from xprnn.estimators.sequences.long_table import LongTable, long_table
 from xprnn.estimators.series.frame import Series
 
@@ -54,6 +54,13 @@ class Panel:
                 raise ValueError(
                     f"{owner}: series {key!r} has {values.shape[1]} columns; expected {columns}, as {self.keys[0]!r}"
                 )
+        tables = ((key, columns_of(each, owner)) for key, each in pairs.items())
+        names = {key: table.names for key, table in tables if table is not None}
+        for key, own in names.items() if columns > 1 else ():
+            first = next(iter(names))
+            if own != names[first]:
+                shown, expected = (", ".join(map(repr, some)) for some in (own, names[first]))
+                raise ValueError(f"{owner}: series {key!r} has columns {shown}; expected {expected}, as {first!r}")
         self.vector = columns == 1 and all(np.ndim(each) == 1 for each in pairs.values())
         self.static = np.zeros((len(pairs), 0)) if static is None else _static(owner, static, self.keys)
 
