@@ -5,85 +5,79 @@
 #pragma once
 #include "block.cuh"
 
-// Through memory, in the cache that all blocks share.
-template <class Part> struct ThroughMemory {
-    static constexpr int STRIDE = WORDS;   // words from one row to the next
-
-    GroupBarrier barrier;
+// The halves, of rows that are STRIDE words apart.
+template <int STRIDE> struct TwoHalves {
     unsigned* read;   // kept and not computed, so that the address is there when a wait ends
     int across;       // from there to the other half
 
-    // memory: (2, B, WORDS) scratch. arrivals: (groups, APART) zeros.
-    __device__ ThroughMemory(const Part& block, unsigned* memory, int* arrivals)
-        : barrier(arrivals + blockIdx.z * APART, gridDim.y),
-          read(block.step(memory, 1, WORDS)),
-          across(-block.batch * WORDS) {}
-
-    __device__ __forceinline__ void give_number(int row, int k, float value) const {
-        Number::store(read + across + row * WORDS, k, value);
-    }
-
-    // Zeros behind the last inner index, in both halves.
-    __device__ void clear_padding(const Part& block, int used) const {
+    // Zeros behind the last inner index of all rows, in both halves; among threads first, first + step, ...
+    __device__ void clear(int rows, int used, int first, int step) const {
         const int padding = INNER - used;
-        for (int i = blockIdx.y * THREADS + threadIdx.x; i < 2 * block.rows * padding; i += gridDim.y * THREADS) {
+        for (int i = first; i < 2 * rows * padding; i += step) {
             const int row = i / padding;
-            Number::store(read + row / block.rows * across + row % block.rows * WORDS, used + i % padding, 0.0f);
-        }
-    }
-
-    __device__ __forceinline__ const uint4* rows(int first) const {
-        return reinterpret_cast<const uint4*>(read + first * WORDS);
-    }
-    static __device__ __forceinline__ uint4 load(const uint4* address) { return load_fresh(address); }
-
-    __device__ __forceinline__ void turn() {
-        read += across;
-        across = -across;
-    }
-    __device__ __forceinline__ void arrive() { barrier.arrive(); }
-    __device__ __forceinline__ void wait() { barrier.wait(); }
-};
-
-#if XPRNN_CLUSTER
-// In a cluster, whose blocks write into each other's shared memory and have a barrier of their own: all that a block
-// reads is its own. Nothing but the cluster must be on the device at once.
-template <class Part> struct InCluster {
-    // 64 bytes modulo 128, so that the two rows which a quarter of a warp reads at once fall into different banks.
-    static constexpr int STRIDE = WORDS + (32 - WORDS % 32 + 16) % 32;
-
-    unsigned* read;   // of (2, group_rows, STRIDE) in shared memory
-    int across;
-
-    __device__ InCluster(const Part& block, unsigned*, int*)
-        : read(block.rows_here + block.group_rows * STRIDE), across(-block.group_rows * STRIDE) {
-        cluster_arrive();   // before anybody writes to a block, that block must have begun
-        cluster_wait();
-    }
-
-    __device__ __forceinline__ void give_number(int row, int k, float value) const {
-#pragma unroll
-        for (int to = 0; to < XPRNN_CLUSTER; ++to) Number::store(in_block(read + across + row * STRIDE, to), k, value);
-    }
-
-    // As above; every block has rows of its own.
-    __device__ void clear_padding(const Part& block, int used) const {
-        const int padding = INNER - used;
-        for (int i = threadIdx.x; i < 2 * block.rows * padding; i += THREADS) {
-            const int row = i / padding;
-            Number::store(read + row / block.rows * across + row % block.rows * STRIDE, used + i % padding, 0.0f);
+            Number::store(read + row / rows * across + row % rows * STRIDE, used + i % padding, 0.0f);
         }
     }
 
     __device__ __forceinline__ const uint4* rows(int first) const {
         return reinterpret_cast<const uint4*>(read + first * STRIDE);
     }
-    static __device__ __forceinline__ uint4 load(const uint4* address) { return load_shared(address); }
 
     __device__ __forceinline__ void turn() {
         read += across;
         across = -across;
     }
+};
+
+// Through memory, in the cache that all blocks share.
+template <class Part> struct ThroughMemory : TwoHalves<WORDS> {
+    static constexpr int STRIDE = WORDS;   // words from one row to the next
+
+    GroupBarrier barrier;
+
+    // memory: (2, B, WORDS) scratch. arrivals: (groups, APART) zeros.
+    __device__ ThroughMemory(const Part& block, unsigned* memory, int* arrivals)
+        : TwoHalves<WORDS>{block.step(memory, 1, WORDS), -block.batch * WORDS},
+          barrier(arrivals + blockIdx.z * APART, gridDim.y) {}
+
+    __device__ __forceinline__ void give_number(int row, int k, float value) const {
+        Number::store(this->read + this->across + row * STRIDE, k, value);
+    }
+    __device__ void clear_padding(const Part& block, int used) const {   // all blocks of the group together
+        this->clear(block.rows, used, blockIdx.y * THREADS + threadIdx.x, gridDim.y * THREADS);
+    }
+    static __device__ __forceinline__ uint4 load(const uint4* address) { return load_fresh(address); }
+
+    __device__ __forceinline__ void arrive() { barrier.arrive(); }
+    __device__ __forceinline__ void wait() { barrier.wait(); }
+};
+
+#if XPRNN_CLUSTER
+// 64 bytes modulo 128, so that the two rows which a quarter of a warp reads at once fall into different banks.
+constexpr int CLUSTER_STRIDE = WORDS + (32 - WORDS % 32 + 16) % 32;
+
+// In a cluster, whose blocks write into each other's shared memory and have a barrier of their own: all that a block
+// reads is its own. Nothing but the cluster must be on the device at once.
+template <class Part> struct InCluster : TwoHalves<CLUSTER_STRIDE> {
+    static constexpr int STRIDE = CLUSTER_STRIDE;
+
+    // The halves are (2, group_rows, STRIDE) in shared memory.
+    __device__ InCluster(const Part& block, unsigned*, int*)
+        : TwoHalves<STRIDE>{block.rows_here + block.group_rows * STRIDE, -block.group_rows * STRIDE} {
+        cluster_arrive();   // before anybody writes to a block, that block must have begun
+        cluster_wait();
+    }
+
+    __device__ __forceinline__ void give_number(int row, int k, float value) const {
+        unsigned* const here = this->read + this->across + row * STRIDE;
+#pragma unroll
+        for (int to = 0; to < XPRNN_CLUSTER; ++to) Number::store(in_block(here, to), k, value);
+    }
+    __device__ void clear_padding(const Part& block, int used) const {   // every block has rows of its own
+        this->clear(block.rows, used, threadIdx.x, THREADS);
+    }
+    static __device__ __forceinline__ uint4 load(const uint4* address) { return load_shared(address); }
+
     __device__ __forceinline__ void arrive() { cluster_arrive(); }
     __device__ __forceinline__ void wait() { cluster_wait(); }
 };

@@ -43,7 +43,7 @@ class Accumulated:
 
     def finish(self) -> None:
         """Make the gradients those of the mean."""
-        sums = list(self.ranks.summed(self.parameters))
+        sums = self.ranks.summed(self.parameters)
         divided = [Tensor(self._divided(total)) for _, total in sums]
         make([new_gradients([parameter for parameter, _ in sums], divided)])
         self._finished = True

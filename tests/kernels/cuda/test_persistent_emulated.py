@@ -395,7 +395,7 @@ MUTANTS = {
         "(emulator::give_way(), *static_cast<const volatile int*>(counter)) <",
     ),
     "waits for one too many": ("forward.cu", "barrier.cuh", "awaited += blocks", "awaited += blocks + 1"),
-    "has one slot for two steps": ("forward.cu", "exchange.cuh", "across(-block.batch * WORDS)", "across(0)"),
+    "has one slot for two steps": ("forward.cu", "exchange.cuh", "-block.batch * WORDS}", "0}"),
     "reads sums too early": ("forward.cu", "forward.cu", "rest, sums);\n            __syncthreads();", "rest, sums);"),
     "forgets a slice": ("forward.cu", "block.cuh", "< Resident::SLICES;", "< Resident::SLICES - 1;"),
     "leaves the padding": ("forward.cu", "forward.cu", "exchange.clear_padding(", "if (false) exchange.clear_padding("),
@@ -413,8 +413,8 @@ OF_CLUSTERS = {
     "does not wait": ("exchange.cuh", "{ cluster_wait(); }", "{}"),
     "arrives twice": ("exchange.cuh", "{ cluster_wait(); }", "{ cluster_arrive(), cluster_wait(); }"),
     "gives to itself alone": ("exchange.cuh", "XPRNN_CLUSTER; ++to) Number", "1; ++to) Number"),
-    "leaves the padding": ("exchange.cuh", "i < 2 * block.rows * padding; i += THREADS", "i < 0; ++i"),
-    "has one slot for two steps": ("exchange.cuh", "across(-block.group_rows * STRIDE)", "across(0)"),
+    "leaves the padding": ("exchange.cuh", "used, threadIdx.x, THREADS)", "INNER, threadIdx.x, THREADS)"),
+    "has one slot for two steps": ("exchange.cuh", "-block.group_rows * STRIDE}", "0}"),
     "mixes up sides": ("product.cuh", "Weights::first_column() + 8 * n", "8 * n"),
 }
 
