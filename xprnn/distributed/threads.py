@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import size as checked_size
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
 from xprnn.train.communicator import Communicator
 
@@ -81,7 +81,7 @@ def in_threads(function: Callable[[Communicator], T], size: int) -> list[T]:
     Models, optimizers and batches must be made inside the function, so that each thread has its own. Raises the error
     that ended the first rank, and not those that followed from it. After Ctrl-C all ranks end where they next meet.
     """
-    meeting = Meeting(whole_number("in_threads", "size", size))
+    meeting = Meeting(checked_size("in_threads", "size", size))
     results: list[Any] = [None] * size
     errors: list[BaseException | None] = [None] * size
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import probability, several, whole_number
+from xprnn.arguments import probability, several, size, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator
 from xprnn.data.characters import Alphabet, character_streams, read_characters
 from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
@@ -76,7 +76,7 @@ class CharacterModel(Estimator):
     """
 
     SETTINGS = TRAINING | {
-        "embedding": whole_number,
+        "embedding": size,
         "dropout": probability,
         "chunk": whole_number,
         "batch_size": whole_number,
@@ -177,7 +177,7 @@ class CharacterModel(Estimator):
         of range; TypeError for a prompt that is no str.
         """
         owner, network, alphabet = "CharacterModel.sample", self._fitted(self._network), self._fitted(self.alphabet)
-        length = whole_number(owner, "length", length, 0)
+        length = size(owner, "length", length, 0)
         sampler = Sampler(owner, temperature, top_k, top_p, rng)
         if prompt is None:
             prompt = "\n" if "\n" in alphabet.characters else alphabet.characters[0]
