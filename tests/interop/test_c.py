@@ -1,6 +1,5 @@
 """Models in C: compiled without a warning, and compared with the layers, through ctypes and by the test in the file."""
 
-import ctypes
 import re
 import shutil
 import subprocess
@@ -9,14 +8,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import host
+from in_c import STRICT, InC, compiled
 
 from xprnn import nn
 from xprnn.cells import LSTM, Elman
 from xprnn.cli import main
 from xprnn.interop import c, nam, rtneural
 
-STRICT = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes", "-Wdouble-promotion", "-O1"]
-STRICT += ["-Wconversion", "-Wshadow"]
 # GCC fuses products and sums by default, and clang within an expression: both must be kept from it. What clang is told
 # by -ffp-contract=fast it does in spite of the file.
 FUSED = {"gcc": ["-O3", "-march=native", "-ffp-contract=fast"], "clang": ["-O3", "-march=native"]}
@@ -50,31 +48,6 @@ compilers = pytest.mark.parametrize(
         for name in ("gcc", "clang")
     ],
 )
-
-
-def compiled(compiler, *arguments, options=STRICT):
-    done = subprocess.run([compiler, *options, *map(str, arguments)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-class InC:
-    """A model compiled and loaded: ``step`` and ``block`` from a state of its own."""
-
-    def __init__(self, compiler, source, name="model", options=STRICT):
-        library = source.with_suffix(".so")
-        compiled(compiler, "-shared", "-fPIC", source, "-o", library, options=options)
-        self.library, self.name = ctypes.CDLL(str(library)), name
-        self.state = ctypes.create_string_buffer(1 << 16)
-        self("init")
-
-    def __call__(self, what, *arguments):
-        pointers = [a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a for a in arguments]
-        getattr(self.library, f"{self.name}_{what}")(self.state, *pointers)
-
-    def block(self, x, outputs):
-        y = np.full((len(x), outputs), np.nan, "float32")
-        self("block", x, y, len(x))
-        return y
 
 
 def ulp_of_the_largest(found, expected):
