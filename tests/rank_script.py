@@ -11,7 +11,7 @@ import numpy as np
 from xprnn import nn
 from xprnn.data import Batches
 from xprnn.distributed import world
-from xprnn.train import Adam, Callback, Checkpoint, fit, mse
+from xprnn.train import Adam, Callback, Checkpoint, fit, mse, sums
 
 
 class Happens(Callback):
@@ -56,6 +56,7 @@ def train(communicator, path):
 what = ""
 if __name__ == "__main__":
     what, path = sys.argv[1:]
+    sums.BUCKET = 4  # several buckets, begun during the walk back
     ranks = world()
     if what == "late" and ranks.rank == 1:
         raise ValueError("beside fit")

@@ -6,8 +6,7 @@ import threading
 import array_api_strict
 import numpy as np
 import pytest
-from helpers import host
-from shared_training import HOST, Model, batches, bits, buckets, by_length, masked, trained
+from shared_training import HOST, Model, batches, bits, buckets, by_length, compare, masked, trained
 
 from xprnn.backend import get_backend
 from xprnn.data import Batches, Divided
@@ -17,16 +16,6 @@ from xprnn.train import Adam, Callback, Checkpoint, fit, load_checkpoint
 
 DEVICE = get_backend("array_api_strict", array_api_strict.Device("device1"))
 quiet = {"progress": False}
-
-
-def compare(found, expected, rtol):
-    for name, parameter in expected[0].named_parameters():
-        np.testing.assert_allclose(
-            host(dict(found[0].named_parameters())[name]), host(parameter), rtol=rtol, atol=rtol, err_msg=name
-        )
-    assert found[1].counts == expected[1].counts
-    for a, b in zip(found[2].epochs, expected[2].epochs, strict=True):
-        assert {**a, "seconds": 0} == pytest.approx({**b, "seconds": 0}, rel=10 * rtol)
 
 
 @pytest.mark.parametrize(

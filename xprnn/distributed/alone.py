@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from xprnn.backend import Array
@@ -15,6 +16,10 @@ class Alone:
     def sum(self, array: Array) -> Array:
         """The array."""
         return array
+
+    def begin_sum(self, array: Array) -> Callable[[], Array]:
+        """What gives the array."""
+        return lambda: array
 
     def broadcast(self, value: Any) -> Any:
         """The value."""

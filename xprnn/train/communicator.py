@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from xprnn.backend import Array
@@ -23,6 +24,13 @@ class Communicator(Protocol):
         """The sum of the ranks' arrays, of one shape and dtype, in all ranks the same bits.
 
         It comes in the library and on the device of the array, and may have been written into it.
+        """
+
+    def begin_sum(self, array: Array) -> Callable[[], Array]:
+        """Begin what :meth:`sum` does, and return at once what waits for it.
+
+        The array is left alone until then. All ranks begin the same sums in the same order; what else they call may
+        come before in one and after in another.
         """
 
     def broadcast(self, value: Any) -> Any:

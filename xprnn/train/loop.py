@@ -207,7 +207,7 @@ def _train(
                 optimizer.zero_grad()
                 result.backward()
             else:
-                gathered.add(result, weight)
+                gathered.add(result, weight, due)
             for name, metric in metrics.items():
                 with model.mode(False), no_grad():
                     value, weight = weighed_number(f"metrics[{name!r}]", metric(model, batch), size)
