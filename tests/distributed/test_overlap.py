@@ -24,7 +24,8 @@ class Seen:
     """A communicator that notes what is there when a sum begins."""
 
     def __init__(self, ranks, look):
-        self.rank, self.size, self.look, self.seen, self.ranks = ranks.rank, ranks.size, look, [], ranks
+        self.rank, self.size, self.wire = ranks.rank, ranks.size, ranks.wire
+        self.look, self.seen, self.ranks = look, [], ranks
         self.sum, self.broadcast, self.gather, self.abort = ranks.sum, ranks.broadcast, ranks.gather, ranks.abort
 
     def begin_sum(self, array):

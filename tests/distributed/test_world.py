@@ -166,6 +166,12 @@ def test_a_gpu_for_each(here):
     assert ranks.sum(np.ones(2)).tolist() == [2.0, 2.0]  # of the host, by MPI
 
 
+def test_nccl_has_one_wire(here):
+    here(gpus=2)
+    with pytest.raises(ValueError, match="wire is 'bfloat16', but NCCL would add up in it too"):
+        world(wire="bfloat16")
+
+
 def test_too_few_gpus(here):
     here(rank=1, gpus=1)
     with pytest.raises(RuntimeError, match="process 1 of this machine has no GPU: there are 1, one for each is needed"):

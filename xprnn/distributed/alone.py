@@ -11,7 +11,7 @@ from xprnn.backend import Array
 class Alone:
     """The communicator of one process: what it gives is what it gets."""
 
-    rank, size = 0, 1
+    rank, size, wire = 0, 1, "float32"
 
     def sum(self, array: Array) -> Array:
         """The array."""
@@ -19,6 +19,10 @@ class Alone:
 
     def begin_sum(self, array: Array) -> Callable[[], Array]:
         """What gives the array."""
+        return lambda: array
+
+    def begin_swap(self, array: Array) -> Callable[[], Array]:
+        """The same."""
         return lambda: array
 
     def broadcast(self, value: Any) -> Any:

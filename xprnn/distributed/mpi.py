@@ -29,7 +29,8 @@ class MPI:
     Raises ImportError without mpi4py or an MPI library, RuntimeError where that library is not the launcher's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wire: str = "float32") -> None:
+        self.wire = wire
         try:
             from mpi4py import MPI as library
         except (ImportError, RuntimeError) as error:
@@ -62,7 +63,15 @@ class MPI:
             begun = self.begin_sum(np.array(to_numpy(array)))
             return lambda: backend_of(array).asarray(begun(), dtype_name(array))
         host = _own(array)
-        request = self._sums.Iallreduce(self._in_place, host)
+        return self._waiting(self._sums.Iallreduce(self._in_place, host), host)
+
+    def begin_swap(self, array: Array) -> Callable[[], Array]:
+        """Rows for each by MPI's Ialltoall."""
+        arrived = np.empty_like(array)
+        return self._waiting(self._sums.Ialltoall(array, arrived), arrived)
+
+    def _waiting(self, request: Any, found: Array) -> Callable[[], Array]:
+        """What waits for a request, and gives what it has brought."""
         if self._progress is not None:
             self._progress.look_after(request)
 
@@ -70,7 +79,7 @@ class MPI:
             if self._progress is not None:
                 self._progress.leave(request)
             request.Wait()
-            return host
+            return found
 
         return wait
 

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import one_of, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
 from xprnn.train.communicator import Communicator
+from xprnn.train.wire import WIRES
 
 T = TypeVar("T")
 
@@ -57,8 +58,8 @@ class Meeting:
 class Threads:
     """A communicator of one of several threads. Sums are taken in the order of ranks."""
 
-    def __init__(self, meeting: Meeting, rank: int) -> None:
-        self.rank, self.size = rank, meeting.size
+    def __init__(self, meeting: Meeting, rank: int, wire: str) -> None:
+        self.rank, self.size, self.wire = rank, meeting.size, wire
         self._meeting, self._rounds, self._begun = meeting, 0, 0
 
     def gather(self, value: Any) -> list[Any]:
@@ -78,10 +79,19 @@ class Threads:
 
     def begin_sum(self, array: Array) -> Callable[[], Array]:
         """Leave the array for the others, whom nobody waits for yet."""
+        take = self._begin(to_numpy(array).copy())
+        return lambda: _added(array, take())
+
+    def begin_swap(self, array: Array) -> Callable[[], Array]:
+        """The same with rows for each."""
+        take = self._begin(to_numpy(array).copy())
+        return lambda: np.stack([each[self.rank] for each in take()])
+
+    def _begin(self, value: Any) -> Callable[[], list[Any]]:
         self._begun += 1
         place = "begun", self._begun
-        self._meeting.leave(self.rank, place, to_numpy(array).copy())
-        return lambda: _added(array, self._meeting.take(place))
+        self._meeting.leave(self.rank, place, value)
+        return lambda: self._meeting.take(place)
 
     def abort(self, error: BaseException) -> None:
         """End the waiting of the others, who raise RankError."""
@@ -96,21 +106,23 @@ def _added(like: Array, arrays: Sequence[np.ndarray[Any, Any]]) -> Array:
     return backend_of(like).asarray(total, dtype_name(like))
 
 
-def in_threads(function: Callable[[Communicator], T], size: int) -> list[T]:
+def in_threads(function: Callable[[Communicator], T], size: int, *, wire: str = "float32") -> list[T]:
     """``function(communicator)`` in so many threads at once; what they return, in the order of ranks.
 
     >>> in_threads(lambda ranks: ranks.gather(ranks.rank * 10), 2)
     [[0, 10], [0, 10]]
 
-    Models, optimizers and batches must be made inside the function, so that each thread has its own. Raises the error
+    Models, optimizers and batches must be made inside the function, so that each thread has its own. ``wire`` is as for
+    :func:`world`. Raises the error
     that ended the first rank, and not those that followed from it. After Ctrl-C all ranks end where they next meet.
     """
     meeting = Meeting(whole_number("in_threads", "size", size))
+    wire = one_of("in_threads", "wire", wire, WIRES)
     results: list[Any] = [None] * size
     errors: list[BaseException | None] = [None] * size
 
     def run(rank: int) -> None:
-        communicator = Threads(meeting, rank)
+        communicator = Threads(meeting, rank, wire)
         try:
             results[rank] = function(communicator)
         except BaseException as error:

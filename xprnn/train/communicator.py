@@ -15,10 +15,13 @@ class Communicator(Protocol):
     ----------
     rank, size
         The number of this one, from 0, and how many there are.
+    wire
+        How float32 gradients travel: "float32", or "bfloat16" with error feedback, half the bytes.
     """
 
     rank: int
     size: int
+    wire: str
 
     def sum(self, array: Array) -> Array:
         """The sum of the ranks' arrays, of one shape and dtype, in all ranks the same bits.
@@ -31,6 +34,12 @@ class Communicator(Protocol):
 
         The array is left alone until then. All ranks begin the same sums in the same order; what else they call may
         come before in one and after in another.
+        """
+
+    def begin_swap(self, array: Array) -> Callable[[], Array]:
+        """Begin to send row k of an array (size, n) of the host to rank k; what waits gives a row of each rank.
+
+        It is in one order with begun sums. Needed where ``wire`` is "bfloat16" only.
         """
 
     def broadcast(self, value: Any) -> Any:

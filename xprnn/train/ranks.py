@@ -237,7 +237,7 @@ def ranks_of(communicator: Communicator | None, parameters: Sequence[Tensor], nu
     """
     if communicator is None:
         return Ranks()
-    names = ("rank", "size", "sum", "begin_sum", "broadcast", "gather", "abort")
+    names = ("rank", "size", "wire", "sum", "begin_sum", "broadcast", "gather", "abort")
     if not all(hasattr(communicator, name) for name in names):
         raise TypeError(
             f"fit: communicator is a {type(communicator).__name__}; expected one of xprnn.distributed, as world()"

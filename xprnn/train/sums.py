@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from xprnn.backend import Array, zeros_beside
+from xprnn.backend import Array, dtype_name, zeros_beside
 from xprnn.tensor import Tensor
 from xprnn.train.communicator import Communicator
 from xprnn.train.joined import Joined, kind_of
+from xprnn.train.wire import Narrow
 
 BUCKET = 2**18
 """Numbers that are summed at once: few enough for the first sums to begin early, and many for a message."""
+
+Bucket = tuple[list[int], Callable[[Array], Callable[[], Array]]]
+"""Positions of parameters, and what begins the sum of their gradients as one array."""
 
 Begun = tuple[list[int], Joined, Callable[[], Array]]
 """Positions of parameters, their gradients as one array, and what waits for its sum."""
@@ -21,7 +25,8 @@ class Sums:
 
     A bucket is begun when the gradients of its parameters are whole. All ranks begin the same ones in the same order,
     whatever their own walks come to first: a plan made after the first step of what had a gradient anywhere, in the
-    order in which rank 0 came to it, and made anew after a step in which other parameters had one.
+    order in which rank 0 came to it, and made anew after a step in which other parameters had one. What roundings of
+    the wire have left of a bucket is forgotten with its plan.
     """
 
     def __init__(self, communicator: Communicator, parameters: Sequence[Tensor]) -> None:
@@ -29,12 +34,17 @@ class Sums:
         self._places = {id(parameter): k for k, parameter in enumerate(parameters)}
         self._take_up([])
 
-    def _take_up(self, plan: list[list[int]]) -> None:
-        """A plan, of which nothing is done yet."""
-        self._plan, self._begun = plan, list[Begun]()
+    def _take_up(self, positions: Iterable[int]) -> None:
+        """Plan a step of these parameters."""
+        self._plan = list(self._buckets(positions))
+        self._bucket_of = {k: number for number, (bucket, _) in enumerate(self._plan) for k in bucket}
+        self._anew()
+
+    def _anew(self) -> None:
+        """Nothing of the plan is done yet."""
+        self._begun: list[Begun] = []
         self._order: list[int] = []  # in which gradients became whole
-        self._bucket_of = {k: number for number, bucket in enumerate(plan) for k in bucket}
-        self._wanting = [len(bucket) for bucket in plan]
+        self._wanting = [len(bucket) for bucket, _ in self._plan]
 
     @property
     def begun(self) -> bool:
@@ -60,11 +70,11 @@ class Sums:
         for bucket in self._buckets(k for k in wanted if k not in self._bucket_of):
             self._begin(bucket)
         sums = self._waited()
-        plan = self._plan
-        if set(wanted) != self._bucket_of.keys():
+        if set(wanted) == self._bucket_of.keys():
+            self._anew()
+        else:
             first = [k for k in self.communicator.broadcast(self._order) if held[k]]
-            plan = list(self._buckets(dict.fromkeys([*first, *wanted])))
-        self._take_up(plan)
+            self._take_up(dict.fromkeys([*first, *wanted]))
         return [(self.parameters[k], sums[k]) for k in wanted]
 
     def drop(self) -> None:
@@ -72,11 +82,12 @@ class Sums:
         for bucket in self._plan[len(self._begun) :]:
             self._begin(bucket)
         self._waited()
-        self._take_up(self._plan)
+        self._anew()
 
-    def _begin(self, bucket: list[int]) -> None:
-        joined = Joined([self._gradient(k) for k in bucket])
-        self._begun.append((bucket, joined, self.communicator.begin_sum(joined.array)))
+    def _begin(self, bucket: Bucket) -> None:
+        positions, begin = bucket
+        joined = Joined([self._gradient(k) for k in positions])
+        self._begun.append((positions, joined, begin(joined.array)))
 
     def _gradient(self, k: int) -> Array:
         data, gradient = self.parameters[k].data, self.parameters[k].grad
@@ -85,12 +96,18 @@ class Sums:
     def _waited(self) -> dict[int, Array]:
         """What was begun, by the positions of parameters."""
         sums: dict[int, Array] = {}
-        for bucket, joined, wait in self._begun:
-            sums.update(zip(bucket, joined.apart(wait(), {}), strict=True))
+        for positions, joined, wait in self._begun:
+            sums.update(zip(positions, joined.apart(wait(), {}), strict=True))
         return sums
 
-    def _buckets(self, positions: Iterable[int]) -> Iterator[list[int]]:
+    def _buckets(self, positions: Iterable[int]) -> Iterator[Bucket]:
         """Parameters that can be joined, of so many numbers together or one large one."""
+        for bucket in self._joinable(positions):
+            dtype = dtype_name(self.parameters[bucket[0]].data)
+            narrow = self.communicator.wire == "bfloat16" and dtype == "float32"
+            yield bucket, Narrow(self.communicator).begin if narrow else self.communicator.begin_sum
+
+    def _joinable(self, positions: Iterable[int]) -> Iterator[list[int]]:
         kinds: dict[object, list[int]] = {}
         for k in positions:
             data = self.parameters[k].data
