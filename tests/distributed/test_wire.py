@@ -13,7 +13,7 @@ ROUNDING = 2.0**-9  # of a bfloat16, relative: half of the last of 8 bits
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_what_is_rounded_away_comes_later(size):
-    steps = np.random.default_rng(0).normal(size=(20, size, 3, 5)).astype("float32")
+    steps = np.random.default_rng(0).normal(size=(1, size, 3, 5)).astype("float32").repeat(50, axis=0)  # adds up
     exact = steps.astype("float64").sum(axis=1)
 
     def run(ranks):
@@ -27,25 +27,14 @@ def test_what_is_rounded_away_comes_later(size):
     largest = np.abs(steps).max() * (1 + ROUNDING)
     bound = ROUNDING * 2 * size * largest * (1 + ROUNDING)  # of each rank's numbers, and of the sums; of one step
     assert 0 < error.max() < bound
-    alone = np.cumsum(np.stack([rounded_alone(step) for step in steps]) - exact, axis=0)
-    assert np.abs(alone[-1]).max() > error[-1].max()  # without the feedback errors add up
 
 
-def rounded_alone(step):
-    """The same of one step that knows nothing of the others."""
-    return in_threads(lambda ranks: Narrow(ranks).begin(step[ranks.rank])(), len(step))[0].astype("float64")
-
-
-@pytest.mark.parametrize("odd", [np.nan, -np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_stays_so(odd):
-    def run(ranks):
-        array = np.array([1.0, odd, 2.0], "float32")
-        array.view("uint32")[1] |= 0xFFFF * int(np.isnan(odd))  # a NaN whose last bits carry over when it is rounded
-        return Narrow(ranks).begin(array)()
-
-    found = in_threads(run, 2)[0]
+@pytest.mark.parametrize("bits", [0x7F800000, 0xFF800000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001])
+def test_what_is_not_finite_stays_so(bits):  # the NaNs are such as would carry over, or be rounded to infinity
+    odd = np.array([bits], "uint32").view("float32")[0]
+    found = in_threads(lambda ranks: Narrow(ranks).begin(np.array([1.0, odd, 2.0], "float32"))(), 2)[0]
     assert found.tolist()[::2] == [2.0, 4.0]
-    np.testing.assert_array_equal(found[1], np.float32(odd) + np.float32(odd))
+    np.testing.assert_array_equal(found[1], odd)
 
 
 def run(ranks=None, epochs=15, dtype="float32", **options):

@@ -14,6 +14,9 @@ Host = np.ndarray[Any, Any]
 
 WIRES = ("float32", "bfloat16")
 
+QUIETLY = np.errstate(over="ignore", invalid="ignore")
+"""For numbers that are not finite, whose step is refused anyway."""
+
 
 class Narrow:
     """The sum of one bucket, step by step, with error feedback (Seide et al. 2014, "1-bit stochastic gradient descent
@@ -29,6 +32,7 @@ class Narrow:
         self._own: Host | float = 0.0  # what was not sent of this rank's numbers, and of the sums of its share
         self._sums: Host | float = 0.0
 
+    @QUIETLY
     def begin(self, array: Array) -> Callable[[], Array]:
         """As ``begin_sum`` of a communicator, of float32 numbers."""
         numbers = to_numpy(array).reshape(-1)
@@ -37,6 +41,7 @@ class Narrow:
         words, self._own = _rounded(shares + self._own)
         arrived = self.communicator.begin_swap(words)
 
+        @QUIETLY
         def wait() -> Array:
             first, *others = _widened(arrived())
             for other in others:
@@ -54,8 +59,7 @@ def _rounded(numbers: Host) -> tuple[Host, Host]:
     bits = numbers.view(np.uint32)
     words = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
     words = np.where(np.isnan(numbers), (bits >> 16) | 0x40, words).astype(np.uint16)  # a NaN stays one
-    with np.errstate(invalid="ignore"):  # what is infinite leaves NaN, and the step is refused anyway
-        return words, numbers - _widened(words)
+    return words, numbers - _widened(words)
 
 
 def _widened(words: Host) -> Host:
