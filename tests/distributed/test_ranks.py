@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from shared_training import HOST, Model, batches, bits, buckets, by_length, compare, masked, trained
 
+from xprnn import nn
 from xprnn.backend import get_backend
 from xprnn.data import Batches, Divided
 from xprnn.distributed import RankError, SameBits, in_threads
@@ -234,6 +235,27 @@ def test_noise_is_each_ranks_own():
     alone = repr(np.random.default_rng(1).bit_generator.state["state"])
     firsts = [next(state for rank, state in masks if rank == k) for k in (0, 1)]
     assert firsts[0] == alone != firsts[1]
+
+
+def test_noise_from_the_generator_of_the_batches_leaves_their_order_alone():
+    seen = {}
+
+    def run(ranks):
+        draws = np.random.default_rng(0)  # one for all, as of a script that has but one
+        model = nn.Sequential(nn.Linear(1, 4, dtype="float64", rng=draws), nn.Dropout(0.5, rng=draws))
+        x = np.arange(12.0)[:, None]
+
+        def loss(model, batch):
+            seen.setdefault(ranks.rank, []).append(batch[0].ravel().tolist())
+            return model(batch[0]).mean()
+
+        source = Batches(x, batch_size=4, shuffle=True, rng=draws)
+        fit(model, source, loss, Adam(model.parameters()), epochs=3, communicator=ranks, **quiet)
+
+    in_threads(run, 2)
+    for epoch in range(0, 9, 3):
+        parts = seen[0][epoch : epoch + 3] + seen[1][epoch : epoch + 3]
+        assert sorted(number for part in parts for number in part) == list(range(12))
 
 
 @pytest.mark.parametrize("sizes", [(1, 3), (3, 2), (2, 1)], ids=str)

@@ -50,3 +50,14 @@ class Communicator(Protocol):
 
     def abort(self, error: BaseException) -> None:
         """End all ranks, since this one has failed and will not come to where they wait for it."""
+
+
+NEEDED = ("rank", "size", "wire", "sum", "begin_sum", "broadcast", "gather", "abort")
+
+
+def check_communicator(owner: str, communicator: Any) -> None:
+    """Raise TypeError for what is neither a communicator nor None."""
+    if communicator is not None and not all(hasattr(communicator, name) for name in NEEDED):
+        raise TypeError(
+            f"{owner}: communicator is a {type(communicator).__name__}; expected one of xprnn.distributed, as world()"
+        )

@@ -145,6 +145,7 @@ def fit(
         if (path := ranks.of_first(resume)) is not None:
             ranks.once(functools.partial(load_checkpoint, path, **run.parts))
         ranks.same_start(run.parts)
+        ranks.apart(model, (batches, validation))
         batches = ranks.portion("batches", batches)
         validation = None if validation is None else ranks.portion("validation", validation)
         closing.enter_context(slow_calls_told())

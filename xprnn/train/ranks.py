@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -17,7 +18,7 @@ from xprnn.randomness import restore
 from xprnn.tape import backward_telling
 from xprnn.tensor import Tensor
 from xprnn.train.checkpoint import states_of, take_states
-from xprnn.train.communicator import Communicator
+from xprnn.train.communicator import Communicator, check_communicator
 from xprnn.train.sums import Sums
 
 T = TypeVar("T")
@@ -79,6 +80,9 @@ class Ranks(AbstractContextManager["Ranks"]):
 
     def same_start(self, parts: Mapping[str, Any]) -> None:
         """Give parts the states that they have in rank 0."""
+
+    def apart(self, model: Module, sources: Sequence[Any]) -> None:
+        """Let a model draw from other generators than sources, whose order is that of rank 0 in all ranks."""
 
     def own_noise(self, model: Module) -> None:
         """Let each rank draw other noise than the others; rank 0 that of one alone."""
@@ -197,6 +201,14 @@ class Several(Ranks):
         if self.rank > 0:
             take_states(parts, states, received)
 
+    def apart(self, model: Module, sources: Sequence[Any]) -> None:
+        drawn = {id(value) for source in sources for value in getattr(source, "__dict__", {}).values()}
+        copies: dict[int, np.random.Generator] = {}
+        for _, module in model.named_modules():
+            for name, value in list(vars(module).items()):
+                if isinstance(value, np.random.Generator) and id(value) in drawn:
+                    vars(module)[name] = copies.setdefault(id(value), deepcopy(value))
+
     def own_noise(self, model: Module) -> None:
         generators = model.generators()
         states = self.of_first({name: each.bit_generator.state for name, each in generators.items()})
@@ -235,14 +247,10 @@ def ranks_of(communicator: Communicator | None, parameters: Sequence[Tensor], nu
 
     Raises TypeError for what is no communicator.
     """
-    if communicator is None:
+    check_communicator("fit", communicator)
+    if communicator is None or communicator.size == 1:
         return Ranks()
-    names = ("rank", "size", "wire", "sum", "begin_sum", "broadcast", "gather", "abort")
-    if not all(hasattr(communicator, name) for name in names):
-        raise TypeError(
-            f"fit: communicator is a {type(communicator).__name__}; expected one of xprnn.distributed, as world()"
-        )
-    return Several(communicator, parameters, numbers) if communicator.size > 1 else Ranks()
+    return Several(communicator, parameters, numbers)
 
 
 def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
