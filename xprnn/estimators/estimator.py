@@ -29,6 +29,7 @@ from xprnn.estimators.parameters import Parameters, drawn_seed, not_fitted, rand
 from xprnn.nn.module import Module
 from xprnn.storage import HostArrays, ModelFileError, read_tensors, write_tensors
 from xprnn.train import History
+from xprnn.train.communicator import Communicator, check_communicator
 
 Part = TypeVar("Part")
 Network = TypeVar("Network", bound=Module)
@@ -180,11 +181,17 @@ class Estimator(Parameters, ABC):
         """Take the attributes of a fit, all at once, so that Ctrl-C finds the old fit or the new one."""
         vars(self).update(fitted)
 
-    def _unfitted(self: Self) -> Self:
-        """One of the same arguments as they are now, whose settings and parts ``fit`` takes when all has gone well."""
+    def _unfitted(self: Self, communicator: Communicator | None = None) -> Self:
+        """One of the same arguments as they are now, whose settings and parts ``fit`` takes when all has gone well.
+
+        All ranks draw from the seed of rank 0. Raises TypeError for what is no communicator.
+        """
+        check_communicator(f"{type(self).__name__}.fit", communicator)
         new = self._with({})
         if self.random_state is not None:
             new._settings["seed"] = drawn_seed(self.random_state)
+        if communicator is not None:
+            new._settings["seed"] = communicator.broadcast(new.settings["seed"])
         return new
 
     def _fitted(self, part: Part | None) -> Part:
