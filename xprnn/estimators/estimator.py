@@ -12,19 +12,9 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from xprnn.arguments import (
-    Check,
-    above_zero,
-    among,
-    float_dtype,
-    integer,
-    share,
-    size,
-    true_or_false,
-    whole_number,
-)
+from xprnn.arguments import Check, above_zero, float_dtype, integer, share, size, true_or_false, whole_number
 from xprnn.backend import Backend, default_backend, get_backend
-from xprnn.estimators.cells import CELLS, Shapes
+from xprnn.estimators.cells import Shapes, cell_name
 from xprnn.estimators.parameters import Parameters, drawn_seed, not_fitted, random_state
 from xprnn.nn.module import Module
 from xprnn.storage import HostArrays, ModelFileError, read_tensors, write_tensors
@@ -36,7 +26,7 @@ Network = TypeVar("Network", bound=Module)
 Self = TypeVar("Self", bound="Estimator")
 
 TRAINING: dict[str, Check] = {
-    "cell": among(CELLS),
+    "cell": cell_name,
     "hidden": size,
     "layers": size,
     "epochs": whole_number,

@@ -47,7 +47,8 @@ class Forecaster(SeriesEstimator):
     ----------
     cell
         "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers
         Hidden units of each layer; layers.
     window

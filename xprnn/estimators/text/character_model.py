@@ -56,7 +56,8 @@ class CharacterModel(Estimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers, embedding
         Hidden units of each layer; layers; the length of a character's vector.
     dropout
