@@ -23,6 +23,7 @@ from xprnn.estimators.series.panel import Kind, Panel, names_of, read
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
 from xprnn.train import Callback
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 FUTURES = 1000  # that quantiles are taken of
@@ -46,7 +47,8 @@ class Forecaster(SeriesEstimator):
     ----------
     cell
         "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers
         Hidden units of each layer; layers.
     window
@@ -139,13 +141,23 @@ class Forecaster(SeriesEstimator):
         return self._model.window
 
     def fit(
-        self, series: Any, y: None = None, *, past: Any = None, future: Any = None, callbacks: Sequence[Callback] = ()
+        self,
+        series: Any,
+        y: None = None,
+        *,
+        past: Any = None,
+        future: Any = None,
+        callbacks: Sequence[Callback] = (),
+        communicator: Communicator | None = None,
     ) -> Forecaster:
         """Learn from a series (T,) or (T, F) of any backend, a table of numbers, or a :class:`Panel`. Returns itself.
 
         ``past`` (T, P) is known of each step when it has come, and ``future`` (T, Q) before: a plan, a price, the
         weather forecast. Of several series they are a dict or a list, as these are. There is no ``y``, which
         scikit-learn's pipelines give as None: all columns are forecast.
+
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together.
 
         Raises ValueError for a series that is too short or has infinite values, and FloatingPointError if training
         diverges; a forecaster that was fitted before is then as it was.
@@ -157,12 +169,14 @@ class Forecaster(SeriesEstimator):
         names = {name: names_of(table, f"Forecaster: {name}") for name, table in beside.items()}
         one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), names)
         kind, values, static = read("Forecaster", given, one, past, future)
-        new = self._unfitted()
+        new = self._unfitted(communicator)
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
         callbacks = several("Forecaster.fit", "callbacks", callbacks)
         common = common_of(values, static, new.settings["periods"])
-        model, history = learn_model(common, values, new.settings, new._cut, self._home(), callbacks, self.progress)
+        model, history = learn_model(
+            common, values, new.settings, new._cut, self._home(), callbacks, self.progress, communicator
+        )
         network = Members([member.network for member in model.members])
         network.eval()
         recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)

@@ -147,7 +147,7 @@ class AntisymmetricRNN(RecurrentLayer):
     pre-activations of two blocks, z and n of weight_ih (2H, I), and the same A h + b_hh for both.
 
     Shapes, calling and the other arguments: :class:`RecurrentLayer`. The state is one part, h. There are kernels for
-    the host of what has no gate; with one, and on CuPy, the reference runs.
+    the host; on CuPy the reference runs.
 
     Parameters
     ----------
