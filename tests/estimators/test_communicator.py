@@ -14,6 +14,7 @@ from xprnn.estimators import (
     TextClassifier,
     TextTagger,
 )
+from xprnn.train import Checkpoint
 
 draws = np.random.default_rng(0)
 rows = [draws.normal(size=(int(n), 2)) for n in draws.integers(4, 7, 24)]
@@ -83,3 +84,20 @@ def test_what_cannot_be_shared():
         ValueError, match="CharacterModel: batch_size is 1; expected at least 2, a stream for each rank"
     ):
         in_threads(lambda ranks: CharacterModel(**small, batch_size=1).fit("to be or not " * 9, communicator=ranks), 2)
+
+
+def test_a_checkpoint_is_gone_on_from(tmp_path):
+    def fitted(epochs, *callbacks, ranks=None):
+        model = SequenceClassifier(hidden=4, epochs=epochs, dropout=0.5)
+        return model.fit(rows, labels, callbacks=callbacks, communicator=ranks).predict_proba(rows).tobytes()
+
+    path = Checkpoint(tmp_path / "run.safetensors", resume=True)
+    fitted(1, path)
+    assert fitted(3, path) == fitted(3)
+    assert fitted(3, path) == fitted(3)  # nothing is left to do
+    shared = Checkpoint(tmp_path / "shared.safetensors", resume=True)
+    in_threads(lambda ranks: fitted(1, shared, ranks=ranks), 2)
+    resumed = in_threads(lambda ranks: fitted(3, shared, ranks=ranks), 2)
+    assert resumed == in_threads(lambda ranks: fitted(3, ranks=ranks), 2)
+    with pytest.raises(ValueError, match="Forecaster.fit: a Checkpoint that resumes is of one training; expected none"):
+        Forecaster().fit(np.arange(50.0), callbacks=[path])

@@ -29,7 +29,7 @@ def predict_blocks(function: Callable[[Array], Any], x: Any, *, axis: int | None
         axes: the ``predict`` of an estimator; or a layer, which runs in evaluation mode without recording, and whose
         first result is taken.
     x
-        A :class:`dask.array.Array`, or what has its ``chunks``, ``dtype`` and ``map_blocks``.
+        A ``dask.array.Array``, or what has its ``chunks``, ``dtype`` and ``map_blocks``.
     axis
         That of the rows: by default 1 for a layer that has time first, and else 0.
 

@@ -22,7 +22,7 @@ from xprnn.estimators.series.network import Members
 from xprnn.estimators.series.panel import Kind, Panel, read
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
-from xprnn.train import Callback
+from xprnn.train import Callback, Checkpoint
 from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
@@ -170,6 +170,8 @@ class Forecaster(SeriesEstimator):
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
         callbacks = several("Forecaster.fit", "callbacks", callbacks)
+        if any(isinstance(callback, Checkpoint) and callback.resume for callback in callbacks):
+            raise ValueError("Forecaster.fit: a Checkpoint that resumes is of one training; expected none, of several")
         common = common_of(values, static, new.settings["periods"])
         model, history = learn_model(
             common, values, new.settings, new._cut, self._home(), callbacks, self.progress, communicator
