@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from xprnn.arguments import one_of, whole_number
+from xprnn.arguments import one_of
+from xprnn.arguments import size as checked_size
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
 from xprnn.train.communicator import Communicator
 from xprnn.train.wire import WIRES
@@ -116,7 +117,7 @@ def in_threads(function: Callable[[Communicator], T], size: int, *, wire: str = 
     :func:`world`. Raises the error
     that ended the first rank, and not those that followed from it. After Ctrl-C all ranks end where they next meet.
     """
-    meeting = Meeting(whole_number("in_threads", "size", size))
+    meeting = Meeting(checked_size("in_threads", "size", size))
     wire = one_of("in_threads", "wire", wire, WIRES)
     results: list[Any] = [None] * size
     errors: list[BaseException | None] = [None] * size

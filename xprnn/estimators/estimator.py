@@ -12,9 +12,9 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from xprnn.arguments import Check, above_zero, among, at_least, float_dtype, share, true_or_false, whole_number
+from xprnn.arguments import Check, above_zero, float_dtype, integer, share, size, true_or_false, whole_number
 from xprnn.backend import Backend, default_backend, get_backend
-from xprnn.estimators.cells import CELLS, Shapes
+from xprnn.estimators.cells import Shapes, cell_name
 from xprnn.estimators.parameters import Parameters, drawn_seed, not_fitted, random_state
 from xprnn.nn.module import Module
 from xprnn.storage import HostArrays, ModelFileError, read_tensors, write_tensors
@@ -26,14 +26,14 @@ Network = TypeVar("Network", bound=Module)
 Self = TypeVar("Self", bound="Estimator")
 
 TRAINING: dict[str, Check] = {
-    "cell": among(CELLS),
-    "hidden": whole_number,
-    "layers": whole_number,
+    "cell": cell_name,
+    "hidden": size,
+    "layers": size,
     "epochs": whole_number,
     "learning_rate": above_zero,
     "clip_norm": above_zero,
     "validation": share,
-    "seed": at_least(0),
+    "seed": integer,
     "dtype": lambda owner, name, dtype: float_dtype(owner, dtype),
 }
 """The settings that all estimators have."""

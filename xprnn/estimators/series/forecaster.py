@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import among, optional, probability, real_number, several, whole_number
+from xprnn.arguments import among, optional, probability, real_number, several, size, whole_number
 from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
@@ -20,7 +20,7 @@ from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.learning import LIKELIHOODS
 from xprnn.estimators.series.model import learn_model, learn_more
 from xprnn.estimators.series.network import Members
-from xprnn.estimators.series.panel import Kind, Panel, read
+from xprnn.estimators.series.panel import Kind, Panel, names_of, read
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
 from xprnn.train import Callback, Checkpoint
@@ -48,7 +48,8 @@ class Forecaster(SeriesEstimator):
     ----------
     cell
         "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers
         Hidden units of each layer; layers.
     window
@@ -86,12 +87,12 @@ class Forecaster(SeriesEstimator):
     """
 
     SETTINGS = TRAINING | {
-        "window": optional(whole_number),
-        "horizon": whole_number,
+        "window": optional(size),
+        "horizon": size,
         "strategy": among(("recursive", "direct")),
         "periods": periods_of,
         "transforms": among(("auto", "none")),
-        "members": whole_number,
+        "members": size,
         "distribution": among(("errors", *LIKELIHOODS)),
         "batch_size": whole_number,
         "patience": whole_number,
@@ -168,7 +169,9 @@ class Forecaster(SeriesEstimator):
         no_target("Forecaster.fit", y)
         given = series if isinstance(series, Panel) else as_series(series, "Forecaster", gaps=True)
         vector = np.ndim(series) == 1 and isinstance(given, np.ndarray) and given.shape[1] == 1
-        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"))
+        beside = {} if isinstance(given, Panel) else {"steps": series, "past": past, "future": future}
+        names = {name: names_of(table, f"Forecaster: {name}") for name, table in beside.items()}
+        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), names)
         kind, values, static = read("Forecaster", given, one, past, future)
         new = self._unfitted(communicator)
         check_executor("Forecaster.fit", executor)
@@ -243,9 +246,7 @@ class Forecaster(SeriesEstimator):
 
         Each is a way that a member goes step by step, at each with a draw from its ``distribution``.
         """
-        found = self._paths(
-            "Forecaster.sample", horizon, whole_number("Forecaster.sample", "paths", paths), future, rng
-        )
+        found = self._paths("Forecaster.sample", horizon, size("Forecaster.sample", "paths", paths), future, rng)
         return self._kind.answer(list(np.moveaxis(found, 1, 0)), columns=2)
 
     def intervals(self, horizon: int | None = None, *, coverage: float = 0.9, future: Any = None) -> Any:

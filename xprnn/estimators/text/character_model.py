@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import probability, several, whole_number
+from xprnn.arguments import probability, several, size, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator
 from xprnn.data.characters import Alphabet, character_streams, read_characters
 from xprnn.data.portions import rows_of
@@ -56,7 +56,8 @@ class CharacterModel(Estimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers, embedding
         Hidden units of each layer; layers; the length of a character's vector.
     dropout
@@ -79,7 +80,7 @@ class CharacterModel(Estimator):
     """
 
     SETTINGS = TRAINING | {
-        "embedding": whole_number,
+        "embedding": size,
         "dropout": probability,
         "chunk": whole_number,
         "batch_size": whole_number,
@@ -186,7 +187,7 @@ class CharacterModel(Estimator):
         of range; TypeError for a prompt that is no str.
         """
         owner, network, alphabet = "CharacterModel.sample", self._fitted(self._network), self._fitted(self.alphabet)
-        length = whole_number(owner, "length", length, 0)
+        length = size(owner, "length", length, 0)
         sampler = Sampler(owner, temperature, top_k, top_p, rng)
         if prompt is None:
             prompt = "\n" if "\n" in alphabet.characters else alphabet.characters[0]
