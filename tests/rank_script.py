@@ -5,6 +5,8 @@ import resource
 import signal
 import sys
 import time
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,11 +33,12 @@ class Happens(Callback):
             time.sleep(600)
 
 
-def train(communicator, path, dtype="float64"):
-    """The bytes of a model after three epochs."""
+def train(communicator, path, dtype="float64", hidden=0, epochs=3, resume=None):
+    """The bytes of a model after some epochs."""
     draws = np.random.default_rng(0)
     x, y = draws.normal(size=(13, 3)).astype(dtype), draws.normal(size=(13, 2)).astype(dtype)
-    model = nn.Linear(3, 2, dtype=dtype, rng=0)
+    sizes = [3, hidden, 2] if hidden else [3, 2]
+    model = nn.Sequential(*[nn.Linear(*pair, dtype=dtype, rng=0) for pair in pairwise(sizes)])
     batches = Batches(x, y, batch_size=4, shuffle=True, rng=1)
     loss = lambda m, batch: mse(m(batch[0]), batch[1])
     callbacks = [Happens(), Checkpoint(path)]
@@ -44,7 +47,8 @@ def train(communicator, path, dtype="float64"):
         batches,
         loss,
         Adam(model.parameters(), 0.01),
-        epochs=3,
+        epochs=epochs,
+        resume=resume,
         callbacks=callbacks,
         progress=False,
         clip_norm=0.5,
@@ -53,16 +57,29 @@ def train(communicator, path, dtype="float64"):
     return b"".join(p.numpy().tobytes() for p in model.parameters())
 
 
+def laws(communicator, path):
+    """A run, the same one again, and one that was resumed; in messages that are cut into a part for each rank."""
+    run = partial(train, communicator, path, hidden=200)
+    whole, again, _ = run(epochs=4), run(epochs=4), run(epochs=2)
+    return whole, again, run(epochs=4, resume=path)
+
+
 what = ""
 if __name__ == "__main__":
     what, path = sys.argv[1:]
-    sums.BUCKET = 4  # several buckets, begun during the walk back
+    if what != "laws":
+        sums.BUCKET = 4  # several buckets, begun during the walk back
     ranks = world(wire="bfloat16" if what == "narrow" else "float32")
     if what == "late" and ranks.rank == 1:
         raise ValueError("beside fit")
     if what == "full" and ranks.rank == 0:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-    found = train(ranks, path, "float32" if what == "narrow" else "float64")
+    if what == "laws":
+        found, *others = laws(ranks, path)
+        if others != [found, found]:
+            raise AssertionError("other bits")
+    else:
+        found = train(ranks, path, "float32" if what == "narrow" else "float64")
     if ranks.gather(found) == [found] * ranks.size and ranks.rank == 0:
         print(found.hex())

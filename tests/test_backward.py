@@ -320,11 +320,14 @@ def test_a_leaf_is_told_of_as_soon_as_its_gradient_is_whole():
     expected, told = [each.grad.numpy().copy() for each in (first, last, shared)], []
     for each in (first, last, shared, unread):
         each.grad = None
-    backward_telling(loss(), None, lambda one: told.append((id(one), one.grad.numpy().copy(), first.grad is None)))
+    coming = []
+    tell = lambda one: told.append((id(one), one.grad.numpy().copy(), first.grad is None))
+    backward_telling(loss(), None, lambda leaves: coming.extend(map(id, leaves)), tell)
+    assert set(coming) >= {name for name, _, _ in told}
     found = {name: (gradient, early) for name, gradient, early in told}
     for each, gradient in zip((first, last, shared), expected, strict=True):
         np.testing.assert_array_equal(found[id(each)][0], gradient)
     assert found[id(last)][1]  # before the walk came to the first
     assert len(told) == 4
-    backward_telling(first * first, np.ones(3), lambda one: None)  # added, as backward does
+    backward_telling(first * first, np.ones(3), len, id)  # added, as backward does
     np.testing.assert_allclose(first.grad.numpy(), expected[0] + 2 * first.numpy())

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from itertools import compress
+from itertools import chain, compress
 from operator import attrgetter
 from threading import RLock
 from typing import Any
@@ -80,6 +80,9 @@ def no_grad() -> Any:
     """Record nothing inside: ``with no_grad(): ...``, or ``@no_grad()`` on a function. For inference and evaluation."""
     return set_grad_enabled(False)
 
+
+Listener = tuple[Callable[[Iterable[Tensor]], object], Callable[[Tensor, Tensor | None], None]]
+"""What wants to know of a walk back before it ends: all leaves, and then one after the other."""
 
 Reads = Sequence[Any]
 """Tensors and arrays, and numbers or None, which are passed over."""
@@ -227,20 +230,27 @@ def _add(leaf: Tensor, gradient: Tensor, create_graph: bool) -> None:
         leaf.grad = Tensor(copied(gradient.data))
 
 
-def backward_telling(output: Tensor, cotangent: Tensor | Array | None, told: Callable[[Tensor], object]) -> None:
+def backward_telling(
+    output: Tensor,
+    cotangent: Tensor | Array | None,
+    expect: Callable[[Iterable[Tensor]], object],
+    told: Callable[[Tensor], object],
+) -> None:
     """:meth:`Tensor.backward`, which calls ``told(leaf)`` for each leaf as soon as all of its gradient is in ``.grad``.
 
-    The walk goes on behind it: what is told of may be read, or summed with that of others. A walk that fails has given
+    The walk goes on behind it: what is told of may be read, or summed with that of others. ``expect(leaves)`` comes
+    before, with all that will be told of; a leaf that nothing flows into is among them. A walk that fails has given
     some leaves their gradients.
     """
 
-    def whole(leaf: Tensor, gradient: Tensor) -> None:
-        with _adding:
-            _add(leaf, gradient, False)
+    def whole(leaf: Tensor, gradient: Tensor | None) -> None:
+        if gradient is not None:
+            with _adding:
+                _add(leaf, gradient, False)
         told(leaf)
 
     def walk() -> None:
-        for leaf, gradient in _walk_back([output], [cotangent], None, False, None, whole):
+        for leaf, gradient in _walk_back([output], [cotangent], None, False, None, (expect, whole)):
             whole(leaf, gradient)
 
     _recording(False, walk)
@@ -327,11 +337,12 @@ def _walk_back(
     inputs: Sequence[Tensor] | None,
     create_graph: bool,
     retain_graph: bool | None,
-    whole: Callable[[Tensor, Tensor], None] | None = None,
+    listener: Listener | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
     """(tensor, gradient) pairs, for the given inputs or, where inputs is None, for all leaves.
 
-    ``whole`` gets the pairs of leaves as soon as nothing more can flow into them; what is returned is the rest.
+    A listener gets the leaves before the walk, and then each as soon as nothing more can flow into it, with its
+    gradient or, where nothing has, None; what is returned is the rest.
     """
     release = not (create_graph if retain_graph is None else retain_graph)
     stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
@@ -370,7 +381,11 @@ def _walk_back(
     order = _topological([o.node for o in outputs if o.node is not None and _key(o) not in stops], stops)
     for node in order:
         node.check()
-    last = {} if whole is None else _last_read(order)
+    last: dict[int, list[Tensor]] = {}
+    if listener is not None:
+        expect, whole = listener
+        last = _last_read(order)
+        expect([*leaves, *chain.from_iterable(last.values())])
     for node in reversed(order):
         incoming = flows.pop(id(node), None)
         if incoming is not None:
@@ -379,10 +394,8 @@ def _walk_back(
             for tensor, result in zip(sources, results, strict=True):
                 if result is not None and tensor.requires_grad:
                     accumulate(tensor, result)
-        if whole is not None:
-            for leaf in last.get(id(node), ()):
-                if (flow := flows.pop(id(leaf), None)) is not None:
-                    whole(leaf, flow[0])  # type: ignore[arg-type] # a leaf has a flow when something flowed
+        for leaf in last.get(id(node), ()):
+            whole(leaf, flows.pop(id(leaf), [None])[0])
     if release:
         for node in order:
             node.release()

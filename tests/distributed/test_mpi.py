@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import xprnn
@@ -19,9 +20,9 @@ if MPIEXEC is None:
     pytest.skip("needs mpiexec", allow_module_level=True)
 
 
-def start(what, path):
+def start(what, path, size=2):
     env = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    command = [MPIEXEC, "-n", "2", sys.executable, str(HERE.parent / "rank_script.py"), what, str(path)]
+    command = [MPIEXEC, "-n", str(size), sys.executable, str(HERE.parent / "rank_script.py"), what, str(path)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -37,6 +38,19 @@ def test_processes_are_threads_and_a_slow_one_is_waited_for(what, dtype, wire, t
         found.hex() for found in in_threads(lambda ranks: train(ranks, tmp_path / "threads", dtype), 2, wire=wire)
     ]
     assert (tmp_path / "processes").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [3, 4])
+def test_laws(size, tmp_path):
+    """All ranks, two runs, and a resumed one have the same bits; one rank alone has them to rounding."""
+    from rank_script import train
+
+    job = start("laws", tmp_path / "run", size)
+    out, err = job.communicate()
+    assert job.returncode == 0, err
+    expected = np.frombuffer(train(None, tmp_path / "alone", hidden=200, epochs=4))
+    np.testing.assert_allclose(np.frombuffer(bytes.fromhex(out)), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.slow

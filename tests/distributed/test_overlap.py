@@ -9,7 +9,7 @@ from xprnn import nn, ops
 from xprnn.backend import get_backend
 from xprnn.data import Batches
 from xprnn.distributed import in_threads
-from xprnn.train import SGD, Adam, fit, mse
+from xprnn.train import SGD, Adam, Checkpoint, fit, mse
 
 DEVICE = get_backend("array_api_strict", array_api_strict.Device("device1"))
 
@@ -70,7 +70,9 @@ class Heads(nn.Module):
         return ops.concat([head(self.common(rows)) for head, rows in parts if len(rows)], axis=0)
 
 
-def test_ranks_may_walk_through_other_parameters(small):
+@pytest.mark.parametrize("bucket", [30, 1000])  # numbers: heads apart, or in one message
+def test_ranks_may_walk_through_other_parameters(bucket, monkeypatch):
+    monkeypatch.setattr("xprnn.train.sums.BUCKET", bucket)
     draws = np.random.default_rng(0)
     x = draws.normal(size=(12, 3))
     x[:, 0] = [1, 1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1]  # a batch of both, of the one, of the other
@@ -122,3 +124,36 @@ def test_what_was_begun_is_ended_where_one_fails(small):
     (other, one), (own, two) = in_threads(run, 2)
     assert (own, other) == (["by zero"], ["fit: rank 1 raised ZeroDivisionError: by zero"])
     assert one == two
+
+
+class ByPlace(Seen):
+    """A communicator whose sums depend on where in a message a number stands, as roundings of libraries do."""
+
+    def __init__(self, ranks):
+        super().__init__(ranks, lambda: None)
+
+    def begin_sum(self, array):
+        wait, places = super().begin_sum(array), np.arange(array.size).reshape(array.shape)
+        return lambda: wait() * (1 + 1e-12 * places)
+
+
+def test_a_resumed_run_sends_the_messages_of_the_whole_one(tmp_path):
+    x = np.random.default_rng(0).normal(size=(14, 3))
+    x[:, 0] = [1, 1, 1, 1, 1, -1, -1, -1, 1, -1, -1, -1, 1, 1]  # not every head has a part in every batch
+
+    def run(ranks, model, source, loss, epochs, resume=None):
+        calls = {"callbacks": [Checkpoint(tmp_path / "run")], "resume": resume, "progress": False}
+        fit(model, source, loss, Adam(model.parameters()), epochs=epochs, communicator=ByPlace(ranks), **calls)
+        return bits(model)
+
+    def heads(ranks, *rest):
+        loss = lambda m, b: (m(b[0]) * m(b[0])).mean()
+        return run(ranks, Heads(), Batches(x, batch_size=4), loss, *rest)
+
+    def all_at_once(ranks, *rest):
+        return run(ranks, Model("float64"), batches(HOST, "float64"), masked, *rest)
+
+    for of in (heads, all_at_once):
+        whole = in_threads(lambda ranks, of=of: of(ranks, 4), 3)
+        in_threads(lambda ranks, of=of: of(ranks, 2), 3)
+        assert in_threads(lambda ranks, of=of: of(ranks, 4, tmp_path / "run"), 3) == whole

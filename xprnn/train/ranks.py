@@ -168,7 +168,7 @@ class Several(Ranks):
 
     def backward(self, loss: Tensor, cotangent: Array, due: bool) -> None:
         if due:
-            backward_telling(loss, cotangent, self._sums.whole)
+            backward_telling(loss, cotangent, self._sums.expect, self._sums.whole)
         else:
             loss.backward(cotangent)
 
