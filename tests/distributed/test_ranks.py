@@ -206,7 +206,8 @@ def test_a_rank_that_drifts_is_named():
             )
 
 
-def test_one_that_stops_stops_all():
+@pytest.mark.parametrize("every", [1, 2])  # the last epoch is written whatever its number is
+def test_one_that_stops_stops_all(every, tmp_path):
     class Stops(Callback):
         def __init__(self, rank):
             self.rank = rank
@@ -214,9 +215,11 @@ def test_one_that_stops_stops_all():
         def on_batch_end(self, run):
             run.stop = self.rank == 1
 
-    assert [
-        len(history) for _, _, history in in_threads(lambda ranks: trained(ranks, callbacks=[Stops(ranks.rank)]), 2)
-    ] == [1, 1]
+    def run(ranks):
+        written = Checkpoint(tmp_path / "run", every)
+        return len(trained(ranks, callbacks=[Stops(ranks.rank), written])[2]), written.path.exists()
+
+    assert in_threads(run, 2) == [(1, True)] * 2
 
 
 def test_noise_is_each_ranks_own():

@@ -17,7 +17,7 @@ from xprnn.estimators import (
     TextClassifier,
     TextTagger,
 )
-from xprnn.train import Checkpoint
+from xprnn.train import Callback, Checkpoint
 
 draws = np.random.default_rng(0)
 rows = [draws.normal(size=(int(n), 2)) for n in draws.integers(4, 7, 24)]
@@ -104,6 +104,28 @@ def test_a_checkpoint_is_gone_on_from(tmp_path):
     assert resumed == in_threads(lambda ranks: fitted(3, ranks=ranks), 2)
     with pytest.raises(ValueError, match="Forecaster.fit: a Checkpoint that resumes is of one training; expected none"):
         Forecaster().fit(np.arange(50.0), callbacks=[path])
+
+
+def test_characters_go_on_with_their_rate_of_learning(tmp_path):
+    def fitted(epochs, *callbacks):
+        model = CharacterModel(**{**small, "epochs": 4}, batch_size=5, chunk=8, dropout=0.2)
+        return model.fit("to be or not to be " * 9, callbacks=[*callbacks, Ends(epochs)]).network.head.weight.numpy()
+
+    class Ends(Callback):
+        """After so many epochs, of which the schedule knows nothing."""
+
+        def __init__(self, epochs):
+            self.epochs = epochs
+
+        def on_epoch_end(self, run):
+            run.stop = run.epoch == self.epochs
+
+        def on_fit_start(self, run):
+            run.stop = False
+
+    path = Checkpoint(tmp_path / "run.safetensors", resume=True)
+    fitted(2, path)
+    np.testing.assert_array_equal(fitted(4, path), fitted(4))
 
 
 class Sends(Executor):

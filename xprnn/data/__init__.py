@@ -7,6 +7,7 @@ from xprnn.data.calendar import Calendar
 from xprnn.data.characters import Alphabet, character_streams, read_characters
 from xprnn.data.csv_series import CsvSeries, read_csv
 from xprnn.data.drawn import Drawn
+from xprnn.data.lanes import Lanes
 from xprnn.data.memory_tasks import (
     adding_problem,
     copy_memory,
@@ -34,6 +35,7 @@ __all__ = [
     "CsvSeries",
     "Divided",
     "Drawn",
+    "Lanes",
     "Ragged",
     "StandardScaler",
     "Streamed",

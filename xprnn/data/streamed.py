@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -15,11 +14,12 @@ from xprnn.arguments import checked_state, true_or_false, whole_number
 from xprnn.backend import Rng, generator
 from xprnn.data.batching import Batches
 from xprnn.data.bucketing import Buckets
-from xprnn.data.portions import Divisible, axes_of
+from xprnn.data.passes import Passes, length_of, one_ahead, rows_between
+from xprnn.data.portions import axes_of
 from xprnn.randomness import restore
 
 
-class Streamed(Divisible):
+class Streamed(Passes):
     """Batches of rows that lie on a disk, as of :class:`Batches` or :class:`Buckets`; a window at a time is in memory.
 
     >>> rows = np.arange(10)  # as np.load("rows.npy", mmap_mode="r"), or an array of zarr or h5py
@@ -70,7 +70,7 @@ class Streamed(Divisible):
             raise ValueError(f"{owner}: no sources; expected at least one")
         if "drop_last" in options:
             raise TypeError(f"{owner}: drop_last is given; rows left over make one smaller batch a pass")
-        lengths = [_length(f"{owner}: source {k}", source) for k, source in enumerate(sources)]
+        lengths = [length_of(f"{owner}: source {k}", source) for k, source in enumerate(sources)]
         if len(set(lengths)) > 1 or lengths[0] == 0:
             raise ValueError(f"{owner}: the sources have lengths {lengths}; expected equal ones above 0")
         self.sources, self.length, self.options = sources, lengths[0], options
@@ -78,38 +78,16 @@ class Streamed(Divisible):
             whole_number(owner, name, number) for name, number in (("batch_size", batch_size), ("window", window))
         )
         self.shuffle = true_or_false(owner, "shuffle", shuffle)
-        self.updates = None if updates is None else whole_number(owner, "updates", updates)
+        super().__init__(owner, updates)
+        self._batches = -(-self.length // self.batch_size)
         self.rng = generator(rng)
-        self.axis = self._in_memory([_rows(source, 0, 1) for source in sources], 0).axis
-        self.position = 0
-        """How many batches of the pass have been given."""
+        self.axis = self._in_memory([rows_between(owner, source, 0, 1) for source in sources], 0).axis
         self._order: list[tuple[int, int]] | None = None  # of windows, with a seed for each, once they are drawn
         self._began: Any = None  # the state of the generator before that
 
-    def __len__(self) -> int:
-        """The number of batches of one ``iter()`` or, where ``updates`` is None, of a pass."""
-        return self.updates or self._batches
-
-    @property
-    def _batches(self) -> int:
-        return -(-self.length // self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        return self.parts(0, 1)
-
-    def parts(self, rank: int, size: int) -> Iterator[tuple[Any, ...]]:
-        """The next batches, of each the part of one of several ranks."""
-        left = self.updates
-        while left != 0:
-            order = self._drawn()
-            if self.position == self._batches:
-                self.position, self._order = 0, None
-                order = self._drawn()
-            left = self._batches - self.position if left is None else left
-            for batch in islice(self._rest(order, rank, size), left):
-                self.position += 1
-                left -= 1
-                yield batch
+    def _next_pass(self) -> None:
+        self._drawn()  # whose order comes before the next one, used or not
+        self._order = None
 
     def _drawn(self) -> list[tuple[int, int]]:
         """The order of the windows in this pass."""
@@ -123,27 +101,24 @@ class Streamed(Divisible):
             self._order = list(zip(order.tolist(), seeds.tolist(), strict=True))
         return self._order
 
-    def _rest(self, order: list[tuple[int, int]], rank: int, size: int) -> Iterator[tuple[Any, ...]]:
-        """The batches of the pass from the position on; while those of a window are used, the next one is read."""
+    def _rest(self, rank: int, size: int) -> Iterator[tuple[Any, ...]]:
         rows, given, ahead = self.window * self.batch_size, self.position, list[tuple[int, int, int]]()
-        for number, seed in order:
+        for number, seed in self._drawn():
             batches = -(-min(rows, self.length - number * rows) // self.batch_size)
             if given < batches:
                 ahead.append((number * rows, seed, given))
             given = max(0, given - batches)
-        with ThreadPoolExecutor(1, "xprnn-reader") as reader:
-            coming = reader.submit(self._read, ahead[0][0])
-            for k, (_, seed, given) in enumerate(ahead):
-                parts = coming.result()
-                if k + 1 < len(ahead):
-                    coming = reader.submit(self._read, ahead[k + 1][0])
+        with closing(one_ahead(self._read, [first for first, _, _ in ahead])) as windows:
+            for _, seed, given in ahead:
+                parts = next(windows)
                 yield from islice(self._in_memory(parts, seed).parts(rank, size), given, None)
                 del parts  # before the window after the next is read
 
     def _read(self, first: int) -> list[Any]:
         """The rows of a window."""
         return [
-            _rows(source, first, min(first + self.window * self.batch_size, self.length)) for source in self.sources
+            rows_between("Streamed", source, first, min(first + self.window * self.batch_size, self.length))
+            for source in self.sources
         ]
 
     def state_dict(self) -> dict[str, Any]:
@@ -153,11 +128,7 @@ class Streamed(Divisible):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what :meth:`state_dict` gave. Raises ValueError, and changes nothing, for what does not fit."""
-        position = whole_number(
-            "Streamed", "position", checked_state("Streamed", state, ("generator", "position"))["position"], 0
-        )
-        if position > self._batches:
-            raise ValueError(f"Streamed: the state's position is {position}; expected at most {self._batches}, a pass")
+        position = self._position_in(checked_state("Streamed", state, ("generator", "position")))
         try:
             restore(self.rng, state["generator"])
         except ValueError as error:
@@ -206,7 +177,7 @@ class Ragged:
     """
 
     def __init__(self, steps: Any, ends: Any) -> None:
-        given, total = np.asarray(ends), _length("Ragged: steps", steps)
+        given, total = np.asarray(ends), length_of("Ragged: steps", steps)
         if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
             raise ValueError(f"Ragged: ends are {reprlib.repr(ends)}; expected a list of whole numbers")
         self.steps, self.ends = steps, np.concatenate([[0], given.astype(np.int64)])
@@ -224,28 +195,4 @@ class Ragged:
         if first >= stop:
             return []
         ends = self.ends[first : stop + 1]
-        return np.split(_rows(self.steps, int(ends[0]), int(ends[-1])), ends[1:-1] - ends[0])
-
-
-def _length(name: str, source: Any) -> int:
-    """The number of rows; arrays of zarr have a shape and no ``len``. Raises TypeError for what has no rows."""
-    try:
-        return int(source.shape[0]) if hasattr(source, "shape") else len(source)
-    except (TypeError, IndexError):
-        raise TypeError(f"{name} is {reprlib.repr(source)}; expected rows, as of an array") from None
-
-
-def _rows(source: Any, first: int, stop: int) -> Any:
-    """Rows of a source, in memory of their own; of a memory map, no pages are kept."""
-    part = source[first:stop]
-    if len(part) != stop - first:
-        raise ValueError(f"Streamed: rows {first} to {stop} of a source are {len(part)}; expected {stop - first}")
-    if isinstance(part, list):
-        return part
-    if isinstance(source, np.memmap):
-        part = np.array(part)
-        # A file's pages would count as this process's memory until the system wants them back. Those that were written
-        # to are the file's, but where the map is a private copy.
-        if source.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-            source._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
-    return np.asarray(part)
+        return np.split(rows_between("Ragged", self.steps, int(ends[0]), int(ends[-1])), ends[1:-1] - ends[0])

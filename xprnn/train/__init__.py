@@ -2,6 +2,7 @@
 
 from xprnn.storage import ModelFileError, load_weights, read_tensors, write_tensors
 from xprnn.train.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
+from xprnn.train.carried import Carried
 from xprnn.train.checkpoint import load_checkpoint, save_checkpoint
 from xprnn.train.clip import clip_grad_norm, clip_grad_value
 from xprnn.train.ctc import ctc_loss
@@ -27,6 +28,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Callback",
+    "Carried",
     "Checkpoint",
     "Chunk",
     "ConstantRatio",

@@ -208,7 +208,9 @@ class Checkpoint(Callback):
         run.monitored("Checkpoint", self.monitor)
 
     def on_epoch_end(self, run: Run) -> None:
+        run.stop = run.ranks.add_up([run.stop])[0] > 0  # of any rank, lest some write and wait for the others
         if self._due(run):
+            run.ranks.bring_together(run.parts)
             run.ranks.once(lambda: save_checkpoint(self.path, **run.parts))
 
     @property

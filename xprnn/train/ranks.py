@@ -78,6 +78,9 @@ class Ranks(AbstractContextManager["Ranks"]):
         """The small objects of all ranks."""
         return [value]
 
+    def bring_together(self, parts: Mapping[str, Any]) -> None:
+        """Let rank 0 know what of the states of parts each rank has for its own."""
+
     def same_start(self, parts: Mapping[str, Any]) -> None:
         """Give parts the states that they have in rank 0."""
 
@@ -192,7 +195,13 @@ class Several(Ranks):
     def of_all(self, value: T) -> list[T]:
         return self.communicator.gather(value)
 
+    def bring_together(self, parts: Mapping[str, Any]) -> None:
+        for part in parts.values():
+            if hasattr(part, "gather"):
+                part.gather(self.of_all)
+
     def same_start(self, parts: Mapping[str, Any]) -> None:
+        self.bring_together(parts)
         states, arrays = states_of(parts)
         states, names = self.of_first((states, list(arrays)))
         received: dict[str, Any] = {}

@@ -94,10 +94,10 @@ def _chunks(layer: Callable[..., Any], x: Tensor, k1: int, k2: int, state: Any, 
         for a, b in pairwise(cuts):
             output, inner, *_ = layer(control.part(x, a, b), inner, **control.between(a, b))
             if b == following:
-                state = _detached(inner)
+                state = detached(inner)
             if a >= start:
                 new.append(output)
-        yield Chunk(new[0] if len(new) == 1 else ops.concat(new, axis=control.axis), _detached(inner), start, stop)
+        yield Chunk(new[0] if len(new) == 1 else ops.concat(new, axis=control.axis), detached(inner), start, stop)
         del output, inner, new  # before the next window is computed, so that two are never held at once
 
 
@@ -133,6 +133,6 @@ class _Control:
         return control
 
 
-def _detached(state: Any) -> Any:
+def detached(state: Any) -> Any:
     """A state cut off from the graph, in the same form."""
-    return tuple(_detached(part) for part in state) if isinstance(state, tuple) else state.detach()
+    return tuple(detached(part) for part in state) if isinstance(state, tuple) else state.detach()

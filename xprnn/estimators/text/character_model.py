@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from xprnn.arguments import probability, several, size, whole_number
-from xprnn.backend import Array, Rng, backend_of, generator
-from xprnn.data.characters import Alphabet, character_streams, read_characters
-from xprnn.data.portions import rows_of
+from xprnn.backend import Array, Rng, generator
+from xprnn.data.characters import Alphabet, read_characters
+from xprnn.data.lanes import Lanes
 from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
 from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.parameters import Role
@@ -25,6 +24,7 @@ from xprnn.tensor import Tensor
 from xprnn.train import (
     Adam,
     Callback,
+    Carried,
     Chunk,
     Cosine,
     Run,
@@ -32,7 +32,6 @@ from xprnn.train import (
     cross_entropy,
     evaluate,
     fit,
-    truncated_bptt,
 )
 from xprnn.train.communicator import Communicator
 
@@ -132,10 +131,17 @@ class CharacterModel(Estimator):
         if min(len(ids) - held_out, held_out or least) < least:
             parts = f"{len(ids) - held_out} characters to learn from and {held_out} for validation"
             raise ValueError(f"CharacterModel: the text has {parts}; expected at least {least}, one above batch_size")
+        if communicator is not None and options["batch_size"] < communicator.size:
+            raise ValueError(
+                f"CharacterModel: batch_size is {options['batch_size']}; expected at least {communicator.size}, a "
+                "stream for each rank"
+            )
         draws = generator(options["seed"])
         network = new._build(alphabet, draws)
         train, validate = ids[: len(ids) - held_out], ids[len(ids) - held_out :]
-        passes = [_Passes(network, part, options) for part in (train, validate) if len(part)]
+        passes = [
+            _passes(network, part, options["batch_size"], options["chunk"]) for part in (train, validate) if len(part)
+        ]
         optimizer = Adam(network.parameters(), lr=options["learning_rate"])
         schedule = Cosine(optimizer, total=len(passes[0]) * options["epochs"])
         history = fit(
@@ -163,7 +169,7 @@ class CharacterModel(Estimator):
         ids, _ = self._read(text, alphabet)
         if len(ids) < 2:
             raise ValueError(f"CharacterModel: the text has {len(ids)} characters; expected at least two")
-        passes = _Passes(network, ids, {"batch_size": 1, "chunk": SCORED_AT_ONCE})
+        passes = _passes(network, ids, 1, SCORED_AT_ONCE)
         return evaluate(network, passes, _loss) / math.log(2.0)
 
     def sample(
@@ -236,7 +242,7 @@ class CharacterModel(Estimator):
 
 
 class CharacterNetwork(Module):
-    """Embedding, recurrent layers, and a Linear layer for the logits: ``head(states(x, state)[0])``."""
+    """Embedding, recurrent layers, and a Linear layer for the logits: ``head(network(x, state)[0])``."""
 
     def __init__(self, characters: int, options: dict[str, Any], rng: Rng) -> None:
         draws, dtype = generator(rng), options["dtype"]
@@ -257,39 +263,15 @@ class CharacterNetwork(Module):
         yield from recurrent_shapes("recurrent.", cell, embedding, hidden, layers)
         yield from (("head.weight", (characters, hidden)), ("head.bias", (characters,)))
 
-    def states(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
-        """Numbers x (T, B) on the host to outputs (T, B, H), and the state to go on from."""
-        output, state = self.recurrent(self.table(self.moved(x.data)), state)
+    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
+        """Numbers x (T, B) to outputs (T, B, H), and the state to go on from."""
+        output, state = self.recurrent(self.table(x), state)
         return self.dropout(output), state
 
-    def moved(self, ids: Host) -> Array:
-        """Numbers from the host, a chunk of them, where the parameters are."""
-        return backend_of(self.table.weight.data).asarray(ids.astype(np.int64))
 
-
-class _Passes:
-    """A text as batches of ``fit``: each ``iter()`` is one pass, (targets (k, B), chunk), the state carried on."""
-
-    def __init__(self, network: CharacterNetwork, ids: Host, options: dict[str, Any]) -> None:
-        self.network, self.chunk = network, options["chunk"]
-        self.x, self.y = character_streams(ids, options["batch_size"])
-
-    def __len__(self) -> int:
-        return -(-len(self.x) // self.chunk)
-
-    def portion(self, rank: int, size: int) -> _Passes:
-        """Some of the streams."""
-        if (streams := self.x.shape[1]) < size:
-            raise ValueError(
-                f"CharacterModel: batch_size is {streams}; expected at least {size}, a stream for each rank"
-            )
-        part, own = copy(self), rows_of(rank, size, streams)
-        part.x, part.y = self.x[:, own], self.y[:, own]
-        return part
-
-    def __iter__(self) -> Iterator[tuple[Array, Chunk]]:
-        for chunk in truncated_bptt(self.network.states, self.x, k1=self.chunk):
-            yield self.network.moved(self.y[chunk.start : chunk.stop]), chunk
+def _passes(network: CharacterNetwork, ids: Host, batch_size: int, chunk: int) -> Carried:
+    """A text as batches of ``fit``, each ``iter()`` one pass: (targets (k, B), chunk)."""
+    return Carried(network, Lanes(ids, batch_size=batch_size, chunk=chunk, ahead=1))
 
 
 class _EachUpdate(Callback):
@@ -297,6 +279,7 @@ class _EachUpdate(Callback):
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
+        self.state_dict, self.load_state_dict = schedule.state_dict, schedule.load_state_dict
 
     def on_batch_end(self, run: Run) -> None:
         self.schedule.step()
