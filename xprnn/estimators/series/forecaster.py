@@ -34,7 +34,8 @@ class Forecaster(SeriesEstimator):
     Several members are combined. Each makes the series ready in its own way, with a power and differences that it
     takes back at the end, has a linear autoregression, and a recurrent network that learns what that leaves over.
     Which ways are taken is found out on the last part of the series, by the autoregressions alone; a network is
-    listened to where it is better on steps that it was not trained on. All columns are inputs, and all are forecast.
+    listened to where it is better on steps that it was not trained on, and a member left out that is surely worse than
+    another there. All columns are inputs, and all are forecast.
 
     Values may be missing (NaN): the last known one stands for them, beside how long ago it was, and errors of steps
     that nobody knows do not count.
@@ -61,7 +62,7 @@ class Forecaster(SeriesEstimator):
         "auto": logarithms or square roots (of series above 0), differences and differences of seasons are tried.
         "none": the series is only scaled.
     members
-        How many forecasts are combined. They differ by their transforms and lags, and by their seeds.
+        How many forecasts are combined at most. They differ by their transforms and lags, and by their seeds.
     distribution
         Of a step, from which futures are drawn. "errors": those that each member made on the validation part, and
         networks learn the mean squared error. "gaussian", "student": networks say a scale beside the mean, which may

@@ -11,15 +11,15 @@ import numpy as np
 from xprnn.backend import Backend, Rng, backend_of, generator
 from xprnn.estimators.series.conformal import rolling_widths, width
 from xprnn.estimators.series.frame import Frame, Scale, Series
+from xprnn.estimators.series.held_out import HeldOut
 from xprnn.estimators.series.learning import FREEDOM, Task, carry_on, learn, relearn
 from xprnn.estimators.series.member import Common, Member
 from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
-from xprnn.estimators.series.transforms import Transform, held
+from xprnn.estimators.series.transforms import Transform
 from xprnn.train import Callback, History
 
 Host = np.ndarray[Any, Any]
 MOST_RESIDUALS = 1000  # of each member, the last ones, from which paths are drawn
-MOST_AHEAD = 48  # steps that errors are measured over, where forecasts go on as far as one likes
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,15 @@ def learn_model(
     seeds = [options["seed"], *generator(options["seed"]).integers(2**31, size=len(plans) - 1).tolist()]
     learned = [learn(task, plan, lengths, s, callbacks, progress) for plan, s in zip(plans, seeds, strict=True)]
     watched = len(task.watched(lengths, options["horizon"])[0]) > 0
-    kind = options["distribution"]
-    first = Model(tuple(member for member, _, _ in learned), (), np.zeros((0, 0, 0)), np.zeros((0, 0)), kind)
-    residuals = tuple(_residuals(task, member, lengths, watched) for member in first.members)
-    members = first.members
+    held_out = HeldOut.of(task, tuple(member for member, _, _ in learned), lengths)
+    kept = held_out.kept()
+    members = tuple(learned[k][0] for k in kept)
+    residuals = tuple(_residuals(task, member, lengths, watched) for member in members)
     if watched:
-        again = zip(plans, seeds, learned, strict=True)
-        members = tuple(relearn(task, p, s, epochs, callbacks, progress) for p, s, (_, _, epochs) in again)
-    errors, unit = _errors(first, task, lengths)
-    return Model(members, residuals, errors, unit, kind), learned[0][1]
+        again = [(plans[k], seeds[k], learned[k][2]) for k in kept]
+        members = tuple(relearn(task, plan, s, epochs, callbacks, progress) for plan, s, epochs in again)
+    errors, unit = held_out.errors(kept)
+    return Model(members, residuals, errors, unit, options["distribution"]), learned[kept[0]][1]
 
 
 def learn_more(
@@ -186,26 +186,3 @@ def _residuals(task: Task, member: Member, lengths: Sequence[int], watched: bool
     error = frame.scaled[ahead] - member.scaled(frame, which, origins, horizon)
     known = frame.known[ahead].all(axis=(1, 2))
     return error[known] if known.any() else np.zeros((1, *error.shape[1:]))
-
-
-def _errors(model: Model, task: Task, lengths: Sequence[int]) -> tuple[Host, Host]:
-    """The errors (M, H, F) of forecasts over the steps that were not learned, and the units (N, F) that they are in."""
-    first, horizon = model.members[0], model.horizon
-    powered = [first.plan.transform.powered(held(s.values)[0], first.scale.floor[k]) for k, s in enumerate(task.series)]
-    unit = np.stack([np.sqrt(np.square(np.diff(w, axis=0)).sum(axis=0) / max(len(w) - 1, 1)) for w in powered])
-    unit = np.where(unit > 0.0, unit, 1.0)
-    rest = max(length - cut for length, cut in zip(task.lengths, lengths, strict=True))
-    ahead = horizon if horizon > 1 else max(1, min(rest // 2, MOST_AHEAD))
-    which, origins = task.watched(lengths, 1)
-    if not len(which):
-        return np.zeros((0, ahead, task.columns)), unit
-    errors = np.full((len(which), ahead, task.columns), np.nan)
-    said = model.forecast(task.series, which, origins, ahead)
-    for k in np.unique(which):
-        mine, values = which == k, task.series[k].values
-        steps = origins[mine][:, None] + np.arange(ahead)
-        come, steps = steps < len(values), np.minimum(steps, len(values) - 1)
-        known = come[..., None] & ~np.isnan(values[steps])
-        wrong = powered[k][steps] - first.plan.transform.powered(said[mine], first.scale.floor[k])
-        errors[mine] = np.where(known, wrong / unit[k], np.nan)
-    return errors, unit

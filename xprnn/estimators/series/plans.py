@@ -91,7 +91,7 @@ def choose(
     at last the same ones again: members then differ by their seeds.
     """
     cuts = [np.linspace(len(each) * (1.0 - SHARE), len(each), FOLDS + 1).astype(int) for each in series]
-    spreads = [_spread(each.values[: cut[0]]) for each, cut in zip(series, cuts, strict=True)]
+    spreads = [spread(each.values[: cut[0]]) for each, cut in zip(series, cuts, strict=True)]
     found: list[tuple[float, int, Plan]] = []
     for plan in plans:
         error = _tried(plan, frame_of(plan, series, [int(cut[0]) for cut in cuts]), cuts, spreads, horizon)
@@ -154,7 +154,7 @@ def moments_at(frame: Frame, plan: Plan, rows: Host, horizon: int) -> Moments:
     return Moments.of(inputs, np.moveaxis(targets, 2, 0), known.T)
 
 
-def _spread(values: Host) -> Host:
+def spread(values: Host) -> Host:
     """The mean squared change of each column, by which errors of several are made comparable."""
     changes = np.square(np.diff(values, axis=0))
     spread = np.nansum(changes, axis=0) / np.maximum(np.isfinite(changes).sum(axis=0), 1)

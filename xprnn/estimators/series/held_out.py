@@ -1,0 +1,72 @@
+"""What members say of steps that they have not learned: which of them to combine, and how wrong that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xprnn.estimators.series.learning import Task
+from xprnn.estimators.series.member import Member
+from xprnn.estimators.series.plans import spread
+from xprnn.estimators.series.transforms import held
+
+Host = np.ndarray[Any, Any]
+MOST_AHEAD = 48  # steps that errors are measured over, where forecasts go on as far as one likes
+SURELY = 4.0  # standard errors by which a member that is left out is worse than the best one
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Forecasts of the last steps of the series, by members that have learned those before.
+
+    which (M,) their series; said, of each member, and actual (M, H, F), NaN where it has not come or is missing.
+    """
+
+    task: Task
+    members: tuple[Member, ...]
+    which: Host
+    said: tuple[Host, ...]
+    actual: Host
+
+    @classmethod
+    def of(cls, task: Task, members: Sequence[Member], lengths: Sequence[int]) -> HeldOut:
+        """After the first so many steps of each series."""
+        horizon = task.options["horizon"]
+        rest = max(length - cut for length, cut in zip(task.lengths, lengths, strict=True))
+        ahead = horizon if horizon > 1 else max(1, min(rest // 2, MOST_AHEAD))
+        which, origins = task.watched(lengths, 1)
+        actual = np.full((len(which), ahead, task.columns), np.nan)
+        for k in np.unique(which):
+            values = np.concatenate([task.series[k].values, np.full((ahead, task.columns), np.nan)])
+            actual[which == k] = values[origins[which == k][:, None] + np.arange(ahead)]
+        said = tuple(m.forecast(task.series, which, origins, ahead) if len(which) else actual for m in members)
+        return cls(task, tuple(members), which, said, actual)
+
+    def kept(self) -> list[int]:
+        """The members to combine: all but those that are surely worse than the best one, forecast by forecast.
+
+        Of few steps little is sure, and the mean of all is better then than what was the best by luck.
+        """
+        unit = np.stack([spread(each.values) for each in self.task.series])[self.which][:, None]
+        ahead = self.task.options["horizon"]
+        wrong = [(np.square(said - self.actual) / unit)[:, :ahead] for said in self.said]
+        come = ~np.isnan(wrong[0]).all(axis=(1, 2))
+        if come.sum() < 2:
+            return list(range(len(wrong)))
+        losses = np.array([np.nanmean(each[come], axis=(1, 2)) for each in wrong])
+        more = losses - losses[losses.mean(axis=1).argmin()]
+        error = more.std(axis=1) / np.sqrt(more.shape[1])
+        return np.flatnonzero(more.mean(axis=1) <= SURELY * error).tolist()
+
+    def errors(self, kept: Sequence[int]) -> tuple[Host, Host]:
+        """Those of the combined forecasts (M, H, F), powered as the first one's, and the units (N, F) they are in."""
+        first, series = self.members[kept[0]], self.task.series
+        powered, floor = first.plan.transform.powered, first.scale.floor
+        own = [powered(held(each.values)[0], floor[k]) for k, each in enumerate(series)]
+        unit = np.stack([np.sqrt(np.square(np.diff(w, axis=0)).sum(axis=0) / max(len(w) - 1, 1)) for w in own])
+        unit = np.where(unit > 0.0, unit, 1.0)
+        said, least = np.mean([self.said[k] for k in kept], axis=0), floor[self.which][:, None]
+        return (powered(self.actual, least) - powered(said, least)) / unit[self.which][:, None], unit
