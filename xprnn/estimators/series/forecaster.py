@@ -54,8 +54,9 @@ class Forecaster(SeriesEstimator):
         Steps of the past that a forecast sees. Default: as many as the transforms and autoregressions that are chosen
         need, and 30 at least, where the series are long enough.
     horizon, strategy
-        "recursive": the networks say one step, and their own forecast is the input for the next; any number of steps.
-        "direct": they say ``horizon`` steps at once. ``horizon`` must be 1 for the recursive strategy.
+        How many steps ahead forecasts are wanted: transforms, lags and members are chosen by the errors over so many,
+        and ``predict`` says so many by default. "recursive": the networks say one step, and their own forecast is the
+        input for the next, as far as one likes. "direct": they say ``horizon`` steps at once, and no more.
     periods
         Lengths of seasons in steps, counted from the start of the series.
     transforms
@@ -122,11 +123,6 @@ class Forecaster(SeriesEstimator):
         progress: bool = False,
     ) -> None:
         super().__init__(locals())
-        if strategy == "recursive" and horizon != 1:
-            raise ValueError(
-                f"Forecaster: horizon is {horizon}; expected 1, as the recursive strategy learns one step, and "
-                "predict(k) goes as far as you like; use strategy='direct' to learn several steps at once"
-            )
 
     @property
     def n_features_in_(self) -> int:
@@ -161,7 +157,7 @@ class Forecaster(SeriesEstimator):
             new._require_steps(kind.shown("Forecaster", k), len(each))
         callbacks = several("Forecaster.fit", "callbacks", callbacks)
         common = common_of(values, static, new.settings["periods"])
-        model, history = learn_model(common, values, new.settings, new._cut, self._home(), callbacks, self.progress)
+        model, history = learn_model(common, values, new._options, new._cut, self._home(), callbacks, self.progress)
         network = Members([member.network for member in model.members])
         network.eval()
         recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)
@@ -189,7 +185,7 @@ class Forecaster(SeriesEstimator):
         """
         whole = self._joined("Forecaster.update", steps, past, future)
         epochs = whole_number("Forecaster.update", "epochs", epochs)
-        model = learn_more(self._model, whole, self.settings, epochs, callbacks, self.progress)
+        model = learn_more(self._model, whole, self._options, epochs, callbacks, self.progress)
         network = Members([member.network for member in model.members])
         network.eval()
         self._become(_model=model, _network=network, _recent=self._ends_of(whole))
@@ -203,7 +199,7 @@ class Forecaster(SeriesEstimator):
         Returns (horizon,) or (horizon, F), as the fitted series was, of several series a dict or a list of them; for a
         frame or a column of pandas or polars, or a table of Arrow, one of that kind, with the dates that come next (but
         arrays where the model comes from a file).
-        Default horizon: the one the networks were built for, which is the most that the direct strategy can say.
+        Default horizon: the one of the settings, which is the most that the direct strategy can say.
         ``future`` (horizon, Q) is what is known of these steps, where it was fitted. With ``quantiles`` (Q,) between 0
         and 1 those of a thousand futures that might be, (horizon, Q) or (horizon, F, Q).
         """

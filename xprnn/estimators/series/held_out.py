@@ -10,11 +10,10 @@ import numpy as np
 
 from xprnn.estimators.series.learning import Task
 from xprnn.estimators.series.member import Member
-from xprnn.estimators.series.plans import spread
+from xprnn.estimators.series.plans import MOST_AHEAD, spread
 from xprnn.estimators.series.transforms import held
 
 Host = np.ndarray[Any, Any]
-MOST_AHEAD = 48  # steps that errors are measured over, where forecasts go on as far as one likes
 SURELY = 4.0  # standard errors by which a member that is left out is worse than the best one
 
 
@@ -36,7 +35,7 @@ class HeldOut:
         """After the first so many steps of each series."""
         horizon = task.options["horizon"]
         rest = max(length - cut for length, cut in zip(task.lengths, lengths, strict=True))
-        ahead = horizon if horizon > 1 else max(1, min(rest // 2, MOST_AHEAD))
+        ahead = horizon if horizon > 1 else max(1, min(rest // 2, MOST_AHEAD), min(rest, task.options["ahead"]))
         which, origins = task.watched(lengths, 1)
         actual = np.full((len(which), ahead, task.columns), np.nan)
         for k in np.unique(which):
@@ -51,7 +50,7 @@ class HeldOut:
         Of few steps little is sure, and the mean of all is better then than what was the best by luck.
         """
         unit = np.stack([spread(each.values) for each in self.task.series])[self.which][:, None]
-        ahead = self.task.options["horizon"]
+        ahead = self.task.options["ahead"]
         wrong = [(np.square(said - self.actual) / unit)[:, :ahead] for said in self.said]
         come = ~np.isnan(wrong[0]).all(axis=(1, 2))
         if come.sum() < 2:

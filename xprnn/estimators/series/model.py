@@ -119,7 +119,8 @@ def learn_model(
 ) -> tuple[Model, History]:
     """A model of series, and how training its first member went.
 
-    ``cut`` says, of a length and a window, how many steps are learned first, while the rest decides. What was decided
+    Of the options ``horizon`` is how many steps networks say at once, and ``ahead`` how many are wanted. ``cut`` says,
+    of a length and a window, how many steps are learned first, while the rest decides. What was decided
     then learns from everything.
     """
     series = tuple(series)
@@ -170,7 +171,7 @@ def _plans(
         return common.frame(plan, parts, Scale.of(plan.transform, parts, lengths))
 
     tried = candidates(columns, shortest, reach, common.periods, positive, options["transforms"])
-    plans = choose(frame_of, series, tried, Plan(Transform(), 1), options["members"], horizon)
+    plans = choose(frame_of, series, tried, Plan(Transform(), 1), options["members"], horizon, options["ahead"])
     if given is not None:
         return plans, given
     return plans, max(min(WINDOW, shortest // 4, reach), *(plan.reach for plan in plans), 1)

@@ -58,6 +58,12 @@ class SeriesEstimator(Estimator):
     _recent: tuple[Series, ...]
     _kind: Kind
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Settings as learning has them: ``horizon`` steps are said at once, and ``ahead`` are wanted."""
+        ahead = self.settings["horizon"]
+        return self.settings | {"horizon": ahead if self.settings["strategy"] == "direct" else 1, "ahead": ahead}
+
     def _check_columns(self, owner: str, values: Host) -> None:
         columns = self._fitted(self._network).columns
         if values.shape[1] != columns:
@@ -166,13 +172,13 @@ class SeriesEstimator(Estimator):
 
         What is learned ends before what decides begins, also where a target is several steps long.
         """
-        horizon, share = self.settings["horizon"], self.settings["validation"]
+        horizon, share = self._options["horizon"], self.settings["validation"]
         origins = steps - window - horizon + 1
         return steps - horizon + 1 - max(1, round(share * origins)) if share else steps
 
     def _learned(self, steps: int, window: int) -> int:
         """The origins that are learned from first."""
-        return self._cut(steps, window) - window - self.settings["horizon"] + 1
+        return self._cut(steps, window) - window - self._options["horizon"] + 1
 
     def _require_steps(self, owner: str, steps: int) -> None:
         """Raise ValueError for a series that is too short."""
@@ -193,7 +199,7 @@ class SeriesEstimator(Estimator):
         return saved.described(self._model, self._common, self._recent, self._kind)
 
     def _restored(self, arrays: HostArrays, metadata: dict[str, Any], weights: Mapping[str, Host]) -> dict[str, Any]:
-        options = self.settings
+        options = self._options
         found = saved.restored(arrays, metadata, options)
         sizes = [sizes_of(plan, found.common, found.columns, len(found.recent), options) for plan in found.plans]
 
