@@ -230,6 +230,44 @@ def test_a_scale_that_changes_is_learned(distribution, tmp_path):
     )
 
 
+def counted(steps, dispersion):
+    """Counts about a level that changes by the half within 25 steps."""
+    draws, level = np.random.default_rng(2), 6.0 + 3.0 * np.sin(np.arange(steps) / 4.0)
+    return draws.poisson(draws.gamma(1.0 / dispersion, dispersion * level)).astype(float)
+
+
+def test_counts_have_futures_that_are_counts(tmp_path):
+    """As spread as they are: of variance m + a m^2, about means that are above 0."""
+    options = {"hidden": 2, "epochs": 3, "members": 1, "window": 4, "periods": (8 * np.pi,)}
+    told = []
+    for dispersion in (0.02, 1.0):
+        y = counted(500, dispersion)
+        forecaster = Forecaster(distribution="negative_binomial", **options).fit(
+            np.where(np.arange(500) == 9, np.nan, y)
+        )
+        futures = forecaster.sample(400, 3, rng=0)
+        assert (futures == np.maximum(np.round(futures), 0.0)).all()
+        mean = futures[:, 0].mean()
+        assert forecaster.predict(1)[0] == pytest.approx(mean, rel=0.2)
+        told.append((futures[:, 0].var() - mean) / mean**2)
+    assert told[0] < 0.2 < 0.6 < told[1] < 1.6
+    forecaster.save(tmp_path / "model")
+    assert np.array_equal(Forecaster.load(tmp_path / "model").sample(5, 3, rng=0), forecaster.sample(5, 3, rng=0))
+    rare = np.zeros(60)
+    rare[[7, 20, 41]] = 1.0
+    assert (Forecaster(distribution="negative_binomial", **options).fit(rare).predict(9) > 0.0).all()
+
+
+def test_what_is_not_a_count():
+    options = {"distribution": "negative_binomial", "hidden": 2, "epochs": 1, "members": 1, "window": 4}
+    y = counted(60, 0.1)
+    for bad in (-1.0, 0.5):
+        with pytest.raises(ValueError, match=rf"Forecaster: row 3, column 0 is {bad:g}; expected a count, 0, 1, 2"):
+            Forecaster(**options).fit(np.where(np.arange(60) == 3, bad, y))
+    with pytest.raises(ValueError, match=r"Forecaster.observe: row 1, column 0 is 2.5; expected a count"):
+        Forecaster(**options).fit(y).observe([1.0, 2.5])
+
+
 @pytest.mark.parametrize("distribution", ["errors", "gaussian", "student"])
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_futures_spread_as_the_series_does(distribution, horizon):

@@ -16,7 +16,7 @@ from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Backtest, Informed, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
-from xprnn.estimators.series.learning import LIKELIHOODS
+from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.model import learn_model, learn_more
 from xprnn.estimators.series.network import Members
 from xprnn.estimators.series.panel import Kind, Panel, read
@@ -68,6 +68,8 @@ class Forecaster(SeriesEstimator):
         Of a step, from which futures are drawn. "errors": those that each member made on the validation part, and
         networks learn the mean squared error. "gaussian", "student": networks say a scale beside the mean, which may
         change from step to step, and learn how likely the series is by a normal or Student's t distribution.
+        "negative_binomial": of counts, 0, 1, 2, ..., where they say a dispersion: forecasts are above 0, futures whole
+        numbers, and the series is only scaled.
     epochs, batch_size, learning_rate, clip_norm
         Training with Adam, gradients clipped to this global norm. Where there is more to learn from than 4,096 steps,
         an epoch is so many of them, drawn anew.
@@ -92,7 +94,7 @@ class Forecaster(SeriesEstimator):
         "periods": periods_of,
         "transforms": among(("auto", "none")),
         "members": whole_number,
-        "distribution": among(("errors", *LIKELIHOODS)),
+        "distribution": among(tuple(DISTRIBUTIONS)),
         "batch_size": whole_number,
         "patience": whole_number,
     }
@@ -153,6 +155,7 @@ class Forecaster(SeriesEstimator):
         one = Kind(None, False, vector, TableForm.of(series, "Forecaster"))
         kind, values, static = read("Forecaster", given, one, past, future)
         new = self._unfitted()
+        new._require_counts("Forecaster", kind, [each.values for each in values])
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
         callbacks = several("Forecaster.fit", "callbacks", callbacks)

@@ -57,7 +57,8 @@ class HeldOut:
             return list(range(len(wrong)))
         losses = np.array([np.nanmean(each[come], axis=(1, 2)) for each in wrong])
         more = losses - losses[losses.mean(axis=1).argmin()]
-        error = more.std(axis=1) / np.sqrt(more.shape[1])
+        # Errors over several steps have most of these in common with the ones from the place before.
+        error = more.std(axis=1) / np.sqrt(max(more.shape[1] / ahead, 1.0))
         return np.flatnonzero(more.mean(axis=1) <= SURELY * error).tolist()
 
     def errors(self, kept: Sequence[int]) -> tuple[Host, Host]:

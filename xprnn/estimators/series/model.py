@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import Backend, Rng, backend_of, generator
 from xprnn.estimators.series.conformal import rolling_widths, width
+from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.held_out import HeldOut
-from xprnn.estimators.series.learning import FREEDOM, Task, carry_on, learn, relearn
+from xprnn.estimators.series.learning import Task, carry_on, learn, relearn
 from xprnn.estimators.series.member import Common, Member
 from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
 from xprnn.estimators.series.transforms import Transform
@@ -37,7 +39,6 @@ class Model:
     residuals: tuple[Host, ...]
     errors: Host
     unit: Host
-    distribution: str
 
     @property
     def window(self) -> int:
@@ -67,18 +68,10 @@ class Model:
             mine = np.arange(k, count, len(self.members))
             if not len(mine):
                 continue
-            ahead = member.network.horizon
-            rounds = -(-max(horizon, ahead) // ahead)
-            rows = len(mine) * number
-            if self.distribution == "gaussian":
-                noise = draws.standard_normal((rows, rounds * ahead, found.shape[3]))
-            elif self.distribution == "student":
-                noise = draws.standard_t(FREEDOM, (rows, rounds * ahead, found.shape[3]))
-            else:
-                chosen = draws.integers(len(residuals), size=(rows, rounds))
-                noise = residuals[chosen].reshape(rows, rounds * ahead, -1)
+            draw = partial(member.distribution.drawn, draws, errors=residuals)
             which = np.tile(np.arange(number), len(mine))
-            said = member.forecast(series, which, ends[which], horizon, noise)
+            said = member.forecast(series, which, ends[which], horizon, draw)
+            said = np.round(said) if member.distribution.counts else said  # whole, but for float32
             found[mine] = said.reshape(len(mine), number, horizon, -1)
         return found
 
@@ -138,7 +131,7 @@ def learn_model(
         again = [(plans[k], seeds[k], learned[k][2]) for k in kept]
         members = tuple(relearn(task, plan, s, epochs, callbacks, progress) for plan, s, epochs in again)
     errors, unit = held_out.errors(kept)
-    return Model(members, residuals, errors, unit, options["distribution"]), learned[kept[0]][1]
+    return Model(members, residuals, errors, unit), learned[kept[0]][1]
 
 
 def learn_more(
@@ -170,7 +163,8 @@ def _plans(
     def frame_of(plan: Plan, parts: Sequence[Series], lengths: Sequence[int]) -> Frame:
         return common.frame(plan, parts, Scale.of(plan.transform, parts, lengths))
 
-    tried = candidates(columns, shortest, reach, common.periods, positive, options["transforms"])
+    free = "none" if DISTRIBUTIONS[options["distribution"]].counts else options["transforms"]
+    tried = candidates(columns, shortest, reach, common.periods, positive, free)
     plans = choose(frame_of, series, tried, Plan(Transform(), 1), options["members"], horizon, options["ahead"])
     if given is not None:
         return plans, given

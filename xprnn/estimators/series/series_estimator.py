@@ -16,6 +16,7 @@ from xprnn.backend import Rng
 from xprnn.data.series import as_series, check_origins
 from xprnn.estimators.estimator import Estimator, model_file
 from xprnn.estimators.series import saved
+from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Series
 from xprnn.estimators.series.member import Common, Member, sizes_of
 from xprnn.estimators.series.model import Model
@@ -69,6 +70,18 @@ class SeriesEstimator(Estimator):
         if values.shape[1] != columns:
             raise ValueError(f"{owner}: the series has {values.shape[1]} columns; fitted on {columns}")
 
+    def _require_counts(self, owner: str, kind: Kind, series: Sequence[Host]) -> None:
+        """Raise ValueError, naming the series and the row, for others than counts where these are learned."""
+        if not DISTRIBUTIONS[self.settings["distribution"]].counts:
+            return
+        for k, values in enumerate(series):
+            wrong = np.argwhere(~np.isnan(values) & ((values < 0.0) | (values != np.floor(values))))
+            for row, column in wrong[:1]:
+                raise ValueError(
+                    f"{kind.shown(owner, k)}: row {row}, column {column} is {values[row, column]:g}; expected a count, "
+                    "0, 1, 2, ..., of which distribution='negative_binomial' is"
+                )
+
     def _steps(self, owner: str, horizon: int | None) -> int:
         """How many steps ahead. Raises ValueError for more than the direct strategy can say."""
         options = self.settings
@@ -97,6 +110,7 @@ class SeriesEstimator(Estimator):
         ]
         for k, rows in enumerate(given):
             self._check_columns(kind.shown("Forecaster", k), rows)
+        self._require_counts(owner, kind, given)
         if kind.table is not None:
             kind.table.require_next(owner, steps, self._recent[0].start + len(self._recent[0]))
         lengths = [len(rows) for rows in given]
@@ -210,8 +224,9 @@ class SeriesEstimator(Estimator):
 
         network = self._read_network(weights, Members.shapes(sizes), build)
         parts = zip(found.plans, found.scales, network.members, found.moments, strict=True)
-        members = tuple(Member(p, scale, each, found.window, found.common, sums) for p, scale, each, sums in parts)
-        model = Model(members, found.residuals, found.errors, found.unit, options["distribution"])
+        of = (found.window, found.common, DISTRIBUTIONS[options["distribution"]])
+        members = tuple(Member(plan, scale, each, *of, sums) for plan, scale, each, sums in parts)
+        model = Model(members, found.residuals, found.errors, found.unit)
         parts_of_fit = {"_network": network, "_model": model, "_common": found.common}
         return parts_of_fit | {"_recent": found.recent, "_kind": found.kind}
 
