@@ -47,6 +47,46 @@ def test_scores_have_them():
         backtest([Persistence()], Y, test=3).scores(season=6)
 
 
+class Certain(Persistence):
+    """Says three futures: the last step, one less and one more."""
+
+    name = "certain"
+
+    def futures(self, series, origins, horizon, paths):
+        return self.forecast(series, origins, horizon) + np.array([-1.0, 0.0, 1.0]).reshape(3, 1, 1, 1)
+
+
+def test_scores_of_chances():
+    result = backtest([Certain(), Persistence()], np.r_[np.zeros(6), 1.0, 1.0, 5.0], test=3, paths=3, refit=2)
+    assert result.futures["certain"].shape == (3, 3, 1, 1)
+    told, point = result.scores()
+    actual, said = result.actual[..., 0], result.futures["certain"][..., 0]
+    assert told["crps"] == pytest.approx(accuracy.crps(actual, said))
+    levels = np.linspace(0.05, 0.95, 19)
+    quantiles = np.stack([np.quantile(said, level, axis=0) for level in levels], axis=-1)
+    assert told["pinball"] == pytest.approx(accuracy.pinball(actual, quantiles, levels))
+    assert told["coverage"] == pytest.approx(1 / 3)  # 0.9 wide on both sides: 1 is outside, and 5
+    assert [point["mae"], 2 * point["pinball"]] == pytest.approx([point["crps"]] * 2)
+    assert np.isnan(point["coverage"])
+    assert "crps" not in backtest([Certain()], Y, test=3).scores()[0]
+    with pytest.raises(ValueError, match="backtest: paths is -1"):
+        backtest([Certain()], Y, test=3, paths=-1)
+
+
+def test_futures_from_many_places_are_those_that_fit_would_say():
+    y = np.random.default_rng(0).normal(size=300)
+    model = Forecaster(hidden=2, epochs=1, members=1, transforms="none", window=4)
+    result = model.backtest(y, test=100, horizon=2, baselines=[Persistence()], paths=200)
+    futures = result.futures[model.name]
+    assert futures.shape == (200, 99, 2, 1)
+    np.testing.assert_allclose(futures.std(axis=0).mean(), 1.0, rtol=0.15)
+    row, naive = result.scores()
+    assert row["coverage"] == pytest.approx(0.9, abs=0.05)
+    assert row["crps"] < 0.7 * naive["crps"]
+    there = model.futures(y, [200], 2, 50)[:, 0]
+    assert np.array_equal(model.sample(50, 2, rng=0), there)
+
+
 def test_split_conformal_by_hand():
     errors = np.array([[3.0], [-1.0], [2.0], [np.nan], [-4.0]])
     assert width(errors, 0.5).tolist() == [3.0]  # the third smallest of four: 0.5 (4 + 1) = 2.5

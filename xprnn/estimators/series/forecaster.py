@@ -14,12 +14,13 @@ from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
 from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.metrics import r_squared
-from xprnn.estimators.series.backtest import Backtest, Informed, backtest
+from xprnn.estimators.series.backtest import Informed, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.model import learn_model, learn_more
 from xprnn.estimators.series.network import Members
 from xprnn.estimators.series.panel import Kind, Panel, read
+from xprnn.estimators.series.panel_backtest import backtest_panel
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
 from xprnn.train import Callback
@@ -87,6 +88,7 @@ class Forecaster(SeriesEstimator):
     Raises ValueError or TypeError for arguments out of range.
     """
 
+    several = True
     SETTINGS = TRAINING | {
         "window": optional(whole_number),
         "horizon": whole_number,
@@ -253,6 +255,7 @@ class Forecaster(SeriesEstimator):
         rate: float = 0.02,
         past: Any = None,
         future: Any = None,
+        key: Any = None,
     ) -> Host:
         """The ends of intervals (M, horizon, F, 2) about forecasts from rising origins (M,), adaptive.
 
@@ -263,19 +266,43 @@ class Forecaster(SeriesEstimator):
         """
         owner = "Forecaster.rolling_intervals"
         level = real_number(owner, "coverage", coverage, "a share between 0 and 1", *INSIDE)
-        whole, places, horizon = self._places(owner, series, origins, horizon, past, future)
+        whole, k, places, horizon = self._places(owner, series, origins, horizon, past, future, key)
         if (np.diff(places) <= 0).any():
             raise ValueError(f"{owner}: origins are {places.tolist()}; expected each after the one before it")
         self._require_errors(owner, horizon)
-        return self._model.rolling_bands(whole, places, horizon, level, probability(owner, "rate", rate))
+        return self._model.rolling_bands(whole, k, places, horizon, level, probability(owner, "rate", rate))
 
-    def forecast(self, series: Any, origins: Any, horizon: int, *, past: Any = None, future: Any = None) -> Host:
+    def forecast(
+        self, series: Any, origins: Any, horizon: int, *, past: Any = None, future: Any = None, key: Any = None
+    ) -> Host:
         """Forecasts from many places: (M, horizon, F) from series[:origin] for each of the origins (M,).
 
-        ``past`` and ``future`` (T, P) and (T, Q) of all steps of this series, where they were fitted.
+        ``past`` and ``future`` (T, P) and (T, Q) of all steps of this series, where they were fitted; ``key`` says
+        which it is of several.
         """
-        whole, places, horizon = self._places("Forecaster.forecast", series, origins, horizon, past, future)
-        return self._model.forecast([whole], np.zeros(len(places), dtype=np.int64), places, horizon)
+        whole, k, places, horizon = self._places("Forecaster.forecast", series, origins, horizon, past, future, key)
+        return self._model.forecast(whole, np.full(len(places), k), places, horizon)
+
+    def futures(
+        self,
+        series: Any,
+        origins: Any,
+        horizon: int,
+        paths: int = 100,
+        *,
+        past: Any = None,
+        future: Any = None,
+        key: Any = None,
+        rng: Rng = None,
+    ) -> Host:
+        """Futures that might be from many places: (paths, M, horizon, F), arguments as in :meth:`forecast`.
+
+        They are drawn as by :meth:`sample`; without ``rng`` by the seed of the settings.
+        """
+        owner = "Forecaster.futures"
+        whole, k, places, horizon = self._places(owner, series, origins, horizon, past, future, key)
+        count, draws = whole_number(owner, "paths", paths), self.settings["seed"] if rng is None else rng
+        return self._model.paths(whole, np.full(len(places), k), places, horizon, count, draws)
 
     def score(self, series: Any, y: None = None) -> float:
         """R^2 = 1 - sum of e^2 / sum of (y - mean)^2 of all forecasts in a series, the mean of its columns.
@@ -303,14 +330,22 @@ class Forecaster(SeriesEstimator):
         past: Any = None,
         future: Any = None,
         refit: str | int = "never",
+        paths: int = 0,
         executor: Executor | None = None,
-    ) -> Backtest:
+    ) -> Any:
         """Fit on the first part of a series and forecast from every step of the rest, beside baselines.
 
         ``past`` and ``future`` are this forecaster's alone. Other arguments and errors as in
-        :func:`xprnn.estimators.backtest`.
+        :func:`xprnn.estimators.backtest`, which gives a :class:`Backtest`; or, of a :class:`Panel`, in
+        :func:`xprnn.estimators.backtest_panel`, which gives a :class:`PanelBacktest` and never fits again.
         """
         horizon = self.settings["horizon"] if horizon is None else horizon
-        told = self if past is None and future is None else Informed(self, past, future)
-        baselines = several("Forecaster.backtest", "baselines", baselines)
-        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit, executor=executor)
+        several_series = series if isinstance(series, Panel) else None
+        told = self if past is None and future is None else Informed(self, past, future, several_series)
+        all_of_them = [told, *several("Forecaster.backtest", "baselines", baselines)]
+        options: dict[str, Any] = {"test": test, "horizon": horizon, "paths": paths, "executor": executor}
+        if several_series is None:
+            return backtest(all_of_them, series, refit=refit, **options)
+        if refit != "never":
+            raise ValueError(f"Forecaster.backtest: refit is {refit!r}; expected 'never' for several series")
+        return backtest_panel(all_of_them, several_series, **options)

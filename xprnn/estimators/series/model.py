@@ -55,22 +55,20 @@ class Model:
         found = [member.forecast(series, which, origins, horizon) for member in self.members]
         return np.mean(found, axis=0) if len(found) > 1 else found[0]
 
-    def paths(self, series: Sequence[Series], horizon: int, count: int, rng: Rng) -> Host:
-        """Futures (count, N, H, F) of each series that might be, after its end.
+    def paths(self, series: Sequence[Series], which: Host, origins: Host, horizon: int, count: int, rng: Rng) -> Host:
+        """Futures (count, M, H, F) that might be after origins (M,) of series, whose numbers ``which`` (M,) says.
 
         Each goes step by step with one of the members, all of them as often, and at each step has one of the errors
         that this member made, all columns' together; or a draw from the distribution that its network says.
         """
-        draws, number = generator(rng), len(series)
-        ends = np.array([len(each) for each in series])
+        draws, number = generator(rng), len(origins)
         found = np.empty((count, number, horizon, series[0].values.shape[1]))
         for k, (member, residuals) in enumerate(zip(self.members, self.residuals, strict=True)):
             mine = np.arange(k, count, len(self.members))
             if not len(mine):
                 continue
             draw = partial(member.distribution.drawn, draws, errors=residuals)
-            which = np.tile(np.arange(number), len(mine))
-            said = member.forecast(series, which, ends[which], horizon, draw)
+            said = member.forecast(series, np.tile(which, len(mine)), np.tile(origins, len(mine)), horizon, draw)
             said = np.round(said) if member.distribution.counts else said  # whole, but for float32
             found[mine] = said.reshape(len(mine), number, horizon, -1)
         return found
@@ -87,15 +85,17 @@ class Model:
         """Half widths (H, F)."""
         return width(self.errors[:, :horizon], coverage)
 
-    def rolling_bands(self, series: Series, origins: Host, horizon: int, coverage: float, rate: float) -> Host:
-        """(M, H, F, 2), intervals after origins (M,) of the one series, with the errors that were known at each."""
-        which = np.zeros(len(origins), dtype=np.int64)
-        said = self.forecast([series], which, origins, horizon)
+    def rolling_bands(
+        self, series: Sequence[Series], k: int, origins: Host, horizon: int, coverage: float, rate: float
+    ) -> Host:
+        """(M, H, F, 2), intervals after origins (M,) of series k, with the errors that were known at each."""
+        which, values = np.full(len(origins), k), series[k].values
+        said = self.forecast(series, which, origins, horizon)
         steps = origins[:, None] + np.arange(horizon)
-        come, member = steps < len(series), self.members[0]
-        actual = series.values[np.minimum(steps, len(series) - 1)]
-        transform, floor = member.plan.transform, member.scale.floor[0]
-        errors = (transform.powered(actual, floor) - transform.powered(said, floor)) / self.unit[0]
+        come, member = steps < len(values), self.members[0]
+        actual = values[np.minimum(steps, len(values) - 1)]
+        transform, floor = member.plan.transform, member.scale.floor[k]
+        errors = (transform.powered(actual, floor) - transform.powered(said, floor)) / self.unit[k]
         errors = np.where(come[..., None], errors, np.nan)
         widths = rolling_widths(errors, origins, coverage, before=self.errors[:, :horizon], rate=rate)
         return self.bands(which, said, widths)

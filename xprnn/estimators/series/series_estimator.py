@@ -7,6 +7,7 @@ import os
 import sys
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -91,14 +92,20 @@ class SeriesEstimator(Estimator):
         return horizon
 
     def _covariates(
-        self, owner: str, past: Any, future: Any, steps: Sequence[int], ahead: Sequence[int]
+        self,
+        owner: str,
+        past: Any,
+        future: Any,
+        steps: Sequence[int],
+        ahead: Sequence[int],
+        kind: Kind | None = None,
     ) -> tuple[list[Host], list[Host]]:
-        """Those of each series, as many columns as were fitted."""
-        recent = self._recent[0]
+        """Those of each series, as many columns as were fitted; ``kind``, how they come if not as the series did."""
+        recent, kind = self._recent[0], self._kind if kind is None else kind
         columns = [part.shape[1] if part.size else 0 for part in (recent.past, recent.future)]
         return (
-            covariates(owner, "past", past, self._kind, steps, columns[0]),
-            covariates(owner, "future", future, self._kind, ahead, columns[1]),
+            covariates(owner, "past", past, kind, steps, columns[0]),
+            covariates(owner, "future", future, kind, ahead, columns[1]),
         )
 
     def _joined(self, owner: str, steps: Any, past: Any, future: Any) -> list[Series]:
@@ -136,23 +143,28 @@ class SeriesEstimator(Estimator):
         ]
 
     def _places(
-        self, owner: str, series: Any, origins: Any, horizon: int, past: Any, future: Any
-    ) -> tuple[Series, Host, int]:
-        """The one series that is asked about, where in it, and how many steps ahead. Raises ValueError."""
+        self, owner: str, series: Any, origins: Any, horizon: int, past: Any, future: Any, key: Any
+    ) -> tuple[list[Series], int, Host, int]:
+        """The series with the one that is asked about at its place, that place, where in it, and how many steps ahead.
+
+        Raises ValueError.
+        """
         self._fitted(self._network)
-        if self._kind.keys is not None:
-            raise ValueError(f"{owner}: fitted on several series; expected one: observe and predict go on")
+        k = self._kind.place(owner, key)
         values = as_series(series, owner, gaps=True)
         self._check_columns("Forecaster", values)
         if self._kind.table is not None:
             self._kind.table.require_columns(owner, series)
         horizon, count = self._steps("Forecaster", horizon), [len(values)]
-        pasts, futures = self._covariates(owner, past, future, count, count)
+        one = replace(self._kind, keys=None)
+        pasts, futures = self._covariates(owner, past, future, count, count, one)
         places = check_origins(values, origins, self._model.window)
         if futures[0].size and len(places) and places.max() + horizon > len(values):
             needed = f"one for each of {places.max() + horizon}"
             raise ValueError(f"{owner}: future has {len(values)} rows; expected {needed}")
-        return Series(values, pasts[0], futures[0]), places, horizon
+        found = list(self._recent)
+        found[k] = Series(values, pasts[0], futures[0])
+        return found, k, places, horizon
 
     def _require_errors(self, owner: str, horizon: int) -> None:
         """Raise ValueError where nothing is known of errors so many steps ahead."""
@@ -170,7 +182,8 @@ class SeriesEstimator(Estimator):
 
     def _paths(self, owner: str, horizon: int | None, count: int, future: Any, rng: Rng) -> Host:
         horizon, series = self._ahead(owner, horizon, future)
-        return self._model.paths(series, horizon, count, rng)
+        lengths = np.array([len(each) for each in series])
+        return self._model.paths(series, np.arange(len(series)), lengths, horizon, count, rng)
 
     def _levels(self, quantiles: Any) -> list[float]:
         if not isinstance(quantiles, (list, tuple, np.ndarray)) or not len(quantiles):
