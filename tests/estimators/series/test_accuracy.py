@@ -173,6 +173,19 @@ def test_intervals_that_cannot_be_told():
             forecaster.predict(2, quantiles=bad)
 
 
+def test_a_horizon_is_what_is_said_and_known_of(tmp_path):
+    """Step by step as far as one likes, by default as far as was asked for, of which there are intervals."""
+    y = np.random.default_rng(0).normal(size=60)
+    near, far = (Forecaster(hidden=2, epochs=1, members=1, window=4, horizon=k).fit(y) for k in (1, 6))
+    assert far.predict().shape == (6,)
+    assert np.array_equal(far.predict(9), near.predict(9))
+    assert far.intervals(6, coverage=0.5).shape == (6, 2)
+    with pytest.raises(ValueError, match=r"errors were measured over at most \d steps"):
+        near.intervals(6, coverage=0.5)
+    far.save(tmp_path / "model")
+    assert np.array_equal(Forecaster.load(tmp_path / "model").predict(), far.predict())
+
+
 def test_widths_of_several_levels_at_once():
     errors, levels = np.random.default_rng(0).normal(size=(30, 2)), np.array([[0.1], [0.5], [0.99]])
     errors[3, 1] = np.nan

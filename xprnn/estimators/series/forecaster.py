@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import among, optional, probability, real_number, several, whole_number
+from xprnn.arguments import among, optional, real_number, several, whole_number
 from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
 from xprnn.estimators.estimator import TRAINING, no_target
-from xprnn.estimators.metrics import r_squared
-from xprnn.estimators.series.backtest import Informed, backtest
-from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.model import learn_model, learn_more
+from xprnn.estimators.series.named import names_of
 from xprnn.estimators.series.network import Members
 from xprnn.estimators.series.panel import Kind, Panel, read
-from xprnn.estimators.series.panel_backtest import backtest_panel
+from xprnn.estimators.series.rolling import RollingForecaster
 from xprnn.estimators.series.saved import common_of
-from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
+from xprnn.estimators.series.series_estimator import INSIDE, periods_of
 from xprnn.train import Callback
 
 Host = np.ndarray[Any, Any]
 FUTURES = 1000  # that quantiles are taken of
 
 
-class Forecaster(SeriesEstimator):
+class Forecaster(RollingForecaster):
     """Forecasts of one or several columns, of one or several series, from their recent past and the season.
 
     Several members are combined. Each makes the series ready in its own way, with a power and differences that it
@@ -55,9 +52,9 @@ class Forecaster(SeriesEstimator):
         Steps of the past that a forecast sees. Default: as many as the transforms and autoregressions that are chosen
         need, and 30 at least, where the series are long enough.
     horizon, strategy
-        How many steps ahead forecasts are wanted: transforms, lags and members are chosen by the errors over so many,
-        and ``predict`` says so many by default. "recursive": the networks say one step, and their own forecast is the
-        input for the next, as far as one likes. "direct": they say ``horizon`` steps at once, and no more.
+        How many steps ahead forecasts are wanted: so many are said by default, and intervals are known for them.
+        "recursive": the networks say one step, and their own forecast is the input for the next, as far as one likes.
+        "direct": they say ``horizon`` steps at once, and no more.
     periods
         Lengths of seasons in steps, counted from the start of the series.
     transforms
@@ -88,7 +85,6 @@ class Forecaster(SeriesEstimator):
     Raises ValueError or TypeError for arguments out of range.
     """
 
-    several = True
     SETTINGS = TRAINING | {
         "window": optional(whole_number),
         "horizon": whole_number,
@@ -140,7 +136,17 @@ class Forecaster(SeriesEstimator):
         return self._model.window
 
     def fit(
-        self, series: Any, y: None = None, *, past: Any = None, future: Any = None, callbacks: Sequence[Callback] = ()
+        self,
+        series: Any,
+        y: None = None,
+        *,
+        past: Any = None,
+        future: Any = None,
+        target: str | Sequence[str] | None = None,
+        static: Sequence[str] | None = None,
+        id: str | None = None,  # noqa: A002 - what it is called everywhere
+        time: str | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> Forecaster:
         """Learn from a series (T,) or (T, F) of any backend, a table of numbers, or a :class:`Panel`. Returns itself.
 
@@ -148,25 +154,42 @@ class Forecaster(SeriesEstimator):
         weather forecast. Of several series they are a dict or a list, as these are. There is no ``y``, which
         scikit-learn's pipelines give as None: all columns are forecast.
 
+        With a ``target``, the name of a column or several, all is in one table: ``past`` and ``future`` are lists of
+        names too, ``time`` is the column of dates where there are more, and of a long table of several series ``id``
+        says whose step a row is, and ``static`` are columns that do not change in a series. Other columns are not
+        looked at. All other methods then take such tables.
+
+        >>> forecaster.fit(sales, target="sold", future=["price"], id="shop", time="day")  # doctest: +SKIP
+        >>> forecaster.predict(7, future=prices)  # doctest: +SKIP
+
         Raises ValueError for a series that is too short or has infinite values, and FloatingPointError if training
         diverges; a forecaster that was fitted before is then as it was.
         """
         no_target("Forecaster.fit", y)
+        names = names_of("Forecaster.fit", target, past, future, static, id, time)
+        if names is not None:
+            series, past, future = names.given("Forecaster.fit", series, static=True)
         given = series if isinstance(series, Panel) else as_series(series, "Forecaster", gaps=True)
         vector = np.ndim(series) == 1 and isinstance(given, np.ndarray) and given.shape[1] == 1
         one = Kind(None, False, vector, TableForm.of(series, "Forecaster"))
-        kind, values, static = read("Forecaster", given, one, past, future)
+        kind, values, fixed = read("Forecaster", given, one, past, future)
         new = self._unfitted()
         new._require_counts("Forecaster", kind, [each.values for each in values])
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
         callbacks = several("Forecaster.fit", "callbacks", callbacks)
-        common = common_of(values, static, new.settings["periods"])
+        common = common_of(values, fixed, new.settings["periods"])
         model, history = learn_model(common, values, new._options, new._cut, self._home(), callbacks, self.progress)
         network = Members([member.network for member in model.members])
         network.eval()
         recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)
-        fitted = {"_network": network, "_training": history, "_model": model, "_common": common}
+        fitted: dict[str, Any] = {
+            "_names": names,
+            "_network": network,
+            "_training": history,
+            "_model": model,
+            "_common": common,
+        }
         self._become(**vars(new) | fitted | {"_recent": recent, "_kind": kind})
         return self
 
@@ -244,108 +267,3 @@ class Forecaster(SeriesEstimator):
             few = int((~np.isnan(self._model.errors[:, :horizon])).sum(axis=0).min())
             raise ValueError(f"{owner}: coverage is {level:g}, with as few as {few} errors to learn it from")
         return self._kind.answer(list(self._model.bands(np.arange(len(series)), self._ends(series, horizon), widths)))
-
-    def rolling_intervals(
-        self,
-        series: Any,
-        origins: Any,
-        horizon: int,
-        *,
-        coverage: float = 0.9,
-        rate: float = 0.02,
-        past: Any = None,
-        future: Any = None,
-        key: Any = None,
-    ) -> Host:
-        """The ends of intervals (M, horizon, F, 2) about forecasts from rising origins (M,), adaptive.
-
-        At each origin the errors on the validation part count, and those of the origins before it that are known by
-        then. After each miss intervals become wider, and after each hit a little narrower, so that in the long run the
-        share ``coverage`` is inside (Gibbs and Candes 2021); ``rate`` 0 leaves that out. Other arguments as in
-        :meth:`forecast`, errors as there and in :meth:`intervals`; infinite where there are too few errors.
-        """
-        owner = "Forecaster.rolling_intervals"
-        level = real_number(owner, "coverage", coverage, "a share between 0 and 1", *INSIDE)
-        whole, k, places, horizon = self._places(owner, series, origins, horizon, past, future, key)
-        if (np.diff(places) <= 0).any():
-            raise ValueError(f"{owner}: origins are {places.tolist()}; expected each after the one before it")
-        self._require_errors(owner, horizon)
-        return self._model.rolling_bands(whole, k, places, horizon, level, probability(owner, "rate", rate))
-
-    def forecast(
-        self, series: Any, origins: Any, horizon: int, *, past: Any = None, future: Any = None, key: Any = None
-    ) -> Host:
-        """Forecasts from many places: (M, horizon, F) from series[:origin] for each of the origins (M,).
-
-        ``past`` and ``future`` (T, P) and (T, Q) of all steps of this series, where they were fitted; ``key`` says
-        which it is of several.
-        """
-        whole, k, places, horizon = self._places("Forecaster.forecast", series, origins, horizon, past, future, key)
-        return self._model.forecast(whole, np.full(len(places), k), places, horizon)
-
-    def futures(
-        self,
-        series: Any,
-        origins: Any,
-        horizon: int,
-        paths: int = 100,
-        *,
-        past: Any = None,
-        future: Any = None,
-        key: Any = None,
-        rng: Rng = None,
-    ) -> Host:
-        """Futures that might be from many places: (paths, M, horizon, F), arguments as in :meth:`forecast`.
-
-        They are drawn as by :meth:`sample`; without ``rng`` by the seed of the settings.
-        """
-        owner = "Forecaster.futures"
-        whole, k, places, horizon = self._places(owner, series, origins, horizon, past, future, key)
-        count, draws = whole_number(owner, "paths", paths), self.settings["seed"] if rng is None else rng
-        return self._model.paths(whole, np.full(len(places), k), places, horizon, count, draws)
-
-    def score(self, series: Any, y: None = None) -> float:
-        """R^2 = 1 - sum of e^2 / sum of (y - mean)^2 of all forecasts in a series, the mean of its columns.
-
-        Each forecast sees the steps of this series before it, a window at least, and goes ``horizon`` steps ahead; 1
-        is perfect, 0 is what the mean says. Raises ValueError for a series with less than two steps to forecast.
-        """
-        no_target("Forecaster.score", y)
-        self._fitted(self._network)
-        values, horizon, window = as_series(series, "Forecaster.score"), self.settings["horizon"], self._model.window
-        origins = np.arange(window, len(values) - horizon + 1)
-        if len(origins) < LEAST_LEARNED:
-            least = window + horizon + LEAST_LEARNED - 1
-            raise ValueError(f"Forecaster.score: the series has {len(values)} steps; expected at least {least}")
-        actual = values[origins[:, None] + np.arange(horizon)]
-        return r_squared(*(a.reshape(-1, values.shape[1]) for a in (actual, self.forecast(series, origins, horizon))))
-
-    def backtest(
-        self,
-        series: Any,
-        *,
-        test: float | int = 0.2,
-        horizon: int | None = None,
-        baselines: Sequence[SeriesForecaster] = (),
-        past: Any = None,
-        future: Any = None,
-        refit: str | int = "never",
-        paths: int = 0,
-        executor: Executor | None = None,
-    ) -> Any:
-        """Fit on the first part of a series and forecast from every step of the rest, beside baselines.
-
-        ``past`` and ``future`` are this forecaster's alone. Other arguments and errors as in
-        :func:`xprnn.estimators.backtest`, which gives a :class:`Backtest`; or, of a :class:`Panel`, in
-        :func:`xprnn.estimators.backtest_panel`, which gives a :class:`PanelBacktest` and never fits again.
-        """
-        horizon = self.settings["horizon"] if horizon is None else horizon
-        several_series = series if isinstance(series, Panel) else None
-        told = self if past is None and future is None else Informed(self, past, future, several_series)
-        all_of_them = [told, *several("Forecaster.backtest", "baselines", baselines)]
-        options: dict[str, Any] = {"test": test, "horizon": horizon, "paths": paths, "executor": executor}
-        if several_series is None:
-            return backtest(all_of_them, series, refit=refit, **options)
-        if refit != "never":
-            raise ValueError(f"Forecaster.backtest: refit is {refit!r}; expected 'never' for several series")
-        return backtest_panel(all_of_them, several_series, **options)

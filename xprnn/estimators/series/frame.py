@@ -159,17 +159,6 @@ class Frame:
             found.append(since if origin is None else np.where((steps <= origin)[..., None], since, 0.0))
         return np.concatenate(found, axis=-1)
 
-    def extras_after(self, rows: Host, more: int) -> Host:
-        """Those of so many rows after ``rows`` (M,), from where nothing is seen of the past after them: (M, E)."""
-        found, first = self.extras[rows + more], 2 * len(self.periods)
-        each = self.series[0]
-        first += each.future.shape[1] if each.future.size else 0
-        last = first + (each.past.shape[1] if each.past.size else 0)
-        found[:, first:last] = self.extras[rows, first:last]
-        if self.gaps and more:
-            found[:, -each.values.shape[1] :] = 0.0
-        return found
-
     def inverse(self, k: int, steps: Host, origins: Host) -> Host:
         """Values (M, K, F) of scaled differences (M, K, F) after origins (M,) of series k, counted from its start."""
         first, last = self.starts[k], self.starts[k + 1]

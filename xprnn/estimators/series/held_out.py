@@ -10,10 +10,11 @@ import numpy as np
 
 from xprnn.estimators.series.learning import Task
 from xprnn.estimators.series.member import Member
-from xprnn.estimators.series.plans import MOST_AHEAD, spread
+from xprnn.estimators.series.plans import spread
 from xprnn.estimators.series.transforms import held
 
 Host = np.ndarray[Any, Any]
+MOST_AHEAD = 48  # steps that errors are measured over, where forecasts go on as far as one likes
 SURELY = 4.0  # standard errors by which a member that is left out is worse than the best one
 
 
@@ -50,7 +51,7 @@ class HeldOut:
         Of few steps little is sure, and the mean of all is better then than what was the best by luck.
         """
         unit = np.stack([spread(each.values) for each in self.task.series])[self.which][:, None]
-        ahead = self.task.options["ahead"]
+        ahead = self.task.options["horizon"]
         wrong = [(np.square(said - self.actual) / unit)[:, :ahead] for said in self.said]
         come = ~np.isnan(wrong[0]).all(axis=(1, 2))
         if come.sum() < 2:

@@ -75,16 +75,13 @@ def lagged(z: Host, extras: Host, origins: Host, lags: int, joint: bool) -> Host
     z (N, F), extras (N, E) to (F, M, lags + E), the oldest step first; to (F, M, lags F + E) where columns are
     ``joint`` and see each other's steps too.
     """
-    return inputs(z[origins[:, None] - lags + np.arange(lags)], extras[origins - 1], joint)
-
-
-def inputs(steps: Host, extras: Host, joint: bool) -> Host:
-    """Likewise of the last steps themselves (M, lags, F) and the extras (M, E)."""
-    count, lags, columns = steps.shape
+    steps = z[origins[:, None] - lags + np.arange(lags)]  # (M, lags, F)
+    count, columns = len(origins), z.shape[1]
     own = (
         np.broadcast_to(steps.reshape(count, -1), (columns, count, lags * columns)) if joint else steps.T.swapaxes(1, 2)
     )
-    return np.concatenate([own, np.broadcast_to(extras, (columns, *extras.shape))], axis=2)
+    shared = np.broadcast_to(extras[origins - 1], (columns, count, extras.shape[1]))
+    return np.concatenate([own, shared], axis=2)
 
 
 def said(weights: Host, biases: Host, x: Host) -> Host:

@@ -112,8 +112,8 @@ def learn_model(
 ) -> tuple[Model, History]:
     """A model of series, and how training its first member went.
 
-    Of the options ``horizon`` is how many steps networks say at once, and ``ahead`` how many are wanted. ``cut`` says,
-    of a length and a window, how many steps are learned first, while the rest decides. What was decided
+    Of the options ``horizon`` is how many steps networks say at once, and over ``ahead`` errors are measured at least.
+    ``cut`` says, of a length and a window, how many steps are learned first, while the rest decides. What was decided
     then learns from everything.
     """
     series = tuple(series)
@@ -165,7 +165,7 @@ def _plans(
 
     free = "none" if DISTRIBUTIONS[options["distribution"]].counts else options["transforms"]
     tried = candidates(columns, shortest, reach, common.periods, positive, free)
-    plans = choose(frame_of, series, tried, Plan(Transform(), 1), options["members"], horizon, options["ahead"])
+    plans = choose(frame_of, series, tried, Plan(Transform(), 1), options["members"], horizon)
     if given is not None:
         return plans, given
     return plans, max(min(WINDOW, shortest // 4, reach), *(plan.reach for plan in plans), 1)

@@ -97,8 +97,13 @@ class Panel:
 
     def first(self, lengths: Sequence[int]) -> Panel:
         """The first so many steps of each series."""
+        cut = zip(self.keys, self.values, lengths, strict=True)
+        return self.of({key: values[:length] for key, values, length in cut}, self.vector)
+
+    def of(self, values: Mapping[str | int, Host], vector: bool) -> Panel:
+        """The same series with other values, which are answered without columns where they are a ``vector``."""
         found = copy.copy(self)
-        found.values = tuple(values[:length] for values, length in zip(self.values, lengths, strict=True))
+        found.values, found.vector = tuple(values[key] for key in self.keys), vector
         return found
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.estimators.series.frame import Frame, Series
-from xprnn.estimators.series.linear import Moments, inputs, lagged, said
+from xprnn.estimators.series.linear import Moments, lagged, said
 from xprnn.estimators.series.transforms import Transform
 
 Host = np.ndarray[Any, Any]
@@ -22,8 +22,6 @@ FOLDS, SHARE = 5, 0.4  # the last part of the series, in which plans are tried, 
 LEAST_ROWS = 8
 WORSE = 1.3  # squared errors, of those of the best plan, with which another kind of differences is still combined
 WINDOW = 30
-MOST_AHEAD = 48  # steps that errors are measured over, where forecasts go on as far as one likes
-SHORTEST_SHARE = 10  # one over it is the most of a series that the steps ahead are, in which plans are tried
 
 
 @dataclass(frozen=True)
@@ -85,21 +83,18 @@ def choose(
     fallback: Plan,
     count: int,
     horizon: int,
-    ahead: int,
 ) -> list[Plan]:
     """The plans to combine, ``count`` of them, the best first.
 
-    Each says ``horizon`` steps at once, and is tried on the last part of the series, fold by fold, fitted on what came
-    before: ``ahead`` steps from each place, as far as the series are long enough to tell. Of each kind of differences
+    Each is tried on the last part of the series, fold by fold, fitted on what came before. Of each kind of differences
     the best is taken, where its squared error is not WORSE than the best plan's; then the second ones, and so on, and
     at last the same ones again: members then differ by their seeds.
     """
     cuts = [np.linspace(len(each) * (1.0 - SHARE), len(each), FOLDS + 1).astype(int) for each in series]
-    ahead = max(horizon, min(ahead, MOST_AHEAD, min(len(each) for each in series) // SHORTEST_SHARE))
     spreads = [spread(each.values[: cut[0]]) for each, cut in zip(series, cuts, strict=True)]
     found: list[tuple[float, int, Plan]] = []
     for plan in plans:
-        error = _tried(plan, frame_of(plan, series, [int(cut[0]) for cut in cuts]), cuts, spreads, horizon, ahead)
+        error = _tried(plan, frame_of(plan, series, [int(cut[0]) for cut in cuts]), cuts, spreads, horizon)
         if error is not None and np.isfinite(error):
             found.append((error, len(found), plan))
     if not found:
@@ -114,9 +109,7 @@ def choose(
     return [ranked[k % len(ranked)] for k in range(count)]
 
 
-def _tried(
-    plan: Plan, frame: Frame, cuts: Sequence[Host], spreads: Sequence[Host], horizon: int, ahead: int
-) -> float | None:
+def _tried(plan: Plan, frame: Frame, cuts: Sequence[Host], spreads: Sequence[Host], horizon: int) -> float | None:
     """The mean squared error over the folds, in deviations of each series' changes; None where it cannot be fitted."""
     moments, total, weight = None, 0.0, 0.0
     for fold in range(FOLDS):
@@ -132,29 +125,19 @@ def _tried(
         assert moments is not None
         weights, biases = moments.solve()
         places = [
-            np.arange(max(cut[fold], plan.reach), min(cut[fold + 1], len(each) - ahead + 1))
+            np.arange(max(cut[fold], plan.reach), min(cut[fold + 1], len(each) - horizon + 1))
             for cut, each in zip(cuts, frame.series, strict=True)
         ]
         rows = np.concatenate([start + part for start, part in zip(frame.starts[:-1], places, strict=True)])
-        steps = further(plan, frame, (weights, biases), rows, ahead)
+        steps = said(weights, biases, lagged(frame.scaled, frame.extras, rows, plan.lags, plan.joint))
         parts = np.split(steps, np.cumsum([len(part) for part in places])[:-1])
-        for k, (origins, told) in enumerate(zip(places, parts, strict=True)):
+        for k, (origins, ahead) in enumerate(zip(places, parts, strict=True)):
             if len(origins):
-                actual = frame.series[k].values[origins[:, None] + np.arange(ahead)]
-                error = np.square(frame.inverse(k, told, origins) - actual) / spreads[k]
+                actual = frame.series[k].values[origins[:, None] + np.arange(horizon)]
+                error = np.square(frame.inverse(k, ahead, origins) - actual) / spreads[k]
                 known = ~np.isnan(error)
                 total, weight = total + float(error[known].sum()), weight + float(known.sum())
     return total / weight if weight else None
-
-
-def further(plan: Plan, frame: Frame, solved: tuple[Host, Host], rows: Host, ahead: int) -> Host:
-    """Scaled steps (M, H, F) after origins (M,), as rows, each the input of the next."""
-    steps, found = frame.scaled[rows[:, None] - plan.lags + np.arange(plan.lags)], []
-    for k in range(ahead - solved[1].shape[1] + 1):
-        told = said(*solved, inputs(steps, frame.extras_after(rows - 1, k), plan.joint))
-        found.append(told)
-        steps = np.concatenate([steps, told[:, :1]], axis=1)[:, 1:]
-    return np.concatenate(found, axis=1)
 
 
 def _origins(frame: Frame, k: int, plan: Plan, first: int, last: int, horizon: int) -> Host:

@@ -21,8 +21,9 @@ from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Series
 from xprnn.estimators.series.member import Common, Member, sizes_of
 from xprnn.estimators.series.model import Model
+from xprnn.estimators.series.named import Names, is_table
 from xprnn.estimators.series.network import ForecastNetwork, Members
-from xprnn.estimators.series.panel import Kind, covariates
+from xprnn.estimators.series.panel import Kind, Panel, covariates
 from xprnn.storage import HostArrays
 
 Host = np.ndarray[Any, Any]
@@ -59,12 +60,28 @@ class SeriesEstimator(Estimator):
     _common: Common
     _recent: tuple[Series, ...]
     _kind: Kind
+    _names: Names | None = None
 
     @property
     def _options(self) -> dict[str, Any]:
-        """Settings as learning has them: ``horizon`` steps are said at once, and ``ahead`` are wanted."""
+        """Settings as learning has them: ``horizon`` steps are said at once, and errors known over ``ahead``."""
         ahead = self.settings["horizon"]
         return self.settings | {"horizon": ahead if self.settings["strategy"] == "direct" else 1, "ahead": ahead}
+
+    def _by_name(self, owner: str, series: Any, past: Any, future: Any, one: bool = False) -> tuple[Any, Any, Any]:
+        """The parts of a table whose columns are known by their names, as they were fitted; others as they are given.
+
+        ``one`` of several series alone. Raises TypeError and ValueError.
+        """
+        if self._names is None or not is_table(series):
+            return series, past, future
+        for name, rows in (("past", past), ("future", future)):
+            if rows is not None:
+                raise TypeError(
+                    f"{owner}: {name} was given; expected it in the table, whose columns were fitted by names"
+                )
+        names = replace(self._names, id=None, time=None, static=()) if one else self._names
+        return names.given(owner, series)
 
     def _check_columns(self, owner: str, values: Host) -> None:
         columns = self._fitted(self._network).columns
@@ -112,6 +129,9 @@ class SeriesEstimator(Estimator):
         """The ends of the fitted series, and what came after them. Raises TypeError and ValueError."""
         self._fitted(self._network)
         kind = self._kind
+        steps, past, future = self._by_name(owner, steps, past, future)
+        if isinstance(steps, Panel):
+            steps = dict(zip(steps.keys, steps.values, strict=True))
         given = [
             as_series(part, kind.shown(owner, k), gaps=True) for k, part in enumerate(kind.split(owner, "steps", steps))
         ]
@@ -135,6 +155,7 @@ class SeriesEstimator(Estimator):
     def _ahead(self, owner: str, horizon: int | None, future: Any) -> tuple[int, list[Series]]:
         """How many steps, and the ends of the series with what is known of these."""
         self._fitted(self._network)
+        future = future if self._names is None else self._names.ahead(owner, future)
         horizon, recent = self._steps(owner, horizon), self._recent
         columns = recent[0].future.shape[1] if recent[0].future.size else 0
         ahead = covariates(owner, "future", future, self._kind, [horizon] * len(recent), columns)
@@ -151,6 +172,7 @@ class SeriesEstimator(Estimator):
         """
         self._fitted(self._network)
         k = self._kind.place(owner, key)
+        series, past, future = self._by_name(owner, series, past, future, one=True)
         values = as_series(series, owner, gaps=True)
         self._check_columns("Forecaster", values)
         if self._kind.table is not None:
@@ -223,7 +245,8 @@ class SeriesEstimator(Estimator):
         )
 
     def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return saved.described(self._model, self._common, self._recent, self._kind)
+        arrays, metadata = saved.described(self._model, self._common, self._recent, self._kind)
+        return arrays, metadata | {"names": {} if self._names is None else self._names.plain()}
 
     def _restored(self, arrays: HostArrays, metadata: dict[str, Any], weights: Mapping[str, Host]) -> dict[str, Any]:
         options = self._options
@@ -241,7 +264,8 @@ class SeriesEstimator(Estimator):
         members = tuple(Member(plan, scale, each, *of, sums) for plan, scale, each, sums in parts)
         model = Model(members, found.residuals, found.errors, found.unit)
         parts_of_fit = {"_network": network, "_model": model, "_common": found.common}
-        return parts_of_fit | {"_recent": found.recent, "_kind": found.kind}
+        names = Names.from_plain(metadata["names"])
+        return parts_of_fit | {"_recent": found.recent, "_kind": found.kind, "_names": names}
 
     @classmethod
     def _load(cls: type[Self], path: str | os.PathLike[str], backend: str | None, **own: Any) -> Self:
