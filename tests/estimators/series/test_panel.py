@@ -66,6 +66,14 @@ def test_a_series_is_told_apart_by_what_is_static_of_it():
     assert all(abs(found[k][0] - np.sign(k % 2 - 0.5) * 30.0) < 4.0 for k in rows)
 
 
+def test_of_many_series_fewer_members_are_combined():
+    options = {"hidden": 2, "epochs": 1, "window": 3, "transforms": "none"}
+    for count, members in ((9, 4), (10, 2)):
+        forecaster = Forecaster(**options).fit(Panel([series(k, 14) for k in range(count)]))
+        assert len(forecaster.network.members) == members
+    assert len(Forecaster(members=3, **options).fit(Panel([series(k, 14) for k in range(10)])).network.members) == 3
+
+
 def test_saved_and_loaded(tmp_path):
     forecaster = Forecaster(**TINY).fit(Panel(panel().values, static=[[1.0, 2.0], [2.0, 0.0], [3.0, 1.0]]))
     forecaster.save(tmp_path / "model")

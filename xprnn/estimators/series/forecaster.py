@@ -61,7 +61,8 @@ class Forecaster(RollingForecaster):
         "auto": logarithms or square roots (of series above 0), differences and differences of seasons are tried.
         "none": the series is only scaled.
     members
-        How many forecasts are combined at most. They differ by their transforms and lags, and by their seeds.
+        How many forecasts are combined at most. They differ by their transforms and lags, and by their seeds. Default:
+        4, and of ten series or more 2, as what is learned from many differs little.
     distribution
         Of a step, from which futures are drawn. "errors": those that each member made on the validation part, and
         networks learn the mean squared error. "gaussian", "student": networks say a scale beside the mean, which may
@@ -91,7 +92,7 @@ class Forecaster(RollingForecaster):
         "strategy": among(("recursive", "direct")),
         "periods": periods_of,
         "transforms": among(("auto", "none")),
-        "members": whole_number,
+        "members": optional(whole_number),
         "distribution": among(tuple(DISTRIBUTIONS)),
         "batch_size": whole_number,
         "patience": whole_number,
@@ -108,7 +109,7 @@ class Forecaster(RollingForecaster):
         strategy: str = "recursive",
         periods: Sequence[float] = (),
         transforms: str = "auto",
-        members: int = 4,
+        members: int | None = None,
         distribution: str = "errors",
         epochs: int = 40,
         batch_size: int = 64,

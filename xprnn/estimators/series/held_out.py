@@ -22,13 +22,13 @@ SURELY = 4.0  # standard errors by which a member that is left out is worse than
 class HeldOut:
     """Forecasts of the last steps of the series, by members that have learned those before.
 
-    which (M,) their series; said, of each member, and actual (M, H, F), NaN where it has not come or is missing.
+    which, origins (M,), their series and places; actual (M, H, F), NaN where it has not come or is missing.
     """
 
     task: Task
     members: tuple[Member, ...]
     which: Host
-    said: tuple[Host, ...]
+    origins: Host
     actual: Host
 
     @classmethod
@@ -42,8 +42,13 @@ class HeldOut:
         for k in np.unique(which):
             values = np.concatenate([task.series[k].values, np.full((ahead, task.columns), np.nan)])
             actual[which == k] = values[origins[which == k][:, None] + np.arange(ahead)]
-        said = tuple(m.forecast(task.series, which, origins, ahead) if len(which) else actual for m in members)
-        return cls(task, tuple(members), which, said, actual)
+        return cls(task, tuple(members), which, origins, actual)
+
+    def _said(self, k: int, ahead: int) -> Host:
+        """(M, H, F) of a member."""
+        if not len(self.which):
+            return self.actual
+        return self.members[k].forecast(self.task.series, self.which, self.origins, ahead)
 
     def kept(self) -> list[int]:
         """The members to combine: all but those that are surely worse than the best one, forecast by forecast.
@@ -52,10 +57,11 @@ class HeldOut:
         """
         unit = np.stack([spread(each.values) for each in self.task.series])[self.which][:, None]
         ahead = self.task.options["horizon"]
-        wrong = [(np.square(said - self.actual) / unit)[:, :ahead] for said in self.said]
+        actual, count = self.actual[:, :ahead], range(len(self.members))
+        wrong = [np.square(self._said(k, ahead)[:, :ahead] - actual) / unit for k in count]
         come = ~np.isnan(wrong[0]).all(axis=(1, 2))
         if come.sum() < 2:
-            return list(range(len(wrong)))
+            return list(count)
         losses = np.array([np.nanmean(each[come], axis=(1, 2)) for each in wrong])
         more = losses - losses[losses.mean(axis=1).argmin()]
         # Errors over several steps have most of these in common with the ones from the place before.
@@ -69,5 +75,6 @@ class HeldOut:
         own = [powered(held(each.values)[0], floor[k]) for k, each in enumerate(series)]
         unit = np.stack([np.sqrt(np.square(np.diff(w, axis=0)).sum(axis=0) / max(len(w) - 1, 1)) for w in own])
         unit = np.where(unit > 0.0, unit, 1.0)
-        said, least = np.mean([self.said[k] for k in kept], axis=0), floor[self.which][:, None]
+        said = np.mean([self._said(k, self.actual.shape[1]) for k in kept], axis=0)
+        least = floor[self.which][:, None]
         return (powered(self.actual, least) - powered(said, least)) / unit[self.which][:, None], unit

@@ -74,11 +74,7 @@ class Member:
         """
         frame = self.common.frame(self.plan, series, self.scale)
         scaled = self.scaled(frame, which, origins, horizon, draw)
-        found = np.empty(scaled.shape)
-        for k in np.unique(which):
-            rows = which == k
-            found[rows] = frame.inverse(k, scaled[rows], origins[rows])
-        return found
+        return frame.inverse(scaled, frame.starts[which] + origins)
 
     def scaled(self, frame: Frame, which: Host, origins: Host, horizon: int, draw: Draw | None = None) -> Host:
         """Likewise the scaled differences."""

@@ -16,7 +16,7 @@ from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.held_out import HeldOut
 from xprnn.estimators.series.learning import Task, carry_on, learn, relearn
 from xprnn.estimators.series.member import Common, Member
-from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
+from xprnn.estimators.series.plans import MANY, MEMBERS, MEMBERS_OF_MANY, WINDOW, Plan, candidates, choose
 from xprnn.estimators.series.transforms import Transform
 from xprnn.train import Callback, History
 
@@ -165,7 +165,8 @@ def _plans(
 
     free = "none" if DISTRIBUTIONS[options["distribution"]].counts else options["transforms"]
     tried = candidates(columns, shortest, reach, common.periods, positive, free)
-    plans = choose(frame_of, series, tried, Plan(Transform(), 1), options["members"], horizon)
+    members = options["members"] or (MEMBERS if len(series) < MANY else MEMBERS_OF_MANY)
+    plans = choose(frame_of, series, tried, Plan(Transform(), 1), members, horizon)
     if given is not None:
         return plans, given
     return plans, max(min(WINDOW, shortest // 4, reach), *(plan.reach for plan in plans), 1)
