@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import among, optional, real_number, several, whole_number
+from xprnn.arguments import among, optional, real_number, several, size, whole_number
 from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
 from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.model import learn_model, learn_more
-from xprnn.estimators.series.named import names_of
+from xprnn.estimators.series.named import by_names
 from xprnn.estimators.series.network import Members
-from xprnn.estimators.series.panel import Kind, Panel, read
+from xprnn.estimators.series.panel import Kind, Panel, names_of, read
 from xprnn.estimators.series.rolling import RollingForecaster
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import INSIDE, periods_of
 from xprnn.train import Callback
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 FUTURES = 1000  # that quantiles are taken of
@@ -45,7 +46,8 @@ class Forecaster(RollingForecaster):
     ----------
     cell
         "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers
         Hidden units of each layer; layers.
     window
@@ -87,12 +89,12 @@ class Forecaster(RollingForecaster):
     """
 
     SETTINGS = TRAINING | {
-        "window": optional(whole_number),
-        "horizon": whole_number,
+        "window": optional(size),
+        "horizon": size,
         "strategy": among(("recursive", "direct")),
         "periods": periods_of,
         "transforms": among(("auto", "none")),
-        "members": optional(whole_number),
+        "members": optional(size),
         "distribution": among(tuple(DISTRIBUTIONS)),
         "batch_size": whole_number,
         "patience": whole_number,
@@ -148,6 +150,7 @@ class Forecaster(RollingForecaster):
         id: str | None = None,  # noqa: A002 - what it is called everywhere
         time: str | None = None,
         callbacks: Sequence[Callback] = (),
+        communicator: Communicator | None = None,
     ) -> Forecaster:
         """Learn from a series (T,) or (T, F) of any backend, a table of numbers, or a :class:`Panel`. Returns itself.
 
@@ -163,24 +166,31 @@ class Forecaster(RollingForecaster):
         >>> forecaster.fit(sales, target="sold", future=["price"], id="shop", time="day")  # doctest: +SKIP
         >>> forecaster.predict(7, future=prices)  # doctest: +SKIP
 
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together.
+
         Raises ValueError for a series that is too short or has infinite values, and FloatingPointError if training
         diverges; a forecaster that was fitted before is then as it was.
         """
         no_target("Forecaster.fit", y)
-        names = names_of("Forecaster.fit", target, past, future, static, id, time)
+        names = by_names("Forecaster.fit", target, past, future, static, id, time)
         if names is not None:
             series, past, future = names.given("Forecaster.fit", series, static=True)
         given = series if isinstance(series, Panel) else as_series(series, "Forecaster", gaps=True)
         vector = np.ndim(series) == 1 and isinstance(given, np.ndarray) and given.shape[1] == 1
-        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"))
+        beside = {} if isinstance(given, Panel) else {"steps": series, "past": past, "future": future}
+        called = {name: names_of(table, f"Forecaster: {name}") for name, table in beside.items()}
+        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), called)
         kind, values, fixed = read("Forecaster", given, one, past, future)
-        new = self._unfitted()
+        new = self._unfitted(communicator)
         new._require_counts("Forecaster", kind, [each.values for each in values])
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
         callbacks = several("Forecaster.fit", "callbacks", callbacks)
         common = common_of(values, fixed, new.settings["periods"])
-        model, history = learn_model(common, values, new._options, new._cut, self._home(), callbacks, self.progress)
+        model, history = learn_model(
+            common, values, new._options, new._cut, self._home(), callbacks, self.progress, communicator
+        )
         network = Members([member.network for member in model.members])
         network.eval()
         recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)
@@ -247,9 +257,7 @@ class Forecaster(RollingForecaster):
 
         Each is a way that a member goes step by step, at each with a draw from its ``distribution``.
         """
-        found = self._paths(
-            "Forecaster.sample", horizon, whole_number("Forecaster.sample", "paths", paths), future, rng
-        )
+        found = self._paths("Forecaster.sample", horizon, size("Forecaster.sample", "paths", paths), future, rng)
         return self._kind.answer(list(np.moveaxis(found, 1, 0)), columns=2)
 
     def intervals(self, horizon: int | None = None, *, coverage: float = 0.9, future: Any = None) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import Array, Backend, backend_of, generator, namespace
 from xprnn.data import Batches, Drawn
+from xprnn.distributed.alone import Alone
 from xprnn.estimators.series.distributions import DISTRIBUTIONS, Zero
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.linear import flat, lagged, said
@@ -19,6 +20,7 @@ from xprnn.estimators.series.plans import Plan, moments_at
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, fit
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 MOST_AN_EPOCH = 4096  # origins; of more, so many are drawn anew for each epoch
@@ -33,6 +35,7 @@ class Task:
     window: int
     options: Mapping[str, Any]
     home: Backend
+    communicator: Communicator = field(default_factory=Alone)
 
     @property
     def columns(self) -> int:
@@ -111,7 +114,7 @@ def learn(
     history = _train(task, member, frame, rows, seed, epochs, watched, [best, *stopping], progress)
     member.network.eval()
     gained = before - _losses(task, member, frame, watched)
-    if not gained.mean() > gained.std() / np.sqrt(len(gained)):
+    if not task.communicator.broadcast(bool(gained.mean() > gained.std() / np.sqrt(len(gained)))):
         member.network.forget()
         return member, history, 0
     return member, history, best.best_epoch
@@ -190,6 +193,7 @@ def _train(
         clip_norm=options["clip_norm"],
         callbacks=list(callbacks),
         progress=progress,
+        communicator=task.communicator,
     )
 
 

@@ -124,7 +124,7 @@ class Names:
         return panel, past, future
 
 
-def names_of(
+def by_names(
     owner: str,
     target: Any,
     past: Any,

@@ -15,7 +15,7 @@ from xprnn.estimators.estimator import no_target
 from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Informed, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
-from xprnn.estimators.series.named import names_of
+from xprnn.estimators.series.named import by_names
 from xprnn.estimators.series.panel import Panel
 from xprnn.estimators.series.panel_backtest import backtest_panel
 from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator
@@ -131,7 +131,7 @@ class RollingForecaster(SeriesEstimator):
         again.
         """
         horizon = self.settings["horizon"] if horizon is None else horizon
-        names = names_of("Forecaster.backtest", target, past, future, static, id, time)
+        names = by_names("Forecaster.backtest", target, past, future, static, id, time)
         if names is not None:
             series, past, future = names.given("Forecaster.backtest", series, static=True)
         several_series = series if isinstance(series, Panel) else None

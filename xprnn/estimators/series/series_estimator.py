@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from xprnn.arguments import real_number, whole_number
+from xprnn.arguments import real_number, size
 from xprnn.backend import Rng
 from xprnn.data.series import as_series, check_origins
 from xprnn.estimators.estimator import Estimator, model_file
@@ -103,7 +103,7 @@ class SeriesEstimator(Estimator):
     def _steps(self, owner: str, horizon: int | None) -> int:
         """How many steps ahead. Raises ValueError for more than the direct strategy can say."""
         options = self.settings
-        horizon = whole_number(owner, "horizon", options["horizon"] if horizon is None else horizon)
+        horizon = size(owner, "horizon", options["horizon"] if horizon is None else horizon)
         if options["strategy"] == "direct" and horizon > options["horizon"]:
             raise ValueError(f"{owner}: horizon is {horizon}; expected 1 to {options['horizon']}")
         return horizon
@@ -138,6 +138,8 @@ class SeriesEstimator(Estimator):
         for k, rows in enumerate(given):
             self._check_columns(kind.shown("Forecaster", k), rows)
         self._require_counts(owner, kind, given)
+        if kind.keys is None:
+            kind.require_names(owner, "steps", steps)
         if kind.table is not None:
             kind.table.require_next(owner, steps, self._recent[0].start + len(self._recent[0]))
         lengths = [len(rows) for rows in given]
@@ -175,8 +177,7 @@ class SeriesEstimator(Estimator):
         series, past, future = self._by_name(owner, series, past, future, one=True)
         values = as_series(series, owner, gaps=True)
         self._check_columns("Forecaster", values)
-        if self._kind.table is not None:
-            self._kind.table.require_columns(owner, series)
+        self._kind.require_names(owner, "steps", series)
         horizon, count = self._steps("Forecaster", horizon), [len(values)]
         one = replace(self._kind, keys=None)
         pasts, futures = self._covariates(owner, past, future, count, count, one)
