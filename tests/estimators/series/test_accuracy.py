@@ -1,5 +1,6 @@
 """Measures against numbers computed by hand, and intervals against how often they hold."""
 
+import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -277,10 +278,10 @@ def test_a_scale_that_changes_is_learned(distribution, tmp_path):
     same = [np.diff(blind.predict(1, future=[told], quantiles=[0.1, 0.9])[0])[0] for told in (1.0, 0.0)]
     assert same[0] == pytest.approx(same[1], rel=0.1)
     forecaster.save(tmp_path / "model")
-    again = Forecaster.load(tmp_path / "model")
-    assert np.array_equal(
-        again.sample(5, 3, future=np.ones(3), rng=0), forecaster.sample(5, 3, future=np.ones(3), rng=0)
-    )
+    for again in (Forecaster.load(tmp_path / "model"), pickle.loads(pickle.dumps(forecaster))):
+        assert np.array_equal(
+            again.sample(5, 3, future=np.ones(3), rng=0), forecaster.sample(5, 3, future=np.ones(3), rng=0)
+        )
 
 
 def counted(steps, dispersion):

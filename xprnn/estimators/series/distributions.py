@@ -136,12 +136,16 @@ class Counts(Errors):
         return zero.at + draws.poisson(np.minimum(rate, MOST)) / zero.unit
 
 
+def _student(draws: np.random.Generator, shape: Any) -> Host:
+    return draws.standard_t(FREEDOM, shape)
+
+
 DISTRIBUTIONS: dict[str, Errors] = {
     "errors": Errors(),
-    "gaussian": Scaled(gaussian_nll, lambda draws, shape: draws.standard_normal(shape), 1.0),
+    "gaussian": Scaled(gaussian_nll, np.random.Generator.standard_normal, 1.0),
     "student": Scaled(
         partial(student_t_nll, freedom=FREEDOM),
-        lambda draws, shape: draws.standard_t(FREEDOM, shape),
+        _student,
         float(np.sqrt(FREEDOM / (FREEDOM - 2.0))),
     ),
     "negative_binomial": Counts(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from xprnn.backend import Backend, Rng, backend_of, generator
 from xprnn.distributed.alone import Alone
+from xprnn.distributed.work import each
 from xprnn.estimators.series.conformal import rolling_widths, width
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Frame, Scale, Series
@@ -112,29 +114,43 @@ def learn_model(
     callbacks: Sequence[Callback],
     progress: bool,
     communicator: Communicator | None,
+    executor: Executor | None,
 ) -> tuple[Model, History]:
     """A model of series, and how training its first member went.
 
     Of the options ``horizon`` is how many steps networks say at once, and over ``ahead`` errors are measured at least.
     ``cut`` says, of a length and a window, how many steps are learned first, while the rest decides. What was decided
-    then learns from everything.
+    then learns from everything. Members know nothing of each other, and are learned by an executor where there is one.
     """
     series = tuple(series)
     plans, window = _plans(common, series, options, cut)
     task = Task(common, series, window, options, home, communicator or Alone())
     lengths = [cut(len(each), window) for each in series]
     seeds = [options["seed"], *generator(options["seed"]).integers(2**31, size=len(plans) - 1).tolist()]
-    learned = [learn(task, plan, lengths, s, callbacks, progress) for plan, s in zip(plans, seeds, strict=True)]
+    told, all_of = tuple(callbacks), partial(each, owner="Forecaster.fit", name=_named, executor=executor)
+    learned = all_of(_learn, [(task, p, lengths, s, told, progress) for p, s in zip(plans, seeds, strict=True)])
     watched = len(task.watched(lengths, options["horizon"])[0]) > 0
     held_out = HeldOut.of(task, tuple(member for member, _, _ in learned), lengths)
     kept = held_out.kept()
     members = tuple(learned[k][0] for k in kept)
     residuals = tuple(_residuals(task, member, lengths, watched) for member in members)
     if watched:
-        again = [(plans[k], seeds[k], learned[k][2]) for k in kept]
-        members = tuple(relearn(task, plan, s, epochs, callbacks, progress) for plan, s, epochs in again)
+        again = [(task, plans[k], seeds[k], learned[k][2], told, progress) for k in kept]
+        members = tuple(all_of(_relearn, again))
     errors, unit = held_out.errors(kept)
     return Model(members, residuals, errors, unit), learned[kept[0]][1]
+
+
+def _learn(work: tuple[Any, ...]) -> tuple[Member, History, int]:
+    return learn(*work)
+
+
+def _relearn(work: tuple[Any, ...]) -> Member:
+    return relearn(*work)
+
+
+def _named(work: tuple[Any, ...]) -> str:
+    return f"the member of {work[1]}"
 
 
 def learn_more(
