@@ -6,9 +6,11 @@ a way back needs them. Blocks by kind of cell, with H-wide columns in this order
     TANH, RELU,
     IND_*          z                     GRU            r z n and the product with h for n
     LSTM, PEEPHOLE i f g o               RESET_BEFORE   r z n and r h, whose product is added to n
-    NORM_LSTM      for each gate the product with x and that with h, as they are, then i f g o    NORM_GRU r z n
+    NORM_LSTM      for each gate the product with x and that with h, normalised, then i f g o; behind them the scales of
+                   both, and the mean and the scale of c'
+    NORM_GRU       likewise r z n; behind them the scales of r and z, and of n, of the product with x and that with h
     MGU            f n and f h, whose product is added to n             LEAKY_* z
-    SLSTM*         i f g o and the slope of the forget gate's logarithm
+    SLSTM*         i f g o and the slope of the forget gate's logarithm GATED_LEAKY z n and the product with h
 
 A row whose sequence is held at this step (``advance`` 0) keeps its state. Arrays come as addresses of the first row of
 a share of the batch, since a slice of a Numba array counts references, which here would cost more than the arithmetic.
@@ -20,6 +22,7 @@ import numba
 
 from .. import scalar_cells
 from ..kinds import (
+    GATED_LEAKY,
     GRU,
     IND_RELU,
     IND_TANH,
@@ -52,9 +55,10 @@ lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_b
 gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
 gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
 mgu_update, mgu_update_back = _cells.mgu_update, _cells.mgu_update_back
+opened, opened_back = _cells.opened, _cells.opened_back
 
 APART, NORMALISED = tuple(kind.apart for kind in KINDS), tuple(bool(kind.norms) for kind in KINDS)
-GATES = tuple(kind.gates for kind in KINDS)
+KEPT, MOMENTS = tuple(kind.kept for kind in KINDS), tuple(kind.moments for kind in KINDS)
 
 
 @kernel
@@ -68,8 +72,8 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         if held and advance[b] == 0:
             for part in range(PARTS[kind]):
                 copy(offset(new[part], at), offset(old[part], at), size)
-            if NORMALISED[kind]:  # what the way back normalises again may be NaN
-                clear(offset(z, b * columns), GATES[kind] * size)
+            if NORMALISED[kind]:  # what the way back sums may be NaN
+                clear(offset(z, b * columns), KEPT[kind] * size + MOMENTS[kind])
             continue
         h_old, h = offset(old[0], at), offset(new[0], at)
         c_old, c = offset(old[1], at), offset(new[1], at)  # of no use to a cell of one part
@@ -85,6 +89,8 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
             _reset_before(z1, z2, h_old, h, size)
         elif kind == MGU:
             _mgu(z0, z1, h_old, h, size)
+        elif kind == GATED_LEAKY:
+            _gated_leak(z0, z1, z2, diagonals, h_old, h, size)
         elif kind == LEAKY_TANH:
             _tanh(z0, z0, size)
             _leak(z0, diagonals, offset(diagonals, stride), h_old, h, size)
@@ -94,9 +100,9 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         elif kind in (SLSTM, SLSTM_EXP):
             exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
-            _norm_lstm(z0, offset(z0, 4 * size), offset(z0, 8 * size), diagonals, c_old, c, h, size)
+            _norm_lstm(z0, diagonals, c_old, c, h, size)
         elif kind == NORM_GRU:
-            _norm_gru(z0, z3, offset(z0, 6 * size), diagonals, h_old, h, size)
+            _norm_gru(z0, diagonals, h_old, h, size)
         elif kind == TANH:
             _tanh(z0, h, size)
         elif kind == IND_TANH:
@@ -157,28 +163,40 @@ def _gru(r, z, n, m, h_old, h, size):
 
 
 @kernel
-def _norm_lstm(x, m, i, rows, c_old, c, h, size):
-    """x and m are the products with x and h; the rows are those of norm_weights.step_rows."""
+def _norm_lstm(x, rows, c_old, c, h, size):
+    """The products with x and h become N of themselves; the rows are those of norm_weights.step_rows."""
+    m, i, moments = offset(x, 4 * size), offset(x, 8 * size), offset(x, 12 * size)
     f, g, o = offset(i, size), offset(i, 2 * size), offset(i, 3 * size)
-    norms.normalise_both(x, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), i, 4 * size)
+    moments[0], moments[1] = norms.unit(x, 4 * size), norms.unit(m, 4 * size)
+    norms.affine_both(x, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), i, 4 * size)
     for j in range(size):
         i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
-    norms.normalise(c, offset(rows, 12 * size), offset(rows, 13 * size), h, size)
+    moments[2], moments[3] = norms.moments(c, size)
+    _centred(c, moments[2], moments[3], offset(rows, 12 * size), offset(rows, 13 * size), h, size)
     for j in range(size):
         o[j], h[j] = lstm_output(o[j], h[j])
 
 
 @kernel
-def _norm_gru(x, m, r, rows, h_old, h, size):
-    z, n, m_n = offset(r, size), offset(r, 2 * size), offset(m, 2 * size)
-    gain, bias, own = offset(rows, 3 * size), offset(rows, 6 * size), offset(rows, 5 * size)
-    norms.normalise_both(x, m, rows, gain, bias, r, 2 * size)
-    norms.normalise(offset(x, 2 * size), offset(rows, 2 * size), offset(rows, 8 * size), n, size)
-    norms.normalise(m_n, own, offset(rows, 9 * size), h, size)
+def _norm_gru(x, rows, h_old, h, size):
+    m, r, moments = offset(x, 3 * size), offset(x, 6 * size), offset(x, 9 * size)
+    z, n, x_n, m_n = offset(r, size), offset(r, 2 * size), offset(x, 2 * size), offset(m, 2 * size)
+    moments[0], moments[1] = norms.unit(x, 2 * size), norms.unit(x_n, size)
+    moments[2], moments[3] = norms.unit(m, 2 * size), norms.unit(m_n, size)
+    norms.affine_both(x, m, rows, offset(rows, 3 * size), offset(rows, 6 * size), r, 2 * size)
+    norms.affine(x_n, offset(rows, 2 * size), offset(rows, 8 * size), n, size)
+    norms.affine(m_n, offset(rows, 5 * size), offset(rows, 9 * size), h, size)
     for j in range(size):
         r[j], n[j] = gru_candidate(r[j], n[j], h[j])
     for j in range(size):
         z[j], h[j] = gru_update(z[j], n[j], h_old[j])
+
+
+@kernel
+def _centred(x, mean, scale, gain, bias, y, size):
+    """y = N(x) gain + bias, from the moments of x."""
+    for j in range(size):
+        y[j] = (x[j] - mean) * scale * gain[j] + bias[j]
 
 
 @kernel
@@ -192,6 +210,14 @@ def _mgu(f, n, h_old, h, size):
 def _leak(y, keep, rate, h_old, h, size):
     for j in range(size):
         h[j] = keep[j] * h_old[j] + rate[j] * y[j]
+
+
+@kernel
+def _gated_leak(z, n, m, rate, h_old, h, size):
+    for j in range(size):
+        z[j], n[j] = opened(z[j], n[j], m[j])
+    for j in range(size):
+        h[j] = h_old[j] + rate[j] * z[j] * n[j]
 
 
 @kernel
@@ -223,8 +249,8 @@ def step_back(
 
     Rows of dh (``dh_columns`` apart) and of the other parts of dstate hold the cotangents of the new state, and hold
     those of the old state afterwards, but for what comes through products. Rows of dzx, and of dzh where the kind has
-    a product that stays apart, both ``gates`` wide, get those of the pre-activations; rows of ds, ``size`` wide, that
-    of what c' is normalised to, where it is.
+    a product that stays apart, both ``gates`` wide, get those of the pre-activations; rows of ds, ``size`` wide, where
+    a cell normalises, that of what c' is normalised to, or a GRU's product for n.
     """
     for b in range(rows):
         dx, dx_h = offset(dzx, b * gates), offset(dzh, b * gates)
@@ -232,7 +258,7 @@ def step_back(
             clear(dx, gates)
             if APART[kind]:
                 clear(dx_h, gates)
-            if kind == NORM_LSTM:
+            if NORMALISED[kind]:
                 clear(offset(ds, b * size), size)
             continue
         at, back = b * size, offset(dh, b * dh_columns)
@@ -258,6 +284,8 @@ def step_back(
             _update_back(z1, z2, h_old, back, d1, d2, size)
         elif kind == MGU:
             _mgu_back(z0, z1, h_old, back, dx, d1, size)
+        elif kind == GATED_LEAKY:
+            _gated_leak_back(z0, z1, diagonals, back, dx, d1, dx_h, size)
         elif kind in (LEAKY_TANH, LEAKY_RELU):
             keep, rate = diagonals, offset(diagonals, size)
             if kind == LEAKY_TANH:
@@ -267,14 +295,13 @@ def step_back(
         elif kind in (SLSTM, SLSTM_EXP):
             exponential.slstm_back(z0, offsets(old, at), offsets(new, at), back, offsets(dstate, at), dx, size)
         elif kind == NORM_LSTM:
-            m, new_c = offset(z0, 4 * size), offset(new[1], at)
             _norm_lstm_back(
-                offset(z0, 8 * size), m, diagonals, offset(old[1], at), new_c, back, offset(dstate[1], at), dx, dx_h,
+                z0, diagonals, offset(old[1], at), offset(new[1], at), back, offset(dstate[1], at), dx, dx_h,
                 offset(ds, at), size,
             )  # fmt: skip
         elif kind == NORM_GRU:
             _update_back(offset(z0, 7 * size), offset(z0, 8 * size), h_old, back, d1, d2, size)
-            _norm_gru_back(offset(z0, 6 * size), z3, diagonals, dx, dx_h, size)
+            _norm_gru_back(z0, diagonals, dx, dx_h, offset(ds, at), size)
         elif kind in (TANH, IND_TANH):
             _tanh_back(h, back, dx, size)
         else:
@@ -319,6 +346,16 @@ def _leaky_relu_back(y, keep, rate, dh, dz, size):
 
 
 @kernel
+def _gated_leak_back(z, n, rate, dh, dz, dn, dm, size):
+    for j in range(size):
+        dm[j] = rate[j] * dh[j]
+    for j in range(size):
+        dz[j], dn[j] = opened_back(z[j], n[j], dm[j])
+    for j in range(size):
+        dm[j] = dz[j] + dn[j]
+
+
+@kernel
 def _output_back(o, c, dh, dc, do, size):
     for j in range(size):
         do[j], from_h = lstm_output_back(o[j], c[j], dh[j])
@@ -335,30 +372,37 @@ def _cell_back(i, f, g, c_old, dc, di, df, dg, size):
 
 
 @kernel
-def _norm_lstm_back(z, m, rows, c_old, c, dh, dc, dz, dm, ds, size):
+def _norm_lstm_back(x, rows, c_old, c, dh, dc, dz, dm, ds, size):
     """What comes through the product with h: from dz to dm."""
-    o, do = offset(z, 3 * size), offset(dz, 3 * size)
+    m, z, moments = offset(x, 4 * size), offset(x, 8 * size), offset(x, 12 * size)
+    o, do, y, from_c = offset(z, 3 * size), offset(dz, 3 * size), dm, offset(dm, size)
     gain = offset(rows, 12 * size)
-    norms.normalise(c, gain, offset(rows, 13 * size), ds, size)
+    for j in range(size):
+        y[j] = (c[j] - moments[2]) * moments[3]
+    norms.affine(y, gain, offset(rows, 13 * size), ds, size)
     for j in range(size):
         do[j], ds[j] = lstm_output_back(o[j], ds[j], dh[j])
         dh[j] = 0
-    norms.normalise_back(c, gain, ds, dm, size)
-    add(dc, dm, size)
+    copy(from_c, ds, size)
+    norms.unit_back(y, moments[3], gain, from_c, size)
+    add(dc, from_c, size)
     _cell_back(z, offset(z, size), offset(z, 2 * size), c_old, dc, dz, offset(dz, size), offset(dz, 2 * size), size)
-    norms.normalise_back(m, offset(rows, 4 * size), dz, dm, 4 * size)
+    copy(dm, dz, 4 * size)
+    norms.unit_back(m, moments[1], offset(rows, 4 * size), dm, 4 * size)
 
 
 @kernel
-def _norm_gru_back(r, m, rows, dz, dm, size):
-    """The same, of r, z and n; of dz that of r is yet to come."""
-    gain, m_n, dm_n = offset(rows, 3 * size), offset(m, 2 * size), offset(dm, 2 * size)
-    own, dn = offset(rows, 5 * size), offset(dz, 2 * size)
-    norms.normalise(m_n, own, offset(rows, 9 * size), dm_n, size)
+def _norm_gru_back(x, rows, dz, dm, ds, size):
+    """The same, of r, z and n; of dz that of r is yet to come. ds gets that of what the product for n becomes."""
+    m, r, moments = offset(x, 3 * size), offset(x, 6 * size), offset(x, 9 * size)
+    m_n, dm_n, dn, own = offset(m, 2 * size), offset(dm, 2 * size), offset(dz, 2 * size), offset(rows, 5 * size)
+    norms.affine(m_n, own, offset(rows, 9 * size), ds, size)
     for j in range(size):
-        dz[j], dm_n[j] = gru_candidate_back(r[j], dm_n[j], dn[j])
-    norms.normalise_back(m, gain, dz, dm, 2 * size)
-    norms.normalise_back(m_n, own, dm_n, dm_n, size)
+        dz[j], ds[j] = gru_candidate_back(r[j], ds[j], dn[j])
+    copy(dm, dz, 2 * size)
+    copy(dm_n, ds, size)
+    norms.unit_back(m, moments[2], offset(rows, 3 * size), dm, 2 * size)
+    norms.unit_back(m_n, moments[3], own, dm_n, size)
 
 
 @kernel

@@ -28,6 +28,9 @@ class World:
         assert place == "in place"
         array *= self.size
 
+    def Iallreduce(self, place, array):
+        return SimpleNamespace(Wait=lambda: self.Allreduce(place, array))
+
 
 class Array(np.ndarray):
     """CuPy's array."""
@@ -35,6 +38,21 @@ class Array(np.ndarray):
     @property
     def data(self):
         return SimpleNamespace(ptr=self.__array_interface__["data"][0])
+
+
+class Stream:
+    """CuPy's stream, which knows what it waited for; an event is the number of its stream."""
+
+    waits = []
+
+    def __init__(self, ptr):
+        self.ptr = ptr
+
+    def record(self):
+        return self.ptr
+
+    def wait_event(self, event):
+        self.waits.append((self.ptr, event))
 
 
 def device(values):
@@ -49,6 +67,7 @@ def here(monkeypatch):
         joined = World(rank, size)
         library = ModuleType("mpi4py.MPI")
         vars(library).update(COMM_WORLD=joined, IN_PLACE="in place", COMM_TYPE_SHARED=None)
+        vars(library).update(THREAD_MULTIPLE=3, Query_thread=lambda: 1)  # no thread may look after sums
         package = ModuleType("mpi4py")
         package.MPI = library
         calls = []
@@ -58,7 +77,8 @@ def here(monkeypatch):
             cuda=SimpleNamespace(
                 Device=lambda number: SimpleNamespace(use=lambda: calls.append(number)),
                 runtime=SimpleNamespace(getDeviceCount=lambda: gpus),
-                get_current_stream=lambda: SimpleNamespace(ptr=7),
+                get_current_stream=lambda: Stream(7),
+                Stream=lambda non_blocking: Stream(8),
                 nccl=SimpleNamespace(
                     available=nccl,
                     NCCL_SUM="sum",
@@ -111,6 +131,9 @@ def test_processes_of_mpi(here, capsys):
     assert ranks.sum(array) is array
     assert ranks.sum(fixed).tolist() == array.tolist() == [3.0, 3.0]
     assert fixed.tolist() == [1.0, 1.0]
+    wait = ranks.begin_sum(array)
+    assert array.tolist() == [3.0, 3.0]
+    assert wait().tolist() == [9.0, 9.0]
     assert ranks.gather("a") == ["a"] * 3
     try:
         raise KeyError("lost")
@@ -129,14 +152,24 @@ def test_a_gpu_for_each(here):
     assert ranks._nccl.made == (2, "id", 0)
     for dtype, kind in (("float32", "f4"), ("float64", "f8")):
         array = device(np.ones((2, 3), dtype))
-        found = ranks.sum(array)
+        Stream.waits.clear()
+        wait = ranks.begin_sum(array)
         address = array.data.ptr
-        assert found.data.ptr == address  # in place, and on the current stream
-        assert calls[-1] == (address, address, 6, kind, "sum", 7)
+        assert calls[-1] == (address, address, 6, kind, "sum", 8)
+        assert Stream.waits == [(8, 7)]  # a stream of its own, after what the current one has computed
+        assert wait().data.ptr == address  # in place
+        assert Stream.waits == [(8, 7), (7, 8)]
+        assert ranks.sum(array).data.ptr == address
     strided = device(np.ones((2, 3)).T)
     assert ranks.sum(strided).flags.c_contiguous
     assert calls[0] == 0
     assert ranks.sum(np.ones(2)).tolist() == [2.0, 2.0]  # of the host, by MPI
+
+
+def test_nccl_has_one_wire(here):
+    here(gpus=2)
+    with pytest.raises(ValueError, match="wire is 'bfloat16', but NCCL would add up in it too"):
+        world(wire="bfloat16")
 
 
 def test_too_few_gpus(here):

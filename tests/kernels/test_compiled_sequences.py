@@ -17,6 +17,7 @@ from xprnn.kernels.cpu import host
 
 import xprnn
 from xprnn import host_kernels, nn
+from xprnn.cells import GatedAntisymmetric
 from xprnn.tape import grad
 from xprnn.tensor import Tensor
 from xprnn.testing.strategies import flags, lengths
@@ -34,6 +35,7 @@ CELLS = {
     "mgu": lambda **o: nn.MGU(**o),
     "ctrnn": lambda **o: nn.CTRNN(dale=0.5, nonlinearity="tanh", **o),
     "ctrnn relu": lambda **o: nn.CTRNN(**o),
+    "gated antisymmetric": lambda **o: nn.RecurrentLayer(GatedAntisymmetric(0.3), **o),
     "slstm": lambda **o: nn.SLSTM(**o),
     "slstm of heads": lambda **o: nn.SLSTM(num_heads=math.gcd(6, o["hidden_size"]), forget="exp", **o),
     "layer-norm lstm": lambda **o: nn.LSTM(layer_norm=True, **o),
@@ -140,6 +142,7 @@ NOISY = {
     "gru": (nn.GRU, NOISE),
     "gru without dropout": (nn.GRU, {"zoneout": 0.3}),
     "ctrnn": (nn.CTRNN, NOISE),
+    "gated antisymmetric": (lambda **o: nn.AntisymmetricRNN(gated=True, **o), NOISE),
 }
 
 

@@ -7,40 +7,56 @@ stand-in for both, and no part of it has yet run on a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from xprnn.backend import Array
 from xprnn.distributed.mpi import MPI
 
 
 class NCCL(MPI):
-    """An :class:`MPI` that sums CuPy's arrays by NCCL, on the current stream: nobody waits for a device.
+    """An :class:`MPI` that sums CuPy's arrays by NCCL, on a stream of its own beside the current one.
+
+    Nobody waits for a device: the one stream waits for the other there.
 
     Each process takes the GPU whose number is its own among those of its machine. Make models after it. Raises
     RuntimeError where a machine has fewer GPUs than processes.
     """
 
     def __init__(self) -> None:
-        from cupy.cuda import nccl
+        from cupy.cuda import Stream, nccl
 
         super().__init__()
         use_own_device(self)
-        self._library = nccl
+        self._library, self._stream = nccl, Stream(non_blocking=True)
         self._nccl = nccl.NcclCommunicator(
             self.size, self.broadcast(nccl.get_unique_id() if self.rank == 0 else None), self.rank
         )
 
     def sum(self, array: Array) -> Array:
         """The sum of all arrays: in an array's own memory on a device, by MPI on the host."""
+        return super().sum(array) if type(array) is np.ndarray else self.begin_sum(array)()
+
+    def begin_sum(self, array: Array) -> Callable[[], Array]:
+        """Begin the same; what waits for it lets the stream that is current then wait."""
+        if type(array) is np.ndarray:
+            return super().begin_sum(array)
         import cupy
 
-        if not isinstance(array, cupy.ndarray):
-            return super().sum(array)
         kinds = {"float32": self._library.NCCL_FLOAT32, "float64": self._library.NCCL_FLOAT64}
         whole = cupy.ascontiguousarray(array)
-        address, stream = whole.data.ptr, cupy.cuda.get_current_stream().ptr
-        self._nccl.allReduce(address, address, whole.size, kinds[whole.dtype.name], self._library.NCCL_SUM, stream)
-        return whole
+        self._stream.wait_event(cupy.cuda.get_current_stream().record())
+        address, kind = whole.data.ptr, kinds[whole.dtype.name]
+        self._nccl.allReduce(address, address, whole.size, kind, self._library.NCCL_SUM, self._stream.ptr)
+        done = self._stream.record()
+
+        def wait() -> Array:
+            cupy.cuda.get_current_stream().wait_event(done)
+            return whole
+
+        return wait
 
 
 def use_own_device(ranks: MPI) -> None:

@@ -71,7 +71,7 @@ def each(
     futures: list[Future[Result]] = []
     try:
         try:
-            futures += (executor.submit(_alone, function, item) for item in items)
+            futures += (executor.submit(alone, function, item) for item in items)
             _watch(futures, progress)
         except BrokenExecutor as error:  # from submit, where an early item has killed its worker
             raise _lost(error, owner, [name(item) for item in _open(items, futures)]) from error
@@ -97,7 +97,7 @@ def check_executor(owner: str, executor: Any) -> None:
         )
 
 
-def _alone(function: Callable[[Item], Result], item: Item) -> Result:
+def alone(function: Callable[[Item], Result], item: Item) -> Result:
     """What a worker does: the kernels stay in its thread, where others have the other processors."""
     found = kernels()
     if isinstance(found, str):

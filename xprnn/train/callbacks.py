@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from xprnn.arguments import at_least_zero, checked_state, counted, real_number, true_or_false, whole_number
+from xprnn.arguments import at_least_zero, checked_state, real_number, true_or_false, whole_number
 from xprnn.train.checkpoint import save_checkpoint
 from xprnn.train.run import RECORDED, Run
 
@@ -93,7 +93,7 @@ class EarlyStopping(Callback):
         """Take what :meth:`state_dict` gave. Raises ValueError for anything else, or another ``restore_best``."""
         owner, weights = "EarlyStopping", checked_state("EarlyStopping", state, self.state_dict())["weights"]
         best = real_number(owner, "the state's best", state["best"], "a number", -math.inf)
-        counts = [counted(owner, f"the state's {name}", state[name]) for name in ("best_epoch", "waited")]
+        counts = [whole_number(owner, f"the state's {name}", state[name], 0) for name in ("best_epoch", "waited")]
         if not isinstance(weights, Mapping) or not all(hasattr(array, "shape") for array in weights.values()):
             raise ValueError(f"{owner}: the state's weights are {reprlib.repr(weights)}; expected a dict of arrays")
         if math.isfinite(best) and bool(weights) != self.restore_best:

@@ -145,6 +145,7 @@ def fit(
         if (path := ranks.of_first(resume)) is not None:
             ranks.once(functools.partial(load_checkpoint, path, **run.parts))
         ranks.same_start(run.parts)
+        ranks.apart(model, (batches, validation))
         batches = ranks.portion("batches", batches)
         validation = None if validation is None else ranks.portion("validation", validation)
         closing.enter_context(slow_calls_told())
@@ -207,7 +208,7 @@ def _train(
                 optimizer.zero_grad()
                 result.backward()
             else:
-                gathered.add(result, weight)
+                gathered.add(result, weight, due)
             for name, metric in metrics.items():
                 with model.mode(False), no_grad():
                     value, weight = weighed_number(f"metrics[{name!r}]", metric(model, batch), size)

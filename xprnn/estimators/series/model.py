@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Backend, Rng, backend_of, generator
+from xprnn.distributed.alone import Alone
 from xprnn.estimators.series.conformal import rolling_widths, width
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.learning import FREEDOM, Task, carry_on, learn, relearn
@@ -16,6 +17,7 @@ from xprnn.estimators.series.member import Common, Member
 from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
 from xprnn.estimators.series.transforms import Transform, held
 from xprnn.train import Callback, History
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 MOST_RESIDUALS = 1000  # of each member, the last ones, from which paths are drawn
@@ -116,6 +118,7 @@ def learn_model(
     home: Backend,
     callbacks: Sequence[Callback],
     progress: bool,
+    communicator: Communicator | None,
 ) -> tuple[Model, History]:
     """A model of series, and how training its first member went.
 
@@ -124,7 +127,7 @@ def learn_model(
     """
     series = tuple(series)
     plans, window = _plans(common, series, options, cut)
-    task = Task(common, series, window, options, home)
+    task = Task(common, series, window, options, home, communicator or Alone())
     lengths = [cut(len(each), window) for each in series]
     seeds = [options["seed"], *generator(options["seed"]).integers(2**31, size=len(plans) - 1).tolist()]
     learned = [learn(task, plan, lengths, s, callbacks, progress) for plan, s in zip(plans, seeds, strict=True)]
