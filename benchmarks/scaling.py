@@ -1,6 +1,8 @@
 """How data-parallel training scales: measured with 1 and 2 ranks, and computed for more from what was measured.
 
-    python benchmarks/scaling.py            # needs mpi4py and mpiexec; one kernel thread a rank
+    python benchmarks/scaling.py            # two minutes; needs mpi4py and mpiexec; one kernel thread a rank
+
+It prints its tables and writes them to benchmarks/results/scaling.md, which ``docs/scaling.md`` shows.
 
 The model of a step, of which ``docs/scaling.md`` says more:
 
@@ -18,6 +20,10 @@ beta are assumptions. At the end stand pieces of independent work, by all execut
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import datetime
+import io
 import json
 import math
 import os
@@ -35,7 +41,8 @@ import numpy as np  # noqa: E402 - the number of threads comes first
 
 MODELS = {"small": (64, 128, 1), "middle": (128, 256, 2), "large": (256, 512, 2)}  # inputs, units, layers
 STEPS, BATCH = 16, 16  # of a sequence; sequences of the batch of one rank
-ROUNDS, UPDATES = 3, {"small": 100, "middle": 24, "large": 8}  # launches, of which the fastest steps count; steps
+UPDATES = {"small": 100, "middle": 24, "large": 8}  # steps
+RESULTS = Path(__file__).parent / "results" / "scaling.md"
 SIZES = (1, 2**10, 2**14, 2**18, 2**20, 2**22)  # float32 numbers summed, for alpha and beta
 NETWORKS = {  # assumed: seconds a message, and a byte
     "10 Gbit/s Ethernet": (30e-6, 1 / 1.1e9),
@@ -194,8 +201,9 @@ def last_above(compute: float, size: float, parameters: int, alpha: float, beta:
     return None
 
 
-def main() -> None:
-    rounds = [(launched(1), launched(2)) for _ in range(ROUNDS)]  # in turns
+def tables(launches: int) -> None:
+    """Measure, and print all tables."""
+    rounds = [(launched(1), launched(2)) for _ in range(launches)]  # in turns
     one, two = fastest([first for first, _ in rounds]), fastest([second for _, second in rounds])
     alpha, beta = fitted(two["sums"])
     print(f"Between two ranks here: alpha {alpha * 1e6:.1f} us, 1 / beta {1e-9 / beta:.2f} GB/s. Milliseconds:\n")
@@ -240,10 +248,24 @@ def main() -> None:
         for network, (a, b) in NETWORKS.items():
             sums_of = allreduce(8, size, *INSIDE) + allreduce(8, size / 8, a, b)
             print(f"| {name} | {network} | {1e3 * sums_of:.3f} | {1e3 * sums_of * ENOUGH / (1 - ENOUGH):.2f} |")
-    print(flush=True)
     free = {name: value for name, value in os.environ.items() if name not in THREADS}
-    subprocess.run([sys.executable, str(Path(__file__).with_name("executors.py"))], env=free, check=True)
+    command = [sys.executable, str(Path(__file__).with_name("executors.py")), "--rounds", str(launches)]
+    done = subprocess.run(command, env=free, check=True, stdout=subprocess.PIPE, text=True)
+    print(f"\nIndependent work: {done.stdout}", end="")
+
+
+def main() -> None:
+    """Print the tables, and write them."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=3, help="launches, of which the fastest steps count")
+    rounds, text = parser.parse_args().rounds, io.StringIO()
+    busy = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    with contextlib.redirect_stdout(text):
+        print(f"{datetime.date.today()}, {os.cpu_count()} cores, load {busy} when it began, fastest of {rounds}.\n")
+        tables(rounds)
+    print(text.getvalue(), end="")
+    RESULTS.write_text(text.getvalue(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    work() if len(sys.argv) > 1 else main()
+    work() if sys.argv[1:] == ["work"] else main()

@@ -40,18 +40,17 @@ from ..kinds import (
     SLSTM_EXP,
     TANH,
 )
-from . import exponential, norms
+from . import exponential, norm_gates
 from .activations import tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset, offsets
-from .rows import add, clear, copy
+from .lstm_gates import add_scaled, cell_back, lstm, output_back, peephole
+from .rows import clear, copy
 
 # The equations, inlined before types are known: only so does LLVM see whole loops, and vectorise them. By names of
 # their own, since compiled code cannot look into a tuple of functions.
 _cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
 sigmoid, tanh_back, relu, relu_back = _cells.sigmoid, _cells.tanh_back, _cells.relu, _cells.relu_back
-lstm_state, lstm_output, lstm_output_back = _cells.lstm_state, _cells.lstm_output, _cells.lstm_output_back
-lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_back
 gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
 gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
 mgu_update, mgu_update_back = _cells.mgu_update, _cells.mgu_update_back
@@ -80,11 +79,11 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, stride), offset(z0, 2 * stride), offset(z0, 3 * stride)
         if kind == LSTM:
-            _lstm(z0, z1, z2, z3, c_old, c, h, size)
+            lstm(z0, z1, z2, z3, c_old, c, h, size)
         elif kind == GRU:
             _gru(z0, z1, z2, z3, h_old, h, size)
         elif kind == PEEPHOLE:
-            _peephole(z0, z1, z2, z3, diagonals, stride, c_old, c, h, size)
+            peephole(z0, z1, z2, z3, diagonals, stride, c_old, c, h, size)
         elif kind == RESET_BEFORE:
             _reset_before(z1, z2, h_old, h, size)
         elif kind == MGU:
@@ -100,9 +99,9 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         elif kind in (SLSTM, SLSTM_EXP):
             exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
-            _norm_lstm(z0, diagonals, c_old, c, h, size)
+            norm_gates.norm_lstm(z0, diagonals, c_old, c, h, size)
         elif kind == NORM_GRU:
-            _norm_gru(z0, diagonals, h_old, h, size)
+            norm_gates.norm_gru(z0, diagonals, h_old, h, size)
         elif kind == TANH:
             _tanh(z0, h, size)
         elif kind == IND_TANH:
@@ -138,65 +137,11 @@ def _independent_relu(z, u, h_old, h, size):
 
 
 @kernel
-def _lstm(i, f, g, o, c_old, c, h, size):
-    for j in range(size):
-        i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
-    for j in range(size):  # two loops of few arrays each: with more, LLVM gives up vectorising
-        o[j], h[j] = lstm_output(o[j], c[j])
-
-
-@kernel
-def _peephole(i, f, g, o, p, stride, c_old, c, h, size):
-    pi, pf, po = p, offset(p, stride), offset(p, 2 * stride)
-    for j in range(size):
-        i[j], f[j], g[j], c[j] = lstm_state(i[j] + pi[j] * c_old[j], f[j] + pf[j] * c_old[j], g[j], c_old[j])
-    for j in range(size):
-        o[j], h[j] = lstm_output(o[j] + po[j] * c[j], c[j])
-
-
-@kernel
 def _gru(r, z, n, m, h_old, h, size):
     for j in range(size):
         r[j], n[j] = gru_candidate(r[j], n[j], m[j])
     for j in range(size):
         z[j], h[j] = gru_update(z[j], n[j], h_old[j])
-
-
-@kernel
-def _norm_lstm(x, rows, c_old, c, h, size):
-    """The products with x and h become N of themselves; the rows are those of norm_weights.step_rows."""
-    m, i, moments = offset(x, 4 * size), offset(x, 8 * size), offset(x, 12 * size)
-    f, g, o = offset(i, size), offset(i, 2 * size), offset(i, 3 * size)
-    moments[0], moments[1] = norms.unit(x, 4 * size), norms.unit(m, 4 * size)
-    norms.affine_both(x, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), i, 4 * size)
-    for j in range(size):
-        i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
-    moments[2], moments[3] = norms.moments(c, size)
-    _centred(c, moments[2], moments[3], offset(rows, 12 * size), offset(rows, 13 * size), h, size)
-    for j in range(size):
-        o[j], h[j] = lstm_output(o[j], h[j])
-
-
-@kernel
-def _norm_gru(x, rows, h_old, h, size):
-    m, r, moments = offset(x, 3 * size), offset(x, 6 * size), offset(x, 9 * size)
-    z, n, x_n, m_n = offset(r, size), offset(r, 2 * size), offset(x, 2 * size), offset(m, 2 * size)
-    moments[0], moments[1] = norms.unit(x, 2 * size), norms.unit(x_n, size)
-    moments[2], moments[3] = norms.unit(m, 2 * size), norms.unit(m_n, size)
-    norms.affine_both(x, m, rows, offset(rows, 3 * size), offset(rows, 6 * size), r, 2 * size)
-    norms.affine(x_n, offset(rows, 2 * size), offset(rows, 8 * size), n, size)
-    norms.affine(m_n, offset(rows, 5 * size), offset(rows, 9 * size), h, size)
-    for j in range(size):
-        r[j], n[j] = gru_candidate(r[j], n[j], h[j])
-    for j in range(size):
-        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
-
-
-@kernel
-def _centred(x, mean, scale, gain, bias, y, size):
-    """y = N(x) gain + bias, from the moments of x."""
-    for j in range(size):
-        y[j] = (x[j] - mean) * scale * gain[j] + bias[j]
 
 
 @kernel
@@ -268,13 +213,13 @@ def step_back(
         d1, d2, d3 = offset(dx, size), offset(dx, 2 * size), offset(dx, 3 * size)
         if kind in (LSTM, PEEPHOLE):
             dcell = offset(dstate[1], at)
-            _output_back(z3, offset(new[1], at), back, dcell, d3, size)
+            output_back(z3, offset(new[1], at), back, dcell, d3, size)
             if kind == PEEPHOLE:
-                _add_scaled(dcell, d3, offset(diagonals, 2 * size), size)
-            _cell_back(z0, z1, z2, offset(old[1], at), dcell, dx, d1, d2, size)
+                add_scaled(dcell, d3, offset(diagonals, 2 * size), size)
+            cell_back(z0, z1, z2, offset(old[1], at), dcell, dx, d1, d2, size)
             if kind == PEEPHOLE:
-                _add_scaled(dcell, dx, diagonals, size)
-                _add_scaled(dcell, d1, offset(diagonals, size), size)
+                add_scaled(dcell, dx, diagonals, size)
+                add_scaled(dcell, d1, offset(diagonals, size), size)
         elif kind == GRU:
             _update_back(z1, z2, h_old, back, d1, d2, size)
             _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
@@ -295,19 +240,19 @@ def step_back(
         elif kind in (SLSTM, SLSTM_EXP):
             exponential.slstm_back(z0, offsets(old, at), offsets(new, at), back, offsets(dstate, at), dx, size)
         elif kind == NORM_LSTM:
-            _norm_lstm_back(
+            norm_gates.norm_lstm_back(
                 z0, diagonals, offset(old[1], at), offset(new[1], at), back, offset(dstate[1], at), dx, dx_h,
                 offset(ds, at), size,
             )  # fmt: skip
         elif kind == NORM_GRU:
             _update_back(offset(z0, 7 * size), offset(z0, 8 * size), h_old, back, d1, d2, size)
-            _norm_gru_back(z0, diagonals, dx, dx_h, offset(ds, at), size)
+            norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(ds, at), size)
         elif kind in (TANH, IND_TANH):
             _tanh_back(h, back, dx, size)
         else:
             _relu_back(h, back, dx, size)
         if kind in (IND_TANH, IND_RELU):
-            _add_scaled(back, dx, diagonals, size)
+            add_scaled(back, dx, diagonals, size)
 
 
 @kernel
@@ -353,62 +298,6 @@ def _gated_leak_back(z, n, rate, dh, dz, dn, dm, size):
         dz[j], dn[j] = opened_back(z[j], n[j], dm[j])
     for j in range(size):
         dm[j] = dz[j] + dn[j]
-
-
-@kernel
-def _output_back(o, c, dh, dc, do, size):
-    for j in range(size):
-        do[j], from_h = lstm_output_back(o[j], c[j], dh[j])
-        dc[j] += from_h
-        dh[j] = 0
-
-
-@kernel
-def _cell_back(i, f, g, c_old, dc, di, df, dg, size):
-    for j in range(size):
-        di[j], dg[j] = lstm_input_back(i[j], g[j], dc[j])
-    for j in range(size):
-        df[j], dc[j] = lstm_forget_back(f[j], c_old[j], dc[j])
-
-
-@kernel
-def _norm_lstm_back(x, rows, c_old, c, dh, dc, dz, dm, ds, size):
-    """What comes through the product with h: from dz to dm."""
-    m, z, moments = offset(x, 4 * size), offset(x, 8 * size), offset(x, 12 * size)
-    o, do, y, from_c = offset(z, 3 * size), offset(dz, 3 * size), dm, offset(dm, size)
-    gain = offset(rows, 12 * size)
-    for j in range(size):
-        y[j] = (c[j] - moments[2]) * moments[3]
-    norms.affine(y, gain, offset(rows, 13 * size), ds, size)
-    for j in range(size):
-        do[j], ds[j] = lstm_output_back(o[j], ds[j], dh[j])
-        dh[j] = 0
-    copy(from_c, ds, size)
-    norms.unit_back(y, moments[3], gain, from_c, size)
-    add(dc, from_c, size)
-    _cell_back(z, offset(z, size), offset(z, 2 * size), c_old, dc, dz, offset(dz, size), offset(dz, 2 * size), size)
-    copy(dm, dz, 4 * size)
-    norms.unit_back(m, moments[1], offset(rows, 4 * size), dm, 4 * size)
-
-
-@kernel
-def _norm_gru_back(x, rows, dz, dm, ds, size):
-    """The same, of r, z and n; of dz that of r is yet to come. ds gets that of what the product for n becomes."""
-    m, r, moments = offset(x, 3 * size), offset(x, 6 * size), offset(x, 9 * size)
-    m_n, dm_n, dn, own = offset(m, 2 * size), offset(dm, 2 * size), offset(dz, 2 * size), offset(rows, 5 * size)
-    norms.affine(m_n, own, offset(rows, 9 * size), ds, size)
-    for j in range(size):
-        dz[j], ds[j] = gru_candidate_back(r[j], ds[j], dn[j])
-    copy(dm, dz, 2 * size)
-    copy(dm_n, ds, size)
-    norms.unit_back(m, moments[2], offset(rows, 3 * size), dm, 2 * size)
-    norms.unit_back(m_n, moments[3], own, dm_n, size)
-
-
-@kernel
-def _add_scaled(dc, dz, p, size):
-    for j in range(size):
-        dc[j] += dz[j] * p[j]
 
 
 @kernel

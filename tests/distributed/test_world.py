@@ -15,13 +15,14 @@ class World:
 
     def __init__(self, rank, size):
         self.rank, self.size, self.ended = rank, size, []
+        self.others = lambda value: [value] * size  # what processes of this machine see
 
     Dup = lambda self: self
     Get_rank = lambda self: self.rank
     Get_size = lambda self: self.size
     Split_type = lambda self, kind: self
     bcast = lambda self, value: value
-    allgather = lambda self, value: [value] * self.size
+    allgather = lambda self, value: self.others(value) if isinstance(value, list) else [value] * self.size
     Abort = lambda self, code: self.ended.append(code)
 
     def Allreduce(self, place, array):
@@ -76,7 +77,10 @@ def here(monkeypatch):
             ascontiguousarray=lambda array: np.ascontiguousarray(array).view(Array),
             cuda=SimpleNamespace(
                 Device=lambda number: SimpleNamespace(use=lambda: calls.append(number)),
-                runtime=SimpleNamespace(getDeviceCount=lambda: gpus),
+                runtime=SimpleNamespace(
+                    getDeviceCount=lambda: gpus,
+                    getDeviceProperties=lambda k: {"uuid": f"gpu {k}".encode()},
+                ),
                 get_current_stream=lambda: Stream(7),
                 Stream=lambda non_blocking: Stream(8),
                 nccl=SimpleNamespace(
@@ -170,6 +174,16 @@ def test_nccl_has_one_wire(here):
     here(gpus=2)
     with pytest.raises(ValueError, match="wire is 'bfloat16', but NCCL would add up in it too"):
         world(wire="bfloat16")
+
+
+def test_a_gpu_that_is_shown_to_one_process_only(here):
+    joined, calls = here(rank=1, gpus=1)  # each sees its own as number 0
+    joined.others = lambda value: [["another"], value]
+    assert type(world()) is NCCL
+    assert calls == [0]
+    joined, calls = here(rank=1, gpus=2)  # both see both
+    assert type(world()) is NCCL
+    assert calls == [1]
 
 
 def test_too_few_gpus(here):

@@ -1,5 +1,8 @@
 """Estimators that several ranks fit together: one model, that of one rank to rounding."""
 
+import pickle
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -14,6 +17,7 @@ from xprnn.estimators import (
     TextClassifier,
     TextTagger,
 )
+from xprnn.train import Checkpoint
 
 draws = np.random.default_rng(0)
 rows = [draws.normal(size=(int(n), 2)) for n in draws.integers(4, 7, 24)]
@@ -83,3 +87,49 @@ def test_what_cannot_be_shared():
         ValueError, match="CharacterModel: batch_size is 1; expected at least 2, a stream for each rank"
     ):
         in_threads(lambda ranks: CharacterModel(**small, batch_size=1).fit("to be or not " * 9, communicator=ranks), 2)
+
+
+def test_a_checkpoint_is_gone_on_from(tmp_path):
+    def fitted(epochs, *callbacks, ranks=None):
+        model = SequenceClassifier(hidden=4, epochs=epochs, dropout=0.5)
+        return model.fit(rows, labels, callbacks=callbacks, communicator=ranks).predict_proba(rows).tobytes()
+
+    path = Checkpoint(tmp_path / "run.safetensors", resume=True)
+    fitted(1, path)
+    assert fitted(3, path) == fitted(3)
+    assert fitted(3, path) == fitted(3)  # nothing is left to do
+    shared = Checkpoint(tmp_path / "shared.safetensors", resume=True)
+    in_threads(lambda ranks: fitted(1, shared, ranks=ranks), 2)
+    resumed = in_threads(lambda ranks: fitted(3, shared, ranks=ranks), 2)
+    assert resumed == in_threads(lambda ranks: fitted(3, ranks=ranks), 2)
+    with pytest.raises(ValueError, match="Forecaster.fit: a Checkpoint that resumes is of one training; expected none"):
+        Forecaster().fit(np.arange(50.0), callbacks=[path])
+
+
+class Sends(Executor):
+    """Does work as another process would, on copies of it."""
+
+    def submit(self, function, /, *arguments):
+        future = Future()
+        function, arguments = pickle.loads(pickle.dumps((function, arguments)))
+        future.set_result(pickle.loads(pickle.dumps(function(*arguments))))
+        return future
+
+
+@pytest.mark.parametrize("executor", [Sends(), ThreadPoolExecutor(2)], ids=["sent", "threads"])
+def test_members_are_learned_side_by_side(executor):
+    estimator, data, ask = FITS["forecaster"]
+    alone = type(estimator)(**estimator.settings).fit(*data)
+    found = type(estimator)(**estimator.settings).fit(*data, executor=executor)
+    assert ask(found).tobytes() == ask(alone).tobytes()
+    assert [{**epoch, "seconds": 0} for epoch in found.training.epochs] == [
+        {**epoch, "seconds": 0} for epoch in alone.training.epochs
+    ]
+
+
+def test_members_go_one_way_or_the_other():
+    forecaster = FITS["forecaster"][0]
+    with pytest.raises(TypeError, match="Forecaster.fit: executor is a int; expected a concurrent.futures.Executor"):
+        forecaster.fit(np.arange(60.0), executor=2)
+    with pytest.raises(ValueError, match="Forecaster.fit: executor and communicator are both given; expected at most"):
+        in_threads(lambda ranks: forecaster.fit(np.arange(60.0), executor=Sends(), communicator=ranks), 2)

@@ -99,8 +99,12 @@ class MPI:
 
     def local_rank(self) -> int:
         """The number of this process among those of its machine."""
-        number: int = self._world.Split_type(self._shared).Get_rank()
-        return number
+        return self.gather_here(None)[0]
+
+    def gather_here(self, value: Any) -> tuple[int, list[Any]]:
+        """That number, and the values of the processes of this machine, in order."""
+        machine = self._world.Split_type(self._shared)
+        return machine.Get_rank(), machine.allgather(value)
 
     def abort(self, error: BaseException) -> None:
         """Print the traceback of what has ended this rank, and end all of them."""

@@ -21,8 +21,8 @@ class NCCL(MPI):
 
     Nobody waits for a device: the one stream waits for the other there.
 
-    Each process takes the GPU whose number is its own among those of its machine. Make models after it. Raises
-    RuntimeError where a machine has fewer GPUs than processes.
+    Each process of a machine takes a GPU of its own, of those that it sees. Make models after it. Raises RuntimeError
+    where a machine has fewer GPUs than processes.
     """
 
     def __init__(self) -> None:
@@ -60,15 +60,24 @@ class NCCL(MPI):
 
 
 def use_own_device(ranks: MPI) -> None:
-    """Let each process of a machine make its arrays on a GPU of its own, by its number among them."""
+    """Let each process of a machine make its arrays on a GPU of its own: the first that it sees and none before it has.
+
+    Some launchers show all GPUs to each process, and others each its own, which is number 0 in all of them.
+    """
     import cupy
 
-    local, there = ranks.local_rank(), cupy.cuda.runtime.getDeviceCount()
-    if local >= there:
+    runtime = cupy.cuda.runtime
+    seen = [str(runtime.getDeviceProperties(k)["uuid"]) for k in range(runtime.getDeviceCount())]
+    local, seen_by_all = ranks.gather_here(seen)
+    taken: list[str] = []
+    for each in seen_by_all[: local + 1]:
+        taken += [name for name in each if name not in taken][:1]
+    if len(taken) <= local:
+        there = len({name for each in seen_by_all for name in each})
         raise RuntimeError(
             f"world: process {local} of this machine has no GPU: there are {there}, one for each is needed"
         )
-    cupy.cuda.Device(local).use()
+    cupy.cuda.Device(seen.index(taken[-1])).use()
 
 
 def why_not() -> str | None:

@@ -34,7 +34,8 @@ def each(
     Any :class:`concurrent.futures.Executor` serves: threads, processes, joblib's loky, ``client.get_executor()`` of
     Dask, ``mpi4py.futures``. For processes the function must be one that can be imported, and draw from seeds that
     come with its item. Each worker keeps the compiled kernels in its own thread, so that workers do not wait for each
-    other. Small models are quicker in processes: threads share Python's lock.
+    other. Threads start at once, and kernels do not hold Python's lock; processes of other kinds than "fork" load the
+    library first.
 
     Parameters
     ----------

@@ -142,10 +142,11 @@ def fit(
     if ranks.size > 1 and not any(isinstance(callback, SameBits) for callback in called):
         called.insert(0, SameBits())
     with ranks, model.mode(True), ExitStack() as closing:
-        if (path := ranks.of_first(resume)) is not None:
+        ranks.apart(model, (batches, validation))  # before states are loaded, which may be different ones
+        begun = (callback.path for callback in called if isinstance(callback, Checkpoint) and callback.begun)
+        if (path := ranks.of_first(next(begun, None) if resume is None else resume)) is not None:
             ranks.once(functools.partial(load_checkpoint, path, **run.parts))
         ranks.same_start(run.parts)
-        ranks.apart(model, (batches, validation))
         batches = ranks.portion("batches", batches)
         validation = None if validation is None else ranks.portion("validation", validation)
         closing.enter_context(slow_calls_told())

@@ -12,6 +12,7 @@ from xprnn.arguments import among, optional, probability, real_number, several, 
 from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
+from xprnn.distributed.work import check_executor
 from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Backtest, Informed, backtest
@@ -22,7 +23,7 @@ from xprnn.estimators.series.network import Members
 from xprnn.estimators.series.panel import Kind, Panel, names_of, read
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
-from xprnn.train import Callback
+from xprnn.train import Callback, Checkpoint
 from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
@@ -149,6 +150,7 @@ class Forecaster(SeriesEstimator):
         future: Any = None,
         callbacks: Sequence[Callback] = (),
         communicator: Communicator | None = None,
+        executor: Executor | None = None,
     ) -> Forecaster:
         """Learn from a series (T,) or (T, F) of any backend, a table of numbers, or a :class:`Panel`. Returns itself.
 
@@ -157,7 +159,9 @@ class Forecaster(SeriesEstimator):
         scikit-learn's pipelines give as None: all columns are forecast.
 
         ``communicator`` is that of several processes which make the same call with the same data, as
-        :func:`xprnn.distributed.world` gives it: they train one model together.
+        :func:`xprnn.distributed.world` gives it: they train one model together. With
+        an ``executor`` of :mod:`concurrent.futures` members are learned side by side, to the same bits, and no progress
+        is shown; threads call callbacks at the same time, and what these note in processes stays there.
 
         Raises ValueError for a series that is too short or has infinite values, and FloatingPointError if training
         diverges; a forecaster that was fitted before is then as it was.
@@ -170,12 +174,17 @@ class Forecaster(SeriesEstimator):
         one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), names)
         kind, values, static = read("Forecaster", given, one, past, future)
         new = self._unfitted(communicator)
+        check_executor("Forecaster.fit", executor)
+        if executor is not None and communicator is not None and communicator.size > 1:
+            raise ValueError("Forecaster.fit: executor and communicator are both given; expected at most one")
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
         callbacks = several("Forecaster.fit", "callbacks", callbacks)
-        common = common_of(values, static, new.settings["periods"])
+        if any(isinstance(callback, Checkpoint) and callback.resume for callback in callbacks):
+            raise ValueError("Forecaster.fit: a Checkpoint that resumes is of one training; expected none, of several")
+        common, progress = common_of(values, static, new.settings["periods"]), self.progress and executor is None
         model, history = learn_model(
-            common, values, new.settings, new._cut, self._home(), callbacks, self.progress, communicator
+            common, values, new.settings, new._cut, self._home(), callbacks, progress, communicator, executor
         )
         network = Members([member.network for member in model.members])
         network.eval()
