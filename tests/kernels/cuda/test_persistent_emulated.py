@@ -448,7 +448,6 @@ OF_POLLING = {
     "leaves what was read": ("exchange.cuh", "give_word(slot(now + SLOTS / 2) + at, ABSENT);", ""),
     "frees what is read": ("exchange.cuh", "slot(now + SLOTS / 2)", "slot(now)"),
     "waits for no epoch": ("exchange.cuh", "wait_for_end((now + 1) / EPOCH - 1)", ""),
-    "counts two epochs as one": ("exchange.cuh", "arrivals + epoch % 2) <", "arrivals) <"),
     "speaks for those who still read": ("exchange.cuh", "__syncthreads();\n        if (thr", "if (thr"),
     "gives half a word": ("exchange.cuh", "word |= from_neighbour(word) << 16;", ""),
 }
