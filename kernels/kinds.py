@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE, IND_TANH, IND_RELU, NORM_LSTM, NORM_GRU = range(10)
-MGU, LEAKY_TANH, LEAKY_RELU, SLSTM, SLSTM_EXP = range(10, 15)
+MGU, LEAKY_TANH, LEAKY_RELU, SLSTM, SLSTM_EXP, GATED_LEAKY = range(10, 16)
 """The kinds of cells: where their rows stand in KINDS."""
 
 Weights = dict[str, Any]
@@ -83,6 +83,11 @@ class Kind:
         return 3 * self.gates + (2 if "c" in self.parts else 1) if self.norms else len(self.diagonals) + self.constants
 
     @cached_property
+    def moments(self) -> int:
+        """Numbers kept behind the blocks of a step: of what is normalised, what the way back needs beside it."""
+        return 4 if self.norms else 0
+
+    @cached_property
     def products(self) -> tuple[int, int]:
         """Blocks of weight_hh in the first product of a step, and in the second."""
         return len(self.places) - self.second, self.second
@@ -115,6 +120,7 @@ KINDS = (
     Kind(LEAKY_RELU, gates=1, parts=("h",), kept=1, places=(0,), constants=2),
     Kind(SLSTM, gates=4, parts=("h", "c", "n", "m"), kept=5, places=(0, 1, 2, 3)),
     Kind(SLSTM_EXP, gates=4, parts=("h", "c", "n", "m"), kept=5, places=(0, 1, 2, 3)),
+    Kind(GATED_LEAKY, gates=2, parts=("h",), kept=3, places=(2,), second=1, constants=1),
 )
 
 PARTS = tuple(len(kind.parts) for kind in KINDS)

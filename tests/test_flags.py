@@ -87,6 +87,7 @@ CALLS = {
     "Adam": optimizer(train.Adam),
     "AdamW": optimizer(train.AdamW),
     "RMSprop": optimizer(train.RMSprop),
+    "Checkpoint": lambda **flag: train.Checkpoint("unwritten", **flag),
     "EarlyStopping": lambda **flag: train.EarlyStopping(1, **flag),
     "ctc_loss": lambda **flag: train.ctc_loss(X, IDS[:2], [3, 3], [0, 0], **flag),
     "fit": fit,

@@ -44,6 +44,37 @@ def test_choices_made_before_their_blocks_leave_those_of_others(setting):
     assert setting.get() is None
 
 
+def test_until_a_block_is_entered_it_is_a_statement_to_threads_in_no_block(setting):
+    """What the docstring of use_backend says, one thing after the other."""
+    held, go = threading.Barrier(2), threading.Barrier(2)
+    seen = []
+
+    def in_a_block_of_its_own():
+        with Choice(setting, "its own"):
+            held.wait()
+            go.wait()
+            seen.append(setting.get())
+
+    worker = threading.Thread(target=in_a_block_of_its_own)
+    worker.start()
+    held.wait()
+    block = Choice(setting, "block")
+    assert chosen_in_a_new_thread(setting) == "block"
+    go.wait()
+    worker.join()
+    assert seen == ["its own"]
+    with block:
+        assert chosen_in_a_new_thread(setting) is None
+    assert chosen_in_a_new_thread(setting) is None
+
+
+def test_what_a_statement_gives_may_be_kept(setting):
+    kept = Choice(setting, "statement")  # as an interactive session does
+    assert chosen_in_a_new_thread(setting) == "statement"
+    del kept
+    assert chosen_in_a_new_thread(setting) == "statement"
+
+
 def test_a_block_withdraws_its_own_choice_only(setting):
     block = Choice(setting, "block")
     Choice(setting, "a later statement")

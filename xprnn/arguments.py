@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import reprlib
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -13,6 +12,12 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import DTYPES, dtype_name, plain
+from xprnn.counts import affordable as affordable
+from xprnn.counts import integer as integer
+from xprnn.counts import shown
+from xprnn.counts import size as size
+from xprnn.counts import sizes as sizes
+from xprnn.counts import whole_number as whole_number
 from xprnn.flags import several as several  # these stand lower, where the tape asks them too
 from xprnn.flags import true_or_false as true_or_false
 from xprnn.tensor import Tensor
@@ -21,25 +26,11 @@ Check = Callable[[str, str, Any], Any]
 """Of (owner, name, value) the value to keep. Raises ValueError or TypeError that names owner and name."""
 
 
-def whole_number(owner: str, name: str, number: Any, least: int = 1) -> int:
-    """An integer of Python or NumPy, as Python's. Raises ValueError for anything else and below the least."""
-    if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < least:
-        raise ValueError(f"{owner}: {name} is {_shown(number)}; expected an integer of at least {least}")
-    return int(number)
-
-
-def counted(owner: str, name: str, number: Any, least: int = 0) -> int:
-    """A whole number that something could have counted up to. Raises ValueError for anything else."""
-    if whole_number(owner, name, number, least) >= 2**63:
-        raise ValueError(f"{owner}: {name} is {_shown(number)}; expected a count below 2^63")
-    return int(number)
-
-
 def real_number(owner: str, name: str, number: Any, expected: str, low: float = 0.0, high: float = math.inf) -> float:
     """A number of Python or NumPy from low to high, as Python's, whose dtype never widens float32 arrays."""
     value = _as_float(number)
     if not low <= value <= high:
-        raise ValueError(f"{owner}: {name} is {_shown(number)}; expected {expected}")
+        raise ValueError(f"{owner}: {name} is {shown(number)}; expected {expected}")
     return value
 
 
@@ -165,11 +156,3 @@ def _as_float(number: Any) -> float:
         return float(number)
     except OverflowError:
         return math.nan
-
-
-def _shown(number: Any) -> str:
-    """What came, in few letters. Python writes no integer of more than 4300 digits."""
-    try:
-        return reprlib.repr(number)
-    except ValueError:
-        return f"an integer of {number.bit_length()} bits"

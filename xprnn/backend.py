@@ -183,6 +183,13 @@ class use_backend(Choice[Backend]):  # noqa: N801 - reads as a verb in both of i
 
     It decides creation only: arrays that exist stay where they are, and ``module.to`` moves modules. Of several GPUs,
     make the one with your arrays CuPy's current device too: ``with cupy.cuda.Device(1): ...``.
+
+    A block's choice is its thread's or task's. But a call cannot know whether ``with`` stands before it: from the call
+    until the block is entered the choice is the process's, as that of a statement, and seen by threads that are in no
+    block themselves. Give each thread a block of its own, or choose for the process before they start; of threads that
+    do so none sees another's choice. :func:`xprnn.use_kernels`, :func:`xprnn.use_precision`,
+    :func:`xprnn.use_seed` and :func:`xprnn.debug` do the same.
+
     Raises what :func:`get_backend` raises, and then changes nothing.
     """
 

@@ -81,8 +81,9 @@ class Choice(AbstractContextManager["T"], Generic[T]):
     """``Choice(setting, value)`` changes the process's value; ``with Choice(...)`` only that of the block.
 
     A block's choice does not reach other threads, so two of them cannot leave each other's behind; but until the block
-    is entered nobody can tell that one follows, and so it is the process's for that moment. Where threads are at work,
-    make choices for the process before they start, or in all of them for blocks.
+    is entered nobody can tell that one follows, and so it is the process's for that moment. Nor can it wait until it is
+    dropped without having been entered: what a statement gives may be kept, as by an interactive session. Where threads
+    are at work, make choices for the process before they start, or in all of them for blocks.
     """
 
     def __init__(self, setting: Setting[T], value: T) -> None:

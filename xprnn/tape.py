@@ -215,12 +215,35 @@ def _add_gradients(
     gradients = _walk_back([output], [cotangent], None, create_graph, retain_graph)
     with _adding:
         for leaf, gradient in gradients:
-            if leaf.grad is not None:
-                leaf.grad = leaf.grad + gradient
-            elif create_graph:
-                leaf.grad = gradient
-            else:  # an array of its own: rules may hand the same one, or a view, to several, or the caller's
-                leaf.grad = Tensor(copied(gradient.data))
+            _add(leaf, gradient, create_graph)
+
+
+def _add(leaf: Tensor, gradient: Tensor, create_graph: bool) -> None:
+    if leaf.grad is not None:
+        leaf.grad = leaf.grad + gradient
+    elif create_graph:
+        leaf.grad = gradient
+    else:  # an array of its own: rules may hand the same one, or a view, to several, or the caller's
+        leaf.grad = Tensor(copied(gradient.data))
+
+
+def backward_telling(output: Tensor, cotangent: Tensor | Array | None, told: Callable[[Tensor], object]) -> None:
+    """:meth:`Tensor.backward`, which calls ``told(leaf)`` for each leaf as soon as all of its gradient is in ``.grad``.
+
+    The walk goes on behind it: what is told of may be read, or summed with that of others. A walk that fails has given
+    some leaves their gradients.
+    """
+
+    def whole(leaf: Tensor, gradient: Tensor) -> None:
+        with _adding:
+            _add(leaf, gradient, False)
+        told(leaf)
+
+    def walk() -> None:
+        for leaf, gradient in _walk_back([output], [cotangent], None, False, None, whole):
+            whole(leaf, gradient)
+
+    _recording(False, walk)
 
 
 def grad(
@@ -304,8 +327,12 @@ def _walk_back(
     inputs: Sequence[Tensor] | None,
     create_graph: bool,
     retain_graph: bool | None,
+    whole: Callable[[Tensor, Tensor], None] | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
-    """(tensor, gradient) pairs, for the given inputs or, where inputs is None, for all leaves."""
+    """(tensor, gradient) pairs, for the given inputs or, where inputs is None, for all leaves.
+
+    ``whole`` gets the pairs of leaves as soon as nothing more can flow into them; what is returned is the rest.
+    """
     release = not (create_graph if retain_graph is None else retain_graph)
     stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
     leaves = list(stops.values())
@@ -343,6 +370,7 @@ def _walk_back(
     order = _topological([o.node for o in outputs if o.node is not None and _key(o) not in stops], stops)
     for node in order:
         node.check()
+    last = {} if whole is None else _last_read(order)
     for node in reversed(order):
         incoming = flows.pop(id(node), None)
         if incoming is not None:
@@ -351,10 +379,26 @@ def _walk_back(
             for tensor, result in zip(sources, results, strict=True):
                 if result is not None and tensor.requires_grad:
                     accumulate(tensor, result)
+        if whole is not None:
+            for leaf in last.get(id(node), ()):
+                if (flow := flows.pop(id(leaf), None)) is not None:
+                    whole(leaf, flow[0])  # type: ignore[arg-type] # a leaf has a flow when something flowed
     if release:
         for node in order:
             node.release()
     return [(leaf, flows[id(leaf)][0]) for leaf in leaves if id(leaf) in flows]  # type: ignore[misc]
+
+
+def _last_read(order: Sequence[Node]) -> dict[int, list[Tensor]]:
+    """The leaves that each node is the last to send something to, on the walk back through an order, by its id."""
+    last: dict[int, list[Tensor]] = {}
+    seen: set[int] = set()
+    for node in order:
+        for tensor in node.inputs:
+            if tensor.node is None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                last.setdefault(id(node), []).append(tensor)
+    return last
 
 
 def _key(tensor: Tensor) -> tuple[int, int]:

@@ -50,7 +50,7 @@ class Control(NamedTuple):
 class Cotangents(NamedTuple):
     """Of the state after every step (T, B, H), where given, and at the end (B, H), as in States; of pre-activations.
 
-    And of what c' is normalised to (T, B, H), where it is.
+    And of what c', or a GRU's product for n, is normalised to (T, B, H), where it is.
     """
 
     given: tuple[bool, ...]

@@ -21,7 +21,8 @@ OWN = tuple(kind.places[-1] if kind.apart else 0 for kind in KINDS)  # the block
 
 def serves(about: Kind, own: int, size: int, operations: float) -> bool:
     """Whether a cell is plain enough, of units that see all others, and so many operations are for one thread."""
-    return about.regularised and own == size and threads.shares(2, operations) == 1
+    every = len(about.places) == about.gates and own == size  # each gate has a product with all of h
+    return every and about.regularised and threads.shares(2, operations) == 1
 
 
 @kernel

@@ -6,9 +6,11 @@ a way back needs them. Blocks by kind of cell, with H-wide columns in this order
     TANH, RELU,
     IND_*          z                     GRU            r z n and the product with h for n
     LSTM, PEEPHOLE i f g o               RESET_BEFORE   r z n and r h, whose product is added to n
-    NORM_LSTM      for each gate the product with x and that with h, as they are, then i f g o    NORM_GRU r z n
+    NORM_LSTM      for each gate the product with x and that with h, normalised, then i f g o; behind them the scales of
+                   both, and the mean and the scale of c'
+    NORM_GRU       likewise r z n; behind them the scales of r and z, and of n, of the product with x and that with h
     MGU            f n and f h, whose product is added to n             LEAKY_* z
-    SLSTM*         i f g o and the slope of the forget gate's logarithm
+    SLSTM*         i f g o and the slope of the forget gate's logarithm GATED_LEAKY z n and the product with h
 
 A row whose sequence is held at this step (``advance`` 0) keeps its state. Arrays come as addresses of the first row of
 a share of the batch, since a slice of a Numba array counts references, which here would cost more than the arithmetic.
@@ -20,6 +22,7 @@ import numba
 
 from .. import scalar_cells
 from ..kinds import (
+    GATED_LEAKY,
     GRU,
     IND_RELU,
     IND_TANH,
@@ -37,24 +40,24 @@ from ..kinds import (
     SLSTM_EXP,
     TANH,
 )
-from . import exponential, norms
+from . import exponential, norm_gates
 from .activations import tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset, offsets
-from .rows import add, clear, copy
+from .lstm_gates import add_scaled, cell_back, lstm, output_back, peephole
+from .rows import clear, copy
 
 # The equations, inlined before types are known: only so does LLVM see whole loops, and vectorise them. By names of
 # their own, since compiled code cannot look into a tuple of functions.
 _cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
 sigmoid, tanh_back, relu, relu_back = _cells.sigmoid, _cells.tanh_back, _cells.relu, _cells.relu_back
-lstm_state, lstm_output, lstm_output_back = _cells.lstm_state, _cells.lstm_output, _cells.lstm_output_back
-lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_back
 gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
 gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
 mgu_update, mgu_update_back = _cells.mgu_update, _cells.mgu_update_back
+opened, opened_back = _cells.opened, _cells.opened_back
 
 APART, NORMALISED = tuple(kind.apart for kind in KINDS), tuple(bool(kind.norms) for kind in KINDS)
-GATES = tuple(kind.gates for kind in KINDS)
+KEPT, MOMENTS = tuple(kind.kept for kind in KINDS), tuple(kind.moments for kind in KINDS)
 
 
 @kernel
@@ -68,23 +71,25 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         if held and advance[b] == 0:
             for part in range(PARTS[kind]):
                 copy(offset(new[part], at), offset(old[part], at), size)
-            if NORMALISED[kind]:  # what the way back normalises again may be NaN
-                clear(offset(z, b * columns), GATES[kind] * size)
+            if NORMALISED[kind]:  # what the way back sums may be NaN
+                clear(offset(z, b * columns), KEPT[kind] * size + MOMENTS[kind])
             continue
         h_old, h = offset(old[0], at), offset(new[0], at)
         c_old, c = offset(old[1], at), offset(new[1], at)  # of no use to a cell of one part
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, stride), offset(z0, 2 * stride), offset(z0, 3 * stride)
         if kind == LSTM:
-            _lstm(z0, z1, z2, z3, c_old, c, h, size)
+            lstm(z0, z1, z2, z3, c_old, c, h, size)
         elif kind == GRU:
             _gru(z0, z1, z2, z3, h_old, h, size)
         elif kind == PEEPHOLE:
-            _peephole(z0, z1, z2, z3, diagonals, stride, c_old, c, h, size)
+            peephole(z0, z1, z2, z3, diagonals, stride, c_old, c, h, size)
         elif kind == RESET_BEFORE:
             _reset_before(z1, z2, h_old, h, size)
         elif kind == MGU:
             _mgu(z0, z1, h_old, h, size)
+        elif kind == GATED_LEAKY:
+            _gated_leak(z0, z1, z2, diagonals, h_old, h, size)
         elif kind == LEAKY_TANH:
             _tanh(z0, z0, size)
             _leak(z0, diagonals, offset(diagonals, stride), h_old, h, size)
@@ -94,9 +99,9 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         elif kind in (SLSTM, SLSTM_EXP):
             exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
-            _norm_lstm(z0, offset(z0, 4 * size), offset(z0, 8 * size), diagonals, c_old, c, h, size)
+            norm_gates.norm_lstm(z0, diagonals, c_old, c, h, size)
         elif kind == NORM_GRU:
-            _norm_gru(z0, z3, offset(z0, 6 * size), diagonals, h_old, h, size)
+            norm_gates.norm_gru(z0, diagonals, h_old, h, size)
         elif kind == TANH:
             _tanh(z0, h, size)
         elif kind == IND_TANH:
@@ -132,51 +137,9 @@ def _independent_relu(z, u, h_old, h, size):
 
 
 @kernel
-def _lstm(i, f, g, o, c_old, c, h, size):
-    for j in range(size):
-        i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
-    for j in range(size):  # two loops of few arrays each: with more, LLVM gives up vectorising
-        o[j], h[j] = lstm_output(o[j], c[j])
-
-
-@kernel
-def _peephole(i, f, g, o, p, stride, c_old, c, h, size):
-    pi, pf, po = p, offset(p, stride), offset(p, 2 * stride)
-    for j in range(size):
-        i[j], f[j], g[j], c[j] = lstm_state(i[j] + pi[j] * c_old[j], f[j] + pf[j] * c_old[j], g[j], c_old[j])
-    for j in range(size):
-        o[j], h[j] = lstm_output(o[j] + po[j] * c[j], c[j])
-
-
-@kernel
 def _gru(r, z, n, m, h_old, h, size):
     for j in range(size):
         r[j], n[j] = gru_candidate(r[j], n[j], m[j])
-    for j in range(size):
-        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
-
-
-@kernel
-def _norm_lstm(x, m, i, rows, c_old, c, h, size):
-    """x and m are the products with x and h; the rows are those of norm_weights.step_rows."""
-    f, g, o = offset(i, size), offset(i, 2 * size), offset(i, 3 * size)
-    norms.normalise_both(x, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), i, 4 * size)
-    for j in range(size):
-        i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
-    norms.normalise(c, offset(rows, 12 * size), offset(rows, 13 * size), h, size)
-    for j in range(size):
-        o[j], h[j] = lstm_output(o[j], h[j])
-
-
-@kernel
-def _norm_gru(x, m, r, rows, h_old, h, size):
-    z, n, m_n = offset(r, size), offset(r, 2 * size), offset(m, 2 * size)
-    gain, bias, own = offset(rows, 3 * size), offset(rows, 6 * size), offset(rows, 5 * size)
-    norms.normalise_both(x, m, rows, gain, bias, r, 2 * size)
-    norms.normalise(offset(x, 2 * size), offset(rows, 2 * size), offset(rows, 8 * size), n, size)
-    norms.normalise(m_n, own, offset(rows, 9 * size), h, size)
-    for j in range(size):
-        r[j], n[j] = gru_candidate(r[j], n[j], h[j])
     for j in range(size):
         z[j], h[j] = gru_update(z[j], n[j], h_old[j])
 
@@ -192,6 +155,14 @@ def _mgu(f, n, h_old, h, size):
 def _leak(y, keep, rate, h_old, h, size):
     for j in range(size):
         h[j] = keep[j] * h_old[j] + rate[j] * y[j]
+
+
+@kernel
+def _gated_leak(z, n, m, rate, h_old, h, size):
+    for j in range(size):
+        z[j], n[j] = opened(z[j], n[j], m[j])
+    for j in range(size):
+        h[j] = h_old[j] + rate[j] * z[j] * n[j]
 
 
 @kernel
@@ -223,8 +194,8 @@ def step_back(
 
     Rows of dh (``dh_columns`` apart) and of the other parts of dstate hold the cotangents of the new state, and hold
     those of the old state afterwards, but for what comes through products. Rows of dzx, and of dzh where the kind has
-    a product that stays apart, both ``gates`` wide, get those of the pre-activations; rows of ds, ``size`` wide, that
-    of what c' is normalised to, where it is.
+    a product that stays apart, both ``gates`` wide, get those of the pre-activations; rows of ds, ``size`` wide, where
+    a cell normalises, that of what c' is normalised to, or a GRU's product for n.
     """
     for b in range(rows):
         dx, dx_h = offset(dzx, b * gates), offset(dzh, b * gates)
@@ -232,7 +203,7 @@ def step_back(
             clear(dx, gates)
             if APART[kind]:
                 clear(dx_h, gates)
-            if kind == NORM_LSTM:
+            if NORMALISED[kind]:
                 clear(offset(ds, b * size), size)
             continue
         at, back = b * size, offset(dh, b * dh_columns)
@@ -242,13 +213,13 @@ def step_back(
         d1, d2, d3 = offset(dx, size), offset(dx, 2 * size), offset(dx, 3 * size)
         if kind in (LSTM, PEEPHOLE):
             dcell = offset(dstate[1], at)
-            _output_back(z3, offset(new[1], at), back, dcell, d3, size)
+            output_back(z3, offset(new[1], at), back, dcell, d3, size)
             if kind == PEEPHOLE:
-                _add_scaled(dcell, d3, offset(diagonals, 2 * size), size)
-            _cell_back(z0, z1, z2, offset(old[1], at), dcell, dx, d1, d2, size)
+                add_scaled(dcell, d3, offset(diagonals, 2 * size), size)
+            cell_back(z0, z1, z2, offset(old[1], at), dcell, dx, d1, d2, size)
             if kind == PEEPHOLE:
-                _add_scaled(dcell, dx, diagonals, size)
-                _add_scaled(dcell, d1, offset(diagonals, size), size)
+                add_scaled(dcell, dx, diagonals, size)
+                add_scaled(dcell, d1, offset(diagonals, size), size)
         elif kind == GRU:
             _update_back(z1, z2, h_old, back, d1, d2, size)
             _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
@@ -258,6 +229,8 @@ def step_back(
             _update_back(z1, z2, h_old, back, d1, d2, size)
         elif kind == MGU:
             _mgu_back(z0, z1, h_old, back, dx, d1, size)
+        elif kind == GATED_LEAKY:
+            _gated_leak_back(z0, z1, diagonals, back, dx, d1, dx_h, size)
         elif kind in (LEAKY_TANH, LEAKY_RELU):
             keep, rate = diagonals, offset(diagonals, size)
             if kind == LEAKY_TANH:
@@ -267,20 +240,19 @@ def step_back(
         elif kind in (SLSTM, SLSTM_EXP):
             exponential.slstm_back(z0, offsets(old, at), offsets(new, at), back, offsets(dstate, at), dx, size)
         elif kind == NORM_LSTM:
-            m, new_c = offset(z0, 4 * size), offset(new[1], at)
-            _norm_lstm_back(
-                offset(z0, 8 * size), m, diagonals, offset(old[1], at), new_c, back, offset(dstate[1], at), dx, dx_h,
+            norm_gates.norm_lstm_back(
+                z0, diagonals, offset(old[1], at), offset(new[1], at), back, offset(dstate[1], at), dx, dx_h,
                 offset(ds, at), size,
             )  # fmt: skip
         elif kind == NORM_GRU:
             _update_back(offset(z0, 7 * size), offset(z0, 8 * size), h_old, back, d1, d2, size)
-            _norm_gru_back(offset(z0, 6 * size), z3, diagonals, dx, dx_h, size)
+            norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(ds, at), size)
         elif kind in (TANH, IND_TANH):
             _tanh_back(h, back, dx, size)
         else:
             _relu_back(h, back, dx, size)
         if kind in (IND_TANH, IND_RELU):
-            _add_scaled(back, dx, diagonals, size)
+            add_scaled(back, dx, diagonals, size)
 
 
 @kernel
@@ -319,52 +291,13 @@ def _leaky_relu_back(y, keep, rate, dh, dz, size):
 
 
 @kernel
-def _output_back(o, c, dh, dc, do, size):
+def _gated_leak_back(z, n, rate, dh, dz, dn, dm, size):
     for j in range(size):
-        do[j], from_h = lstm_output_back(o[j], c[j], dh[j])
-        dc[j] += from_h
-        dh[j] = 0
-
-
-@kernel
-def _cell_back(i, f, g, c_old, dc, di, df, dg, size):
+        dm[j] = rate[j] * dh[j]
     for j in range(size):
-        di[j], dg[j] = lstm_input_back(i[j], g[j], dc[j])
+        dz[j], dn[j] = opened_back(z[j], n[j], dm[j])
     for j in range(size):
-        df[j], dc[j] = lstm_forget_back(f[j], c_old[j], dc[j])
-
-
-@kernel
-def _norm_lstm_back(z, m, rows, c_old, c, dh, dc, dz, dm, ds, size):
-    """What comes through the product with h: from dz to dm."""
-    o, do = offset(z, 3 * size), offset(dz, 3 * size)
-    gain = offset(rows, 12 * size)
-    norms.normalise(c, gain, offset(rows, 13 * size), ds, size)
-    for j in range(size):
-        do[j], ds[j] = lstm_output_back(o[j], ds[j], dh[j])
-        dh[j] = 0
-    norms.normalise_back(c, gain, ds, dm, size)
-    add(dc, dm, size)
-    _cell_back(z, offset(z, size), offset(z, 2 * size), c_old, dc, dz, offset(dz, size), offset(dz, 2 * size), size)
-    norms.normalise_back(m, offset(rows, 4 * size), dz, dm, 4 * size)
-
-
-@kernel
-def _norm_gru_back(r, m, rows, dz, dm, size):
-    """The same, of r, z and n; of dz that of r is yet to come."""
-    gain, m_n, dm_n = offset(rows, 3 * size), offset(m, 2 * size), offset(dm, 2 * size)
-    own, dn = offset(rows, 5 * size), offset(dz, 2 * size)
-    norms.normalise(m_n, own, offset(rows, 9 * size), dm_n, size)
-    for j in range(size):
-        dz[j], dm_n[j] = gru_candidate_back(r[j], dm_n[j], dn[j])
-    norms.normalise_back(m, gain, dz, dm, 2 * size)
-    norms.normalise_back(m_n, own, dm_n, dm_n, size)
-
-
-@kernel
-def _add_scaled(dc, dz, p, size):
-    for j in range(size):
-        dc[j] += dz[j] * p[j]
+        dm[j] = dz[j] + dn[j]
 
 
 @kernel

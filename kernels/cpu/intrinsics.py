@@ -190,6 +190,18 @@ def bits_float(typingctx: Any, bits: Any) -> Any:
     return types.float64(types.int64), codegen
 
 
+@intrinsic
+def single_power(typingctx: Any, shifted: Any) -> Any:
+    """The power of two of the integer in the lowest bits of a float32; here, since Numba's integers are wide."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = ir.IntType(32)
+        exponent = builder.add(builder.bitcast(args[0], word), ir.Constant(word, 127))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(word, 23)), ir.FloatType())
+
+    return types.float32(types.float32), codegen
+
+
 def make_tile(rows: int, widths: tuple[int, ...]) -> Any:
     """An intrinsic that adds a block of a product: C[rows, columns] += A[rows, K] W, some vectors of columns wide.
 

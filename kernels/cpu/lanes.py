@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
 from numba.extending import overload
 
 from .compiling import OPTIONS
-from .intrinsics import bits_float, float_bits
+from .intrinsics import bits_float, float_bits, single_power
 
 FLAGS = tuple(OPTIONS["fastmath"])
 
@@ -103,10 +104,12 @@ def _choose(condition, yes, no):
 
 
 def two_to(shifted):
-    """The power of two of the integer in the lowest bits of a float64, for numbers and for vectors."""
+    """The power of two of the integer in the lowest bits of a number; for numbers, and for vectors of float64."""
     return shifted.two_to()
 
 
 @overload(two_to)
 def _two_to(shifted):
+    if shifted == types.float32:
+        return lambda shifted: single_power(shifted)
     return lambda shifted: bits_float((float_bits(shifted) + 1023) << 52)

@@ -10,10 +10,10 @@ from ..kinds import Kind, Weights
 from . import threads
 from .arguments import States
 from .compiling import kernel
-from .intrinsics import address
-from .norms import moments, normalise_back
-from .product import DEPTH, Array
-from .scratch import scratch
+from .intrinsics import address, offset
+from .norms import unit_back
+from .product import DEPTH, Array, plain
+from .rows import add
 
 
 def step_rows(about: Kind, w: Weights, size: int, dtype: Any) -> Array:
@@ -32,78 +32,82 @@ def step_rows(about: Kind, w: Weights, size: int, dtype: Any) -> Array:
     return np.concatenate([w["gain_ih"], w["gain_hh"], bias, *last], dtype=dtype).reshape(about.rows, size)
 
 
-def way_back(
-    about: Kind, w: Weights, states: States, dzx: Array, ds: Array
-) -> tuple[Array, list[tuple[str, Array, Array]]]:
-    """The cotangent of the product of x, and by name d and y of each gain and bias: their gradients sum d y, and d.
+def way_back(about: Kind, w: Weights, states: States, dzx: Array, ds: Array) -> Weights:
+    """The gradients of gains and biases. dzx becomes the cotangent of the product of x.
 
-    dzx (T, B, G*H) are cotangents of pre-activations, ds (T, B, H) those of what c' is normalised to.
+    dzx (T, B, G*H) are cotangents of pre-activations, ds (T, B, H) those of what c', or a GRU's product for n, is
+    normalised to. All is summed in one pass, in blocks of rows, since long sums lose digits.
     """
-    size, gates = states.after[0].shape[2], about.gates * states.after[0].shape[2]
-    y_x, dproduct = (scratch(name, dzx.shape, dzx.dtype) for name in ("yx", "dproduct"))
-    gain, first = np.ascontiguousarray(w["gain_ih"]), 0
-    for count in about.norms:
-        low, wide = first * size, count * size
-        first += count
+    size, gates = states.after[0].shape[2], about.gates
+    blocks = -(-dzx.shape[0] * dzx.shape[1] // DEPTH)
+    sums = np.zeros((blocks, 3 * gates + 2, size), dzx.dtype)
+    gain = plain(w["gain_ih"])
 
-        def work(start: int, stop: int, low: int = low, wide: int = wide) -> None:
-            _rows_back(states.z, gain, dzx, dproduct, y_x, low, wide, start, stop)
+    def work(first: int, last: int) -> None:
+        do = _lstm_rows if "c" in about.parts else _gru_rows
+        do(states.z, states.after[1], gain, dzx, ds, sums, first, last)
 
-        threads.share(work, dzx.shape[0] * dzx.shape[1], 20.0 * dzx.size)
-    met = [("ih", dzx, y_x)]
-    y = _unit(about.norms, states.z, gates, size, "yh")
+    threads.share(work, blocks, 20.0 * dzx.size)
+    total = sums.sum(axis=0)
+    gain_x, gain_h, bias = total[: 3 * gates].reshape(3, gates * size)
+    gradients = {"gain_ih": gain_x, "gain_hh": gain_h}
     if "c" in about.parts:
-        return dproduct, [*met, ("hh", dzx, y), ("c", ds, _unit((1,), states.after[1], 0, size, "yc"))]
-    dzh, dn = dzx.copy(), dzx[..., 2 * size :]
-    # Where a state was held, r may be made of padding, which may be NaN.
-    np.multiply(dn, states.z[..., 2 * gates : 2 * gates + size], out=dzh[..., 2 * size :], where=dn != 0)
-    return dproduct, [*met, ("hh", dzh, y)]
-
-
-def _unit(norms: tuple[int, ...], z: Array, column: int, size: int, name: str) -> Array:
-    """N of rows of z, from a column on, by groups of blocks."""
-    y = scratch(name, (*z.shape[:2], sum(norms) * size), z.dtype)
-
-    def work(start: int, stop: int) -> None:
-        first = 0
-        for count in norms:
-            _unit_rows(z, column + first * size, y, first * size, count * size, start, stop)
-            first += count
-
-    threads.share(work, z.shape[0] * z.shape[1], 10.0 * y.size)
-    return y
+        gradients["gain_c"] = total[3 * gates]
+    if "bias_ih" in w:
+        gradients["bias_ih"], gradients["bias_hh"] = bias, bias.copy()
+        if "c" in about.parts:
+            gradients["bias_c"] = total[3 * gates + 1]
+        else:  # that of n is added to its product alone
+            gradients["bias_hh"][2 * size :] = total[3 * gates]
+    return gradients
 
 
 @kernel
-def _unit_rows(z, z_column, y, y_column, size, start, stop):
-    for row in range(start, stop):
-        source = address(z, row * z.shape[2] + z_column)
-        target = address(y, row * y.shape[2] + y_column)
-        mean, scale = moments(source, size)
-        for j in range(size):
-            target[j] = (source[j] - mean) * scale
+def _lstm_rows(z, c, gain, dz, ds, sums, first, last):
+    """Sums of blocks first to last, and what becomes of dz in them."""
+    size, columns = ds.shape[2], z.shape[2]
+    for block in range(first, last):
+        total = address(sums, block * 14 * size)
+        for row in range(block * DEPTH, min((block + 1) * DEPTH, ds.shape[0] * ds.shape[1])):
+            x, d = address(z, row * columns), address(dz, row * 4 * size)
+            moments = offset(x, 12 * size)
+            _add_product(total, d, x, 4 * size)
+            _add_product(offset(total, 4 * size), d, offset(x, 4 * size), 4 * size)
+            add(offset(total, 8 * size), d, 4 * size)
+            _add_centred(
+                offset(total, 12 * size), address(ds, row * size), address(c, row * size), moments[2], moments[3], size
+            )
+            add(offset(total, 13 * size), address(ds, row * size), size)
+            unit_back(x, moments[0], address(gain, 0), d, 4 * size)
 
 
 @kernel
-def _rows_back(x, gain, dy, dx, y, column, size, start, stop):
-    """Rows of dx, and of y = N(x)."""
-    for row in range(start, stop):
-        at, here = row * dy.shape[2] + column, address(x, row * x.shape[2] + column)
-        mean, scale = normalise_back(here, address(gain, column), address(dy, at), address(dx, at), size)
-        to = address(y, at)
-        for j in range(size):
-            to[j] = (here[j] - mean) * scale
+def _gru_rows(z, _, gain, dz, ds, sums, first, last):
+    """The same; ds holds the cotangents of the normalised product for n."""
+    size, columns = ds.shape[2], z.shape[2]
+    for block in range(first, last):
+        total = address(sums, block * 11 * size)
+        for row in range(block * DEPTH, min((block + 1) * DEPTH, ds.shape[0] * ds.shape[1])):
+            x, d, dm = address(z, row * columns), address(dz, row * 3 * size), address(ds, row * size)
+            m, moments = offset(x, 3 * size), offset(x, 9 * size)
+            _add_product(total, d, x, 3 * size)
+            _add_product(offset(total, 3 * size), d, m, 2 * size)
+            _add_product(offset(total, 5 * size), dm, offset(m, 2 * size), size)
+            add(offset(total, 6 * size), d, 3 * size)
+            add(offset(total, 9 * size), dm, size)
+            unit_back(x, moments[0], address(gain, 0), d, 2 * size)
+            unit_back(offset(x, 2 * size), moments[1], address(gain, 2 * size), offset(d, 2 * size), size)
 
 
 @kernel
-def add_products(a, b, total, first, last):
-    """total[first:last] += the sum of the rows of a b, in those columns; by blocks, as in product.add_rows."""
-    part, block = total[first:last], np.empty(last - first, total.dtype)
-    for low in range(0, a.shape[0], DEPTH):
-        block[:] = 0
-        for k in range(low, min(low + DEPTH, a.shape[0])):
-            left, right = a[k, first:last], b[k, first:last]
-            for j in range(block.size):
-                block[j] += left[j] * right[j]
-        for j in range(part.size):
-            part[j] += block[j]
+def _add_product(total, a, b, size):
+    """total[:size] += a b."""
+    for j in range(size):
+        total[j] += a[j] * b[j]
+
+
+@kernel
+def _add_centred(total, d, x, mean, scale, size):
+    """The same of d and N(x)."""
+    for j in range(size):
+        total[j] += d[j] * ((x[j] - mean) * scale)

@@ -41,7 +41,7 @@ def moments(x, size, epsilon=EPSILON):
 
 
 @kernel
-def normalise(x, gain, bias, y, size, epsilon=EPSILON):
+def normalise(x, gain, bias, y, size, epsilon):
     """y = N(x) gain + bias; y may be x."""
     mean, scale = moments(x, size, epsilon)
     for j in range(size):
@@ -49,25 +49,37 @@ def normalise(x, gain, bias, y, size, epsilon=EPSILON):
 
 
 @kernel
-def normalise_both(x, m, gain_x, gain_m, bias, y, size):
-    """y = N(x) gain_x + N(m) gain_m + bias."""
-    mean_x, scale_x = moments(x, size)
-    mean_m, scale_m = moments(m, size)
+def unit(x, size):
+    """x = N(x), in place. Returns 1 / sqrt(variance + epsilon), which the way back needs beside it."""
+    mean, scale = moments(x, size)
     for j in range(size):
-        y[j] = (x[j] - mean_x) * scale_x * gain_x[j] + (m[j] - mean_m) * scale_m * gain_m[j] + bias[j]
+        x[j] = (x[j] - mean) * scale
+    return scale
+
+
+@kernel
+def affine(x, gain, bias, y, size):
+    """y = x gain + bias."""
+    for j in range(size):
+        y[j] = x[j] * gain[j] + bias[j]
+
+
+@kernel
+def affine_both(x, m, gain_x, gain_m, bias, y, size):
+    """y = x gain_x + m gain_m + bias."""
+    for j in range(size):
+        y[j] = x[j] * gain_x[j] + m[j] * gain_m[j] + bias[j]
 
 
 @summing_kernel
-def normalise_back(x, gain, dy, dx, size):
-    """The cotangent of x, from that of N(x) gain + bias; dx may be dy. Returns the moments of x."""
-    mean, scale = moments(x, size)
-    count = number_like(x, size)
-    total, along = number_like(x, 0), number_like(x, 0)
+def unit_back(y, scale, gain, d, size):
+    """The cotangent of x, in place, from that of y gain + bias, with y = N(x) as :func:`unit` left it."""
+    count = number_like(y, size)
+    total, along = number_like(y, 0), number_like(y, 0)
     for j in range(size):
-        d = dy[j] * gain[j]
-        total += d
-        along += d * (x[j] - mean)
-    total, along = total / count, along * scale * scale / count
+        d[j] *= gain[j]
+        total += d[j]
+        along += d[j] * y[j]
+    total, along = total / count, along / count
     for j in range(size):
-        dx[j] = (dy[j] * gain[j] - total - (x[j] - mean) * along) * scale
-    return mean, scale
+        d[j] = (d[j] - total - y[j] * along) * scale

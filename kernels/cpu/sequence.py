@@ -187,14 +187,11 @@ def _gradients(
     """The same of any cell and call, and what dx is to be made of."""
     gradients: kinds.Weights = {}
     if about.places:
+        dzh = np.ascontiguousarray(dzh[..., : len(about.places) * states.after[0].shape[2]])
         seen = noise.mask if noise is not None and noise.masked else None
         gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, restart, reverse, seen)
     if about.norms:
-        dzx, met = norm_weights.way_back(about, w, states, dzx, ds)
-        for name, d, y in met:
-            gradients[f"gain_{name}"] = row_sum(d, y)
-            if "bias_ih" in w:
-                gradients[f"bias_{name}"] = row_sum(d)
+        gradients |= norm_weights.way_back(about, w, states, dzx, ds)
     elif "bias_ih" in w:
         gradients["bias_ih"] = row_sum(dzx)
         gradients["bias_hh"] = row_sum(dzh) if about.apart else gradients["bias_ih"].copy()
@@ -293,12 +290,12 @@ def own_units(about: Kind, w: kinds.Weights, size: int) -> int:
 
 @lru_cache
 def scratch_columns(about: Kind, size: int, own: int, itemsize: int) -> int:
-    """Columns of z: all kept blocks, and what the last panel of a product adds zeros to."""
+    """Columns of z: all kept blocks, moments behind them, and what the last panel of a product adds zeros to."""
     # A second product begins at its own block, and may reach further than all others.
     last = about.places[-about.second] * size + padded(about.second * size, itemsize) if about.second else 0
     if own < size:
         last = len(about.places) * size - own + padded(own, itemsize)
-    return max(padded(about.kept * size, itemsize), last)
+    return max(padded(about.kept * size + about.moments, itemsize), last)
 
 
 def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import norm_weights, threads
+from . import threads
 from .host import TILE
 from .product import Array, add_rows, multiply_transposed, padded, plain
 
@@ -32,14 +32,8 @@ def _product_sum(pairs: list[tuple[Array, Array]]) -> Array:
     return total[:, :n]
 
 
-def row_sum(dz: Array, y: Array | None = None) -> Array:
-    """Of dz (..., N), or of dz y, over steps and sequences."""
+def row_sum(dz: Array) -> Array:
+    """Of dz (..., N), over steps and sequences."""
     rows, total = dz.reshape(-1, dz.shape[-1]), np.zeros(dz.shape[-1], dz.dtype)
-    if y is None:
-        threads.share(lambda first, last: add_rows(rows, total, first, last), len(total), 4.0 * dz.size)
-    else:
-        others = y.reshape(rows.shape)
-        threads.share(
-            lambda first, last: norm_weights.add_products(rows, others, total, first, last), len(total), 6.0 * dz.size
-        )
+    threads.share(lambda first, last: add_rows(rows, total, first, last), len(total), 4.0 * dz.size)
     return total

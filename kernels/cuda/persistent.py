@@ -72,6 +72,8 @@ def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, pr
         return [f"persistent kernels are for float32, not {dtype}"]
     if steps == 0 or batch == 0:
         return ["there is no step or no sequence to run"]
+    if reasons := product.rows_against(steps, batch):
+        return reasons
     if launch.simulated():
         return ["Numba's simulator runs no CUDA C++"]
     try:

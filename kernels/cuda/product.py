@@ -24,6 +24,8 @@ import numpy as np
 
 Array = Any
 
+MOST_ROWS = 2**31 - 1  # sizes are C's int there; elements, of which there may be more, are counted with 64 bits
+
 EXACT, TF32, BF16 = "CUBLAS_COMPUTE_32F", "CUBLAS_COMPUTE_32F_FAST_TF32", "CUBLAS_COMPUTE_32F_FAST_16BF"
 # Forward and backward.
 COMPUTE = {"float32": (EXACT, EXACT), "tf32": (TF32, TF32), "bf16": (BF16, BF16), "fp16": (TF32, BF16)}
@@ -95,6 +97,13 @@ class OnDevice:
             at.m, at.n, at.k, self._one, b.data.ptr, kind, at.ld_first, a.data.ptr, kind, at.ld_second,
             self._one if add else self._zero, out.data.ptr, kind, at.ld_out, self._compute, self._algorithm,
         )  # fmt: skip
+
+
+def rows_against(steps: int, batch: int) -> list[str]:
+    """What keeps cuBLAS from one product for all steps of all sequences; nothing does as a rule."""
+    if steps * batch <= MOST_ROWS:
+        return []
+    return [f"{steps} steps of {batch} sequences are more rows than the {MOST_ROWS} of a product of cuBLAS"]
 
 
 def reason_against(precision: str) -> str:

@@ -30,6 +30,8 @@ class Cache(NamedTuple):
 
 def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, precision: str) -> list[str]:
     """What keeps this path from running a call on CuPy's current device, or in the simulator."""
+    if reasons := product.rows_against(steps, batch):
+        return reasons
     if launch.simulated():
         return [] if importlib.util.find_spec("numba") else ["Numba is not installed"]
     try:

@@ -215,7 +215,7 @@ def test_without_dates_and_without_season(tmp_path):
         (["--column", "double", "--test", "nan"], "test is nan; expected a share"),
         (["--column", "double", "--season", "inf"], "is inf; expected a length above 1"),
         (["--column", "double", "--seed", "-1"], "seed is -1"),
-        (["--column", "double", "--hidden", "10000000000000"], "llocate"),
+        (["--column", "double", "--hidden", "10000000000000"], "hidden_size is 10000000000000"),
         (["--column", "double", "--window", "5000"], "needs at least"),
         (["--column", "double", "--horizon", "0"], "horizon is 0"),
         (["--column", "double", "--season", "0.5"], "periods"),

@@ -70,3 +70,10 @@ def test_what_a_layer_refuses_and_files_that_are_none_end_in_one_line(tmp_path):
         result = said(model)
         assert result.exit_code == 1
         assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["block", "blocks"])
+def test_more_than_memory_holds_is_refused_before_anything_is_measured(option):
+    result = said("lstm:1:2", f"--{option}", 10**30)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: stream-check: {option} is {10**30}; expected an integer from 1 to 2^44")

@@ -1,6 +1,7 @@
 """What is said of a frame comes back as such a frame, with the dates that come next."""
 
 from datetime import date, datetime, timedelta, timezone
+from functools import partial
 
 import numpy as np
 import pytest
@@ -91,6 +92,21 @@ def test_a_forecaster_answers_as_it_was_asked():
     assert found.index[0] == index[-1] + pandas.Timedelta(days=1)
     forecaster.observe(Y[:2, None])
     assert forecaster.predict(1).index[0] == index[-1] + pandas.Timedelta(days=3)
+
+
+@pytest.mark.parametrize("table", [dict, lambda columns: np.rec.fromarrays([*columns.values()], names=[*columns])])
+def test_columns_come_in_the_order_in_which_they_were_fitted(table):
+    a, b = Y, np.cos(Y)
+    beside = {"p": a, "q": b}
+    forecaster = Forecaster(**TINY).fit(table({"a": a, "b": b}), past=table(beside))
+    before = forecaster.predict(2)
+    for call in (forecaster.observe, forecaster.update, partial(forecaster.forecast, origins=[6], horizon=1)):
+        with pytest.raises(ValueError, match="the columns are 'b', 'a'; expected 'a', 'b', as fitted"):
+            call(table({"b": b, "a": a}), past=table(beside))
+        with pytest.raises(ValueError, match="past: the columns are 'q', 'p'; expected 'p', 'q', as fitted"):
+            call(table({"a": a, "b": b}), past=table({"q": b, "p": a}))
+    np.testing.assert_array_equal(forecaster.predict(2), before)
+    forecaster.observe(np.stack([a, b], axis=1), past=table(beside))  # without names
 
 
 def test_rows_that_do_not_belong_behind_the_fitted_ones():

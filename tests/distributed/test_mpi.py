@@ -25,14 +25,16 @@ def start(what, path):
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_processes_are_threads_and_a_slow_one_is_waited_for(tmp_path):
+@pytest.mark.parametrize(("what", "dtype", "wire"), [("slow", "float64", "float32"), ("narrow", "float32", "bfloat16")])
+def test_processes_are_threads_and_a_slow_one_is_waited_for(what, dtype, wire, tmp_path, monkeypatch):
     from rank_script import train
 
-    job = start("slow", tmp_path / "processes")
+    monkeypatch.setattr("xprnn.train.sums.BUCKET", 4)
+    job = start(what, tmp_path / "processes")
     out, err = job.communicate()
     assert job.returncode == 0, err
     assert [out.strip()] * 2 == [
-        found.hex() for found in in_threads(lambda ranks: train(ranks, tmp_path / "threads"), 2)
+        found.hex() for found in in_threads(lambda ranks: train(ranks, tmp_path / "threads", dtype), 2, wire=wire)
     ]
     assert (tmp_path / "processes").exists()
 

@@ -6,9 +6,9 @@ import threading
 import array_api_strict
 import numpy as np
 import pytest
-from helpers import host
-from shared_training import HOST, Model, batches, bits, buckets, by_length, masked, trained
+from shared_training import HOST, Model, batches, bits, buckets, by_length, compare, masked, trained
 
+from xprnn import nn
 from xprnn.backend import get_backend
 from xprnn.data import Batches, Divided
 from xprnn.distributed import RankError, SameBits, in_threads
@@ -17,16 +17,6 @@ from xprnn.train import Adam, Callback, Checkpoint, fit, load_checkpoint
 
 DEVICE = get_backend("array_api_strict", array_api_strict.Device("device1"))
 quiet = {"progress": False}
-
-
-def compare(found, expected, rtol):
-    for name, parameter in expected[0].named_parameters():
-        np.testing.assert_allclose(
-            host(dict(found[0].named_parameters())[name]), host(parameter), rtol=rtol, atol=rtol, err_msg=name
-        )
-    assert found[1].counts == expected[1].counts
-    for a, b in zip(found[2].epochs, expected[2].epochs, strict=True):
-        assert {**a, "seconds": 0} == pytest.approx({**b, "seconds": 0}, rel=10 * rtol)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +235,27 @@ def test_noise_is_each_ranks_own():
     alone = repr(np.random.default_rng(1).bit_generator.state["state"])
     firsts = [next(state for rank, state in masks if rank == k) for k in (0, 1)]
     assert firsts[0] == alone != firsts[1]
+
+
+def test_noise_from_the_generator_of_the_batches_leaves_their_order_alone():
+    seen = {}
+
+    def run(ranks):
+        draws = np.random.default_rng(0)  # one for all, as of a script that has but one
+        model = nn.Sequential(nn.Linear(1, 4, dtype="float64", rng=draws), nn.Dropout(0.5, rng=draws))
+        x = np.arange(12.0)[:, None]
+
+        def loss(model, batch):
+            seen.setdefault(ranks.rank, []).append(batch[0].ravel().tolist())
+            return model(batch[0]).mean()
+
+        source = Batches(x, batch_size=4, shuffle=True, rng=draws)
+        fit(model, source, loss, Adam(model.parameters()), epochs=3, communicator=ranks, **quiet)
+
+    in_threads(run, 2)
+    for epoch in range(0, 9, 3):
+        parts = seen[0][epoch : epoch + 3] + seen[1][epoch : epoch + 3]
+        assert sorted(number for part in parts for number in part) == list(range(12))
 
 
 @pytest.mark.parametrize("sizes", [(1, 3), (3, 2), (2, 1)], ids=str)

@@ -15,18 +15,22 @@ class World:
 
     def __init__(self, rank, size):
         self.rank, self.size, self.ended = rank, size, []
+        self.others = lambda value: [value] * size  # what processes of this machine see
 
     Dup = lambda self: self
     Get_rank = lambda self: self.rank
     Get_size = lambda self: self.size
     Split_type = lambda self, kind: self
     bcast = lambda self, value: value
-    allgather = lambda self, value: [value] * self.size
+    allgather = lambda self, value: self.others(value) if isinstance(value, list) else [value] * self.size
     Abort = lambda self, code: self.ended.append(code)
 
     def Allreduce(self, place, array):
         assert place == "in place"
         array *= self.size
+
+    def Iallreduce(self, place, array):
+        return SimpleNamespace(Wait=lambda: self.Allreduce(place, array))
 
 
 class Array(np.ndarray):
@@ -35,6 +39,21 @@ class Array(np.ndarray):
     @property
     def data(self):
         return SimpleNamespace(ptr=self.__array_interface__["data"][0])
+
+
+class Stream:
+    """CuPy's stream, which knows what it waited for; an event is the number of its stream."""
+
+    waits = []
+
+    def __init__(self, ptr):
+        self.ptr = ptr
+
+    def record(self):
+        return self.ptr
+
+    def wait_event(self, event):
+        self.waits.append((self.ptr, event))
 
 
 def device(values):
@@ -49,6 +68,7 @@ def here(monkeypatch):
         joined = World(rank, size)
         library = ModuleType("mpi4py.MPI")
         vars(library).update(COMM_WORLD=joined, IN_PLACE="in place", COMM_TYPE_SHARED=None)
+        vars(library).update(THREAD_MULTIPLE=3, Query_thread=lambda: 1)  # no thread may look after sums
         package = ModuleType("mpi4py")
         package.MPI = library
         calls = []
@@ -57,8 +77,12 @@ def here(monkeypatch):
             ascontiguousarray=lambda array: np.ascontiguousarray(array).view(Array),
             cuda=SimpleNamespace(
                 Device=lambda number: SimpleNamespace(use=lambda: calls.append(number)),
-                runtime=SimpleNamespace(getDeviceCount=lambda: gpus),
-                get_current_stream=lambda: SimpleNamespace(ptr=7),
+                runtime=SimpleNamespace(
+                    getDeviceCount=lambda: gpus,
+                    getDeviceProperties=lambda k: {"uuid": f"gpu {k}".encode()},
+                ),
+                get_current_stream=lambda: Stream(7),
+                Stream=lambda non_blocking: Stream(8),
                 nccl=SimpleNamespace(
                     available=nccl,
                     NCCL_SUM="sum",
@@ -111,6 +135,9 @@ def test_processes_of_mpi(here, capsys):
     assert ranks.sum(array) is array
     assert ranks.sum(fixed).tolist() == array.tolist() == [3.0, 3.0]
     assert fixed.tolist() == [1.0, 1.0]
+    wait = ranks.begin_sum(array)
+    assert array.tolist() == [3.0, 3.0]
+    assert wait().tolist() == [9.0, 9.0]
     assert ranks.gather("a") == ["a"] * 3
     try:
         raise KeyError("lost")
@@ -129,14 +156,34 @@ def test_a_gpu_for_each(here):
     assert ranks._nccl.made == (2, "id", 0)
     for dtype, kind in (("float32", "f4"), ("float64", "f8")):
         array = device(np.ones((2, 3), dtype))
-        found = ranks.sum(array)
+        Stream.waits.clear()
+        wait = ranks.begin_sum(array)
         address = array.data.ptr
-        assert found.data.ptr == address  # in place, and on the current stream
-        assert calls[-1] == (address, address, 6, kind, "sum", 7)
+        assert calls[-1] == (address, address, 6, kind, "sum", 8)
+        assert Stream.waits == [(8, 7)]  # a stream of its own, after what the current one has computed
+        assert wait().data.ptr == address  # in place
+        assert Stream.waits == [(8, 7), (7, 8)]
+        assert ranks.sum(array).data.ptr == address
     strided = device(np.ones((2, 3)).T)
     assert ranks.sum(strided).flags.c_contiguous
     assert calls[0] == 0
     assert ranks.sum(np.ones(2)).tolist() == [2.0, 2.0]  # of the host, by MPI
+
+
+def test_nccl_has_one_wire(here):
+    here(gpus=2)
+    with pytest.raises(ValueError, match="wire is 'bfloat16', but NCCL would add up in it too"):
+        world(wire="bfloat16")
+
+
+def test_a_gpu_that_is_shown_to_one_process_only(here):
+    joined, calls = here(rank=1, gpus=1)  # each sees its own as number 0
+    joined.others = lambda value: [["another"], value]
+    assert type(world()) is NCCL
+    assert calls == [0]
+    joined, calls = here(rank=1, gpus=2)  # both see both
+    assert type(world()) is NCCL
+    assert calls == [1]
 
 
 def test_too_few_gpus(here):

@@ -12,6 +12,7 @@ from xprnn.interop.onnx.operations import OPERATIONS  # noqa: E402
 X = np.random.default_rng(0).standard_normal((2, 3, 4)).astype("float32")
 POSITIVE = np.abs(X) + 0.5
 Y = X[:, :1] + 1.0
+FOUR = np.random.default_rng(1).standard_normal((2, 2, 3, 4)).astype("float32")
 N = np.array([[3, -1, 0], [2, 7, 5]], "int64")
 
 
@@ -79,6 +80,45 @@ CASES += [
     ("ReduceSum", [X, whole(1)], {"keepdims": 0}),
     ("ReduceSum", [X], {"noop_with_empty_axes": 1}),
     ("ReduceMax", [X, whole(-1)], {}),
+    ("ReduceMin", [X, whole(1)], {"keepdims": 0}),
+    ("ReduceSum", [N, whole(1)], {}),
+    ("ReduceProd", [N, whole(0)], {"keepdims": 0}),
+    ("ReduceL2", [X, whole(-1)], {}),
+    ("ReduceLogSumExp", [X, whole(0, 1)], {}),
+    ("Sin", [X], {}),
+    ("Cos", [X], {}),
+    ("Reciprocal", [POSITIVE], {}),
+    ("Not", [X > 0], {}),
+    ("And", [X > 0, Y > 0], {}),
+    ("Or", [X > 0, Y > 0], {}),
+    ("Clip", [X, np.float32(-0.5), np.float32(0.25)], {}),
+    ("Clip", [X, np.float32(0.0)], {}),
+    ("Clip", [N, np.int64(0)], {}),
+    ("Gelu", [X], {"approximate": "tanh"}),
+    ("Trilu", [np.full((3, 4), -np.inf, "float32"), np.int64(1)], {}),
+    ("Trilu", [X], {"upper": 0}),
+    ("Trilu", [N, np.int64(-1)], {}),
+    ("CumSum", [N, np.int64(1)], {}),
+    ("ArgMax", [X], {"axis": 1}),
+    ("ArgMax", [X], {"axis": -1, "keepdims": 0}),
+    ("GatherElements", [X, np.tile(np.array([[[2, -1]], [[0, 1]]]), (1, 3, 1))], {"axis": 2}),
+    ("GatherElements", [N, np.array([[2], [0]])], {"axis": 1}),
+    ("GatherND", [X, np.array([[0, 2], [1, 0]])], {}),
+    ("GatherND", [N, np.array([[1, 2]])], {}),
+    ("Pad", [X, whole(1, 0, 0, 2), np.float32(3.0), whole(0, 2)], {}),
+    ("Pad", [X, whole(0, 1, 0, 0, 2, 0)], {}),
+    ("Einsum", [X[:, :, 0], X], {"equation": "bt,bth->bh"}),
+    ("Einsum", [X, X], {"equation": "qbh, kbg -> bqgh"}),
+    ("Einsum", [X[0], Y[1]], {"equation": "ij,kj->ik"}),
+    ("Einsum", [X], {"equation": "abc->ca"}),
+    ("Conv", [X, np.stack([X[0, :, :3], X[1, :, 1:]])], {"pads": [2, 1], "strides": [2]}),
+    ("Conv", [X, X[:1, :, 2:], X[0, 0, :1]], {"dilations": [2]}),
+    ("MaxPool", [X], {"kernel_shape": [2], "strides": [2], "pads": [1, 1]}),
+    ("BatchNormalization", [X, *POSITIVE[0].T], {"epsilon": 1e-2}),
+    ("Attention", [FOUR, FOUR[:, :, ::2], FOUR[:, :, ::2]], {}),
+    ("Attention", [FOUR, FOUR, FOUR], {"is_causal": 1, "scale": 0.7}),
+    ("Attention", [FOUR, FOUR, FOUR, FOUR[0, 0] @ FOUR[0, 0].T > 0.0], {}),
+    ("Attention", [X, X, X, X[0] @ X[0].T], {"q_num_heads": 2, "kv_num_heads": 2}),
 ]
 
 
@@ -91,7 +131,7 @@ def of_one_node(operator, inputs, outputs, attributes):
         [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(names, kinds, strict=True)],
         [helper.make_tensor_value_info(name, 1, None) for name in outputs],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)])
 
 
 @pytest.mark.parametrize(
@@ -110,6 +150,15 @@ def test_as_the_specification_has_it(operator, inputs, attributes):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-6)
 
 
+def test_what_the_reference_evaluator_cannot():
+    indices = np.array([[[2, -1]], [[0, 1]]])
+    picked = interop.from_model(of_one_node("GatherElements", [X, indices], ["y"], {"axis": 2}))(X, indices)
+    np.testing.assert_array_equal(picked.numpy(), np.take_along_axis(X[:, :1], indices, 2))
+    pads = whole(0, -1, 0, 0, 2, -1)  # cut at the beginning of the second axis, and at the end of the third
+    padded = interop.from_model(of_one_node("Pad", [X, pads], ["y"], {}))(X, pads)
+    np.testing.assert_array_equal(padded.numpy(), np.pad(X[:, 1:, :-1], ((0, 0), (0, 2), (0, 0))))
+
+
 def test_all_of_them_are_tried():
     assert {case[0] for case in CASES} == {*OPERATIONS}
 
@@ -120,7 +169,18 @@ def test_all_of_them_are_tried():
         ("Gather", [X, whole(2)], {}, r"node it \(Gather\) picks number 2 of 2"),
         ("Cast", [X], {"to": 10}, "casts to the type 10"),
         ("Pow", [X, Y], {}, r"exponents of shape \(2, 1, 4\)"),
-        ("Gelu", [X], {"approximate": "tanh"}, "is an approximation"),
+        ("Gelu", [X], {"approximate": "cubic"}, "is the approximation b'cubic'"),
+        ("ReduceProd", [X, whole(0)], {}, "no counterpart here for numbers of float32"),
+        ("CumSum", [X, np.int64(0)], {}, "but for whole numbers"),
+        ("GatherND", [X, N], {"batch_dims": 1}, "has batch_dims"),
+        ("Pad", [X, whole(1, 0, 0, 2, 0, 0)], {"mode": "edge"}, "has mode b'edge'"),
+        ("Einsum", [X, X], {"equation": "bii,bij->b"}, "has equation 'bii,bij->b'; expected"),
+        ("Einsum", [X, X], {"equation": "bi,bij->b"}, "has equation 'bi,bij->b' for shapes"),
+        ("Conv", [X, X[:, :1]], {"group": 3}, r"weights of shape \(2, 1, 4\)"),
+        ("Conv", [X, np.ones((1, 3, 7), "float32")], {}, "shorter than a window of 7"),
+        ("MaxPool", [X], {"kernel_shape": [2], "auto_pad": "SAME_UPPER"}, "and pads that are numbers"),
+        ("BatchNormalization", [X, *POSITIVE[0].T], {"training_mode": 1}, "is training"),
+        ("Attention", [FOUR, FOUR, FOUR], {"softcap": 2.0}, "no softcap"),
         ("Reshape", [X, whole(5)], {}, "cannot be run"),
         ("Transpose", [X], {"perm": 3}, r"has perm = '3'; expected list"),
         ("Concat", [X, X], {}, "has no attribute axis"),

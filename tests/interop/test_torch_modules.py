@@ -139,6 +139,7 @@ REFUSED = {
     "no affine": (lambda: theirs.LayerNorm(2, elementwise_affine=False), ValueError, "elementwise_affine=False"),
     "bias_k": (lambda: theirs.MultiheadAttention(2, 1, add_bias_kv=True), ValueError, "add_bias_kv"),
     "activation": (lambda: theirs.TransformerEncoderLayer(2, 1, 2, activation=torch.tanh), ValueError, "activation"),
+    "another axis": (lambda: theirs.Softmax(dim=0), ValueError, "Softmax has dim=0"),
     "no module": (lambda: 3, TypeError, "module is a int; expected a torch.nn.Module"),
 }
 

@@ -12,7 +12,7 @@ from xprnn.engine import cuda, kernels
 CELLS = [
     *(cell(nonlinearity) for cell, known in kernels.BY_NONLINEARITY.items() for nonlinearity in known),
     *(cell() for cell in kernels.NUMBERS),
-    *(cells.MGU(), cells.CTRNN(0.5, "tanh"), cells.CTRNN(0.5), cells.Antisymmetric(0.1)),
+    *(cells.MGU(), cells.CTRNN(0.5, "tanh"), cells.CTRNN(0.5), cells.Antisymmetric(0.1), cells.GatedAntisymmetric(0.1)),
     *(cells.SLSTM(), cells.SLSTM(5, "exp"), cells.LayerNormLSTM(), cells.LayerNormGRU()),
 ]
 

@@ -1,20 +1,20 @@
 """Kernels number elements with 64 bits: beyond 2^31 of them, where memory is mapped but hardly any of it is touched."""
 
-import mmap
-import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mapped_memory import mapped
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import elementwise, loops
+from xprnn.kernels.cpu import elementwise, loops, scan, sequence
 from xprnn.kernels.cpu.compiling import kernel
 from xprnn.kernels.cpu.intrinsics import address, offset
 from xprnn.kernels.cpu.product import padded
+from xprnn.kernels.kinds import GRU, KINDS, LSTM, TANH, Flags
 
 FAR = 2**31 + 5
-NORESERVE = 0x4000  # Linux's number, which Python's module has not in all versions
 
 
 @kernel
@@ -25,14 +25,8 @@ def write(array, index, value):
 
 @pytest.fixture(scope="module")
 def large():
-    """More than 2^31 float32, all zero, of which pages exist only where they are written to."""
-    if sys.platform != "linux":
-        pytest.skip("maps memory as Linux does")
-    try:
-        memory = mmap.mmap(-1, 4 * (FAR + 2**20), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
-    except (OSError, OverflowError):
-        pytest.skip("this system maps no 8 GiB")
-    return np.frombuffer(memory, "float32")
+    """More than 2^31 float32."""
+    return mapped((FAR + 2**20,))
 
 
 def test_addresses(large):
@@ -62,3 +56,82 @@ def test_elements(large):
     elementwise._erf(x, x, FAR, FAR + 1)
     np.testing.assert_allclose(x[FAR], 0.5204999, rtol=1e-6)
     x[FAR] = 0.0
+
+
+class Walked(Exception):
+    """The loop back is done; what follows it adds up all steps and sequences, and would touch all memory."""
+
+
+class LastTwo:
+    """Instead of threads: one share, the last two sequences of a batch; and then, if so told, no more."""
+
+    def __init__(self, ends):
+        self.ends = ends
+
+    def share(self, work, batch, operations):
+        work(batch - 2, batch)
+        if self.ends:
+            raise Walked
+
+
+@pytest.fixture
+def walked(monkeypatch):
+    """What the loops of sequence.py left of two sequences, of a batch of any size whose arrays are only mapped."""
+    kept = {}
+
+    def scratch(name, shape, dtype):
+        kept[name] = mapped(shape)
+        return kept[name]
+
+    monkeypatch.setattr(sequence, "np", SimpleNamespace(**vars(np) | {"empty": lambda shape, dtype: mapped(shape)}))
+    monkeypatch.setattr(
+        sequence, "room", lambda n, shape, dtype: (mapped(shape), mapped(shape if n > 1 else (0, 0, 0)))
+    )
+    monkeypatch.setattr(sequence, "scratch", scratch)
+    monkeypatch.setattr(sequence.columns, "parts", lambda *_: 1)
+
+    def run(kind, w, ends, batch, keep):
+        arrays = [mapped((*end.shape[:-2], batch, end.shape[-1])) for end in ends]
+        for array, end in zip(arrays, ends, strict=True):
+            array[..., -2:, :] = end
+        x, parts, free = arrays[0], len(KINDS[kind].parts), Flags(None, None)
+        state, dstate = tuple(arrays[1 : 1 + parts]), tuple(arrays[3 : 3 + parts])
+        monkeypatch.setattr(sequence, "threads", LastTwo(ends=False))
+        found, saved = sequence.forward(kind, w, x, state, free, False, keep)
+        if keep:
+            monkeypatch.setattr(sequence, "threads", LastTwo(ends=True))
+            with pytest.raises(Walked):
+                sequence.backward(kind, w, x, saved, free, False, (None,) * parts, dstate, True)
+            found = (*found, saved[0].z, *kept.values(), *dstate)
+        return max(array.size for array in found), [array[..., -2:, :].copy() for array in found]
+
+    return run
+
+
+@pytest.mark.parametrize("kind", [TANH, LSTM, GRU])
+def test_sequences(walked, kind):
+    """Forward, where states have so many elements, and both ways, where kept blocks have."""
+    steps, size, draws, about = 2, 8, np.random.default_rng(0), KINDS[kind]
+    rows = about.gates * size
+    shapes = {"weight_ih": (rows, 1), "weight_hh": (rows, size), "bias_ih": (rows,), "bias_hh": (rows,)}
+    w = {name: draws.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
+    ends = [draws.standard_normal(shape).astype("float32") for shape in [(steps, 2, 1), *[(2, size)] * 4]]
+    for keep, width in ((False, size), (True, about.kept * size)):
+        most, far = walked(kind, w, ends, FAR // (steps * width) + 2, keep)
+        assert most > 2**31
+        for one, other in zip(far, walked(kind, w, ends, 2, keep)[1], strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.any()
+
+
+def test_scans(monkeypatch):
+    columns = 16  # of which a share has whole multiples
+    rows, draws = FAR // (2 * columns) + 2, np.random.default_rng(0)
+    b, start, a = mapped((2, rows, columns)), mapped((rows, columns)), draws.random((1, 1, columns), "float32")
+    b[:, -2:], start[-2:] = draws.random((2, 2, columns)), draws.random((2, columns))
+    monkeypatch.setattr(scan, "np", SimpleNamespace(**vars(np) | {"empty_like": lambda like: mapped(like.shape)}))
+    monkeypatch.setattr(scan, "threads", LastTwo(ends=False))
+    c = scan.scan(False, a, b, start, Flags(None, None))
+    assert c.size > 2**31
+    first = a[0] * start[-2:] + b[0, -2:]
+    np.testing.assert_allclose(c[:, -2:], np.stack([first, a[0] * first + b[1, -2:]]), rtol=1e-6)

@@ -9,7 +9,7 @@ from xprnn import nn, ops
 from xprnn.backend import get_backend
 from xprnn.cells import LinearCell
 from xprnn.cells.cell import sigmoid
-from xprnn.testing import LAWS, check_laws
+from xprnn.testing import LAWS, Example, check_laws
 from xprnn.testing.laws import applies
 from xprnn.testing.strategies import examples
 
@@ -106,6 +106,14 @@ def test_laws_on_drawn_examples(name, data, law):
     layer = build(name, "float64", "numpy")
     if applies(law, layer):
         LAWS[law](layer, data.draw(examples(layer, 3)))
+
+
+def test_differences_may_meet_a_kink():
+    """Weights that are 0 are moved to both sides of it, and Dale's law takes their size: found by deep.py."""
+    x = [[[-0.7, -0.2, 1.7]], [[0.7, -1.6, -0.0]], [[-0.6, 0.1, -1.6]], [[0.2, 0.2, 1.6]], [[0.3, 0.5, -1.5]]]
+    state = np.array([[[2.25272912, -1.91564556, 1.10180186, -0.32990407]]])
+    layer = build("sparse ctrnn of Dale's law", "float64", "numpy")
+    LAWS["gradients_pass_finite_differences"](layer, Example(np.array(x), (state,)))
 
 
 def test_strict_and_numpy_agree():

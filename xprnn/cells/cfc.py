@@ -5,6 +5,7 @@ from __future__ import annotations
 from xprnn.backend import Array, namespace
 from xprnn.cells.cell import Saved, State, Weights, outer_sum, sigmoid, split, total
 from xprnn.cells.timed import TimedCell
+from xprnn.counts import size
 
 MODES = ("default", "no_gate", "pure")
 
@@ -21,7 +22,7 @@ class CfC(TimedCell):
     """
 
     def __init__(self, mode: str = "default", backbone_units: int = 128) -> None:
-        self.mode, self.backbone_units = mode, backbone_units
+        self.mode, self.backbone_units = mode, size("CfC", "backbone_units", backbone_units, 0)
         self.initial = {"amplitude": 1.0, "rate": 0.0} if mode == "pure" else {}
 
     @property

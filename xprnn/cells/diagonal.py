@@ -11,6 +11,7 @@ from abc import abstractmethod
 from xprnn.backend import Array, namespace
 from xprnn.cells.cell import Product, Weights, rows_times
 from xprnn.cells.linear import LinearCell, conjugate, product
+from xprnn.counts import size
 
 
 class DiagonalCell(LinearCell):
@@ -24,7 +25,7 @@ class DiagonalCell(LinearCell):
     scale: float
 
     def __init__(self, state_size: int) -> None:
-        self.state_size = state_size
+        self.state_size = size(type(self).__name__, "state_size", state_size)
 
     def state_sizes(self, hidden_size: int) -> tuple[int, ...]:
         return hidden_size, 2 * self.state_size

@@ -72,9 +72,15 @@ class GatedAntisymmetric(PointwiseCell):
     """
 
     gate_names = ("z", "n")
+    rate: float
 
     def __init__(self, epsilon: float) -> None:
         self.rate = Antisymmetric(epsilon).rate
+
+    @property
+    def constants(self) -> tuple[float]:
+        """What kernels are told of it."""
+        return (self.rate,)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from xprnn.backend import Array, Backend, namespace
 from xprnn.cells.cell import Saved, State, Weights, outer_sum
 from xprnn.cells.composed import ManyStepCell
+from xprnn.counts import sizes
 
 CHUNK = 32
 """Steps taken by one product."""
@@ -30,7 +31,8 @@ class LMU(ManyStepCell):
     state_names = ("h", "m")
 
     def __init__(self, order: int, channels: int = 1, feedback: bool = True) -> None:
-        self.order, self.channels, self.feedback = order, channels, feedback
+        self.order, self.channels = sizes("LMU", order=order, channels=channels)
+        self.feedback = feedback
         self.many = self.composed = not feedback
 
     @property

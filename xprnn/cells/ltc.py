@@ -8,6 +8,7 @@ from xprnn.backend import Array, namespace
 from xprnn.cells.cell import Saved, State, Weights, sigmoid
 from xprnn.cells.composed import ComposedCell
 from xprnn.cells.timed import TimedCell
+from xprnn.counts import size
 
 
 class LTC(TimedCell, ComposedCell):
@@ -24,7 +25,7 @@ class LTC(TimedCell, ComposedCell):
     """
 
     def __init__(self, unfolds: int = 6) -> None:
-        self.unfolds = unfolds
+        self.unfolds = size("LTC", "unfolds", unfolds)
 
     def weight_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}

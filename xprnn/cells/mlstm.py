@@ -10,6 +10,7 @@ import numpy as np
 from xprnn.backend import Array, Backend, dtype_name, namespace
 from xprnn.cells.cell import Saved, State, Weights, sigmoid
 from xprnn.cells.composed import ManyStepCell
+from xprnn.counts import size
 
 CHUNK = 32
 """Steps that see each other directly."""
@@ -33,7 +34,7 @@ class MLSTM(ManyStepCell):
     state_names = ("h", "C", "n", "m")
 
     def __init__(self, heads: int = 4) -> None:
-        self.heads = heads
+        self.heads = size("MLSTM", "heads", heads)
 
     def state_sizes(self, hidden_size: int) -> tuple[int, ...]:
         return hidden_size, hidden_size * hidden_size // self.heads, hidden_size, self.heads

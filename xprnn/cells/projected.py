@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xprnn.backend import Array
 from xprnn.cells.cell import Cell, Saved, State, Weights, outer_sum
+from xprnn.counts import size
 
 
 class Projected(Cell):
@@ -20,7 +21,7 @@ class Projected(Cell):
             raise ValueError(
                 f"proj_size needs a cell with a state beside h that multiplies h, as LSTM does; {cell.name} does not"
             )
-        self.cell, self.proj_size = cell, proj_size
+        self.cell, self.proj_size = cell, size("Projected", "proj_size", proj_size)
         self.gates, self.gate_names, self.state_names = cell.gates, cell.gate_names, cell.state_names
         self.initial, self.masks = cell.initial, cell.masks
 

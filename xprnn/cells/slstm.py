@@ -6,6 +6,7 @@ from xprnn.backend import Array, namespace
 from xprnn.cells.activations import Activation
 from xprnn.cells.cell import PointwiseCell, Saved, State, Weights, sigmoid, split
 from xprnn.cells.heads import headed_product, headed_product_vjp, headed_weight_vjp
+from xprnn.counts import size
 
 SOFTPLUS = Activation("softplus")
 
@@ -25,11 +26,9 @@ class SLSTM(PointwiseCell):
     state_names = ("h", "c", "n", "m")
 
     def __init__(self, num_heads: int = 1, forget: str = "sigmoid") -> None:
-        if isinstance(num_heads, bool) or not isinstance(num_heads, int) or num_heads < 1:
-            raise ValueError(f"SLSTM: num_heads is {num_heads!r}; expected a whole number from 1 on")
         if forget not in ("sigmoid", "exp"):
             raise ValueError(f"SLSTM: forget is {forget!r}; expected 'sigmoid' or 'exp'")
-        self.num_heads, self.forget = num_heads, forget
+        self.num_heads, self.forget = size("SLSTM", "num_heads", num_heads), forget
 
     @property
     def name(self) -> str:

@@ -13,8 +13,9 @@ import numpy as np
 
 from xprnn.backend import default_backend, generator
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, SEED, options
+from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, options
 from xprnn.cli.outputs import keep_inputs, writable_folder
+from xprnn.cli.ranks import together, told
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted
 from xprnn.data.long_csv import LongCsv, read_long_csv
@@ -53,6 +54,7 @@ def classify() -> None:
     click.option("--learning-rate", default=3e-3, show_default=True, help="Of Adam."),
     EPOCHS,
     SEED,
+    RESUME,
     BACKEND,
     JSON,
 )
@@ -77,21 +79,25 @@ def _train(
     label: str,
     columns: tuple[str, ...],
     test: float,
+    resume: Path | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
     classifier = SequenceClassifier(progress=True, **settings)  # checks the options
+    ranks, training = together(resume)
     writable_folder(out)  # before the work, not after it
     source = read_long_csv(file, id=id, time=time, label=label, columns=columns)
     held = held_out(file, source, test, settings["seed"])
     known, unseen = np.flatnonzero(~held), np.flatnonzero(held)
     labels = source.labels or ()
-    click.echo(
+    told(
+        ranks,
         f"{len(source.ids)} sequences of {len(source.features)} numbers a step with {len(set(labels))} labels, "
         f"{len(known)} for training and {len(unseen)} for the test; computing on {default_backend()}",
-        err=True,
     )
-    classifier.fit([source.X[k] for k in known], [labels[k] for k in known])
+    classifier.fit([source.X[k] for k in known], [labels[k] for k in known], **training)
+    if ranks.rank > 0:
+        return
     rows, classes = [source.X[k] for k in unseen], classifier.classes_.tolist()
     probabilities = classifier.predict_proba(rows)
     said = [classes[k] for k in probabilities.argmax(axis=1)]

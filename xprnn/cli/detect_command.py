@@ -12,8 +12,9 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, SEED, options
+from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, options
 from xprnn.cli.outputs import keep_inputs, writable_file, writable_folder
+from xprnn.cli.ranks import together, told
 from xprnn.cli.report.anomalies import LISTED, Scored, anomaly_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted
 from xprnn.data.long_csv import LongCsv, read_long_csv
@@ -54,6 +55,7 @@ def detect() -> None:
     click.option("--learning-rate", default=3e-3, show_default=True, help="Of Adam."),
     EPOCHS,
     SEED,
+    RESUME,
     BACKEND,
     JSON,
 )
@@ -77,19 +79,24 @@ def _train(
     window: int | None,
     time: str | None,
     columns: tuple[str, ...],
+    resume: Path | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
     if id is None and window is None:
         raise click.UsageError("give --id, whose step a row is, or --window, how many rows belong together")
     detector = AnomalyDetector(progress=True, **settings)  # checks the options
+    ranks, training = together(resume)
     writable_folder(out)  # before the work, not after it
     source, things = _cut(read_long_csv(file, id=id, time=time, columns=columns), window)
-    click.echo(
+    told(
+        ranks,
         f"{len(source.ids)} {things} of {len(source.features)} numbers a step; computing on {default_backend()}",
-        err=True,
     )
-    scored = Scored.of(detector.fit(source.X), source, things)
+    detector.fit(source.X, **training)
+    if ranks.rank > 0:
+        return
+    scored = Scored.of(detector, source, things)
     read = {"file": file.name, "columns": ", ".join(source.features)} | ({"window": window} if window else {})
     share = settings["contamination"]
     lead = (

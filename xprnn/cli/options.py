@@ -15,6 +15,7 @@ Option = Callable[[Command], Command]
 BACKEND = click.option("--backend", type=click.Choice(["auto", "numpy", "cupy"]), help="Where to compute.")
 SEED = click.option("--seed", default=0, show_default=True, help="Same seed, same numbers.")
 EPOCHS = click.option("--epochs", default=40, show_default=True, help="At most this many; stops early.")
+RESUME = click.option("--resume", type=PATH, help="Keep the training in this file, and go on from it if it is there.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 

@@ -11,8 +11,9 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, SEED, options
+from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, options
 from xprnn.cli.outputs import keep_inputs, writable_file
+from xprnn.cli.ranks import together, told
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.data.text_file import TextTable, decode, lines_of, read_lines, read_table
 from xprnn.data.word_vectors import read_word_vectors
@@ -55,7 +56,7 @@ ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="
 @click.option("--dropout", default=0.7, show_default=True, help="While training; few texts want less.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Of Adam; few texts want more.")
 @click.option("--report", type=PATH, help="Page of HTML to write. Default: as the model file, ending in .html.")
-@options(EPOCHS, SEED, ENCODING, BACKEND, JSON)
+@options(EPOCHS, SEED, RESUME, ENCODING, BACKEND, JSON)
 def train(backend: str | None, **options: Any) -> None:
     """Learn labels of texts from a CSV file with a header, or from two files of one text a line.
 
@@ -76,31 +77,35 @@ def _train(
     test: float,
     vectors: Path | None,
     report: Path | None,
+    resume: Path | None,
     seed: int,
     encoding: str,
     as_json: bool,
     **settings: Any,
 ) -> None:
     classifier = TextClassifier(seed=seed, progress=True, **settings)  # checks the options
-    told = out.with_suffix(".html") if report is None else report
-    if told == out:
+    ranks, training = together(resume)
+    page_file = out.with_suffix(".html") if report is None else report
+    if page_file == out:
         raise click.UsageError(f"{out} would be both model and report: give another --report")
-    for path in (out, told):
+    for path in (out, page_file):
         keep_inputs(path, file, positive, negative, vectors)
         writable_file(path)  # before the work, not after it
     texts, labels = _read_labelled(file, positive, negative, text, label, encoding)
     known, unseen = split_texts(texts, labels, test, seed)
-    click.echo(
+    told(
+        ranks,
         f"{len(texts)} texts with {len(set(labels))} labels, {len(known[0])} for training and "
         f"{len(unseen[0])} for the test; computing on {default_backend()}",
-        err=True,
     )
     found = None
     if vectors is not None:
         words = {token for t in known[0] for token in classifier.tokenize(t)}
         found = read_word_vectors(vectors, only=words)
-        click.echo(f"{vectors}: vectors for {len(found.tokens)} of {len(words)} words", err=True)
-    classifier.fit(*known, vectors=found)
+        told(ranks, f"{vectors}: vectors for {len(found.tokens)} of {len(words)} words")
+    classifier.fit(*known, vectors=found, **training)
+    if ranks.rank > 0:
+        return
     found_out, page = None, None
     if unseen[0]:
         baseline = NaiveBayes().fit(*known)
@@ -113,18 +118,18 @@ def _train(
         page = label_page(title, answers, classifier.training, named | classifier.settings)
     classifier.save(out)
     if page is not None:
-        write_atomically(told, page)
+        write_atomically(page_file, page)
     if as_json:
         result = {
             "train_texts": len(known[0]),
             "test": found_out and found_out.as_json(),
             "file": str(out),
-            "report": str(told) if found_out else None,
+            "report": str(page_file) if found_out else None,
         }
         click.echo(json.dumps(result, indent=2, allow_nan=False))
         return
     click.echo("no texts held out, so nothing is known of the accuracy" if found_out is None else found_out.table())
-    click.echo(f"\nwritten: {out}" + (f", {told}" if page is not None else ""))
+    click.echo(f"\nwritten: {out}" + (f", {page_file}" if page is not None else ""))
 
 
 def _read_labelled(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from xprnn.arguments import size
 from xprnn.backend import use_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.export_command import READERS
@@ -55,6 +56,7 @@ def opened(model: str) -> Stream:
 
 def measure(stream: Stream, block: int, blocks: int) -> Run:
     """Blocks of noise, one after another, the state carried."""
+    block, blocks = size("stream-check", "block", block), size("stream-check", "blocks", blocks)
     x = np.random.default_rng(0).uniform(-1.0, 1.0, (block, stream.input_size)).astype(stream.dtype)
     out = stream.block(x)
     for _ in range(WARM):

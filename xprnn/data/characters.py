@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import size
 from xprnn.backend import to_numpy
 from xprnn.storage import checked_path
 
@@ -124,7 +124,7 @@ def character_streams(ids: Host, batch: int) -> tuple[Host, Host]:
 
     Raises ValueError where the text is too short for one step.
     """
-    batch = whole_number("character_streams", "batch", batch)
+    batch = size("character_streams", "batch", batch)
     if not isinstance(ids, np.ndarray):
         raise TypeError(f"character_streams: ids is a {type(ids).__name__}; expected an array of numbers (N,)")
     if ids.ndim != 1 or len(ids) <= batch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xprnn.arguments import float_dtype, whole_number
+from xprnn.arguments import affordable, float_dtype, size, whole_number
 from xprnn.backend import Array, Rng, default_backend, generator
 
 
@@ -83,7 +83,9 @@ def memoryless_copy_loss(delay: int) -> float:
 
 
 def _sizes(owner: str, steps: int, batch: int, name: str = "steps", least: int = 1) -> tuple[int, int]:
-    return whole_number(owner, name, steps, least), whole_number(owner, "batch", batch)
+    steps, batch = size(owner, name, steps, least), size(owner, "batch", batch)
+    affordable(owner, {"x": (steps, batch, 2)}, **{name: steps}, batch=batch)
+    return steps, batch
 
 
 def _arrays(owner: str, dtype: str, *arrays: np.ndarray) -> tuple[Array, Array]:

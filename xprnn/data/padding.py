@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import true_or_false, whole_number
+from xprnn.arguments import size, true_or_false
 from xprnn.backend import Array, backend_of, default_backend, dtype_name, namespace, to_numpy
 from xprnn.postponed import within
 from xprnn.tensor import Tensor
@@ -62,7 +62,7 @@ def pad_sequences(
     left, batch_first = is_left(owner, side), true_or_false(owner, "batch_first", batch_first)
     arrays = alike(owner, sequences, dtype)
     lengths = [int(array.shape[0]) for array in arrays]
-    steps = max(lengths) if length is None else whole_number(owner, "length", length, 0)
+    steps = max(lengths) if length is None else size(owner, "length", length, 0)
     if max(lengths) > steps:
         k = next(k for k, n in enumerate(lengths) if n > steps)
         raise ValueError(
@@ -83,9 +83,9 @@ def lengths_to_mask(lengths: Any, steps: int | None = None, batch_first: bool = 
     left, batch_first = is_left(owner, side), true_or_false(owner, "batch_first", batch_first)
     if steps is None:
         lengths, numbers = _known_lengths(owner, lengths)
-        steps = max(numbers, default=0)
+        steps = size(owner, "the largest of lengths", max(numbers, default=0), 0)
     else:
-        steps = whole_number(owner, "steps", steps, 0)
+        steps = size(owner, "steps", steps, 0)
 
         def outside(number: int) -> ValueError:
             expected = "at least 0" if number < 0 else f"values from 0 to steps = {steps}"
@@ -167,9 +167,12 @@ def held(owner: str, value: Any, dtype: str) -> Any:
     """The value as the dtype holds it, which must be the same number, but for the rounding of floats."""
     if not isinstance(value, (Real, np.bool_)):
         raise TypeError(f"{owner}: value is {value!r}; expected a number")
-    with np.errstate(invalid="ignore", over="ignore"):
-        number = np.asarray(value).astype(dtype).item()
-    rounded = dtype.startswith("float") and np.isfinite(number) == np.isfinite(float(value))
+    try:
+        with np.errstate(invalid="ignore", over="ignore"):
+            number = np.asarray(value).astype(dtype).item()
+    except OverflowError:  # an integer of Python that no integer of NumPy can hold
+        number = None
+    rounded = number is not None and dtype.startswith("float") and np.isfinite(number) == np.isfinite(float(value))
     if number != value and not rounded:
         raise ValueError(f"{owner}: value is {value}, which {dtype} cannot hold: give a dtype that can")
     return number

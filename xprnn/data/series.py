@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import above_zero, several, whole_number
+from xprnn.arguments import above_zero, several, size
 from xprnn.backend import to_numpy
 from xprnn.data.calendar import Calendar, close_gaps
 from xprnn.data.tables import columns_of
@@ -124,7 +124,7 @@ def windows(series: Host, origins: Host, length: int) -> Host:
     Step ``origins[m]`` itself is the first one that window m does not see. Raises ValueError where a window would begin
     before the series or see past its end.
     """
-    origins = check_origins(series, origins, whole_number("windows", "length", length))
+    origins = check_origins(series, origins, size("windows", "length", length))
     return series[origins[None, :] - length + np.arange(length)[:, None]]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import checked_state, counted, true_or_false, whole_number
+from xprnn.arguments import checked_state, true_or_false, whole_number
 from xprnn.backend import Rng, generator
 from xprnn.data.batching import Batches
 from xprnn.data.bucketing import Buckets
@@ -153,8 +153,8 @@ class Streamed(Divisible):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what :meth:`state_dict` gave. Raises ValueError, and changes nothing, for what does not fit."""
-        position = counted(
-            "Streamed", "position", checked_state("Streamed", state, ("generator", "position"))["position"]
+        position = whole_number(
+            "Streamed", "position", checked_state("Streamed", state, ("generator", "position"))["position"], 0
         )
         if position > self._batches:
             raise ValueError(f"Streamed: the state's position is {position}; expected at most {self._batches}, a pass")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from xprnn.arguments import real_number, whole_number
+from xprnn.arguments import real_number, size
 from xprnn.backend import Rng, generator
 from xprnn.data.calendar import Calendar
 from xprnn.data.csv_series import CsvSeries
@@ -20,7 +20,7 @@ def daily_temperatures(years: int = 6, *, rng: Rng = 0) -> CsvSeries:
     y[t] = 11 + 6 cos(2 pi t / 365.25) + w[t],  w[t] = 0.6 w[t-1] + e[t],  e[t] from N(0, 2.2^2). Nothing that knows
     only the past can reach an RMSE below 2.2 one step ahead. Raises ValueError for no whole number of years.
     """
-    draws, days = generator(rng), round(365.25 * whole_number("daily_temperatures", "years", years))
+    draws, days = generator(rng), round(365.25 * size("daily_temperatures", "years", years))
     shocks, weather = draws.normal(0.0, 2.2, days), np.zeros(days)
     for t in range(1, days):
         weather[t] = 0.6 * weather[t - 1] + shocks[t]
@@ -40,7 +40,7 @@ def noisy_sine(
     with W noisy steps to see, of a wave whose period is known, sqrt(1 + 2 / W) noise can be reached. Raises ValueError
     for steps below 1, a period of at most 2 steps, which cannot be seen, and noise below 0.
     """
-    steps = whole_number("noisy_sine", "steps", steps)
+    steps = size("noisy_sine", "steps", steps)
     noise = real_number("noisy_sine", "noise", noise, "a standard deviation, at least 0", high=sys.float_info.max)
     expected = "a number of steps above 2"
     period = real_number("noisy_sine", "period", period, expected, math.nextafter(2.0, 3.0), sys.float_info.max)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.calendar import Calendar
-from xprnn.data.tables import Columns, columns_of, named_columns
+from xprnn.data.tables import columns_of, named_columns
 
 Host = np.ndarray[Any, Any]
 
@@ -51,17 +51,9 @@ class TableForm:
         dated = found.dates is not None and len(found.dates) > 1
         return cls(empty, found.names, others[0] if others else None, Calendar(found.dates) if dated else None, wrapped)
 
-    def require_columns(self, owner: str, table: Any) -> Columns | None:
-        """What another table holds. Raises ValueError where several columns are not called as these, in order."""
-        found = columns_of(table, owner)
-        if found is not None and len(found.names) == len(self.names) > 1 and found.names != self.names:
-            shown, fitted = (", ".join(map(repr, names)) for names in (found.names, self.names))
-            raise ValueError(f"{owner}: the columns are {shown}; expected {fitted}, as fitted")
-        return found
-
     def require_next(self, owner: str, table: Any, row: int) -> None:
-        """Likewise where its first row, which has this number, has a date that cannot be the next one's."""
-        found = self.require_columns(owner, table)
+        """Raises ValueError where its first row, which has this number, has a date that cannot be the next one's."""
+        found = columns_of(table, owner)
         if self.calendar is not None and found is not None and found.dates is not None and len(found.dates):
             dates = found.dates
             self.calendar.require_next(owner, row, dates[0] if isinstance(dates, list) else dates[0].item())

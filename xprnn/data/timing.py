@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xprnn.arguments import float_dtype, whole_number
+from xprnn.arguments import float_dtype, size, sizes
 from xprnn.backend import Array, Rng, default_backend, generator
 
 
@@ -23,8 +23,8 @@ def spike_delays(
     Raises ValueError for T, B or shortest below 1 and choices below 2.
     """
     owner = "spike_delays"
-    steps, batch = whole_number(owner, "steps", steps), whole_number(owner, "batch", batch)
-    shortest, choices = whole_number(owner, "shortest", shortest), whole_number(owner, "choices", choices, 2)
+    steps, batch = sizes(owner, steps=steps, batch=batch)
+    shortest, choices = size(owner, "shortest", shortest), size(owner, "choices", choices, 2)
     draws = generator(rng)
     first = draws.integers(0, shortest, (1, batch))
     k = draws.integers(0, choices, (steps // shortest + 1, batch))
@@ -52,8 +52,8 @@ def timed_spikes(
     Raises ValueError for T or B below 1, shortest and choices below 2.
     """
     owner = "timed_spikes"
-    steps, batch = whole_number(owner, "steps", steps), whole_number(owner, "batch", batch)
-    shortest, choices = whole_number(owner, "shortest", shortest, 2), whole_number(owner, "choices", choices, 2)
+    steps, batch = sizes(owner, steps=steps, batch=batch)
+    shortest, choices = size(owner, "shortest", shortest, 2), size(owner, "choices", choices, 2)
     draws, rounds = generator(rng), steps // (shortest + 1) + 1
     pauses, k = draws.integers(1, shortest, (rounds, batch)), draws.integers(0, choices, (rounds, batch))
     spikes = np.cumsum(pauses + shortest + k, axis=0) - 1

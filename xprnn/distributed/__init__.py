@@ -1,6 +1,7 @@
 """Past one process and one machine: training shared among ranks, and independent work for any executor."""
 
 from xprnn.distributed.alone import Alone
+from xprnn.distributed.blocks import predict_blocks
 from xprnn.distributed.mpi import MPI
 from xprnn.distributed.nccl import NCCL
 from xprnn.distributed.processes import world
@@ -9,4 +10,15 @@ from xprnn.distributed.work import each
 from xprnn.train.communicator import Communicator
 from xprnn.train.same_bits import SameBits
 
-__all__ = ["MPI", "NCCL", "Alone", "Communicator", "RankError", "SameBits", "each", "in_threads", "world"]
+__all__ = [
+    "MPI",
+    "NCCL",
+    "Alone",
+    "Communicator",
+    "RankError",
+    "SameBits",
+    "each",
+    "in_threads",
+    "predict_blocks",
+    "world",
+]

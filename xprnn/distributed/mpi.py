@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -26,12 +29,15 @@ class MPI:
     Raises ImportError without mpi4py or an MPI library, RuntimeError where that library is not the launcher's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wire: str = "float32") -> None:
+        self.wire = wire
         try:
             from mpi4py import MPI as library
         except (ImportError, RuntimeError) as error:
             raise ImportError(f"MPI needs mpi4py and an MPI library: pip install 'xprnn[mpi]' ({error})") from error
         self._world = library.COMM_WORLD.Dup()  # what others send must not be taken for ours
+        self._sums = library.COMM_WORLD.Dup()  # of which others know nothing while sums are begun
+        self._progress = Progress() if library.Query_thread() == library.THREAD_MULTIPLE else None
         self._in_place, self._shared = library.IN_PLACE, library.COMM_TYPE_SHARED
         self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
         started = launched()
@@ -47,9 +53,35 @@ class MPI:
         """The sum of all arrays, by MPI's Allreduce, in the memory of a NumPy array that allows it."""
         if type(array) is not np.ndarray:
             return backend_of(array).asarray(self.sum(np.array(to_numpy(array))), dtype_name(array))
-        host = array if array.flags.c_contiguous and array.flags.writeable else array.copy()
+        host = _own(array)
         self._world.Allreduce(self._in_place, host)
         return host
+
+    def begin_sum(self, array: Array) -> Callable[[], Array]:
+        """The same by MPI's Iallreduce, which a thread looks after."""
+        if type(array) is not np.ndarray:
+            begun = self.begin_sum(np.array(to_numpy(array)))
+            return lambda: backend_of(array).asarray(begun(), dtype_name(array))
+        host = _own(array)
+        return self._waiting(self._sums.Iallreduce(self._in_place, host), host)
+
+    def begin_swap(self, array: Array) -> Callable[[], Array]:
+        """Rows for each by MPI's Ialltoall."""
+        arrived = np.empty_like(array)
+        return self._waiting(self._sums.Ialltoall(array, arrived), arrived)
+
+    def _waiting(self, request: Any, found: Array) -> Callable[[], Array]:
+        """What waits for a request, and gives what it has brought."""
+        if self._progress is not None:
+            self._progress.look_after(request)
+
+        def wait() -> Array:
+            if self._progress is not None:
+                self._progress.leave(request)
+            request.Wait()
+            return found
+
+        return wait
 
     def broadcast(self, value: Any) -> Any:
         """The value of rank 0: an array as it is, anything else pickled."""
@@ -67,8 +99,12 @@ class MPI:
 
     def local_rank(self) -> int:
         """The number of this process among those of its machine."""
-        number: int = self._world.Split_type(self._shared).Get_rank()
-        return number
+        return self.gather_here(None)[0]
+
+    def gather_here(self, value: Any) -> tuple[int, list[Any]]:
+        """That number, and the values of the processes of this machine, in order."""
+        machine = self._world.Split_type(self._shared)
+        return machine.Get_rank(), machine.allgather(value)
 
     def abort(self, error: BaseException) -> None:
         """Print the traceback of what has ended this rank, and end all of them."""
@@ -79,6 +115,48 @@ class MPI:
         sys.stdout.flush()
         print(told, "".join(traceback.format_exception(kind, error, trace)), sep="\n", file=sys.stderr, flush=True)
         self._world.Abort(1)
+
+
+class Progress:
+    """A thread that asks begun sums how they are: MPI moves them only while it is called.
+
+    It asks and sleeps in turns. One that waited within MPI would do so without rest, on a processor that kernels want.
+    """
+
+    EVERY = 1e-4  # seconds
+
+    def __init__(self) -> None:
+        self._begun: list[Any] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def look_after(self, request: Any) -> None:
+        """Ask this request, until it is done or left."""
+        with self._changed:
+            self._begun.append(request)
+            self._changed.notify()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, name="xprnn sums", daemon=True)
+            self._thread.start()
+
+    def leave(self, request: Any) -> None:
+        """Ask it no more: another thread waits for it, and of two only one may see a request end."""
+        with self._changed:
+            if request in self._begun:
+                self._begun.remove(request)
+
+    def _look(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._begun)
+                if self._begun[0].Test():  # which moves the others too
+                    del self._begun[0]
+            time.sleep(self.EVERY)
+
+
+def _own(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array or, where it cannot be written into as it lies, a copy."""
+    return array if array.flags.c_contiguous and array.flags.writeable else array.copy()
 
 
 def launched() -> int:

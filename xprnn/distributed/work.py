@@ -34,7 +34,8 @@ def each(
     Any :class:`concurrent.futures.Executor` serves: threads, processes, joblib's loky, ``client.get_executor()`` of
     Dask, ``mpi4py.futures``. For processes the function must be one that can be imported, and draw from seeds that
     come with its item. Each worker keeps the compiled kernels in its own thread, so that workers do not wait for each
-    other. Small models are quicker in processes: threads share Python's lock.
+    other. Threads start at once, and kernels do not hold Python's lock; processes of other kinds than "fork" load the
+    library first.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def each(
     futures: list[Future[Result]] = []
     try:
         try:
-            futures += (executor.submit(_alone, function, item) for item in items)
+            futures += (executor.submit(alone, function, item) for item in items)
             _watch(futures, progress)
         except BrokenExecutor as error:  # from submit, where an early item has killed its worker
             raise _lost(error, owner, [name(item) for item in _open(items, futures)]) from error
@@ -97,7 +98,7 @@ def check_executor(owner: str, executor: Any) -> None:
         )
 
 
-def _alone(function: Callable[[Item], Result], item: Item) -> Result:
+def alone(function: Callable[[Item], Result], item: Item) -> Result:
     """What a worker does: the kernels stay in its thread, where others have the other processors."""
     found = kernels()
     if isinstance(found, str):

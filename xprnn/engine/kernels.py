@@ -50,6 +50,7 @@ OTHERS: dict[tuple[str, str | None], int] = {
     ("xprnn.cells.leaky.CTRNN", "tanh"): kinds.LEAKY_TANH,
     ("xprnn.cells.leaky.CTRNN", "relu"): kinds.LEAKY_RELU,
     ("xprnn.cells.leaky.Antisymmetric", "tanh"): kinds.LEAKY_TANH,
+    ("xprnn.cells.leaky.GatedAntisymmetric", None): kinds.GATED_LEAKY,
     ("xprnn.cells.slstm.SLSTM", "sigmoid"): kinds.SLSTM,
     ("xprnn.cells.slstm.SLSTM", "exp"): kinds.SLSTM_EXP,
 }

@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
+from xprnn import nn
+from xprnn.arguments import one_of
 from xprnn.backend import Rng
 from xprnn.cells import DiagonalCell
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
-from xprnn.nn.recurrent.layers import GRU, LAYERS, LSTM, IndRNN
-from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
-from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
+from xprnn.nn.recurrent.layers import GRU, LSTM
+from xprnn.nn.recurrent.memory_layers import MLSTM
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 
+ASKED = ("num_layers", "dropout", "bidirectional", "dtype", "rng")
+"""What estimators tell a layer, beside its sizes."""
+
+
+def _layers() -> Iterator[type[RecurrentLayer]]:
+    """Every layer of cells over time that users have."""
+    others = {name for room, names in nn.LATER.items() if not room.startswith("recurrent.") for name in names.split()}
+    for name in nn.__all__:
+        layer = None if name in others else getattr(nn, name)
+        if isinstance(layer, type) and issubclass(layer, RecurrentLayer) and layer is not RecurrentLayer:
+            yield layer
+
+
+def _lacks(layer: type[RecurrentLayer]) -> list[str]:
+    """Which options a layer has not."""
+    return [option for option in ASKED if option not in inspect.signature(layer).parameters]
+
+
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
-    **{name.lower(): layer for name, layer in LAYERS.items()},
-    "indrnn": IndRNN,
+    **{layer.__name__.lower(): layer for layer in _layers() if not _lacks(layer)},
     "gru_reset_before": partial(GRU, reset_after=False),
     "lstm_peephole": partial(LSTM, peephole="diagonal"),
     "lstm_peephole_full": partial(LSTM, peephole="full"),
     "gru_layer_norm": partial(GRU, layer_norm=True),
     "lstm_layer_norm": partial(LSTM, layer_norm=True),
-    "mingru": MinGRU,
-    "minlstm": MinLSTM,
-    "qrnn": QRNN,
-    "sru": SRU,
-    "lru": LRU,
-    "s5": S5,
-    "lmu": LMU,
     "mlstm": partial(MLSTM, heads=1),
 }
+"""By a layer's name in small letters, where it has all that estimators ask for; and variants."""
+
+REFUSED = {layer.__name__.lower(): (layer.__name__, lacks[0]) for layer in _layers() if (lacks := _lacks(layer))}
+"""The others, by what they lack first."""
+
+
+def cell_name(owner: str, name: str, cell: Any) -> str:
+    """The check of a cell's name, which says of other layers why they are none."""
+    if isinstance(cell, str) and cell in REFUSED:
+        layer, lacks = REFUSED[cell]
+        raise ValueError(f"{owner}: {name} is {cell!r}, but nn.{layer} has no {lacks}, which estimators ask for")
+    return one_of(owner, name, cell, CELLS)
+
+
 POOLINGS = ("attention", "last", "max", "mean")
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 """The names and shapes of a network's parameters, one after the other."""

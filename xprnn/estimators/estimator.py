@@ -12,27 +12,28 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from xprnn.arguments import Check, above_zero, among, at_least, float_dtype, share, true_or_false, whole_number
+from xprnn.arguments import Check, above_zero, float_dtype, integer, share, size, true_or_false, whole_number
 from xprnn.backend import Backend, default_backend, get_backend
-from xprnn.estimators.cells import CELLS, Shapes
+from xprnn.estimators.cells import Shapes, cell_name
 from xprnn.estimators.parameters import Parameters, drawn_seed, not_fitted, random_state
 from xprnn.nn.module import Module
 from xprnn.storage import HostArrays, ModelFileError, read_tensors, write_tensors
 from xprnn.train import History
+from xprnn.train.communicator import Communicator, check_communicator
 
 Part = TypeVar("Part")
 Network = TypeVar("Network", bound=Module)
 Self = TypeVar("Self", bound="Estimator")
 
 TRAINING: dict[str, Check] = {
-    "cell": among(CELLS),
-    "hidden": whole_number,
-    "layers": whole_number,
+    "cell": cell_name,
+    "hidden": size,
+    "layers": size,
     "epochs": whole_number,
     "learning_rate": above_zero,
     "clip_norm": above_zero,
     "validation": share,
-    "seed": at_least(0),
+    "seed": integer,
     "dtype": lambda owner, name, dtype: float_dtype(owner, dtype),
 }
 """The settings that all estimators have."""
@@ -170,11 +171,17 @@ class Estimator(Parameters, ABC):
         """Take the attributes of a fit, all at once, so that Ctrl-C finds the old fit or the new one."""
         vars(self).update(fitted)
 
-    def _unfitted(self: Self) -> Self:
-        """One of the same arguments as they are now, whose settings and parts ``fit`` takes when all has gone well."""
+    def _unfitted(self: Self, communicator: Communicator | None = None) -> Self:
+        """One of the same arguments as they are now, whose settings and parts ``fit`` takes when all has gone well.
+
+        All ranks draw from the seed of rank 0. Raises TypeError for what is no communicator.
+        """
+        check_communicator(f"{type(self).__name__}.fit", communicator)
         new = self._with({})
         if self.random_state is not None:
             new._settings["seed"] = drawn_seed(self.random_state)
+        if communicator is not None:
+            new._settings["seed"] = communicator.broadcast(new.settings["seed"])
         return new
 
     def _fitted(self, part: Part | None) -> Part:

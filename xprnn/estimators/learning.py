@@ -18,6 +18,7 @@ from xprnn.estimators.portions import STEPS_AT_ONCE, portions
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit
+from xprnn.train.communicator import Communicator
 from xprnn.train.run import Run
 from xprnn.train.weighted import Mean
 
@@ -26,7 +27,7 @@ Loss = Callable[[Any, tuple[Array, ...]], Tensor]
 
 
 class Watch(Callback):
-    """Records a measure of the whole validation part after each epoch, for early stopping."""
+    """Records a measure of the whole validation part after each epoch, for early stopping: what rank 0 measures."""
 
     def __init__(
         self, name: str, mode: str, rows: Sequence[Host] | Rows, measure: Callable[[list[Host]], float]
@@ -37,7 +38,8 @@ class Watch(Callback):
         run.recorded = (*run.recorded, self.name)
 
     def on_epoch_end(self, run: Run) -> None:
-        run.history.epochs[-1][self.name] = self.measure(outputs(run.model, self.rows))
+        found = self.measure(outputs(run.model, self.rows)) if run.ranks.rank == 0 else 0.0
+        run.history.epochs[-1][self.name] = run.ranks.of_first(found)
 
 
 def learn(
@@ -48,6 +50,7 @@ def learn(
     loss: Loss,
     watch: Watch | None,
     callbacks: Sequence[Callback],
+    communicator: Communicator | None,
     rng: Rng,
     batch_size: int,
 ) -> History:
@@ -87,6 +90,7 @@ def learn(
         clip_norm=options["clip_norm"],
         callbacks=[*watched, *several(type(estimator).__name__, "callbacks", callbacks)],
         progress=estimator.progress,
+        communicator=communicator,
     )
     network.eval()
     return history

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import integer
 
 Self = TypeVar("Self", bound="Parameters")
 
@@ -89,7 +89,7 @@ def random_state(owner: str, name: str, given: Any) -> Any:
     """None, a seed, or a generator of NumPy, old or new. Raises ValueError for anything else."""
     if given is None or isinstance(given, (np.random.RandomState, np.random.Generator)):
         return given
-    return whole_number(owner, name, given, 0)
+    return integer(owner, name, given)
 
 
 def drawn_seed(given: Any) -> int:

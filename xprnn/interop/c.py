@@ -69,7 +69,8 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
         layer normalisation, and no linear cells), stacked or not, or a Sequential of recurrent layers, Linear, Tanh,
         Sigmoid and ReLU (Dropout is left out); or a :class:`xprnn.interop.nam.Capture`. All is rounded to float32.
         Layers that :func:`xprnn.nn.quantize` made keep their weights of 8 bits and compute as here, to the bit, where
-        the compiler keeps to IEEE 754; the file's own test allows them nothing.
+        the compiler keeps to IEEE 754 (with clang's -ffp-contract=fast it does not, whatever a file asks for); the
+        file's own test allows them nothing.
     name
         A C name, with which all others begin.
     states

@@ -18,10 +18,12 @@ from xprnn.interop.json_files import entry
 from xprnn.interop.keras_model import MERGES, KerasEmbedding, KerasModel, KerasRecurrent, Masking
 from xprnn.interop.keras_weights import from_keras, to_keras, weight_shapes
 from xprnn.nn.activations import Activation, ReLU, Sigmoid, Softmax, Tanh
+from xprnn.nn.dropout import Dropout
 from xprnn.nn.embedding import Embedding
 from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.nn.pooling import LastPooling, MaxPooling, MeanPooling
 from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 from xprnn.nn.sequential import Sequential
@@ -35,6 +37,8 @@ ACTIVATIONS: dict[str, type[Activation] | None] = {
 }  # fmt: skip
 IDLE = ("InputLayer", "Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout")
 """What does nothing after training."""
+WEIGHTLESS = (Activation, Dropout, Masking, LastPooling, MaxPooling, MeanPooling)
+"""What has no weights, and stands in Keras' model too."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,20 @@ def slots(owner: str, model: Module) -> Iterator[Slot]:
         yield from slots(owner, model.layer)
     elif isinstance(model, KerasEmbedding):
         yield from slots(owner, model.table)
-    elif isinstance(model, RecurrentLayer) and type(model.cell) in KINDS:
+    elif (
+        isinstance(model, RecurrentLayer)
+        and type(model.cell) in KINDS
+        and type(model).forward is RecurrentLayer.forward
+    ):
+        if model.zoned or model.reverse:
+            what = "zoneout" if model.zoned else "reverse"
+            raise ValueError(f"{owner}: {type(model).__name__} has {what}, which Keras' layers do not have")
         weights = model.weights()
         for first in range(0, len(weights), model.directions):
             yield Slot(KINDS[type(model.cell)], model.cell, tuple(weights[first : first + model.directions]))
     elif kind := {Linear: "Dense", LayerNorm: "LayerNormalization", Embedding: "Embedding"}.get(type(model)):
         yield Slot(kind, None, (dict(model.named_parameters()),))
-    elif model.parameters():
+    elif not isinstance(model, WEIGHTLESS):
         raise ValueError(f"{owner}: Keras has no layer like {model!r}")
 
 

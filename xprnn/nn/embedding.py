@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
+from xprnn.arguments import float_dtype, input_tensor, sizes, true_or_false, whole_number
 from xprnn.backend import Rng, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.module import Module
@@ -36,8 +36,9 @@ class Embedding(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        self.num_embeddings = whole_number("Embedding", "num_embeddings", num_embeddings)
-        self.embedding_dim = whole_number("Embedding", "embedding_dim", embedding_dim)
+        self.num_embeddings, self.embedding_dim = sizes(
+            "Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
+        )
         self.check, self.dtype = true_or_false("Embedding", "check", check), float_dtype("Embedding", dtype)
         if padding_idx is not None:
             padding_idx = whole_number("Embedding", "padding_idx", padding_idx, -num_embeddings)

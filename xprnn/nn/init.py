@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import any_number, at_least_zero, finite_number, float_dtype, whole_number
+from xprnn.arguments import affordable, any_number, at_least_zero, finite_number, float_dtype, size, whole_number
 from xprnn.backend import Array, Rng, backend_of, default_backend, dtype_name, generator, to_numpy
 from xprnn.tensor import Parameter
 
@@ -167,10 +167,12 @@ def _matrix(shape: Shape) -> tuple[int, int]:
 
 
 def _checked(shape: Shape) -> Shape:
-    """A shape whose lengths are whole numbers."""
+    """A shape whose lengths are whole numbers, of an array that memory could hold."""
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"init: shape is a {type(shape).__name__}; expected a tuple of lengths")
-    return tuple(whole_number("init", f"shape[{k}]", length, 0) for k, length in enumerate(shape))
+    lengths = tuple(size("init", f"shape[{k}]", length, 0) for k, length in enumerate(shape))
+    affordable("init", {"the array": lengths}, shape=lengths)
+    return lengths
 
 
 def _array(values: np.ndarray, dtype: str) -> Array:

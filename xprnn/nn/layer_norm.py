@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import float_dtype, input_tensor, real_number, true_or_false, whole_number
+from xprnn.arguments import affordable, float_dtype, input_tensor, real_number, size, true_or_false
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
@@ -25,7 +25,8 @@ class LayerNorm(Module):
         self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, *, bias: bool = True, dtype: str = "float32"
     ) -> None:
         lengths = normalized_shape if isinstance(normalized_shape, Iterable) else (normalized_shape,)
-        shape = tuple(whole_number("LayerNorm", "normalized_shape", length) for length in lengths)
+        shape = tuple(size("LayerNorm", "normalized_shape", length) for length in lengths)
+        affordable("LayerNorm", {"weight": shape}, normalized_shape=shape)
         self.normalized_shape, self.dtype = shape, float_dtype("LayerNorm", dtype)
         self.eps = real_number("LayerNorm", "eps", eps, "a number of at least 0")
         self.weight = Parameter(init.constant(shape, 1.0, dtype=dtype))

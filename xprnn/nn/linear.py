@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import float_dtype, input_tensor, true_or_false, whole_number
+from xprnn.arguments import float_dtype, input_tensor, sizes, true_or_false
 from xprnn.backend import Rng, generator
 from xprnn.nn import init
 from xprnn.nn.module import Module
@@ -27,8 +27,7 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: str = "float32", rng: Rng = None
     ) -> None:
-        self.in_features = whole_number("Linear", "in_features", in_features)
-        self.out_features = whole_number("Linear", "out_features", out_features)
+        self.in_features, self.out_features = sizes("Linear", in_features=in_features, out_features=out_features)
         self.dtype = float_dtype("Linear", dtype)
         biased = true_or_false("Linear", "bias", bias)
         draws, bound = generator(rng), 1.0 / math.sqrt(in_features)

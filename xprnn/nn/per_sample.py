@@ -23,7 +23,9 @@ def per_sample_grad(
     (32, 256, 64)
 
     Each sample takes its own way forward and back, so that there is never more in memory than one of them needs beside
-    the result; a batch of N costs N calls. The model stays in its mode, and every ``.grad`` as it is.
+    the result; a batch of N costs N calls. A whole batch could go one way only if every operation of the model and of
+    the loss knew which of its axes is that of the samples, and kept to it; none does, and a guess would be wrong
+    without a word. The model stays in its mode, and every ``.grad`` as it is.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, true_or_false, whole_number
+from xprnn.arguments import input_tensor, size, true_or_false
 from xprnn.backend import Rng, backend_of, dtype_name, generator, namespace, shared_namespace
 from xprnn.nn.attention.weights import masked_softmax
 from xprnn.nn.linear import Linear
@@ -104,10 +104,10 @@ class AttentionPooling(Pooling):
         self, features: int, attention_size: int | None = None, *, dtype: str = "float32", rng: Rng = None
     ) -> None:
         draws, owner = generator(rng), "AttentionPooling"
-        features = whole_number(owner, "features", features)
-        size = features if attention_size is None else whole_number(owner, "attention_size", attention_size)
-        self.hidden = Linear(features, size, dtype=dtype, rng=draws)
-        self.score = Linear(size, 1, bias=False, dtype=dtype, rng=draws)
+        features = size(owner, "features", features)
+        inner = features if attention_size is None else size(owner, "attention_size", attention_size)
+        self.hidden = Linear(features, inner, dtype=dtype, rng=draws)
+        self.score = Linear(inner, 1, bias=False, dtype=dtype, rng=draws)
 
     def weights(self, x: Any, mask: Any = None) -> Tensor:
         """w (T, B): how much each step counts; 0 under a False mask, and the others of a sequence sum to 1."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import float_dtype, floating_input, true_or_false, whole_number
+from xprnn.arguments import float_dtype, floating_input, size, sizes, true_or_false
 from xprnn.backend import Array, Rng, backend_of, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.form import Form
@@ -26,7 +26,7 @@ class SinusoidalPositions(Module):
     _fixed = frozenset({"d_model"})
 
     def __init__(self, d_model: int, batch_first: bool = False) -> None:
-        self.d_model = whole_number("SinusoidalPositions", "d_model", d_model)
+        self.d_model = size("SinusoidalPositions", "d_model", d_model)
         self.batch_first = true_or_false("SinusoidalPositions", "batch_first", batch_first)
         self._table: Array = None  # what the last call needed; on its device, in its dtype
 
@@ -59,8 +59,7 @@ class LearnedPositions(Module):
     def __init__(
         self, max_length: int, d_model: int, batch_first: bool = False, *, dtype: str = "float32", rng: Rng = None
     ) -> None:
-        self.max_length = whole_number("LearnedPositions", "max_length", max_length)
-        self.d_model = whole_number("LearnedPositions", "d_model", d_model)
+        self.max_length, self.d_model = sizes("LearnedPositions", max_length=max_length, d_model=d_model)
         self.batch_first = true_or_false("LearnedPositions", "batch_first", batch_first)
         self.dtype = float_dtype("LearnedPositions", dtype)
         self.weight = Parameter(init.normal((self.max_length, self.d_model), 0.02, rng=rng, dtype=dtype))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, floating_input, input_tensor, true_or_false, whole_number
+from xprnn.arguments import each_true_or_false, floating_input, input_tensor, size, sizes, true_or_false
 from xprnn.arguments import float_dtype as checked_dtype
 from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace, zeros_beside
 from xprnn.nn import init
@@ -43,11 +43,10 @@ class CausalConv(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        def size(name: str, number: int) -> int:
-            return whole_number("CausalConv", name, number)
-
-        self.in_channels, self.out_channels = size("in_channels", in_channels), size("out_channels", out_channels)
-        self.kernel_size, self.dilation = size("kernel_size", kernel_size), size("dilation", dilation)
+        self.in_channels, self.out_channels, self.kernel_size = sizes(
+            "CausalConv", in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size
+        )
+        self.dilation = size("CausalConv", "dilation", dilation)
         self.dtype, draws = checked_dtype("CausalConv", dtype), generator(rng)
         self.weight_norm = true_or_false("CausalConv", "weight_norm", weight_norm)
         shape, bound = (out_channels, in_channels, kernel_size), 1.0 / math.sqrt(in_channels * kernel_size)
@@ -133,11 +132,11 @@ class TCN(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        self.input_size, draws = whole_number("TCN", "input_size", input_size), generator(rng)
+        self.input_size, draws = size("TCN", "input_size", input_size), generator(rng)
         (self.batch_first,) = each_true_or_false("TCN", batch_first=batch_first)
         weight_norm = true_or_false("TCN", "weight_norm", weight_norm)
         self.dtype = checked_dtype("TCN", dtype)
-        kernel_size = whole_number("TCN", "kernel_size", kernel_size)
+        kernel_size = size("TCN", "kernel_size", kernel_size)
         self.channels = _each("channels", channels)
         given = [2**k for k in range(len(self.channels))] if dilations is None else dilations
         self.dilations = _each("dilations", given)
@@ -218,7 +217,7 @@ class TCNStream:
     """
 
     def __init__(self, network: TCN, batch: int | None = 1) -> None:
-        self._network, self._lead = network, () if batch is None else (whole_number("TCN.stream", "batch", batch),)
+        self._network, self._lead = network, () if batch is None else (size("TCN.stream", "batch", batch),)
         self.state: Any = None
 
     def step(self, x: Any) -> Array:
@@ -263,7 +262,7 @@ def _each(name: str, numbers: Any) -> tuple[int, ...]:
     """A list of whole numbers. Raises TypeError for what is none, ValueError for other numbers."""
     if not isinstance(numbers, (list, tuple)):
         raise TypeError(f"TCN: {name} is a {type(numbers).__name__}; expected a list of integers, one a block")
-    return tuple(whole_number("TCN", name, each) for each in numbers)
+    return tuple(size("TCN", name, each) for each in numbers)
 
 
 def _length(v: Tensor) -> Tensor:

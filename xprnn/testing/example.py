@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import true_or_false
+from xprnn.arguments import sizes, true_or_false
 from xprnn.backend import Backend, backend_of, dtype_name, get_backend
 from xprnn.tape import no_grad
 from xprnn.testing.gradients import flatten
@@ -31,7 +31,7 @@ class Example:
     ) -> Example:
         """Normal random arguments that fit a layer; with ``ragged``, lengths from 0 to T, a mask and resets too."""
         draws = np.random.default_rng(rng)
-        x = draws.standard_normal((steps, batch, input_size))
+        x = draws.standard_normal(sizes("Example.draw", steps=steps, batch=batch, input_size=input_size))
         with no_grad():
             _, state = layer(home_of(layer).asarray(x, dtype_of(layer)))
         parts = tuple(draws.standard_normal(part.shape) for part in flatten(state))

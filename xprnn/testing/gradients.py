@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import above_zero, at_least_zero, function, several, whole_number
+from xprnn.arguments import above_zero, at_least_zero, function, integer, several, size
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
 from xprnn.tape import grad, no_grad, set_grad_enabled, tensors_of
 from xprnn.tensor import Parameter, Tensor
@@ -52,7 +52,7 @@ def check_gradients(
         Something is not float64.
     """
     owner = "check_gradients"
-    directions, rng = whole_number(owner, "directions", directions), whole_number(owner, "rng", rng, 0)
+    directions, rng = size(owner, "directions", directions), integer(owner, "rng", rng)
     eps, rtol = above_zero(owner, "eps", eps), at_least_zero(owner, "rtol", rtol)
     function(owner, "f", f)
     inputs = several(owner, "inputs", inputs)
@@ -86,7 +86,7 @@ def check_gradients(
 
 def check_second_gradients(f: Function, inputs: Sequence[Array], *, rng: int = 0, **options: Any) -> None:
     """Apply :func:`check_gradients` to the gradient of f: checks ``create_graph=True``."""
-    rng = whole_number("check_second_gradients", "rng", rng, 0)
+    rng = integer("check_second_gradients", "rng", rng)
     function("check_second_gradients", "f", f)
     draws = np.random.default_rng(rng)
     cotangents: list[Array] = []

@@ -31,11 +31,11 @@ class Accumulated:
             make([new_gradients(self.parameters, repeat(None))])
             self._total, self._finished = 0.0, False
 
-    def add(self, loss: Tensor, weight: Weight) -> None:
-        """Walk back from a loss, releasing its graph."""
+    def add(self, loss: Tensor, weight: Weight, due: bool) -> None:
+        """Walk back from a loss, releasing its graph; ``due`` says that it is the last one before a step."""
         home, dtype = backend_of(loss.data), dtype_name(loss.data)
         factor = home.xp.reshape(home.asarray(weight, dtype), loss.shape)
-        loss.backward(factor)
+        self.ranks.backward(loss, factor, due)
 
     def count(self, weight: Weight) -> None:
         """Take what the losses weigh that all ranks have added."""

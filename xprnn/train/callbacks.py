@@ -7,9 +7,10 @@ import reprlib
 import time
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
-from xprnn.arguments import at_least_zero, checked_state, counted, real_number, true_or_false, whole_number
+from xprnn.arguments import at_least_zero, checked_state, real_number, true_or_false, whole_number
 from xprnn.train.checkpoint import save_checkpoint
 from xprnn.train.run import RECORDED, Run
 
@@ -93,7 +94,7 @@ class EarlyStopping(Callback):
         """Take what :meth:`state_dict` gave. Raises ValueError for anything else, or another ``restore_best``."""
         owner, weights = "EarlyStopping", checked_state("EarlyStopping", state, self.state_dict())["weights"]
         best = real_number(owner, "the state's best", state["best"], "a number", -math.inf)
-        counts = [counted(owner, f"the state's {name}", state[name]) for name in ("best_epoch", "waited")]
+        counts = [whole_number(owner, f"the state's {name}", state[name], 0) for name in ("best_epoch", "waited")]
         if not isinstance(weights, Mapping) or not all(hasattr(array, "shape") for array in weights.values()):
             raise ValueError(f"{owner}: the state's weights are {reprlib.repr(weights)}; expected a dict of arrays")
         if math.isfinite(best) and bool(weights) != self.restore_best:
@@ -181,13 +182,22 @@ class Checkpoint(Callback):
 
     With ``monitor``, such as "val_loss", instead after each epoch in which that was better than in all before: lower
     or, with ``mode="max"``, higher. fit runs checkpoints after all other callbacks, so that they hold what those
-    learned in the epoch. Raises ValueError for settings, and at the start of a run that will not record the monitor.
+    learned in the epoch. With ``resume`` fit begins where the file stands, if there is one, as with its own argument:
+    for jobs that are stopped and started again, and for estimators. Raises ValueError for settings, and at the start of
+    a run that will not record the monitor.
     """
 
     def __init__(
-        self, path: str | PathLike[str], every: int = 1, *, monitor: str | None = None, mode: str = "min"
+        self,
+        path: str | PathLike[str],
+        every: int = 1,
+        *,
+        monitor: str | None = None,
+        mode: str = "min",
+        resume: bool = False,
     ) -> None:
         self.path, self.every = path, whole_number("Checkpoint", "every", every)
+        self.resume = true_or_false("Checkpoint", "resume", resume)
         self.monitor, self.mode = _monitor("Checkpoint", monitor), _mode("Checkpoint", mode)
         if monitor is not None and self.every > 1:
             raise ValueError("Checkpoint: every and monitor are both given; expected at most one")
@@ -200,6 +210,11 @@ class Checkpoint(Callback):
     def on_epoch_end(self, run: Run) -> None:
         if self._due(run):
             run.ranks.once(lambda: save_checkpoint(self.path, **run.parts))
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to go on from, and it shall be gone on from."""
+        return self.resume and Path(self.path).exists()
 
     def _due(self, run: Run) -> bool:
         if self.monitor is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from xprnn.backend import Array
@@ -14,15 +15,31 @@ class Communicator(Protocol):
     ----------
     rank, size
         The number of this one, from 0, and how many there are.
+    wire
+        How float32 gradients travel: "float32", or "bfloat16" with error feedback, half the bytes.
     """
 
     rank: int
     size: int
+    wire: str
 
     def sum(self, array: Array) -> Array:
         """The sum of the ranks' arrays, of one shape and dtype, in all ranks the same bits.
 
         It comes in the library and on the device of the array, and may have been written into it.
+        """
+
+    def begin_sum(self, array: Array) -> Callable[[], Array]:
+        """Begin what :meth:`sum` does, and return at once what waits for it.
+
+        The array is left alone until then. All ranks begin the same sums in the same order; what else they call may
+        come before in one and after in another.
+        """
+
+    def begin_swap(self, array: Array) -> Callable[[], Array]:
+        """Begin to send row k of an array (size, n) of the host to rank k; what waits gives a row of each rank.
+
+        It is in one order with begun sums. Needed where ``wire`` is "bfloat16" only.
         """
 
     def broadcast(self, value: Any) -> Any:
@@ -33,3 +50,14 @@ class Communicator(Protocol):
 
     def abort(self, error: BaseException) -> None:
         """End all ranks, since this one has failed and will not come to where they wait for it."""
+
+
+NEEDED = ("rank", "size", "wire", "sum", "begin_sum", "broadcast", "gather", "abort")
+
+
+def check_communicator(owner: str, communicator: Any) -> None:
+    """Raise TypeError for what is neither a communicator nor None."""
+    if communicator is not None and not all(hasattr(communicator, name) for name in NEEDED):
+        raise TypeError(
+            f"{owner}: communicator is a {type(communicator).__name__}; expected one of xprnn.distributed, as world()"
+        )

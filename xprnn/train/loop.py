@@ -142,7 +142,9 @@ def fit(
     if ranks.size > 1 and not any(isinstance(callback, SameBits) for callback in called):
         called.insert(0, SameBits())
     with ranks, model.mode(True), ExitStack() as closing:
-        if (path := ranks.of_first(resume)) is not None:
+        ranks.apart(model, (batches, validation))  # before states are loaded, which may be different ones
+        begun = (callback.path for callback in called if isinstance(callback, Checkpoint) and callback.begun)
+        if (path := ranks.of_first(next(begun, None) if resume is None else resume)) is not None:
             ranks.once(functools.partial(load_checkpoint, path, **run.parts))
         ranks.same_start(run.parts)
         batches = ranks.portion("batches", batches)
@@ -207,7 +209,7 @@ def _train(
                 optimizer.zero_grad()
                 result.backward()
             else:
-                gathered.add(result, weight)
+                gathered.add(result, weight, due)
             for name, metric in metrics.items():
                 with model.mode(False), no_grad():
                     value, weight = weighed_number(f"metrics[{name!r}]", metric(model, batch), size)

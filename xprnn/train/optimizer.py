@@ -7,7 +7,7 @@ from copy import copy
 from itertools import repeat
 from typing import Any
 
-from xprnn.arguments import checked_state, counted, several
+from xprnn.arguments import checked_state, several, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
@@ -120,7 +120,7 @@ class Optimizer:
         counts = several(owner, "counts", counts)
         if len(counts) != len(self.parameters):
             raise ValueError(f"{owner}: counts has {len(counts)} numbers; expected {len(self.parameters)}")
-        self._steps = [counted(owner, f"counts[{k}]", count) for k, count in enumerate(counts)]
+        self._steps = [whole_number(owner, f"counts[{k}]", count, 0) for k, count in enumerate(counts)]
 
     def step(self, where: Array | None = None) -> None:
         """Move every parameter that has a gradient.
@@ -275,7 +275,7 @@ class Optimizer:
         names = self._views()[self._group_of[k]].slots()
         where, expected = f"{type(self).__name__}: the state of parameter {k}", {"step", *names}
         checked_state(where, entry, expected)
-        step, data = counted(where, "step", entry["step"], 1), self.parameters[k].data
+        step, data = whole_number(where, "step", entry["step"]), self.parameters[k].data
         for name in names:
             if not hasattr(entry[name], "shape"):
                 raise ValueError(f"{where} has a {type(entry[name]).__name__} as {name}; expected an array")

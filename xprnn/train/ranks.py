@@ -5,24 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
-from xprnn.backend import Array, backend_of, to_numpy, zeros_beside
+from xprnn.backend import Array, backend_of, to_numpy
 from xprnn.nn.module import Module
 from xprnn.postponed import Check
 from xprnn.randomness import restore
+from xprnn.tape import backward_telling
 from xprnn.tensor import Tensor
 from xprnn.train.checkpoint import states_of, take_states
-from xprnn.train.communicator import Communicator
-from xprnn.train.joined import Joined, kind_of
+from xprnn.train.communicator import Communicator, check_communicator
+from xprnn.train.sums import Sums
 
 T = TypeVar("T")
-
-BUCKET = 2**24
-"""Numbers that are summed at once, so that beside the gradients only so much memory is needed."""
 
 
 class Computed(NamedTuple):
@@ -51,6 +50,10 @@ class Ranks(AbstractContextManager["Ranks"]):
         """What work gives of the whole batch; None after the last one."""
         return work()
 
+    def backward(self, loss: Tensor, cotangent: Array, due: bool) -> None:
+        """Walk back from a loss; where a step is due after it, whole gradients may go to the others at once."""
+        loss.backward(cotangent)
+
     def summed(self, parameters: Sequence[Tensor]) -> list[tuple[Tensor, Array]]:
         """The gradients of all ranks, of the parameters that have one anywhere."""
         return [(parameter, parameter.grad.data) for parameter in parameters if parameter.grad is not None]
@@ -78,6 +81,9 @@ class Ranks(AbstractContextManager["Ranks"]):
     def same_start(self, parts: Mapping[str, Any]) -> None:
         """Give parts the states that they have in rank 0."""
 
+    def apart(self, model: Module, sources: Sequence[Any]) -> None:
+        """Let a model draw from other generators than sources, whose order is that of rank 0 in all ranks."""
+
     def own_noise(self, model: Module) -> None:
         """Let each rank draw other noise than the others; rank 0 that of one alone."""
 
@@ -97,7 +103,7 @@ class Several(Ranks):
     def __init__(self, communicator: Communicator, parameters: Sequence[Tensor], numbers: int) -> None:
         self.communicator, self.parameters, self.numbers = communicator, parameters, numbers
         self.rank, self.size = communicator.rank, communicator.size
-        self._held: list[bool] = []
+        self._sums, self._held = Sums(communicator, parameters), list[bool]()
         self._common: BaseException | None = None  # what all ranks raise, so that nobody waits for anybody
 
     def portion(self, owner: str, source: Any) -> Any:
@@ -115,21 +121,24 @@ class Several(Ranks):
     def agree(self, work: Callable[[], Computed | None]) -> Computed | None:
         """As for one, with the numbers of all ranks.
 
-        What each knows without its device goes first, in one sum: whether it failed, whether its batches are over, and
-        which parameters have a gradient. On the host the numbers go along.
+        What each knows without its device goes first, in one sum: whether it failed, whether its batches are over,
+        whether it has begun to sum, and which parameters have a gradient. On the host the numbers go along.
         """
         found, failure = _outcome(work)
         held = [parameter.grad is not None for parameter in self.parameters]
-        flags = [failure is not None, found is None, found is not None and found.due, *held]
+        flags = [failure is not None, found is None, found is not None and found.due, self._sums.begun, *held]
         home = backend_of(self.parameters[0].data)
         numbers = [0.0] * (2 * self.numbers)
         if found is not None and home.name == "numpy":
             numbers = [float(np.reshape(number, ())) for number in _weighted(found)]
         total = self.communicator.sum(np.array([*flags, *numbers], np.float64)).tolist()
-        if total[0]:
+        failed, over, due, begun, *total = total
+        uneven = over not in (0, self.size) or due not in (0, self.size)
+        if begun and (failed or uneven):
+            self._sums.drop()
+        if failed:
             self._fail(failure)
-        over, due, *total = total[1:]
-        if over not in (0, self.size) or due not in (0, self.size):
+        if uneven:
             few = int(over) or self.size - int(due)
             with self.everywhere():
                 raise ValueError(
@@ -157,15 +166,14 @@ class Several(Ranks):
         sums = [total[k] for k in range(len(row))]
         return found._replace(**_means(sums, xp), checks=[*found.checks, Check(total[-1] > 0, elsewhere)])
 
+    def backward(self, loss: Tensor, cotangent: Array, due: bool) -> None:
+        if due:
+            backward_telling(loss, cotangent, self._sums.whole)
+        else:
+            loss.backward(cotangent)
+
     def summed(self, parameters: Sequence[Tensor]) -> list[tuple[Tensor, Array]]:
-        held = [parameter for parameter, anywhere in zip(parameters, self._held, strict=True) if anywhere]
-        gradients = [zeros_beside(one.data, one.data.shape) if one.grad is None else one.grad.data for one in held]
-        sums: list[tuple[Tensor, Array]] = []
-        for bucket in _buckets(gradients):
-            joined = Joined([gradients[k] for k in bucket])
-            parts = joined.apart(self.communicator.sum(joined.array), {})
-            sums += [(held[k], part) for k, part in zip(bucket, parts, strict=True)]
-        return sums
+        return self._sums.finish(self._held)
 
     def tried(self, work: Callable[[], T]) -> T:
         found, failure = _outcome(work)
@@ -192,6 +200,14 @@ class Several(Ranks):
             received[name] = self.of_first(to_numpy(arrays[name]) if self.rank == 0 else None)
         if self.rank > 0:
             take_states(parts, states, received)
+
+    def apart(self, model: Module, sources: Sequence[Any]) -> None:
+        drawn = {id(value) for source in sources for value in getattr(source, "__dict__", {}).values()}
+        copies: dict[int, np.random.Generator] = {}
+        for _, module in model.named_modules():
+            for name, value in list(vars(module).items()):
+                if isinstance(value, np.random.Generator) and id(value) in drawn:
+                    vars(module)[name] = copies.setdefault(id(value), deepcopy(value))
 
     def own_noise(self, model: Module) -> None:
         generators = model.generators()
@@ -231,13 +247,10 @@ def ranks_of(communicator: Communicator | None, parameters: Sequence[Tensor], nu
 
     Raises TypeError for what is no communicator.
     """
-    if communicator is None:
+    check_communicator("fit", communicator)
+    if communicator is None or communicator.size == 1:
         return Ranks()
-    if not all(hasattr(communicator, name) for name in ("rank", "size", "sum", "broadcast", "gather", "abort")):
-        raise TypeError(
-            f"fit: communicator is a {type(communicator).__name__}; expected one of xprnn.distributed, as world()"
-        )
-    return Several(communicator, parameters, numbers) if communicator.size > 1 else Ranks()
+    return Several(communicator, parameters, numbers)
 
 
 def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
@@ -260,15 +273,3 @@ def _means(sums: Sequence[Any], xp: Any = None) -> dict[str, Any]:
         weight or 1.0 if xp is None else xp.where(weight == 0, xp.ones_like(weight), weight) for weight in weights
     ]
     return {"values": [total / each for total, each in zip(totals, divisors, strict=True)], "weights": weights}
-
-
-def _buckets(arrays: Sequence[Array]) -> Iterator[list[int]]:
-    """The places of arrays that can be joined, of so many numbers together or of one large array."""
-    kinds: dict[Any, list[int]] = {}
-    for k, array in enumerate(arrays):
-        bucket = kinds.setdefault(kind_of(array), [])
-        if bucket and sum(arrays[j].size for j in bucket) + array.size > BUCKET:
-            yield [*bucket]
-            bucket.clear()
-        bucket.append(k)
-    yield from kinds.values()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-from xprnn.arguments import above_zero, at_least_zero, checked_state, counted, of_kind, real_number, whole_number
+from xprnn.arguments import above_zero, at_least_zero, checked_state, of_kind, real_number, whole_number
 from xprnn.together import Change, make, new_attribute
 from xprnn.train.optimizer import Optimizer
 
@@ -69,7 +69,7 @@ class Schedule:
         """An attribute from a state. Raises ValueError for what it can never be."""
         owner, what, rates = type(self).__name__, f"the state's {name}", len(self.optimizer.param_groups)
         if name in self.counts:
-            return counted(owner, what, value)
+            return whole_number(owner, what, value, 0)
         if name != "base_lr":
             real_number(owner, what, value, "a number", -math.inf)
             return value

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xprnn.arguments import at_least_zero, checked_state, counted, probability, real_number, whole_number
+from xprnn.arguments import at_least_zero, checked_state, probability, real_number, whole_number
 from xprnn.train.callbacks import Callback
 from xprnn.train.run import Run
 
@@ -112,4 +112,4 @@ class TeacherForcing(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what :meth:`state_dict` gave. Raises ValueError for anything else."""
         state = checked_state("TeacherForcing", state, ("batches",))
-        self.batches = counted("TeacherForcing", "the state's batches", state["batches"])
+        self.batches = whole_number("TeacherForcing", "the state's batches", state["batches"], 0)

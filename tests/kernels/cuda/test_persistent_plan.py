@@ -115,10 +115,11 @@ def test_what_the_kernels_are_for_has_no_reasons_against_it(device, kind, precis
         ({"dtype": "float64"}, "persistent kernels are for float32, not float64"),
         ({"steps": 0}, "there is no step or no sequence to run"),
         ({"steps": 2**24}, "16777216 steps are more than the barrier can count"),
+        ({"steps": 2**16, "batch": 2**15}, "65536 steps of 32768 sequences are more rows than the 2147483647 of a"),
         ({"size": 4096}, "the recurrent weights of 4096 units in float32, and states of 16 sequences, do not fit into"),
         ({"batch": 256, "size": 1024}, "forward and back, a step should take"),
     ],
-    ids=["cell", "dtype", "no step", "too long", "too large", "slower"],
+    ids=["cell", "dtype", "no step", "too long", "too many rows", "too large", "slower"],
 )
 def test_reasons_in_the_call(device, call, reason):
     (found,) = reasons(**call)

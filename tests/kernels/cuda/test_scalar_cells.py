@@ -104,6 +104,17 @@ def test_mgu(dtype):
 
 
 @both
+def test_gated_antisymmetric(dtype):
+    scalars, cell, (xz, xn, m, dh) = BUILDS["python"](), cells.GatedAntisymmetric(0.5), rows(4, dtype)
+    z, n = each(scalars.opened, xz, xn, m)
+    _, saved = cell.forward({}, blocks(xz, xn), m[None], (0 * m[None],))
+    agree([z, n], [s[0] for s in saved], dtype)
+    dz, dm, _ = cell.backward({}, (dh[None],), saved, (), ())
+    found = each(scalars.opened_back, z, n, np.dtype(dtype).type(0.5) * dh)
+    agree([*found, found[0] + found[1]], [*np.split(dz[0], 2), dm[0]], dtype)
+
+
+@both
 @both_values
 def test_slstm(dtype, values):
     """The parts of it in the order of a step, and of its way back."""
@@ -184,4 +195,4 @@ def test_no_number_in_the_equations_has_a_type_of_its_own():
         tree = ast.parse(inspect.getsource(build))
         numbers = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, (int, float))]
         assert numbers == []
-    assert len(Cells._fields) == len(set(Cells._fields)) == 22
+    assert len(Cells._fields) == len(set(Cells._fields)) == 24

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mapped_memory import mapped
 from xprnn.kernels.cuda import launch, pointwise, translate
 
 COMPILER, NVCC = shutil.which("g++") or shutil.which("clang++"), shutil.which("nvcc")
@@ -96,6 +97,26 @@ def test_nan_is_not_hidden(libraries, dtype):
         hs, flags = np.zeros(12, dtype), np.zeros(1, "uint8")
         emulated(libraries[dtype], "elman_forward", 4, 1, [z, zh, bias, hs, flags], (1, 1, 4, options))
         assert np.isnan(hs[8:]).all()
+
+
+def test_elements_are_numbered_with_64_bits(libraries):
+    """The last step of so many that gates lie beyond 2^31 elements, in memory that is mapped and hardly touched."""
+    size, steps = 32, 2**24 + 3
+    draws, arrays = np.random.default_rng(0), {}
+    for name in launch.array_parameters("lstm_forward"):
+        rows = {"z": 4 * steps, "hs": steps + 1, "cs": steps + 1}.get(name, 4)
+        arrays[name] = mapped((rows, size)) if name != "flags" else np.zeros(1, "uint8")
+        if name != "flags":
+            arrays[name][-4:] = draws.uniform(-1, 1, (4, size) if rows >= 4 else (rows, size))
+    assert arrays["z"].size > 2**31
+    near = {name: array[-4:].copy() if name != "flags" else array.copy() for name, array in arrays.items()}
+    options = pointwise.KEEP
+    emulated(libraries["float32"], "lstm_forward", size, 1, [*arrays.values()], (steps - 1, 1, size, options))
+    # The same step as the last of one, whose states before and after it are the last two.
+    near["hs"], near["cs"] = near["hs"][-2:].copy(), near["cs"][-2:].copy()
+    emulated(libraries["float32"], "lstm_forward", size, 1, [*near.values()], (0, 1, size, options))
+    for name in ("z", "hs", "cs"):
+        np.testing.assert_array_equal(arrays[name][-len(near[name]) :], near[name])
 
 
 def test_arrays_of_further_parts_of_a_state(monkeypatch):

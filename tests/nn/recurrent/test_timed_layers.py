@@ -5,6 +5,8 @@ import pytest
 from helpers import assert_close
 
 from xprnn import Tensor, explain, nn, ops
+from xprnn.backend import to_numpy
+from xprnn.postponed import look_at, postponed
 from xprnn.testing import LAWS, Example
 from xprnn.testing.laws import applies
 
@@ -173,6 +175,33 @@ def test_forms_of_times():
     assert_close(layer(x[1, :3], timespans=t[1, :3])[0].data, whole[1, :3], 1e-12)
     assert_close(layer(x, timespans=2)[0].data, layer(x, timespans=np.float32(2.0))[0].data)
     assert_close(layer(x, timespans=2)[0].data, layer(x, timespans=Tensor(np.full((2, 5), 2.0)))[0].data)
+
+
+@pytest.mark.parametrize("name", ["cfc", "ltc", "gru-d"])
+def test_time_does_not_go_back(name, home):
+    layer = LAYERS[name](dtype="float64", rng=1).to(home)
+    x, t = home.asarray(draw(4, 2, 3)), abs(draw(4, 2, seed=1))
+    times, owner, hidden = layer.times, type(layer).__name__, {"lengths": [4, 2], "mask": np.ones((4, 2), bool)}
+    t[3, 1] = -2.0
+    with pytest.raises(ValueError, match=f"{owner}: {times} contains -2.0; expected at least 0"):
+        layer(x, **{times: home.asarray(t)})
+    layer(x, **{times: home.asarray(t)}, **hidden)  # past an end
+    hidden["mask"][3, 1] = False
+    layer(x, **{times: home.asarray(t)}, mask=hidden["mask"])
+    with pytest.raises(ValueError, match=f"{owner}: {times} is -1; expected a time of at least 0"):
+        layer(x, **{times: -1})
+    with pytest.raises(ValueError, match=f"{owner}: {times} is nan; expected a time of at least 0"):
+        layer(x, **{times: np.nan})
+    assert np.isnan(to_numpy(layer(x, **{times: home.asarray(np.full((4, 2), np.nan))})[0].data)).any()
+    if type(x) is np.ndarray:
+        stream = layer.stream(2)
+        with pytest.raises(ValueError, match=f"{owner}: {times} contains -1.0; expected at least 0"):
+            stream.step(np.full((2, 3 + layer.beside), -1.0))
+    else:
+        with postponed() as checks:
+            layer(x, **{times: home.asarray(t)})
+        with pytest.raises(ValueError, match=f"{owner}: {times} contains -2.0"):
+            look_at(checks)
 
 
 def test_no_time_changes_nothing():

@@ -26,6 +26,7 @@ from xprnn.estimators.sequences.targets import (
 )
 from xprnn.tensor import Tensor
 from xprnn.train import Callback, bce_with_logits
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 
@@ -47,8 +48,8 @@ class SequenceClassifier(LabelledEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5". The last
-        two are linear in X, however many layers there are.
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5". The last two are linear in X, however many layers there are.
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether sequences are read backward too.
     pooling
@@ -118,16 +119,25 @@ class SequenceClassifier(LabelledEstimator):
         return np.arange(self._classes.several) if self._classes.several else self._classes.own
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, callbacks: Sequence[Callback] = ()
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        callbacks: Sequence[Callback] = (),
+        communicator: Communicator | None = None,
     ) -> SequenceClassifier:
         """Learn from sequences and their labels (N,) or (N, L). Returns itself.
 
         ``sample_weight`` (N,) says how much each sequence counts; those of weight 0 are left out.
 
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together.
+
         Raises TypeError and ValueError for data of other kinds and shapes, naming the row, and for fewer than two
         classes; FloatingPointError if training diverges. A classifier that was fitted before is then as it was.
         """
-        owner, new = self._owner("fit"), self._unfitted()
+        owner, new = self._owner("fit"), self._unfitted(communicator)
         given = as_sequences(owner, X, new.settings["steps"])
         weight = as_weights(owner, sample_weight, len(given.rows))
         kept = np.flatnonzero(weight)
@@ -153,7 +163,7 @@ class SequenceClassifier(LabelledEstimator):
 
         watch = None if new.settings["monitor"] == "loss" else Watch(new.settings["monitor"], "max", out, measure)
         loss = _several_loss if classes.several else class_loss
-        history = new._learn(network, (scaled, *learned), held, loss, watch, callbacks, draws)
+        history = new._learn(network, (scaled, *learned), held, loss, watch, callbacks, communicator, draws)
         temperature = 1.0
         if out and new.settings["calibrate"]:
             fitting = label_temperature if classes.several else class_temperature

@@ -18,6 +18,7 @@ from xprnn.estimators.sequences.network import NextStepNetwork, ReconstructionNe
 from xprnn.storage import HostArrays
 from xprnn.tensor import Tensor
 from xprnn.train import Callback, mse
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 NETWORKS: dict[str, type[SequenceNetwork]] = {"forecast": NextStepNetwork, "reconstruction": ReconstructionNetwork}
@@ -42,7 +43,8 @@ class AnomalyDetector(SequenceEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     kind
         "forecast": each step from those before it. "reconstruction": all steps from the last state of a layer that has
         read them, by a second layer.
@@ -111,15 +113,20 @@ class AnomalyDetector(SequenceEstimator):
         self._of_fit("offset_")
         return self._offset
 
-    def fit(self, X: Any, y: Any = None, *, callbacks: Sequence[Callback] = ()) -> AnomalyDetector:
+    def fit(
+        self, X: Any, y: Any = None, *, callbacks: Sequence[Callback] = (), communicator: Communicator | None = None
+    ) -> AnomalyDetector:
         """Learn what sequences are like. Returns itself.
 
         ``y`` is what scikit-learn's searches score by, and is not looked at.
 
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together.
+
         Raises TypeError and ValueError for data of other kinds and shapes, naming the row; FloatingPointError if
         training diverges. A detector that was fitted before is then as it was.
         """
-        new = self._unfitted()
+        new = self._unfitted(communicator)
         given = as_sequences(self._owner("fit"), X, new.settings["steps"])
         held, draws = new._part(np.zeros(len(given.rows))), generator(new.settings["seed"])
         scaler = new._scaler_of(given.rows, held)
@@ -130,7 +137,9 @@ class AnomalyDetector(SequenceEstimator):
             mask = self._home().asarray(lengths_to_mask(lengths, x.shape[0]))
             return mse(model(x, lengths), x, mask)
 
-        history = new._learn(network, (new._scaled(given.rows, scaler),), held, loss, None, callbacks, draws)
+        history = new._learn(
+            network, (new._scaled(given.rows, scaler),), held, loss, None, callbacks, communicator, draws
+        )
         new._become(_network=network, _training=history, _scaler=scaler, _width=given.width)
         offset = float(np.quantile(new._scores(given.rows), new.settings["contamination"]))
         self._become(**vars(new) | {"_offset": offset})

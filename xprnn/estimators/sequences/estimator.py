@@ -17,6 +17,7 @@ from xprnn.estimators.sequences.input import Sequences, as_sequences
 from xprnn.estimators.sequences.network import SequenceNetwork
 from xprnn.storage import HostArrays
 from xprnn.train import Callback, History
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 SEQUENCES = TRAINING | {
@@ -82,11 +83,12 @@ class SequenceEstimator(Estimator):
         loss: Loss,
         watch: Watch | None,
         callbacks: Sequence[Callback],
+        communicator: Communicator | None,
         rng: Rng,
     ) -> History:
         """Train on sequences and what belongs to them, lists or arrays (N, ...), but for those held out."""
         batch_size = self.settings["batch_size"] or min(64, max(4, len(held) // 20))
-        return learn(self, network, data, held, loss, watch, callbacks, rng, batch_size)
+        return learn(self, network, data, held, loss, watch, callbacks, communicator, rng, batch_size)
 
     def _sizes(self) -> dict[str, Any]:
         """What the network is built of, beside its inputs and outputs."""

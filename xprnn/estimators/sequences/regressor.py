@@ -20,6 +20,7 @@ from xprnn.estimators.sequences.input import as_numbers, as_sequences, as_weight
 from xprnn.storage import HostArrays
 from xprnn.tensor import Tensor
 from xprnn.train import Callback, huber, mae, mse
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 LOSSES: dict[str, Callable[..., Tensor]] = {"huber": huber, "mae": mae, "mse": mse}
@@ -38,7 +39,8 @@ class SequenceRegressor(SequenceEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether sequences are read backward too.
     pooling
@@ -103,16 +105,25 @@ class SequenceRegressor(SequenceEstimator):
         check_monitor(type(self).__name__, self.settings)
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, callbacks: Sequence[Callback] = ()
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        callbacks: Sequence[Callback] = (),
+        communicator: Communicator | None = None,
     ) -> SequenceRegressor:
         """Learn from sequences and their numbers (N,) or (N, K). Returns itself.
 
         ``sample_weight`` (N,) says how much each sequence counts; those of weight 0 are left out.
 
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together.
+
         Raises TypeError and ValueError for data of other kinds and shapes, naming the row; FloatingPointError if
         training diverges. A regressor that was fitted before is then as it was.
         """
-        owner, new = self._owner("fit"), self._unfitted()
+        owner, new = self._owner("fit"), self._unfitted(communicator)
         options = new.settings
         given = as_sequences(owner, X, options["steps"])
         numbers = as_numbers(owner, y, len(given.rows))
@@ -138,7 +149,7 @@ class SequenceRegressor(SequenceEstimator):
             out = [scaled[k] for k in np.flatnonzero(held)]
             watch = Watch(options["monitor"], MEASURES[options["monitor"]][1], out, measure)
         data = (scaled, learned, mean_one(weight, options["dtype"]))
-        history = new._learn(network, data, held, loss, watch, callbacks, draws)
+        history = new._learn(network, data, held, loss, watch, callbacks, communicator, draws)
         fitted = {"_network": network, "_training": history, "_scaler": scaler, "_width": given.width}
         self._become(**vars(new) | fitted | {"_target": target, "_vector": vector})
         return self

@@ -24,6 +24,7 @@ from xprnn.estimators.sequences.targets import (
     weights_of_classes,
 )
 from xprnn.train import Callback
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 
@@ -41,7 +42,8 @@ class SequenceTagger(LabelledEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers, bidirectional
         Hidden units of each layer and direction; layers; whether a label may depend on later steps too.
     dropout
@@ -106,15 +108,26 @@ class SequenceTagger(LabelledEstimator):
         self._of_fit("classes_")
         return self._classes.own
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callbacks: Sequence[Callback] = ()) -> SequenceTagger:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        callbacks: Sequence[Callback] = (),
+        communicator: Communicator | None = None,
+    ) -> SequenceTagger:
         """Learn from sequences and the labels of their steps. Returns itself.
 
         ``sample_weight`` (N,) says how much the steps of each sequence count; those of weight 0 are left out.
 
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together.
+
         Raises TypeError and ValueError for data of other kinds and shapes, naming the row, and for fewer than two
         classes; FloatingPointError if training diverges. A tagger that was fitted before is then as it was.
         """
-        owner, new = self._owner("fit"), self._unfitted()
+        owner, new = self._owner("fit"), self._unfitted(communicator)
         options = new.settings
         given = as_sequences(owner, X, options["steps"])
         weight = as_weights(owner, sample_weight, len(given.rows))
@@ -137,7 +150,9 @@ class SequenceTagger(LabelledEstimator):
             return MEASURES[options["monitor"]](right, np.concatenate(said).argmax(axis=1), counted)
 
         watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
-        history = new._learn(network, (scaled, tags, each), held, step_loss(of_class), watch, callbacks, draws)
+        history = new._learn(
+            network, (scaled, tags, each), held, step_loss(of_class), watch, callbacks, communicator, draws
+        )
         temperature = 1.0
         if out and options["calibrate"]:
             temperature = class_temperature(np.concatenate(outputs(network, out)), right, counted)

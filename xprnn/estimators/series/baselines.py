@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import size, whole_number
 from xprnn.data.series import as_series, check_origins, windows
 from xprnn.estimators.parameters import Parameters, not_fitted
 
@@ -47,7 +47,7 @@ class Persistence(Parameters):
 
     def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """The last value, again and again."""
-        series, horizon = as_series(series, "Persistence"), whole_number("Persistence", "horizon", horizon)
+        series, horizon = as_series(series, "Persistence"), size("Persistence", "horizon", horizon)
         return np.repeat(series[check_origins(series, origins, 1) - 1][:, None], horizon, axis=1)
 
 
@@ -66,7 +66,7 @@ class Drift(Parameters):
 
     def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """The line through the first step and the last one, carried on."""
-        series, horizon = as_series(series, "Drift"), whole_number("Drift", "horizon", horizon)
+        series, horizon = as_series(series, "Drift"), size("Drift", "horizon", horizon)
         origins = check_origins(series, origins, 2)
         slopes = (series[origins - 1] - series[0]) / (origins - 1)[:, None]
         return series[origins - 1][:, None] + np.arange(1, horizon + 1)[:, None] * slopes[:, None]
@@ -100,7 +100,7 @@ class SeasonalNaive(Parameters):
 
     def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """The values of the last period before each origin, repeated."""
-        series, horizon = as_series(series, "SeasonalNaive"), whole_number("SeasonalNaive", "horizon", horizon)
+        series, horizon = as_series(series, "SeasonalNaive"), size("SeasonalNaive", "horizon", horizon)
         starts = check_origins(series, origins, self.period)[:, None] - self.period
         return series[starts + np.arange(horizon) % self.period]
 
@@ -140,7 +140,7 @@ class AutoRegression(Parameters):
 
     def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """Recursively: a forecast is the input of the next."""
-        series, horizon = as_series(series, "AutoRegression"), whole_number("AutoRegression", "horizon", horizon)
+        series, horizon = as_series(series, "AutoRegression"), size("AutoRegression", "horizon", horizon)
         if self.coefficients is None:
             raise not_fitted(self.name)
         columns = self.coefficients.shape[1]
@@ -192,7 +192,7 @@ class Borrowed(Parameters):
 
     def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """What the models say of each origin by itself."""
-        series, horizon = as_series(series, "Borrowed"), whole_number("Borrowed", "horizon", horizon)
+        series, horizon = as_series(series, "Borrowed"), size("Borrowed", "horizon", horizon)
         if self._fitted is None:
             raise not_fitted(self.name)
         if series.shape[1] != len(self._fitted):

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import among, optional, probability, real_number, several, whole_number
+from xprnn.arguments import among, optional, probability, real_number, several, size, whole_number
 from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
+from xprnn.distributed.work import check_executor
 from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Backtest, Informed, backtest
@@ -19,10 +20,11 @@ from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.learning import LIKELIHOODS
 from xprnn.estimators.series.model import learn_model, learn_more
 from xprnn.estimators.series.network import Members
-from xprnn.estimators.series.panel import Kind, Panel, read
+from xprnn.estimators.series.panel import Kind, Panel, names_of, read
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
-from xprnn.train import Callback
+from xprnn.train import Callback, Checkpoint
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 FUTURES = 1000  # that quantiles are taken of
@@ -46,7 +48,8 @@ class Forecaster(SeriesEstimator):
     ----------
     cell
         "lstm", "gru", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers
         Hidden units of each layer; layers.
     window
@@ -84,12 +87,12 @@ class Forecaster(SeriesEstimator):
     """
 
     SETTINGS = TRAINING | {
-        "window": optional(whole_number),
-        "horizon": whole_number,
+        "window": optional(size),
+        "horizon": size,
         "strategy": among(("recursive", "direct")),
         "periods": periods_of,
         "transforms": among(("auto", "none")),
-        "members": whole_number,
+        "members": size,
         "distribution": among(("errors", *LIKELIHOODS)),
         "batch_size": whole_number,
         "patience": whole_number,
@@ -139,7 +142,15 @@ class Forecaster(SeriesEstimator):
         return self._model.window
 
     def fit(
-        self, series: Any, y: None = None, *, past: Any = None, future: Any = None, callbacks: Sequence[Callback] = ()
+        self,
+        series: Any,
+        y: None = None,
+        *,
+        past: Any = None,
+        future: Any = None,
+        callbacks: Sequence[Callback] = (),
+        communicator: Communicator | None = None,
+        executor: Executor | None = None,
     ) -> Forecaster:
         """Learn from a series (T,) or (T, F) of any backend, a table of numbers, or a :class:`Panel`. Returns itself.
 
@@ -147,20 +158,34 @@ class Forecaster(SeriesEstimator):
         weather forecast. Of several series they are a dict or a list, as these are. There is no ``y``, which
         scikit-learn's pipelines give as None: all columns are forecast.
 
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together. With
+        an ``executor`` of :mod:`concurrent.futures` members are learned side by side, to the same bits, and no progress
+        is shown; threads call callbacks at the same time, and what these note in processes stays there.
+
         Raises ValueError for a series that is too short or has infinite values, and FloatingPointError if training
         diverges; a forecaster that was fitted before is then as it was.
         """
         no_target("Forecaster.fit", y)
         given = series if isinstance(series, Panel) else as_series(series, "Forecaster", gaps=True)
         vector = np.ndim(series) == 1 and isinstance(given, np.ndarray) and given.shape[1] == 1
-        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"))
+        beside = {} if isinstance(given, Panel) else {"steps": series, "past": past, "future": future}
+        names = {name: names_of(table, f"Forecaster: {name}") for name, table in beside.items()}
+        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), names)
         kind, values, static = read("Forecaster", given, one, past, future)
-        new = self._unfitted()
+        new = self._unfitted(communicator)
+        check_executor("Forecaster.fit", executor)
+        if executor is not None and communicator is not None and communicator.size > 1:
+            raise ValueError("Forecaster.fit: executor and communicator are both given; expected at most one")
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
         callbacks = several("Forecaster.fit", "callbacks", callbacks)
-        common = common_of(values, static, new.settings["periods"])
-        model, history = learn_model(common, values, new.settings, new._cut, self._home(), callbacks, self.progress)
+        if any(isinstance(callback, Checkpoint) and callback.resume for callback in callbacks):
+            raise ValueError("Forecaster.fit: a Checkpoint that resumes is of one training; expected none, of several")
+        common, progress = common_of(values, static, new.settings["periods"]), self.progress and executor is None
+        model, history = learn_model(
+            common, values, new.settings, new._cut, self._home(), callbacks, progress, communicator, executor
+        )
         network = Members([member.network for member in model.members])
         network.eval()
         recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)
@@ -221,9 +246,7 @@ class Forecaster(SeriesEstimator):
 
         Each is a way that a member goes step by step, at each with a draw from its ``distribution``.
         """
-        found = self._paths(
-            "Forecaster.sample", horizon, whole_number("Forecaster.sample", "paths", paths), future, rng
-        )
+        found = self._paths("Forecaster.sample", horizon, size("Forecaster.sample", "paths", paths), future, rng)
         return self._kind.answer(list(np.moveaxis(found, 1, 0)), columns=2)
 
     def intervals(self, horizon: int | None = None, *, coverage: float = 0.9, future: Any = None) -> Any:

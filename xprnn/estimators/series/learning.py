@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from xprnn.backend import Array, Backend, backend_of, generator, namespace
 from xprnn.data import Batches, Drawn
+from xprnn.distributed.alone import Alone
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.linear import flat, lagged, said
 from xprnn.estimators.series.member import ROWS_AT_ONCE, Common, Member, sizes_of, turned
@@ -19,6 +20,7 @@ from xprnn.estimators.series.plans import Plan, moments_at
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, fit, gaussian_nll, mse, student_t_nll
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 FREEDOM = 5.0  # of Student's t: its kurtosis is 9
@@ -36,6 +38,7 @@ class Task:
     window: int
     options: Mapping[str, Any]
     home: Backend
+    communicator: Communicator = field(default_factory=Alone)
 
     @property
     def columns(self) -> int:
@@ -113,7 +116,7 @@ def learn(
     history = _train(task, member, frame, rows, seed, epochs, watched, [best, *stopping], progress)
     member.network.eval()
     gained = before - _losses(task, member, frame, watched)
-    if not gained.mean() > gained.std() / np.sqrt(len(gained)):
+    if not task.communicator.broadcast(bool(gained.mean() > gained.std() / np.sqrt(len(gained)))):
         member.network.forget()
         return member, history, 0
     return member, history, best.best_epoch
@@ -192,6 +195,7 @@ def _train(
         clip_norm=options["clip_norm"],
         callbacks=list(callbacks),
         progress=progress,
+        communicator=task.communicator,
     )
 
 

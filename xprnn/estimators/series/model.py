@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xprnn.backend import Backend, Rng, backend_of, generator
+from xprnn.distributed.alone import Alone
+from xprnn.distributed.work import each
 from xprnn.estimators.series.conformal import rolling_widths, width
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.learning import FREEDOM, Task, carry_on, learn, relearn
@@ -16,6 +20,7 @@ from xprnn.estimators.series.member import Common, Member
 from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
 from xprnn.estimators.series.transforms import Transform, held
 from xprnn.train import Callback, History
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 MOST_RESIDUALS = 1000  # of each member, the last ones, from which paths are drawn
@@ -116,18 +121,21 @@ def learn_model(
     home: Backend,
     callbacks: Sequence[Callback],
     progress: bool,
+    communicator: Communicator | None,
+    executor: Executor | None,
 ) -> tuple[Model, History]:
     """A model of series, and how training its first member went.
 
     ``cut`` says, of a length and a window, how many steps are learned first, while the rest decides. What was decided
-    then learns from everything.
+    then learns from everything. Members know nothing of each other, and are learned by an executor where there is one.
     """
     series = tuple(series)
     plans, window = _plans(common, series, options, cut)
-    task = Task(common, series, window, options, home)
+    task = Task(common, series, window, options, home, communicator or Alone())
     lengths = [cut(len(each), window) for each in series]
     seeds = [options["seed"], *generator(options["seed"]).integers(2**31, size=len(plans) - 1).tolist()]
-    learned = [learn(task, plan, lengths, s, callbacks, progress) for plan, s in zip(plans, seeds, strict=True)]
+    told, all_of = tuple(callbacks), partial(each, owner="Forecaster.fit", name=_named, executor=executor)
+    learned = all_of(_learn, [(task, p, lengths, s, told, progress) for p, s in zip(plans, seeds, strict=True)])
     watched = len(task.watched(lengths, options["horizon"])[0]) > 0
     kind = options["distribution"]
     first = Model(tuple(member for member, _, _ in learned), (), np.zeros((0, 0, 0)), np.zeros((0, 0)), kind)
@@ -135,9 +143,21 @@ def learn_model(
     members = first.members
     if watched:
         again = zip(plans, seeds, learned, strict=True)
-        members = tuple(relearn(task, p, s, epochs, callbacks, progress) for p, s, (_, _, epochs) in again)
+        members = tuple(all_of(_relearn, [(task, p, s, epochs, told, progress) for p, s, (_, _, epochs) in again]))
     errors, unit = _errors(first, task, lengths)
     return Model(members, residuals, errors, unit, kind), learned[0][1]
+
+
+def _learn(work: tuple[Any, ...]) -> tuple[Member, History, int]:
+    return learn(*work)
+
+
+def _relearn(work: tuple[Any, ...]) -> Member:
+    return relearn(*work)
+
+
+def _named(work: tuple[Any, ...]) -> str:
+    return f"the member of {work[1]}"
 
 
 def learn_more(

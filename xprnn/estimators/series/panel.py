@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -114,6 +114,15 @@ class Kind:
     vector: bool
     table: TableForm | None = None
     """Of one series that was a table."""
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of one series: how the columns of its steps, of its past and of its future were called, where they were."""
+
+    def require_names(self, owner: str, name: str, given: Any) -> None:
+        """Raises ValueError for a table whose columns have the names of those fitted, or others, in another order."""
+        found, fitted = names_of(given, owner), self.names.get(name, ())
+        if len(found) == len(fitted) > 1 and found != fitted:
+            shown, expected = (", ".join(map(repr, names)) for names in (found, fitted))
+            raise ValueError(f"{owner}: the columns are {shown}; expected {expected}, as fitted")
 
     def answer(self, found: Sequence[Host], columns: int = 1) -> Any:
         """Arrays of each series; those of a vector without the axis of ``columns``."""
@@ -180,6 +189,7 @@ def covariates(
     for k, (part, length) in enumerate(zip(kind.split(owner, name, given), lengths, strict=True)):
         shown = kind.shown(owner, k)
         rows = as_series(part, f"{shown}: {name}")
+        kind.require_names(f"{shown}: {name}", name, part)
         if len(rows) != length:
             raise ValueError(f"{shown}: {name} has {len(rows)} rows; expected {length}, one for each step")
         expected = (found[0].shape[1] if found else rows.shape[1]) if columns is None else columns
@@ -189,6 +199,12 @@ def covariates(
             _can_be_scaled(f"{shown}: {name}", rows)
         found.append(rows)
     return found
+
+
+def names_of(table: Any, owner: str) -> tuple[str, ...]:
+    """How the columns of a table are called; none of what is no table. Raises what :func:`columns_of` does."""
+    found = columns_of(table, owner)
+    return () if found is None else found.names
 
 
 def _can_be_scaled(shown: str, rows: Host) -> None:

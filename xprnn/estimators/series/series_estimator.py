@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from xprnn.arguments import real_number, whole_number
+from xprnn.arguments import real_number, size
 from xprnn.backend import Rng
 from xprnn.data.series import as_series, check_origins
 from xprnn.estimators.estimator import Estimator, model_file
@@ -66,7 +66,7 @@ class SeriesEstimator(Estimator):
     def _steps(self, owner: str, horizon: int | None) -> int:
         """How many steps ahead. Raises ValueError for more than the direct strategy can say."""
         options = self.settings
-        horizon = whole_number(owner, "horizon", options["horizon"] if horizon is None else horizon)
+        horizon = size(owner, "horizon", options["horizon"] if horizon is None else horizon)
         if options["strategy"] == "direct" and horizon > options["horizon"]:
             raise ValueError(f"{owner}: horizon is {horizon}; expected 1 to {options['horizon']}")
         return horizon
@@ -91,6 +91,8 @@ class SeriesEstimator(Estimator):
         ]
         for k, rows in enumerate(given):
             self._check_columns(kind.shown("Forecaster", k), rows)
+        if kind.keys is None:
+            kind.require_names(owner, "steps", steps)
         if kind.table is not None:
             kind.table.require_next(owner, steps, self._recent[0].start + len(self._recent[0]))
         lengths = [len(rows) for rows in given]
@@ -124,8 +126,7 @@ class SeriesEstimator(Estimator):
             raise ValueError(f"{owner}: fitted on several series; expected one: observe and predict go on")
         values = as_series(series, owner, gaps=True)
         self._check_columns("Forecaster", values)
-        if self._kind.table is not None:
-            self._kind.table.require_columns(owner, series)
+        self._kind.require_names(owner, "steps", series)
         horizon, count = self._steps("Forecaster", horizon), [len(values)]
         pasts, futures = self._covariates(owner, past, future, count, count)
         places = check_origins(values, origins, self._model.window)

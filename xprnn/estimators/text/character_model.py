@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import probability, several, whole_number
+from xprnn.arguments import probability, several, size, whole_number
 from xprnn.backend import Array, Rng, backend_of, generator
 from xprnn.data.characters import Alphabet, character_streams, read_characters
+from xprnn.data.portions import rows_of
 from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
 from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.parameters import Role
@@ -32,6 +34,7 @@ from xprnn.train import (
     fit,
     truncated_bptt,
 )
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 SCORED_AT_ONCE = 512  # steps of a text that is scored; bounds memory, changes no result
@@ -53,7 +56,8 @@ class CharacterModel(Estimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     hidden, layers, embedding
         Hidden units of each layer; layers; the length of a character's vector.
     dropout
@@ -76,7 +80,7 @@ class CharacterModel(Estimator):
     """
 
     SETTINGS = TRAINING | {
-        "embedding": whole_number,
+        "embedding": size,
         "dropout": probability,
         "chunk": whole_number,
         "batch_size": whole_number,
@@ -109,13 +113,18 @@ class CharacterModel(Estimator):
         super().__init__(locals())
         self.alphabet: Alphabet | None = None
 
-    def fit(self, text: str | Path, *, callbacks: Sequence[Callback] = ()) -> CharacterModel:
+    def fit(
+        self, text: str | Path, *, callbacks: Sequence[Callback] = (), communicator: Communicator | None = None
+    ) -> CharacterModel:
         """Learn from a text, or from the UTF-8 file at a Path, which is read in pieces. Returns itself.
+
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together.
 
         Raises ValueError for a text that is too short for one step of all streams, OSError for a file that cannot be
         read, and FloatingPointError if training diverges; a model that was fitted before is then as it was.
         """
-        new = self._unfitted()
+        new = self._unfitted(communicator)
         options = new.settings
         ids, alphabet = self._read(text, None)
         held_out = max(1, round(options["validation"] * len(ids))) if options["validation"] else 0
@@ -139,6 +148,7 @@ class CharacterModel(Estimator):
             clip_norm=options["clip_norm"],
             callbacks=[_EachUpdate(schedule), *several("CharacterModel", "callbacks", callbacks)],
             progress=self.progress,
+            communicator=communicator,
         )
         network.eval()
         self._become(**vars(new) | {"_network": network, "_training": history, "alphabet": alphabet})
@@ -177,7 +187,7 @@ class CharacterModel(Estimator):
         of range; TypeError for a prompt that is no str.
         """
         owner, network, alphabet = "CharacterModel.sample", self._fitted(self._network), self._fitted(self.alphabet)
-        length = whole_number(owner, "length", length, 0)
+        length = size(owner, "length", length, 0)
         sampler = Sampler(owner, temperature, top_k, top_p, rng)
         if prompt is None:
             prompt = "\n" if "\n" in alphabet.characters else alphabet.characters[0]
@@ -266,6 +276,16 @@ class _Passes:
 
     def __len__(self) -> int:
         return -(-len(self.x) // self.chunk)
+
+    def portion(self, rank: int, size: int) -> _Passes:
+        """Some of the streams."""
+        if (streams := self.x.shape[1]) < size:
+            raise ValueError(
+                f"CharacterModel: batch_size is {streams}; expected at least {size}, a stream for each rank"
+            )
+        part, own = copy(self), rows_of(rank, size, streams)
+        part.x, part.y = self.x[:, own], self.y[:, own]
+        return part
 
     def __iter__(self) -> Iterator[tuple[Array, Chunk]]:
         for chunk in truncated_bptt(self.network.states, self.x, k1=self.chunk):

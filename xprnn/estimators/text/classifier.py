@@ -37,6 +37,7 @@ from xprnn.estimators.text.input import (
 from xprnn.estimators.text.subwords import MARKS, Subwords
 from xprnn.tape import no_grad
 from xprnn.train import Callback
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 
@@ -62,7 +63,8 @@ class TextClassifier(TextEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     pooling
         "max", "mean" or "attention" over the states of all tokens, or the "last" state.
     embedding
@@ -158,6 +160,7 @@ class TextClassifier(TextEstimator):
         *,
         vectors: WordVectors | None = None,
         callbacks: Sequence[Callback] = (),
+        communicator: Communicator | None = None,
     ) -> TextClassifier:
         """Learn from texts (N,) and their labels (N,), all str or all numbers. Returns itself.
 
@@ -168,6 +171,9 @@ class TextClassifier(TextEstimator):
         Texts without a word, empty ones too, count for the shares of the labels and for nothing else.
         ``sample_weight`` (N,) says how much each text counts; those of weight 0 are left out. ``vectors`` are what the
         embeddings of their tokens start from.
+
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together.
 
         Raises
         ------
@@ -183,7 +189,7 @@ class TextClassifier(TextEstimator):
 
         After an error the classifier is as it was.
         """
-        owner, new = self._owner("fit"), self._unfitted()
+        owner, new = self._owner("fit"), self._unfitted(communicator)
         words, rows, labels = read_texts(owner, texts, labels, new.tokenize)
         weight = as_weights(owner, sample_weight, len(rows), "text")
         kept = np.flatnonzero(weight)
@@ -218,7 +224,9 @@ class TextClassifier(TextEstimator):
             return MEASURES[options["monitor"]](target[held], np.stack(said).argmax(axis=1), weight[held])
 
         watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
-        history = learn(new, network, (ids, target, each), held, class_loss, watch, callbacks, draws, batch_size)
+        history = learn(
+            new, network, (ids, target, each), held, class_loss, watch, callbacks, communicator, draws, batch_size
+        )
         temperature = 1.0
         if len(out) and options["calibrate"]:
             temperature = class_temperature(np.stack(outputs(network, out)), target[held], weight[held])

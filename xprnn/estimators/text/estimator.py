@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xprnn.arguments import at_least, of_kind, optional, probability, true_or_false, whole_number
+from xprnn.arguments import at_least, of_kind, optional, probability, size, true_or_false, whole_number
 from xprnn.backend import Rng, generator
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
@@ -24,7 +24,7 @@ TEXTS = (
     TRAINING
     | LABELLED
     | {
-        "embedding": optional(whole_number),
+        "embedding": optional(size),
         "bidirectional": true_or_false,
         "min_count": whole_number,
         "max_vocabulary": optional(at_least(3)),  # two specials and a token

@@ -23,6 +23,7 @@ from xprnn.estimators.sequences.targets import read_tags, step_weights, tag_rows
 from xprnn.estimators.text.estimator import TEXTS, TextEstimator
 from xprnn.estimators.text.spans import span_f1
 from xprnn.train import Callback
+from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 Sentences = Sequence[Sequence[str]]
@@ -43,7 +44,8 @@ class TextTagger(TextEstimator):
     ----------
     cell
         "gru", "lstm", "rnn", "indrnn", "gru_reset_before", "lstm_peephole", "lstm_peephole_full",
-        "gru_layer_norm", "lstm_layer_norm", "mingru", "minlstm", "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
+        "gru_layer_norm", "lstm_layer_norm", "mgu", "slstm", "ctrnn", "antisymmetricrnn", "mingru", "minlstm",
+        "qrnn", "sru", "lmu", "mlstm", "lru" or "s5".
     embedding
         Length of a token's vector. Default: 100, or that of the ``vectors`` given to ``fit``.
     hidden, layers, bidirectional
@@ -121,18 +123,22 @@ class TextTagger(TextEstimator):
         *,
         vectors: WordVectors | None = None,
         callbacks: Sequence[Callback] = (),
+        communicator: Communicator | None = None,
     ) -> TextTagger:
         """Learn from sentences and the labels of their tokens. Returns itself.
 
         ``sample_weight`` (N,) says how much the tokens of each sentence count; those of weight 0 are left out, and so
         are sentences without tokens. ``vectors`` are what the embeddings of their tokens start from.
 
+        ``communicator`` is that of several processes which make the same call with the same data, as
+        :func:`xprnn.distributed.world` gives it: they train one model together.
+
         Raises TypeError for what is no list of lists of str; ValueError, naming the sentence, for another number of
         labels than of tokens, and for missing labels, fewer than two different ones, no token that comes ``min_count``
         times, and vectors of another length than ``embedding`` or of none of the tokens; FloatingPointError if training
         diverges. A tagger that was fitted before is then as it was.
         """
-        owner, new = self._owner("fit"), self._unfitted()
+        owner, new = self._owner("fit"), self._unfitted(communicator)
         options, draws = new.settings, generator(new.settings["seed"])
         sentences = _sentences(owner, X)
         rows = tag_rows(owner, y, [len(tokens) for tokens in sentences])
@@ -164,7 +170,18 @@ class TextTagger(TextEstimator):
 
         watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
         batch_size = options["batch_size"] or min(50, max(4, len(ids) // 50))
-        history = learn(new, network, (ids, tags, each), held, step_loss(of_class), watch, callbacks, draws, batch_size)
+        history = learn(
+            new,
+            network,
+            (ids, tags, each),
+            held,
+            step_loss(of_class),
+            watch,
+            callbacks,
+            communicator,
+            draws,
+            batch_size,
+        )
         temperature = 1.0
         if out and options["calibrate"]:
             temperature = class_temperature(np.concatenate(outputs(network, out)), np.concatenate(right), counted)

@@ -10,6 +10,7 @@ from xprnn.interop.onnx.export_attention import attention, encoder
 from xprnn.interop.onnx.export_pooling import pooling
 from xprnn.interop.onnx.export_recurrent import recurrent
 from xprnn.interop.onnx.exported import Emitter, Exported, called, emitter_of
+from xprnn.nn.activations import Activation
 from xprnn.nn.module import Module
 from xprnn.storage import Path_, write_atomically
 
@@ -18,8 +19,8 @@ def to_model(layer: Module, *, lengths: bool = False, states: bool = False) -> A
     """An onnx.ModelProto of a layer, for any number of steps and sequences (opset 22, IR version 10).
 
     For RNN, LSTM and GRU with all their options but ``proj_size`` and full peepholes, Linear, Embedding, LayerNorm,
-    Dropout (which does nothing), MultiheadAttention of a sequence to itself, TransformerEncoderLayer,
-    TransformerEncoder, the poolings, and Sequential of them. It evaluates, and never trains.
+    Tanh, Sigmoid, ReLU, Softmax, Dropout (which does nothing), MultiheadAttention of a sequence to itself,
+    TransformerEncoderLayer, TransformerEncoder, the poolings, and Sequential of them. It evaluates, and never trains.
 
     ===============  ===============================================================================================
     input x          float32 (T, B, I), (B, T, I) with ``batch_first``; int64 without I where an Embedding comes first
@@ -48,7 +49,7 @@ def _input_size(path: str, layer: Any) -> int | None:
     """The length of x's last axis; None where x is numbers of rows."""
     emitter_of(EMITTERS, path, layer)
     if isinstance(layer, nn.Sequential):
-        parts = ((name, part) for name, part in layer.children() if not isinstance(part, nn.Dropout))
+        parts = ((name, part) for name, part in layer.children() if not isinstance(part, KEEPING))
         if (first := next(parts, None)) is not None:
             return _input_size(f"{path}.{first[0]}".lstrip("."), first[1])
     if isinstance(layer, nn.LayerNorm):
@@ -87,15 +88,28 @@ def _dropout(model: Exported, path: str, layer: Any, x: str) -> str:
     return x
 
 
+def _function(operator: str, **attributes: Any) -> Emitter:
+    def emitter(model: Exported, path: str, layer: Any, x: str) -> str:
+        y: str = model.node(operator, [x], path, **attributes)
+        return y
+
+    return emitter
+
+
 def _sequential(model: Exported, path: str, layer: Any, x: str) -> str:
     for name, part in layer.children():
         x = model.emit(path + name, part, x)
     return x
 
 
+KEEPING = (nn.Dropout, Activation)
+"""What gives as many features as it takes, however many these are."""
+
 EMITTERS: dict[type, Emitter] = {
     nn.RNN: recurrent, nn.LSTM: recurrent, nn.GRU: recurrent, nn.IndRNN: recurrent, nn.RecurrentLayer: recurrent,
     nn.Linear: _linear, nn.Embedding: _embedding, nn.LayerNorm: _layer_norm, nn.Dropout: _dropout,
+    nn.Tanh: _function("Tanh"), nn.Sigmoid: _function("Sigmoid"), nn.ReLU: _function("Relu"),
+    nn.Softmax: _function("Softmax", axis=-1),
     nn.Sequential: _sequential, nn.MultiheadAttention: attention, nn.TransformerEncoderLayer: encoder,
     nn.TransformerEncoder: encoder, nn.LastPooling: pooling, nn.MeanPooling: pooling, nn.MaxPooling: pooling,
     nn.AttentionPooling: pooling,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ from xprnn.arguments import input_tensor
 from xprnn.backend import backend_of, default_backend, dtype_name, to_numpy
 from xprnn.interop.extras import needed
 from xprnn.interop.onnx import recurrent
+from xprnn.interop.onnx.external import Beside
 from xprnn.interop.onnx.operations import OPERATIONS
 from xprnn.interop.onnx.parsed import Node, Parsed, Value, parsed
 from xprnn.nn.module import Module
@@ -29,7 +31,7 @@ class Model(Module):
 
     def __init__(self, graph: Parsed) -> None:
         self.inputs, self.outputs = [value.name for value in graph.inputs], graph.outputs
-        self._values, self._nodes = graph.inputs, graph.nodes
+        self._values, self._nodes, self._declared = graph.inputs, graph.nodes, graph.declared
         self._attributes: dict[str, str] = {}  # by the name of a constant or node
         self._constants: dict[str, Any] = {}
         used = {name for node in graph.nodes if node.operator not in recurrent.OPTIONS for name in node.inputs}
@@ -64,10 +66,13 @@ class Model(Module):
             raise TypeError(f"Model: the inputs are {', '.join(came)}; expected {', '.join(self.inputs)}")
         known: dict[str, Any] = {"": None, **self._constants}
         known |= {value.name: _checked(value, given[value.name]) for value in self._values}
+        lengths = _lengths(self._values, known)
         for node in self._nodes:
             names = recurrent.reads(node) if node.operator in recurrent.OPTIONS else node.inputs
             reads = [known[name] if name in known else self._part("weight", (name,)) for name in names]
             results = self._run(node, reads)
+            if node.operator == "Reshape":
+                self._check_shape(node, results[0].shape, lengths)
             known |= {name: result for name, result in zip(node.outputs, results, strict=False) if name}
         found = tuple(known[name] if name in known else self._part("weight", (name,)) for name in self.outputs)
         return found[0] if len(found) == 1 else found
@@ -93,6 +98,22 @@ class Model(Module):
             raise node.error(f"has {len(node.outputs)} outputs; expected {len(results)}")
         return results
 
+    def _check_shape(self, node: Node, shape: tuple[int, ...], lengths: dict[str, int]) -> None:
+        """Raises ValueError where an exporter wrote down its example's number of steps, though steps are of any number.
+
+        Such a node would mix steps and sequences, and say nothing where the numbers happen to divide each other.
+        """
+        declared = self._declared.get(node.outputs[0])
+        if declared is None:
+            return
+        said = tuple(lengths.get(axis, axis) if isinstance(axis, str) else axis for axis in declared)
+        if len(said) != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(said, shape, strict=True)):
+            words = ", ".join(f"{axis} = {n}" if axis != n else f"{n}" for axis, n in zip(declared, said, strict=True))
+            raise node.error(
+                f"gives shape {shape}, where the model declares ({words}): its exporter fixed the lengths of its "
+                "example; call it with those, or export it again"
+            )
+
     def describe(self) -> str:
         return f"{', '.join(self.inputs)} -> {', '.join(self.outputs)}"
 
@@ -102,8 +123,8 @@ def from_model(model: Any) -> Model:
 
     Nodes LSTM, GRU and RNN, with any of ONNX's activations, clip, direction, layout, input_forget and
     linear_before_reset, become layers; their weights must be constants. Around them may stand what is usual there: Add,
-    Cast, Concat, Flatten, Gather, Gemm, LayerNormalization, MatMul, Relu, Reshape, Slice, Softmax, Split, Squeeze,
-    Transpose and about forty in all. Numbers are float32 and float64.
+    Attention, Cast, Concat, Conv (of one axis), Einsum (of two), Gather, Gemm, LayerNormalization, MatMul, Pad, Relu,
+    Reshape, Slice, Softmax, Split, Squeeze, Transpose and about seventy in all. Numbers are float32 and float64.
 
     Raises ValueError that names the node or constant for any other operator, and for what is damaged.
     """
@@ -111,13 +132,16 @@ def from_model(model: Any) -> Model:
     if not isinstance(model, onnx.ModelProto):
         raise TypeError(f"from_model: model is a {type(model).__name__}; expected an onnx.ModelProto")
     try:
-        return Model(parsed(onnx, model))
+        return Model(parsed(onnx, model, Beside()))
     except ValueError as error:
         raise ValueError(f"from_model: {error}") from error
 
 
 def load(path: Path_) -> Model:
-    """:func:`from_model` of a file of one piece; no other file is read, and nothing in it is run when it is loaded.
+    """:func:`from_model` of a file; nothing in it is run when it is loaded.
+
+    Weights may lie in plain files beside it, as PyTorch's exporter puts them into ``NAME.onnx.data``; no file
+    elsewhere is read, and no more memory taken than these files are long.
 
     Raises FileNotFoundError or another OSError where it cannot be read; ModelFileError, a ValueError that names the
     file, and the node or constant, as :func:`from_model` does.
@@ -130,7 +154,7 @@ def load(path: Path_) -> Model:
     except Exception as error:  # of the protocol's parser
         raise ModelFileError(f"load: {path} is truncated, corrupt or no ONNX model: {error}") from error
     try:
-        return Model(parsed(onnx, model))
+        return Model(parsed(onnx, model, Beside(os.path.dirname(os.path.abspath(path)))))
     except ValueError as error:
         raise ModelFileError(f"load: {path}: {error}") from error
 
@@ -148,6 +172,16 @@ def _beside_each_other(values: list[Any]) -> list[Any]:
         return home.asarray(one) if isinstance(one, np.ndarray) else one
 
     return [beside(one) for one in values]
+
+
+def _lengths(values: list[Value], known: dict[str, Any]) -> dict[str, int]:
+    """The lengths of axes that inputs declare by a word."""
+    return {
+        axis: length
+        for value in values
+        for axis, length in zip(value.shape or (), known[value.name].shape, strict=False)
+        if isinstance(axis, str) and axis
+    }
 
 
 def _checked(value: Value, x: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from itertools import pairwise
@@ -12,6 +13,7 @@ import numpy as np
 from xprnn import ops
 from xprnn.backend import backend_of, to_numpy
 from xprnn.cells import Activation
+from xprnn.interop.onnx import products
 from xprnn.interop.onnx.parsed import Node
 from xprnn.tensor import Tensor
 
@@ -162,8 +164,13 @@ def _chosen(of_tensors: Callable[..., Any], of_arrays: Callable[..., Any]) -> Ca
     return chosen
 
 
-def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
+def _reduction(
+    of_tensors: Callable[..., Any] | None, of_arrays: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
     def reduced(node: Node, x: Any, axes: Any = None) -> Any:
+        function = of_tensors if isinstance(x, Tensor) else of_arrays
+        if function is None:
+            raise node.error(f"has no counterpart here for numbers of {x.dtype}")
         chosen = tuple(node.attribute("axes", list, [])) if axes is None else whole_numbers(axes)
         if not chosen and node.attribute("noop_with_empty_axes", int, 0):
             return x
@@ -182,9 +189,60 @@ def _layer_norm(node: Node, x: Any, scale: Any, bias: Any = None) -> Any:
 
 
 def _gelu(node: Node, x: Any) -> Any:
-    if node.attribute("approximate", bytes, b"none") != b"none":
-        raise node.error("is an approximation; expected the exact one")
-    return ops.gelu(x)
+    kind = node.attribute("approximate", bytes, b"none")
+    if kind not in (b"none", b"tanh"):
+        raise node.error(f"is the approximation {kind!r}; expected b'none' or b'tanh'")
+    if kind == b"none":
+        return ops.gelu(x)
+    return 0.5 * x * (1.0 + ops.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+def _clip(node: Node, x: Any, least: Any = None, most: Any = None) -> Any:
+    ends = [None if end is None else to_numpy(ops.value(end)).item() for end in (least, most)]
+    return ops.clip(x, *ends) if isinstance(x, Tensor) else np.clip(x, *ends)
+
+
+def _triangle(node: Node, x: Any, diagonal: Any = None) -> Any:
+    rows, columns = x.shape[-2:]
+    k, upper = 0 if diagonal is None else whole_numbers(diagonal)[0], node.attribute("upper", int, 1)
+    lower = np.tri(rows, columns, k - 1 if upper else k, dtype=bool)
+    kept = ~lower if upper else lower
+    # And not a product, which would make NaN of the infinities that masks are made of.
+    return (
+        ops.where(backend_of(x.data).asarray(kept), x, 0.0)
+        if isinstance(x, Tensor)
+        else np.where(kept, x, x.dtype.type(0))
+    )
+
+
+def _cumulative(node: Node, x: Any, axis: Any) -> Any:
+    if isinstance(x, Tensor) or node.attribute("exclusive", int, 0) or node.attribute("reverse", int, 0):
+        raise node.error("has no counterpart here but for whole numbers, from the first to the last")
+    return np.cumsum(x, whole_numbers(axis)[0], dtype=x.dtype)
+
+
+def _most(node: Node, x: Any) -> Any:
+    if node.attribute("select_last_index", int, 0):
+        raise node.error("has select_last_index; expected the first")
+    axis, host = node.attribute("axis", int, 0), to_numpy(ops.value(x))
+    found = np.argmax(host, axis)
+    return np.expand_dims(found, axis) if node.attribute("keepdims", int, 1) else found
+
+
+def _gather_elements(node: Node, x: Any, indices: Any) -> Any:
+    axis = node.attribute("axis", int, 0)
+    if not isinstance(x, Tensor):
+        return np.take_along_axis(x, to_numpy(indices), axis)
+    inner = tuple(slice(n if k != axis % x.ndim else None) for k, n in enumerate(indices.shape))
+    return ops.take_along_axis(x[inner], backend_of(x.data).asarray(to_numpy(indices)), axis)
+
+
+def _gather_nd(node: Node, x: Any, indices: Any) -> Any:
+    if node.attribute("batch_dims", int, 0):
+        raise node.error("has batch_dims; expected none")
+    numbers = to_numpy(indices)
+    home = backend_of(ops.value(x))
+    return x[tuple(home.asarray(numbers[..., k]) for k in range(numbers.shape[-1]))]
 
 
 def _dropout(node: Node, x: Any, *_: Any) -> Any:
@@ -211,7 +269,15 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Concat": _concat,
     "Split": _split, "Slice": _slice, "Gemm": _gemm, "Div": _divide, "Pow": _power, "Expand": _expand, "Range": _range,
     "Where": _where, "LayerNormalization": _layer_norm, "Gelu": _gelu, "Dropout": _dropout,
-    "ReduceMean": _reduction(ops.mean), "ReduceSum": _reduction(ops.sum), "ReduceMax": _reduction(ops.max),
+    "ReduceMean": _reduction(ops.mean), "ReduceSum": _reduction(ops.sum, np.sum),
+    "ReduceMax": _reduction(ops.max, np.max), "ReduceMin": _reduction(ops.min, np.min),
+    "ReduceProd": _reduction(None, np.prod), "ReduceL2": _reduction(ops.vector_norm),
+    "ReduceLogSumExp": _reduction(ops.logsumexp), "Einsum": products.einsum, "Conv": products.conv,
+    "MaxPool": products.max_pool, "BatchNormalization": products.batch_norm, "Attention": products.attention,
+    "Pad": products.pad, "Clip": _clip, "Trilu": _triangle, "CumSum": _cumulative, "ArgMax": _most,
+    "GatherElements": _gather_elements, "GatherND": _gather_nd,
+    "Sin": _unary(ops.sin), "Cos": _unary(ops.cos), "Reciprocal": _unary(lambda x: 1.0 / x),
+    "Not": _unary(lambda x: ~x), "And": _binary(lambda a, b: a & b), "Or": _binary(lambda a, b: a | b),
     "Softmax": lambda node, x: ops.softmax(x, axis=node.attribute("axis", int, -1)),
     "LogSoftmax": lambda node, x: ops.log_softmax(x, axis=node.attribute("axis", int, -1)),
     "Identity": _unary(lambda x: x), "Relu": _unary(ops.relu), "Tanh": _unary(ops.tanh), "Sigmoid": _unary(ops.sigmoid),

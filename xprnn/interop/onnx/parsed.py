@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.interop.onnx.external import Beside
+
 OPSETS = (13, 26)  # before, axes were attributes
 REQUIRED: Any = object()
 Host = np.ndarray[Any, Any]
+Shape = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Value:
 
     name: str
     dtype: str
-    shape: tuple[int | str, ...] | None
+    shape: Shape | None
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,11 @@ class Parsed:
     outputs: list[str]
     constants: dict[str, Host]
     nodes: list[Node]
+    declared: dict[str, Shape]
+    """Shapes of what nodes Reshape give, where the graph has them."""
 
 
-def parsed(onnx: Any, model: Any) -> Parsed:
+def parsed(onnx: Any, model: Any, beside: Beside) -> Parsed:
     """The graph of a model. Raises ValueError for what is damaged, cyclic or not supported."""
     versions = {one.domain or "ai.onnx": one.version for one in model.opset_import}
     version = versions.get("ai.onnx")
@@ -64,7 +69,7 @@ def parsed(onnx: Any, model: Any) -> Parsed:
     graph = model.graph
     if graph.sparse_initializer:
         raise ValueError("it has sparse constants, which are not supported")
-    constants = {_text(one.name): array_of(onnx, one.name, one) for one in graph.initializer}
+    constants = {_text(one.name): array_of(onnx, one.name, one, beside) for one in graph.initializer}
     inputs = [_value(onnx, one) for one in graph.input if one.name not in constants]
     known = {"", *constants, *(one.name for one in inputs)}
     if len(known) != 1 + len(graph.initializer) + len(inputs):
@@ -88,40 +93,54 @@ def parsed(onnx: Any, model: Any) -> Parsed:
         raise ValueError(f"nothing gives its output {lost[0]}")
     if not outputs:
         raise ValueError("it has no outputs")
-    return Parsed(inputs, outputs, constants, nodes)
+    reshaped = {name for node in nodes if node.operator == "Reshape" for name in node.outputs}
+    values = [one for one in (*graph.value_info, *graph.output) if one.name in reshaped]
+    declared = {one.name: shape for one in values if (shape := _shape_of(one)) is not None}
+    return Parsed(inputs, outputs, constants, nodes, declared)
 
 
-def array_of(onnx: Any, name: str, tensor: Any) -> Host:
-    """A constant. Raises ValueError for one that lies in another file, or whose numbers are not those it declares."""
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-        raise ValueError(f"constant {name} lies in another file; expected a model of one file")
+def array_of(onnx: Any, name: str, tensor: Any, beside: Beside) -> Host:
+    """A constant. Raises ValueError for one whose numbers are not those it declares."""
     if any(length < 0 for length in tensor.dims) or len(tensor.dims) > 32:
         raise ValueError(f"constant {name} has shape {[*tensor.dims][:8]}")
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+        return beside.array(name, tensor, _checked_dtype(name, _dtype_of(onnx, f"constant {name}", tensor.data_type)))
     try:
         array: Host = np.array(onnx.numpy_helper.to_array(tensor))
     except Exception as error:  # of ONNX and NumPy, for sizes and types
         raise ValueError(f"constant {name} of shape {[*tensor.dims]} cannot be read: {error}") from error
-    if array.dtype.name not in ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"):
-        raise ValueError(f"constant {name} has dtype {array.dtype.name}; expected float32, float64 or whole numbers")
+    _checked_dtype(name, array.dtype)
     return array
+
+
+def _checked_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.name not in ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"):
+        raise ValueError(f"constant {name} has dtype {dtype.name}; expected float32, float64 or whole numbers")
+    return dtype
+
+
+def _dtype_of(onnx: Any, what: str, kind: int) -> np.dtype[Any]:
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    except KeyError as error:
+        raise ValueError(f"{what} has type {kind}") from error
 
 
 def _value(onnx: Any, proto: Any) -> Value:
     if not proto.type.HasField("tensor_type"):
         raise ValueError(f"input {_text(proto.name)} is no tensor")
     kind = proto.type.tensor_type
-    try:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    except KeyError as error:
-        raise ValueError(f"input {proto.name} has type {kind.elem_type}") from error
+    dtype = _dtype_of(onnx, f"input {proto.name}", kind.elem_type).name
+    return Value(_text(proto.name), dtype, _shape_of(proto))
+
+
+def _shape_of(proto: Any) -> Shape | None:
+    """What a graph declares of a value; None where it does not say."""
+    kind = proto.type.tensor_type
     if not kind.HasField("shape"):
-        return Value(_text(proto.name), dtype, None)
+        return None
     axes = (axis.dim_value if axis.HasField("dim_value") else axis.dim_param for axis in kind.shape.dim)
-    return Value(_text(proto.name), dtype, tuple(map(_axis, axes)))
-
-
-def _axis(axis: Any) -> int | str:
-    return axis if isinstance(axis, int) else _text(axis)
+    return tuple(axis if isinstance(axis, int) else _text(axis) for axis in axes)
 
 
 def _text(name: Any) -> str:
@@ -140,7 +159,7 @@ def _node(onnx: Any, number: int, proto: Any) -> Node:
         _text(attribute.name)
         kinds = onnx.AttributeProto
         if attribute.type == kinds.TENSOR:
-            node.attributes[attribute.name] = array_of(onnx, f"{attribute.name} of node {name}", attribute.t)
+            node.attributes[attribute.name] = array_of(onnx, f"{attribute.name} of node {name}", attribute.t, Beside())
         elif attribute.type in (kinds.FLOAT, kinds.INT, kinds.STRING):
             node.attributes[attribute.name] = onnx.helper.get_attribute_value(attribute)
         elif attribute.type in (kinds.FLOATS, kinds.INTS, kinds.STRINGS):

@@ -18,8 +18,9 @@ from xprnn.tensor import Parameter
 def from_module(module: Any, *, rng: Rng = None) -> Module:
     """A layer of ours with the weights, copied, and the settings of a module of PyTorch's.
 
-    For RNN, LSTM, GRU, their cells, Linear, Embedding, LayerNorm, Dropout, MultiheadAttention, TransformerEncoderLayer,
-    TransformerEncoder, Sequential of them, and the modules of ``xprnn.interop.torch``. Weights that modules share are
+    For RNN, LSTM, GRU, their cells, Linear, Embedding, LayerNorm, Dropout, Tanh, Sigmoid, ReLU, Softmax of the last
+    axis, MultiheadAttention, TransformerEncoderLayer, TransformerEncoder, Sequential of them, and the modules of
+    ``xprnn.interop.torch``. Weights that modules share are
     shared, frozen ones stay frozen, and parts in evaluation in evaluation. float64 stays, and float32; float16 and
     bfloat16 become float32, which holds each of their numbers. ``rng`` is what dropout draws from.
 
@@ -123,6 +124,13 @@ def _dropout(torch: Any, path: str, part: Any, draws: Any, convert: Convert) -> 
     return nn.Dropout(part.p, rng=draws), False
 
 
+def _function(torch: Any, path: str, part: Any, draws: Any, convert: Convert) -> tuple[Module, bool]:
+    axis = getattr(part, "dim", -1)
+    _refuse(path, part, {f"dim={axis}": axis != -1})
+    layer: Module = getattr(nn, type(part).__name__)()
+    return layer, False
+
+
 def _attention(torch: Any, path: str, part: Any, draws: Any, convert: Convert) -> tuple[Module, bool]:
     settings = {"add_bias_kv": part.bias_k is not None, "add_zero_attn": part.add_zero_attn}
     _refuse(path, part, settings)
@@ -174,6 +182,7 @@ def _sequential(torch: Any, path: str, part: Any, draws: Any, convert: Convert) 
 FROM: dict[str, Callable[[Any, str, Any, Any, Convert], tuple[Module, bool]]] = {
     "RNN": _recurrent, "LSTM": _recurrent, "GRU": _recurrent, "RNNCell": _step, "LSTMCell": _step, "GRUCell": _step,
     "Linear": _linear, "Embedding": _embedding, "LayerNorm": _layer_norm, "Dropout": _dropout,
+    "Tanh": _function, "Sigmoid": _function, "ReLU": _function, "Softmax": _function,
     "MultiheadAttention": _attention, "TransformerEncoderLayer": _encoder_layer, "TransformerEncoder": _encoder,
     "Sequential": _sequential,
 }  # fmt: skip

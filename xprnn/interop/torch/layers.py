@@ -163,10 +163,14 @@ class RNN(_InKernels, torch.nn.RNN):
 
 
 class Sequential(torch.nn.Sequential):
-    """torch.nn.Sequential that hands on the first of a tuple, which recurrent modules and attention return."""
+    """torch.nn.Sequential that hands on the first of a tuple, which recurrent modules and attention return.
+
+    Attention is of a sequence to itself.
+    """
 
     def forward(self, input: Any) -> Any:  # noqa: A002 - PyTorch's
         for module in self:
-            input = module(input)  # noqa: A001
+            given = (input,) * (3 if isinstance(module, torch.nn.MultiheadAttention) else 1)
+            input = module(*given)  # noqa: A001
             input = input[0] if isinstance(input, tuple) else input  # noqa: A001
         return input

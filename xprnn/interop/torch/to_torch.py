@@ -106,6 +106,11 @@ def _dropout_module(torch: Any, path: str, part: Any, convert: Convert) -> Any:
     return torch.nn.Dropout(part.p)
 
 
+def _function_module(torch: Any, path: str, part: Any, convert: Convert) -> Any:
+    axis = {"dim": -1} if isinstance(part, nn.Softmax) else {}
+    return getattr(torch.nn, type(part).__name__)(**axis)
+
+
 def _attention_module(torch: Any, path: str, part: Any, convert: Convert) -> Any:
     return torch.nn.MultiheadAttention(
         part.embed_dim, part.num_heads, part.dropout.p, part.in_proj_bias is not None,
@@ -140,7 +145,8 @@ def _sequential_module(torch: Any, path: str, part: Any, convert: Convert) -> An
 TO: dict[str, Callable[[Any, str, Any, Convert], Any]] = {
     "RNN": _recurrent_module, "LSTM": _recurrent_module, "GRU": _recurrent_module, "RNNCell": _step_module,
     "LSTMCell": _step_module, "GRUCell": _step_module, "Linear": _linear_module, "Embedding": _embedding_module,
-    "LayerNorm": _layer_norm_module, "Dropout": _dropout_module, "MultiheadAttention": _attention_module,
+    "LayerNorm": _layer_norm_module, "Dropout": _dropout_module, "Tanh": _function_module, "Sigmoid": _function_module,
+    "ReLU": _function_module, "Softmax": _function_module, "MultiheadAttention": _attention_module,
     "TransformerEncoderLayer": _encoder_layer_module, "TransformerEncoder": _encoder_module,
     "Sequential": _sequential_module,
 }  # fmt: skip

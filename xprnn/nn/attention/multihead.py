@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, whole_number
+from xprnn.arguments import affordable, each_true_or_false, float_dtype, input_tensor, size
 from xprnn.backend import Array, Rng, generator, shared_namespace
 from xprnn.nn import init
 from xprnn.nn.attention.weights import allowed, masked_softmax
@@ -62,12 +62,13 @@ class MultiheadAttention(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        self.embed_dim = E = whole_number(OWNER, "embed_dim", embed_dim)
-        self.num_heads = whole_number(OWNER, "num_heads", num_heads)
+        self.embed_dim = E = size(OWNER, "embed_dim", embed_dim)
+        affordable(OWNER, {"in_proj_weight": (3 * E, E)}, embed_dim=E)
+        self.num_heads = size(OWNER, "num_heads", num_heads)
         if E % self.num_heads:
             raise ValueError(f"{OWNER}: embed_dim is {E}; expected a multiple of num_heads = {num_heads}")
-        self.kdim = E if kdim is None else whole_number(OWNER, "kdim", kdim)
-        self.vdim = E if vdim is None else whole_number(OWNER, "vdim", vdim)
+        self.kdim = E if kdim is None else size(OWNER, "kdim", kdim)
+        self.vdim = E if vdim is None else size(OWNER, "vdim", vdim)
         bias, self.batch_first = each_true_or_false(OWNER, bias=bias, batch_first=batch_first)
         self.dtype = float_dtype(OWNER, dtype)
         draws = generator(rng)

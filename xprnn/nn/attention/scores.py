@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import float_dtype, floating_input, input_tensor, true_or_false, whole_number
+from xprnn.arguments import float_dtype, floating_input, input_tensor, size, true_or_false
 from xprnn.backend import Array, Rng, dtype_name, generator, shared_namespace
 from xprnn.engine.control import Control
 from xprnn.nn import init
@@ -148,8 +148,8 @@ class GeneralAttention(DotAttention):
 
     def __init__(self, query_size: int, key_size: int, *, dtype: str = "float32", rng: Rng = None) -> None:
         super().__init__()
-        self.query_size = whole_number("GeneralAttention", "query_size", query_size)
-        self.key_size = whole_number("GeneralAttention", "key_size", key_size)
+        self.query_size = size("GeneralAttention", "query_size", query_size)
+        self.key_size = size("GeneralAttention", "key_size", key_size)
         self.dtype = float_dtype("GeneralAttention", dtype)
         self.key_projection = Linear(key_size, query_size, bias=False, dtype=dtype, rng=rng)
 
@@ -173,9 +173,9 @@ class AdditiveAttention(Attention):
         self, query_size: int, key_size: int, hidden_size: int, *, dtype: str = "float32", rng: Rng = None
     ) -> None:
         owner, draws = "AdditiveAttention", generator(rng)
-        self.query_size = whole_number(owner, "query_size", query_size)
-        self.key_size = whole_number(owner, "key_size", key_size)
-        self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
+        self.query_size = size(owner, "query_size", query_size)
+        self.key_size = size(owner, "key_size", key_size)
+        self.hidden_size = size(owner, "hidden_size", hidden_size)
         self.dtype = float_dtype(owner, dtype)
         self.query_projection = Linear(query_size, hidden_size, dtype=dtype, rng=draws)
         self.key_projection = Linear(key_size, hidden_size, bias=False, dtype=dtype, rng=draws)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, one_of, whole_number
+from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, one_of, size
 from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
 from xprnn.nn.attention.multihead import MultiheadAttention
 from xprnn.nn.attention.weights import allowed
@@ -113,9 +113,9 @@ class TransformerEncoderLayer(EncoderBase):
         rng: Rng = None,
     ) -> None:
         owner = "TransformerEncoderLayer"
-        self.d_model = E = whole_number(owner, "d_model", d_model)
-        self.nhead = whole_number(owner, "nhead", nhead)
-        hidden = whole_number(owner, "dim_feedforward", dim_feedforward)
+        self.d_model = E = size(owner, "d_model", d_model)
+        self.nhead = size(owner, "nhead", nhead)
+        hidden = size(owner, "dim_feedforward", dim_feedforward)
         self.activation = one_of(owner, "activation", activation, ACTIVATIONS)
         bias, self.batch_first, self.norm_first = each_true_or_false(
             owner, bias=bias, batch_first=batch_first, norm_first=norm_first
@@ -181,7 +181,7 @@ class TransformerEncoder(EncoderBase):
             )
         if norm is not None and not isinstance(norm, Module):
             raise TypeError(f"{owner}: norm is a {type(norm).__name__}; expected a Module, such as LayerNorm, or None")
-        others = whole_number(owner, "num_layers", num_layers) - 1
+        others = size(owner, "num_layers", num_layers) - 1
         self.layers = [encoder_layer, *(encoder_layer.another() for _ in range(others))]
         self.norm = norm
         self.d_model, self.nhead = encoder_layer.d_model, encoder_layer.nhead

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import at_least_zero, floating_input, real_number, whole_number
+from xprnn.arguments import at_least_zero, floating_input, real_number, size, whole_number
 from xprnn.backend import Array, Rng, backend_of, default_backend, namespace, shared_namespace
 from xprnn.cells.echo_state import EchoState as EchoStateSpec
 from xprnn.nn.form import Form
@@ -145,6 +145,7 @@ class EchoStateNetwork(Module):
         self.reservoir = EchoState(input_size, hidden_size, **reservoir)
         self.ridge, self.washout = self._settings(ridge, washout)
         width, dtype = self.reservoir.directions * hidden_size, self.reservoir.dtype
+        size("EchoStateNetwork", "output_size", output_size)
         self.readout = Linear(width, output_size, dtype=dtype, rng=0)
         self._sums: dict[str, Any] = {}
         for parameter in (self.readout.weight, self.readout.bias):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import whole_number
+from xprnn.arguments import size
 from xprnn.backend import Array, Rng, backend_of, dtype_name, shared_namespace
 from xprnn.cells.gru_d import GRUD as GRUDSpec
 from xprnn.nn.recurrent.sequence_layer import SequenceLayer
@@ -34,10 +34,12 @@ class GRUD(Timed):
     mean                               (I,): those of the argument, or zeros; not trained
     =================================  ===============================================================
 
-    Raises ValueError for a ``mean``, ``observed`` or ``elapsed`` of another shape, TypeError for another dtype.
+    Raises ValueError for a ``mean``, ``observed`` or ``elapsed`` of another shape or below 0, TypeError for
+    another dtype.
     """
 
     beside = 2  # at the least: what was observed of each input, and the time
+    times = "elapsed"
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class GRUD(Timed):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        inputs = whole_number("GRUD", "input_size", input_size)
+        inputs = size("GRUD", "input_size", input_size)
         self.beside = inputs + 1
         means = np.zeros(inputs) if mean is None else np.asarray(mean)
         if means.dtype.kind not in "fiu" or means.shape != (inputs,):
@@ -101,7 +103,7 @@ class GRUD(Timed):
                 observed = backend_of(x.data).asarray(np.asarray(observed))
             _check_flags(owner, "observed", observed, x)
             x, ones = ops.where(observed, x, ops.zeros_like(x)), ops.where(observed, ones, ops.zeros_like(x))
-        joined = ops.concat([x, ones, self._column("elapsed", elapsed, x)], axis=-1)
+        joined = ops.concat([x, ones, self._column(elapsed, x, lengths=lengths, mask=mask)], axis=-1)
         return SequenceLayer.forward(
             self, joined, state, lengths=lengths, mask=mask, reset=reset, return_all_states=return_all_states
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xprnn.arguments import one_of, probability, whole_number
+from xprnn.arguments import one_of, probability
 from xprnn.backend import Rng
 from xprnn.cells import MGU as MGUSpec
 from xprnn.cells import SLSTM as SLSTMSpec
@@ -55,7 +55,6 @@ class SLSTM(RecurrentLayer):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        num_heads = whole_number("SLSTM", "num_heads", num_heads)
         cell = SLSTMSpec(num_heads, one_of("SLSTM", "forget", forget, ("sigmoid", "exp")))
         super().__init__(
             cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, reverse=reverse,

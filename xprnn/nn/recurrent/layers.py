@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from xprnn.arguments import real_number, whole_number
+from xprnn.arguments import real_number, size
 from xprnn.backend import Rng, default_backend
 from xprnn.cells import Cell, Projected
 from xprnn.cells import IndRNN as IndRNNSpec
@@ -162,8 +162,8 @@ class LSTM(RecurrentLayer):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        hidden_size = whole_number("LSTM", "hidden_size", hidden_size)
-        if whole_number("LSTM", "proj_size", proj_size, 0) >= hidden_size:
+        hidden_size = size("LSTM", "hidden_size", hidden_size)
+        if size("LSTM", "proj_size", proj_size, 0) >= hidden_size:
             raise ValueError(
                 f"LSTM: proj_size is {proj_size}; expected at least 0 and less than hidden_size = {hidden_size}"
             )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import above_zero, at_least_zero, one_of, real_number, true_or_false, whole_number
+from xprnn.arguments import above_zero, at_least_zero, one_of, real_number, size, true_or_false
 from xprnn.backend import Rng, backend_of, default_backend, dtype_name
 from xprnn.cells import CTRNN as CTRNNSpec
 from xprnn.cells import Antisymmetric, GatedAntisymmetric
@@ -71,7 +71,7 @@ class CTRNN(RecurrentLayer):
         tau = above_zero("CTRNN", "tau", tau)
         dt = real_number("CTRNN", "dt", dt, f"a number above 0 and up to tau = {tau}", math.ulp(0.0), tau)
         cell = CTRNNSpec(dt / tau, one_of("CTRNN", "nonlinearity", nonlinearity, ("tanh", "relu")))
-        hidden_size = whole_number("CTRNN", "hidden_size", hidden_size)
+        hidden_size = size("CTRNN", "hidden_size", hidden_size)
         self.alpha = cell.rate
         self.signs, self.sparse = _signs(dale, hidden_size), connections is not None
         self.noise = at_least_zero("CTRNN", "noise", noise)
@@ -147,7 +147,7 @@ class AntisymmetricRNN(RecurrentLayer):
     pre-activations of two blocks, z and n of weight_ih (2H, I), and the same A h + b_hh for both.
 
     Shapes, calling and the other arguments: :class:`RecurrentLayer`. The state is one part, h. There are kernels for
-    the host of what has no gate; with one, and on CuPy, the reference runs.
+    the host; on CuPy the reference runs.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xprnn.arguments import above_zero, real_number, whole_number
+from xprnn.arguments import above_zero, real_number, size
 from xprnn.backend import Rng, default_backend
 from xprnn.cells import LRU as LRUSpec
 from xprnn.cells import QRNN as QRNNSpec
@@ -314,8 +314,8 @@ def hippo_poles(count: int) -> np.ndarray:
 
 def _state_size(owner: str, state_size: int | None, hidden_size: int) -> int:
     if state_size is None:
-        return whole_number(owner, "hidden_size", hidden_size)
-    return whole_number(owner, "state_size", state_size)
+        return size(owner, "hidden_size", hidden_size)
+    return size(owner, "state_size", state_size)
 
 
 def _set(parameter: Parameter, values: np.ndarray, dtype: str) -> None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from xprnn.arguments import above_zero, true_or_false, whole_number
+from xprnn.arguments import above_zero, size, true_or_false
 from xprnn.backend import Rng, default_backend, namespace
 from xprnn.cells.lmu import LMU as LMUSpec
 from xprnn.cells.lmu import legendre_memory
@@ -69,7 +69,6 @@ class LMU(RecurrentLayer):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        order, channels = whole_number("LMU", "order", order), whole_number("LMU", "channels", channels)
         self.window = above_zero("LMU", "window", window)
         cell = LMUSpec(order, channels, true_or_false("LMU", "feedback", feedback))
         super().__init__(
@@ -136,7 +135,7 @@ class MLSTM(RecurrentLayer):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        heads, hidden_size = whole_number("MLSTM", "heads", heads), whole_number("MLSTM", "hidden_size", hidden_size)
+        heads, hidden_size = size("MLSTM", "heads", heads), size("MLSTM", "hidden_size", hidden_size)
         if hidden_size % heads:
             raise ValueError(f"MLSTM: hidden_size is {hidden_size} and heads {heads}; expected equal parts")
         super().__init__(

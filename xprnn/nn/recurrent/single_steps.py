@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import float_dtype, input_tensor, of_kind, true_or_false, whole_number
+from xprnn.arguments import affordable, float_dtype, input_tensor, of_kind, sizes, true_or_false
 from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
@@ -52,8 +52,8 @@ class CellModule(Module):
     ) -> None:
         owner = type(self).__name__
         self.cell = of_kind(owner, "cell", cell, Cell)
-        self.input_size = whole_number(owner, "input_size", input_size)
-        self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
+        self.input_size, self.hidden_size = sizes(owner, input_size=input_size, hidden_size=hidden_size)
+        affordable(owner, cell.weight_shapes(input_size, hidden_size), input_size=input_size, hidden_size=hidden_size)
         self.dtype, bias = float_dtype(owner, dtype), true_or_false(owner, "bias", bias)
         self.regularisation = Regularisation.of(
             owner, (cell,), zoneout, recurrent_dropout, candidate_dropout, weight_dropout

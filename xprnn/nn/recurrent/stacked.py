@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false, float_dtype, probability, whole_number
+from xprnn.arguments import affordable, each_true_or_false, float_dtype, probability, size, sizes
 from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
@@ -116,9 +116,11 @@ class RecurrentLayer(SequenceLayer):
         if len(cells) not in (1, 2) or not all(isinstance(one, Cell) for one in cells):
             raise TypeError(f"{owner}: cell is {cell!r}; expected one of xprnn.cells, or a pair of them")
         self.cell, self.reverse_cell = cells[0], cells[1] if len(cells) == 2 else None
-        self.num_layers = num_layers = whole_number(owner, "num_layers", num_layers)
-        self.input_size = input_size = whole_number(owner, "input_size", input_size)
-        self.hidden_size = hidden_size = whole_number(owner, "hidden_size", hidden_size)
+        self.num_layers = num_layers = size(owner, "num_layers", num_layers)
+        input_size, hidden_size = sizes(owner, input_size=input_size, hidden_size=hidden_size)
+        self.input_size, self.hidden_size = input_size, hidden_size
+        shapes = self.cell.weight_shapes(input_size, hidden_size)
+        affordable(owner, shapes, input_size=input_size, hidden_size=hidden_size)
         if probability(owner, "dropout", dropout) > 0.0 and num_layers == 1:
             raise ValueError(f"{owner}: dropout is {dropout}, but it acts between layers and num_layers is 1")
         self.bias, self.batch_first, self.bidirectional, self.reverse, self.zero_masked = each_true_or_false(

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from xprnn.arguments import input_tensor, whole_number
+from xprnn.arguments import input_tensor, size
 from xprnn.backend import Array, Backend, backend_of, copied, dtype_name, namespace
 from xprnn.engine import cpu, dispatch, int8
 from xprnn.nn.module import Module, watch
@@ -69,7 +69,7 @@ class Stream:
         for part in (module, head):
             if isinstance(part, Module):
                 watch(part, self)
-        self._batch = 1 if batch is None else whole_number(self._owner, "batch", batch)
+        self._batch = 1 if batch is None else size(self._owner, "batch", batch)
         lead = () if batch is None else (self._batch,)
         self.input_size = next(link.inputs for link in self._links if link.inputs is not None)
         self._shape = (*lead, self.input_size)

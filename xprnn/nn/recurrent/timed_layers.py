@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import floating_input, input_tensor, one_of, whole_number
-from xprnn.backend import Rng, default_backend, shared_namespace
+from xprnn.arguments import floating_input, input_tensor, one_of, real_number
+from xprnn.backend import Array, Rng, default_backend, namespace, shared_namespace, to_numpy
 from xprnn.cells.cell import Cell
 from xprnn.cells.cfc import MODES
 from xprnn.cells.cfc import CfC as CfCSpec
 from xprnn.cells.ltc import LTC as LTCSpec
+from xprnn.engine.control import Control
 from xprnn.nn.form import Form
-from xprnn.nn.recurrent.sequence_layer import SequenceLayer
+from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
 from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.postponed import require
 from xprnn.tensor import Tensor
 
 
@@ -24,6 +26,8 @@ class Timed(RecurrentLayer):
     """One layer of a cell that is told how much time each step takes."""
 
     beside = 1
+    times = "timespans"
+    """What the last column of x is called."""
 
     _fixed = RecurrentLayer._fixed | {"beside"}
 
@@ -54,10 +58,11 @@ class Timed(RecurrentLayer):
 
         ``timespans`` is how much time each step takes: a number, or an array or Tensor of x's axes but the last, (T, B)
         or with ``batch_first`` (B, T). Those of held steps and past a sequence's end are not looked at. In both
-        directions a step takes its own span. A stream's x has the span as its last column.
+        directions a step takes its own span. A stream's x has the span as its last column. Raises ValueError for spans
+        below 0, which of arrays on a GPU is waited for as :meth:`SequenceLayer.forward` waits for lengths.
         """
         x = self._input(x)
-        joined = ops.concat([x, self._column("timespans", timespans, x)], axis=-1)
+        joined = ops.concat([x, self._column(timespans, x, lengths=lengths, mask=mask)], axis=-1)
         return SequenceLayer.forward(
             self, joined, state, lengths=lengths, mask=mask, reset=reset, return_all_states=return_all_states
         )
@@ -69,16 +74,37 @@ class Timed(RecurrentLayer):
         Form.of(owner, "x", x, self.input_size, self.batch_first)
         return x
 
-    def _column(self, name: str, times: Any, x: Tensor) -> Tensor:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+        if type(x.data) is np.ndarray:  # what was given on a device, forward has looked at
+            self._no_way_back(x.data[..., -1:], control)
+        return super()._walk(x, state, control)
+
+    def _no_way_back(self, column: Array, control: Control) -> None:
+        """Raises ValueError for times (T, B, 1) below 0 at steps that count. NaN gives NaN, as x's does."""
+        if not column.size:
+            return
+        xp, owner, name = namespace(column), type(self).__name__, self.times
+        wrong = control.moving(column < 0)
+        least = xp.min(xp.where(wrong, column, xp.zeros_like(column)))
+        require(
+            least < 0, lambda: ValueError(f"{owner}: {name} contains {float(to_numpy(least))}; expected at least 0")
+        )
+
+    def _column(self, times: Any, x: Tensor, **control: Any) -> Tensor:
         """Times, a number or one a step, as a column beside x."""
-        owner, shape = type(self).__name__, x.shape[:-1]
+        owner, name, shape = type(self).__name__, self.times, x.shape[:-1]
         if isinstance(times, (int, float, np.integer, np.floating)) and not isinstance(times, bool):
-            return ops.ones_like(x[..., :1]) * float(times)
+            return ops.ones_like(x[..., :1]) * real_number(owner, name, times, "a time of at least 0")
         times = input_tensor(owner, name, times, self.dtype)
         shared_namespace(owner, ("x", name), x.data, times.data)
         if times.shape != shape:
             raise ValueError(f"{owner}: {name} has shape {times.shape}; expected a number, or {shape} as x has steps")
-        return ops.expand_dims(times, -1)
+        column = ops.expand_dims(times, -1)
+        if type(times.data) is not np.ndarray:
+            form = Form.of(owner, "x", x, None, self.batch_first)
+            steps = form.inward(column)
+            self._no_way_back(steps.data, form.control(owner, "x", x, steps, **control))
+        return column
 
     def _give(self, values: Callable[[str, tuple[int, ...]], np.ndarray | None]) -> None:
         """Other initial weights than those there are, for each direction: by name and shape, or None to keep them."""
@@ -130,7 +156,7 @@ class CfC(Timed):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        cell = CfCSpec(one_of("CfC", "mode", mode, MODES), whole_number("CfC", "backbone_units", backbone_units, 0))
+        cell = CfCSpec(one_of("CfC", "mode", mode, MODES), backbone_units)
         super().__init__(
             cell, input_size, hidden_size, bias, batch_first, bidirectional, reverse=reverse, zero_masked=zero_masked,
             dtype=dtype, rng=rng,
@@ -189,7 +215,7 @@ class LTC(Timed):
         rng: Rng = None,
     ) -> None:
         super().__init__(
-            LTCSpec(whole_number("LTC", "unfolds", unfolds)), input_size, hidden_size, bias, batch_first, bidirectional,
+            LTCSpec(unfolds), input_size, hidden_size, bias, batch_first, bidirectional,
             reverse=reverse, zero_masked=zero_masked, dtype=dtype, rng=rng,
         )  # fmt: skip
         sizes = {"ih": (self.hidden_size, self.input_size), "hh": (self.hidden_size, self.hidden_size)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xprnn.arguments import whole_number
+from xprnn.arguments import affordable, size, sizes
 from xprnn.backend import Rng, generator
 
 Signs = np.ndarray
@@ -33,15 +33,15 @@ def ncp_wiring(
     them. Raises ValueError for sizes below 1, and a fanout or fanin above the number of those that it leads to.
     """
     owner, draws = "ncp_wiring", generator(rng)
-    sizes = {"inputs": inputs, "inter": inter, "command": command, "motor": motor}
-    inputs, inter, command, motor = (whole_number(owner, name, size) for name, size in sizes.items())
-    recurrent = whole_number(owner, "recurrent", recurrent, 0)
+    inputs, inter = sizes(owner, inputs=inputs, inter=inter)
+    command, motor = sizes(owner, command=command, motor=motor)
+    recurrent = size(owner, "recurrent", recurrent, 0)
     for name, number, most in (
         ("input_fanout", input_fanout, inter),
         ("inter_fanout", inter_fanout, command),
         ("motor_fanin", motor_fanin, command),
     ):
-        if whole_number(owner, name, number) > most:
+        if size(owner, name, number) > most:
             raise ValueError(f"{owner}: {name} is {number}; expected at most {most}, as many as there are")
 
     def drawn(sources: int, targets: int, each: int) -> Signs:
@@ -53,9 +53,10 @@ def ncp_wiring(
             signs[target, draws.integers(sources)] = 1.0
         return signs * draws.choice([-1.0, 1.0], signs.shape)
 
-    size = motor + command + inter
-    sensory, inner = np.zeros((size, inputs)), np.zeros((size, size))
-    motors, commands, inters = slice(motor), slice(motor, motor + command), slice(motor + command, size)
+    units = motor + command + inter
+    affordable(owner, {"inner": (units, units)}, motor=motor, command=command, inter=inter)
+    sensory, inner = np.zeros((units, inputs)), np.zeros((units, units))
+    motors, commands, inters = slice(motor), slice(motor, motor + command), slice(motor + command, units)
     sensory[inters] = drawn(inputs, inter, input_fanout)
     inner[commands, inters] = drawn(inter, command, inter_fanout)
     inner[motors, commands] = drawn(motor, command, motor_fanin).T

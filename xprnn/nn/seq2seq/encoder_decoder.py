@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import float_dtype, input_tensor, one_of, true_or_false, whole_number
+from xprnn.arguments import float_dtype, input_tensor, one_of, size, true_or_false
 from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
 from xprnn.engine.control import Control
 from xprnn.nn.attention.scores import Attention, Memory, named_attention
@@ -41,17 +41,17 @@ class Reader(Module):
     ) -> None:
         owner, draws = type(self).__name__, generator(rng)
         layers = LAYERS[one_of(owner, "cell", cell, LAYERS)]
-        self.num_layers = whole_number(owner, "num_layers", num_layers)
-        self.hidden_size = whole_number(owner, "hidden_size", hidden_size)
-        self.input_size = size = whole_number(owner, "input_size", input_size)
+        self.num_layers = size(owner, "num_layers", num_layers)
+        self.hidden_size = size(owner, "hidden_size", hidden_size)
+        self.input_size = features = size(owner, "input_size", input_size)
         self.dtype = float_dtype(owner, dtype)
         self.embedding = None
         if embedding_dim is not None:
-            size = whole_number(owner, "embedding_dim", embedding_dim)
-            self.embedding = Embedding(input_size, size, check=False, dtype=dtype, rng=draws)  # checked() has
+            features = size(owner, "embedding_dim", embedding_dim)
+            self.embedding = Embedding(input_size, features, check=False, dtype=dtype, rng=draws)  # checked() has
         self.dropout = Dropout(dropout, rng=draws)
         self.rnn = layers(
-            size,
+            features,
             hidden_size,
             num_layers,
             dropout=dropout if num_layers > 1 else 0.0,
@@ -174,23 +174,24 @@ class Decoder(Reader):
         rng: Rng = None,
     ) -> None:
         draws = generator(rng)
+        size("Decoder", "output_size", output_size)
         super().__init__(output_size, hidden_size, num_layers, embedding_dim, cell, False, dropout, dtype, draws)
         self.output_size = self.input_size
         self.attention: Attention | None = None
         if attention is not None or memory_size is not None:
-            size = whole_number("Decoder", "memory_size", memory_size)
+            values = size("Decoder", "memory_size", memory_size)
         if attention is not None:
             if isinstance(attention, str):
-                attention = named_attention("Decoder", attention, hidden_size, size, dtype=dtype, rng=draws)
+                attention = named_attention("Decoder", attention, hidden_size, values, dtype=dtype, rng=draws)
             elif not isinstance(attention, Attention):
                 raise TypeError(
                     f"Decoder: attention is a {type(attention).__name__}; expected an Attention or its name"
                 )
-            for name, needed in (("query_size", hidden_size), ("key_size", size), ("dtype", dtype)):
+            for name, needed in (("query_size", hidden_size), ("key_size", values), ("dtype", dtype)):
                 if (has := getattr(attention, name)) not in (None, needed):
                     raise ValueError(f"Decoder: attention has {name} {has!r}; expected {needed!r}")
-            self.attention, self.memory_size = attention, size
-            self.combination = Linear(size + hidden_size, hidden_size, dtype=dtype, rng=draws)
+            self.attention, self.memory_size = attention, values
+            self.combination = Linear(values + hidden_size, hidden_size, dtype=dtype, rng=draws)
         self.readout = Linear(hidden_size, output_size, dtype=dtype, rng=draws)
 
     def prepare(self, outputs: Tensor, lengths: Any = None) -> Memory | None:

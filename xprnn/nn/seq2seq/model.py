@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import probability, true_or_false, whole_number
+from xprnn.arguments import probability, size, true_or_false, whole_number
 from xprnn.backend import Rng, backend_of, generator
 from xprnn.nn.attention.scores import Memory
 from xprnn.nn.linear import Linear
@@ -70,7 +70,7 @@ class Seq2Seq(Module):
                 f"Seq2Seq: start is {start} and end is {end}; the decoder writes real numbers: expected None for both"
             )
         self.encoder, self.decoder, self.start, self.end = encoder, decoder, start, end
-        self.max_length = whole_number("Seq2Seq", "max_length", max_length)
+        self.max_length = size("Seq2Seq", "max_length", max_length)
         self.rng = generator(rng)
         self.bridge: list[Linear] = []  # one for each part of the state; none where it is not needed
         shapes = [(part.rnn.directions, part.num_layers, part.hidden_size) for part in (encoder, decoder)]
@@ -138,7 +138,7 @@ class Seq2Seq(Module):
 
     def free_run(self, source: Any, steps: int, lengths: Any = None) -> Tensor:
         """The outputs (steps, B, C or O) of a decoder that is fed only its own: ``forward`` with ratio 0."""
-        steps = whole_number("Seq2Seq", "steps", steps, 0)
+        steps = size("Seq2Seq", "steps", steps, 0)
         state, memory = self.encode(source, lengths)
         start = self.decoder.start_step(_batch(state), self.start)
         given = ops.concat([start] * max(steps, 1), axis=0)[:steps]  # only the first of them is looked at

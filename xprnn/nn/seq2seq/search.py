@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.arguments import real_number, whole_number
+from xprnn.arguments import real_number, size, whole_number
 from xprnn.backend import Array, Backend, Rng, backend_of, default_backend, dtype_name, namespace, to_numpy
 from xprnn.nn.seq2seq.continuations import Host, best_continuations, check_values
 from xprnn.nn.seq2seq.sampling import Sampler
@@ -74,7 +74,7 @@ def greedy(step: Step, state: Any, *, batch: int, start: int, end: int, max_leng
         Wrong arguments; log-probabilities of the wrong shape or type, above 0 or NaN.
     """
     batch, start, end = _checked("greedy", step, batch, start, end)
-    max_length = whole_number("greedy", "max_length", max_length)
+    max_length = size("greedy", "max_length", max_length)
     if batch == 0:
         return []
     running, totals, chosen = np.full(batch, True), np.zeros(batch), list[Host]()
@@ -156,7 +156,7 @@ def sample(
         Wrong arguments; log-probabilities of the wrong shape or type, above 0, NaN or all -inf.
     """
     batch, start, end = _checked("sample", step, batch, start, end)
-    max_length = whole_number("sample", "max_length", max_length)
+    max_length = size("sample", "max_length", max_length)
     sampler = Sampler("sample", temperature, top_k, top_p, rng)
     if batch == 0:
         return []
@@ -219,8 +219,8 @@ def beam_search(
         Wrong arguments; log-probabilities of the wrong shape or type, above 0 or NaN; a state of something else.
     """
     owner = "beam_search"
-    (batch, start, end), width = _checked(owner, step, batch, start, end), whole_number(owner, "width", width)
-    max_length, n_best = whole_number(owner, "max_length", max_length), whole_number(owner, "n_best", n_best)
+    (batch, start, end), width = _checked(owner, step, batch, start, end), size(owner, "width", width)
+    max_length, n_best = size(owner, "max_length", max_length), whole_number(owner, "n_best", n_best)
     alpha = real_number(owner, "length_penalty", length_penalty, "a number from 0 to 100", high=100.0)
     if n_best > width:
         raise ValueError(f"{owner}: n_best is {n_best}; expected at most width = {width}")
@@ -303,7 +303,7 @@ def _checked(owner: str, step: Any, batch: Any, start: Any, end: Any) -> tuple[i
     if not callable(step):
         raise TypeError(f"{owner}: step is a {type(step).__name__}; expected a function of tokens and state")
     whole = whole_number
-    return whole(owner, "batch", batch, 0), whole(owner, "start", start, 0), whole(owner, "end", end, 0)
+    return size(owner, "batch", batch, 0), whole(owner, "start", start, 0), whole(owner, "end", end, 0)
 
 
 def _ask(owner: str, step: Step, tokens: Array, state: Any, end: int) -> tuple[Array, Any]:

@@ -1,0 +1,56 @@
+"""The LSTM on rows of pre-activations, forward and back, with peepholes and without; as in gates.py.
+
+Each loop is of few arrays: with more, LLVM gives up vectorising.
+"""
+
+from __future__ import annotations
+
+import numba
+
+from .. import scalar_cells
+from .activations import tanh
+from .compiling import OPTIONS, kernel
+from .intrinsics import offset
+
+_cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
+lstm_state, lstm_output, lstm_output_back = _cells.lstm_state, _cells.lstm_output, _cells.lstm_output_back
+lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_back
+
+
+@kernel
+def lstm(i, f, g, o, c_old, c, h, size):
+    for j in range(size):
+        i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
+    for j in range(size):  # two loops of few arrays each: with more, LLVM gives up vectorising
+        o[j], h[j] = lstm_output(o[j], c[j])
+
+
+@kernel
+def peephole(i, f, g, o, p, stride, c_old, c, h, size):
+    pi, pf, po = p, offset(p, stride), offset(p, 2 * stride)
+    for j in range(size):
+        i[j], f[j], g[j], c[j] = lstm_state(i[j] + pi[j] * c_old[j], f[j] + pf[j] * c_old[j], g[j], c_old[j])
+    for j in range(size):
+        o[j], h[j] = lstm_output(o[j] + po[j] * c[j], c[j])
+
+
+@kernel
+def output_back(o, c, dh, dc, do, size):
+    for j in range(size):
+        do[j], from_h = lstm_output_back(o[j], c[j], dh[j])
+        dc[j] += from_h
+        dh[j] = 0
+
+
+@kernel
+def cell_back(i, f, g, c_old, dc, di, df, dg, size):
+    for j in range(size):
+        di[j], dg[j] = lstm_input_back(i[j], g[j], dc[j])
+    for j in range(size):
+        df[j], dc[j] = lstm_forget_back(f[j], c_old[j], dc[j])
+
+
+@kernel
+def add_scaled(dc, dz, p, size):
+    for j in range(size):
+        dc[j] += dz[j] * p[j]

@@ -1,0 +1,27 @@
+"""Commands that several processes run together, and that go on from where they were stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xprnn.cli.outputs import writable_file
+from xprnn.distributed import Communicator, world
+from xprnn.train import Checkpoint
+
+
+def together(resume: Path | None) -> tuple[Communicator, dict[str, Any]]:
+    """All processes of this job, and what ``fit`` of an estimator gets of them and of ``--resume``."""
+    if resume is not None:
+        writable_file(resume)  # before the work, not after it
+    ranks = world()
+    callbacks = [] if resume is None else [Checkpoint(resume, resume=True)]
+    return ranks, {"callbacks": callbacks, "communicator": ranks}
+
+
+def told(ranks: Communicator, words: str) -> None:
+    """Say something on standard error, once."""
+    if ranks.rank == 0:
+        click.echo(words, err=True)
