@@ -134,7 +134,7 @@ def test_a_failed_fit_leaves_the_forecaster_as_it_was():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "lstmm"}, "cell is 'lstmm'; expected one of "),
+        ({"cell": "lstmm"}, "cell is 'lstmm'; expected one of 'rnn', 'lstm', 'gru'"),
         ({"strategy": "both"}, "strategy is 'both'"),
         ({"transforms": "log"}, "transforms is 'log'; expected one of 'auto', 'none'"),
         ({"members": 0}, "members is 0; expected an integer of at least 1"),
