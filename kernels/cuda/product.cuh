@@ -119,16 +119,20 @@ struct ResidentWeights {
             }
             return operands;
         };
-        constexpr int ROOM = Exchange::POLLS ? AT_ONCE / Operands::COUNT : 1;
-        constexpr int AHEAD = ROOM < 1 ? 1 : ROOM < HELD ? ROOM : HELD;
-        Operands early[AHEAD];
+        constexpr int ROOM = AT_ONCE / Operands::COUNT, AHEAD = ROOM < 1 ? 1 : ROOM < HELD ? ROOM : HELD;
+        if constexpr (Exchange::POLLS) {
+            Operands early[AHEAD];
 #pragma unroll
-        for (int span = 0; span < AHEAD; ++span) early[span] = fetch(span);
+            for (int span = 0; span < AHEAD; ++span) early[span] = fetch(span);
 #pragma unroll
-        for (int span = 0; span < HELD; ++span) {
-            const Operands operands = whole(early[span % AHEAD], span);
-            if (span + AHEAD < HELD) early[span % AHEAD] = fetch(span + AHEAD);
-            step(operands, held[span]);
+            for (int span = 0; span < HELD; ++span) {
+                const Operands operands = whole(early[span % AHEAD], span);
+                if (span + AHEAD < HELD) early[span % AHEAD] = fetch(span + AHEAD);
+                step(operands, held[span]);
+            }
+        } else {
+#pragma unroll
+            for (int span = 0; span < HELD; ++span) step(fetch(span), held[span]);
         }
         if (HELD == SPANS) return;
         auto coming = fetch(HELD);
