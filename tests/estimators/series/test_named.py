@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xprnn.estimators import Forecaster, Panel
+from xprnn.train import ModelFileError, read_tensors, write_tensors
 
 TINY = {"hidden": 2, "epochs": 1, "members": 1, "transforms": "none", "window": 4}
 STEPS = 60
@@ -136,3 +137,18 @@ def test_what_is_known_by_name_is_in_the_table():
     gone = {**frame(dict, given), "price": np.r_[np.nan, given["price"][1:STEPS]]}
     with pytest.raises(ValueError, match="Forecaster: future: row 0, column 'price' is nan"):
         Forecaster(**TINY).fit(gone, **NAMES)
+
+
+def test_files_from_before_there_were_names(tmp_path):
+    """They have none, and are files of the same version."""
+    path = tmp_path / "saved"
+    forecaster = Forecaster("gru", seed=0, **TINY).fit(np.sin(np.arange(60.0)))
+    forecaster.save(path)
+    arrays, metadata = read_tensors(path)
+    for names in ({}, {"names": {}}):
+        write_tensors(path, arrays, {k: v for k, v in metadata.items() if k != "names"} | names)
+        np.testing.assert_array_equal(Forecaster.load(path).predict(3), forecaster.predict(3))
+    for odd in (5, ["sold"], {"one": True}, {"one": 1, "target": ["a"]}):
+        write_tensors(path, arrays, metadata | {"names": odd})
+        with pytest.raises(ModelFileError, match="cannot load this forecaster"):
+            Forecaster.load(path)

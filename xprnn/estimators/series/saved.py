@@ -23,7 +23,7 @@ from xprnn.storage import HostArrays, read_tensors
 
 Host = np.ndarray[Any, Any]
 VERSION = 2
-METADATA = {"plans": list, "keys": list, "several": bool, "named": bool, "vector": bool, "gaps": bool, "names": dict}
+METADATA = {"plans": list, "keys": list, "several": bool, "named": bool, "vector": bool, "gaps": bool}
 ARRAYS = {
     "recent": 3,
     "recent.known": 3,
@@ -253,5 +253,5 @@ def brought_up(
         "errors.known": np.zeros((0, horizon, columns)),
         "unit": np.ones((1, columns)),
     }
-    kind = {"keys": [], "several": False, "named": False, "vector": metadata["vector"], "gaps": False, "names": {}}
+    kind = {"keys": [], "several": False, "named": False, "vector": metadata["vector"], "gaps": False}
     return settings, found, {"plans": [Plan(Transform(), 1).plain()], **kind}, weights

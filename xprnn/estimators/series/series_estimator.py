@@ -265,7 +265,7 @@ class SeriesEstimator(Estimator):
         members = tuple(Member(plan, scale, each, *of, sums) for plan, scale, each, sums in parts)
         model = Model(members, found.residuals, found.errors, found.unit)
         parts_of_fit = {"_network": network, "_model": model, "_common": found.common}
-        names = Names.from_plain(metadata["names"])
+        names = Names.from_plain(metadata.get("names", {}))  # files of 2026-11 have none
         return parts_of_fit | {"_recent": found.recent, "_kind": found.kind, "_names": names}
 
     @classmethod
