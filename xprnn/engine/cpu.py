@@ -49,11 +49,14 @@ def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, n
 
 
 def how(call: SequenceCall) -> str:
-    """What explain says of products that are rounded."""
+    """What explain says of threads, and of products that are rounded."""
+    host, number = host_kernels.kernels(), kernels.number_of(call.cell)
+    shared = host.way(number, call.weights, call.x, call.state, call.noise is not None)
+    told = f", {shared}" if shared else ""
     if not _rounded(call.x):
-        return ""
-    instruction = host_kernels.kernels().BF16_DOT.removeprefix("llvm.x86.")
-    return f", products of bfloat16 ({instruction or 'as float32'})"
+        return told
+    instruction = host.BF16_DOT.removeprefix("llvm.x86.")
+    return f"{told}, products of bfloat16 ({instruction or 'as float32'})"
 
 
 def _rounded(x: Array) -> bool:
