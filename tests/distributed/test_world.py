@@ -1,26 +1,31 @@
 """world: which communicator a process gets, on stand-ins for mpi4py, CuPy and NCCL."""
 
 import sys
+import threading
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
 from xprnn.distributed import MPI, NCCL, Alone, world
-from xprnn.distributed.mpi import SIZES
+from xprnn.distributed.mpi import SIZES, Progress
 
 
 class World:
     """mpi4py's communicator of one rank of so many, who all give the same."""
 
     def __init__(self, rank, size):
-        self.rank, self.size, self.ended = rank, size, []
+        self.rank, self.size, self.ended, self.copies = rank, size, [], 0
         self.others = lambda value: [value] * size  # what processes of this machine see
 
-    Dup = lambda self: self
+    def Dup(self):
+        self.copies += 1
+        return self
+
     Get_rank = lambda self: self.rank
     Get_size = lambda self: self.size
     Split_type = lambda self, kind: self
+    Free = lambda self: None
     bcast = lambda self, value: value
     allgather = lambda self, value: self.others(value) if isinstance(value, list) else [value] * self.size
     Abort = lambda self, code: self.ended.append(code)
@@ -130,6 +135,8 @@ def test_processes_of_mpi(here, capsys):
     joined, _ = here(rank=1, size=3)
     ranks = world()
     assert type(ranks) is MPI
+    world()
+    assert joined.copies == 2  # of a thousand or two that MPI has
     array, fixed = np.ones(2), np.ones(2)
     fixed.flags.writeable = False
     assert ranks.sum(array) is array
@@ -198,3 +205,24 @@ def test_without_nccl_the_host_is_said_aloud(here, caplog):
     assert calls == [0]  # the device of its own all the same
     assert "world: rank 0 has no NCCL (CuPy finds no library of NCCL" in caplog.text
     assert "gradients go through the host's memory" in caplog.text
+
+
+def test_a_sum_that_fails_says_so_to_who_waits():
+    class Request:
+        def __init__(self, failure=None):
+            self.asked, self.failure = threading.Event(), failure
+
+        def Test(self):
+            self.asked.set()
+            if self.failure:
+                raise self.failure
+            return True
+
+    progress = Progress()
+    for request in (Request(OSError("a wire is cut")), Request()):
+        progress.look_after(request)
+        assert request.asked.wait(60)  # by a thread that the first has not ended
+        if request.failure:
+            with pytest.raises(OSError, match="a wire is cut"):
+                progress.leave(request)
+        progress.leave(request)

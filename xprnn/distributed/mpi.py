@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -17,6 +18,11 @@ from xprnn.backend import Array, backend_of, dtype_name, to_numpy
 
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Where launchers say how many processes they have started: Open MPI, MPICH and Intel MPI, MVAPICH, srun."""
+
+
+_OWN: WeakKeyDictionary[Any, tuple[Any, Any, Progress | None]] = WeakKeyDictionary()
+"""By the library: a communicator of ours, since what others send must not be taken for ours; one for begun sums; and
+who looks after these. MPI has only so many communicators, so that not every call of ``world`` may take two."""
 
 
 class MPI:
@@ -35,9 +41,10 @@ class MPI:
             from mpi4py import MPI as library
         except (ImportError, RuntimeError) as error:
             raise ImportError(f"MPI needs mpi4py and an MPI library: pip install 'xprnn[mpi]' ({error})") from error
-        self._world = library.COMM_WORLD.Dup()  # what others send must not be taken for ours
-        self._sums = library.COMM_WORLD.Dup()  # of which others know nothing while sums are begun
-        self._progress = Progress() if library.Query_thread() == library.THREAD_MULTIPLE else None
+        if library not in _OWN:
+            progress = Progress() if library.Query_thread() == library.THREAD_MULTIPLE else None
+            _OWN[library] = library.COMM_WORLD.Dup(), library.COMM_WORLD.Dup(), progress
+        self._world, self._sums, self._progress = _OWN[library]
         self._in_place, self._shared = library.IN_PLACE, library.COMM_TYPE_SHARED
         self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
         started = launched()
@@ -104,7 +111,9 @@ class MPI:
     def gather_here(self, value: Any) -> tuple[int, list[Any]]:
         """That number, and the values of the processes of this machine, in order."""
         machine = self._world.Split_type(self._shared)
-        return machine.Get_rank(), machine.allgather(value)
+        found = machine.Get_rank(), machine.allgather(value)
+        machine.Free()
+        return found
 
     def abort(self, error: BaseException) -> None:
         """Print the traceback of what has ended this rank, and end all of them."""
@@ -127,6 +136,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._begun: list[Any] = []
+        self._failed: dict[int, Exception] = {}  # by the id of a request, which whoever waits for it holds
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -140,16 +150,27 @@ class Progress:
             self._thread.start()
 
     def leave(self, request: Any) -> None:
-        """Ask it no more: another thread waits for it, and of two only one may see a request end."""
+        """Ask it no more: another thread waits for it, and of two only one may see a request end.
+
+        Raises what it has ended with; to ask again would find nothing wrong.
+        """
         with self._changed:
             if request in self._begun:
                 self._begun.remove(request)
+            error = self._failed.pop(id(request), None)
+        if error is not None:
+            raise error
 
     def _look(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._begun)
-                if self._begun[0].Test():  # which moves the others too
+                try:
+                    done = self._begun[0].Test()  # which moves the others too
+                except Exception as error:
+                    self._failed[id(self._begun[0])] = error
+                    done = True
+                if done:
                     del self._begun[0]
             time.sleep(self.EVERY)
 
