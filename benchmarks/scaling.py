@@ -4,6 +4,10 @@
 
 It prints its tables and writes them to benchmarks/results/scaling.md, which ``docs/scaling.md`` shows.
 
+    python benchmarks/scaling.py --link 1gbit    # the measured ones alone, to benchmarks/results/scaling-1gbit.md
+
+has the two ranks in network namespaces of their own, joined by a link that tc limits (benchmarks/limited_link.sh).
+
 The model of a step, of which ``docs/scaling.md`` says more:
 
     T(N) = C(b) + A(N, flags) + A(N, gradients)        A(N, M) = 2 ceil(log2 N) alpha + 2 (N - 1) / N M beta
@@ -161,13 +165,17 @@ def work() -> None:
         print(json.dumps(found))
 
 
-def launched(ranks: int) -> dict:
-    """What :func:`work` says in so many processes."""
+def launched(ranks: int, link: str = "") -> dict:
+    """What :func:`work` says in so many processes, or in two that a link of this rate joins."""
     launcher = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if launcher is None:
         raise SystemExit("benchmarks/scaling.py needs mpiexec: pip install 'xprnn[mpi]'")
-    command = [launcher, "-n", str(ranks), sys.executable, __file__, "work"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    start = [launcher, "-n", str(ranks)]
+    if link:
+        start = ["unshare", "-Urnm", str(Path(__file__).with_name("limited_link.sh").resolve()), link]
+    path = f"{Path(launcher).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [*start, sys.executable, str(Path(__file__).resolve()), "work"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PATH": path})
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -201,10 +209,8 @@ def last_above(compute: float, size: float, parameters: int, alpha: float, beta:
     return None
 
 
-def tables(launches: int) -> None:
-    """Measure, and print all tables."""
-    rounds = [(launched(1), launched(2)) for _ in range(launches)]  # in turns
-    one, two = fastest([first for first, _ in rounds]), fastest([second for _, second in rounds])
+def measured(one: dict, two: dict) -> None:
+    """Print what steps of one and two ranks take, beside what the model says of two."""
     alpha, beta = fitted(two["sums"])
     print(f"Between two ranks here: alpha {alpha * 1e6:.1f} us, 1 / beta {1e-9 / beta:.2f} GB/s. Milliseconds:\n")
     print(
@@ -229,6 +235,13 @@ def tables(launches: int) -> None:
         whole = one[f"{name} {BATCH} alone"]["seconds"]
         weak, strong = (two[f"{name} {batch} joined"]["seconds"] for batch in (BATCH, BATCH // 2))
         print(f"| {name} | {whole / weak:.2f} | {whole / (2 * strong):.2f} |")
+
+
+def tables(launches: int) -> None:
+    """Measure, and print all tables."""
+    rounds = [(launched(1), launched(2)) for _ in range(launches)]  # in turns
+    one, two = fastest([first for first, _ in rounds]), fastest([second for _, second in rounds])
+    measured(one, two)
     print(
         "\nComputed, not measured: efficiency of N ranks of one thread, with sums after backward and during it, and the"
     )
@@ -258,13 +271,22 @@ def main() -> None:
     """Print the tables, and write them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=3, help="launches, of which the fastest steps count")
-    rounds, text = parser.parse_args().rounds, io.StringIO()
+    parser.add_argument("--link", default="", help="the rate of a link between the two ranks, as tc says it: 1gbit")
+    given, text = parser.parse_args(), io.StringIO()
     busy = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     with contextlib.redirect_stdout(text):
-        print(f"{datetime.date.today()}, {os.cpu_count()} cores, load {busy} when it began, fastest of {rounds}.\n")
-        tables(rounds)
+        print(
+            f"{datetime.date.today()}, {os.cpu_count()} cores, load {busy} when it began, fastest of {given.rounds}.\n"
+        )
+        if given.link:
+            print(f"Two network namespaces, joined by a link of {given.link} (tc tbf).\n")
+            rounds = [(launched(1), launched(2, given.link)) for _ in range(given.rounds)]
+            measured(fastest([first for first, _ in rounds]), fastest([second for _, second in rounds]))
+        else:
+            tables(given.rounds)
     print(text.getvalue(), end="")
-    RESULTS.write_text(text.getvalue(), encoding="utf-8")
+    results = RESULTS.with_name(f"scaling-{given.link}.md") if given.link else RESULTS
+    results.write_text(text.getvalue(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -394,8 +394,9 @@ def _walk_back(
             for tensor, result in zip(sources, results, strict=True):
                 if result is not None and tensor.requires_grad:
                     accumulate(tensor, result)
-        for leaf in last.get(id(node), ()):
-            whole(leaf, flows.pop(id(leaf), [None])[0])
+        if last:
+            for leaf in last.get(id(node), ()):
+                whole(leaf, flows.pop(id(leaf), [None])[0])
     if release:
         for node in order:
             node.release()

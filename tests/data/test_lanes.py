@@ -2,10 +2,12 @@
 
 from itertools import islice
 
+import array_api_strict
 import numpy as np
 import pytest
 
 from xprnn import nn
+from xprnn.backend import get_backend, to_numpy
 from xprnn.data import ArrowRows, Lanes, Ragged
 from xprnn.data.characters import character_streams
 from xprnn.distributed import in_threads
@@ -107,12 +109,14 @@ def test_a_pass_is_that_of_truncated_bptt():
     )
 
 
-def train(folder, ranks=None, cell=nn.LSTM, epochs=5, **options):
+def train(folder, ranks=None, cell=nn.LSTM, epochs=5, home=None, **options):
     model = Model(cell)
+    if home is not None:
+        model.to(home)
     batches = Carried(model.body, Lanes(TOKENS, updates=5, **SETTINGS))
     calls = {"callbacks": [Checkpoint(folder / "run")], "progress": False, "communicator": ranks, **options}
     fit(model, batches, loss, Adam(model.parameters(), 0.01), epochs=epochs, **calls)
-    return np.concatenate([p.numpy().ravel() for p in model.parameters()])
+    return np.concatenate([to_numpy(p.data).ravel() for p in model.parameters()])
 
 
 @pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
@@ -125,6 +129,14 @@ def test_a_run_resumed_in_the_middle_of_a_pass(cell, sizes, tmp_path):
     assert len({each.tobytes() for each in found}) == 1
     if before == after == whole:
         np.testing.assert_array_equal(found[0], expected)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-12, atol=1e-14)
+
+
+def test_on_a_device(tmp_path):
+    home = get_backend("array_api_strict", array_api_strict.Device("device1"))
+    expected = train(tmp_path)
+    in_threads(lambda ranks: train(tmp_path, ranks, home=home, epochs=3), 2)
+    found = in_threads(lambda ranks: train(tmp_path, ranks, home=home, resume=tmp_path / "run"), 2)
     np.testing.assert_allclose(found[0], expected, rtol=1e-12, atol=1e-14)
 
 
