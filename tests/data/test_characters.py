@@ -153,6 +153,8 @@ def test_large_files_are_mapped_and_learned_from_as_small_ones(tmp_path, monkeyp
 
     expected, ids = fitted(), read_characters(path)[0]
     monkeypatch.setattr(characters, "IN_MEMORY", 10)
+    monkeypatch.setattr(characters, "RESIDENT", 64)
+    monkeypatch.setattr(characters, "PIECE", 50)
     mapped = read_characters(path)[0]
     assert isinstance(mapped.base, np.memmap) or isinstance(mapped.base.base, np.memmap)
     np.testing.assert_array_equal(mapped, ids)

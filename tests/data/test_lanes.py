@@ -10,6 +10,7 @@ from xprnn import nn
 from xprnn.backend import get_backend, to_numpy
 from xprnn.data import ArrowRows, Lanes, Ragged
 from xprnn.data.characters import character_streams
+from xprnn.data.passes import map_of
 from xprnn.distributed import in_threads
 from xprnn.train import Adam, Carried, Checkpoint, cross_entropy, evaluate, fit, truncated_bptt
 
@@ -48,6 +49,13 @@ def test_batches_are_those_of_the_streams(make, tmp_path):
             np.testing.assert_array_equal(np.concatenate([batch[k] for batch in found]), whole)
     parts = [list(Lanes(TOKENS, **SETTINGS).parts(rank, 2)) for rank in range(2)]
     np.testing.assert_array_equal(np.concatenate([parts[0][5][1], parts[1][5][1]], axis=1), found[5][1])
+
+
+def test_pages_of_a_view_are_those_of_its_map(tmp_path):
+    mapped = memory_map(tmp_path)
+    assert map_of(mapped) is mapped
+    assert map_of(np.asarray(mapped)[3:][:50]) is mapped
+    assert map_of(np.array(mapped)) is map_of([1]) is None
 
 
 def test_sources_go_together():

@@ -164,6 +164,20 @@ def test_an_error_that_the_others_cannot_know_of_ends_them():
         in_threads(lambda ranks: trained(ranks, callbacks=[Fails(ranks.rank)]), 2)
 
 
+def test_a_sum_that_one_rank_cannot_begin_ends_the_others():
+    def run(ranks):
+        def no_room(array):
+            raise MemoryError("no room for a bucket")
+
+        if ranks.rank == 1:
+            ranks.begin_sum = no_room
+        trained(ranks)
+
+    other, own = everyone(run)
+    assert isinstance(own, MemoryError)
+    assert str(other) == "rank 1 has raised MemoryError: no room for a bucket"
+
+
 def test_ctrl_c_ends_ranks_that_are_threads(monkeypatch):
     reached, over, ended = threading.Event(), threading.Event(), []
 

@@ -19,10 +19,12 @@ import numpy as np
 
 from xprnn.arguments import size
 from xprnn.backend import to_numpy
+from xprnn.data.passes import let_pages_go
 from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]
 PIECE = 1 << 16  # bytes of a file, or characters of a text, worked on at a time
+RESIDENT = 1 << 26  # mapped numbers that are kept resident while they are written
 IN_MEMORY = 1 << 30  # bytes of a file whose numbers are held in memory; those of a larger one are mapped
 
 
@@ -110,7 +112,8 @@ def read_characters(path: str | PathLike[str], alphabet: Alphabet | None = None)
         if end + len(part) > len(ids):
             raise ValueError(f"{fspath(path)}: the file grew while it was read")
         ids[end : end + len(part)] = part
-        end += len(part)
+        if end // RESIDENT != (end := end + len(part)) // RESIDENT:
+            let_pages_go(ids)
     if end == 0:
         raise ValueError(f"{fspath(path)}: the file is empty")
     return ids[:end], alphabet

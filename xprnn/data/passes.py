@@ -93,11 +93,25 @@ def rows_between(owner: str, source: Any, first: int, stop: int) -> Any:
         raise ValueError(f"{owner}: rows {first} to {stop} of a source are {len(part)}; expected {stop - first}")
     if isinstance(part, list):
         return part
-    mapped = source if isinstance(source, np.memmap) else getattr(source, "base", None)
-    if isinstance(mapped, np.memmap):
+    if map_of(source) is not None:
         part = np.array(part)
-        # A file's pages would count as this process's memory until the system wants them back. Those that were written
-        # to are the file's, but where the map is a private copy.
-        if mapped.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-            mapped._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+        let_pages_go(source)
     return np.asarray(part)
+
+
+def map_of(source: Any) -> Any:
+    """The memory map that an array is, or is a view of; None for anything else."""
+    while source is not None and not isinstance(source, np.memmap):
+        source = getattr(source, "base", None)
+    return source
+
+
+def let_pages_go(source: Any) -> None:
+    """Keep nothing of a mapped file resident.
+
+    Its pages would count as this process's memory until the system wants them back. Those that were written to are the
+    file's, but where the map is a private copy.
+    """
+    mapped = map_of(source)
+    if mapped is not None and mapped.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        mapped._mmap.madvise(mmap.MADV_DONTNEED)

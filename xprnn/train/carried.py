@@ -76,7 +76,7 @@ class Carried(Divisible):
             yield (*map(home.asarray, others), Chunk(output, self._state, start, start + len(x)))
             del output, after  # before the next chunk is computed, so that two are never held at once
 
-    def gather(self, of_all: Gather) -> None:
+    def bring_together(self, of_all: Gather) -> None:
         """Bring the states of all ranks together, of which ``of_all`` gives what each has; all ranks call it."""
         states = of_all(_leaves(lambda tensor: to_numpy(tensor.data))(self._state))
         if not self._loaded:
@@ -85,7 +85,7 @@ class Carried(Divisible):
     def state_dict(self) -> dict[str, Any]:
         """The place, and the state of all lanes, which several ranks must have brought together before."""
         if not self._loaded and self._whole is None:
-            self.gather(lambda state: [state])
+            self.bring_together(lambda state: [state])
         return {"lanes": self.lanes.state_dict(), "state": self._whole}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -224,9 +224,9 @@ def _train(
             if gathered is not None:
                 gathered.count(weights[0])
             if due:
+                if gathered is not None:
+                    gathered.finish()
                 with ranks.everywhere(), postponed(checks):
-                    if gathered is not None:
-                        gathered.finish()
                     if run.batch <= accumulate and all(parameter.grad is None for parameter in optimizer.parameters):
                         raise ValueError(
                             "fit: the loss gives a gradient to none of the optimizer's parameters, so nothing would be "

@@ -197,8 +197,8 @@ class Several(Ranks):
 
     def bring_together(self, parts: Mapping[str, Any]) -> None:
         for part in parts.values():
-            if hasattr(part, "gather"):
-                part.gather(self.of_all)
+            if hasattr(part, "bring_together"):
+                part.bring_together(self.of_all)
 
     def same_start(self, parts: Mapping[str, Any]) -> None:
         self.bring_together(parts)
