@@ -45,7 +45,7 @@ class CharacterModel(Estimator):
     logits = W h[t] + b, with h from a recurrent layer over embedded characters, learned by truncated backpropagation
     through time: the text is read as ``batch_size`` streams side by side, ``chunk`` characters at a time. The state
     goes on from chunk to chunk and gradients reach back to a chunk's beginning, so that memory does not depend on the
-    length of the text, but for one byte a character.
+    length of the text, but for one byte a character; those of more than a gigabyte lie in a temporary file.
 
     >>> model = CharacterModel(epochs=8).fit(Path("tinyshakespeare.txt"))  # doctest: +SKIP
     >>> model.bits_per_character("To be, or not to be")  # doctest: +SKIP
