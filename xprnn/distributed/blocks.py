@@ -26,8 +26,8 @@ def predict_blocks(function: Callable[[Array], Any], x: Any, *, axis: int | None
     ----------
     function
         Of an array with some rows along ``axis`` to one with as many along the same axis, or along 0 where it has
-        another number of axes: the ``predict`` of an estimator; or a layer, which runs in evaluation mode without recording, and whose
-        first result is taken.
+        another number of axes: the ``predict`` of an estimator; or a layer, which runs in evaluation mode without
+        recording, and whose first result is taken.
     x
         A ``dask.array.Array``, or what has its ``chunks``, ``dtype`` and ``map_blocks``.
     axis
