@@ -4,15 +4,16 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import xprnn
 from xprnn.settings import BACKEND, DEBUG, KERNELS, PRECISION, SEED
 from xprnn.tape import _grad_enabled, is_grad_enabled
 
-# Quick by default; `pytest --hypothesis-profile=deep` looks for longer.
-settings.register_profile("quick", max_examples=25, deadline=None, derandomize="CI" in os.environ)
-settings.register_profile("deep", max_examples=500, deadline=None)
+# Quick by default; `pytest --hypothesis-profile=deep` looks for longer. A busy machine is no fault of what is drawn.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", patient, max_examples=25, derandomize="CI" in os.environ)
+settings.register_profile("deep", patient, max_examples=500)
 settings.load_profile("quick")
 
 

@@ -120,7 +120,14 @@ CALLS = {
     "backtest": partial(estimators.backtest, [estimators.Persistence()], ROWS),
     **{f"Forecaster.{name}": of(forecaster, name) for name in ("predict", "sample", "intervals")},
     "Forecaster.update": lambda **given: forecaster().update(ROWS[:1], **given),
-    "Forecaster.backtest": lambda **given: forecaster().backtest(ROWS, **given),
+    "RollingForecaster.backtest": lambda **given: forecaster().backtest(ROWS, **given),
+    **{
+        f"RollingForecaster.{name}": lambda name=name, **given: getattr(forecaster(), name)(
+            ROWS, [9], **{"horizon": 1} | given
+        )
+        for name in ("forecast", "futures", "rolling_intervals")
+    },
+    "backtest_panel": partial(estimators.backtest_panel, [estimators.Persistence()], estimators.Panel([ROWS])),
     "CharacterModel.sample": lambda **given: writer().sample(**{"length": 1} | given),
     "in_threads": partial(distributed.in_threads, len),
 }
@@ -137,7 +144,7 @@ INNER = ("weight_shapes", "state_sizes", "sees_x", "gate_rows", "parts", "portio
 OTHERS = {
     *("Run", "Chunk", "Backtest", "Stream", "TCNStream", "DiagonalCell", "reshape", "Calendar.require_next"),
     *("Backtest.scores", "Backtest.intervals", "CsvSeries.label", "TextClassifier.predict_best"),
-    *("EchoStateNetwork.stream", "QuantizedRecurrent.stream", "Forecaster.forecast", "Forecaster.rolling_intervals"),
+    *("EchoStateNetwork.stream", "QuantizedRecurrent.stream", "PanelBacktest.scores"),
     *("Optimizer.update", "SGD.update", "Adam.update", "RMSprop.update", "Borrowed.forecast"),
     *("SeriesForecaster.forecast", "AutoRegression.forecast"),
 }

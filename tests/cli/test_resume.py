@@ -33,6 +33,18 @@ def test_a_command_goes_on(name, tmp_path):
     assert resumed == run(name, tmp_path / "whole", 3)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_training_is_not_kept_in_what_is_written_at_the_end(name, tmp_path):
+    (tmp_path / "in.csv").write_text("\n".join(["who,x,kind", *(f"{w},{x},{kind}" for w, x, kind in ROWS)]))
+    model = tmp_path / "model.safetensors"
+    given = ["train", tmp_path / "in.csv", "--out", model if name == "sentiment" else tmp_path]
+    given += ["--resume", tmp_path / "." / "model.safetensors", "--epochs", 1, *COMMANDS[name]]
+    result = CliRunner().invoke(main, [name, *map(str, given)])
+    assert result.exit_code == 2
+    assert f"{model} would be both result and training: give another --resume" in result.stderr
+    assert not model.exists()
+
+
 def test_a_file_that_cannot_be_written_is_said_before_the_work(tmp_path):
     (tmp_path / "in.csv").write_text("who,x,kind\n")
     given = ["train", tmp_path / "in.csv", "--out", tmp_path, "--resume", tmp_path, *COMMANDS["classify"]]

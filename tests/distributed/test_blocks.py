@@ -27,6 +27,17 @@ def test_layers():
             assert layer.training
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_one_answer_for_a_row_that_comes_second(outputs):
+    """(T, B, F) to (B, K): of one row (1, 1), which says nothing of where rows are."""
+    model = nn.Sequential(nn.GRU(2, 5, rng=0), nn.LastPooling(), nn.Linear(5, outputs, rng=1))
+    steps = np.moveaxis(x, 1, 0).copy()
+    said = predict_blocks(model, da.from_array(steps, chunks=(6, (4, 1, 6), 2)))
+    assert (said.shape, said.chunks[0]) == ((11, outputs), (4, 1, 6))
+    with no_grad():
+        np.testing.assert_allclose(said.compute(), model(steps).data, rtol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def fitted():
     labels = ["up" if row.sum() > 0 else "down" for row in x]

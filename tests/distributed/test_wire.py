@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from shared_training import HOST, Model, batches, bits, masked
 
-from xprnn.distributed import in_threads, world
+from xprnn.distributed import MPI, in_threads, world
 from xprnn.train import Adam, Checkpoint, fit, sums
 from xprnn.train.wire import Narrow
 
@@ -76,6 +76,6 @@ def test_a_resumed_run_begins_without_the_rest(tmp_path):
 
 
 def test_wires_by_name():
-    for function in (lambda: world(wire="int8"), lambda: in_threads(len, 2, wire="int8")):
+    for function in (lambda: world(wire="int8"), lambda: in_threads(len, 2, wire="int8"), lambda: MPI(wire="int8")):
         with pytest.raises(ValueError, match=r"wire is 'int8'; expected"):
             function()

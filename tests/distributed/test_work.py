@@ -7,9 +7,11 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from xprnn import nn
+from xprnn import nn, no_grad, use_kernels, use_precision
 from xprnn.data import Batches
 from xprnn.distributed import each
+from xprnn.settings import KERNELS, PRECISION
+from xprnn.tape import is_grad_enabled
 from xprnn.train import Adam, fit, mse
 
 
@@ -30,6 +32,10 @@ def threads_of_kernels(_):
     return workers()
 
 
+def choices(_):
+    return PRECISION.get(), KERNELS.get(), is_grad_enabled()
+
+
 def fails_at_two(number):
     if number >= 2:
         raise ValueError("no good")
@@ -40,6 +46,13 @@ def dies_at_two(number):
     if number == 2:
         os._exit(1)
     return number
+
+
+def test_threads_work_in_the_blocks_of_the_caller():
+    with ThreadPoolExecutor(2) as executor:
+        with use_precision("bf16"), use_kernels("reference"), no_grad():
+            assert each(choices, range(3), executor) == each(choices, range(3)) == [("bf16", "reference", False)] * 3
+        assert each(choices, range(3), executor) == [(None, None, True)] * 3
 
 
 def pools():

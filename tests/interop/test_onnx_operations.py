@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import host
 
 onnx = pytest.importorskip("onnx")
 from onnx import helper, numpy_helper, reference  # noqa: E402
@@ -157,6 +158,32 @@ def test_what_the_reference_evaluator_cannot():
     pads = whole(0, -1, 0, 0, 2, -1)  # cut at the beginning of the second axis, and at the end of the third
     padded = interop.from_model(of_one_node("Pad", [X, pads], ["y"], {}))(X, pads)
     np.testing.assert_array_equal(padded.numpy(), np.pad(X[:, 1:, :-1], ((0, 0), (0, 2), (0, 0))))
+
+
+@pytest.mark.parametrize(
+    ("operator", "constants", "attributes"),
+    [
+        ("Pad", [whole(1, 0, 0, 2), np.float32(3.0), whole(0, 2)], {}),
+        ("Clip", [np.float32(-0.5)], {}),
+        ("Trilu", [np.int64(1)], {}),
+        ("GatherND", [np.array([[0, 2], [1, 0]])], {}),
+        ("GatherElements", [np.array([[[0], [2], [3]]])], {"axis": 2}),
+        ("ReduceL2", [whole(-1)], {}),
+        ("Conv", [X[:, :, :3]], {"pads": [1, 0]}),
+        ("MaxPool", [], {"kernel_shape": [2], "pads": [0, 1]}),
+    ],
+)
+def test_constants_are_brought_to_where_x_is(operator, constants, attributes, home):
+    names = [f"c{k}" for k in range(len(constants))]
+    proto = of_one_node(operator, [X, *constants], ["y"], attributes)
+    del proto.graph.input[1:]
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(each), name) for each, name in zip(constants, names, strict=True)
+    )
+    proto.graph.node[0].input[1:] = names
+    expected = interop.from_model(proto)(X).numpy()
+    found = interop.from_model(proto).to(home)(home.asarray(X))
+    np.testing.assert_allclose(host(found), expected, rtol=0, atol=2e-6)
 
 
 def test_all_of_them_are_tried():

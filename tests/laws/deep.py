@@ -10,7 +10,7 @@ import time
 import traceback
 from collections import Counter
 
-from hypothesis import given, seed, settings
+from hypothesis import HealthCheck, given, seed, settings
 from test_laws import LAYERS, build
 
 from xprnn.testing import LAWS
@@ -28,7 +28,7 @@ def passed(law, name, draws, number):
     layer, count = build(name, "float64", "numpy"), 0
 
     @seed(number)
-    @settings(max_examples=draws, deadline=None, database=None)
+    @settings(max_examples=draws, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
     @given(examples(layer, 3))
     def check(example):
         nonlocal count

@@ -100,7 +100,10 @@ def test_laws(name, dtype, backend):
 
 # A fifth of what the profile says, for each of many layers: 5, and 100 with the deep one.
 @pytest.mark.parametrize("name", LAYERS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 5)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=settings().max_examples // 5,
+)
 @given(data=st.data(), law=st.sampled_from(sorted(LAWS)))
 def test_laws_on_drawn_examples(name, data, law):
     layer = build(name, "float64", "numpy")

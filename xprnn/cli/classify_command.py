@@ -84,7 +84,7 @@ def _train(
     **settings: Any,
 ) -> None:
     classifier = SequenceClassifier(progress=True, **settings)  # checks the options
-    ranks, training = together(resume)
+    ranks, training = together(resume, *(out / name for name in FILES))
     writable_folder(out)  # before the work, not after it
     source = read_long_csv(file, id=id, time=time, label=label, columns=columns)
     held = held_out(file, source, test, settings["seed"])

@@ -86,7 +86,7 @@ def _train(
     if id is None and window is None:
         raise click.UsageError("give --id, whose step a row is, or --window, how many rows belong together")
     detector = AnomalyDetector(progress=True, **settings)  # checks the options
-    ranks, training = together(resume)
+    ranks, training = together(resume, *(out / name for name in FILES))
     writable_folder(out)  # before the work, not after it
     source, things = _cut(read_long_csv(file, id=id, time=time, columns=columns), window)
     told(

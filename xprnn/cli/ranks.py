@@ -12,9 +12,15 @@ from xprnn.distributed import Communicator, world
 from xprnn.train import Checkpoint
 
 
-def together(resume: Path | None) -> tuple[Communicator, dict[str, Any]]:
-    """All processes of this job, and what ``fit`` of an estimator gets of them and of ``--resume``."""
+def together(resume: Path | None, *written: Path) -> tuple[Communicator, dict[str, Any]]:
+    """All processes of this job, and what ``fit`` of an estimator gets of them and of ``--resume``.
+
+    Refuses to keep a training where something else is ``written`` at the end.
+    """
     if resume is not None:
+        for path in written:
+            if path.resolve() == resume.resolve():
+                raise click.UsageError(f"{path} would be both result and training: give another --resume")
         writable_file(resume)  # before the work, not after it
     ranks = world()
     callbacks = [] if resume is None else [Checkpoint(resume, resume=True)]

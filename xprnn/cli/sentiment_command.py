@@ -84,10 +84,10 @@ def _train(
     **settings: Any,
 ) -> None:
     classifier = TextClassifier(seed=seed, progress=True, **settings)  # checks the options
-    ranks, training = together(resume)
     page_file = out.with_suffix(".html") if report is None else report
     if page_file == out:
         raise click.UsageError(f"{out} would be both model and report: give another --report")
+    ranks, training = together(resume, out, page_file)
     for path in (out, page_file):
         keep_inputs(path, file, positive, negative, vectors)
         writable_file(path)  # before the work, not after it

@@ -25,9 +25,9 @@ def predict_blocks(function: Callable[[Array], Any], x: Any, *, axis: int | None
     Parameters
     ----------
     function
-        Of an array with some rows along ``axis`` to one with as many along the same axis, or along 0 where it has fewer
-        axes: the ``predict`` of an estimator; or a layer, which runs in evaluation mode without recording, and whose
-        first result is taken.
+        Of an array with some rows along ``axis`` to one with as many along the same axis, or along 0 where it has
+        another number of axes: the ``predict`` of an estimator; or a layer, which runs in evaluation mode without
+        recording, and whose first result is taken.
     x
         A ``dask.array.Array``, or what has its ``chunks``, ``dtype`` and ``map_blocks``.
     axis
@@ -56,8 +56,9 @@ def predict_blocks(function: Callable[[Array], Any], x: Any, *, axis: int | None
     whole = _Block(function)
     shape = [1 if k == axis else sizes[0] for k, sizes in enumerate(x.chunks)]
     found = whole(backend_of(x._meta).xp.zeros(shape, dtype=x.dtype))
-    at = axis if found.ndim > axis and found.shape[axis] == 1 else 0
-    if found.ndim == 0 or found.shape[at] != 1:
+    places = (axis, 0) if found.ndim == len(shape) else (0, axis)
+    at = next((k for k in places if k < found.ndim and found.shape[k] == 1), None)
+    if at is None:
         raise ValueError(f"predict_blocks: of one row the function gives shape {tuple(found.shape)}; expected one row")
     others = [k for k in range(found.ndim) if k != at]
     return x.map_blocks(

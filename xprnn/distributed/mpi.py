@@ -14,7 +14,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from xprnn.arguments import one_of
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
+from xprnn.train.wire import WIRES
 
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Where launchers say how many processes they have started: Open MPI, MPICH and Intel MPI, MVAPICH, srun."""
@@ -32,11 +34,12 @@ class MPI:
     for others when they reach the end of the script. Arrays of a device go through the host and back, which the logger
     "xprnn" says once; :class:`NCCL` leaves them where they are.
 
-    Raises ImportError without mpi4py or an MPI library, RuntimeError where that library is not the launcher's.
+    ``wire`` is as for :func:`world`. Raises ValueError for another; ImportError without mpi4py or an MPI library,
+    RuntimeError where that library is not the launcher's.
     """
 
     def __init__(self, wire: str = "float32") -> None:
-        self.wire = wire
+        self.wire = one_of("MPI", "wire", wire, WIRES)
         try:
             from mpi4py import MPI as library
         except (ImportError, RuntimeError) as error:

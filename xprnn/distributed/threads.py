@@ -114,8 +114,8 @@ def in_threads(function: Callable[[Communicator], T], size: int, *, wire: str = 
     [[0, 10], [0, 10]]
 
     Models, optimizers and batches must be made inside the function, so that each thread has its own. ``wire`` is as for
-    :func:`world`. Raises the error
-    that ended the first rank, and not those that followed from it. After Ctrl-C all ranks end where they next meet.
+    :func:`world`. Raises the error that ended the first rank, and not those that followed from it. After Ctrl-C all
+    ranks end where they next meet.
     """
     meeting = Meeting(checked_size("in_threads", "size", size))
     wire = one_of("in_threads", "wire", wire, WIRES)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from xprnn.flags import several
@@ -35,7 +36,8 @@ def each(
     Dask, ``mpi4py.futures``. For processes the function must be one that can be imported, and draw from seeds that
     come with its item. Each worker keeps the compiled kernels in its own thread, so that workers do not wait for each
     other. Threads start at once, and kernels do not hold Python's lock; processes of other kinds than "fork" load the
-    library first.
+    library first. Threads of a ThreadPoolExecutor work in the caller's blocks, as of ``use_precision``; for other
+    workers the function must make such choices itself.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ def each(
     futures: list[Future[Result]] = []
     try:
         try:
-            futures += (executor.submit(alone, function, item) for item in items)
+            futures += (_submitted(executor, function, item) for item in items)
             _watch(futures, progress)
         except BrokenExecutor as error:  # from submit, where an early item has killed its worker
             raise _lost(error, owner, [name(item) for item in _open(items, futures)]) from error
@@ -96,6 +98,13 @@ def check_executor(owner: str, executor: Any) -> None:
             f"{owner}: executor is a {type(executor).__name__}; expected a concurrent.futures.Executor, as a "
             "ProcessPoolExecutor or, of a Dask client, client.get_executor()"
         )
+
+
+def _submitted(executor: Executor, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """Threads get the caller's context, of which each item needs a copy; no other worker can."""
+    if isinstance(executor, ThreadPoolExecutor):
+        return executor.submit(copy_context().run, alone, function, item)
+    return executor.submit(alone, function, item)
 
 
 def alone(function: Callable[[Item], Result], item: Item) -> Result:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xprnn.backend import DTYPES, dtype_name
 from xprnn.tensor import Parameter, Tensor
-
-if TYPE_CHECKING:
-    from xprnn.nn.module import Module
-
 
 NATIVE = {name: np.dtype(name) for name in DTYPES}
 """Most arrays' dtypes, which are quickly compared."""
@@ -25,18 +21,18 @@ class Declared:
     attributes: dict[str, tuple[str, tuple[int, ...], str]]
 
     @staticmethod
-    def of(module: Module, weights: dict[str, Parameter], suffix: str = "") -> Declared:
+    def of(module: object, weights: dict[str, Parameter], suffix: str = "") -> Declared:
         """Weights made attributes of a module, with a suffix to their names."""
         for name, weight in weights.items():
             setattr(module, name + suffix, weight)
         return Declared({name: (name + suffix, w.shape, dtype_name(w.data)) for name, w in weights.items()})
 
-    def present(self, module: Module) -> dict[str, Parameter]:
+    def present(self, module: object) -> dict[str, Parameter]:
         """What the attributes hold now. Raises as :func:`weight_of` does."""
         return {name: weight_of(module, *declared) for name, declared in self.attributes.items()}
 
 
-def weight_of(module: Module, name: str, shape: tuple[int, ...], dtype: str) -> Parameter:
+def weight_of(module: object, name: str, shape: tuple[int, ...], dtype: str) -> Parameter:
     """The weight that a module has under a name.
 
     Raises TypeError for what is no Tensor or of another dtype, and ValueError for another shape: broadcast, it would

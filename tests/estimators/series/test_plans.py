@@ -1,11 +1,14 @@
 """The autoregression in closed form, and the plans that are chosen by it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, backtest
 from xprnn.estimators.series import learning, model
 from xprnn.estimators.series.frame import Scale, Series
+from xprnn.estimators.series.held_out import HeldOut
 from xprnn.estimators.series.linear import PENALTIES, Moments, flat, lagged, said
 from xprnn.estimators.series.member import Common
 from xprnn.estimators.series.plans import Plan, candidates, choose
@@ -122,6 +125,21 @@ def test_a_member_that_is_surely_worse_is_left_out(monkeypatch, tmp_path):
     again = Forecaster.load(tmp_path / "model")
     assert np.array_equal(again.predict(3, quantiles=[0.5]), of_many.predict(3, quantiles=[0.5]))
     assert np.array_equal(again.update(wave[:9]).predict(3), of_many.update(wave[:9]).predict(3))
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [((0.0, 0.0), [0, 1]), ((9.0, 0.0), [1]), ((np.inf, 0.0), [1]), ((0.0, np.nan), [0]), ((np.nan, np.inf), [0, 1])],
+    ids=str,
+)
+def test_a_member_whose_forecasts_are_no_numbers_is_left_out_where_another_has_some(said, kept):
+    series = Series(np.random.default_rng(0).normal(size=(30, 1)), np.zeros((30, 0)), np.zeros((30, 0)))
+    task, origins = SimpleNamespace(options={"horizon": 1}, series=[series]), np.arange(20, 30)
+    members = [
+        SimpleNamespace(forecast=lambda *_, value=value: np.full((10, 1, 1), value, dtype=np.float64)) for value in said
+    ]
+    found = HeldOut(task, tuple(members), np.zeros(10, dtype=int), origins, series.values[origins][:, None])
+    assert found.kept() == kept
 
 
 def test_several_columns_may_tell_of_each_other():

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import at_least, one_of, probability, real_number, whole_number
+from xprnn.arguments import one_of, probability, real_number, whole_number
+from xprnn.arguments import size as size_of
 from xprnn.data.series import as_series
 from xprnn.distributed.work import check_executor, each
 from xprnn.estimators.series.accuracy import coverage, crps, mae, mase, pinball, rmse, rmsse, smape
@@ -221,7 +222,7 @@ def backtest(
     series = as_series(series, "backtest", gaps=True)
     size = size_of_test(len(series), test, horizon)
     check_forecasters("backtest", forecasters, executor)
-    paths = at_least(0)("backtest", "paths", paths)
+    paths = size_of("backtest", "paths", paths, 0)
     train = series[: len(series) - size]
     origins = np.arange(len(train), len(series) - horizon + 1)
     first, *later = _blocks(origins, refit)

@@ -58,15 +58,20 @@ class HeldOut:
         unit = np.stack([spread(each.values) for each in self.task.series])[self.which][:, None]
         ahead = self.task.options["horizon"]
         actual, count = self.actual[:, :ahead], range(len(self.members))
-        wrong = [np.square(self._said(k, ahead)[:, :ahead] - actual) / unit for k in count]
-        come = ~np.isnan(wrong[0]).all(axis=(1, 2))
+        known = ~np.isnan(actual)
+        come = known.any(axis=(1, 2))
         if come.sum() < 2:
             return list(count)
-        losses = np.array([np.nanmean(each[come], axis=(1, 2)) for each in wrong])
+        wrong = [np.where(known, np.square(self._said(k, ahead)[:, :ahead] - actual) / unit, 0.0) for k in count]
+        losses = np.array([each[come].sum(axis=(1, 2)) / known[come].sum(axis=(1, 2)) for each in wrong])
+        finite = np.flatnonzero(np.isfinite(losses).all(axis=1))
+        if not len(finite):
+            return list(count)
+        losses = losses[finite]
         more = losses - losses[losses.mean(axis=1).argmin()]
         # Errors over several steps have most of these in common with the ones from the place before.
         error = more.std(axis=1) / np.sqrt(max(more.shape[1] / ahead, 1.0))
-        return np.flatnonzero(more.mean(axis=1) <= SURELY * error).tolist()
+        return finite[more.mean(axis=1) <= SURELY * error].tolist()
 
     def errors(self, kept: Sequence[int]) -> tuple[Host, Host]:
         """Those of the combined forecasts (M, H, F), powered as the first one's, and the units (N, F) they are in."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from xprnn.data.series import as_series
 from xprnn.data.tables import array_of, dates_of, named_columns
-from xprnn.estimators.series.panel import Panel
+from xprnn.estimators.series.panel import Panel, with_values
 
 Host = np.ndarray[Any, Any]
 
@@ -118,7 +118,7 @@ class Names:
         found = Panel.from_table(wanted, id=roles[0], time=self.time, static=fixed)
         each = dict(zip(found.keys, found.values, strict=True))
         count = len(self.target)
-        panel = found.of({key: rows[:, :count] for key, rows in each.items()}, self.one)
+        panel = with_values(found, {key: rows[:, :count] for key, rows in each.items()}, self.one)
         parts = ([values.index(name) for name in names] for names in (self.past, self.future))
         past, future = ({key: rows[:, part] for key, rows in each.items()} if part else None for part in parts)
         return panel, past, future

@@ -98,13 +98,7 @@ class Panel:
     def first(self, lengths: Sequence[int]) -> Panel:
         """The first so many steps of each series."""
         cut = zip(self.keys, self.values, lengths, strict=True)
-        return self.of({key: values[:length] for key, values, length in cut}, self.vector)
-
-    def of(self, values: Mapping[str | int, Host], vector: bool) -> Panel:
-        """The same series with other values, which are answered without columns where they are a ``vector``."""
-        found = copy.copy(self)
-        found.values, found.vector = tuple(values[key] for key in self.keys), vector
-        return found
+        return with_values(self, {key: values[:length] for key, values, length in cut}, self.vector)
 
     def __repr__(self) -> str:
         lengths, columns = [len(values) for values in self.values], self.values[0].shape[1]
@@ -113,6 +107,13 @@ class Panel:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+def with_values(panel: Panel, values: Mapping[str | int, Host], vector: bool) -> Panel:
+    """The same series with other values, which are answered without columns where they are a ``vector``."""
+    found = copy.copy(panel)
+    found.values, found.vector = tuple(values[key] for key in panel.keys), vector
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import at_least
+from xprnn.arguments import size
 from xprnn.distributed.work import each
 from xprnn.estimators.series.backtest import Backtest, Work, check_forecasters, gathered, learns_several, size_of_test
 from xprnn.estimators.series.panel import Panel
@@ -60,7 +60,7 @@ def backtest_panel(
     if not isinstance(panel, Panel):
         raise TypeError(f"{owner}: a {type(panel).__name__}; expected a Panel")
     check_forecasters(owner, forecasters, executor)
-    paths = at_least(0)(owner, "paths", paths)
+    paths = size(owner, "paths", paths, 0)
     lengths = [
         len(values) - size_of_test(len(values), test, horizon, f"{owner}: series {key!r}")
         for key, values in zip(panel.keys, panel.values, strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.backend import backend_of
+from xprnn.backend import backend_of, dtype_name, to_numpy
 from xprnn.interop.onnx.parsed import Node
 from xprnn.tensor import Tensor
 
@@ -57,9 +57,9 @@ def pad(node: Node, x: Any, pads: Any, value: Any = None, axes: Any = None) -> A
     mode = node.attribute("mode", bytes, b"constant")
     if mode != b"constant" or not isinstance(x, Tensor):
         raise node.error(f"has mode {mode!r} for {type(x).__name__}; expected b'constant' for floating-point numbers")
-    numbers = np.asarray(pads).tolist()
-    chosen = np.asarray(axes).tolist() if axes is not None else range(len(x.shape))
-    filling = 0.0 if value is None else float(np.asarray(ops.value(value)).reshape(()))
+    numbers = to_numpy(pads).tolist()
+    chosen = range(len(x.shape)) if axes is None else to_numpy(axes).tolist()
+    filling = 0.0 if value is None else to_numpy(ops.value(value)).item()
     for axis, before, after in zip(chosen, numbers[: len(chosen)], numbers[len(chosen) :], strict=True):
         x = _padded(x, axis, before, after, filling)
     return x
@@ -72,8 +72,8 @@ def _padded(x: Any, axis: int, before: int, after: int, value: float) -> Any:
         x = x[(*lead, slice(max(-before, 0), length + min(after, 0)))]
 
     def full(count: int) -> Tensor:
-        xp = backend_of(x.data)
-        return Tensor(xp.asarray(np.full((*x.shape[:axis], count, *x.shape[axis + 1 :]), value, x.dtype)))
+        shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+        return Tensor(backend_of(x.data).asarray(np.full(shape, value), dtype_name(x.data)))
 
     ends = [[full(count)] if count > 0 else [] for count in (before, after)]
     return ops.concat([*ends[0], x, *ends[1]], axis=axis) if ends != [[], []] else x

@@ -34,7 +34,7 @@ class GRUD(Timed):
     mean                               (I,): those of the argument, or zeros; not trained
     =================================  ===============================================================
 
-    Raises ValueError for a ``mean``, ``observed`` or ``elapsed`` of another shape or below 0, TypeError for
+    Raises ValueError for a ``mean``, ``observed`` or ``elapsed`` of another shape, and for times below 0; TypeError for
     another dtype.
     """
 
