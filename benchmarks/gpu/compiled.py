@@ -3,17 +3,21 @@
 For each architecture, cell, precision and way: the planner's best plan of each kind, compiled by nvcc. A table of
 registers, bytes spilled, shared memory, and instructions of the loop over steps, each counted once: what runs more
 often (a loop over sequences, or over weights in shared memory) or seldom is in there. They need nvdisasm, which is in
-the wheel nvidia-cuda-nvdisasm. The exit status is 1 if anything spills.
+the wheel nvidia-cuda-nvdisasm. --before COMMIT: those of that commit's kernels, too, in the same plans, through
+memory on an H100. What was compiled is kept, so that an interrupted run goes on. The exit status is 1 if anything
+spills.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import importlib
 import importlib.util
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,15 +25,18 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[2]
+SOURCES = "kernels/cuda"
 Row = dict[str, Any]
 
 DEVICES = {  # multiprocessors, shared memory of a block, largest cluster; of an A100, H100, B200 and RTX 5090
     "sm_80": (108, 166912, 0),
-    "sm_90": (132, 232448, 8),
-    "sm_100": (148, 232448, 8),
+    "sm_90": (132, 232448, 16),
+    "sm_100": (148, 232448, 16),
     "sm_120": (170, 101376, 8),
 }
 # By the way in which blocks meet: sequences, units, and which plans are of that kind.
@@ -38,9 +45,12 @@ KINDS: dict[str, tuple[int, int, Callable[[Any], bool]]] = {
     "memory, many rows": (64, 1024, lambda plan: plan.cluster == plan.polls == 0 < plan.blocks - 1),
     "polling": (16, 512, lambda plan: plan.polls > 0),
     "polling, many rows": (64, 1024, lambda plan: plan.polls > 0),
-    "cluster": (16, 256, lambda plan: plan.cluster > 1),
+    "cluster": (16, 256, lambda plan: 1 < plan.cluster <= 8),
+    "wide cluster": (16, 512, lambda plan: plan.cluster > 8),
     "one block": (16, 64, lambda plan: plan.cluster == 1),
 }
+# Several hundred kernels would take an hour of two cores: of devices but the H100 one size of each kind is enough.
+AT_LENGTH, MORE = "sm_90", ("memory, many rows", "polling, many rows", "wide cluster")
 COLUMNS = ("registers", "spilled", "shared", "instructions")
 
 
@@ -49,8 +59,8 @@ def plans(architectures: list[str]) -> Iterator[tuple[Row, Any]]:
     plan = importlib.import_module("xprnn.kernels.cuda.plan")
     every = itertools.product(architectures, KINDS, plan.GATES, plan.NUMBERS, (False, True))
     for architecture, kind, cell, precision, backward in every:
-        if precision == "fp16" and backward:
-            continue  # the same as in bf16
+        if precision == "fp16" or (kind in MORE and architecture != AT_LENGTH):
+            continue  # fp16 differs from bf16 in how it rounds
         batch, size, of_kind = KINDS[kind]
         found = plan.candidates(cell, backward, precision, batch, size, *DEVICES[architecture])
         way = "backward" if backward else "forward"
@@ -58,9 +68,29 @@ def plans(architectures: list[str]) -> Iterator[tuple[Row, Any]]:
         yield row | {"way": way}, min(filter(of_kind, found), key=plan.microseconds, default=None)
 
 
-def compiled(architecture: str, plan: Any) -> Row:
+@dataclass(frozen=True)
+class Compiler:
+    """nvcc, and a folder that has what it made before of the same text, told the same."""
+
+    version: str
+    kept: Path
+
+    def figures(self, architecture: str, plan: Any, folder: Path) -> Row:
+        """Of one plan's kernel, whose source is in the folder."""
+        texts = [(folder / plan.source).read_bytes(), *(file.read_bytes() for file in sorted(folder.glob("*.cuh")))]
+        told = [self.version, architecture, *plan.options, str(plan.shared_bytes), str(_disassembler() is not None)]
+        digest = hashlib.sha256(b"\0".join(texts + [word.encode() for word in told])).hexdigest()
+        file = self.kept / f"{digest}.json"
+        if not file.exists():
+            self.kept.mkdir(parents=True, exist_ok=True)
+            half = file.with_suffix(f".{os.getpid()}")
+            half.write_text(json.dumps(compiled(architecture, plan, folder)))
+            half.replace(file)
+        return dict(json.loads(file.read_text()))
+
+
+def compiled(architecture: str, plan: Any, folder: Path) -> Row:
     """The figures of one plan's kernel; raises RuntimeError with what nvcc says where it does not compile."""
-    folder = Path(importlib.import_module("xprnn.kernels.cuda.source").__file__).parent
     with tempfile.TemporaryDirectory() as scratch:
         cubin = Path(scratch) / "kernel.cubin"
         command = ["nvcc", f"-arch={architecture}", "-cubin", "-ftz=true", "-Xptxas", "-v", *plan.options]
@@ -74,6 +104,13 @@ def compiled(architecture: str, plan: Any) -> Row:
             shown = subprocess.run([disassembler, "-c", str(cubin)], capture_output=True, text=True, check=True).stdout
             found["instructions"] = of_a_step(shown)
     return found
+
+
+def sources_of(commit: str, folder: Path) -> Path:
+    """The kernels of a commit, unpacked into the folder."""
+    packed = subprocess.run(["git", "archive", commit, SOURCES], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed, check=True)
+    return folder / SOURCES
 
 
 def said(report: str) -> Row:
@@ -109,14 +146,17 @@ def _disassembler() -> str | None:
 
 def table(report: Row) -> str:
     """All of it as Markdown: forward / backward in a cell."""
+    before = report.get("before")
+    columns = ("plan", *COLUMNS, *(["before"] if before else []))
     lines = [
         f"# The persistent kernels as compiled by {report['compiler']}, {report['date']}",
         "",
         "Forward / backward. Registers of a thread; bytes spilled; bytes of shared memory of a block; instructions of",
         "the loop over steps, each counted once. -: no such plan fits on the device.",
+        *([f"Before: instructions of {before} in the same plan, through memory on an H100."] if before else []),
         "",
-        "| device, kind B,H | cell | precision | plan | registers | spilled | shared | instructions |",
-        "|" + "---|" * 8,
+        f"| device, kind B,H | cell | precision | {' | '.join(columns)} |",
+        "|" + "---|" * (3 + len(columns)),
     ]
     names = ("device", "kind", "B", "H", "cell", "precision")
     for (device, kind, batch, size, cell, precision), both in itertools.groupby(
@@ -125,7 +165,7 @@ def table(report: Row) -> str:
         ways = {row["way"]: row for row in both}
         cells = [
             " / ".join(str(ways[way].get(column, "-")) for way in ("forward", "backward") if way in ways)
-            for column in ("plan", *COLUMNS)
+            for column in columns
         ]
         lines.append(f"| {device}, {kind} {batch},{size} | {cell} | {precision} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -137,26 +177,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--architectures", nargs="+", default=list(DEVICES), choices=DEVICES)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--before", metavar="COMMIT")
+    parser.add_argument("--kept", type=Path, default=ROOT / "build" / "compiled")
     options = parser.parse_args(arguments)
     version = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
-
-    def measure(one: tuple[Row, Any]) -> Row:
-        row, plan = one
-        if plan is None:
-            return row
-        row["plan"] = f"{plan.blocks} x {plan.groups} of {plan.units}, {plan.warps} warps"
-        row |= compiled(row["device"], plan)
-        print(" ".join(str(row[name]) for name in (*row,)), flush=True)
-        return row
-
+    compiler = Compiler(f"nvcc {re.findall(r'V([0-9.]+)', version)[0]}", options.kept)
     chosen = [one for one in plans(options.architectures) if one[0]["kind"] in options.kinds]
-    with ThreadPoolExecutor(options.processes) as pool:
+    done = itertools.count(1)
+
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.processes) as pool:
+        earlier = sources_of(options.before, Path(scratch)) if options.before else None
+
+        def measure(one: tuple[Row, Any]) -> Row:
+            row, plan = one
+            if plan is not None:
+                row["plan"] = f"{plan.blocks} x {plan.groups} of {plan.units}, {plan.warps} warps"
+                row |= compiler.figures(row["device"], plan, ROOT / SOURCES)
+                if earlier and row["device"] == AT_LENGTH and row["kind"].startswith("memory"):
+                    row["before"] = compiler.figures(row["device"], plan, earlier).get("instructions", "-")
+            print(f"{next(done)} of {len(chosen)}:", *row.values(), flush=True)
+            return row
+
         rows = list(pool.map(measure, chosen))
-    report = {
-        "compiler": f"nvcc {re.findall(r'V([0-9.]+)', version)[0]}",
-        "date": datetime.date.today().isoformat(),
-        "rows": rows,
-    }
+    report = {"compiler": compiler.version, "date": datetime.date.today().isoformat(), "rows": rows}
+    if options.before:
+        report["before"] = options.before
     (options.out / "compiled.json").write_text(json.dumps(report, indent=1) + "\n")
     (options.out / "compiled.md").write_text(table(report))
     return int(any(row.get("spilled") for row in rows))

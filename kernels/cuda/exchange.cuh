@@ -35,6 +35,7 @@ template <int STRIDE> struct TwoHalves {
 // Through memory, in the cache that all blocks share.
 template <class Part> struct ThroughMemory : TwoHalves<WORDS> {
     static constexpr int STRIDE = WORDS;   // words from one row to the next
+    static constexpr bool FAR = true;      // to what is loaded
 
     GroupBarrier barrier;
 
@@ -78,7 +79,7 @@ constexpr unsigned ABSENT = 0xffffffffu, NAN_WORD = 0x7fffffffu;   // both are N
 
 template <class Part> struct ByPolling {
     static constexpr int STRIDE = WORDS;
-    static constexpr bool POLLS = true;
+    static constexpr bool POLLS = true, FAR = true;
 
     unsigned* slots;
     int* arrivals;
@@ -159,6 +160,7 @@ constexpr int CLUSTER_STRIDE = WORDS + (32 - WORDS % 32 + 16) % 32;
 // reads is its own. Nothing but the cluster must be on the device at once.
 template <class Part> struct InCluster : TwoHalves<CLUSTER_STRIDE> {
     static constexpr int STRIDE = CLUSTER_STRIDE;
+    static constexpr bool FAR = false;
 
     // The halves are (2, group_rows, STRIDE) in shared memory.
     __device__ InCluster(const Part& block, unsigned*, int*)

@@ -12,13 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import product
+from .plan import PORTABLE_CLUSTER
 
 Array = Any
 OLDEST = (7, 0)
 OLDEST_BY_PRECISION = {"float32": OLDEST, "tf32": (8, 0), "bf16": (8, 0), "fp16": (8, 0)}
 THREADS = 128
 MOST_ROWS = 65535  # of a grid
-CLUSTERS_SINCE, LARGEST_CLUSTER = (9, 0), 8  # of blocks, on every device that has them
+CLUSTERS_SINCE = (9, 0)
+WIDE_CLUSTER = 16  # blocks; every device that has clusters has those of PORTABLE_CLUSTER, and some have these
+WIDE_ALLOWED = 14  # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, for which CuPy has no name
+TRIAL = f'extern "C" __global__ void __cluster_dims__(1, {WIDE_CLUSTER}, 1) trial() {{}}'
 
 
 class Facts(NamedTuple):
@@ -33,11 +37,15 @@ class Facts(NamedTuple):
     """Of a multiprocessor."""
     cooperative: bool
     """Whether a grid can be launched such that all of its blocks run at once."""
+    wide_clusters: bool = False
+    """Whether WIDE_CLUSTER blocks can be a cluster, each with all shared memory that one can get."""
 
     @property
     def largest_cluster(self) -> int:
         """How many blocks can write into each other's shared memory; 0: none."""
-        return LARGEST_CLUSTER if self.capability >= CLUSTERS_SINCE else 0
+        if self.capability < CLUSTERS_SINCE:
+            return 0
+        return WIDE_CLUSTER if self.wide_clusters else PORTABLE_CLUSTER
 
 
 def facts() -> Facts:
@@ -50,7 +58,7 @@ def facts() -> Facts:
 def _facts(number: int) -> Facts:
     device = importlib.import_module("cupy").cuda.Device(number)
     text, attributes = str(device.compute_capability), device.attributes
-    return Facts(
+    found = Facts(
         number,
         (int(text[:-1]), int(text[-1])),
         int(attributes["MultiProcessorCount"]),
@@ -58,6 +66,24 @@ def _facts(number: int) -> Facts:
         int(attributes["MaxRegistersPerMultiprocessor"]),
         bool(attributes["CooperativeLaunch"]),
     )
+    return found._replace(wide_clusters=found.largest_cluster > 0 and _runs_wide_clusters(found))
+
+
+def _runs_wide_clusters(device: Facts) -> bool:
+    """Found by running an empty one: CuPy cannot ask the driver how many clusters of a kernel a device has room for."""
+    try:
+        kernel = importlib.import_module("cupy").RawKernel(TRIAL, "trial")
+        kernel.max_dynamic_shared_size_bytes = device.shared_memory
+        allow_wide_clusters(kernel)
+        kernel((1, WIDE_CLUSTER, 1), (THREADS,), (), shared_mem=device.shared_memory)
+    except Exception:  # drivers refuse as they like, and the others are left
+        return False
+    return True
+
+
+def allow_wide_clusters(kernel: Any) -> None:
+    """Let a kernel's clusters have more blocks than all devices can run."""
+    importlib.import_module("cupy").cuda.driver.funcSetAttribute(kernel.kernel.ptr, WIDE_ALLOWED, 1)
 
 
 def simulated() -> bool:

@@ -148,6 +148,8 @@ def _kernel(number: int, file: str, name: str, options: tuple[str, ...]) -> Any:
     module = cupy.RawModule(code=source.text(file), options=options, enable_cooperative_groups=cooperative)
     kernel = module.get_function(name)
     kernel.max_dynamic_shared_size_bytes = launch.facts().shared_memory
+    if launch.facts().wide_clusters:
+        launch.allow_wide_clusters(kernel)
     return kernel
 
 

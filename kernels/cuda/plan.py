@@ -30,6 +30,9 @@ MOST_PER_THREAD = 255
 UNITS, WARPS, SIDES = (4, 8, 16, 32, 64, 128), (4, 8, 16), (1, 2, 4, 8)  # of a block
 POLLED_SLOTS = 16  # of exchange.cuh: steps in memory at once
 MOST_POLLED = 2**25  # bytes of them that may be there: they must stay in the cache that all blocks share
+# Blocks of a cluster on every device that has clusters. One of more must find its place in one of the parts of a device
+# whose blocks can be a cluster, which have at most so many multiprocessors: two would not fit.
+PORTABLE_CLUSTER, PART = 8, 18
 # Through memory every side would fetch all rows, and with more units fewer blocks would share the work.
 MOST_UNITS_APART = 32
 # Of a thread's registers, those for all but weights and the product, and the most that may hold weights: with these
@@ -181,7 +184,8 @@ def candidates(
         inner = -(-needed // span) * span
         if polls and POLLED_SLOTS * batch * 4 * inner // PER_WORD[number] > MOST_POLLED:
             continue
-        for rows in sorted({-(-batch // groups) for groups in range(1, multiprocessors // blocks + 1)}):
+        apart = max(blocks, PART) if in_cluster and blocks > PORTABLE_CLUSTER else blocks
+        for rows in sorted({-(-batch // groups) for groups in range(1, multiprocessors // apart + 1)}):
             groups = -(-batch // rows)
             for tiles in (1, 2, 4, 8) if number == "Float32" else (1, 2):
                 cluster = blocks if in_cluster else 0

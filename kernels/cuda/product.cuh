@@ -69,7 +69,8 @@ template <int ROWS> struct Operands {
     }
 };
 
-constexpr int AT_ONCE = 8;   // vectors of a lane that are looked for at once
+constexpr int AT_ONCE = 8;      // vectors of a lane that are looked for at once
+constexpr int HOISTED = 224;   // registers for held weights and what they meet, up to which the compiler may hoist all
 
 // What both products share: LANES lanes stand side by side along k, and a lane has PER_LANE columns.
 template <class Number, int COLUMNS, int INNER, int WARPS, int SIDES, int HELD, int LANES, int PER_LANE>
@@ -109,7 +110,8 @@ struct ResidentWeights {
 
     // step(what fetch(span) gave, weights of the span) for all spans. The compiler hoists what the first spans fetch;
     // of the others, each is fetched while the one before it is used. Where the exchange must be looked at again until
-    // all is there, nothing can be hoisted past that, and as many spans as AT_ONCE vectors hold are fetched ahead.
+    // all is there, nothing can be hoisted past that, and as many spans as AT_ONCE vectors hold are fetched ahead; so
+    // they are where the compiler would hoist more than there are registers for, and spill.
     template <class Exchange, class Fetch, class Step>
     __device__ __forceinline__ void for_spans(const uint4* rest, const Fetch& fetch, const Step& step) const {
         using Operands = decltype(fetch(0));
@@ -120,7 +122,8 @@ struct ResidentWeights {
             return operands;
         };
         constexpr int ROOM = AT_ONCE / Operands::COUNT, AHEAD = ROOM < 1 ? 1 : ROOM < HELD ? ROOM : HELD;
-        if constexpr (Exchange::POLLS) {
+        constexpr bool TOO_MANY = 4 * HELD * (PER_LANE + Operands::COUNT) > HOISTED;
+        if constexpr (Exchange::POLLS || (Exchange::FAR && TOO_MANY)) {
             Operands early[AHEAD];
 #pragma unroll
             for (int span = 0; span < AHEAD; ++span) early[span] = fetch(span);

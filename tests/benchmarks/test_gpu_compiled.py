@@ -1,5 +1,9 @@
 """What benchmarks.gpu.compiled reads out of what NVIDIA's compiler says, without the compiler."""
 
+import dataclasses
+
+import pytest
+
 from benchmarks.gpu import compiled
 
 REPORT = """ptxas info    : Compiling entry function 'persistent_forward' for 'sm_90'
@@ -26,13 +30,34 @@ def test_reports_and_disassembled_kernels_are_understood():
     assert compiled.of_a_step(TEXT) == 5
 
 
+@pytest.mark.parametrize("changed", ["text", "plan", "architecture", "compiler"])
+def test_a_kernel_is_compiled_once_for_all_that_it_is_made_of(monkeypatch, tmp_path, changed):
+    (tmp_path / "forward.cu").write_text("one")
+    _, plan = next(iter(compiled.plans(["sm_90"])))
+    counted = iter(range(9))
+    monkeypatch.setattr(compiled, "compiled", lambda *a: {"registers": next(counted)})
+    figures = lambda version, *what: compiled.Compiler(version, tmp_path / "kept").figures(*what, tmp_path)["registers"]
+    assert [figures("1", "sm_90", plan) for _ in range(2)] == [0, 0]
+    if changed == "text":
+        (tmp_path / "forward.cu").write_text("another")
+    if changed == "plan":
+        plan = dataclasses.replace(plan, held=plan.held - 1)
+    version, architecture = "12"[changed == "compiler"], "sm_100" if changed == "architecture" else "sm_90"
+    assert figures(version, architecture, plan) == 1
+
+
 def test_what_does_not_fit_is_said_to_be_missing(monkeypatch):
     """An A100 has no clusters."""
     monkeypatch.setattr(compiled, "KINDS", {name: compiled.KINDS[name] for name in ("cluster", "one block")})
     rows = list(compiled.plans(["sm_80"]))
     assert {row["kind"] for row, plan in rows if plan} == {"one block"}
-    assert len(rows) == 2 * 2 * 7
+    assert len(rows) == 2 * 2 * 6
     figures = {"plan": "1 x 1", "registers": 9, "spilled": 0, "shared": 7}
     text = compiled.table({"compiler": "nvcc 0", "date": "today", "rows": [row | figures for row, _ in rows]})
     assert "| sm_80, one block 16,64 | Gru | bf16 | 1 x 1 / 1 x 1 | 9 / 9 | 0 / 0 | 7 / 7 | - / - |" in text
-    assert "| sm_80, cluster 16,256 | Lstm | fp16 | 1 x 1 | 9 | 0 | 7 | - |" in text
+    assert "| sm_80, cluster 16,256 | Lstm | tf32 | 1 x 1 / 1 x 1 | 9 / 9 | 0 / 0 | 7 / 7 | - / - |" in text
+    text = compiled.table(
+        {"compiler": "nvcc 0", "date": "today", "before": "abc", "rows": [rows[0][0] | {"before": 8}]}
+    )
+    assert "Before: instructions of abc" in text
+    assert "| - | - | - | - | - | 8 |" in text

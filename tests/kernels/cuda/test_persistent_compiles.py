@@ -63,6 +63,21 @@ def test_everything_stays_in_registers(tmp_path, cell, precision, backward, devi
     assert int(re.search(r"Used (\d+) registers", report)[1]) * shape.threads <= plan.REGISTERS
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+@pytest.mark.parametrize(
+    ("cell", "backward", "precision", "architecture", "batch", "size", "device"),
+    [("Gru", False, "float32", "sm_80", 64, 1024, A100), ("Lstm", True, "tf32", "sm_100", 16, 512, H100)],
+)
+def test_no_more_is_hoisted_than_there_are_registers_for(
+    tmp_path, cell, backward, precision, architecture, batch, size, device
+):
+    shapes = plan.candidates(cell, backward, precision, batch, size, *device[1:])
+    shape = min((shape for shape in shapes if shape.cluster == shape.polls == 0), key=plan.microseconds)
+    report, _ = compiled(shape, architecture, tmp_path)
+    assert spilled(report) == [0, 0, 0]
+
+
 @pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 def test_weights_for_shared_memory_are_loaded_several_at_once(tmp_path):
     """One after another, each would wait for memory."""

@@ -246,6 +246,21 @@ def test_blocks_of_a_cluster(monkeypatch, build, cell, precision):
     assert [(shape.cluster, shape.groups) for shape in place.plans] == [(5, 2)] * 3
 
 
+def test_many_spans_are_fetched_ahead_through_memory(monkeypatch, build):
+    """Of more than the compiler has registers for, HOISTED in product.cuh."""
+    held = {False: 10, True: 20}
+    many = lambda *given: dataclasses.replace(small(*given), inner=640, held=held[given[1]])
+    for backward in held:
+        shape = many("Lstm", backward, "tf32", 3, 22)
+        assert 4 * shape.held * (shape.per_lane + 2 * shape.tiles) > 224
+    compare(monkeypatch, Emulated(build), "Lstm", "tf32", problem("Lstm", 3, 3, 2, 22), 1, many)
+
+
+def test_a_cluster_may_be_wide(monkeypatch, build):
+    wide = lambda *given: clustered(*given, units=8)
+    compare(monkeypatch, Emulated(build), "Gru", "float32", problem("Gru", 3, 2, 2, 70), 1, wide)
+
+
 @each_cell
 def test_a_cluster_may_be_one_block(monkeypatch, build, cell):
     one = lambda *given: clustered(*given, units=32)

@@ -61,6 +61,33 @@ def test_small_layers_run_in_clusters_where_the_device_has_them(device):
     assert found == f"the device can hold 0 blocks of the persistent kernel at once, and {shape.blocks} must meet"
 
 
+def test_clusters_of_more_blocks_are_for_devices_that_ran_one():
+    wide = H100._replace(wide_clusters=True)
+    assert wide.largest_cluster == launch.WIDE_CLUSTER
+    device = wide.multiprocessors, wide.shared_memory
+    found = [shape for shape in plan.candidates("Lstm", False, "bf16", 64, 256, *device, 16) if shape.cluster > 8]
+    assert found
+    assert max(shape.groups for shape in found) == wide.multiprocessors // plan.PART
+    assert not any(shape.cluster > 8 for shape in plan.candidates("Lstm", False, "bf16", 64, 256, *device, 8))
+
+
+@pytest.mark.parametrize("refused", ["", "attribute", "launch"])
+def test_a_cluster_of_more_blocks_is_tried(monkeypatch, refused):
+    """On a driver that knows none, and on a device that has no room for one, there are those of fewer."""
+    kernel, given = Kernel(), []
+    driver = SimpleNamespace(funcSetAttribute=lambda *a: 1 / 0 if refused == "attribute" else given.append(a))
+    if refused == "launch":
+        monkeypatch.setattr(Kernel, "__call__", lambda *a, **options: 1 / 0)
+    cupy = SimpleNamespace(cuda=SimpleNamespace(driver=driver), RawKernel=lambda text, name: kernel)
+    monkeypatch.setattr(importlib, "import_module", lambda name: cupy)
+    assert launch._runs_wide_clusters(H100) is (not refused)
+    assert kernel.max_dynamic_shared_size_bytes == H100.shared_memory
+    if not refused:
+        assert given == [(1234, 14, 1)]
+        (((grid, _, _), options),) = kernel.calls
+        assert (grid, options) == ((1, 16, 1), {"shared_mem": H100.shared_memory})
+
+
 def test_a_block_may_be_alone_on_any_device_and_others_look_for_numbers_where_they_are_few():
     alone = plan.best("Lstm", False, "bf16", 16, 32, 108, 166912)
     assert (alone.cluster, alone.blocks) == (1, 1)
