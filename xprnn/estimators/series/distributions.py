@@ -173,7 +173,7 @@ class Quantiles(Errors):
 
     def drawn(self, draws: np.random.Generator, mean: Host, scale: Host | None, zero: Zero, errors: Host) -> Host:
         assert scale is not None
-        return quantile_at(draws.uniform(size=mean.shape), mean[..., None] + scale @ LADDER)
+        return quantile_at(np.asarray(draws.random(mean.shape)), mean[..., None] + scale @ LADDER)
 
 
 def quantile_at(chances: Host, quantiles: Host) -> Host:
