@@ -30,7 +30,7 @@ def test_between_and_beyond_the_quantiles_by_hand():
     assert ends[0] < both[0] < both[-1] < ends[1]
 
 
-def test_no_quantile_crosses_another_and_the_loss_is_that_of_all():
+def test_no_quantile_crosses_another_and_the_loss_is_that_of_all(home):
     draws = np.random.default_rng(0)
     median, steps = draws.normal(size=(2, 5, 2, 3)).astype(np.float32)
     widths = np.exp(draws.uniform(-6.0, 6.0, size=(5, 2, 3, len(LEVELS) - 1))).astype(np.float32)
@@ -41,11 +41,12 @@ def test_no_quantile_crosses_another_and_the_loss_is_that_of_all():
     learned = DISTRIBUTIONS["quantiles"]
     mask = np.ones(steps.shape, dtype=bool)
     mask[1, 0, 2] = False
-    each = learned.loss(median, steps, widths, mask, Zero(0.0, 1.0), "none").numpy()
+    told = *(home.asarray(each) for each in (median, steps, widths, mask)), Zero(0.0, 1.0)
+    each = learned.loss(*told, "none").numpy()
     assert each.shape == steps.shape
     assert each[1, 0, 2] == 0.0
     assert each[0, 1, 2] == pytest.approx(pinball(steps[0, 1, 2], quantiles[0, 1, 2], LEVELS), rel=1e-5)
-    whole = learned.loss(median, steps, widths, mask, Zero(0.0, 1.0), "mean").item()
+    whole = learned.loss(*told, "mean").item()
     assert whole == pytest.approx(pinball(steps[mask], quantiles[mask], LEVELS), rel=1e-5)
 
 
