@@ -72,6 +72,18 @@ def test_pinball(home):
     assert guesses[int(np.argmin(said))] == pytest.approx(np.quantile(sample, 0.8), abs=0.01)
 
 
+def test_several_quantiles_are_those_of_the_last_axis(home):
+    said, target = home.asarray([[4.0, 7.0], [6.0, 6.0]]), home.asarray([[5.0, 5.0], [5.0, 5.0]])
+    assert pinball(said, target, [0.1, 0.9]).item() == pytest.approx((0.1 + 0.2 + 0.9 + 0.1) / 4)
+    for wrong, message in (
+        ([0.1, 1.0], r"pinball: quantile\[1\] is 1.0; expected a number between 0 and 1"),
+        ([0.5], r"pinball: prediction has shape \(2, 2\); expected 1 numbers on its last axis"),
+        ([], r"expected 0 numbers on its last axis"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pinball(said, target, wrong)
+
+
 @pytest.mark.parametrize(
     "loss",
     [
@@ -79,6 +91,7 @@ def test_pinball(home):
         lambda x, s: student_t_nll(x, T, s, freedom=4.0),
         lambda x, s: negative_binomial_nll(x * x + 0.5, COUNTS, s),
         lambda x, s: pinball(x * s, T + 0.1, 0.3),
+        lambda x, s: pinball(x * s, T + 0.1, (0.3, 0.8)),
     ],
 )
 def test_gradients(loss):

@@ -1,4 +1,4 @@
-"""Losses of whole distributions: how surprising targets are to a mean and a scale, and the loss of one quantile.
+"""Losses of whole distributions: how surprising targets are to a mean and a scale, and the loss of quantiles.
 
 Means, masks, weights and reductions as in :mod:`xprnn.train.losses`.
 """
@@ -6,10 +6,12 @@ Means, masks, weights and reductions as in :mod:`xprnn.train.losses`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import floating_input, real_number
+from xprnn.backend import backend_of, dtype_name
 from xprnn.tensor import Tensor
 from xprnn.train.losses import elementwise
 
@@ -81,17 +83,30 @@ def negative_binomial_nll(
 
 
 def pinball(
-    prediction: Any, target: Any, quantile: float, mask: Any = None, *, weight: Any = None, reduction: str = "mean"
+    prediction: Any,
+    target: Any,
+    quantile: float | Sequence[float],
+    mask: Any = None,
+    *,
+    weight: Any = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """max(q e, (q - 1) e), e = target - prediction: its least mean is at the ``quantile`` q (Koenker and Bassett 1978).
 
-    Otherwise as :func:`mse`, but the mean is over the number of elements. Raises ValueError for q outside 0 to 1.
+    A list has a quantile for each number of the last axis. Otherwise as :func:`mse`, but the mean is over the number of
+    elements. Raises ValueError for q outside 0 to 1, and for a list of another length than the last axis.
     """
-    q = real_number("pinball", "quantile", quantile, "a number between 0 and 1", math.ulp(0.0), 1.0 - 2**-53)
+    several = isinstance(quantile, (list, tuple))
+    named = [(f"quantile[{k}]", q) for k, q in enumerate(quantile)] if several else [("quantile", quantile)]  # type: ignore[arg-type]
+    levels = [real_number("pinball", *each, "a number between 0 and 1", math.ulp(0.0), 1.0 - 2**-53) for each in named]
 
     def loss(prediction: Tensor, target: Tensor) -> Tensor:
+        if several and prediction.shape[-1:] != (len(levels),):
+            expected = f"{len(levels)} numbers on its last axis, one a quantile"
+            raise ValueError(f"pinball: prediction has shape {prediction.shape}; expected {expected}")
+        q = backend_of(prediction.data).asarray(levels, dtype=dtype_name(prediction.data)) if several else levels[0]
         error = target - prediction
-        return ops.maximum(q * error, (q - 1.0) * error)
+        return ops.maximum(error * q, error * (q - 1.0))
 
     return elementwise("pinball", "prediction", prediction, target, mask, loss, reduction, weight)
 

@@ -322,7 +322,7 @@ def test_what_is_not_a_count():
         Forecaster(**options).fit(y).observe([1.0, 2.5])
 
 
-@pytest.mark.parametrize("distribution", ["errors", "gaussian", "student"])
+@pytest.mark.parametrize("distribution", ["errors", "gaussian", "student", "quantiles"])
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_futures_spread_as_the_series_does(distribution, horizon):
     """A random walk: the deviation after k steps is that of one step times sqrt(k)."""

@@ -225,7 +225,7 @@ def backtest(
     paths = size_of("backtest", "paths", paths, 0)
     train = series[: len(series) - size]
     origins = np.arange(len(train), len(series) - horizon + 1)
-    first, *later = _blocks(origins, refit)
+    first, *later = blocks_of(origins, refit)
     for forecaster in forecasters:
         forecaster.fit(train)
     said = [Work(forecaster, series, first, horizon, paths).done() for forecaster in forecasters]
@@ -270,13 +270,13 @@ def size_of_test(steps: int, test: float | int, horizon: int, owner: str = "back
     return size
 
 
-def _blocks(origins: Host, refit: str | int) -> list[Host]:
+def blocks_of(origins: Host, refit: str | int, owner: str = "backtest") -> list[Host]:
     """The origins that share a fit."""
     if isinstance(refit, str):
-        one_of("backtest", "refit", refit, ("never", "always"))
+        one_of(owner, "refit", refit, ("never", "always"))
         size = 1 if refit == "always" else len(origins)
     else:
-        size = whole_number("backtest", "refit", refit)
+        size = whole_number(owner, "refit", refit)
     return [origins[k : k + size] for k in range(0, len(origins), size)]
 
 

@@ -56,9 +56,10 @@ class Forecaster(RollingForecaster):
         Steps of the past that a forecast sees. Default: as many as the transforms and autoregressions that are chosen
         need, and 30 at least, where the series are long enough.
     horizon, strategy
-        How many steps ahead forecasts are wanted: so many are said by default, and intervals are known for them.
-        "recursive": the networks say one step, and their own forecast is the input for the next, as far as one likes.
-        "direct": they say ``horizon`` steps at once, and no more.
+        How many steps ahead forecasts are wanted: so many are said by default, and over so many at least, as far as the
+        validation part reaches, errors are measured for intervals. "recursive": the networks say one step, and their
+        own forecast is the input for the next, as far as one likes. "direct": they say ``horizon`` steps at once, and
+        no more.
     periods
         Lengths of seasons in steps, counted from the start of the series.
     transforms
@@ -72,7 +73,8 @@ class Forecaster(RollingForecaster):
         networks learn the mean squared error. "gaussian", "student": networks say a scale beside the mean, which may
         change from step to step, and learn how likely the series is by a normal or Student's t distribution.
         "negative_binomial": of counts, 0, 1, 2, ..., where they say a dispersion: forecasts are above 0, futures whole
-        numbers, and the series is only scaled.
+        numbers, and the series is only scaled. "quantiles": they learn 13 quantiles from 1 to 99 % by the pinball loss,
+        which never cross, so that errors may have any shape; the median is what is forecast.
     epochs, batch_size, learning_rate, clip_norm
         Training with Adam, gradients clipped to this global norm. Where there is more to learn from than 4,096 steps,
         an epoch is so many of them, drawn anew.

@@ -82,7 +82,7 @@ def solve(task: Task, plan: Plan, lengths: Sequence[int], seed: int) -> tuple[Me
     if distribution.spread:
         steps, zero = frame.scaled[rows[:, None] + np.arange(horizon)], Zero.of(scale).of_rows(frame.owner[rows])
         told = said(weights, biases, lagged(frame.scaled, frame.extras, rows, plan.lags, plan.joint))
-        network.ignored(distribution.first(told, steps, zero).reshape(-1))
+        network.ignored(distribution.beside(told, steps).reshape(-1), distribution.first(told, steps, zero).reshape(-1))
     return Member(plan, scale, network, task.window, task.common, distribution, moments), frame
 
 

@@ -34,7 +34,7 @@ class Sizes:
     horizon: int
     lags: int
     series: int = 1
-    spread: bool = False
+    spread: int = 0
 
     @property
     def inputs(self) -> int:
@@ -53,18 +53,20 @@ class ForecastNetwork(Module):
     series; output (B, K, F). A and a are the autoregression (the highway of LSTNet, Lai et al. 2018, arXiv 1703.07015),
     which is not trained but solved for; W and b begin with zeros, so that the network learns what it leaves over.
 
-    With ``spread`` it says a scale of each number too, exp(6 tanh(S h[t] + s)), which begins as the same for all.
+    With ``spread`` it says a scale of each number too, exp(6 tanh(S h[t] + s)), which begins as the same for all; or
+    that many of them, (B, K, F, spread).
     """
 
     def __init__(self, sizes: Sizes, dtype: str, rng: Rng) -> None:
         draws, self.sizes = generator(rng), sizes
-        self.columns, self.horizon, self._same = sizes.columns, sizes.horizon, np.zeros(sizes.horizon * sizes.columns)
+        self.columns, self.horizon = sizes.columns, sizes.horizon
         said = sizes.horizon * sizes.columns
+        self._beside, self._same = np.zeros(said), np.zeros(said * sizes.spread)
         self.recurrent = CELLS[sizes.cell](sizes.inputs, sizes.hidden, sizes.layers, dtype=dtype, rng=draws)
         self.head = Linear(sizes.hidden, said, dtype=dtype, rng=draws)
         self.linear = Autoregression(sizes.lags * sizes.columns + sizes.extras, said, dtype=dtype, rng=draws)
         self.identity = Embedding(sizes.series, IDENTITY, dtype=dtype, rng=draws) if sizes.series > 1 else None
-        self.spread = Linear(sizes.hidden, said, dtype=dtype, rng=draws) if sizes.spread else None
+        self.spread = Linear(sizes.hidden, said * sizes.spread, dtype=dtype, rng=draws) if sizes.spread else None
         self.forget()
 
     @staticmethod
@@ -77,7 +79,8 @@ class ForecastNetwork(Module):
         if sizes.series > 1:
             yield "identity.weight", (sizes.series, IDENTITY)
         if sizes.spread:
-            yield from (("spread.weight", (said, sizes.hidden)), ("spread.bias", (said,)))
+            scales = said * sizes.spread
+            yield from (("spread.weight", (scales, sizes.hidden)), ("spread.bias", (scales,)))
 
     @property
     def listened(self) -> bool:
@@ -86,8 +89,8 @@ class ForecastNetwork(Module):
         return any(bool(np.any(layer.weight.numpy())) for layer in said)
 
     def forget(self) -> None:
-        """Leave the autoregression alone: W, b and S are zero."""
-        self.head.load_state_dict({n: np.zeros(p.shape) for n, p in self.head.named_parameters()})
+        """Leave the autoregression alone: W and S are zero, b and s the same for all."""
+        self.head.load_state_dict({"weight": np.zeros(self.head.weight.shape), "bias": self._beside})
         if self.spread is not None:
             self.spread.load_state_dict({"weight": np.zeros(self.spread.weight.shape), "bias": self._same})
 
@@ -101,8 +104,9 @@ class ForecastNetwork(Module):
             )
         self.linear.load_state_dict({"weight": weight, "bias": bias})
 
-    def ignored(self, scale: Host) -> None:
-        """Leave the autoregression alone, which errs with this scale (K F,)."""
+    def ignored(self, beside: Host, scale: Host) -> None:
+        """Leave the autoregression alone, to which (K F,) is added, and which errs with this scale (K F spread,)."""
+        self._beside = beside
         self._same = np.arctanh(np.clip(np.log(np.maximum(scale, 1e-30)) / WIDEST, -0.99, 0.99))
         self.forget()
 
@@ -129,8 +133,11 @@ class ForecastNetwork(Module):
         known = ops.concat([recent, x[-1, :, self.columns :]], axis=1) if self.sizes.extras else recent
         said = self.linear(known).detach() + self.head(output[-1])
         shape = (batch, self.horizon, self.columns)
-        scale = None if self.spread is None else ops.exp(WIDEST * ops.tanh(self.spread(output[-1])))
-        return ops.reshape(said, shape), None if scale is None else ops.reshape(scale, shape), state
+        if self.spread is None:
+            return ops.reshape(said, shape), None, state
+        scale = ops.exp(WIDEST * ops.tanh(self.spread(output[-1])))
+        scales = shape if self.sizes.spread == 1 else (*shape, self.sizes.spread)
+        return ops.reshape(said, shape), ops.reshape(scale, scales), state
 
 
 class Members(Module):

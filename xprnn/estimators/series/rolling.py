@@ -127,8 +127,7 @@ class RollingForecaster(SeriesEstimator):
 
         ``past`` and ``future`` are this forecaster's alone; with a ``target`` they and the others are names, as in
         ``fit``. The rest, and errors, as in :func:`xprnn.estimators.backtest`, which gives a :class:`Backtest`; or, of
-        several series, in :func:`xprnn.estimators.backtest_panel`, which gives a :class:`PanelBacktest` and never fits
-        again.
+        several series, in :func:`xprnn.estimators.backtest_panel`, which gives a :class:`PanelBacktest`.
         """
         horizon = self.settings["horizon"] if horizon is None else horizon
         names = by_names("Forecaster.backtest", target, past, future, static, id, time)
@@ -137,9 +136,7 @@ class RollingForecaster(SeriesEstimator):
         several_series = series if isinstance(series, Panel) else None
         told = self if past is None and future is None else Informed(self, past, future, several_series)
         all_of_them = [told, *several("Forecaster.backtest", "baselines", baselines)]
-        options: dict[str, Any] = {"test": test, "horizon": horizon, "paths": paths, "executor": executor}
+        options: dict[str, Any] = {"test": test, "horizon": horizon, "refit": refit, "paths": paths}
         if several_series is None:
-            return backtest(all_of_them, series, refit=refit, **options)
-        if refit != "never":
-            raise ValueError(f"Forecaster.backtest: refit is {refit!r}; expected 'never' for several series")
-        return backtest_panel(all_of_them, several_series, **options)
+            return backtest(all_of_them, series, executor=executor, **options)
+        return backtest_panel(all_of_them, several_series, executor=executor, **options)
