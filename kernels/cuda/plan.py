@@ -219,6 +219,7 @@ def _held(plan: Plan) -> int:
     if number == "Float32":
         sums, fetched = plan.per_lane * plan.tiles, 4 * plan.tiles
         ahead = max(0, fetched - 8)  # the others have room for two rows
+        most -= 8 if plan.cluster > PORTABLE_CLUSTER else 0  # for where more blocks have what is given to them
     else:
         parts = plan.per_lane * plan.tiles
         chains = 2 if number == "Tf32" and parts < 4 else 1  # in 16 bits the others have room for them
