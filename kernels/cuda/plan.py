@@ -217,12 +217,16 @@ def _held(plan: Plan) -> int:
     span, number = 4 * plan.per_lane, plan.number
     most = WEIGHT_REGISTERS[number]
     if number == "Float32":
-        sums, fetched, ahead = plan.per_lane * plan.tiles, 4 * plan.tiles, 0
+        sums, fetched = plan.per_lane * plan.tiles, 4 * plan.tiles
+        ahead = max(0, fetched - 8)  # the others have room for two rows
+        most -= 8 if plan.cluster > PORTABLE_CLUSTER else 0  # for where more blocks have what is given to them
     else:
-        sums, fetched, ahead = 4 * plan.per_lane * plan.tiles, 16 * (plan.tiles - 1), 8 * plan.tiles
+        parts = plan.per_lane * plan.tiles
+        chains = 2 if number == "Tf32" and parts < 4 else 1  # in 16 bits the others have room for them
+        sums, fetched, ahead = 4 * parts * chains, 16 * (plan.tiles - 1), 8 * plan.tiles
         most -= 64 * (plan.tiles - 1)
     if plan.polls and number == "Float32":
-        fetched = POLLING_REGISTERS + 4 * (plan.tiles + AT_ONCE)
+        fetched, ahead = POLLING_REGISTERS + 4 * (plan.tiles + AT_ONCE), 0
     free = min(MOST_PER_THREAD, REGISTERS // plan.threads) - OTHER_REGISTERS[number] - sums - fetched
     if plan.spans * span > min(free, most):  # those that come from shared memory need registers on their way
         free -= span + ahead
