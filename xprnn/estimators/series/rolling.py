@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import probability, real_number, several, whole_number
+from xprnn.arguments import probability, real_number, several, size
 from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.estimators.estimator import no_target
@@ -85,7 +85,7 @@ class RollingForecaster(SeriesEstimator):
         """
         owner = "Forecaster.futures"
         whole, k, places, horizon = self._places(owner, series, origins, horizon, past, future, key)
-        count, draws = whole_number(owner, "paths", paths), self.settings["seed"] if rng is None else rng
+        count, draws = size(owner, "paths", paths), self.settings["seed"] if rng is None else rng
         return self._model.paths(whole, np.full(len(places), k), places, horizon, count, draws)
 
     def score(self, series: Any, y: None = None) -> float:
@@ -97,6 +97,7 @@ class RollingForecaster(SeriesEstimator):
         no_target("Forecaster.score", y)
         self._fitted(self._network)
         series, past, future = self._by_name("Forecaster.score", series, None, None)
+        self._kind.require_names("Forecaster.score", "steps", series)
         values, horizon, window = as_series(series, "Forecaster.score"), self.settings["horizon"], self._model.window
         origins = np.arange(window, len(values) - horizon + 1)
         if len(origins) < LEAST_LEARNED:
