@@ -154,7 +154,7 @@ def backward(
     if control is FREE and noise is None and storage is EXACT and around.serves(about, own, size, most):
         gradients = _gradients_at_once(about, w, x, states, dzx, dzh, reverse)
     else:
-        dzx, gradients = _gradients(about, w, x, states, dzx, dzh, ds, own, noise, flags.restart, reverse)
+        gradients = _gradients(about, w, x, states, dzx, dzh, ds, own, noise, flags.restart, reverse)
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
     return dx, parted(state, len(about.parts)), gradients
 
@@ -183,8 +183,8 @@ def _gradients(
     noise: Any,
     restart: Array | None,
     reverse: bool,
-) -> tuple[Array, kinds.Weights]:
-    """The same of any cell and call, and what dx is to be made of."""
+) -> kinds.Weights:
+    """The same of any cell and call."""
     gradients: kinds.Weights = {}
     if about.places:
         dzh = np.ascontiguousarray(dzh[..., : len(about.places) * states.after[0].shape[2]])
@@ -200,7 +200,7 @@ def _gradients(
             w[about.diagonals_in].shape
         )
     gradients["weight_ih"] = outer_sum([(dzx, x)])
-    return dzx, gradients
+    return gradients
 
 
 def _recurrent_gradient(
