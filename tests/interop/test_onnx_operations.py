@@ -184,6 +184,7 @@ def test_all_of_them_are_tried():
         ("Pad", [X, whole(1, 0, 0, 2, 0, 0)], {"mode": "edge"}, "has mode b'edge'"),
         ("Einsum", [X, X], {"equation": "bii,bij->b"}, "has equation 'bii,bij->b'; expected"),
         ("Einsum", [X, X], {"equation": "bi,bij->b"}, "has equation 'bi,bij->b' for shapes"),
+        ("Einsum", [X[0, :1], X[0, :2, :2]], {"equation": "ij,ij->ij"}, "has equation 'ij,ij->ij' for shapes"),
         ("Conv", [X, X[:, :1]], {"group": 3}, r"weights of shape \(2, 1, 4\)"),
         ("Conv", [X, np.ones((1, 3, 7), "float32")], {}, "shorter than a window of 7"),
         ("MaxPool", [X], {"kernel_shape": [2], "auto_pad": "SAME_UPPER"}, "and pads that are numbers"),

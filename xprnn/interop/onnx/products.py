@@ -33,6 +33,8 @@ def einsum(node: Node, *parts: Any) -> Any:
     batch, inner = [c for c in both if c in result], [c for c in both if c not in result]
     rows, columns = [c for c in first if c not in both], [c for c in second if c not in both]
     length = dict(zip(first, a.shape, strict=True)) | dict(zip(second, b.shape, strict=True))
+    if any(length[letter] != n for letter, n in zip(first, a.shape, strict=True)):
+        raise node.error(f"has equation {equation!r} for shapes {', '.join(str(x.shape) for x in parts)}")
 
     def matrix(letters: str, x: Any, *groups: list[str]) -> Any:
         x = _turned(letters, x, "".join(c for group in (batch, *groups) for c in group))
