@@ -122,6 +122,13 @@ def test_repeated_rows_add_up(home):
     assert_close(table.grad, np.array([[0.0, 0.0], [2.0, 2.0], [1.0, 1.0]]))
 
 
+@pytest.mark.parametrize("number", [-3, 2])
+def test_no_element_of_the_next_row_is_taken(number, home):
+    indices = home.asarray(np.array([[0, 1], [number, -2]]))
+    with pytest.raises(IndexError, match="take_along_axis: indices have .*; the axis has length 2"):
+        ops.take_along_axis(Tensor(home.asarray(np.zeros((2, 2)))), indices)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
 def test_narrow_indices_into_a_large_array(dtype, home):
     x, index = np.arange(400.0).reshape(100, 4), np.arange(200).reshape(100, 2) % 4

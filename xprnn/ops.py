@@ -21,6 +21,7 @@ import numpy as np
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.flags import several, true_or_false
+from xprnn.postponed import within
 from xprnn.tape import is_grad_enabled, is_recorded, record, record_joint
 from xprnn.tensor import Cotangents, Tensor
 
@@ -743,7 +744,8 @@ def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:
 def take_along_axis(x: Tensor, indices: Array, axis: int = -1) -> Tensor:
     """Elements of x picked along an axis, other axes side by side: for the last, y[..., k] = x[..., indices[..., k]].
 
-    indices have x's number of axes, and its lengths but along that axis.
+    indices have x's number of axes, and its lengths but along that axis; below 0 they count from the end.
+    Raises IndexError for numbers that the axis has not.
     """
     axis, indices = _axis(axis, x.ndim), value(indices)
     _require_array("take_along_axis", indices)
@@ -757,7 +759,11 @@ def take_along_axis(x: Tensor, indices: Array, axis: int = -1) -> Tensor:
         raise ValueError(f"take_along_axis: indices have shape {tuple(indices.shape)}; x has {x.shape}")
     length, rows = x.shape[-1], math.prod(x.shape[:-1])
     starts = xp.reshape(backend.backend_of(indices).arange(rows) * length, (*x.shape[:-1], 1))
-    wrapped = xp.where(indices < 0, indices + length, indices)
+
+    def outside(number: int) -> Exception:
+        return IndexError(f"take_along_axis: indices have {number}, counted from 0; the axis has length {length}")
+
+    wrapped = within(xp.where(indices < 0, indices + length, indices), length, outside)  # else of the next row
     return take(reshape(x, (rows * length,)), wrapped + starts)
 
 

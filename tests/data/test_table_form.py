@@ -58,6 +58,8 @@ def test_arrow():
     made = TableForm.of(table, "owner").made(VALUES, N)
     assert made.schema == table.schema
     assert made.to_pydict() == {"day": DAYS[N : N + 2], "a": [1.5, 3.0], "b": [2.5, 4.0]}
+    twice = table.rename_columns(["day", "a", "a"])
+    assert TableForm.of(twice, "owner").made(VALUES, N).columns == made.columns
 
 
 def test_narwhals_is_put_around_again():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from xprnn.data.series import as_series
+from xprnn.data.tables import columns_of
 from xprnn.estimators import Forecaster, Persistence, backtest
 
 N = 6
@@ -32,6 +33,14 @@ class ArrowTable:
 
     def __init__(self, **columns):
         self.column_names, self.columns = list(columns), list(columns.values())
+
+
+def test_columns_of_one_name_are_told_apart():
+    twice = ArrowTable(a=X, b=K, c=X)
+    twice.column_names = ["a", "b", "a"]
+    for table in (twice, {"a": X, 1: K, "1": X}, pandas().DataFrame({"a": X, 1: K, "1": X})):
+        names = columns_of(table, "here").names
+        assert names == (("a (0)", "b", "a (2)") if table is twice else ("a", "1 (1)", "1 (2)"))
 
 
 GOOD = {

@@ -86,3 +86,8 @@ def test_what_cannot_be_done_by_blocks():
         predict_blocks(np.sin, da.from_array(x), axis=3)
     with pytest.raises(ValueError, match=r"of one row the function gives shape \(\); expected one row"):
         predict_blocks(np.sum, da.from_array(x))
+    for said in ([1.0], None, 1.0):
+        with pytest.raises(TypeError, match=f"the function gives a {type(said).__name__}; expected an array"):
+            predict_blocks(lambda block, said=said: said, da.from_array(x))
+    with pytest.raises(ValueError, match=r"block of shape \([46], 6, 2\) the .* \(1, 6, 2\); expected [46] rows"):
+        predict_blocks(lambda block: block[:1], da.from_array(x, chunks=CUTS)).compute()

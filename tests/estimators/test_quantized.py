@@ -110,6 +110,16 @@ def test_a_copy_can_be_fitted_again(tmp_path):
     assert all(host(array).dtype == np.float32 for array in again.network.state_dict().values())
 
 
+def test_a_copy_cannot_learn_more(tmp_path):
+    small = Forecaster(**SMALL, window=5, members=1, transforms="none").fit(Y).quantized()
+    small.save(tmp_path / "small")
+    for model in (small, Forecaster.load(tmp_path / "small")):
+        before = model.predict(2)
+        with pytest.raises(RuntimeError, match=r"Forecaster\.update: its network has weights of 8 bits"):
+            model.update([0.5, 0.6])
+        np.testing.assert_array_equal(model.predict(2), before)
+
+
 HARMED = {
     "no scale": lambda held: held.pop("network.head.scale"),
     "another scale": lambda held: held.update({"network.head.scale": np.ones(7, "float32")}),

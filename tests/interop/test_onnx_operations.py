@@ -155,6 +155,14 @@ def test_what_the_reference_evaluator_cannot():
     indices = np.array([[[2, -1]], [[0, 1]]])
     picked = interop.from_model(of_one_node("GatherElements", [X, indices], ["y"], {"axis": 2}))(X, indices)
     np.testing.assert_array_equal(picked.numpy(), np.take_along_axis(X[:, :1], indices, 2))
+    picked = interop.from_model(of_one_node("GatherElements", [N, N[:1, :2] % 2], ["y"], {"axis": 1}))(N, N[:1, :2] % 2)
+    np.testing.assert_array_equal(picked, [[-1, -1]])
+    back = [X, whole(-9), whole(-9), whole(1), whole(-1)]  # ONNX begins at the first, and ends before it
+    begun = interop.from_model(of_one_node("Slice", back, ["y"], {}))(*back)
+    np.testing.assert_array_equal(begun.numpy(), X[:, :1])
+    large = [whole(2**62 + 1, -(2**62) - 1), whole(1, 3)]  # which no float64 holds
+    divided = interop.from_model(of_one_node("Div", large, ["y"], {}))(*large)
+    np.testing.assert_array_equal(divided, [2**62 + 1, -((2**62 + 1) // 3)])
     pads = whole(0, -1, 0, 0, 2, -1)  # cut at the beginning of the second axis, and at the end of the third
     padded = interop.from_model(of_one_node("Pad", [X, pads], ["y"], {}))(X, pads)
     np.testing.assert_array_equal(padded.numpy(), np.pad(X[:, 1:, :-1], ((0, 0), (0, 2), (0, 0))))
@@ -203,11 +211,27 @@ def test_all_of_them_are_tried():
         ("Pad", [X, whole(1, 0, 0, 2, 0, 0)], {"mode": "edge"}, "has mode b'edge'"),
         ("Einsum", [X, X], {"equation": "bii,bij->b"}, "has equation 'bii,bij->b'; expected"),
         ("Einsum", [X, X], {"equation": "bi,bij->b"}, "has equation 'bi,bij->b' for shapes"),
+        ("Einsum", [X[0, :1], X[0, :2, :2]], {"equation": "ij,ij->ij"}, "has equation 'ij,ij->ij' for shapes"),
         ("Conv", [X, X[:, :1]], {"group": 3}, r"weights of shape \(2, 1, 4\)"),
         ("Conv", [X, np.ones((1, 3, 7), "float32")], {}, "shorter than a window of 7"),
         ("MaxPool", [X], {"kernel_shape": [2], "auto_pad": "SAME_UPPER"}, "and pads that are numbers"),
         ("BatchNormalization", [X, *POSITIVE[0].T], {"training_mode": 1}, "is training"),
         ("Attention", [FOUR, FOUR, FOUR], {"softcap": 2.0}, "no softcap"),
+        ("Split", [X, whole(1, 2)], {"axis": 2, "outputs": 2}, r"splits 4 into \[1, 2\]"),
+        ("Split", [X, whole(5, -1)], {"axis": 2, "outputs": 2}, r"splits 4 into \[5, -1\]"),
+        ("Split", [X, whole(2, 2)], {"axis": 5, "outputs": 2}, "has axis 5 of 3 axes"),
+        ("Unsqueeze", [X, whole(4)], {}, "has axis 4 of 4 axes"),
+        ("LayerNormalization", [X, Y[0, 0]], {"axis": 3}, "has axis 3 of 3 axes"),
+        ("GatherElements", [N, N % 2], {"axis": 2}, "has axis 2 of 2 axes"),
+        ("GatherElements", [X, whole(0, -5).reshape(1, 1, 2)], {"axis": 2}, "indices have -1"),
+        ("Pad", [X, whole(1, 1), np.float32(0.0), whole(3)], {}, "has axis 3 of 3 axes"),
+        ("Pad", [X, whole(0, -2, 0, 0, -2, 0)], {}, "cuts 2 and 2 of 3"),
+        ("Gemm", [X, X[0].T], {}, "expected matrices"),
+        ("Div", [N, whole(1, 0, 2)], {}, "divides whole numbers by 0"),
+        ("CumSum", [np.array(3), np.int64(0)], {}, "sums up a number"),
+        ("Conv", [X, X], {"dilations": [0]}, "has strides 1, dilations 0"),
+        ("MaxPool", [X], {"kernel_shape": [2], "strides": [-1]}, "has strides -1"),
+        ("MaxPool", [X], {"kernel_shape": [2], "pads": [-1, 0]}, "and pads -1, 0"),
         ("Reshape", [X, whole(5)], {}, "cannot be run"),
         ("Transpose", [X], {"perm": 3}, r"has perm = '3'; expected list"),
         ("Concat", [X, X], {}, "has no attribute axis"),

@@ -104,8 +104,10 @@ class TableForm:
         columns: dict[str, Any] = dict(zip(self.names, values.T, strict=True))
         if self.time is not None:
             columns[self.time] = [None] * len(values) if dates is None else dates
-        found = type(self.empty).from_pydict({name: columns[name] for name in self.empty.column_names})
+        names = [name for name, _ in named_columns(self.empty) or ()]  # each another, as the table's own need not be
+        found = type(self.empty).from_pydict({name: columns[name] for name in names})
+        found = found.rename_columns(self.empty.column_names)
         if self.time is None:
             return found
-        place = self.empty.column_names.index(self.time)
+        place = names.index(self.time)
         return found.cast(found.schema.set(place, self.empty.schema.field(self.time)))

@@ -6,7 +6,8 @@ theirs is imported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -67,25 +68,34 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     return Columns(values, tuple(name for name, _ in found), dates[0][1] if dates else None)
 
 
+def is_table(given: Any) -> bool:
+    """Whether it has columns by names: a frame, a table, a dict of columns, a structured array."""
+    named = isinstance(given, np.ndarray) and given.dtype.names is not None
+    return isinstance(given, Mapping) or hasattr(given, "columns") or named
+
+
 def named_columns(table: Any) -> list[tuple[str, Any]] | None:
     if isinstance(table, Mapping):
-        return [(str(name), column) for name, column in table.items()]
+        return _by_names(list(table), list(table.values()))
     if isinstance(table, np.ndarray):
         return None if table.dtype.names is None else [(name, table[name]) for name in table.dtype.names]
-    if hasattr(table, "iloc") and hasattr(table, "columns"):  # pandas: two columns may have one name
-        return [(_unique(table.columns, k), table.iloc[:, k]) for k in range(len(table.columns))]
+    if hasattr(table, "iloc") and hasattr(table, "columns"):  # pandas
+        return _by_names(list(table.columns), [table.iloc[:, k] for k in range(len(table.columns))])
     if hasattr(table, "get_columns"):  # polars
         return [(column.name, column) for column in table.get_columns()]
     if hasattr(table, "column_names") and hasattr(table, "columns"):  # Arrow
-        return list(zip(table.column_names, table.columns, strict=True))
+        return _by_names(table.column_names, table.columns)
     if hasattr(table, "to_numpy") and getattr(table, "ndim", 1) == 1:  # a single column of any of them
         return [(str(getattr(table, "name", None) or 0), table)]
     return None
 
 
-def _unique(names: Any, k: int) -> str:
-    """The name of column k, with its place where others have it too."""
-    return str(names[k]) if list(names).count(names[k]) == 1 else f"{names[k]} ({k})"
+def _by_names(names: Sequence[Any], columns: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Columns by their names as text, with their places where several have one: twice "a", or 1 and "1"."""
+    texts = [str(name) for name in names]
+    count = Counter(texts)
+    unique = [text if count[text] == 1 else f"{text} ({k})" for k, text in enumerate(texts)]
+    return list(zip(unique, columns, strict=True))
 
 
 def array_of(owner: str, name: str, column: Any) -> Host:

@@ -36,9 +36,10 @@ def predict_blocks(function: Callable[[Array], Any], x: Any, *, axis: int | None
     Raises
     ------
     TypeError
-        x lies in no blocks.
+        x lies in no blocks, or the function gives no array.
     ValueError
-        x is cut along another axis, such as time, where a block needs what came before; or it has no such axis.
+        x is cut along another axis, such as time, where a block needs what came before; or it has no such axis. Of a
+        block that is computed: its rows are not as many as before.
 
     To learn the shape and the dtype of the result the function is called once, with one row of zeros.
     """
@@ -62,7 +63,7 @@ def predict_blocks(function: Callable[[Array], Any], x: Any, *, axis: int | None
         raise ValueError(f"predict_blocks: of one row the function gives shape {tuple(found.shape)}; expected one row")
     others = [k for k in range(found.ndim) if k != at]
     return x.map_blocks(
-        whole,
+        _Block(function, (axis, at)),
         dtype=found.dtype,
         meta=found[(slice(0, 0),) * found.ndim],
         drop_axis=[k for k in range(len(shape)) if k != axis],
@@ -74,11 +75,19 @@ def predict_blocks(function: Callable[[Array], Any], x: Any, *, axis: int | None
 class _Block:
     """What is done with a block; a class of this module, so that it can be sent to other processes."""
 
-    def __init__(self, function: Callable[[Array], Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[[Array], Any], rows: tuple[int, int] | None = None) -> None:
+        self.function, self.rows = function, rows  # along which axes they lie, before and after
 
     def __call__(self, block: Array) -> Array:
-        return alone(self._said, block)
+        found = alone(self._said, block)
+        if self.rows is not None:
+            before, after = self.rows
+            if found.shape[after : after + 1] != block.shape[before : before + 1]:
+                raise ValueError(
+                    f"predict_blocks: of a block of shape {block.shape} the function gives shape {found.shape}; "
+                    f"expected {block.shape[before]} rows along axis {after}"
+                )
+        return found
 
     def _said(self, block: Array) -> Array:
         if not isinstance(self.function, Module):
@@ -90,7 +99,10 @@ class _Block:
 def _array(said: Any) -> Array:
     """The array of a result, or of the first of several."""
     said = said[0] if isinstance(said, tuple) else said
-    return said.data if isinstance(said, Tensor) else said
+    array = said.data if isinstance(said, Tensor) else said
+    if not hasattr(array, "ndim") or not hasattr(array, "dtype"):
+        raise TypeError(f"predict_blocks: the function gives a {type(array).__name__}; expected an array")
+    return array
 
 
 def _axis_of(function: Any) -> int:

@@ -310,6 +310,11 @@ def test_counts_have_futures_that_are_counts(tmp_path):
     rare = np.zeros(60)
     rare[[7, 20, 41]] = 1.0
     assert (Forecaster(distribution="negative_binomial", **options).fit(rare).predict(9) > 0.0).all()
+    with pytest.raises(ValueError, match="Forecaster.futures: paths is .*; expected an integer from 1 to 2"):
+        forecaster.futures(y, [40], 2, paths=2**50)
+    rare[41] = 1e15  # beside which float32 does not tell 0 from what is below
+    futures = Forecaster(distribution="negative_binomial", **options).fit(rare).sample(50, 3, rng=0)
+    assert (futures == np.maximum(np.round(futures), 0.0)).all()
 
 
 def test_what_is_not_a_count():

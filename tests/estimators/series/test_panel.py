@@ -140,6 +140,12 @@ def test_tables_have_their_columns_in_one_order():
     assert Panel({"x": {"a": [1.0, 2.0]}, "z": {"b": [3.0, 4.0]}}).values[1][0, 0] == 3.0
 
 
+def test_tables_of_arrow_with_dates():
+    arrow = pytest.importorskip("pyarrow")
+    days = np.datetime64("2026-01-01") + np.arange(9)
+    assert not Panel({"a": arrow.table({"day": days, "sold": np.arange(9.0)})}).vector
+
+
 def test_a_series_that_is_too_short_is_named():
     with pytest.raises(ValueError, match=r"Forecaster: series 'b': the series has 2 steps; with .* at least"):
         Forecaster(**TINY).fit(Panel({"a": series(0, 40), "b": [1.0, 2.0]}))

@@ -18,7 +18,7 @@ from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.model import learn_model, learn_more
 from xprnn.estimators.series.named import by_names
 from xprnn.estimators.series.network import Members
-from xprnn.estimators.series.panel import Kind, Panel, names_of, read
+from xprnn.estimators.series.panel import Kind, Panel, is_vector, names_of, read
 from xprnn.estimators.series.rolling import RollingForecaster
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import INSIDE, periods_of
@@ -184,7 +184,7 @@ class Forecaster(RollingForecaster):
         if names is not None:
             series, past, future = names.given("Forecaster.fit", series, static=True)
         given = series if isinstance(series, Panel) else as_series(series, "Forecaster", gaps=True)
-        vector = np.ndim(series) == 1 and isinstance(given, np.ndarray) and given.shape[1] == 1
+        vector = is_vector(series) and isinstance(given, np.ndarray) and given.shape[1] == 1
         beside = {} if isinstance(given, Panel) else {"steps": series, "past": past, "future": future}
         called = {name: names_of(table, f"Forecaster: {name}") for name, table in beside.items()}
         one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), called)
@@ -232,8 +232,14 @@ class Forecaster(RollingForecaster):
 
         Arguments as in :meth:`observe`. Autoregressions are those of all steps that were ever learned, old and new;
         networks are trained on with the new ones, for so many ``epochs``; transforms, lags, scales and what is known of
-        errors stay. Raises what :meth:`observe` and training do; the forecaster is then as it was.
+        errors stay. Raises what :meth:`observe` and training do, and RuntimeError for weights of 8 bits; the forecaster
+        is then as it was.
         """
+        if hasattr(self._fitted(self._network), "quantization"):
+            raise RuntimeError(
+                "Forecaster.update: its network has weights of 8 bits, which cannot learn: update the model that it "
+                "was made of, or fit"
+            )
         whole = self._joined("Forecaster.update", steps, past, future)
         epochs = whole_number("Forecaster.update", "epochs", epochs)
         model = learn_more(self._model, whole, self._options, epochs, callbacks, self.progress)

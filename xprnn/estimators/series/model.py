@@ -73,7 +73,8 @@ class Model:
                 continue
             draw = partial(member.distribution.drawn, draws, errors=residuals)
             said = member.forecast(series, np.tile(which, len(mine)), np.tile(origins, len(mine)), horizon, draw)
-            said = np.round(said) if member.distribution.counts else said  # whole, but for float32
+            if member.distribution.counts:  # which they are, but for float32
+                said = np.maximum(np.round(said), 0.0)
             found[mine] = said.reshape(len(mine), number, horizon, -1)
         return found
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.series import as_series
-from xprnn.data.tables import array_of, dates_of, named_columns
+from xprnn.data.tables import array_of, dates_of, is_table, named_columns
 from xprnn.estimators.series.panel import Panel, with_values
 
 Host = np.ndarray[Any, Any]
@@ -152,12 +152,6 @@ def _columns(owner: str, table: Any, names: Sequence[str]) -> dict[str, Any]:
         if name not in columns:
             raise ValueError(f"{owner}: there is no column {name!r}; expected one of {', '.join(columns)}")
     return columns
-
-
-def is_table(given: Any) -> bool:
-    """Whether it has columns by names: a frame, a table, a dict of columns, a structured array."""
-    named = isinstance(given, np.ndarray) and given.dtype.names is not None
-    return isinstance(given, Mapping) or hasattr(given, "columns") or named
 
 
 def _some(columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:

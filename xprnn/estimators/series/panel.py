@@ -12,7 +12,7 @@ import numpy as np
 
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
-from xprnn.data.tables import array_of, columns_of, named_columns
+from xprnn.data.tables import array_of, columns_of, is_table, named_columns
 from xprnn.estimators.sequences.long_table import LongTable, long_table
 from xprnn.estimators.series.frame import Series
 
@@ -62,7 +62,7 @@ class Panel:
             if own != names[first]:
                 shown, expected = (", ".join(map(repr, some)) for some in (own, names[first]))
                 raise ValueError(f"{owner}: series {key!r} has columns {shown}; expected {expected}, as {first!r}")
-        self.vector = columns == 1 and all(np.ndim(each) == 1 for each in pairs.values())
+        self.vector = columns == 1 and all(map(is_vector, pairs.values()))
         self.static = np.zeros((len(pairs), 0)) if static is None else _static(owner, static, self.keys)
 
     @classmethod
@@ -222,6 +222,11 @@ def covariates(
             _can_be_scaled(f"{shown}: {name}", rows)
         found.append(rows)
     return found
+
+
+def is_vector(given: Any) -> bool:
+    """Whether a series has no axis of columns; a table has one, and tables of Arrow do not say so themselves."""
+    return not is_table(given) and np.ndim(given) == 1
 
 
 def names_of(table: Any, owner: str) -> tuple[str, ...]:

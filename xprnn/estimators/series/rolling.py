@@ -97,6 +97,7 @@ class RollingForecaster(SeriesEstimator):
         no_target("Forecaster.score", y)
         self._fitted(self._network)
         series, past, future = self._by_name("Forecaster.score", series, None, None)
+        self._kind.require_names("Forecaster.score", "steps", series)
         values, horizon, window = as_series(series, "Forecaster.score"), self.settings["horizon"], self._model.window
         origins = np.arange(window, len(values) - horizon + 1)
         if len(origins) < LEAST_LEARNED:

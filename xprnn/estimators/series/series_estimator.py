@@ -15,13 +15,14 @@ import numpy as np
 from xprnn.arguments import real_number, size
 from xprnn.backend import Rng
 from xprnn.data.series import as_series, check_origins
+from xprnn.data.tables import is_table
 from xprnn.estimators.estimator import Estimator, model_file
 from xprnn.estimators.series import saved
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Series
 from xprnn.estimators.series.member import Common, Member, sizes_of
 from xprnn.estimators.series.model import Model
-from xprnn.estimators.series.named import Names, is_table
+from xprnn.estimators.series.named import Names
 from xprnn.estimators.series.network import ForecastNetwork, Members
 from xprnn.estimators.series.panel import Kind, Panel, covariates
 from xprnn.storage import HostArrays

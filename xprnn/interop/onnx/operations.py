@@ -83,7 +83,7 @@ def _squeeze(node: Node, x: Any, axes: Any = None) -> Any:
 def _unsqueeze(node: Node, x: Any, axes: Any) -> Any:
     chosen = whole_numbers(axes)
     rank = len(x.shape) + len(chosen)
-    for axis in sorted(axis % rank for axis in chosen):
+    for axis in sorted(node.place(axis, rank) for axis in chosen):
         x = ops.expand_dims(x, axis) if isinstance(x, Tensor) else np.expand_dims(x, axis)
     return x
 
@@ -100,9 +100,11 @@ def _concat(node: Node, *parts: Any) -> Any:
 
 def _split(node: Node, x: Any, sizes: Any = None) -> Any:
     axis, count = node.attribute("axis", int, 0), len(node.outputs)
-    axis = axis % len(x.shape)
+    axis = node.place(axis, len(x.shape))
     largest = -(-x.shape[axis] // count)
     found = whole_numbers(sizes) if sizes is not None else [largest] * (count - 1)
+    if sizes is not None and (min(found, default=0) < 0 or sum(found) != x.shape[axis]):
+        raise node.error(f"splits {x.shape[axis]} into {list(found)}")
     edges = [0, *np.cumsum(found).tolist()]
     edges = edges if sizes is not None else [*edges, x.shape[axis]]
     lead = (slice(None),) * axis
@@ -115,12 +117,16 @@ def _slice(node: Node, x: Any, starts: Any, ends: Any, axes: Any = None, steps: 
     strides = whole_numbers(steps) if steps is not None else (1,) * len(first)
     key = [slice(None)] * len(x.shape)
     for axis, start, end, step in zip(chosen, first, last, strides, strict=True):
-        begins_before = step < 0 and end < -x.shape[axis]  # which Python has None for
-        key[axis] = slice(start, None if begins_before else end, step)
+        length = x.shape[axis]
+        if step < 0:  # then ONNX begins inside, and Python has None for what ends before the first
+            start = max(start, -length)
+        key[axis] = slice(start, None if step < 0 and end < -length else end, step)
     return x[tuple(key)]
 
 
 def _gemm(node: Node, a: Any, b: Any, c: Any = None) -> Any:
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        raise node.error(f"has factors of shapes {tuple(a.shape)} and {tuple(b.shape)}; expected matrices")
     a = a.T if node.attribute("transA", int, 0) else a
     b = b.T if node.attribute("transB", int, 0) else b
     alpha, beta = node.attribute("alpha", float, 1.0), node.attribute("beta", float, 1.0)
@@ -132,7 +138,11 @@ def _gemm(node: Node, a: Any, b: Any, c: Any = None) -> Any:
 def _divide(node: Node, a: Any, b: Any) -> Any:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return a / b
-    return np.trunc(np.divide(a, b)).astype(np.asarray(a).dtype)
+    a, b = np.asarray(a), np.asarray(b)
+    if not b.all():
+        raise node.error("divides whole numbers by 0")
+    rest = np.fmod(a, b)  # of the sign of a
+    return (a - rest) // b
 
 
 def _power(node: Node, x: Any, exponent: Any) -> Any:
@@ -181,7 +191,7 @@ def _reduction(
 
 def _layer_norm(node: Node, x: Any, scale: Any, bias: Any = None) -> Any:
     axis = node.attribute("axis", int, -1)
-    axes = tuple(range(axis % len(x.shape), len(x.shape)))
+    axes = tuple(range(node.place(axis, len(x.shape)), len(x.shape)))
     centred = x - ops.mean(x, axes, keepdims=True)
     variance = ops.mean(ops.square(centred), axes, keepdims=True)
     y = centred / ops.sqrt(variance + node.attribute("epsilon", float, 1e-5)) * scale
@@ -218,6 +228,8 @@ def _triangle(node: Node, x: Any, diagonal: Any = None) -> Any:
 def _cumulative(node: Node, x: Any, axis: Any) -> Any:
     if isinstance(x, Tensor) or node.attribute("exclusive", int, 0) or node.attribute("reverse", int, 0):
         raise node.error("has no counterpart here but for whole numbers, from the first to the last")
+    if not x.ndim:
+        raise node.error("sums up a number; expected at least one axis")
     return np.cumsum(x, whole_numbers(axis)[0], dtype=x.dtype)
 
 
@@ -230,10 +242,10 @@ def _most(node: Node, x: Any) -> Any:
 
 
 def _gather_elements(node: Node, x: Any, indices: Any) -> Any:
-    axis = node.attribute("axis", int, 0)
+    axis = node.place(node.attribute("axis", int, 0), len(x.shape))
+    inner = tuple(slice(n if k != axis else None) for k, n in enumerate(indices.shape))
     if not isinstance(x, Tensor):
-        return np.take_along_axis(x, to_numpy(indices), axis)
-    inner = tuple(slice(n if k != axis % x.ndim else None) for k, n in enumerate(indices.shape))
+        return np.take_along_axis(x[inner], to_numpy(indices), axis)
     return ops.take_along_axis(x[inner], backend_of(x.data).asarray(to_numpy(indices)), axis)
 
 

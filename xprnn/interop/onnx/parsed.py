@@ -29,6 +29,12 @@ class Node:
         """What is wrong with it."""
         return ValueError(f"node {self.name} ({self.operator}) {problem}")
 
+    def place(self, axis: int, rank: int) -> int:
+        """An axis, counted from the front. Raises ValueError for one that there is not among so many."""
+        if not -rank <= axis < rank:
+            raise self.error(f"has axis {axis} of {rank} axes")
+        return axis % rank
+
     def attribute(self, name: str, kind: type, default: Any = REQUIRED) -> Any:
         """An attribute, or a default. Raises ValueError for one of another type, and where there must be one."""
         value = self.attributes.get(name, default)

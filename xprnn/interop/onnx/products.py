@@ -33,6 +33,8 @@ def einsum(node: Node, *parts: Any) -> Any:
     batch, inner = [c for c in both if c in result], [c for c in both if c not in result]
     rows, columns = [c for c in first if c not in both], [c for c in second if c not in both]
     length = dict(zip(first, a.shape, strict=True)) | dict(zip(second, b.shape, strict=True))
+    if any(length[letter] != n for letter, n in zip(first, a.shape, strict=True)):
+        raise node.error(f"has equation {equation!r} for shapes {', '.join(str(x.shape) for x in parts)}")
 
     def matrix(letters: str, x: Any, *groups: list[str]) -> Any:
         x = _turned(letters, x, "".join(c for group in (batch, *groups) for c in group))
@@ -61,13 +63,15 @@ def pad(node: Node, x: Any, pads: Any, value: Any = None, axes: Any = None) -> A
     chosen = range(len(x.shape)) if axes is None else to_numpy(axes).tolist()
     filling = 0.0 if value is None else to_numpy(ops.value(value)).item()
     for axis, before, after in zip(chosen, numbers[: len(chosen)], numbers[len(chosen) :], strict=True):
-        x = _padded(x, axis, before, after, filling)
+        x = _padded(node, x, axis, before, after, filling)
     return x
 
 
-def _padded(x: Any, axis: int, before: int, after: int, value: float) -> Any:
-    axis %= len(x.shape)
+def _padded(node: Node, x: Any, axis: int, before: int, after: int, value: float) -> Any:
+    axis = node.place(axis, len(x.shape))
     lead, length = (slice(None),) * axis, x.shape[axis]
+    if max(-before, 0) + max(-after, 0) > length:
+        raise node.error(f"cuts {-before} and {-after} of {length}")
     if before < 0 or after < 0:
         x = x[(*lead, slice(max(-before, 0), length + min(after, 0)))]
 
@@ -85,7 +89,11 @@ def _windows(node: Node, x: Any, size: int, filling: float) -> list[Any]:
         raise node.error(f"has x of shape {x.shape}; expected (B, C, T), and pads that are numbers")
     (step,), (dilation,) = node.attribute("strides", list, [1]), node.attribute("dilations", list, [1])
     before, after = node.attribute("pads", list, [0, 0])
-    x = _padded(x, 2, before, after, filling)
+    if min(step, dilation) < 1 or min(before, after) < 0:
+        raise node.error(
+            f"has strides {step}, dilations {dilation} and pads {before}, {after}; expected at least 1, 1 and 0"
+        )
+    x = _padded(node, x, 2, before, after, filling)
     count = (x.shape[2] - (size - 1) * dilation - 1) // step + 1
     if count < 1:
         raise node.error(f"has x of shape {x.shape}, which is shorter than a window of {size}")
