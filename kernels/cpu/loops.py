@@ -15,7 +15,7 @@ from . import gates
 from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
 from .intrinsics import address, addresses, all_parts, offset, offsets, spread
-from .noise import add_masked, masked, zone, zone_back
+from .noise import add_masked, fade_back, masked, zone, zone_back
 from .product import multiply, padded_columns
 from .recurrence import BETWEEN, first_product, heads_back, second_product, state_before
 from .rows import add, clear, copy
@@ -42,8 +42,9 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
     after = all_parts(addresses(states_after, b0 * size), steps * apart)
     spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
     if noise is not None:
-        is_masked, mask, zoned, zones, raws = noise
+        is_masked, mask, zoned, zones, raws, is_faded, fade, _ = noise
         seen = np.empty(rows * size if is_masked else 0, x.dtype)
+        faded = np.empty(rows * size if is_faded else 0, x.dtype)
         raw, raw_apart = addresses(raws, b0 * size), apart if keep else 0
         share, share_apart = addresses(zones, b0 * size), apart if zones[0].shape[0] > 1 else 0
     w_x, w_h = address(w_ih, 0), address(w_first, 0)
@@ -79,6 +80,9 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
                 kind, k, t, reverse, initial, after, apart, restarts, address(restart, t * batch + b0),
                 spread(address(spare, 0), rows * size), rows, size,
             )  # fmt: skip
+            if noise is not None and is_faded:
+                masked(old[0], address(fade, t * apart + b0 * size), address(faded, 0), rows, size)
+                old = spread(address(faded, 0), 0)
             z_here = address(z, ((z_low + t - low) * z_rows + first) * columns)
             new, h = offsets(after, t * apart), old[0]
             if noise is not None:
@@ -125,8 +129,9 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
         copy(address(back, b * wide), offset(dstate[0], b * size), size)
     spare = np.empty(parts * rows * size if restarts else 0, z.dtype)
     if noise is not None:
-        is_masked, mask, zoned, zones, raws = noise
+        is_masked, mask, zoned, zones, raws, is_faded, fade, dfade = noise
         seen = np.empty((rows if is_masked else 0, wide), z.dtype)
+        faded = np.empty(rows * size if is_faded else 0, z.dtype)
         kept = np.empty(parts * rows * size if zoned else 0, z.dtype)
         raw, share = addresses(raws, b0 * size), addresses(zones, b0 * size)
         share_apart = apart if zones[0].shape[0] > 1 else 0
@@ -140,6 +145,11 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
             kind, k, t, reverse, initial, after, apart, restarts, where, spread(address(spare, 0), rows * size), rows,
             size,
         )  # fmt: skip
+        if noise is not None:
+            before = old[0]
+            if is_faded:
+                masked(before, address(fade, t * apart + b0 * size), address(faded, 0), rows, size)
+                old = spread(address(faded, 0), 0)
         results = all_parts(addresses(dstates, t * apart + b0 * size), steps * apart)
         for part in range(parts):
             if given[min(part, 1)]:
@@ -183,6 +193,9 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
                     total, stride = (address(back, 0), wide) if part == 0 else (dstate[part], size)
                     for b in range(rows):
                         add(offset(total, b * stride), address(kept, (part * rows + b) * size), size)
+            if is_faded:
+                at = t * apart + b0 * size
+                fade_back(before, address(fade, at), address(back, 0), wide, address(dfade, at), rows, size)
         if restarts:
             for b in range(rows):
                 if where[b] != 0:

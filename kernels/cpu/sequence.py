@@ -28,7 +28,7 @@ from .arguments import (
     room,
 )
 from .matmul import matmul
-from .noise import noise_of
+from .noise import Noise, noise_of
 from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
@@ -47,11 +47,13 @@ def forward(
     storage: Storage = EXACT,
     mask: Array | None = None,
     zoneout: tuple[Any, ...] = (),
+    fade: Array | None = None,
 ) -> tuple[State, Any]:
     """Each part of the state after every step (T, B, H), and what the way back needs if it is to be kept.
 
     ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these. ``mask``
-    (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays.
+    (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays, and
+    ``fade`` (T, B, H) what all of h is multiplied by before each step of RESET_BEFORE.
     """
     about, x = KINDS[kind], plain(x)
     steps, batch, inputs = x.shape
@@ -62,7 +64,7 @@ def forward(
     bias, control, products = total_bias(about, w, size, dtype), control_of(flags), own * len(about.places)
     z = np.empty((steps, batch, len(bias)), dtype) if keep else EMPTY[dtype][3]
     states, results = States(filled(state, 2, dtype), after, z), parted(after, len(state))
-    noise = None if mask is None and not zoneout else noise_of(mask, zoneout, after[0].shape, keep, dtype)
+    noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
     parts = (
         columns.parts(kind, batch, size, 2.0 * batch * size * products, dtype.itemsize)
         if own == size and noise is None
@@ -99,6 +101,7 @@ def backward(
     """dx, the cotangents of the initial state, and the gradients of the weights.
 
     ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
+    Where h faded, the cotangent of ``fade`` is among the gradients.
     ``storage`` is of the weights; what multiplies cotangents with x and h, for the weights' gradients, rounds nothing.
     """
     about, x, (states, noise) = KINDS[kind], plain(x), saved
@@ -124,8 +127,9 @@ def backward(
     gradients = {}
     if about.places:
         own, dzh = own_units(about, w, size), np.ascontiguousarray(dzh[..., : len(about.places) * size])
-        seen = noise.mask if noise is not None and noise.masked else None
-        gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, flags.restart, reverse, seen)
+        gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, flags.restart, reverse, noise)
+    if noise is not None and noise.faded:
+        gradients["fade"] = noise.dfade
     if about.norms:
         gradients |= norm_weights.way_back(about, w, states, dzx, ds)
     elif "bias_ih" in w:
@@ -148,18 +152,20 @@ def _recurrent_gradient(
     dzh: Array,
     restart: Array | None,
     reverse: bool,
-    mask: Array | None = None,
+    noise: Noise | None,
 ) -> Array:
-    """The gradient of weight_hh, whose units are in heads of ``own``, and of which h was masked."""
+    """The gradient of weight_hh, whose units are in heads of ``own``."""
     h0, hs = states.initial[0], states.after[0]
-    if mask is not None:
-        h0, hs = h0 * mask, hs * mask
+    if noise is not None and noise.masked:
+        h0, hs = h0 * noise.mask, hs * noise.mask
     if own < hs.shape[2]:
         return _heads_gradient(len(about.places), own, dzh, _states_before(h0, hs, restart, reverse))
     if about.between:
         size, (first, second) = hs.shape[2], about.products
         between = states.z[..., (about.kept - second) * size : about.kept * size]
         h_before = _states_before(h0, hs, restart, reverse)
+        if noise is not None and noise.faded:
+            h_before *= noise.fade
         parts = (dzx[..., : first * size], h_before), (dzx[..., first * size :], between)
         return np.concatenate([outer_sum([part]) for part in parts])
     if restart is None:
