@@ -207,6 +207,7 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
 
 
 AT_ONCE = 64  # rows that are rounded before they are multiplied
+CACHED = 1 << 18  # bytes of rows that are multiplied before others, by all panels of W: they must stay in the cache
 
 
 @kernel
@@ -214,8 +215,8 @@ def rows_times(a, w, c, first, last):
     """Rows first to last of C += A W, for A (T, B, K) as T*B rows, and W packed."""
     k, columns, wide, w0 = a.shape[2], c.shape[1], w.shape[0], address(w, 0)
     k_w, row = deep(w0, k), lowered(w0, k, deep(w0, k))
-    space = space_for(w, AT_ONCE * k_w)
-    for low in range(first, last, lowered(w0, max(last - first, 1), AT_ONCE)):
-        rows = lowered(w0, last - first, min(AT_ONCE, last - low))
+    space, at_once = space_for(w, AT_ONCE * k_w), lowered(w0, max(CACHED // (k * a.itemsize), 2 * AT_ONCE), AT_ONCE)
+    for low in range(first, last, at_once):
+        rows = min(at_once, last - low)
         here = operand(address(a, low * k), 1, 0, rows, k, k, address(space, 0), w0)
         multiply(here, 1, 0, rows, row, w0, k_w, wide, address(c, low * columns), 0, columns)
