@@ -74,8 +74,8 @@ class Kind:
 
     @cached_property
     def regularised(self) -> bool:
-        """Whether the host's kernels have it with a mask of h, and with zoneout."""
-        return len(self.parts) <= 2 and bool(self.places) and not (self.between or self.norms or self.diagonals)
+        """Whether the host's kernels have it with a mask of h, and with zoneout: where h goes into a product."""
+        return bool(self.places)
 
     @cached_property
     def rows(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arguments import filled, room
 from .compiling import kernel
 from .intrinsics import offset
 from .product import Array, plain
@@ -16,9 +17,10 @@ from .product import Array, plain
 class Noise(NamedTuple):
     """Whether h is masked, and by what (B, H); whether there is zoneout, and how much of each part's old state stays.
 
-    That is (T, B, H), or (1, B, H) where it is the same at all steps; ``raw`` has the states that cells computed, of
-    which with them the rest is taken: after every step, or of one where they are not kept. Whether h fades, and what
-    it is multiplied by before each step (T, B, H), of a cell of one part; the way back fills in the cotangents of that.
+    That is (T, B, H), or (1, B, H) where it is the same at all steps, with parts as in States; ``raw`` has the states
+    that cells computed, of which with them the rest is taken: after every step, or of one where they are not kept.
+    Whether h fades, and what it is multiplied by before each step (T, B, H), of a cell of one part; the way back fills
+    in the cotangents of that.
     """
 
     masked: bool
@@ -39,15 +41,12 @@ def noise_of(
         return None
     steps, batch, size = shape
     flat = np.empty((0, 0), dtype) if mask is None else plain(mask.astype(dtype, copy=False))
-    zones = [np.full((1, batch, size), z, dtype) if isinstance(z, float) else plain(z) for z in zoneout]
     none = np.empty((0, 0, 0), dtype)
-    raw = [np.empty((steps if keep else 1, batch, size), dtype) for _ in zones]
-    fill = [none] * (2 - len(zones))
+    zones = filled([np.full((1, batch, size), z, dtype) if isinstance(z, float) else z for z in zoneout], 3, dtype)
+    raw = room(len(zoneout), (steps if keep else 1, batch, size), dtype) if zoneout else (none, none)
     faded = none if fade is None else plain(fade)
     dfade = none if fade is None or not keep else np.empty(shape, dtype)
-    return Noise(
-        mask is not None, flat, bool(zones), (*zones, *fill), (*raw, *fill), fade is not None, faded, dfade
-    )  # fmt: skip
+    return Noise(mask is not None, flat, bool(zoneout), zones, raw, fade is not None, faded, dfade)
 
 
 @kernel

@@ -124,6 +124,7 @@ def backward(
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
+    computed = states if noise is None or not noise.zoned else states._replace(after=noise.raw)  # by cells themselves
     gradients = {}
     if about.places:
         own, dzh = own_units(about, w, size), np.ascontiguousarray(dzh[..., : len(about.places) * size])
@@ -131,14 +132,14 @@ def backward(
     if noise is not None and noise.faded:
         gradients["fade"] = noise.dfade
     if about.norms:
-        gradients |= norm_weights.way_back(about, w, states, dzx, ds)
+        gradients |= norm_weights.way_back(about, w, computed, dzx, ds)
     elif "bias_ih" in w:
         gradients["bias_ih"] = row_sum(dzx)
         gradients["bias_hh"] = row_sum(dzh) if about.apart else gradients["bias_ih"].copy()
     if about.diagonals:
-        gradients[about.diagonals_in] = _diagonal_gradients(about, states, dzx, flags.restart, reverse).reshape(
-            w[about.diagonals_in].shape
-        )
+        gradients[about.diagonals_in] = _diagonal_gradients(
+            about, states, computed.after, dzx, flags.restart, reverse
+        ).reshape(w[about.diagonals_in].shape)
     gradients["weight_ih"] = outer_sum([(dzx, x)])
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
     return dx, parted(state, len(about.parts)), gradients
@@ -186,14 +187,16 @@ def _heads_gradient(blocks: int, own: int, dz: Array, h: Array) -> Array:
     return gradient.reshape(blocks * size, own)
 
 
-def _diagonal_gradients(about: Kind, states: States, dzx: Array, restart: Array | None, reverse: bool) -> Array:
+def _diagonal_gradients(
+    about: Kind, states: States, computed: State, dzx: Array, restart: Array | None, reverse: bool
+) -> Array:
     """The gradients of elementwise weights (diagonals, H)."""
     size = states.after[0].shape[2]
     before = {
         part: _states_before(states.initial[part], states.after[part], restart, reverse)
         for part in {row.part for row in about.diagonals if not row.new}
     }
-    seen = [states.after[row.part] if row.new else before[row.part] for row in about.diagonals]
+    seen = [computed[row.part] if row.new else before[row.part] for row in about.diagonals]
     dzs = [dzx[..., row.gate * size : (row.gate + 1) * size] for row in about.diagonals]
     return np.stack([np.einsum("tbh,tbh->h", dz, part) for dz, part in zip(dzs, seen, strict=True)])
 
