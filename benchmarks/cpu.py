@@ -29,7 +29,18 @@ SHAPES = [
     (128, 50, 512, 512),
     (8, 200, 512, 512),
 ]  # B, T, I, H
+MIDDLE = [(4, 100, 96, 96), (24, 100, 200, 200), (96, 50, 384, 384)]
+"""Sizes between those, added where vector units are limited."""
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
+AVX2 = {
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+}
+"""What keeps our kernels, PyTorch and JAX from AVX-512. Nothing does so for ONNX Runtime, which is left out then."""
 ROUNDS, SAMPLE = 9, 0.05  # rounds of a sample each; a sample lasts at least so many seconds
 PAUSE = 0.05  # seconds before a sample: the threads of the one before may still be waiting by spinning
 TOLERANCE = 2e-3  # relative to the largest element; float32 sums in another order
@@ -131,8 +142,9 @@ def table(report: dict[str, Any]) -> str:
     """Markdown."""
     peers = [name for name in report["versions"] if name != "xprnn"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    limited = ", all limited to AVX2" if report["avx2"] else ""
     lines = [
-        f"{report['device']}, {report['threads']} threads, float32, {report['date']}.",
+        f"{report['device']}{limited}, {report['threads']} threads, float32, {report['date']}.",
         f"{versions}, Python {report['python']}.",
         f"Medians in ms; ratio is the best peer's time over ours; the peak is {report['peak'] / 1e9:.0f} GF/s.",
         "",
@@ -184,17 +196,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--cells", nargs="+", default=list(GATES), choices=list(GATES))
-    parser.add_argument("--shapes", nargs="+", default=[",".join(map(str, s)) for s in SHAPES], help="B,T,I,H")
+    parser.add_argument("--shapes", nargs="+", help="B,T,I,H")
+    parser.add_argument(
+        "--avx2", action="store_true", help="limit all to AVX2, without ONNX Runtime; results of its own"
+    )
     parser.add_argument("--modes", nargs="+", default=["inference", "training"], choices=["inference", "training"])
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder")
     options = parser.parse_args()
+    sizes, contenders, results = SHAPES, ["xprnn", "torch", "onnxruntime", "jax"], "cpu"
+    if options.avx2:
+        os.environ |= AVX2  # before Numba is imported, here and in the processes
+        sizes, results = SHAPES + MIDDLE, "cpu_avx2"
+        contenders.remove("onnxruntime")
     from peak import peak
 
-    names = [name for name in ("xprnn", "torch", "onnxruntime", "jax") if importlib.util.find_spec(name)]
+    shapes = options.shapes or [",".join(map(str, size)) for size in sizes]
+    names = [name for name in contenders if importlib.util.find_spec(name)]
     workers = {name: Worker(name, options.threads) for name in names}
     report: dict[str, Any] = {
         "device": device(),
         "threads": options.threads,
+        "avx2": options.avx2,
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
         "versions": {name: worker.ask(version=True) for name, worker in workers.items()},
@@ -204,7 +226,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for mode in options.modes:
             for kind in options.cells:
-                for shape in options.shapes:
+                for shape in shapes:
                     size = tuple(int(n) for n in shape.split(","))
                     row = measure(workers, kind, size, mode == "training", Path(folder))
                     report["rows"].append(row)
@@ -213,9 +235,9 @@ def main() -> None:
     for worker in workers.values():
         worker.process.terminate()
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "cpu.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.out / "cpu.md").write_text(table(report) + "\n")
-    history.append(options.out, "cpu", history_rows(report), options.threads, report["versions"])
+    (options.out / f"{results}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.out / f"{results}.md").write_text(table(report) + "\n")
+    history.append(options.out, results, history_rows(report), options.threads, report["versions"])
     print(table(report))
 
 

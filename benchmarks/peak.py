@@ -12,7 +12,8 @@ from xprnn.kernels.cpu.host import TILE
 from xprnn.kernels.cpu.intrinsics import address
 from xprnn.kernels.cpu.product import multiply
 
-DEPTH, REPEATS = 64, 20000
+DEPTH, OPERATIONS = 64, 1e9
+"""Rows of the packed weights, and operations of a thread in a round: enough that starting it does not count."""
 
 
 @kernel
@@ -28,9 +29,11 @@ def peak(threads: int, rounds: int = 7) -> float:
 
     def work(_: int) -> None:
         shapes = (TILE.rows, DEPTH), (columns, DEPTH), (TILE.rows, columns)
-        _spin(*[np.zeros(shape, "float32") for shape in shapes], REPEATS)
+        _spin(*[np.zeros(shape, "float32") for shape in shapes], repeats)
 
-    operations = 2.0 * TILE.rows * DEPTH * columns * REPEATS * threads
+    once = 2.0 * TILE.rows * DEPTH * columns
+    repeats = round(OPERATIONS / once)
+    operations = once * repeats * threads
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, range(threads)))
         best = np.inf

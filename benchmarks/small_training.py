@@ -151,7 +151,7 @@ class Clock:
         from numba.core.dispatcher import Dispatcher
 
         self.spent, self._inside = 0, False
-        for name in ("additive", "columns", "elementwise", "loops", "matmul", "product", "sums", "updates"):
+        for name in ("additive", "around", "columns", "elementwise", "loops", "product", "softmax", "sums", "updates"):
             module = importlib.import_module(f"xprnn.kernels.cpu.{name}")
             for attribute, function in list(vars(module).items()):
                 if isinstance(function, Dispatcher):

@@ -65,7 +65,7 @@ def row(cell: cells.Cell) -> list[str]:
     """What the code says of one."""
     host = [_first(_call(cell, dtype), dispatch.COMPILED, dispatch.COMPILED_SCAN, dispatch.RESERVOIR) for dtype in BOTH]
     with use_precision("bf16"):
-        rounded = bool(cpu.how(_call(cell, "float32"))) and host[0] == dispatch.COMPILED.name
+        rounded = host[0] == dispatch.COMPILED.name and "bfloat16" in cpu.how(_call(cell, "float32"))
     weights = [np.zeros(shape, "float32") for shape in cell.weight_shapes(_inputs(cell), 4).values()]
     stack = cpu.open_stack([cpu.Step(cell, _inputs(cell), 4)], weights, 1)
     kind = kernels.kind_of(cell)

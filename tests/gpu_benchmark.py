@@ -66,7 +66,8 @@ class Device:
             return {"paths": {"ours": ours, "torch": peer}, "chosen": "ours"}
         plan = {
             "backward": row["way"] == "backward", "cell": "Lstm", "number": "Bf16", "units": 8, "inner": 512,
-            "warps": 8, "sides": 1, "held": 1, "tiles": 1, "cluster": 0, "blocks": 64, "groups": 2, "group_rows": 8,
+            "warps": 8, "sides": 1, "held": 1, "tiles": 1, "cluster": 0, "polls": 0, "blocks": 64,
+            "groups": 2, "group_rows": 8,
         }  # fmt: skip
         plans = [
             {"plan": plan, "predicted": 2.0, "measured": 3.0, "worst": 1e-3, "moved": False},

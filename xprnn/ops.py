@@ -532,13 +532,14 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         (g,) = cotangents
         assert g is not None
-        g_rows = reshape(g, (math.prod(lead), g.shape[-1]))
+        flat = math.prod(lead), g.shape[-1]
         if is_grad_enabled():
+            g_rows = reshape(g, flat)
             dx = reshape(matmul(g_rows, weight), shape) if x.requires_grad else None
             dw = matmul(matrix_transpose(g_rows), reshape(x, rows.shape)) if weight.requires_grad else None
             return [dx, dw, *[sum(g_rows, axis=0) for _ in rest]]
         wanted = [part.requires_grad for part in inputs]
-        found = host_kernels.linear_back(xp, g_rows.data, rows, weight.data, *wanted)
+        found = host_kernels.linear_back(xp, xp.reshape(g.data, flat), rows, weight.data, *wanted)
         return [
             None if array is None else Tensor(xp.reshape(array, part.shape))
             for array, part in zip(found, inputs, strict=False)

@@ -22,6 +22,7 @@ RATES = (
     "EXCHANGE_BYTES",
     "ROUND_TRIP",
     "BARRIER",
+    "POLLS",
     "GIVE_BYTES",
     "CLUSTER_BARRIER",
     "SYNC",

@@ -23,7 +23,7 @@ WAYS = ("forward", "backward")
 PRECISIONS = ("bf16", "float32", "tf32")  # fp16 goes forward as fast as bf16, and back as bf16
 STEPS, INPUTS, ROUNDS = 512, 64, 5  # many steps, so that a launch is nothing beside them
 MOST = 5  # plans of a shape
-NAMED = ("units", "warps", "sides", "tiles", "cluster", "groups")  # what tells two of them apart
+NAMED = ("units", "warps", "sides", "tiles", "cluster", "polls", "groups")  # what tells two of them apart
 
 
 def planner() -> Any:
@@ -41,14 +41,17 @@ def rows() -> list[Row]:
 
 
 def promising(row: Row, *device: int) -> list[Any]:
-    """The plans that are predicted to be fastest, but different ones: the best for each width and number of warps.
+    """The plans that are predicted to be fastest, but different ones: the best for each way in which blocks meet, and
+    then for each width and number of warps.
 
     ``device``: multiprocessors, shared memory of a block, largest cluster, as in plan.py.
     """
     plan, found = planner(), dict[Any, Any]()
     shape = CELLS[row["cell"]], row["way"] == "backward", row["precision"], row["B"], row["H"]
-    for one in sorted(plan.candidates(*shape, *device), key=plan.microseconds):
-        found.setdefault((one.units, one.warps, one.cluster), one)
+    ordered = sorted(plan.candidates(*shape, *device), key=plan.microseconds)
+    ways = {(bool(one.cluster), one.polls): one for one in reversed(ordered)}
+    for one in [*sorted(ways.values(), key=plan.microseconds), *ordered]:
+        found.setdefault((one.units, one.warps, one.cluster, one.polls), one)
     return list(found.values())[:MOST]
 
 

@@ -7,7 +7,7 @@ from .linear import linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
-from .sequence import backward, forward
+from .sequence import backward, forward, way
 from .softmax import surprise
 from .stream import Part, Stack
 from .threads import one_thread
@@ -36,4 +36,5 @@ __all__ = [
     "scan",
     "scatter_add",
     "surprise",
+    "way",
 ]

@@ -58,6 +58,11 @@ class Int8(Storage):
         return UNIT.width(int(k))
 
 
+# These three are those of stream.py, compiled without fused multiply-adds and with the _part below. A factory would
+# make closures of them, and a closure that holds a dispatcher is never found again on disk: Numba's key has a number in
+# it that each process draws anew.
+
+
 @plain_kernel
 def _step(weights, memory, plan):
     """As in stream.py."""

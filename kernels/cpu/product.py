@@ -73,7 +73,7 @@ class Storage(NamedTuple):
         packed = np.empty((padded(n, w.itemsize), k), self.number or w.dtype)
         if packed.size == 0:
             return packed
-        panels, do = -(-n // TILE.columns(w.itemsize)), _pack_columns if columnwise else _pack_rows
+        panels, do = -(-n // TILE.columns(w.itemsize)), pack_columns if columnwise else _pack_rows
         threads.share(lambda first, last: do(flat, n, packed, first, last), panels, 16.0 * w.size)
         if self.group == 1:
             return packed
@@ -131,7 +131,7 @@ def _pack_rows(w, n, packed, first, last):
 
 
 @kernel
-def _pack_columns(w, n, packed, first, last):
+def pack_columns(w, n, packed, first, last):
     """The same of a W whose columns are contiguous, as those of a parameter's transpose: w is (N, K)."""
     columns, k = packed.shape
     lane = lanes(address(w, 0))

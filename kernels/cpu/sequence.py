@@ -14,9 +14,10 @@ import numpy as np
 
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
-from . import columns, loops, norm_weights, threads
+from . import around, columns, loops, norm_weights, threads
 from .arguments import (
     EMPTY,
+    FREE,
     Cotangents,
     Span,
     States,
@@ -56,24 +57,24 @@ def forward(
     ``fade`` (T, B, H) what all of h is multiplied by before each step of RESET_BEFORE.
     """
     about, x = KINDS[kind], plain(x)
-    steps, batch, inputs = x.shape
+    steps, batch, _ = x.shape
     size, dtype = state[0].shape[1], x.dtype
     after = room(len(state), (steps, batch, size), dtype)
     own = own_units(about, w, size)
-    w_ih, diagonals = storage.pack(w["weight_ih"].T), diagonals_of(about, w, x)
-    bias, control, products = total_bias(about, w, size, dtype), control_of(flags), own * len(about.places)
+    diagonals, control = diagonals_of(about, w, x), control_of(flags)
+    noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
+    parts = 1 if noise is not None else column_parts(about, batch, size, own, dtype.itemsize)
+    if parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size):
+        w_ih, first, second, bias = _packed_at_once(about, w, size)
+    else:
+        w_ih, bias = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype)
+        first, second = forward_products(about, w, size, storage) if parts == 1 else (w_ih, w_ih)
     z = np.empty((steps, batch, len(bias)), dtype) if keep else EMPTY[dtype][3]
     states, results = States(filled(state, 2, dtype), after, z), parted(after, len(state))
-    noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
-    parts = (
-        columns.parts(kind, batch, size, 2.0 * batch * size * products, dtype.itemsize)
-        if own == size and noise is None
-        else 1
-    )
     if parts > 1:
         columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
         return results, (states, None) if keep else None
-    weights, masks = Weights(*forward_products(about, w, size, storage), diagonals, own), noise and tuple(noise)
+    weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
@@ -82,8 +83,38 @@ def forward(
             own = States(states.initial, states.after, np.empty((block, b1 - b0, len(bias)), dtype))
         loops.walk(kind, x, w_ih, bias, *plain_tuples(weights, own, control, span), masks)
 
-    threads.share(work, batch, 2.0 * steps * batch * size * (inputs * about.gates + products))
+    threads.share(work, batch, operations_of(about, x.shape, size, own))
     return results, (states, noise) if keep else None
+
+
+def column_parts(about: Kind, batch: int, size: int, own: int, itemsize: int) -> int:
+    """Into how many parts the columns of each step are cut; 1 where they are not."""
+    step = 2.0 * batch * size * own * len(about.places)
+    return columns.parts(about.number, batch, size, step, itemsize) if own == size else 1
+
+
+def operations_of(about: Kind, shape: tuple[int, ...], size: int, own: int) -> float:
+    """How many operations a call takes, for x of a shape."""
+    steps, batch, inputs = shape
+    return 2.0 * steps * batch * size * (inputs * about.gates + own * len(about.places))
+
+
+def way(kind: int, w: kinds.Weights, x: Array, state: State, noisy: bool) -> str:
+    """What is shared among threads on the way forward, in words; nothing where one thread does it all."""
+    about, size = KINDS[kind], state[0].shape[1]
+    own = own_units(about, w, size)
+    if not noisy and (parts := column_parts(about, x.shape[1], size, own, x.itemsize)) > 1:
+        return f"units of each step on {parts} threads"
+    parts = threads.shares(x.shape[1], operations_of(about, x.shape, size, own))
+    return f"sequences on {parts} threads" if parts > 1 else ""
+
+
+def _packed_at_once(about: Kind, w: kinds.Weights, size: int) -> Any:
+    """What :func:`around.prepare` gives."""
+    w_ih, w_hh = plain(w["weight_ih"]), plain(w["weight_hh"])
+    none = EMPTY[w_hh.dtype][1]
+    biases = (plain(w["bias_ih"]), plain(w["bias_hh"])) if "bias_ih" in w else (none, none)
+    return around.prepare(about.number, w_ih, w_hh, *biases, scratch_columns(about, size, size, w_hh.itemsize))
 
 
 def backward(
@@ -109,10 +140,8 @@ def backward(
     size, dtype = dstate[0].shape[1], x.dtype
     dzx = scratch("dzx", (steps, batch, about.gates * size), dtype)
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
-    control, weights = (
-        control_of(flags),
-        Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x), own_units(about, w, size)),
-    )
+    control, own = control_of(flags), own_units(about, w, size)
+    weights = Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x), own)
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
     cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
@@ -124,11 +153,46 @@ def backward(
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
+    most = 2.0 * dzx.size * max(size, x.shape[2])  # operations of one product
+    if control is FREE and noise is None and storage is EXACT and around.serves(about, own, size, most):
+        gradients = _gradients_at_once(about, w, x, states, dzx, dzh, reverse)
+    else:
+        gradients = _gradients(about, w, x, states, dzx, dzh, ds, own, noise, flags.restart, reverse)
+    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
+    return dx, parted(state, len(about.parts)), gradients
+
+
+def _gradients_at_once(
+    about: Kind, w: kinds.Weights, x: Array, states: States, dzx: Array, dzh: Array, reverse: bool
+) -> kinds.Weights:
+    """The gradients of the weights by :func:`around.gradients`."""
+    names = ("weight_ih", "bias_ih", "weight_hh", "bias_hh")
+    made, none = {name: np.empty(w[name].shape, x.dtype) for name in names if name in w}, EMPTY[x.dtype][1]
+    dw, db, dw_hh, db_hh = [made.get(name, none) for name in names]
+    rows_x, hs, dz, dz_hh = [array.reshape(-1, array.shape[2]) for array in (x, states.after[0], dzx, dzh)]
+    around.gradients(dz, rows_x, dw, db, about.apart, dz_hh, states.initial[0], hs, reverse, dw_hh, db_hh)
+    return made
+
+
+def _gradients(
+    about: Kind,
+    w: kinds.Weights,
+    x: Array,
+    states: States,
+    dzx: Array,
+    dzh: Array,
+    ds: Array,
+    own: int,
+    noise: Noise | None,
+    restart: Array | None,
+    reverse: bool,
+) -> kinds.Weights:
+    """The same of any cell and call."""
     computed = states if noise is None or not noise.zoned else states._replace(after=noise.raw)  # by cells themselves
-    gradients = {}
+    gradients: kinds.Weights = {}
     if about.places:
-        own, dzh = own_units(about, w, size), np.ascontiguousarray(dzh[..., : len(about.places) * size])
-        gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, flags.restart, reverse, noise)
+        dzh = np.ascontiguousarray(dzh[..., : len(about.places) * states.after[0].shape[2]])
+        gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, restart, reverse, noise)
     if noise is not None and noise.faded:
         gradients["fade"] = noise.dfade
     if about.norms:
@@ -138,11 +202,10 @@ def backward(
         gradients["bias_hh"] = row_sum(dzh) if about.apart else gradients["bias_ih"].copy()
     if about.diagonals:
         gradients[about.diagonals_in] = _diagonal_gradients(
-            about, states, computed.after, dzx, flags.restart, reverse
+            about, states, computed.after, dzx, restart, reverse
         ).reshape(w[about.diagonals_in].shape)
     gradients["weight_ih"] = outer_sum([(dzx, x)])
-    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
-    return dx, parted(state, len(about.parts)), gradients
+    return gradients
 
 
 def _recurrent_gradient(

@@ -136,9 +136,14 @@ def together(work: Callable[[int], object], parts: int) -> None:
     _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)])
 
 
+def shares(batch: int, operations: float) -> int:
+    """In how many parts a batch is worked at, on as many threads."""
+    return min(workers(), batch) if operations >= SERIAL_BELOW else 1
+
+
 def share(work: Callable[[int, int], object], batch: int, operations: float) -> None:
     """Call ``work(b0, b1)`` for parts of the batch, on as many threads as it pays for; returns when all are done."""
-    parts = min(workers(), batch) if operations >= SERIAL_BELOW else 1
+    parts = shares(batch, operations)
     if parts <= 1:
         work(0, batch)
         return

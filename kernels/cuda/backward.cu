@@ -23,7 +23,7 @@ extern "C" __global__ void XPRNN_CLUSTER_DIMS __launch_bounds__(THREADS, 1) pers
     float* dbias,                   // (B, KEPT*H)   out, or null: sums over time of dx and, of a GRU, of dy for n
     const unsigned char* advance,   // (T, B) or null: 0 where a state was held
     const unsigned char* restart,   // (T, B) or null: 1 where a state was zero before the step
-    unsigned* memory,               // (2, B, INNER) scratch, without clusters; else not used, as arrivals
+    unsigned* memory,               // (SLOTS, B, WORDS) scratch, without clusters; else not used, as arrivals
     int* arrivals,                  // (groups, APART) zeros
     int steps, int batch, int size, int group_rows, int reverse) {
     DYNAMIC_SHARED(shared);
@@ -41,12 +41,12 @@ extern "C" __global__ void XPRNN_CLUSTER_DIMS __launch_bounds__(THREADS, 1) pers
 
     const int earlier = reverse ? 1 : 0, behind = 1 - earlier;   // from a step's time to the states around it
 
+    exchange.clear(block, GATES * size);
     for (int row = block.row0; row < rows && !block.idle; row += ROW_STEP) {
         block.keep(row, {block.of_unit(dh, 0, row), Cell::HAS_C ? block.of_unit(dc, 0, row) : 0.0f});
 #pragma unroll
         for (int g = 0; g < GATES; ++g) exchange.give_number(row, g * size + unit, 0.0f);
     }
-    exchange.clear_padding(block, GATES * size);
     exchange.arrive();
 
     // Over time and this thread's rows; in shared memory, since no register is left for it.

@@ -10,6 +10,7 @@
 //     XPRNN_TILES    that a product takes at      XPRNN_HELD    spans of weights in registers
 //                    once, of 16 rows each, or    XPRNN_CLUSTER blocks of a group, if they are a cluster; else 0, and
 //                    in Float32 of one row                      they meet through memory
+//     XPRNN_POLLS    whether there they look for numbers themselves, and not for a count of who is done
 #pragma once
 #include "barrier.cuh"
 #include "cells.cuh"

@@ -15,7 +15,30 @@ __device__ __forceinline__ uint4 load_fresh(const uint4* address) { return __ldc
 // 16 bytes of this block's own shared memory.
 __device__ __forceinline__ uint4 load_shared(const uint4* address) { return *address; }
 
-#if XPRNN_CLUSTER
+// A word that threads of other blocks look for. It comes whole, but in no order with others. Words that are given so
+// must never be given or read in halves.
+__device__ __forceinline__ void give_word(unsigned* address, unsigned value) {
+    asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(address), "r"(value));
+}
+
+// Four such words; each may be older or newer than the others.
+__device__ __forceinline__ uint4 look_for(const uint4* address) {
+    uint4 found;
+    asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(found.x), "=r"(found.y), "=r"(found.z), "=r"(found.w)
+                 : "l"(address));
+    return found;
+}
+
+// Of the other lane of each two; the rest of the warp need not be there.
+__device__ __forceinline__ unsigned from_neighbour(unsigned word) {
+    return __shfl_xor_sync(3u << (threadIdx.x & 30u), word, 1);
+}
+
+// Whether it is so in any lane of the warp.
+__device__ __forceinline__ bool any_lane(bool here) { return __any_sync(0xffffffffu, here); }
+
+#if XPRNN_CLUSTER > 1
 // Where another block of the cluster has what this one has at an address in its shared memory.
 template <class Word> __device__ __forceinline__ Word* in_block(Word* address, int block) {
     unsigned long long there;
@@ -28,6 +51,11 @@ __device__ __forceinline__ void cluster_arrive() {
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+#else
+// A block alone, which needs no device that has clusters.
+template <class Word> __device__ __forceinline__ Word* in_block(Word* address, int) { return address; }
+__device__ __forceinline__ void cluster_arrive() {}
+__device__ __forceinline__ void cluster_wait() { __syncthreads(); }
 #endif
 
 // Add 1 to a counter; whoever sees the new value sees all that this block wrote before a __syncthreads() before it. It

@@ -19,7 +19,7 @@ extern "C" __global__ void XPRNN_CLUSTER_DIMS __launch_bounds__(THREADS, 1) pers
     float* cs,                      // (T + 1, B, H) out: likewise
     const unsigned char* advance,   // (T, B) or null: 0 where a state is held
     const unsigned char* restart,   // (T, B) or null: 1 where a state is zero before the step
-    unsigned* memory,               // (2, B, INNER) scratch, without clusters; else not used, as arrivals
+    unsigned* memory,               // (SLOTS, B, WORDS) scratch, without clusters; else not used, as arrivals
     int* arrivals,                  // (groups, APART) zeros
     int steps, int batch, int size, int group_rows, int reverse, int keep) {
     DYNAMIC_SHARED(shared);
@@ -46,6 +46,7 @@ extern "C" __global__ void XPRNN_CLUSTER_DIMS __launch_bounds__(THREADS, 1) pers
     const auto time = [&](int k) { return reverse ? steps - 1 - k : k; };
     const int behind = reverse ? 0 : 1;   // from a step's number to that of the state after it
 
+    exchange.clear(block, size);
     for (int row = block.row0; row < rows && !block.idle; row += ROW_STEP) {
         const int initial = reverse ? steps : 0;
         State state = {block.of_unit(h0, 0, row), Cell::HAS_C ? block.of_unit(c0, 0, row) : 0.0f};
@@ -55,7 +56,6 @@ extern "C" __global__ void XPRNN_CLUSTER_DIMS __launch_bounds__(THREADS, 1) pers
         exchange.give_number(row, unit, state.h);
         block.keep(row, state);
     }
-    exchange.clear_padding(block, size);
     exchange.arrive();
 
     for (int k = 0; k < steps; ++k) {

@@ -165,10 +165,10 @@ def _plan(place: Any, kind: int, backward: bool, precision: str, batch: int, siz
 
 
 def _scratch(xp: Any, plan: Plan, batch: int) -> tuple[Array | None, Array | None]:
-    """What blocks exchange through memory, (2, B, inner) as words, and a counter for each group at zero."""
+    """What blocks exchange through memory, (slots, B, inner) as words, and counters for each group at zero."""
     if plan.cluster:
         return None, None
-    return xp.empty((2, batch, plan.row_bytes // 4), "uint32"), xp.zeros((plan.groups, APART), "int32")
+    return xp.empty((plan.slots, batch, plan.row_bytes // 4), "uint32"), xp.zeros((plan.groups, APART), "int32")
 
 
 def forward(

@@ -1,7 +1,8 @@
 """How a persistent kernel is laid out on a device: which part of the weights and of the batch each block has.
 
 A grid is blocks x groups: the hidden units are cut into ``blocks`` slices, the batch into ``groups``, each of which has
-the whole layer to itself. The blocks of a group meet through memory, or are a cluster. Everything here is arithmetic
+the whole layer to itself. The blocks of a group meet through memory, or look there for each other's numbers, or are a
+cluster (exchange.cuh). Everything here is arithmetic
 on sizes, so that it can be tested without a device; product.cuh and block.cuh say what the numbers mean to a kernel,
 and the names of both agree.
 """
@@ -27,17 +28,20 @@ GATES = {kind.persistent: kind.gates for kind in KINDS if kind.persistent}
 REGISTERS = 65536  # of a multiprocessor, in all devices that have the instructions we use
 MOST_PER_THREAD = 255
 UNITS, WARPS, SIDES = (4, 8, 16, 32, 64, 128), (4, 8, 16), (1, 2, 4, 8)  # of a block
+POLLED_SLOTS = 16  # of exchange.cuh: steps in memory at once
+MOST_POLLED = 2**25  # bytes of them that may be there: they must stay in the cache that all blocks share
 # Through memory every side would fetch all rows, and with more units fewer blocks would share the work.
 MOST_UNITS_APART = 32
 # Of a thread's registers, those for all but weights and the product, and the most that may hold weights: with these
 # the compiler kept everything in registers wherever it was tried.
 OTHER_REGISTERS = {"Float32": 36, "Tf32": 50, "Bf16": 104, "Fp16": 104}
+AT_ONCE, POLLING_REGISTERS = 8, 16  # vectors that a lane looks for at once, as in product.cuh; and for where they are
 WEIGHT_REGISTERS = {"Float32": 192, "Tf32": 152, "Bf16": 112, "Fp16": 112}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One kernel on one shape. The first ten are compiled in; the others belong to the launch."""
+    """One kernel on one shape. The first eleven are compiled in; the others belong to the launch."""
 
     backward: bool
     cell: str
@@ -49,6 +53,7 @@ class Plan:
     held: int
     tiles: int
     cluster: int
+    polls: int
     blocks: int
     groups: int
     group_rows: int
@@ -77,6 +82,11 @@ class Plan:
     def row_bytes(self) -> int:
         """Of one sequence in the exchange."""
         return 4 * self.inner // PER_WORD[self.number]
+
+    @property
+    def slots(self) -> int:
+        """Of the exchange through memory, each with the rows of a step."""
+        return POLLED_SLOTS if self.polls else 2
 
     @property
     def row_bytes_here(self) -> int:
@@ -124,7 +134,7 @@ class Plan:
     @property
     def options(self) -> tuple[str, ...]:
         """What the compiler is told."""
-        names = ("cell", "number", "units", "inner", "warps", "sides", "held", "tiles", "cluster")
+        names = ("cell", "number", "units", "inner", "warps", "sides", "held", "tiles", "cluster", "polls")
         return "-std=c++17", *(f"-DXPRNN_{name.upper()}={getattr(self, name)}" for name in names)
 
 
@@ -154,24 +164,29 @@ def candidates(
     shared_memory: int,
     largest_cluster: int = 0,
 ) -> Iterator[Plan]:
-    """All plans that fit, in clusters of at most so many blocks (0: the device has none), or through memory."""
+    """All plans that fit: through memory, or in clusters of at most so many blocks (0: only of one, on any device)."""
     number = NUMBERS[precision][backward]
     needed = GATES[cell] * size if backward else size
-    for units, warps, sides, in_cluster in product(UNITS, WARPS, SIDES, (False, True)):
+    for units, warps, sides, (in_cluster, polls) in product(UNITS, WARPS, SIDES, ((0, 0), (0, 1), (1, 0))):
         columns = units if backward else GATES[cell] * units
         blocks = -(-size // units)
         cut_well = columns % (sides if number == "Float32" else 8 * sides) == 0 and warps % sides == 0
-        if blocks > (largest_cluster if in_cluster else multiprocessors) or 32 * warps < units or not cut_well:
+        if blocks > (max(1, largest_cluster) if in_cluster else multiprocessors) or 32 * warps < units or not cut_well:
             continue
         if not in_cluster and (units > MOST_UNITS_APART or sides > 1):
             continue
+        if polls and (blocks == 1 or size % PER_WORD[number]):  # a word comes whole, of two units of a block
+            continue
         span = warps // sides * _span(number, columns // sides)
         inner = -(-needed // span) * span
+        if polls and POLLED_SLOTS * batch * 4 * inner // PER_WORD[number] > MOST_POLLED:
+            continue
         for rows in sorted({-(-batch // groups) for groups in range(1, multiprocessors // blocks + 1)}):
             groups = -(-batch // rows)
             for tiles in (1, 2, 4, 8) if number == "Float32" else (1, 2):
                 cluster = blocks if in_cluster else 0
-                plan = Plan(backward, cell, number, units, inner, warps, sides, 0, tiles, cluster, blocks, groups, rows)
+                compiled = backward, cell, number, units, inner, warps, sides, 0, tiles, cluster, polls
+                plan = Plan(*compiled, blocks, groups, rows)
                 plan = replace(plan, held=_held(plan))
                 wasteful = tiles > 1 and plan.rows >= 2 * rows
                 if plan.held and plan.shared_bytes <= shared_memory and not wasteful:
@@ -202,6 +217,8 @@ def _held(plan: Plan) -> int:
     else:
         sums, fetched, ahead = 4 * plan.per_lane * plan.tiles, 16 * (plan.tiles - 1), 8 * plan.tiles
         most -= 64 * (plan.tiles - 1)
+    if plan.polls and number == "Float32":
+        fetched = POLLING_REGISTERS + 4 * (plan.tiles + AT_ONCE)
     free = min(MOST_PER_THREAD, REGISTERS // plan.threads) - OTHER_REGISTERS[number] - sums - fetched
     if plan.spans * span > min(free, most):  # those that come from shared memory need registers on their way
         free -= span + ahead
@@ -213,6 +230,7 @@ CYCLES = 1700.0  # a microsecond
 MULTIPLY_ADDS = {"Float32": 80.0, "Tf32": 300.0, "Bf16": 600.0, "Fp16": 600.0}
 SHARED_BYTES, EXCHANGE_BYTES = 128.0, 24.0
 ROUND_TRIP, BARRIER, SYNC, CELL = 700.0, 1500.0, 60.0, 250.0
+POLLS, EPOCH = 1000.0, 4  # from giving numbers to having them where blocks look for them; a barrier after so many steps
 GIVE_BYTES, CLUSTER_BARRIER = 16.0, 450.0  # in a cluster: what a block writes to the others, and the wait for them
 
 
@@ -230,7 +248,8 @@ def microseconds(plan: Plan) -> float:
         fixed = CLUSTER_BARRIER + plan.group_rows * plan.row_bytes / GIVE_BYTES
     else:
         exchange = plan.group_rows * plan.row_bytes / EXCHANGE_BYTES if plan.blocks > 1 else 0.0
-        multiply, fixed = max(multiply, exchange), ROUND_TRIP + (BARRIER if plan.blocks > 1 else 0.0)
+        multiply = max(multiply, exchange)
+        fixed = POLLS + BARRIER / EPOCH if plan.polls else ROUND_TRIP + (BARRIER if plan.blocks > 1 else 0.0)
     return (multiply + shared / SHARED_BYTES + cell + fixed) / CYCLES
 
 

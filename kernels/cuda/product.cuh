@@ -56,6 +56,21 @@ __device__ __forceinline__ uint4 weight_vector(const Weight& weight, int column,
     return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
+// What a lane has of COUNT rows in a span.
+template <int ROWS> struct Operands {
+    static constexpr int COUNT = ROWS;
+    uint4 row[ROWS];
+
+    template <class Exchange> __device__ __forceinline__ bool lack() const {
+        bool lacking = false;
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i) lacking |= Exchange::lacks(row[i]);
+        return lacking;
+    }
+};
+
+constexpr int AT_ONCE = 8;   // vectors of a lane that are looked for at once
+
 // What both products share: LANES lanes stand side by side along k, and a lane has PER_LANE columns.
 template <class Number, int COLUMNS, int INNER, int WARPS, int SIDES, int HELD, int LANES, int PER_LANE>
 struct ResidentWeights {
@@ -93,11 +108,32 @@ struct ResidentWeights {
     }
 
     // step(what fetch(span) gave, weights of the span) for all spans. The compiler hoists what the first spans fetch;
-    // of the others, each is fetched while the one before it is used.
-    template <class Fetch, class Step>
+    // of the others, each is fetched while the one before it is used. Where the exchange must be looked at again until
+    // all is there, nothing can be hoisted past that, and as many spans as AT_ONCE vectors hold are fetched ahead.
+    template <class Exchange, class Fetch, class Step>
     __device__ __forceinline__ void for_spans(const uint4* rest, const Fetch& fetch, const Step& step) const {
+        using Operands = decltype(fetch(0));
+        const auto whole = [&](Operands operands, int span) {
+            if constexpr (Exchange::POLLS) {
+                while (any_lane(operands.template lack<Exchange>())) operands = fetch(span);
+            }
+            return operands;
+        };
+        constexpr int ROOM = AT_ONCE / Operands::COUNT, AHEAD = ROOM < 1 ? 1 : ROOM < HELD ? ROOM : HELD;
+        if constexpr (Exchange::POLLS) {
+            Operands early[AHEAD];
 #pragma unroll
-        for (int span = 0; span < HELD; ++span) step(fetch(span), held[span]);
+            for (int span = 0; span < AHEAD; ++span) early[span] = fetch(span);
+#pragma unroll
+            for (int span = 0; span < HELD; ++span) {
+                const Operands operands = whole(early[span % AHEAD], span);
+                if (span + AHEAD < HELD) early[span % AHEAD] = fetch(span + AHEAD);
+                step(operands, held[span]);
+            }
+        } else {
+#pragma unroll
+            for (int span = 0; span < HELD; ++span) step(fetch(span), held[span]);
+        }
         if (HELD == SPANS) return;
         auto coming = fetch(HELD);
 #pragma unroll 1
@@ -105,7 +141,7 @@ struct ResidentWeights {
             uint4 here[PER_LANE];
 #pragma unroll
             for (int n = 0; n < PER_LANE; ++n) here[n] = rest[((span - HELD) * PER_LANE + n) * THREADS + threadIdx.x];
-            const auto operands = coming;
+            const Operands operands = whole(coming, span);
             if (span + 1 < SPANS) coming = fetch(span + 1);
             step(operands, here);
         }
@@ -123,10 +159,6 @@ struct Product {
     static constexpr int REST = Weights::REST, SLICES = Weights::SLICES;
     static constexpr int PARTIALS = SLICES * ROWS * Weights::PARTIAL_STRIDE;
     static_assert(COLUMNS % (8 * SIDES) == 0, "the instruction has 8 columns");
-
-    struct Operands {
-        uint4 low[TILES], high[TILES];   // of rows 0 to 7 and 8 to 15 of each tile
-    };
 
     Weights weights;
 
@@ -151,22 +183,21 @@ struct Product {
         float sums[CHAINS][TILES][PER_LANE][4] = {};
         const auto fetch = [&](int span) {
             const uint4* here = rows + Weights::vector_at(span, along);
-            Operands operands;
+            Operands<2 * TILES> operands;
 #pragma unroll
-            for (int tile = 0; tile < TILES; ++tile) {
-                const int row = 16 * tile + across;
-                operands.low[tile] = row < count ? Exchange::load(here + row * STRIDE) : make_uint4(0, 0, 0, 0);
-                operands.high[tile] = row + 8 < count ? Exchange::load(here + (row + 8) * STRIDE) : make_uint4(0, 0, 0, 0);
+            for (int i = 0; i < 2 * TILES; ++i) {
+                const int row = 8 * i + across;
+                operands.row[i] = row < count ? Exchange::load(here + row * STRIDE) : make_uint4(0, 0, 0, 0);
             }
             return operands;
         };
-        weights.for_spans(rest, fetch, [&](const Operands& operands, const uint4* weight) {
+        weights.template for_spans<Exchange>(rest, fetch, [&](const auto& operands, const uint4* weight) {
 #pragma unroll
             for (int n = 0; n < PER_LANE; ++n) {
                 const uint4 w = weight[n];
 #pragma unroll
                 for (int tile = 0; tile < TILES; ++tile) {
-                    const uint4 a = operands.low[tile], b = operands.high[tile];
+                    const uint4 a = operands.row[2 * tile], b = operands.row[2 * tile + 1];
                     Number::multiply_add(sums[0][tile][n], a.x, b.x, a.y, b.y, w.x, w.y);
                     Number::multiply_add(sums[CHAINS - 1][tile][n], a.z, b.z, a.w, b.w, w.z, w.w);
                 }
@@ -213,10 +244,6 @@ struct Product<Float32, COLUMNS, INNER, WARPS, SIDES, HELD, TILES> {
     static_assert(PER_LANE * ACROSS * SIDES == COLUMNS, "a lane has its columns alone");
     static_assert((ROWS & (ROWS - 1)) == 0, "rows are halved from lane to lane");
 
-    struct Operands {
-        uint4 row[ROWS];
-    };
-
     Weights weights;
 
     static __device__ __forceinline__ int partial_at(int slice, int row, int column) {
@@ -237,14 +264,14 @@ struct Product<Float32, COLUMNS, INNER, WARPS, SIDES, HELD, TILES> {
         float sums[PER_LANE][ROWS] = {};
         const auto fetch = [&](int span) {
             const uint4* here = rows + Weights::vector_at(span, along);
-            Operands operands;
+            Operands<ROWS> operands;
 #pragma unroll
             for (int row = 0; row < ROWS; ++row) {
                 operands.row[row] = row < count ? Exchange::load(here + row * STRIDE) : make_uint4(0, 0, 0, 0);
             }
             return operands;
         };
-        weights.for_spans(rest, fetch, [&](const Operands& operands, const uint4* weight) {
+        weights.template for_spans<Exchange>(rest, fetch, [&](const auto& operands, const uint4* weight) {
 #pragma unroll
             for (int n = 0; n < PER_LANE; ++n) {
                 const uint4 w = weight[n];

@@ -88,7 +88,7 @@ def test_promising_plans_are_the_best_and_different(gpu):
         shape = gpu_tune.CELLS[row["cell"]], row["way"] == "backward", row["precision"], row["B"], row["H"]
         best = plan.best(*shape, *H100)
         assert (found[0] if found else None) == best
-        assert len({(one.units, one.warps, one.cluster) for one in found}) == len(found) <= gpu_tune.MOST
+        assert len({(one.units, one.warps, one.cluster, one.polls) for one in found}) == len(found) <= gpu_tune.MOST
 
 
 def test_fitted_constants_predict_what_was_measured(gpu):
@@ -133,9 +133,9 @@ def test_the_tuner_measures_what_is_missing_and_says_what_follows(gpu, tmp_path,
     text = lines.with_suffix(".md").read_text()
     for part in ("180 shapes are not measured yet", "plan.microseconds, fitted to 24 measurements", "- BARRIER: 1500",
                  "plan.step_microseconds, fitted to 6 measurements",
-                 "| LSTM forward bf16 16,512 | 8, 8, 1, 1, 0, 2* | 2.00 | 3.00 | 1.0e-03 | 9.00 |",
-                 "| 16, 8, 1, 1, 0, 2 | 2.50 | 2.75 (bits moved) |",
-                 "| 32, 8, 1, 1, 0, 2 | 4.00 | E: too large | - | 9.00 |",
+                 "| LSTM forward bf16 16,512 | 8, 8, 1, 1, 0, 0, 2* | 2.00 | 3.00 | 1.0e-03 | 9.00 |",
+                 "| 16, 8, 1, 1, 0, 0, 2 | 2.50 | 2.75 (bits moved) |",
+                 "| 32, 8, 1, 1, 0, 0, 2 | 4.00 | E: too large | - | 9.00 |",
                  "its choice is 1.091 times slower"):  # fmt: skip
         assert part in text, part
     assert len(gpu.measured(lines, "this code")) == 12

@@ -38,10 +38,10 @@ FLAGS = ["no", 1, None, [], np.ones(2)]
 
 BAD = {
     Forecaster: {
-        **dict.fromkeys(["hidden", "layers", "members", "epochs", "batch_size", "patience"], COUNTS),
+        **dict.fromkeys(["hidden", "layers", "epochs", "batch_size", "patience"], COUNTS),
         **dict.fromkeys(["learning_rate", "clip_norm"], SIZES),
         "horizon": COUNTS,
-        "window": OPTIONAL_COUNTS,
+        **dict.fromkeys(["window", "members"], OPTIONAL_COUNTS),
         "transforms": WORDS,
         "distribution": WORDS,
         "validation": SHARES,

@@ -69,7 +69,7 @@ def test_numbers_of_numpy_are_kept_as_they_are():
 def test_wrong_arguments_change_nothing():
     forecaster = Forecaster()
     before = dict(vars(forecaster))
-    for wrong in ({"hidden": 8, "window": -1}, {"colour": 1}, {"horizon": 7}):
+    for wrong in ({"hidden": 8, "window": -1}, {"colour": 1}, {"horizon": 0}):
         with pytest.raises(ValueError, match=next(reversed(wrong))):
             forecaster.set_params(**wrong)
         assert vars(forecaster) == before

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gpu_home import gpu, needs_cupy
 from helpers import host
+from xprnn.kernels.cuda import persistent, plan
 
 import xprnn
 from xprnn import nn
@@ -67,6 +68,24 @@ def compare(make, path, steps, batch, control, dtype="float32", tolerance="float
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == dtype
         np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[tolerance] * max(1.0, np.abs(b).max(initial=0.0)))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("way", ["memory", "polling", "cluster"])
+def test_each_way_in_which_blocks_meet(monkeypatch, way, name, precision):
+    """Whichever the planner would choose; over more steps than polling has slots."""
+    of_way = {
+        "memory": lambda shape: shape.blocks > 1 and not shape.cluster and not shape.polls,
+        "polling": lambda shape: shape.polls,
+        "cluster": lambda shape: shape.cluster > 1,
+    }
+    found = lambda *shape: filter(of_way[way], plan.candidates(*shape))
+    monkeypatch.setattr(persistent, "best_plan", lambda *shape: min(found(*shape), key=plan.microseconds, default=None))
+    steps, batch = 2 * plan.POLLED_SLOTS + 5, 17
+    make = lambda dtype: LAYERS[name](20, 130, dtype=dtype, rng=1)
+    with xprnn.use_precision(precision):
+        compare(make, "cuda-persistent", steps, batch, ragged(steps, batch), tolerance=precision)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

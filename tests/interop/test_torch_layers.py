@@ -341,3 +341,27 @@ def test_tensors_on_a_gpu_go_to_cupy_by_dlpack_and_on_their_stream(monkeypatch):
     given = OnGPU()
     assert node.array(given) == ("cupy", given)
     assert node._current_stream(given) == ("stream", 7, 1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_would_keep_the_numbers_of_one_call_is_refused():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    module, x = interop.GRU(I, H), torch.randn(T, B, I)
+    with torch.no_grad(), pytest.raises(TypeError, match="GRU: a trace would keep this call's numbers; .* torch.nn's"):
+        torch.jit.trace(module, x)
+    numbers = pytest.raises(TypeError, match="a FakeTensor has no numbers; to trace or export a model, load")
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, numbers:  # as exporters do
+        module(mode.from_tensor(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_compiler_goes_round_it():
+    expected, ours = pair("gru", dtype=torch.float32)
+    x, head = torch.randn(T, B, I), torch.nn.Linear(2 * H, 1)
+    whole, alone = torch.compile(lambda x: head(ours(torch.tanh(x))[0]), backend="eager"), torch.compile(ours)
+    for _ in range(2):
+        torch.testing.assert_close(whole(x), head(expected(torch.tanh(x))[0]))
+        torch.testing.assert_close(alone(x), expected(x))
+    whole(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in ours.parameters())

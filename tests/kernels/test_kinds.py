@@ -1,5 +1,8 @@
 """The table of cells against the specification of each, and the state in compiled code."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import sequence_call
@@ -30,6 +33,13 @@ def test_a_row_says_what_the_cell_says(cell):
 def test_rows_stand_at_their_numbers_and_each_is_some_cell():
     assert [kind.number for kind in kinds.KINDS] == list(range(len(kinds.KINDS)))
     assert {kernels.number_of(cell) for cell in CELLS} == set(range(len(kinds.KINDS)))
+
+
+def test_the_page_on_gpus_says_which_cell_has_which_path():
+    page = (Path(__file__).parents[2] / "docs" / "tutorials" / "gpu.md").read_text()
+    rows = re.findall(r"^\| `\w+`.* \| (yes|no) \| (yes|no) \|$", page, re.MULTILINE)
+    said = {True: "yes", False: "no"}
+    assert rows == [(said[bool(kind.persistent)], said[bool(kind.step)]) for kind in kinds.KINDS]
 
 
 WITHOUT_CUDA = [cells.IndRNN(), cells.ResetBeforeGRU(), cells.MGU(), cells.SLSTM()]

@@ -7,7 +7,7 @@ import pytest
 
 from xprnn import Tensor
 from xprnn.testing import check_gradients, check_second_gradients
-from xprnn.train import gaussian_nll, pinball, student_t_nll
+from xprnn.train import gaussian_nll, negative_binomial_nll, pinball, student_t_nll
 
 X, T = np.array([[0.3, -2.0], [1.5, 0.1]]), np.array([[1.0, -1.0], [1.5, 4.0]])
 S = np.array([[0.5, 2.0], [1.0, 3.0]])
@@ -36,6 +36,33 @@ def test_as_pytorch_has_them():
         assert found.item() == pytest.approx(-theirs.log_prob(t).mean().item(), rel=1e-12)
 
 
+COUNTS, MEANS, DISPERSIONS = np.array([[0.0, 1.0], [7.0, 40.0]]), np.abs(X) + 0.5, np.array([[0.3, 2.0], [1e-2, 50.0]])
+
+
+def test_chances_of_counts_by_hand(home):
+    """As the failures before the r-th success of a chance p, r a whole number."""
+    for y, r, p in ((0, 2, 0.3), (3, 2, 0.3), (5, 1, 0.9), (60, 4, 0.1)):
+        chance = math.comb(y + r - 1, y) * (1 - p) ** y * p**r
+        told = (home.asarray(np.array([a])) for a in (r * (1 - p) / p, float(y), 1.0 / r))
+        assert negative_binomial_nll(*told).item() == pytest.approx(-math.log(chance), rel=1e-12)
+    poisson = -math.log(math.exp(-3.5) * 3.5**6 / math.factorial(6))
+    assert negative_binomial_nll(np.array([3.5]), np.array([6.0]), np.array([1e-9])).item() == pytest.approx(poisson)
+
+
+def test_chances_of_counts_as_pytorch_has_them():
+    torch = pytest.importorskip("torch")
+    y = np.array([0.0, 1.0, 2.0, 9.0, 1e3, 1e6])[:, None, None] * np.ones((1, 4, 3))
+    m, a = (
+        np.array([1e-3, 1.0, 50.0, 1e5])[:, None] * np.ones((6, 1, 3)),
+        np.array([5e-3, 1.0, 300.0]) * np.ones_like(y),
+    )
+    theirs = torch.distributions.NegativeBinomial(torch.tensor(1.0 / a), logits=torch.tensor(np.log(a * m)))
+    wanted = -theirs.log_prob(torch.tensor(y)).numpy()
+    np.testing.assert_allclose(negative_binomial_nll(m, y, a, reduction="none").numpy(), wanted, rtol=1e-9, atol=1e-9)
+    single = negative_binomial_nll(*(each.astype(np.float32) for each in (m, y, a)), reduction="none").numpy()
+    np.testing.assert_allclose(single[:-1], wanted[:-1], rtol=1e-3, atol=1e-3)  # of numbers up to 15 times 1,000
+
+
 def test_pinball(home):
     found = pinball(home.asarray(np.array([1.0, 1.0])), home.asarray(np.array([3.0, 0.0])), 0.9, reduction="none")
     assert found.numpy().tolist() == pytest.approx([1.8, 0.1])
@@ -50,6 +77,7 @@ def test_pinball(home):
     [
         lambda x, s: gaussian_nll(x, T, s),
         lambda x, s: student_t_nll(x, T, s, freedom=4.0),
+        lambda x, s: negative_binomial_nll(x * x + 0.5, COUNTS, s),
         lambda x, s: pinball(x * s, T + 0.1, 0.3),
     ],
 )
@@ -70,12 +98,19 @@ def test_what_is_hidden_changes_nothing():
         assert x.grad.numpy()[0, 1] == s.grad.numpy()[0, 1] == 0.0
         assert float(value.weight) == 3.0
     assert math.isfinite(pinball(X, target, 0.5, mask).item())
+    means, counts = Tensor(MEANS, requires_grad=True), np.where(mask, COUNTS, np.nan)
+    value = negative_binomial_nll(means, counts, DISPERSIONS, mask)
+    value.backward()
+    assert value.item() == pytest.approx(negative_binomial_nll(MEANS[mask], COUNTS[mask], DISPERSIONS[mask]).item())
+    assert means.grad.numpy()[0, 1] == 0.0
+    assert np.isfinite(means.grad.numpy()).all()
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: gaussian_nll(X, T, S[0]), r"gaussian_nll: scale has shape \(2,\); expected \(2, 2\), as mean"),
+        (lambda: negative_binomial_nll(X, T, S[0]), r"negative_binomial_nll: dispersion has shape \(2,\); expected"),
         (lambda: student_t_nll(X, T, S, freedom=0.0), "student_t_nll: freedom is 0.0; expected a number above 0"),
         (lambda: pinball(X, T, 1.0), "pinball: quantile is 1.0; expected a number between 0 and 1"),
         (lambda: pinball(X, T[0], 0.5), "pinball: prediction has shape"),

@@ -222,7 +222,7 @@ def _tested(
         Forecaster(
             cell,
             strategy=strategy,
-            horizon=horizon if strategy == "direct" else 1,
+            horizon=horizon,
             periods=periods,
             progress=True,
             **settings,

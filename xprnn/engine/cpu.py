@@ -8,7 +8,7 @@ import numpy as np
 
 from xprnn import host_kernels
 from xprnn.backend import DTYPES, Array, dtype_name
-from xprnn.cells import Cell, State, Weights
+from xprnn.cells import Cell, ResetBeforeGRU, State, Weights
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import current_precision
@@ -66,11 +66,17 @@ def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, n
 
 
 def how(call: SequenceCall) -> str:
-    """What explain says of products that are rounded."""
+    """What explain says of threads, and of products that are rounded."""
+    host, number = host_kernels.kernels(), kernels.number_of(call.cell)
+    x, noisy = call.x, call.noise is not None
+    if call.cell.fills:  # the GRU behind it
+        number, x, noisy = kernels.NUMBERS[ResetBeforeGRU], x[..., :-1], True
+    shared = host.way(number, call.weights, x, call.state, noisy)
+    told = f", {shared}" if shared else ""
     if not _rounded(call.x):
-        return ""
-    instruction = host_kernels.kernels().BF16_DOT.removeprefix("llvm.x86.")
-    return f", products of bfloat16 ({instruction or 'as float32'})"
+        return told
+    instruction = host.BF16_DOT.removeprefix("llvm.x86.")
+    return f"{told}, products of bfloat16 ({instruction or 'as float32'})"
 
 
 def _rounded(x: Array) -> bool:

@@ -154,14 +154,16 @@ def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: s
 
 def _other_array(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> str | None:
     """What is of another type than it should be, or of another dtype than x. One by one they are asked only then."""
-    x, given = call.x, (call.x, *call.weights.values(), *call.state)
-    if not fits(x) or len(set(map(type, given))) > 1:
+    x = call.x
+    exact, dtype, others = type(x), x.dtype, (*call.weights.values(), *call.state)
+    alike = [type(other) is exact and other.dtype is dtype for other in others]  # NumPy has one object for each dtype
+    if not fits(x) or (False in alike and len(set(map(type, (x, *others)))) > 1):
         for name, array in arrays(call).items():
             if not fits(array):
                 return f"{name} is a {type(array).__module__.split('.')[0]}.{type(array).__name__}, not {what}"
-    if dtype_name(x) not in DTYPES or not x.dtype.isnative:
-        return f"no kernels for {x.dtype}"
-    if len(set(map(_dtype, given))) > 1:
+    if dtype_name(x) not in DTYPES or not dtype.isnative:
+        return f"no kernels for {dtype}"
+    if False in alike and len(set(map(_dtype, (x, *others)))) > 1:
         name, array = next(pair for pair in arrays(call).items() if pair[1].dtype != x.dtype)
         return f"x has dtype {x.dtype}, but {name} has {array.dtype}"
     return None

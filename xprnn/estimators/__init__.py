@@ -16,6 +16,7 @@ from xprnn.estimators.series.baselines import (
 )
 from xprnn.estimators.series.forecaster import Forecaster
 from xprnn.estimators.series.panel import Panel
+from xprnn.estimators.series.panel_backtest import PanelBacktest, backtest_panel
 from xprnn.estimators.text.character_model import CharacterModel
 from xprnn.estimators.text.classifier import TextClassifier
 from xprnn.estimators.text.explanation import Explanation
@@ -37,6 +38,7 @@ __all__ = [
     "LongTable",
     "NaiveBayes",
     "Panel",
+    "PanelBacktest",
     "Persistence",
     "SeasonalNaive",
     "SequenceClassifier",
@@ -46,6 +48,7 @@ __all__ = [
     "TextClassifier",
     "TextTagger",
     "backtest",
+    "backtest_panel",
     "draw_explanations",
     "long_table",
     "span_f1",

@@ -12,7 +12,7 @@ from xprnn.arguments import one_of
 from xprnn.backend import Rng
 from xprnn.cells import DiagonalCell
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
-from xprnn.nn.recurrent.layers import GRU, LSTM
+from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
 from xprnn.nn.recurrent.memory_layers import MLSTM
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 
@@ -35,6 +35,9 @@ def _lacks(layer: type[RecurrentLayer]) -> list[str]:
 
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
+    "rnn": RNN,
+    "lstm": LSTM,
+    "gru": GRU,
     **{layer.__name__.lower(): layer for layer in _layers() if not _lacks(layer)},
     "gru_reset_before": partial(GRU, reset_after=False),
     "lstm_peephole": partial(LSTM, peephole="diagonal"),
@@ -43,7 +46,7 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "lstm_layer_norm": partial(LSTM, layer_norm=True),
     "mlstm": partial(MLSTM, heads=1),
 }
-"""By a layer's name in small letters, where it has all that estimators ask for; and variants."""
+"""By a layer's name in small letters, where it has all that estimators ask for, the plain ones first; and variants."""
 
 REFUSED = {layer.__name__.lower(): (layer.__name__, lacks[0]) for layer in _layers() if (lacks := _lacks(layer))}
 """The others, by what they lack first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -13,10 +14,11 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from xprnn.arguments import Check, above_zero, float_dtype, integer, share, size, true_or_false, whole_number
-from xprnn.backend import Backend, default_backend, get_backend
+from xprnn.backend import Backend, default_backend, dtype_name, get_backend
 from xprnn.estimators.cells import Shapes, cell_name
 from xprnn.estimators.parameters import Parameters, drawn_seed, not_fitted, random_state
 from xprnn.nn.module import Module
+from xprnn.nn.quantized.quantize import quantize
 from xprnn.storage import HostArrays, ModelFileError, read_tensors, write_tensors
 from xprnn.train import History
 from xprnn.train.communicator import Communicator, check_communicator
@@ -111,6 +113,19 @@ class Estimator(Parameters, ABC):
         """How tables call it."""
         return f"xprnn {self.settings['cell']}"
 
+    def quantized(self: Self, to: str = "int8") -> Self:
+        """A copy of the fitted model whose network has weights of 8 bits; it predicts, is saved and loaded as this one.
+
+        What :func:`xprnn.nn.quantize` makes of the network is told by ``network.quantization``. The copy's ``fit``
+        trains in the dtype of the settings, and what needs gradients of the network raises RuntimeError.
+
+        Raises RuntimeError before ``fit``; ValueError where nothing has a form of 8 bits, as in a network of float64.
+        """
+        network = self._fitted(self._network)
+        twins = dict(quantize(network, to).named_modules())
+        # Whatever holds a part of the network holds its twin in the copy: copies ask their memo first.
+        return copy.deepcopy(self, {id(part): twins[name] for name, part in network.named_modules() if name in twins})
+
     def save(self, path: str | os.PathLike[str], *, notes: Mapping[str, Any] | None = None) -> None:
         """Write the fitted model to a safetensors file, atomically. Raises RuntimeError before ``fit``.
 
@@ -163,6 +178,11 @@ class Estimator(Parameters, ABC):
         """The network of a file, built once its parameters are seen to be those that the settings declare."""
         check_weights(weights, shapes, self.settings["dtype"])
         network = build()
+        if any(array.dtype == np.int8 for array in weights.values()):
+            network = quantize(network)
+            for name, parameter in network.named_parameters():
+                if dtype_name(parameter.data) != weights[name].dtype.name:
+                    raise ValueError(f"{name} has dtype {weights[name].dtype}; expected {dtype_name(parameter.data)}")
         network.load_state_dict(weights)
         network.eval()
         return network
@@ -276,6 +296,7 @@ def _wrong_arrays(held: HostArrays, expected: Mapping[str, int]) -> Iterator[str
 def check_weights(held: Mapping[str, np.ndarray[Any, Any]], expected: Shapes, dtype: str) -> None:
     """Hold a network's stored arrays against the shapes that its settings declare, before anything is built of those.
 
+    A matrix may be one of codes of 8 bits beside its scales.
     ``expected`` may promise any number of arrays of any size: it is read up to the first that is not there. Raises
     ValueError for one that is missing, unexpected, of another shape or dtype, or not finite.
     """
@@ -286,6 +307,12 @@ def check_weights(held: Mapping[str, np.ndarray[Any, Any]], expected: Shapes, dt
             raise ValueError(f"{name} is missing")
         if held[name].shape != shape:
             raise ValueError(f"{name} has shape {held[name].shape}; expected {shape}")
+        if held[name].dtype == np.int8 and len(shape) == 2:  # codes, with a scale for each row
+            place, _, last = name.rpartition("weight")
+            name, shape = f"{place}scale{last}", shape[:1]
+            known.add(name)
+            if name not in held or held[name].shape != shape:
+                raise ValueError(f"{name} is missing, or of another shape than {shape}")
         if held[name].dtype != np.dtype(dtype):
             raise ValueError(f"{name} has dtype {held[name].dtype}; expected {dtype}")
         if not np.isfinite(held[name]).all():

@@ -15,6 +15,7 @@ from xprnn.data.padding import lengths_to_mask, pad_sequences
 from xprnn.data.rows import Rows
 from xprnn.estimators.estimator import Estimator
 from xprnn.estimators.portions import STEPS_AT_ONCE, portions
+from xprnn.nn.quantized.linear import QuantizedLinear
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit
@@ -101,15 +102,22 @@ def outputs(network: Any, rows: Sequence[Host] | Rows) -> list[Host]:
 
     The loops of the recurrent kernels give a row the same bits in any batch. Products outside them may round otherwise
     beside other rows: the head's, which is therefore taken in float64, and those of linear cells and of attention.
+    A head with weights of 8 bits has sums of whole numbers, which round nowhere.
     """
-    home, xp = backend_of(network.head.weight.data), namespace(network.head.weight.data)
-    weight, bias = (xp.astype(p.data, xp.float64) for p in (network.head.weight, network.head.bias))
+    head = network.head
+    home, xp = backend_of(head.weight.data), namespace(head.weight.data)
+
+    def said_of(seen: Tensor) -> Host:
+        if isinstance(head, QuantizedLinear):
+            return to_numpy(xp.astype(head(seen).data, xp.float64))
+        weight, bias = (xp.astype(p.data, xp.float64) for p in (head.weight, head.bias))
+        return to_numpy(xp.matmul(xp.astype(seen.data, xp.float64), xp.permute_dims(weight, (1, 0))) + bias)
+
     found: list[Host] = [np.zeros(0)] * len(rows)
     with no_grad(), network.mode(False):
         for part in portions(lengths_of(rows)):
             x, lengths = pad_sequences([rows[k] for k in part])
-            seen = xp.astype(network.seen(home.asarray(x), lengths).data, xp.float64)
-            said = to_numpy(xp.matmul(seen, xp.permute_dims(weight, (1, 0))) + bias)
+            said = said_of(network.seen(home.asarray(x), lengths))
             for place, k in enumerate(part):
                 found[k] = said[place] if said.ndim == 2 else said[: int(lengths[place]), place]
     return found

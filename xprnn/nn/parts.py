@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.nn.weights import Declared
+
 Entries = Iterable[tuple[str, Any]]
 
-LEAVES = (str, int, float, type(None))
-"""What most attributes are; they hold nothing."""
+LEAVES = (str, int, float, type(None), Declared)
+"""What most attributes are; they hold nothing but words and numbers."""
 
 _ITERATED: tuple[Any, ...] = ([], (), set(), {}, {}.values(), {}.items())
 GIVEN_ONCE: tuple[type, ...] = (

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xprnn.backend import dtype_name
+import numpy as np
+
+from xprnn.backend import DTYPES, dtype_name
 from xprnn.tensor import Parameter, Tensor
 
 if TYPE_CHECKING:
     from xprnn.nn.module import Module
+
+
+NATIVE = {name: np.dtype(name) for name in DTYPES}
+"""Most arrays' dtypes, which are quickly compared."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ def weight_of(module: Module, name: str, shape: tuple[int, ...], dtype: str) -> 
     """
     weight: Any = getattr(module, name)
     data = weight.data if isinstance(weight, Tensor) else None
-    if data is None or data.shape != shape or dtype_name(data) != dtype:
+    if data is None or data.shape != shape or (data.dtype is not NATIVE.get(dtype) and dtype_name(data) != dtype):
         raise _misfit(f"{type(module).__name__}: {name}", weight, shape, dtype)
     return weight
 

@@ -6,7 +6,7 @@ from xprnn.train.checkpoint import load_checkpoint, save_checkpoint
 from xprnn.train.clip import clip_grad_norm, clip_grad_value
 from xprnn.train.ctc import ctc_loss
 from xprnn.train.evaluation import evaluate
-from xprnn.train.likelihoods import gaussian_nll, pinball, student_t_nll
+from xprnn.train.likelihoods import gaussian_nll, negative_binomial_nll, pinball, student_t_nll
 from xprnn.train.loop import fit
 from xprnn.train.losses import bce_with_logits, cross_entropy, huber, mae, mse
 from xprnn.train.optimizer import Optimizer
@@ -60,6 +60,7 @@ __all__ = [
     "load_weights",
     "mae",
     "mse",
+    "negative_binomial_nll",
     "pinball",
     "read_tensors",
     "save_checkpoint",

@@ -13,6 +13,10 @@ from xprnn.arguments import floating_input, real_number
 from xprnn.tensor import Tensor
 from xprnn.train.losses import elementwise
 
+LEAST_MEAN = 1e-30  # of counts; what is masked has the mean 0, whose logarithm nobody shall meet
+SHIFT = 8
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
+
 
 def gaussian_nll(
     mean: Any, target: Any, scale: Any, mask: Any = None, *, weight: Any = None, reduction: str = "mean"
@@ -57,6 +61,25 @@ def student_t_nll(
     return elementwise("student_t_nll", "mean", mean, target, mask, loss, reduction, weight)
 
 
+def negative_binomial_nll(
+    mean: Any, target: Any, dispersion: Any, mask: Any = None, *, weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """-log of the probability of a count y of this mean m and ``dispersion`` a, whose variance is m + a m^2.
+
+    log y! - sum of log(1 + j a) over j < y - y log m + (y + 1 / a) log(1 + a m), which is Poisson's as a goes to 0.
+    target 0, 1, 2, ...; mean and dispersion above 0. Otherwise as :func:`gaussian_nll`.
+    """
+    dispersion = _scale("negative_binomial_nll", mean, dispersion, "dispersion")
+
+    def loss(mean: Tensor, target: Tensor) -> Tensor:
+        mean = ops.maximum(mean, LEAST_MEAN)
+        constant = _log_rising(ops.ones_like(target), target)
+        said = (target + 1.0 / dispersion) * ops.log(1.0 + dispersion * mean) - target * ops.log(mean)
+        return said + constant - _log_rising(dispersion, target)
+
+    return elementwise("negative_binomial_nll", "mean", mean, target, mask, loss, reduction, weight)
+
+
 def pinball(
     prediction: Any, target: Any, quantile: float, mask: Any = None, *, weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
@@ -73,9 +96,32 @@ def pinball(
     return elementwise("pinball", "prediction", prediction, target, mask, loss, reduction, weight)
 
 
-def _scale(owner: str, mean: Any, scale: Any) -> Tensor:
-    scale = floating_input(owner, "scale", scale)
+def _log_rising(a: Tensor, y: Tensor) -> Tensor:
+    """The sum of log(1 + j a) over j < y, of any y from 0 on: log of Gamma(y + 1 / a) / Gamma(1 / a), and y log a.
+
+    Factors that lie SHIFT apart are divided by each other, so that Stirling's series is taken where it is exact to
+    1e-13; all in terms of a, as 1 / a is large where counts are nearly Poisson's.
+    """
+    begin, end = 1.0 + SHIFT * a, 1.0 + (SHIFT + y) * a  # of what the series is taken of, times a
+    low, high = a / begin, a / end
+    found = (1.0 / low - 0.5) * ops.log(end / begin) + y * ops.log(end) - y + _stirling(high) - _stirling(low)
+    for j in range(0, SHIFT, 2):  # by twos, which no float32 is too small for
+        more = (1.0 + (y + float(j)) * a) * (1.0 + (y + float(j + 1)) * a)
+        found = found - ops.log(more / ((1.0 + float(j) * a) * (1.0 + float(j + 1) * a)))
+    return found
+
+
+def _stirling(inverse: Tensor) -> Tensor:
+    """log Gamma(x) - (x - 1/2) log x + x - log(2 pi) / 2, for 1 / x below 1/8 (Abramowitz and Stegun, 6.1.41)."""
+    found, square = inverse * STIRLING[-1], ops.square(inverse)
+    for coefficient in STIRLING[-2::-1]:
+        found = found * square + coefficient * inverse
+    return found
+
+
+def _scale(owner: str, mean: Any, scale: Any, name: str = "scale") -> Tensor:
+    scale = floating_input(owner, name, scale)
     shape = tuple(ops.as_tensor(mean).shape)
     if scale.shape != shape:
-        raise ValueError(f"{owner}: scale has shape {scale.shape}; expected {shape}, as mean: nothing is broadcast")
+        raise ValueError(f"{owner}: {name} has shape {scale.shape}; expected {shape}, as mean: nothing is broadcast")
     return scale

@@ -1,5 +1,6 @@
 """Measures against numbers computed by hand, and intervals against how often they hold."""
 
+import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -45,6 +46,46 @@ def test_scores_have_them():
     assert row.keys() == {"forecaster", "rmse", "mae", "mase", "rmsse", "smape"}
     with pytest.raises(ValueError, match=r"Backtest.scores: season is 6; expected 1 to 5"):
         backtest([Persistence()], Y, test=3).scores(season=6)
+
+
+class Certain(Persistence):
+    """Says three futures: the last step, one less and one more."""
+
+    name = "certain"
+
+    def futures(self, series, origins, horizon, paths):
+        return self.forecast(series, origins, horizon) + np.array([-1.0, 0.0, 1.0]).reshape(3, 1, 1, 1)
+
+
+def test_scores_of_chances():
+    result = backtest([Certain(), Persistence()], np.r_[np.zeros(6), 1.0, 1.0, 5.0], test=3, paths=3, refit=2)
+    assert result.futures["certain"].shape == (3, 3, 1, 1)
+    told, point = result.scores()
+    actual, said = result.actual[..., 0], result.futures["certain"][..., 0]
+    assert told["crps"] == pytest.approx(accuracy.crps(actual, said))
+    levels = np.linspace(0.05, 0.95, 19)
+    quantiles = np.stack([np.quantile(said, level, axis=0) for level in levels], axis=-1)
+    assert told["pinball"] == pytest.approx(accuracy.pinball(actual, quantiles, levels))
+    assert told["coverage"] == pytest.approx(1 / 3)  # 0.9 wide on both sides: 1 is outside, and 5
+    assert [point["mae"], 2 * point["pinball"]] == pytest.approx([point["crps"]] * 2)
+    assert np.isnan(point["coverage"])
+    assert "crps" not in backtest([Certain()], Y, test=3).scores()[0]
+    with pytest.raises(ValueError, match="backtest: paths is -1"):
+        backtest([Certain()], Y, test=3, paths=-1)
+
+
+def test_futures_from_many_places_are_those_that_fit_would_say():
+    y = np.random.default_rng(0).normal(size=300)
+    model = Forecaster(hidden=2, epochs=1, members=1, transforms="none", window=4)
+    result = model.backtest(y, test=100, horizon=2, baselines=[Persistence()], paths=200)
+    futures = result.futures[model.name]
+    assert futures.shape == (200, 99, 2, 1)
+    np.testing.assert_allclose(futures.std(axis=0).mean(), 1.0, rtol=0.15)
+    row, naive = result.scores()
+    assert row["coverage"] == pytest.approx(0.9, abs=0.05)
+    assert row["crps"] < 0.7 * naive["crps"]
+    there = model.futures(y, [200], 2, 50)[:, 0]
+    assert np.array_equal(model.sample(50, 2, rng=0), there)
 
 
 def test_split_conformal_by_hand():
@@ -131,6 +172,19 @@ def test_intervals_that_cannot_be_told():
     for bad in (0.5, [], [0.0], [0.5, 1.0], ["a"]):
         with pytest.raises(ValueError, match=r"quantiles"):
             forecaster.predict(2, quantiles=bad)
+
+
+def test_a_horizon_is_what_is_said_and_known_of(tmp_path):
+    """Step by step as far as one likes, by default as far as was asked for, of which there are intervals."""
+    y = np.random.default_rng(0).normal(size=60)
+    near, far = (Forecaster(hidden=2, epochs=1, members=1, window=4, horizon=k).fit(y) for k in (1, 6))
+    assert far.predict().shape == (6,)
+    assert np.array_equal(far.predict(9), near.predict(9))
+    assert far.intervals(6, coverage=0.5).shape == (6, 2)
+    with pytest.raises(ValueError, match=r"errors were measured over at most \d steps"):
+        near.intervals(6, coverage=0.5)
+    far.save(tmp_path / "model")
+    assert np.array_equal(Forecaster.load(tmp_path / "model").predict(), far.predict())
 
 
 def test_widths_of_several_levels_at_once():
@@ -224,10 +278,48 @@ def test_a_scale_that_changes_is_learned(distribution, tmp_path):
     same = [np.diff(blind.predict(1, future=[told], quantiles=[0.1, 0.9])[0])[0] for told in (1.0, 0.0)]
     assert same[0] == pytest.approx(same[1], rel=0.1)
     forecaster.save(tmp_path / "model")
-    again = Forecaster.load(tmp_path / "model")
-    assert np.array_equal(
-        again.sample(5, 3, future=np.ones(3), rng=0), forecaster.sample(5, 3, future=np.ones(3), rng=0)
-    )
+    for again in (Forecaster.load(tmp_path / "model"), pickle.loads(pickle.dumps(forecaster))):
+        assert np.array_equal(
+            again.sample(5, 3, future=np.ones(3), rng=0), forecaster.sample(5, 3, future=np.ones(3), rng=0)
+        )
+
+
+def counted(steps, dispersion):
+    """Counts about a level that changes by the half within 25 steps."""
+    draws, level = np.random.default_rng(2), 6.0 + 3.0 * np.sin(np.arange(steps) / 4.0)
+    return draws.poisson(draws.gamma(1.0 / dispersion, dispersion * level)).astype(float)
+
+
+def test_counts_have_futures_that_are_counts(tmp_path):
+    """As spread as they are: of variance m + a m^2, about means that are above 0."""
+    options = {"hidden": 2, "epochs": 3, "members": 1, "window": 4, "periods": (8 * np.pi,)}
+    told = []
+    for dispersion in (0.02, 1.0):
+        y = counted(500, dispersion)
+        forecaster = Forecaster(distribution="negative_binomial", **options).fit(
+            np.where(np.arange(500) == 9, np.nan, y)
+        )
+        futures = forecaster.sample(400, 3, rng=0)
+        assert (futures == np.maximum(np.round(futures), 0.0)).all()
+        mean = futures[:, 0].mean()
+        assert forecaster.predict(1)[0] == pytest.approx(mean, rel=0.2)
+        told.append((futures[:, 0].var() - mean) / mean**2)
+    assert told[0] < 0.2 < 0.6 < told[1] < 1.6
+    forecaster.save(tmp_path / "model")
+    assert np.array_equal(Forecaster.load(tmp_path / "model").sample(5, 3, rng=0), forecaster.sample(5, 3, rng=0))
+    rare = np.zeros(60)
+    rare[[7, 20, 41]] = 1.0
+    assert (Forecaster(distribution="negative_binomial", **options).fit(rare).predict(9) > 0.0).all()
+
+
+def test_what_is_not_a_count():
+    options = {"distribution": "negative_binomial", "hidden": 2, "epochs": 1, "members": 1, "window": 4}
+    y = counted(60, 0.1)
+    for bad in (-1.0, 0.5):
+        with pytest.raises(ValueError, match=rf"Forecaster: row 3, column 0 is {bad:g}; expected a count, 0, 1, 2"):
+            Forecaster(**options).fit(np.where(np.arange(60) == 3, bad, y))
+    with pytest.raises(ValueError, match=r"Forecaster.observe: row 1, column 0 is 2.5; expected a count"):
+        Forecaster(**options).fit(y).observe([1.0, 2.5])
 
 
 @pytest.mark.parametrize("distribution", ["errors", "gaussian", "student"])

@@ -140,7 +140,7 @@ def test_a_failed_fit_leaves_the_forecaster_as_it_was():
         ({"members": 0}, "members is 0; expected an integer of at least 1"),
         ({"window": 0}, "window is 0; expected an integer of at least 1"),
         ({"epochs": 1.5}, "epochs is 1.5"),
-        ({"horizon": 3}, "use strategy='direct'"),
+        ({"horizon": 0}, "horizon is 0"),
         ({"validation": 1.0}, "validation is 1.0"),
         ({"periods": (7, 1.0)}, r"periods\[1\] is 1.0; expected a length above 1 step"),
         ({"periods": 5.0}, "periods are 5.0; expected a list"),

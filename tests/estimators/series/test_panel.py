@@ -1,9 +1,12 @@
 """Several series in one fit, values that are missing, and what is known beside them."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
-from xprnn.estimators import Forecaster, Panel, Persistence
+from xprnn.estimators import Forecaster, Panel, Persistence, backtest_panel
 
 TINY = {"hidden": 4, "epochs": 2, "members": 2}
 
@@ -61,6 +64,14 @@ def test_a_series_is_told_apart_by_what_is_static_of_it():
     given = Panel(rows, static={k: [float(k % 2)] for k in rows})
     found = Forecaster(**TINY).fit(given).predict(1)
     assert all(abs(found[k][0] - np.sign(k % 2 - 0.5) * 30.0) < 4.0 for k in rows)
+
+
+def test_of_many_series_fewer_members_are_combined():
+    options = {"hidden": 2, "epochs": 1, "window": 3, "transforms": "none"}
+    for count, members in ((9, 4), (10, 2)):
+        forecaster = Forecaster(**options).fit(Panel([series(k, 14) for k in range(count)]))
+        assert len(forecaster.network.members) == members
+    assert len(Forecaster(members=3, **options).fit(Panel([series(k, 14) for k in range(10)])).network.members) == 3
 
 
 def test_saved_and_loaded(tmp_path):
@@ -167,6 +178,67 @@ def test_values_missing_are_saved_as_such(tmp_path):
 def test_baselines_say_that_they_need_every_value():
     with pytest.raises(ValueError, match="Persistence: row 3, column 0 is nan"):
         Forecaster(**TINY).backtest(np.r_[1.0, 2.0, 3.0, np.nan, np.ones(60)], baselines=[Persistence()])
+
+
+class Mean(Persistence):
+    """Says the mean of what it was fitted on."""
+
+    name = "mean"
+
+    def fit(self, series):
+        self.mean = series.mean(axis=0)
+        return self
+
+    def forecast(self, series, origins, horizon):
+        return np.broadcast_to(self.mean, (len(origins), horizon, series.shape[1]))
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_backtest_over_several_series(threads):
+    """One model of all of them, beside one of each: a table of each series, and of the means."""
+    given, model = panel(), Forecaster(**TINY)
+    with ThreadPoolExecutor(2) if threads else nullcontext() as executor:
+        result = model.backtest(given, test=10, horizon=2, baselines=[Mean()], paths=20, executor=executor)
+    for key, values in zip(given.keys, given.values, strict=True):
+        np.testing.assert_allclose(result.tests[key].forecasts["mean"], values[:-10].mean())
+    rows = result.scores()
+    assert [(row["series"], row["forecaster"]) for row in rows] == [
+        (key, name) for key in ("a", "b", "c", None) for name in (model.name, "mean")
+    ]
+    for k, metric in ((0, "rmse"), (1, "mase"), (0, "crps")):
+        assert rows[6 + k][metric] == pytest.approx(np.mean([row[metric] for row in rows[k:6:2]]))
+    assert rows[6]["mase"] < 0.6 * rows[7]["mase"]
+    assert np.isnan(rows[7]["coverage"])
+    alone = Forecaster(**TINY).fit(given.first([len(v) - 10 for v in given.values]))
+    there = alone.forecast(given.values[1], np.arange(50, 59), 2, key="b")
+    np.testing.assert_array_equal(result.tests["b"].forecasts[model.name], there)
+    assert alone.predict(2)["b"] == pytest.approx(there[0, :, 0], rel=1e-6)
+
+
+def test_a_backtest_over_several_series_with_what_is_known_of_each():
+    parts = {"x": told(), "y": told(150)}
+    given = Panel({key: y for key, (y, _, _) in parts.items()})
+    known = {"past": {k: p for k, (_, p, _) in parts.items()}, "future": {k: f for k, (_, _, f) in parts.items()}}
+    model = Forecaster(**TINY)
+    assert model.backtest(given, **known).scores()[-1]["mase"] < 0.1
+    bands = model.rolling_intervals(parts["y"][0], [140, 145], 1, key="y", **{n: p["y"] for n, p in known.items()})
+    assert bands.shape == (2, 1, 1, 2)
+
+
+def test_odd_backtests_over_several_series():
+    given, model = panel(), Forecaster(**TINY)
+    for call, message in (
+        (lambda: backtest_panel([model], given, test=70), "backtest_panel: series 'b': test is 70; expected a share"),
+        (lambda: backtest_panel([model], given, test=5, horizon=6), "backtest_panel: series 'a': horizon is 6"),
+        (lambda: backtest_panel([], given), "backtest_panel: forecasters are"),
+        (lambda: backtest_panel([Mean(), Mean()], given), "more than one forecaster is called mean"),
+        (lambda: model.backtest(given, refit="always"), "refit is 'always'; expected 'never' for several series"),
+        (lambda: backtest_panel([model], given.values), "backtest_panel: a tuple; expected a Panel"),
+        (lambda: model.fit(given).forecast(series(0, 90), [80], 1), "expected the key of one of them, and not None"),
+        (lambda: model.fit(series(0, 90)).forecast(series(0, 90), [80], 1, key="a"), "key is 'a'; expected none"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            call()
 
 
 def told(steps=203):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, SeasonalNaive, backtest
-from xprnn.estimators.series import learning
+from xprnn.estimators.series import learning, model
 from xprnn.estimators.series.frame import Scale, Series
 from xprnn.estimators.series.linear import PENALTIES, Moments, flat, lagged, said
 from xprnn.estimators.series.member import Common
@@ -108,6 +108,20 @@ def test_a_network_that_does_not_help_is_not_listened_to():
     forecaster = Forecaster(hidden=4, epochs=4, members=2).fit(walk)
     heads = [member.head.weight.numpy() for member in forecaster.network.members]
     assert not any(head.any() for head in heads)
+
+
+def test_a_member_that_is_surely_worse_is_left_out(monkeypatch, tmp_path):
+    """Of many steps that is known, of few it may be luck, and the mean of all is said."""
+    wave = np.sin(np.arange(400.0)) + 0.3 * np.random.default_rng(0).normal(size=400)
+    good, bad = Plan(Transform(), 3), Plan(Transform(differences=1), 0)
+    monkeypatch.setattr(model, "choose", lambda *_: [bad, good])
+    of_many, of_few = (Forecaster(hidden=2, epochs=1, members=2, window=8).fit(wave[:n]) for n in (400, 60))
+    assert [member.plan for member in of_many._model.members] == [good]
+    assert [member.plan for member in of_few._model.members] == [bad, good]
+    of_many.save(tmp_path / "model")
+    again = Forecaster.load(tmp_path / "model")
+    assert np.array_equal(again.predict(3, quantiles=[0.5]), of_many.predict(3, quantiles=[0.5]))
+    assert np.array_equal(again.update(wave[:9]).predict(3), of_many.update(wave[:9]).predict(3))
 
 
 def test_several_columns_may_tell_of_each_other():

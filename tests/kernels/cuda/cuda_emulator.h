@@ -10,6 +10,7 @@
 // draws among what may still be seen there: the last value that this thread is bound to see, or any later one. Bound it
 // is by its own writes, by those before a __syncthreads() of its block, and by those before a release_increment() whose
 // count it acquired, of that thread and of all that had bound that thread. So a fence that is missing gives old values.
+// A word of give_word() is one value, and look_for() never goes back behind what this thread has found at an address.
 #pragma once
 #include <ucontext.h>
 
@@ -67,6 +68,7 @@ struct Barrier {
 struct Warp {
     Meeting meeting{32};
     unsigned words[32][6];
+    Meeting pairs[16] = {{2}, {2}, {2}, {2}, {2}, {2}, {2}, {2}, {2}, {2}, {2}, {2}, {2}, {2}, {2}, {2}};
 };
 
 struct Block {
@@ -98,9 +100,15 @@ struct Thread {
 };
 
 // Something that was written to an address, by a thread's n-th write.
-struct Version {
+template <class Value> struct Version {
     unsigned thread, write;
-    unsigned short value;
+    Value value;
+};
+
+// All that was written there, oldest first, and for each thread which of them it has found.
+template <class Value> struct History {
+    std::vector<Version<Value>> versions;
+    std::unordered_map<unsigned, size_t> found;
 };
 
 inline Thread* current = nullptr;
@@ -108,35 +116,49 @@ inline ucontext_t scheduler;
 inline dim3 block_size, grid_size;
 inline unsigned long progress = 0;   // grows with all that a spinning thread may be waiting for
 inline std::mt19937 draws;
-inline std::unordered_map<const unsigned short*, std::vector<Version>> written;   // oldest first
-inline std::unordered_map<const int*, Bound> released;                             // of a counter
+template <class Value> inline std::unordered_map<const Value*, History<Value>> written;   // of halves, and of words
+inline std::unordered_map<const int*, Bound> released;                                     // of a counter
 
 inline void give_way() { swapcontext(&current->context, &scheduler); }
 
-inline void write(unsigned short* address, unsigned short value) {
-    auto& versions = written[address];
+template <class Value> void write(Value* address, Value value) {
+    auto& versions = written<Value>[address].versions;
     if (versions.empty()) versions.push_back({current->number, 0, *address});   // what was there, seen by all
     versions.push_back({current->number, ++current->writes, value});
     *address = value;
 }
 
-inline unsigned short read(const unsigned short* address) {
-    const auto found = written.find(address);
-    if (found == written.end()) return *address;
-    const auto& versions = found->second;
+// Which of all that was written to an address is seen.
+template <class Value> size_t seen(const std::vector<Version<Value>>& versions) {
     size_t oldest = versions.size() - 1;
-    const auto bound = [&](const Version& v) {
+    const auto bound = [&](const Version<Value>& v) {
         return v.write <= (v.thread == current->number ? current->writes : (*current->bound)[v.thread]);
     };
     while (!bound(versions[oldest])) --oldest;
-    return versions[draws() % 2 ? oldest : oldest + draws() % (versions.size() - oldest)].value;
+    return draws() % 2 ? oldest : oldest + draws() % (versions.size() - oldest);
 }
 
-inline void meet(Meeting& meeting) {
+inline unsigned short read(const unsigned short* address) {
+    const auto here = written<unsigned short>.find(address);
+    if (here == written<unsigned short>.end()) return *address;
+    return here->second.versions[seen(here->second.versions)].value;
+}
+
+inline unsigned look(const unsigned* address) {
+    const auto here = written<unsigned>.find(address);
+    if (here == written<unsigned>.end()) return *address;
+    const auto& versions = here->second.versions;
+    size_t& found = here->second.found[current->number];
+    found = std::max(found, seen(versions));
+    if (found + 1 < versions.size()) ++progress;   // who looks again may find more
+    return versions[found].value;
+}
+
+inline void meet(Meeting& meeting, bool counts = true) {
     if (++meeting.arrived == meeting.size) {
         meeting.arrived = 0;
         ++meeting.generation;
-        ++progress;
+        progress += counts;
         return;
     }
     current->waits_for = &meeting;
@@ -202,7 +224,8 @@ inline int run(dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes, uns
     grid_size = grid;
     block_size = block;
     draws.seed(seed);
-    written.clear();
+    written<unsigned short>.clear();
+    written<unsigned>.clear();
     released.clear();
     const Bound nothing(size_t{grid.x} * grid.y * grid.z * block.x);
     const size_t vectors = (shared_bytes + 15) / 16;
@@ -240,7 +263,8 @@ inline int run(dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes, uns
     std::vector<size_t> order(blocks.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
     std::shuffle(order.begin(), order.end(), draws);
-    for (size_t place = 0; place < order.size();) {
+    unsigned in_vain = 0;   // times that nobody at all got on; a warp that looks for something does so in a few of them
+    for (size_t place = 0; in_vain < 8; place = place < order.size() ? place : 0) {
         auto& live = blocks[order[place]]->live;
         std::shuffle(live.begin(), live.end(), draws);
         const unsigned long before = progress;
@@ -253,8 +277,9 @@ inline int run(dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes, uns
         live.erase(std::remove_if(live.begin(), live.end(), [](Thread* t) { return t->done; }), live.end());
         if (progress == before) {
             ++place;   // it waits, or has ended: the next one's turn
+            in_vain += place == order.size();
         } else {
-            place = 0;
+            place = in_vain = 0;
             if (draws() % 256 < seed % 4) std::shuffle(order.begin(), order.end(), draws);
         }
     }
@@ -347,6 +372,40 @@ inline uint4 load_fresh(const uint4* address) {
 }
 
 inline uint4 load_shared(const uint4* address) { return load_fresh(address); }
+
+inline void give_word(unsigned* address, unsigned value) {
+    emulator::write(address, value);
+    ++emulator::progress;
+}
+
+inline uint4 look_for(const uint4* address) {
+    const unsigned* words = reinterpret_cast<const unsigned*>(address);
+    unsigned found[4];
+    for (int i = 3; i >= 0; --i) found[i] = emulator::look(words + i);
+    return {found[0], found[1], found[2], found[3]};
+}
+
+inline unsigned from_neighbour(unsigned word) {
+    emulator::Warp& here = emulator::warp();
+    emulator::Meeting& pair = here.pairs[emulator::lane() / 2];
+    here.words[emulator::lane()][0] = word;
+    emulator::meet(pair);
+    const unsigned other = here.words[emulator::lane() ^ 1][0];
+    emulator::meet(pair);
+    return other;
+}
+
+// Who looks for something in vain has made no progress.
+inline bool any_lane(bool here) {
+    emulator::Warp& warp = emulator::warp();
+    warp.words[emulator::lane()][0] = here;
+    emulator::meet(warp.meeting, false);
+    bool any = false;
+    for (const auto& words : warp.words) any |= words[0] != 0;
+    emulator::meet(warp.meeting, false);
+    emulator::progress += !any;
+    return any;
+}
 
 inline void release_increment(int* counter) {
     emulator::Bound& bound = emulator::released[counter];

@@ -12,6 +12,7 @@ from xprnn.kernels.cuda import launch, persistent, plan, product
 from xprnn.settings import PRECISIONS
 
 H100 = launch.Facts(0, (9, 0), 132, 232448, 65536, True)
+ONE_A_WORD = ("Float32", "Tf32")
 SHAPES = list(itertools.product(plan.GATES, [False, True], plan.NUMBERS, [1, 5, 16, 100], [5, 64, 130, 512, 1024]))
 
 
@@ -22,6 +23,8 @@ def test_every_candidate_covers_the_layer_and_fits(cell, backward, precision, ba
     assert found
     if size != 512:  # there it depends on the numbers
         assert {shape.cluster > 0 for shape in found} == ({False, True} if size < 512 else {False})
+    if size > 5:
+        assert any(shape.polls for shape in found) == (size % 2 == 0 or plan.NUMBERS[precision][backward] in ONE_A_WORD)
     for shape in found:
         needed = size * (plan.GATES[cell] if backward else 1)
         assert shape.blocks * shape.units >= size > (shape.blocks - 1) * shape.units
@@ -32,6 +35,10 @@ def test_every_candidate_covers_the_layer_and_fits(cell, backward, precision, ba
         assert shape.shared_bytes <= H100.shared_memory
         assert shape.cluster in (0, shape.blocks)
         assert shape.cluster <= 8
+        if shape.polls:
+            assert shape.blocks > 1
+            assert shape.cluster == 0
+            assert shape.slots * batch * shape.row_bytes <= plan.MOST_POLLED
         weights = 16 * (shape.held * shape.per_lane + shape.rest) * shape.threads
         assert weights == shape.row_bytes * shape.columns  # none is left out, and none is there twice
         assert shape.threads * 4 * shape.held * shape.per_lane < plan.REGISTERS
@@ -52,6 +59,26 @@ def test_small_layers_run_in_clusters_where_the_device_has_them(device):
     device.resident = 0
     (found,) = set(reasons(size=128))
     assert found == f"the device can hold 0 blocks of the persistent kernel at once, and {shape.blocks} must meet"
+
+
+def test_a_block_may_be_alone_on_any_device_and_others_look_for_numbers_where_they_are_few():
+    alone = plan.best("Lstm", False, "bf16", 16, 32, 108, 166912)
+    assert (alone.cluster, alone.blocks) == (1, 1)
+    assert plan.best("Lstm", False, "bf16", 16, 512, 108, 166912).polls
+    odd = plan.best("Lstm", False, "bf16", 16, 511, 108, 166912)
+    assert (odd.polls, odd.slots) == (0, 2)
+    assert plan.best("Lstm", False, "float32", 16, 511, 108, 166912).polls
+    many = [shape.polls for shape in plan.candidates("Lstm", True, "float32", 1024, 256, 132, 232448)]
+    assert not any(many)
+    assert many
+
+
+@pytest.mark.parametrize("shared_memory", [101376, 166912, 232448])
+def test_shared_memory_is_the_devices(shared_memory):
+    """An RTX 5090's blocks have less of it than an H100's, and newer is not more."""
+    for cell, backward, precision in itertools.product(plan.GATES, [False, True], plan.NUMBERS):
+        shape = plan.best(cell, backward, precision, 16, 512, 170, shared_memory, 8)
+        assert 0 < shape.shared_bytes <= shared_memory
 
 
 def test_every_number_is_known_to_the_planner():

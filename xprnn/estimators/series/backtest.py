@@ -6,21 +6,22 @@ import copy
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import one_of, probability, real_number, whole_number
+from xprnn.arguments import at_least, one_of, probability, real_number, whole_number
 from xprnn.data.series import as_series
 from xprnn.distributed.work import check_executor, each
-from xprnn.estimators.series.accuracy import mae, mase, rmse, rmsse, smape
+from xprnn.estimators.series.accuracy import coverage, crps, mae, mase, pinball, rmse, rmsse, smape
 from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.conformal import rolling_widths
+from xprnn.estimators.series.panel import Kind, Panel
 
 Host = np.ndarray[Any, Any]
-Work = tuple[SeriesForecaster, Host, Host, int]
 INSIDE = (math.ulp(0.0), math.nextafter(1.0, 0.0))
+LEVELS = np.linspace(0.05, 0.95, 19)  # of the quantiles that chances are judged by
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Backtest:
         (M,) the first step of each forecast.
     forecasts
         By name: (M, horizon, F).
+    futures
+        By the names of those that say some: (paths, M, horizon, F).
     """
 
     series: Host
@@ -44,6 +47,7 @@ class Backtest:
     horizon: int
     origins: Host
     forecasts: dict[str, Host]
+    futures: dict[str, Host] = field(default_factory=dict)
 
     @property
     def actual(self) -> Host:
@@ -54,8 +58,10 @@ class Backtest:
         """RMSE, MAE, MASE, RMSSE and sMAPE of each forecaster, over all origins and steps ahead of a column.
 
         MASE and RMSSE are in units of the changes over ``season`` steps in the training part: 1 is as good as the last
-        season was there, one step ahead (:mod:`xprnn.estimators.series.accuracy`). Raises ValueError for a column that
-        is not there, and a season that is longer than the training part.
+        season was there, one step ahead (:mod:`xprnn.estimators.series.accuracy`). Where there are futures, CRPS, the
+        mean pinball loss of 19 quantiles of them, and the share of steps between those of 5 and 95 % too; a forecast
+        alone counts as certain there. Raises ValueError for a column that is not there, and a season that is longer
+        than the training part.
         """
         owner, columns = "Backtest.scores", self.series.shape[1]
         if whole_number(owner, "column", column, 0) >= columns:
@@ -67,6 +73,8 @@ class Backtest:
             said = forecast[..., column]
             row = {"rmse": rmse(actual, said), "mae": mae(actual, said), "mase": mase(actual, said, train, season)}
             row |= {"rmsse": rmsse(actual, said, train, season), "smape": smape(actual, said)}
+            if self.futures:
+                row |= _chances(actual, self.futures[name][..., column] if name in self.futures else said[None])
             rows.append({"forecaster": name, **row})
         return rows
 
@@ -92,25 +100,87 @@ class Backtest:
         return self.forecasts[name][..., None] + widths[..., None] * np.array([-1.0, 1.0])
 
 
+def _chances(actual: Host, futures: Host) -> dict[str, float]:
+    """How well futures (paths, M, horizon) tell them."""
+    said = np.moveaxis(np.quantile(futures, LEVELS, axis=0), 0, -1)
+    inside = coverage(actual, said[..., [0, -1]]) if len(futures) > 1 else float("nan")
+    return {"crps": crps(actual, futures), "pinball": pinball(actual, said, LEVELS), "coverage": inside}
+
+
 class Informed:
-    """A forecaster, and the covariates of the series that it is asked about: what ``backtest`` needs of it."""
+    """A forecaster, and the covariates of the series that it is asked about: what ``backtest`` needs of it.
 
-    def __init__(self, forecaster: Any, past: Any, future: Any) -> None:
-        self.forecaster, self.name = forecaster, forecaster.name
-        self.past, self.future = (None if c is None else as_series(c, "backtest") for c in (past, future))
+    ``panel`` are the series, where there are several, of which ``past`` and ``future`` have a part each.
+    """
 
-    def fit(self, series: Host) -> Informed:
+    def __init__(self, forecaster: Any, past: Any, future: Any, panel: Panel | None = None) -> None:
+        self.forecaster, self.name, self.several = forecaster, forecaster.name, learns_several(forecaster)
+        kind = Kind(None if panel is None else panel.keys, False, False)
+        self._known: dict[str, dict[Any, Host]] = {}
+        for name, given in (("past", past), ("future", future)):
+            if given is not None:
+                rows = [as_series(part, f"backtest: {name}") for part in kind.split("backtest", name, given)]
+                self._known[name] = dict(zip(kind.keys or (None,), rows, strict=True))
+
+    def fit(self, series: Any) -> Informed:
         """Fit the forecaster with the covariates of these steps."""
-        self.forecaster.fit(series, **self._until(len(series)))
+        if isinstance(series, Panel):
+            each = dict(zip(series.keys, series.values, strict=True))
+            told = {n: {key: rows[key][: len(v)] for key, v in each.items()} for n, rows in self._known.items()}
+            self.forecaster.fit(series, **told)
+        else:
+            self.forecaster.fit(series, **self._until(len(series)))
         return self
 
-    def forecast(self, series: Host, origins: Host, horizon: int) -> Host:
+    def forecast(self, series: Host, origins: Host, horizon: int, **of: Any) -> Host:
         """(M, horizon, F)."""
-        return self.forecaster.forecast(series, origins, horizon, **self._until(len(series)))
+        return self.forecaster.forecast(series, origins, horizon, **of, **self._until(len(series), **of))
 
-    def _until(self, steps: int) -> dict[str, Host]:
-        given = {"past": self.past, "future": self.future}
-        return {name: rows[:steps] for name, rows in given.items() if rows is not None}
+    def futures(self, series: Host, origins: Host, horizon: int, paths: int, **of: Any) -> Host:
+        """(paths, M, horizon, F)."""
+        return self.forecaster.futures(series, origins, horizon, paths, **of, **self._until(len(series), **of))
+
+    def _until(self, steps: int, key: Any = None) -> dict[str, Host]:
+        return {name: rows[key][:steps] for name, rows in self._known.items()}
+
+
+@dataclass(frozen=True)
+class Work:
+    """A forecaster that is asked about a series, and how far and how often; ``key`` is that of one of several."""
+
+    forecaster: Any
+    series: Host
+    origins: Host
+    horizon: int
+    paths: int
+    key: Any = None
+
+    def done(self) -> Said:
+        """What it says, and its futures where it can and is asked for some."""
+        of = {"key": self.key} if self.key is not None and learns_several(self.forecaster) else {}
+        asked = (self.series, self.origins, self.horizon)
+        can = self.paths and hasattr(self.forecaster, "futures")
+        futures = self.forecaster.futures(*asked, self.paths, **of) if can else None
+        return self.forecaster.forecast(*asked, **of), futures
+
+    def fitted(self) -> Said:
+        """Likewise of a copy that is fitted on what comes before the first origin."""
+        forecaster = copy.deepcopy(self.forecaster)
+        forecaster.fit(self.series[: self.origins[0]])
+        return replace(self, forecaster=forecaster).done()
+
+    def told(self) -> str:
+        """How errors call it."""
+        of = "" if self.key is None else f" on series {self.key!r}"
+        return f"the fit of {self.forecaster.name}{of} before step {self.origins[0]}"
+
+
+Said = tuple[Host, "Host | None"]
+
+
+def learns_several(forecaster: Any) -> bool:
+    """Whether it is fitted to several series together, and asked about each by its ``key``."""
+    return bool(getattr(forecaster, "several", False))
 
 
 def backtest(
@@ -120,6 +190,7 @@ def backtest(
     test: float | int = 0.2,
     horizon: int = 1,
     refit: str | int = "never",
+    paths: int = 0,
     executor: Executor | None = None,
 ) -> Backtest:
     """Fit each forecaster on the first part of a series and let it forecast from every step of the rest.
@@ -137,38 +208,65 @@ def backtest(
     refit
         "never": nothing is fitted again. "always": before each forecast, on all that came before it. A number: before
         every so many forecasts. The forecasters themselves are left as the first part fitted them.
+    paths
+        How many futures each forecaster that has a method ``futures`` is asked for at each origin, so that scores say
+        how well it tells chances.
     executor
         Of :mod:`concurrent.futures` or alike, whose workers fit again, as :func:`xprnn.distributed.each` has them; by
         default nobody but the caller does.
 
     Raises TypeError for what is no forecaster or no executor; ValueError for none, two of one name, and an empty
-    training or test part; and what the forecasters raise.
+    training or test part; and what the forecasters raise. Of several series see :func:`backtest_panel`.
     """
     series = as_series(series, "backtest", gaps=True)
-    size = count_test_steps(len(series), test)
-    if whole_number("backtest", "horizon", horizon) > size:
-        raise ValueError(f"backtest: horizon is {horizon}; expected 1 to {size}, the length of the test part")
-    if not isinstance(forecasters, (list, tuple)) or not forecasters:
-        raise ValueError(f"backtest: forecasters are {forecasters!r}; expected a list of at least one")
-    for forecaster in forecasters:
-        if isinstance(forecaster, type) or not all(hasattr(forecaster, part) for part in ("name", "fit", "forecast")):
-            shown = f"{forecaster.__name__}, a class" if isinstance(forecaster, type) else f"{forecaster!r}"
-            raise TypeError(f"backtest: a forecaster is {shown}; expected an object with name, fit and forecast")
-    check_executor("backtest", executor)
-    names = [forecaster.name for forecaster in forecasters]
-    if doubled := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"backtest: more than one forecaster is called {', '.join(sorted(doubled))}")
+    size = size_of_test(len(series), test, horizon)
+    check_forecasters("backtest", forecasters, executor)
+    paths = at_least(0)("backtest", "paths", paths)
     train = series[: len(series) - size]
     origins = np.arange(len(train), len(series) - horizon + 1)
     first, *later = _blocks(origins, refit)
     for forecaster in forecasters:
         forecaster.fit(train)
-    found = {f.name: [f.forecast(series, first, horizon)] for f in forecasters}
-    work = [(forecaster, series, block, horizon) for block in later for forecaster in forecasters]
-    forecasts = each(_fitted_again, work, executor, owner="backtest", name=_told)
-    for (forecaster, *_), forecast in zip(work, forecasts, strict=True):
-        found[forecaster.name].append(forecast)
-    return Backtest(series, len(train), horizon, origins, {n: np.concatenate(parts) for n, parts in found.items()})
+    said = [Work(forecaster, series, first, horizon, paths).done() for forecaster in forecasters]
+    work = [Work(forecaster, series, block, horizon, paths) for block in later for forecaster in forecasters]
+    said += each(Work.fitted, work, executor, owner="backtest", name=Work.told)
+    return gathered(series, len(train), horizon, origins, [f.name for f in forecasters], said)
+
+
+def gathered(
+    series: Host, train_size: int, horizon: int, origins: Host, names: Sequence[str], said: Sequence[Said]
+) -> Backtest:
+    """A backtest of what forecasters said, one after the other, of one block of origins after the other."""
+    forecasts: dict[str, Host] = {}
+    futures: dict[str, Host] = {}
+    for k, name in enumerate(names):
+        mine = said[k :: len(names)]
+        forecasts[name] = np.concatenate([forecast for forecast, _ in mine])
+        some = [paths for _, paths in mine if paths is not None]
+        futures |= {name: np.concatenate(some, axis=1)} if some else {}
+    return Backtest(series, train_size, horizon, origins, forecasts, futures)
+
+
+def check_forecasters(owner: str, forecasters: Any, executor: Any) -> None:
+    """Raise TypeError and ValueError for others than forecasters of different names, and for no executor."""
+    if not isinstance(forecasters, (list, tuple)) or not forecasters:
+        raise ValueError(f"{owner}: forecasters are {forecasters!r}; expected a list of at least one")
+    for forecaster in forecasters:
+        if isinstance(forecaster, type) or not all(hasattr(forecaster, part) for part in ("name", "fit", "forecast")):
+            shown = f"{forecaster.__name__}, a class" if isinstance(forecaster, type) else f"{forecaster!r}"
+            raise TypeError(f"{owner}: a forecaster is {shown}; expected an object with name, fit and forecast")
+    check_executor(owner, executor)
+    names = [forecaster.name for forecaster in forecasters]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{owner}: more than one forecaster is called {', '.join(sorted(doubled))}")
+
+
+def size_of_test(steps: int, test: float | int, horizon: int, owner: str = "backtest") -> int:
+    """How many steps the test part has. Raises ValueError where the horizon is longer."""
+    size = count_test_steps(steps, test, owner)
+    if whole_number(owner, "horizon", horizon) > size:
+        raise ValueError(f"{owner}: horizon is {horizon}; expected 1 to {size}, the length of the test part")
+    return size
 
 
 def _blocks(origins: Host, refit: str | int) -> list[Host]:
@@ -181,22 +279,11 @@ def _blocks(origins: Host, refit: str | int) -> list[Host]:
     return [origins[k : k + size] for k in range(0, len(origins), size)]
 
 
-def _told(work: Work) -> str:
-    return f"the fit of {work[0].name} before step {work[2][0]}"
-
-
-def _fitted_again(work: Work) -> Host:
-    forecaster, series, origins, horizon = work
-    forecaster = copy.deepcopy(forecaster)
-    forecaster.fit(series[: origins[0]])
-    return forecaster.forecast(series, origins, horizon)
-
-
-def count_test_steps(steps: int, test: float | int) -> int:
+def count_test_steps(steps: int, test: float | int, owner: str = "backtest") -> int:
     """The number of test steps, from a share between 0 and 1 or a number."""
     expected = f"a share between 0 and 1, or a number of steps below {steps}"
-    number = real_number("backtest", "test", test, expected, high=steps - 1)
+    number = real_number(owner, "test", test, expected, high=steps - 1)
     size = round(steps * number) if number < 1 else int(number)
     if size < 1 or (number >= 1 and size != number):
-        raise ValueError(f"backtest: test is {test}; expected {expected}")
+        raise ValueError(f"{owner}: test is {test}; expected {expected}")
     return size

@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.arguments import among, optional, probability, real_number, several, size, whole_number
+from xprnn.arguments import among, optional, real_number, several, size, whole_number
 from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
 from xprnn.distributed.work import check_executor
 from xprnn.estimators.estimator import TRAINING, no_target
-from xprnn.estimators.metrics import r_squared
-from xprnn.estimators.series.backtest import Backtest, Informed, backtest
-from xprnn.estimators.series.baselines import SeriesForecaster
-from xprnn.estimators.series.learning import LIKELIHOODS
+from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.model import learn_model, learn_more
+from xprnn.estimators.series.named import by_names
 from xprnn.estimators.series.network import Members
 from xprnn.estimators.series.panel import Kind, Panel, names_of, read
+from xprnn.estimators.series.rolling import RollingForecaster
 from xprnn.estimators.series.saved import common_of
-from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator, periods_of
+from xprnn.estimators.series.series_estimator import INSIDE, periods_of
 from xprnn.train import Callback, Checkpoint
 from xprnn.train.communicator import Communicator
 
@@ -30,13 +29,14 @@ Host = np.ndarray[Any, Any]
 FUTURES = 1000  # that quantiles are taken of
 
 
-class Forecaster(SeriesEstimator):
+class Forecaster(RollingForecaster):
     """Forecasts of one or several columns, of one or several series, from their recent past and the season.
 
     Several members are combined. Each makes the series ready in its own way, with a power and differences that it
     takes back at the end, has a linear autoregression, and a recurrent network that learns what that leaves over.
     Which ways are taken is found out on the last part of the series, by the autoregressions alone; a network is
-    listened to where it is better on steps that it was not trained on. All columns are inputs, and all are forecast.
+    listened to where it is better on steps that it was not trained on, and a member left out that is surely worse than
+    another there. All columns are inputs, and all are forecast.
 
     Values may be missing (NaN): the last known one stands for them, beside how long ago it was, and errors of steps
     that nobody knows do not count.
@@ -56,19 +56,23 @@ class Forecaster(SeriesEstimator):
         Steps of the past that a forecast sees. Default: as many as the transforms and autoregressions that are chosen
         need, and 30 at least, where the series are long enough.
     horizon, strategy
-        "recursive": the networks say one step, and their own forecast is the input for the next; any number of steps.
-        "direct": they say ``horizon`` steps at once. ``horizon`` must be 1 for the recursive strategy.
+        How many steps ahead forecasts are wanted: so many are said by default, and intervals are known for them.
+        "recursive": the networks say one step, and their own forecast is the input for the next, as far as one likes.
+        "direct": they say ``horizon`` steps at once, and no more.
     periods
         Lengths of seasons in steps, counted from the start of the series.
     transforms
         "auto": logarithms or square roots (of series above 0), differences and differences of seasons are tried.
         "none": the series is only scaled.
     members
-        How many forecasts are combined. They differ by their transforms and lags, and by their seeds.
+        How many forecasts are combined at most. They differ by their transforms and lags, and by their seeds. Default:
+        4, and of ten series or more 2, as what is learned from many differs little.
     distribution
         Of a step, from which futures are drawn. "errors": those that each member made on the validation part, and
         networks learn the mean squared error. "gaussian", "student": networks say a scale beside the mean, which may
         change from step to step, and learn how likely the series is by a normal or Student's t distribution.
+        "negative_binomial": of counts, 0, 1, 2, ..., where they say a dispersion: forecasts are above 0, futures whole
+        numbers, and the series is only scaled.
     epochs, batch_size, learning_rate, clip_norm
         Training with Adam, gradients clipped to this global norm. Where there is more to learn from than 4,096 steps,
         an epoch is so many of them, drawn anew.
@@ -92,8 +96,8 @@ class Forecaster(SeriesEstimator):
         "strategy": among(("recursive", "direct")),
         "periods": periods_of,
         "transforms": among(("auto", "none")),
-        "members": size,
-        "distribution": among(("errors", *LIKELIHOODS)),
+        "members": optional(size),
+        "distribution": among(tuple(DISTRIBUTIONS)),
         "batch_size": whole_number,
         "patience": whole_number,
     }
@@ -109,7 +113,7 @@ class Forecaster(SeriesEstimator):
         strategy: str = "recursive",
         periods: Sequence[float] = (),
         transforms: str = "auto",
-        members: int = 4,
+        members: int | None = None,
         distribution: str = "errors",
         epochs: int = 40,
         batch_size: int = 64,
@@ -124,11 +128,6 @@ class Forecaster(SeriesEstimator):
         progress: bool = False,
     ) -> None:
         super().__init__(locals())
-        if strategy == "recursive" and horizon != 1:
-            raise ValueError(
-                f"Forecaster: horizon is {horizon}; expected 1, as the recursive strategy learns one step, and "
-                "predict(k) goes as far as you like; use strategy='direct' to learn several steps at once"
-            )
 
     @property
     def n_features_in_(self) -> int:
@@ -148,6 +147,10 @@ class Forecaster(SeriesEstimator):
         *,
         past: Any = None,
         future: Any = None,
+        target: str | Sequence[str] | None = None,
+        static: Sequence[str] | None = None,
+        id: str | None = None,  # noqa: A002 - what it is called everywhere
+        time: str | None = None,
         callbacks: Sequence[Callback] = (),
         communicator: Communicator | None = None,
         executor: Executor | None = None,
@@ -158,6 +161,14 @@ class Forecaster(SeriesEstimator):
         weather forecast. Of several series they are a dict or a list, as these are. There is no ``y``, which
         scikit-learn's pipelines give as None: all columns are forecast.
 
+        With a ``target``, the name of a column or several, all is in one table: ``past`` and ``future`` are lists of
+        names too, ``time`` is the column of dates where there are more, and of a long table of several series ``id``
+        says whose step a row is, and ``static`` are columns that do not change in a series. Other columns are not
+        looked at. All other methods then take such tables.
+
+        >>> forecaster.fit(sales, target="sold", future=["price"], id="shop", time="day")  # doctest: +SKIP
+        >>> forecaster.predict(7, future=prices)  # doctest: +SKIP
+
         ``communicator`` is that of several processes which make the same call with the same data, as
         :func:`xprnn.distributed.world` gives it: they train one model together. With
         an ``executor`` of :mod:`concurrent.futures` members are learned side by side, to the same bits, and no progress
@@ -167,13 +178,17 @@ class Forecaster(SeriesEstimator):
         diverges; a forecaster that was fitted before is then as it was.
         """
         no_target("Forecaster.fit", y)
+        names = by_names("Forecaster.fit", target, past, future, static, id, time)
+        if names is not None:
+            series, past, future = names.given("Forecaster.fit", series, static=True)
         given = series if isinstance(series, Panel) else as_series(series, "Forecaster", gaps=True)
         vector = np.ndim(series) == 1 and isinstance(given, np.ndarray) and given.shape[1] == 1
         beside = {} if isinstance(given, Panel) else {"steps": series, "past": past, "future": future}
-        names = {name: names_of(table, f"Forecaster: {name}") for name, table in beside.items()}
-        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), names)
-        kind, values, static = read("Forecaster", given, one, past, future)
+        called = {name: names_of(table, f"Forecaster: {name}") for name, table in beside.items()}
+        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), called)
+        kind, values, fixed = read("Forecaster", given, one, past, future)
         new = self._unfitted(communicator)
+        new._require_counts("Forecaster", kind, [each.values for each in values])
         check_executor("Forecaster.fit", executor)
         if executor is not None and communicator is not None and communicator.size > 1:
             raise ValueError("Forecaster.fit: executor and communicator are both given; expected at most one")
@@ -182,14 +197,20 @@ class Forecaster(SeriesEstimator):
         callbacks = several("Forecaster.fit", "callbacks", callbacks)
         if any(isinstance(callback, Checkpoint) and callback.resume for callback in callbacks):
             raise ValueError("Forecaster.fit: a Checkpoint that resumes is of one training; expected none, of several")
-        common, progress = common_of(values, static, new.settings["periods"]), self.progress and executor is None
+        common, progress = common_of(values, fixed, new.settings["periods"]), self.progress and executor is None
         model, history = learn_model(
-            common, values, new.settings, new._cut, self._home(), callbacks, progress, communicator, executor
+            common, values, new._options, new._cut, self._home(), callbacks, progress, communicator, executor
         )
         network = Members([member.network for member in model.members])
         network.eval()
         recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)
-        fitted = {"_network": network, "_training": history, "_model": model, "_common": common}
+        fitted: dict[str, Any] = {
+            "_names": names,
+            "_network": network,
+            "_training": history,
+            "_model": model,
+            "_common": common,
+        }
         self._become(**vars(new) | fitted | {"_recent": recent, "_kind": kind})
         return self
 
@@ -213,7 +234,7 @@ class Forecaster(SeriesEstimator):
         """
         whole = self._joined("Forecaster.update", steps, past, future)
         epochs = whole_number("Forecaster.update", "epochs", epochs)
-        model = learn_more(self._model, whole, self.settings, epochs, callbacks, self.progress)
+        model = learn_more(self._model, whole, self._options, epochs, callbacks, self.progress)
         network = Members([member.network for member in model.members])
         network.eval()
         self._become(_model=model, _network=network, _recent=self._ends_of(whole))
@@ -227,7 +248,7 @@ class Forecaster(SeriesEstimator):
         Returns (horizon,) or (horizon, F), as the fitted series was, of several series a dict or a list of them; for a
         frame or a column of pandas or polars, or a table of Arrow, one of that kind, with the dates that come next (but
         arrays where the model comes from a file).
-        Default horizon: the one the networks were built for, which is the most that the direct strategy can say.
+        Default horizon: the one of the settings, which is the most that the direct strategy can say.
         ``future`` (horizon, Q) is what is known of these steps, where it was fitted. With ``quantiles`` (Q,) between 0
         and 1 those of a thousand futures that might be, (horizon, Q) or (horizon, F, Q).
         """
@@ -265,75 +286,3 @@ class Forecaster(SeriesEstimator):
             few = int((~np.isnan(self._model.errors[:, :horizon])).sum(axis=0).min())
             raise ValueError(f"{owner}: coverage is {level:g}, with as few as {few} errors to learn it from")
         return self._kind.answer(list(self._model.bands(np.arange(len(series)), self._ends(series, horizon), widths)))
-
-    def rolling_intervals(
-        self,
-        series: Any,
-        origins: Any,
-        horizon: int,
-        *,
-        coverage: float = 0.9,
-        rate: float = 0.02,
-        past: Any = None,
-        future: Any = None,
-    ) -> Host:
-        """The ends of intervals (M, horizon, F, 2) about forecasts from rising origins (M,), adaptive.
-
-        At each origin the errors on the validation part count, and those of the origins before it that are known by
-        then. After each miss intervals become wider, and after each hit a little narrower, so that in the long run the
-        share ``coverage`` is inside (Gibbs and Candes 2021); ``rate`` 0 leaves that out. Other arguments as in
-        :meth:`forecast`, errors as there and in :meth:`intervals`; infinite where there are too few errors.
-        """
-        owner = "Forecaster.rolling_intervals"
-        level = real_number(owner, "coverage", coverage, "a share between 0 and 1", *INSIDE)
-        whole, places, horizon = self._places(owner, series, origins, horizon, past, future)
-        if (np.diff(places) <= 0).any():
-            raise ValueError(f"{owner}: origins are {places.tolist()}; expected each after the one before it")
-        self._require_errors(owner, horizon)
-        return self._model.rolling_bands(whole, places, horizon, level, probability(owner, "rate", rate))
-
-    def forecast(self, series: Any, origins: Any, horizon: int, *, past: Any = None, future: Any = None) -> Host:
-        """Forecasts from many places: (M, horizon, F) from series[:origin] for each of the origins (M,).
-
-        ``past`` and ``future`` (T, P) and (T, Q) of all steps of this series, where they were fitted.
-        """
-        whole, places, horizon = self._places("Forecaster.forecast", series, origins, horizon, past, future)
-        return self._model.forecast([whole], np.zeros(len(places), dtype=np.int64), places, horizon)
-
-    def score(self, series: Any, y: None = None) -> float:
-        """R^2 = 1 - sum of e^2 / sum of (y - mean)^2 of all forecasts in a series, the mean of its columns.
-
-        Each forecast sees the steps of this series before it, a window at least, and goes ``horizon`` steps ahead; 1
-        is perfect, 0 is what the mean says. Raises ValueError for a series with less than two steps to forecast.
-        """
-        no_target("Forecaster.score", y)
-        self._fitted(self._network)
-        values, horizon, window = as_series(series, "Forecaster.score"), self.settings["horizon"], self._model.window
-        origins = np.arange(window, len(values) - horizon + 1)
-        if len(origins) < LEAST_LEARNED:
-            least = window + horizon + LEAST_LEARNED - 1
-            raise ValueError(f"Forecaster.score: the series has {len(values)} steps; expected at least {least}")
-        actual = values[origins[:, None] + np.arange(horizon)]
-        return r_squared(*(a.reshape(-1, values.shape[1]) for a in (actual, self.forecast(series, origins, horizon))))
-
-    def backtest(
-        self,
-        series: Any,
-        *,
-        test: float | int = 0.2,
-        horizon: int | None = None,
-        baselines: Sequence[SeriesForecaster] = (),
-        past: Any = None,
-        future: Any = None,
-        refit: str | int = "never",
-        executor: Executor | None = None,
-    ) -> Backtest:
-        """Fit on the first part of a series and forecast from every step of the rest, beside baselines.
-
-        ``past`` and ``future`` are this forecaster's alone. Other arguments and errors as in
-        :func:`xprnn.estimators.backtest`.
-        """
-        horizon = self.settings["horizon"] if horizon is None else horizon
-        told = self if past is None and future is None else Informed(self, past, future)
-        baselines = several("Forecaster.backtest", "baselines", baselines)
-        return backtest([told, *baselines], series, test=test, horizon=horizon, refit=refit, executor=executor)

@@ -117,6 +117,11 @@ class Frame:
         return np.concatenate([known for _, known in self._filled])
 
     @cached_property
+    def values(self) -> Host:
+        """(R, F), NaN where missing."""
+        return np.concatenate([each.values for each in self.series])
+
+    @cached_property
     def powered(self) -> Host:
         floors = self.scale.floor
         return np.concatenate([self.transform.powered(v, floors[k]) for k, (v, _) in enumerate(self._filled)])
@@ -159,8 +164,8 @@ class Frame:
             found.append(since if origin is None else np.where((steps <= origin)[..., None], since, 0.0))
         return np.concatenate(found, axis=-1)
 
-    def inverse(self, k: int, steps: Host, origins: Host) -> Host:
-        """Values (M, K, F) of scaled differences (M, K, F) after origins (M,) of series k, counted from its start."""
-        first, last = self.starts[k], self.starts[k + 1]
-        found = steps * self.scale.std[k] + self.scale.mean[k]
-        return self.transform.unpowered(self.transform.integrated(found, self.powered[first:last], origins))
+    def inverse(self, steps: Host, rows: Host) -> Host:
+        """Values (M, K, F) of scaled differences (M, K, F) after origins (M,), as rows."""
+        owner = self.owner[rows - 1]
+        found = steps * self.scale.std[owner][:, None] + self.scale.mean[owner][:, None]
+        return self.transform.unpowered(self.transform.integrated(found, self.powered, rows))

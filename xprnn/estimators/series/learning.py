@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from xprnn.backend import Array, Backend, backend_of, generator, namespace
 from xprnn.data import Batches, Drawn
 from xprnn.distributed.alone import Alone
+from xprnn.estimators.series.distributions import DISTRIBUTIONS, Zero
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.linear import flat, lagged, said
 from xprnn.estimators.series.member import ROWS_AT_ONCE, Common, Member, sizes_of, turned
@@ -19,13 +19,10 @@ from xprnn.estimators.series.network import ForecastNetwork
 from xprnn.estimators.series.plans import Plan, moments_at
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
-from xprnn.train import Adam, Callback, EarlyStopping, History, fit, gaussian_nll, mse, student_t_nll
+from xprnn.train import Adam, Callback, EarlyStopping, History, fit
 from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
-FREEDOM = 5.0  # of Student's t: its kurtosis is 9
-LIKELIHOODS: dict[str, Any] = {"gaussian": gaussian_nll, "student": partial(student_t_nll, freedom=FREEDOM)}
-DEVIATIONS = {"student": np.sqrt(FREEDOM / (FREEDOM - 2.0))}  # of a distribution whose scale is 1
 MOST_AN_EPOCH = 4096  # origins; of more, so many are drawn anew for each epoch
 
 
@@ -80,12 +77,13 @@ def solve(task: Task, plan: Plan, lengths: Sequence[int], seed: int) -> tuple[Me
     rows, horizon = _rows(frame, task.learned(plan.reach, lengths)), task.options["horizon"]
     moments = moments_at(frame, plan, rows, horizon)
     weights, biases = moments.solve()
-    left = frame.scaled[rows[:, None] + np.arange(horizon)]
-    left = left - said(weights, biases, lagged(frame.scaled, frame.extras, rows, plan.lags, plan.joint))
-    network, unit = task.network(plan, seed), DEVIATIONS.get(task.options["distribution"], 1.0)
+    network, distribution = task.network(plan, seed), DISTRIBUTIONS[task.options["distribution"]]
     network.solved(_weight(plan, weights), biases.T.reshape(-1))
-    network.ignored(left.std(axis=0).reshape(-1) / unit)
-    return Member(plan, scale, network, task.window, task.common, moments), frame
+    if distribution.spread:
+        steps, zero = frame.scaled[rows[:, None] + np.arange(horizon)], Zero.of(scale).of_rows(frame.owner[rows])
+        told = said(weights, biases, lagged(frame.scaled, frame.extras, rows, plan.lags, plan.joint))
+        network.ignored(distribution.first(told, steps, zero).reshape(-1))
+    return Member(plan, scale, network, task.window, task.common, distribution, moments), frame
 
 
 def _weight(plan: Plan, weights: Host) -> Host:
@@ -205,8 +203,8 @@ def _rows(frame: Frame, places: tuple[Host, Host]) -> Host:
 
 
 def _loss(task: Task, member: Member, frame: Frame, reduction: str = "mean") -> Any:
-    """The squared error of scaled steps, of those that are known, or how surprising they are to the distribution."""
-    surprise = LIKELIHOODS.get(task.options["distribution"])
+    """How surprising scaled steps are to the distribution, those that are known."""
+    distribution, zeros = member.distribution, Zero.of(member.scale).on(task.home, task.options["dtype"])
     home, dtype, horizon = task.home, task.options["dtype"], task.options["horizon"]
     inputs = home.asarray(np.concatenate([frame.scaled, frame.extras], axis=1).astype(dtype))
     targets, owner = home.asarray(frame.scaled.astype(dtype)), home.asarray(frame.owner)
@@ -217,12 +215,11 @@ def _loss(task: Task, member: Member, frame: Frame, reduction: str = "mean") -> 
         rows = batch[0]
         x = _gather(inputs, rows, range(-member.steps, 0))
         named = namespace(rows).take(owner, rows - 1)
-        prediction, scale, _ = model(x, _gather(targets, rows, range(-lags, 0)), named)
+        said, scale, _ = model(x, _gather(targets, rows, range(-lags, 0)), named)
+        zero = zeros.of_rows(named) if distribution.counts else zeros
         wanted = turned(_gather(targets, rows, range(horizon)))
         mask = None if known is None else turned(_gather(known, rows, range(horizon)))
-        if surprise is None:
-            return mse(prediction, wanted, mask, reduction=reduction)
-        return surprise(prediction, wanted, scale, mask, reduction=reduction)
+        return distribution.loss(distribution.mean(said, zero), wanted, scale, mask, zero, reduction)
 
     return loss
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.backend import Array, backend_of, namespace
+from xprnn.estimators.series.distributions import DISTRIBUTIONS, Errors, Zero
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.linear import Moments
 from xprnn.estimators.series.network import ForecastNetwork, Sizes
@@ -18,6 +19,8 @@ from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 
 Host = np.ndarray[Any, Any]
+Draw = Callable[[Host, "Host | None", Zero], Host]
+"""Of means and scales (M, K, F), and where 0 is: steps."""
 ROWS_AT_ONCE = 2048  # forecasts made in one batch; bounds memory, changes no result
 
 
@@ -45,7 +48,7 @@ class Common:
 def sizes_of(plan: Plan, common: Common, columns: int, series: int, options: Mapping[str, Any]) -> Sizes:
     """Those of a plan's network."""
     names = ("cell", "hidden", "layers", "horizon")
-    sizes = {name: options[name] for name in names} | {"spread": options["distribution"] != "errors"}
+    sizes = {name: options[name] for name in names} | {"spread": DISTRIBUTIONS[options["distribution"]].spread}
     return Sizes(columns=columns, extras=common.extras(plan, columns), lags=max(plan.lags, 1), series=series, **sizes)
 
 
@@ -58,34 +61,30 @@ class Member:
     network: ForecastNetwork
     window: int
     common: Common = field(repr=False)
+    distribution: Errors
     moments: Moments = field(repr=False)
     """What the autoregression was solved from."""
 
     def forecast(
-        self, series: Sequence[Series], which: Host, origins: Host, horizon: int, noise: Host | None = None
+        self, series: Sequence[Series], which: Host, origins: Host, horizon: int, draw: Draw | None = None
     ) -> Host:
         """Values (M, K, F) after origins (M,) of series, whose numbers ``which`` (M,) says.
 
-        ``noise`` (M, K, F), in units of what the network says of its scale, is added to each scaled step before it
-        becomes the input of the next.
+        ``draw`` makes steps that might be of the scaled ones that are said, before they become the input of the next.
         """
         frame = self.common.frame(self.plan, series, self.scale)
-        scaled = self.scaled(frame, which, origins, horizon, noise)
-        found = np.empty(scaled.shape)
-        for k in np.unique(which):
-            rows = which == k
-            found[rows] = frame.inverse(k, scaled[rows], origins[rows])
-        return found
+        scaled = self.scaled(frame, which, origins, horizon, draw)
+        return frame.inverse(scaled, frame.starts[which] + origins)
 
-    def scaled(self, frame: Frame, which: Host, origins: Host, horizon: int, noise: Host | None = None) -> Host:
+    def scaled(self, frame: Frame, which: Host, origins: Host, horizon: int, draw: Draw | None = None) -> Host:
         """Likewise the scaled differences."""
         parts = [
-            self._ahead(frame, which[rows], origins[rows], horizon, None if noise is None else noise[rows])
+            self._ahead(frame, which[rows], origins[rows], horizon, draw)
             for rows in np.array_split(np.arange(len(origins)), max(1, -(-len(origins) // ROWS_AT_ONCE)))
         ]
         return np.concatenate(parts)
 
-    def _ahead(self, frame: Frame, which: Host, origins: Host, horizon: int, noise: Host | None) -> Host:
+    def _ahead(self, frame: Frame, which: Host, origins: Host, horizon: int, draw: Draw | None) -> Host:
         network, sizes = self.network, self.network.sizes
         home, dtype = backend_of(network.head.weight.data), network.head.dtype
         at = frame.starts[which] + origins
@@ -93,11 +92,19 @@ class Member:
         x = home.asarray(rows[at - self.steps + np.arange(self.steps)[:, None]].astype(dtype))
         lags = Tensor(home.asarray(frame.scaled[at - sizes.lags + np.arange(sizes.lags)[:, None]].astype(dtype)))
         named = home.asarray(which)
-        drawn = None if noise is None else home.asarray(np.moveaxis(noise, 1, 0).astype(dtype))
+        zero = Zero.of(self.scale).of_rows(which)
+        there = zero.on(home, dtype)
+
+        def step(said: Tensor, scale: Tensor | None) -> Tensor:
+            mean = self.distribution.mean(said, there)
+            if draw is None:
+                return mean
+            drawn = draw(mean.numpy(), None if scale is None else scale.numpy(), zero)
+            return Tensor(home.asarray(drawn.astype(dtype)))
+
         with no_grad():
-            output, scale, state = network(x, lags, named)
-            if drawn is not None:
-                output = output + _noise(drawn[: sizes.horizon], scale)
+            said, scale, state = network(x, lags, named)
+            output = step(said, scale)
             steps = [output]
             for k in range(1, horizon - sizes.horizon + 1):
                 extras = np.empty((len(origins), sizes.extras))
@@ -105,10 +112,9 @@ class Member:
                     mine = which == n
                     extras[mine] = frame.extras_of(n, origins[mine] + k, origins[mine])
                 lags = ops.concat([lags[1:], ops.expand_dims(output[:, 0], 0)], axis=0)
-                step = ops.concat([output[:, 0], home.asarray(extras.astype(dtype))], axis=1)
-                output, scale, state = network(ops.expand_dims(step, 0), lags, named, state)
-                if drawn is not None:
-                    output = output + _noise(drawn[k : k + 1], scale)
+                seen = ops.concat([output[:, 0], home.asarray(extras.astype(dtype))], axis=1)
+                said, scale, state = network(ops.expand_dims(seen, 0), lags, named, state)
+                output = step(said, scale)
                 steps.append(output)
             return ops.concat(steps, axis=1).numpy()[:, :horizon].astype(np.float64)
 
@@ -116,11 +122,6 @@ class Member:
     def steps(self) -> int:
         """The steps of differences that a window of values gives."""
         return self.window - self.plan.transform.lead
-
-
-def _noise(drawn: Array, scale: Tensor | None) -> Any:
-    """Draws (K, M, F) in units of a scale (M, K, F)."""
-    return turned(drawn) if scale is None else scale * turned(drawn)
 
 
 def turned(steps: Array) -> Array:

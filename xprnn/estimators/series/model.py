@@ -14,17 +14,18 @@ from xprnn.backend import Backend, Rng, backend_of, generator
 from xprnn.distributed.alone import Alone
 from xprnn.distributed.work import each
 from xprnn.estimators.series.conformal import rolling_widths, width
+from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Frame, Scale, Series
-from xprnn.estimators.series.learning import FREEDOM, Task, carry_on, learn, relearn
+from xprnn.estimators.series.held_out import HeldOut
+from xprnn.estimators.series.learning import Task, carry_on, learn, relearn
 from xprnn.estimators.series.member import Common, Member
-from xprnn.estimators.series.plans import WINDOW, Plan, candidates, choose
-from xprnn.estimators.series.transforms import Transform, held
+from xprnn.estimators.series.plans import MANY, MEMBERS, MEMBERS_OF_MANY, WINDOW, Plan, candidates, choose
+from xprnn.estimators.series.transforms import Transform
 from xprnn.train import Callback, History
 from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 MOST_RESIDUALS = 1000  # of each member, the last ones, from which paths are drawn
-MOST_AHEAD = 48  # steps that errors are measured over, where forecasts go on as far as one likes
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ class Model:
     residuals: tuple[Host, ...]
     errors: Host
     unit: Host
-    distribution: str
 
     @property
     def window(self) -> int:
@@ -59,31 +59,21 @@ class Model:
         found = [member.forecast(series, which, origins, horizon) for member in self.members]
         return np.mean(found, axis=0) if len(found) > 1 else found[0]
 
-    def paths(self, series: Sequence[Series], horizon: int, count: int, rng: Rng) -> Host:
-        """Futures (count, N, H, F) of each series that might be, after its end.
+    def paths(self, series: Sequence[Series], which: Host, origins: Host, horizon: int, count: int, rng: Rng) -> Host:
+        """Futures (count, M, H, F) that might be after origins (M,) of series, whose numbers ``which`` (M,) says.
 
         Each goes step by step with one of the members, all of them as often, and at each step has one of the errors
         that this member made, all columns' together; or a draw from the distribution that its network says.
         """
-        draws, number = generator(rng), len(series)
-        ends = np.array([len(each) for each in series])
+        draws, number = generator(rng), len(origins)
         found = np.empty((count, number, horizon, series[0].values.shape[1]))
         for k, (member, residuals) in enumerate(zip(self.members, self.residuals, strict=True)):
             mine = np.arange(k, count, len(self.members))
             if not len(mine):
                 continue
-            ahead = member.network.horizon
-            rounds = -(-max(horizon, ahead) // ahead)
-            rows = len(mine) * number
-            if self.distribution == "gaussian":
-                noise = draws.standard_normal((rows, rounds * ahead, found.shape[3]))
-            elif self.distribution == "student":
-                noise = draws.standard_t(FREEDOM, (rows, rounds * ahead, found.shape[3]))
-            else:
-                chosen = draws.integers(len(residuals), size=(rows, rounds))
-                noise = residuals[chosen].reshape(rows, rounds * ahead, -1)
-            which = np.tile(np.arange(number), len(mine))
-            said = member.forecast(series, which, ends[which], horizon, noise)
+            draw = partial(member.distribution.drawn, draws, errors=residuals)
+            said = member.forecast(series, np.tile(which, len(mine)), np.tile(origins, len(mine)), horizon, draw)
+            said = np.round(said) if member.distribution.counts else said  # whole, but for float32
             found[mine] = said.reshape(len(mine), number, horizon, -1)
         return found
 
@@ -99,15 +89,17 @@ class Model:
         """Half widths (H, F)."""
         return width(self.errors[:, :horizon], coverage)
 
-    def rolling_bands(self, series: Series, origins: Host, horizon: int, coverage: float, rate: float) -> Host:
-        """(M, H, F, 2), intervals after origins (M,) of the one series, with the errors that were known at each."""
-        which = np.zeros(len(origins), dtype=np.int64)
-        said = self.forecast([series], which, origins, horizon)
+    def rolling_bands(
+        self, series: Sequence[Series], k: int, origins: Host, horizon: int, coverage: float, rate: float
+    ) -> Host:
+        """(M, H, F, 2), intervals after origins (M,) of series k, with the errors that were known at each."""
+        which, values = np.full(len(origins), k), series[k].values
+        said = self.forecast(series, which, origins, horizon)
         steps = origins[:, None] + np.arange(horizon)
-        come, member = steps < len(series), self.members[0]
-        actual = series.values[np.minimum(steps, len(series) - 1)]
-        transform, floor = member.plan.transform, member.scale.floor[0]
-        errors = (transform.powered(actual, floor) - transform.powered(said, floor)) / self.unit[0]
+        come, member = steps < len(values), self.members[0]
+        actual = values[np.minimum(steps, len(values) - 1)]
+        transform, floor = member.plan.transform, member.scale.floor[k]
+        errors = (transform.powered(actual, floor) - transform.powered(said, floor)) / self.unit[k]
         errors = np.where(come[..., None], errors, np.nan)
         widths = rolling_widths(errors, origins, coverage, before=self.errors[:, :horizon], rate=rate)
         return self.bands(which, said, widths)
@@ -126,6 +118,7 @@ def learn_model(
 ) -> tuple[Model, History]:
     """A model of series, and how training its first member went.
 
+    Of the options ``horizon`` is how many steps networks say at once, and over ``ahead`` errors are measured at least.
     ``cut`` says, of a length and a window, how many steps are learned first, while the rest decides. What was decided
     then learns from everything. Members know nothing of each other, and are learned by an executor where there is one.
     """
@@ -137,15 +130,15 @@ def learn_model(
     told, all_of = tuple(callbacks), partial(each, owner="Forecaster.fit", name=_named, executor=executor)
     learned = all_of(_learn, [(task, p, lengths, s, told, progress) for p, s in zip(plans, seeds, strict=True)])
     watched = len(task.watched(lengths, options["horizon"])[0]) > 0
-    kind = options["distribution"]
-    first = Model(tuple(member for member, _, _ in learned), (), np.zeros((0, 0, 0)), np.zeros((0, 0)), kind)
-    residuals = tuple(_residuals(task, member, lengths, watched) for member in first.members)
-    members = first.members
+    held_out = HeldOut.of(task, tuple(member for member, _, _ in learned), lengths)
+    kept = held_out.kept()
+    members = tuple(learned[k][0] for k in kept)
+    residuals = tuple(_residuals(task, member, lengths, watched) for member in members)
     if watched:
-        again = zip(plans, seeds, learned, strict=True)
-        members = tuple(all_of(_relearn, [(task, p, s, epochs, told, progress) for p, s, (_, _, epochs) in again]))
-    errors, unit = _errors(first, task, lengths)
-    return Model(members, residuals, errors, unit, kind), learned[0][1]
+        again = [(task, plans[k], seeds[k], learned[k][2], told, progress) for k in kept]
+        members = tuple(all_of(_relearn, again))
+    errors, unit = held_out.errors(kept)
+    return Model(members, residuals, errors, unit), learned[kept[0]][1]
 
 
 def _learn(work: tuple[Any, ...]) -> tuple[Member, History, int]:
@@ -189,8 +182,10 @@ def _plans(
     def frame_of(plan: Plan, parts: Sequence[Series], lengths: Sequence[int]) -> Frame:
         return common.frame(plan, parts, Scale.of(plan.transform, parts, lengths))
 
-    tried = candidates(columns, shortest, reach, common.periods, positive, options["transforms"])
-    plans = choose(frame_of, series, tried, Plan(Transform(), 1), options["members"], horizon)
+    free = "none" if DISTRIBUTIONS[options["distribution"]].counts else options["transforms"]
+    tried = candidates(columns, shortest, reach, common.periods, positive, free)
+    members = options["members"] or (MEMBERS if len(series) < MANY else MEMBERS_OF_MANY)
+    plans = choose(frame_of, series, tried, Plan(Transform(), 1), members, horizon)
     if given is not None:
         return plans, given
     return plans, max(min(WINDOW, shortest // 4, reach), *(plan.reach for plan in plans), 1)
@@ -206,26 +201,3 @@ def _residuals(task: Task, member: Member, lengths: Sequence[int], watched: bool
     error = frame.scaled[ahead] - member.scaled(frame, which, origins, horizon)
     known = frame.known[ahead].all(axis=(1, 2))
     return error[known] if known.any() else np.zeros((1, *error.shape[1:]))
-
-
-def _errors(model: Model, task: Task, lengths: Sequence[int]) -> tuple[Host, Host]:
-    """The errors (M, H, F) of forecasts over the steps that were not learned, and the units (N, F) that they are in."""
-    first, horizon = model.members[0], model.horizon
-    powered = [first.plan.transform.powered(held(s.values)[0], first.scale.floor[k]) for k, s in enumerate(task.series)]
-    unit = np.stack([np.sqrt(np.square(np.diff(w, axis=0)).sum(axis=0) / max(len(w) - 1, 1)) for w in powered])
-    unit = np.where(unit > 0.0, unit, 1.0)
-    rest = max(length - cut for length, cut in zip(task.lengths, lengths, strict=True))
-    ahead = horizon if horizon > 1 else max(1, min(rest // 2, MOST_AHEAD))
-    which, origins = task.watched(lengths, 1)
-    if not len(which):
-        return np.zeros((0, ahead, task.columns)), unit
-    errors = np.full((len(which), ahead, task.columns), np.nan)
-    said = model.forecast(task.series, which, origins, ahead)
-    for k in np.unique(which):
-        mine, values = which == k, task.series[k].values
-        steps = origins[mine][:, None] + np.arange(ahead)
-        come, steps = steps < len(values), np.minimum(steps, len(values) - 1)
-        known = come[..., None] & ~np.isnan(values[steps])
-        wrong = powered[k][steps] - first.plan.transform.powered(said[mine], first.scale.floor[k])
-        errors[mine] = np.where(known, wrong / unit[k], np.nan)
-    return errors, unit

@@ -42,6 +42,10 @@ class Sizes:
         return self.columns + self.extras + (IDENTITY if self.series > 1 else 0)
 
 
+class Autoregression(Linear):
+    """A Linear that is solved for, few numbers by which the forecast stands: its weights never have 8 bits."""
+
+
 class ForecastNetwork(Module):
     """z[t+1], ..., z[t+K] = A [z[t-p+1], ..., z[t], e[t]] + a + W h[t] + b, with h of a recurrent layer over [z, e, i].
 
@@ -58,7 +62,7 @@ class ForecastNetwork(Module):
         said = sizes.horizon * sizes.columns
         self.recurrent = CELLS[sizes.cell](sizes.inputs, sizes.hidden, sizes.layers, dtype=dtype, rng=draws)
         self.head = Linear(sizes.hidden, said, dtype=dtype, rng=draws)
-        self.linear = Linear(sizes.lags * sizes.columns + sizes.extras, said, dtype=dtype, rng=draws)
+        self.linear = Autoregression(sizes.lags * sizes.columns + sizes.extras, said, dtype=dtype, rng=draws)
         self.identity = Embedding(sizes.series, IDENTITY, dtype=dtype, rng=draws) if sizes.series > 1 else None
         self.spread = Linear(sizes.hidden, said, dtype=dtype, rng=draws) if sizes.spread else None
         self.forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,6 +95,17 @@ class Panel:
         panel.vector = len(free) == 1
         return panel
 
+    def first(self, lengths: Sequence[int]) -> Panel:
+        """The first so many steps of each series."""
+        cut = zip(self.keys, self.values, lengths, strict=True)
+        return self.of({key: values[:length] for key, values, length in cut}, self.vector)
+
+    def of(self, values: Mapping[str | int, Host], vector: bool) -> Panel:
+        """The same series with other values, which are answered without columns where they are a ``vector``."""
+        found = copy.copy(self)
+        found.values, found.vector = tuple(values[key] for key in self.keys), vector
+        return found
+
     def __repr__(self) -> str:
         lengths, columns = [len(values) for values in self.values], self.values[0].shape[1]
         kind = f"{columns} column{'s' * (columns > 1)}"
@@ -142,6 +154,16 @@ class Kind:
         if unknown := [key for key in pairs if key not in self.keys]:
             raise ValueError(f"{owner}: {name} has a series {unknown[0]!r}, which was not fitted")
         return [pairs[key] for key in self.keys]
+
+    def place(self, owner: str, key: Any) -> int:
+        """The number of a series. Raises ValueError for another key than a fitted one, and for one of one series."""
+        if self.keys is None:
+            if key is not None:
+                raise ValueError(f"{owner}: key is {key!r}; expected none, as it was fitted on one series")
+            return 0
+        if key not in self.keys:
+            raise ValueError(f"{owner}: fitted on several series; expected the key of one of them, and not {key!r}")
+        return self.keys.index(key)
 
     def shown(self, owner: str, k: int) -> str:
         """How an error begins that is about series k."""

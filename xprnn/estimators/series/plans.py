@@ -22,6 +22,8 @@ FOLDS, SHARE = 5, 0.4  # the last part of the series, in which plans are tried, 
 LEAST_ROWS = 8
 WORSE = 1.3  # squared errors, of those of the best plan, with which another kind of differences is still combined
 WINDOW = 30
+MEMBERS, MEMBERS_OF_MANY, MANY = 4, 2, 10
+"""How many plans are combined where nobody says it, and of many series."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def choose(
     at last the same ones again: members then differ by their seeds.
     """
     cuts = [np.linspace(len(each) * (1.0 - SHARE), len(each), FOLDS + 1).astype(int) for each in series]
-    spreads = [_spread(each.values[: cut[0]]) for each, cut in zip(series, cuts, strict=True)]
+    spreads = np.stack([spread(each.values[: cut[0]]) for each, cut in zip(series, cuts, strict=True)])
     found: list[tuple[float, int, Plan]] = []
     for plan in plans:
         error = _tried(plan, frame_of(plan, series, [int(cut[0]) for cut in cuts]), cuts, spreads, horizon)
@@ -109,7 +111,7 @@ def choose(
     return [ranked[k % len(ranked)] for k in range(count)]
 
 
-def _tried(plan: Plan, frame: Frame, cuts: Sequence[Host], spreads: Sequence[Host], horizon: int) -> float | None:
+def _tried(plan: Plan, frame: Frame, cuts: Sequence[Host], spreads: Host, horizon: int) -> float | None:
     """The mean squared error over the folds, in deviations of each series' changes; None where it cannot be fitted."""
     moments, total, weight = None, 0.0, 0.0
     for fold in range(FOLDS):
@@ -130,13 +132,10 @@ def _tried(plan: Plan, frame: Frame, cuts: Sequence[Host], spreads: Sequence[Hos
         ]
         rows = np.concatenate([start + part for start, part in zip(frame.starts[:-1], places, strict=True)])
         steps = said(weights, biases, lagged(frame.scaled, frame.extras, rows, plan.lags, plan.joint))
-        parts = np.split(steps, np.cumsum([len(part) for part in places])[:-1])
-        for k, (origins, ahead) in enumerate(zip(places, parts, strict=True)):
-            if len(origins):
-                actual = frame.series[k].values[origins[:, None] + np.arange(horizon)]
-                error = np.square(frame.inverse(k, ahead, origins) - actual) / spreads[k]
-                known = ~np.isnan(error)
-                total, weight = total + float(error[known].sum()), weight + float(known.sum())
+        actual, unit = frame.values[rows[:, None] + np.arange(horizon)], spreads[frame.owner[rows - 1]][:, None]
+        error = np.square(frame.inverse(steps, rows) - actual) / unit
+        known = ~np.isnan(error)
+        total, weight = total + float(error[known].sum()), weight + float(known.sum())
     return total / weight if weight else None
 
 
@@ -154,7 +153,7 @@ def moments_at(frame: Frame, plan: Plan, rows: Host, horizon: int) -> Moments:
     return Moments.of(inputs, np.moveaxis(targets, 2, 0), known.T)
 
 
-def _spread(values: Host) -> Host:
+def spread(values: Host) -> Host:
     """The mean squared change of each column, by which errors of several are made comparable."""
     changes = np.square(np.diff(values, axis=0))
     spread = np.nansum(changes, axis=0) / np.maximum(np.isfinite(changes).sum(axis=0), 1)

@@ -17,7 +17,7 @@ from xprnn.estimators.series.linear import Moments
 from xprnn.estimators.series.member import Common
 from xprnn.estimators.series.model import Model
 from xprnn.estimators.series.panel import Kind
-from xprnn.estimators.series.plans import HARMONICS, POWERS, Plan
+from xprnn.estimators.series.plans import HARMONICS, MEMBERS, POWERS, Plan
 from xprnn.estimators.series.transforms import Transform
 from xprnn.storage import HostArrays, read_tensors
 
@@ -112,7 +112,7 @@ def described(
 def restored(arrays: HostArrays, metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> Found:
     """What a file says, looked over. Raises ValueError for what does not fit together."""
     count, window, columns = arrays["recent"].shape
-    horizon, members = settings["horizon"], settings["members"]
+    horizon, members = settings["horizon"], len(metadata["plans"])
     past, future = (arrays[f"recent.{name}"].shape[2] for name in ("past", "future"))
     many, ahead = arrays["residuals"].shape[1], arrays["errors"].shape[1]
     beside = future + past + arrays["static"].shape[1]
@@ -134,8 +134,9 @@ def restored(arrays: HostArrays, metadata: Mapping[str, Any], settings: Mapping[
     if not count or not columns or not many or window != (settings["window"] or window) or not window:
         raise ValueError(f"recent has shape {arrays['recent'].shape} and residuals {many} rows; expected one window")
     plans = tuple(_plan(given, window) for given in metadata["plans"])
-    if len(plans) != members:
-        raise ValueError(f"plans are {len(plans)}; expected {members}, one a member")
+    most = settings["members"] or MEMBERS
+    if not 1 <= members <= most:
+        raise ValueError(f"plans are {members}; expected 1 to {most}, one a member")
     start, scales = arrays["start"], arrays["scales"]
     if (start < 0).any() or (start != np.floor(start)).any() or (start > sys.maxsize // 4).any():
         raise ValueError(f"start has {start.tolist()}; expected numbers of steps")

@@ -7,6 +7,7 @@ import os
 import sys
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -16,11 +17,13 @@ from xprnn.backend import Rng
 from xprnn.data.series import as_series, check_origins
 from xprnn.estimators.estimator import Estimator, model_file
 from xprnn.estimators.series import saved
+from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Series
 from xprnn.estimators.series.member import Common, Member, sizes_of
 from xprnn.estimators.series.model import Model
+from xprnn.estimators.series.named import Names, is_table
 from xprnn.estimators.series.network import ForecastNetwork, Members
-from xprnn.estimators.series.panel import Kind, covariates
+from xprnn.estimators.series.panel import Kind, Panel, covariates
 from xprnn.storage import HostArrays
 
 Host = np.ndarray[Any, Any]
@@ -57,11 +60,45 @@ class SeriesEstimator(Estimator):
     _common: Common
     _recent: tuple[Series, ...]
     _kind: Kind
+    _names: Names | None = None
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Settings as learning has them: ``horizon`` steps are said at once, and errors known over ``ahead``."""
+        ahead = self.settings["horizon"]
+        return self.settings | {"horizon": ahead if self.settings["strategy"] == "direct" else 1, "ahead": ahead}
+
+    def _by_name(self, owner: str, series: Any, past: Any, future: Any, one: bool = False) -> tuple[Any, Any, Any]:
+        """The parts of a table whose columns are known by their names, as they were fitted; others as they are given.
+
+        ``one`` of several series alone. Raises TypeError and ValueError.
+        """
+        if self._names is None or not is_table(series):
+            return series, past, future
+        for name, rows in (("past", past), ("future", future)):
+            if rows is not None:
+                raise TypeError(
+                    f"{owner}: {name} was given; expected it in the table, whose columns were fitted by names"
+                )
+        names = replace(self._names, id=None, time=None, static=()) if one else self._names
+        return names.given(owner, series)
 
     def _check_columns(self, owner: str, values: Host) -> None:
         columns = self._fitted(self._network).columns
         if values.shape[1] != columns:
             raise ValueError(f"{owner}: the series has {values.shape[1]} columns; fitted on {columns}")
+
+    def _require_counts(self, owner: str, kind: Kind, series: Sequence[Host]) -> None:
+        """Raise ValueError, naming the series and the row, for others than counts where these are learned."""
+        if not DISTRIBUTIONS[self.settings["distribution"]].counts:
+            return
+        for k, values in enumerate(series):
+            wrong = np.argwhere(~np.isnan(values) & ((values < 0.0) | (values != np.floor(values))))
+            for row, column in wrong[:1]:
+                raise ValueError(
+                    f"{kind.shown(owner, k)}: row {row}, column {column} is {values[row, column]:g}; expected a count, "
+                    "0, 1, 2, ..., of which distribution='negative_binomial' is"
+                )
 
     def _steps(self, owner: str, horizon: int | None) -> int:
         """How many steps ahead. Raises ValueError for more than the direct strategy can say."""
@@ -72,25 +109,35 @@ class SeriesEstimator(Estimator):
         return horizon
 
     def _covariates(
-        self, owner: str, past: Any, future: Any, steps: Sequence[int], ahead: Sequence[int]
+        self,
+        owner: str,
+        past: Any,
+        future: Any,
+        steps: Sequence[int],
+        ahead: Sequence[int],
+        kind: Kind | None = None,
     ) -> tuple[list[Host], list[Host]]:
-        """Those of each series, as many columns as were fitted."""
-        recent = self._recent[0]
+        """Those of each series, as many columns as were fitted; ``kind``, how they come if not as the series did."""
+        recent, kind = self._recent[0], self._kind if kind is None else kind
         columns = [part.shape[1] if part.size else 0 for part in (recent.past, recent.future)]
         return (
-            covariates(owner, "past", past, self._kind, steps, columns[0]),
-            covariates(owner, "future", future, self._kind, ahead, columns[1]),
+            covariates(owner, "past", past, kind, steps, columns[0]),
+            covariates(owner, "future", future, kind, ahead, columns[1]),
         )
 
     def _joined(self, owner: str, steps: Any, past: Any, future: Any) -> list[Series]:
         """The ends of the fitted series, and what came after them. Raises TypeError and ValueError."""
         self._fitted(self._network)
         kind = self._kind
+        steps, past, future = self._by_name(owner, steps, past, future)
+        if isinstance(steps, Panel):
+            steps = dict(zip(steps.keys, steps.values, strict=True))
         given = [
             as_series(part, kind.shown(owner, k), gaps=True) for k, part in enumerate(kind.split(owner, "steps", steps))
         ]
         for k, rows in enumerate(given):
             self._check_columns(kind.shown("Forecaster", k), rows)
+        self._require_counts(owner, kind, given)
         if kind.keys is None:
             kind.require_names(owner, "steps", steps)
         if kind.table is not None:
@@ -110,6 +157,7 @@ class SeriesEstimator(Estimator):
     def _ahead(self, owner: str, horizon: int | None, future: Any) -> tuple[int, list[Series]]:
         """How many steps, and the ends of the series with what is known of these."""
         self._fitted(self._network)
+        future = future if self._names is None else self._names.ahead(owner, future)
         horizon, recent = self._steps(owner, horizon), self._recent
         columns = recent[0].future.shape[1] if recent[0].future.size else 0
         ahead = covariates(owner, "future", future, self._kind, [horizon] * len(recent), columns)
@@ -118,22 +166,28 @@ class SeriesEstimator(Estimator):
         ]
 
     def _places(
-        self, owner: str, series: Any, origins: Any, horizon: int, past: Any, future: Any
-    ) -> tuple[Series, Host, int]:
-        """The one series that is asked about, where in it, and how many steps ahead. Raises ValueError."""
+        self, owner: str, series: Any, origins: Any, horizon: int, past: Any, future: Any, key: Any
+    ) -> tuple[list[Series], int, Host, int]:
+        """The series with the one that is asked about at its place, that place, where in it, and how many steps ahead.
+
+        Raises ValueError.
+        """
         self._fitted(self._network)
-        if self._kind.keys is not None:
-            raise ValueError(f"{owner}: fitted on several series; expected one: observe and predict go on")
+        k = self._kind.place(owner, key)
+        series, past, future = self._by_name(owner, series, past, future, one=True)
         values = as_series(series, owner, gaps=True)
         self._check_columns("Forecaster", values)
         self._kind.require_names(owner, "steps", series)
         horizon, count = self._steps("Forecaster", horizon), [len(values)]
-        pasts, futures = self._covariates(owner, past, future, count, count)
+        one = replace(self._kind, keys=None)
+        pasts, futures = self._covariates(owner, past, future, count, count, one)
         places = check_origins(values, origins, self._model.window)
         if futures[0].size and len(places) and places.max() + horizon > len(values):
             needed = f"one for each of {places.max() + horizon}"
             raise ValueError(f"{owner}: future has {len(values)} rows; expected {needed}")
-        return Series(values, pasts[0], futures[0]), places, horizon
+        found = list(self._recent)
+        found[k] = Series(values, pasts[0], futures[0])
+        return found, k, places, horizon
 
     def _require_errors(self, owner: str, horizon: int) -> None:
         """Raise ValueError where nothing is known of errors so many steps ahead."""
@@ -151,7 +205,8 @@ class SeriesEstimator(Estimator):
 
     def _paths(self, owner: str, horizon: int | None, count: int, future: Any, rng: Rng) -> Host:
         horizon, series = self._ahead(owner, horizon, future)
-        return self._model.paths(series, horizon, count, rng)
+        lengths = np.array([len(each) for each in series])
+        return self._model.paths(series, np.arange(len(series)), lengths, horizon, count, rng)
 
     def _levels(self, quantiles: Any) -> list[float]:
         if not isinstance(quantiles, (list, tuple, np.ndarray)) or not len(quantiles):
@@ -167,13 +222,13 @@ class SeriesEstimator(Estimator):
 
         What is learned ends before what decides begins, also where a target is several steps long.
         """
-        horizon, share = self.settings["horizon"], self.settings["validation"]
+        horizon, share = self._options["horizon"], self.settings["validation"]
         origins = steps - window - horizon + 1
         return steps - horizon + 1 - max(1, round(share * origins)) if share else steps
 
     def _learned(self, steps: int, window: int) -> int:
         """The origins that are learned from first."""
-        return self._cut(steps, window) - window - self.settings["horizon"] + 1
+        return self._cut(steps, window) - window - self._options["horizon"] + 1
 
     def _require_steps(self, owner: str, steps: int) -> None:
         """Raise ValueError for a series that is too short."""
@@ -191,10 +246,11 @@ class SeriesEstimator(Estimator):
         )
 
     def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return saved.described(self._model, self._common, self._recent, self._kind)
+        arrays, metadata = saved.described(self._model, self._common, self._recent, self._kind)
+        return arrays, metadata | {"names": {} if self._names is None else self._names.plain()}
 
     def _restored(self, arrays: HostArrays, metadata: dict[str, Any], weights: Mapping[str, Host]) -> dict[str, Any]:
-        options = self.settings
+        options = self._options
         found = saved.restored(arrays, metadata, options)
         sizes = [sizes_of(plan, found.common, found.columns, len(found.recent), options) for plan in found.plans]
 
@@ -205,10 +261,12 @@ class SeriesEstimator(Estimator):
 
         network = self._read_network(weights, Members.shapes(sizes), build)
         parts = zip(found.plans, found.scales, network.members, found.moments, strict=True)
-        members = tuple(Member(p, scale, each, found.window, found.common, sums) for p, scale, each, sums in parts)
-        model = Model(members, found.residuals, found.errors, found.unit, options["distribution"])
+        of = (found.window, found.common, DISTRIBUTIONS[options["distribution"]])
+        members = tuple(Member(plan, scale, each, *of, sums) for plan, scale, each, sums in parts)
+        model = Model(members, found.residuals, found.errors, found.unit)
         parts_of_fit = {"_network": network, "_model": model, "_common": found.common}
-        return parts_of_fit | {"_recent": found.recent, "_kind": found.kind}
+        names = Names.from_plain(metadata.get("names", {}))  # files of 2026-11 have none
+        return parts_of_fit | {"_recent": found.recent, "_kind": found.kind, "_names": names}
 
     @classmethod
     def _load(cls: type[Self], path: str | os.PathLike[str], backend: str | None, **own: Any) -> Self:

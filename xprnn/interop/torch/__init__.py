@@ -3,8 +3,9 @@
 ``LSTM``, ``GRU`` and ``RNN`` are ``torch.nn.LSTM``, ``torch.nn.GRU`` and ``torch.nn.RNN`` but for who computes: the
 same signature, parameters, state_dict and errors, packed sequences too. On the CPU arrays are shared and not copied; on
 CUDA they go to CuPy by DLPack, which no GPU has run yet. Beyond PyTorch they take ``lengths`` and ``reset``. Gradients
-of any order pass. ``proj_size`` is computed without kernels. Half precision, forward-mode gradients, vmap, TorchScript
-and torch.compile are not supported. ``Sequential`` is ``torch.nn.Sequential`` that hands on the first of a tuple, as
+of any order pass. ``proj_size`` is computed without kernels. Autocast works, and torch.compile goes round them, so that
+``fullgraph`` is refused. Half precision of the parameters, torch.func's transforms, TorchScript and exporters are not
+supported: each raises. ``Sequential`` is ``torch.nn.Sequential`` that hands on the first of a tuple, as
 ours does.
 """
 

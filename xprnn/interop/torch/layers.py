@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from copy import copy
 from functools import cache
 from typing import Any
@@ -14,7 +15,7 @@ from xprnn.cells import GRU as GRUSpec
 from xprnn.cells import LSTM as LSTMSpec
 from xprnn.cells import Cell, Elman, Projected
 from xprnn.engine.control import Control
-from xprnn.interop.torch.node import Tensors, array, run
+from xprnn.interop.torch.node import HAS_NONE, Tensors, array, run
 
 
 class _InKernels(torch.nn.RNNBase):
@@ -38,8 +39,16 @@ class _InKernels(torch.nn.RNNBase):
         ValueError, RuntimeError
             As PyTorch does, for wrong shapes and dtypes.
         TypeError, ValueError
-            Wrong lengths or reset; or parameters that are neither float32 nor float64, or on another device.
+            Wrong lengths or reset; or parameters that are neither float32 nor float64, or on another device; or
+            tensors without numbers, as PyTorch's exporters have them, which must be given torch.nn's module.
         """
+        if "torch._dynamo" in sys.modules:  # the compiler, which would go on into kernels
+            return _outside(self, input, hx, lengths, reset)
+        return self._forward(input, hx, lengths, reset)
+
+    def _forward(self, input: Any, hx: Any, lengths: Any, reset: Any) -> Any:  # noqa: A002
+        if torch.jit.is_tracing():
+            raise TypeError(f"{_name(self)}: a trace would keep this call's numbers; {HAS_NONE}")
         if isinstance(input, PackedSequence):
             if lengths is not None or reset is not None:
                 raise ValueError(f"{_name(self)}: lengths and reset are for padded input; input is a PackedSequence")
@@ -148,6 +157,10 @@ def _own(flags: Any) -> Any:
 
 def _name(module: Any) -> str:
     return type(module).__name__
+
+
+_outside = torch._disable_dynamo(_InKernels._forward)
+"""As torch.compiler.disable, which would import the compiler here, and so take seconds of those who compile nothing."""
 
 
 class LSTM(_InKernels, torch.nn.LSTM):

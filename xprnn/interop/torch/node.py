@@ -18,6 +18,7 @@ from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 
 Tensors = tuple[torch.Tensor, ...]
+HAS_NONE = "to trace or export a model, load the state_dict into torch.nn's module"
 
 
 def run(
@@ -124,9 +125,12 @@ def _composed(question: Question, inputs: Any, needed: Any, cotangents: Any) -> 
 
 
 def array(tensor: torch.Tensor) -> Array:
-    """The tensor's memory as an array of NumPy's or CuPy's. Raises TypeError for other devices."""
+    """The tensor's memory as an array of NumPy's or CuPy's. Raises TypeError for other devices, and where none is."""
     if tensor.is_cpu:
-        return tensor.numpy(force=True)  # in one call what detach and resolve_neg would do
+        try:
+            return tensor.numpy(force=True)  # in one call what detach and resolve_neg would do
+        except RuntimeError as error:
+            raise TypeError(f"xprnn.interop.torch: a {type(tensor).__name__} has no numbers; {HAS_NONE}") from error
     if tensor.is_cuda:
         return get_backend("cupy").asarray(tensor.detach().resolve_neg())
     raise TypeError(f"xprnn.interop.torch: a tensor is on device {tensor.device}; expected cpu or cuda")

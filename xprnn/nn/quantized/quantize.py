@@ -47,7 +47,10 @@ def quantize(model: M, to: str = "int8", *, calibration: Any = None) -> M:
     if to != "int8":
         raise ValueError(f"{OWNER}: to is {to!r}; expected 'int8'")
     if not isinstance(model, Module):
-        raise TypeError(f"{OWNER}: the model is a {type(model).__name__}; expected a Module")
+        raise TypeError(
+            f"{OWNER}: the model is a {type(model).__name__}; expected a Module"
+            + f", or call {type(model).__name__}.quantized" * hasattr(model, "quantized")  # as estimators have it
+        )
     twins: dict[int, tuple[Module, Module]] = {}
     layers: dict[str, tuple[str, Error]] = {}
     left: dict[str, str] = {}

@@ -1,0 +1,127 @@
+"""What stands around the loops of a small layer, in one compiled function each: packing, and sums for the gradients.
+
+Numbers are those of product.py and sums.py, one by one. What is saved is Python between them, which in a small layer
+takes as long as the arithmetic. Serves plain cells in one thread, and affine maps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kinds import KINDS, Kind
+from . import threads
+from .compiling import kernel
+from .intrinsics import address, lanes
+from .product import VECTORS, add_rows, multiply_transposed, pack_columns, padded_columns
+
+LINE = 64  # bytes in a cache line
+PRODUCTS, APART = tuple(kind.products[0] for kind in KINDS), tuple(kind.apart for kind in KINDS)
+OWN = tuple(kind.places[-1] if kind.apart else 0 for kind in KINDS)  # the block of a product that stays apart
+
+
+def serves(about: Kind, own: int, size: int, operations: float) -> bool:
+    """Whether a cell is plain enough, of units that see all others, and so many operations are for one thread."""
+    every = len(about.places) == about.gates and own == size  # each gate has a product with all of h
+    return every and about.plain and threads.shares(2, operations) == 1
+
+
+@kernel
+def _aligned(rows, columns, like):
+    """Memory that begins on a cache line, without which each vector of weights that is read would lie in two."""
+    room = np.empty(rows * columns + LINE // like.itemsize, like.dtype)
+    first = -room.ctypes.data % LINE // like.itemsize
+    return room[first : first + rows * columns].reshape(rows, columns)
+
+
+@kernel
+def _turned(w):
+    """The transpose of W, packed."""
+    n, k = w.shape
+    packed = _aligned(padded_columns(n, address(w, 0)), k, w)
+    pack_columns(w, n, packed, 0, _panels(n, w))
+    return packed
+
+
+@kernel
+def _panels(columns, w):
+    """How many panels so many columns take."""
+    width = VECTORS * lanes(address(w, 0))
+    return (columns + width - 1) // width
+
+
+@kernel
+def _total_bias(kind, b_ih, b_hh, size, columns, like):
+    """What rows of z start from, as that of sequence.py."""
+    bias = np.zeros(columns, like.dtype)
+    if b_ih.size > 0:
+        both = PRODUCTS[kind] * size
+        for j in range(both):
+            bias[j] = b_ih[j] + b_hh[j]
+        if APART[kind]:
+            for j in range(size):
+                bias[both + j], bias[OWN[kind] * size + j] = b_ih[both + j], b_hh[both + j]
+    return bias
+
+
+@kernel
+def _outer_sum(d, y, more_d, more_y, out):
+    """out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
+    n, k = out.shape
+    lane = lanes(address(out, 0))
+    if k < n and k < VECTORS * lane and k % lane != 0:  # as in sums.py
+        total = np.zeros((k, padded_columns(n, address(out, 0))), out.dtype)
+        multiply_transposed(y, d, total, 0, k)
+        multiply_transposed(more_y, more_d, total, 0, k)
+        for row in range(n):
+            for j in range(k):
+                out[row, j] = total[j, row]
+    else:
+        total = np.zeros((n, padded_columns(k, address(out, 0))), out.dtype)
+        multiply_transposed(d, y, total, 0, n)
+        multiply_transposed(more_d, more_y, total, 0, n)
+        for row in range(n):
+            for j in range(k):
+                out[row, j] = total[row, j]
+
+
+@kernel
+def _row_sum(d, out):
+    """out (N) = the sum of all rows of d (R, N)."""
+    out[:] = 0
+    add_rows(d, out, 0, out.size)
+
+
+@kernel
+def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
+    """weight_ih packed, weight_hh packed for the first product of a step and for the second, and what z starts from.
+
+    Biases may be empty; ``columns`` are those of a row of z.
+    """
+    size = w_hh.shape[1]
+    both = PRODUCTS[kind] * size
+    bias = _total_bias(kind, b_ih, b_hh, size, columns, w_hh)
+    return _turned(w_ih), _turned(w_hh[:both]), _turned(w_hh[both:]), bias
+
+
+@kernel
+def gradients(dz, x, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh):
+    """Those of W and b in x W^T + b, from dz (R, O) for rows x (R, I), and where dw_hh is not empty those of h W_hh^T.
+
+    The rows are then of T*B sequences at a step, and so are those of hs, the states after it; h0 (B, H) are before the
+    first. ``dzh`` is dz unless that product stays ``apart``. Biases may be empty, and so may all that is for h.
+    """
+    if dw.size > 0:
+        _outer_sum(dz, x, dz[:0], x[:0], dw)
+    if db.size > 0:
+        _row_sum(dz, db)
+    if dw_hh.size > 0:
+        rows, batch = hs.shape[0], h0.shape[0]
+        if reverse:  # each step started from the state after the step before, and the first from the initial one
+            _outer_sum(dzh[: rows - batch], hs[batch:], dzh[rows - batch :], h0, dw_hh)
+        else:
+            _outer_sum(dzh[batch:], hs[: rows - batch], dzh[:batch], h0, dw_hh)
+    if db_hh.size > 0:
+        if apart:
+            _row_sum(dzh, db_hh)
+        else:
+            db_hh[:] = db

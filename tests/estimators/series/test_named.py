@@ -1,0 +1,154 @@
+"""Columns of one table by their names, against the same numbers given apart."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from xprnn.estimators import Forecaster, Panel
+from xprnn.train import ModelFileError, read_tensors, write_tensors
+
+TINY = {"hidden": 2, "epochs": 1, "members": 1, "transforms": "none", "window": 4}
+STEPS = 60
+
+
+def columns(seed=0, steps=STEPS + 3):
+    draws = np.random.default_rng(seed)
+    price, stock = draws.normal(size=steps), draws.normal(size=steps)
+    sold = 2.0 * price + np.r_[0.0, stock[:-1]] + 0.1 * draws.normal(size=steps) + 5.0
+    return {"price": price, "sold": sold, "note": np.array(["x"] * steps), "stock": stock}
+
+
+def frame(kind, given, first=0, last=STEPS):
+    given = {name: values[first:last] for name, values in given.items()}
+    if kind is dict:
+        return given
+    library = pytest.importorskip(kind)
+    days = np.datetime64("2026-01-01") + np.arange(first, first + len(given["sold"]))
+    table = {"day": days.astype("datetime64[us]"), **given}
+    return library.table(table) if kind == "pyarrow" else library.DataFrame(table)
+
+
+NAMES = {"target": "sold", "past": ["stock"], "future": ["price"]}
+
+
+def apart(given, first=0, last=STEPS):
+    parts = {name: given[name][first:last] for name in ("sold", "stock", "price")}
+    return parts["sold"], {"past": parts["stock"], "future": parts["price"]}
+
+
+@pytest.mark.parametrize("kind", [dict, "pandas", "polars", "pyarrow"])
+def test_a_table_says_what_its_columns_would_say_apart(kind, tmp_path):
+    given = columns()
+    named = Forecaster(**TINY).fit(frame(kind, given), **NAMES)
+    y, known = apart(given)
+    plain = Forecaster(**TINY).fit(y, **known)
+    wanted = plain.predict(3, future=given["price"][STEPS:])
+    said = named.predict(3, future=frame(kind, given, STEPS, STEPS + 3))
+    told = said if kind is dict else np.asarray(said["sold"])
+    np.testing.assert_array_equal(told, wanted)
+    if kind is not dict:
+        assert set(getattr(said, "column_names", None) or said.columns) == {"day", "sold"}
+    with pytest.raises(ValueError, match="Forecaster: future is missing"):
+        named.predict(3)
+    y, known = apart(given, STEPS, STEPS + 2)
+    named.save(tmp_path / "model")
+    for model, step in ((named, "observe"), (Forecaster.load(tmp_path / "model"), "update")):
+        getattr(model, step)(frame(kind, given, STEPS, STEPS + 2))
+        again = getattr(copy.deepcopy(plain), step)(y, **known)
+        last = given["price"][-1:]
+        one, other = (m.predict(1, future=last, quantiles=[0.5]) for m in (model, again))
+        np.testing.assert_array_equal(np.reshape(one, -1), np.reshape(other, -1))
+
+
+def test_a_table_is_scored_and_tested_as_its_columns_apart():
+    given = columns()
+    y, known = apart(given)
+    named, plain = Forecaster(**TINY).fit(frame(dict, given), **NAMES), Forecaster(**TINY).fit(y, **known)
+    assert named.score(frame(dict, given)) == pytest.approx(
+        1 - np.mean((plain.forecast(y, np.arange(4, STEPS), 1, **known)[:, 0, 0] - y[4:]) ** 2) / y[4:].var()
+    )
+    result = Forecaster(**TINY).backtest(frame(dict, given), **NAMES, test=10)
+    np.testing.assert_array_equal(
+        result.forecasts["xprnn lstm"], Forecaster(**TINY).backtest(y, **known, test=10).forecasts["xprnn lstm"]
+    )
+
+
+def long(first=0, last=STEPS):
+    parts = {key: columns(seed) for seed, key in enumerate("uv")}
+    names = ("price", "sold", "note", "stock")
+    table = {name: np.concatenate([part[name][first:last] for part in parts.values()]) for name in names}
+    count = len(table["sold"]) // 2
+    table |= {"shop": np.repeat(["u", "v"], count), "day": np.tile(np.arange(first, first + count), 2)}
+    table |= {"size": np.repeat([1.0, 2.0], count)}
+    order = np.random.default_rng(0).permutation(len(table["sold"]))
+    return parts, {name: values[order] for name, values in table.items()}
+
+
+def test_a_long_table_says_what_its_series_would_say_apart():
+    parts, table = long()
+    shops = {"id": "shop", "time": "day", "static": ["size"]}
+    named = Forecaster(**TINY).fit(table, **NAMES, **shops)
+    cut = {key: apart(part) for key, part in parts.items()}
+    panel = Panel({key: y for key, (y, _) in cut.items()}, static={"u": [1.0], "v": [2.0]})
+    known = {name: {key: told[name] for key, (_, told) in cut.items()} for name in ("past", "future")}
+    order = list(dict.fromkeys(table["shop"]))  # in which series come first
+    panel = Panel({key: cut[key][0] for key in order}, static={key: [1.0 + (key == "v")] for key in order})
+    plain = Forecaster(**TINY).fit(panel, **known)
+    wanted = plain.predict(3, future={key: part["price"][STEPS:] for key, part in parts.items()})
+    said = named.predict(3, future=long(STEPS, STEPS + 3)[1])
+    for key in "uv":
+        np.testing.assert_array_equal(said[key], wanted[key])
+    one = named.forecast(columns(1), [30], 2, key="v")
+    y, told = apart(columns(1), 0, STEPS + 3)
+    np.testing.assert_array_equal(one, plain.forecast(y, [30], 2, key="v", **told))
+    named.observe(long(STEPS, STEPS + 2)[1])
+    assert named.predict(1, future=long(STEPS + 2, STEPS + 3)[1])["u"].shape == (1,)
+    assert Forecaster(**TINY).backtest(table, **NAMES, **shops, test=10).scores()[-1]["mase"] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "sale"}, r"Forecaster.fit: there is no column 'sale'; expected one of price, sold, note, stock"),
+        ({"target": []}, r"target is \[\]; expected at least one name"),
+        ({"target": ["sold", "price"], "future": ["price"]}, "column 'price' is named twice; expected one place"),
+        ({"target": "sold", "future": "price"}, "future is 'price'; expected a list of names of columns"),
+        ({"target": "sold", "future": np.ones(STEPS)}, "future is array.*; expected a list of names"),
+        ({"target": "sold", "id": 3}, "id is 3; expected the name of a column"),
+        ({"target": "sold", "static": ["stock"]}, r"static is \['stock'\]; expected none of one series: give id"),
+        ({"id": "note"}, "Forecaster.fit: id was given without a target"),
+        ({"target": "note"}, "column 'note' is of"),
+        ({"target": "sold", "time": "price"}, "row .* of column 'price' is .*; expected rows in their order"),
+    ],
+)
+def test_odd_names(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Forecaster(**TINY).fit(frame(dict, columns()), **options)
+
+
+def test_what_is_known_by_name_is_in_the_table():
+    given = columns()
+    model = Forecaster(**TINY).fit(frame(dict, given), **NAMES)
+    with pytest.raises(TypeError, match="Forecaster.observe: past was given; expected it in the table"):
+        model.observe(frame(dict, given, STEPS, STEPS + 3), past=[1.0] * 3)
+    with pytest.raises(TypeError, match="a ndarray; expected a table, as its columns are known by names"):
+        Forecaster(**TINY).fit(given["sold"], target="sold")
+    gone = {**frame(dict, given), "price": np.r_[np.nan, given["price"][1:STEPS]]}
+    with pytest.raises(ValueError, match="Forecaster: future: row 0, column 'price' is nan"):
+        Forecaster(**TINY).fit(gone, **NAMES)
+
+
+def test_files_from_before_there_were_names(tmp_path):
+    """They have none, and are files of the same version."""
+    path = tmp_path / "saved"
+    forecaster = Forecaster("gru", seed=0, **TINY).fit(np.sin(np.arange(60.0)))
+    forecaster.save(path)
+    arrays, metadata = read_tensors(path)
+    for names in ({}, {"names": {}}):
+        write_tensors(path, arrays, {k: v for k, v in metadata.items() if k != "names"} | names)
+        np.testing.assert_array_equal(Forecaster.load(path).predict(3), forecaster.predict(3))
+    for odd in (5, ["sold"], {"one": True}, {"one": 1, "target": ["a"]}):
+        write_tensors(path, arrays, metadata | {"names": odd})
+        with pytest.raises(ModelFileError, match="cannot load this forecaster"):
+            Forecaster.load(path)

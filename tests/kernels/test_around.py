@@ -1,0 +1,60 @@
+"""What a small layer has in one compiled function gives the bits of what larger ones have in several."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from xprnn.kernels.cpu import around, linear, threads
+
+import xprnn
+from xprnn import nn
+from xprnn.tensor import Tensor
+
+
+def outputs_and_gradients(layer, x):
+    layer.zero_grad()
+    given = Tensor(x, requires_grad=True)
+    output, _ = layer(given)
+    output.backward(np.sin(np.arange(output.size, dtype=x.dtype)).reshape(output.shape))
+    return [output.data, given.grad.data, *(p.grad.data for p in layer.parameters())]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU", "CTRNN"])
+@pytest.mark.parametrize(("steps", "batch", "inputs", "hidden"), [(1, 1, 3, 5), (7, 4, 1, 33), (5, 9, 20, 16)])
+def test_packing_and_gradients_of_one_call_have_the_bits_of_several(
+    monkeypatch, cell, reverse, steps, batch, inputs, hidden
+):
+    layer = getattr(nn, cell)(inputs, hidden, reverse=reverse, rng=0)
+    x = np.random.default_rng(1).standard_normal((steps, batch, inputs)).astype("float32")
+    found = outputs_and_gradients(layer, x)
+    monkeypatch.setattr(around, "serves", lambda *about: False)
+    for one, other in zip(found, outputs_and_gradients(layer, x), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize(
+    "asked", [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]
+)
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(20, 33, 1), (16, 4, 50), (40, 16, 16)])
+def test_the_way_back_through_an_affine_map(monkeypatch, rows, inputs, outputs, asked):
+    draws = np.random.default_rng(0)
+    g, x, w = (draws.standard_normal(s).astype("float32") for s in ((rows, outputs), (rows, inputs), (outputs, inputs)))
+    found = linear.linear_back(g, x, w, *asked)
+    for one, expected, need in zip(found, (g @ w, g.T @ x, g.sum(0)), asked, strict=True):
+        assert (one is not None) == need
+        if need:
+            np.testing.assert_allclose(one, expected, atol=1e-5)
+    monkeypatch.setattr(threads, "SERIAL_BELOW", 0.0)
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    for one, other in zip(found, linear.linear_back(g, x, w, *asked), strict=True):
+        assert (one is None and other is None) or one.tobytes() == other.tobytes()
+
+
+def test_explain_says_what_threads_share(monkeypatch):
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    layer, short, many = nn.LSTM(4, 16, rng=0), np.zeros((3, 2, 4), "float32"), np.zeros((600, 20, 4), "float32")
+    assert "compiled: runs\n" in xprnn.explain(layer, short)
+    assert "compiled: runs, sequences on 2 threads\n" in xprnn.explain(layer, many)
+    assert "compiled: runs, units of each step on 2 threads\n" in xprnn.explain(nn.LSTM(4, 256, rng=0), short)
