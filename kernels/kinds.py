@@ -73,9 +73,14 @@ class Kind:
         return any(place >= self.gates for place in self.places)
 
     @cached_property
-    def regularised(self) -> bool:
-        """Whether the host's kernels have it with a mask of h, and with zoneout."""
+    def plain(self) -> bool:
+        """Whether its weights' gradients are sums of pre-activations' cotangents, times x and h before the step."""
         return len(self.parts) <= 2 and bool(self.places) and not (self.between or self.norms or self.diagonals)
+
+    @cached_property
+    def regularised(self) -> bool:
+        """Whether the host's kernels have it with a mask of h, and with zoneout: where h goes into a product."""
+        return bool(self.places)
 
     @cached_property
     def rows(self) -> int:

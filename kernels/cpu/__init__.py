@@ -1,6 +1,6 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive, reservoir, scan
+from . import additive, carry, reservoir, scan
 from .elementwise import erf, row_max, scatter_add
 from .host import BF16_DOT
 from .linear import linear_back
@@ -23,6 +23,7 @@ __all__ = [
     "Stack",
     "adam",
     "additive",
+    "carry",
     "backward",
     "erf",
     "forward",

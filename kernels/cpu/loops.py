@@ -15,7 +15,7 @@ from . import gates
 from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
 from .intrinsics import address, addresses, all_parts, offset, offsets, spread
-from .noise import add_masked, masked, zone, zone_back
+from .noise import add_masked, fade_back, masked, zone, zone_back
 from .product import multiply, padded_columns
 from .recurrence import BETWEEN, first_product, heads_back, second_product, state_before
 from .rows import add, clear, copy
@@ -42,10 +42,12 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
     after = all_parts(addresses(states_after, b0 * size), steps * apart)
     spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
     if noise is not None:
-        is_masked, mask, zoned, zones, raws = noise
+        is_masked, mask, zoned, zones, raws, is_faded, fade, _ = noise
         seen = np.empty(rows * size if is_masked else 0, x.dtype)
-        raw, raw_apart = addresses(raws, b0 * size), apart if keep else 0
-        share, share_apart = addresses(zones, b0 * size), apart if zones[0].shape[0] > 1 else 0
+        faded = np.empty(rows * size if is_faded else 0, x.dtype)
+        raw, raw_apart = all_parts(addresses(raws, b0 * size), raws[0].shape[0] * apart), apart if keep else 0
+        share = all_parts(addresses(zones, b0 * size), zones[0].shape[0] * apart)
+        share_apart = apart if zones[0].shape[0] > 1 else 0
     w_x, w_h = address(w_ih, 0), address(w_first, 0)
     k_x, k_h = deep(w_x, inputs), deep(w_h, size)
     space = space_for(w_ih, max(block * rows * k_x, rows * k_h))
@@ -79,6 +81,9 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
                 kind, k, t, reverse, initial, after, apart, restarts, address(restart, t * batch + b0),
                 spread(address(spare, 0), rows * size), rows, size,
             )  # fmt: skip
+            if noise is not None and is_faded:
+                masked(old[0], address(fade, t * apart + b0 * size), address(faded, 0), rows, size)
+                old = spread(address(faded, 0), 0)
             z_here = address(z, ((z_low + t - low) * z_rows + first) * columns)
             new, h = offsets(after, t * apart), old[0]
             if noise is not None:
@@ -86,11 +91,11 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
                     masked(h, address(mask, b0 * size), address(seen, 0), rows, size)
                     h = address(seen, 0)
                 if zoned:
-                    new = all_parts(offsets(raw, t * raw_apart), apart)
+                    new = offsets(raw, t * raw_apart)
             h_here = operand(h, 1, 0, rows, size, size, address(space, 0), w_h)
             first_product(h, h_here, h_row, w_h, w_first.shape[0], own, z_here, columns, size, rows, address(space, 0))
             second_product(
-                kind, old[0], h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
+                kind, h, h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
                 address(bias, 0), w_ih.shape[0], size, held, here, rows, address(space, 0),
             )  # fmt: skip
             gates.step(kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows)
@@ -125,10 +130,13 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
         copy(address(back, b * wide), offset(dstate[0], b * size), size)
     spare = np.empty(parts * rows * size if restarts else 0, z.dtype)
     if noise is not None:
-        is_masked, mask, zoned, zones, raws = noise
+        is_masked, mask, zoned, zones, raws, is_faded, fade, dfade = noise
         seen = np.empty((rows if is_masked else 0, wide), z.dtype)
+        faded = np.empty(rows * size if is_faded else 0, z.dtype)
         kept = np.empty(parts * rows * size if zoned else 0, z.dtype)
-        raw, share = addresses(raws, b0 * size), addresses(zones, b0 * size)
+        seen_h = np.empty(rows * size if is_masked else 0, z.dtype)
+        raw = all_parts(addresses(raws, b0 * size), steps * apart)
+        share = all_parts(addresses(zones, b0 * size), zones[0].shape[0] * apart)
         share_apart = apart if zones[0].shape[0] > 1 else 0
     w_d, w_n = address(w_first, 0), address(w_second, 0)
     k_d, k_n = deep(w_d, BACK[kind] * size), deep(w_n, size)
@@ -140,6 +148,11 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
             kind, k, t, reverse, initial, after, apart, restarts, where, spread(address(spare, 0), rows * size), rows,
             size,
         )  # fmt: skip
+        if noise is not None:
+            before = old[0]
+            if is_faded:
+                masked(before, address(fade, t * apart + b0 * size), address(faded, 0), rows, size)
+                old = spread(address(faded, 0), 0)
         results = all_parts(addresses(dstates, t * apart + b0 * size), steps * apart)
         for part in range(parts):
             if given[min(part, 1)]:
@@ -148,16 +161,18 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
                 for b in range(rows):
                     add(offset(total, b * stride), offset(results[part], b * size), size)
         z_here, dx = address(z, (t * batch + b0) * columns), address(dzx, (t * batch + b0) * inner)
-        d, new, flow = address(dzh, (t * batch + b0) * inner), offsets(after, t * apart), address(back, 0)
+        d, new = address(dzh, (t * batch + b0) * inner), offsets(after, t * apart)
+        h, flow = old[0], address(back, 0)  # what goes into products, and what comes back from them
         if noise is not None:
             if zoned:
-                new = all_parts(offsets(raw, t * apart), apart)
+                new = offsets(raw, t * apart)
                 for part in range(parts):
                     total, stride = (address(back, 0), wide) if part == 0 else (dstate[part], size)
                     rest = address(kept, part * rows * size)
                     zone_back(offset(share[part], t * share_apart), total, stride, rest, held, here, rows, size)
             if is_masked:
-                flow = address(seen, 0)
+                masked(h, address(mask, b0 * size), address(seen_h, 0), rows, size)
+                h, flow = address(seen_h, 0), address(seen, 0)
                 clear(flow, rows * wide)
         gates.step_back(
             kind, z_here, columns, old, new, address(diagonals, 0), address(back, 0), wide,
@@ -167,9 +182,7 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
             clear(address(drh, 0), rows * wide)
             dn = operand(offset(dx, BACK[kind] * size), 1, 0, rows, inner, size, address(space, 0), w_n)
             multiply(dn, 1, 0, rows, n_row, w_n, k_n, wide, address(drh, 0), 0, wide)
-            gates.reset_back(
-                z_here, columns, old[0], address(drh, 0), address(back, 0), wide, dx, inner, size, held, here, rows
-            )
+            gates.reset_back(z_here, columns, h, address(drh, 0), flow, wide, dx, inner, size, held, here, rows)
         if own < size:
             heads_back(d, inner, w_d, BACK[kind], own, flow, wide, size, rows, address(space, 0))
         else:
@@ -183,6 +196,9 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
                     total, stride = (address(back, 0), wide) if part == 0 else (dstate[part], size)
                     for b in range(rows):
                         add(offset(total, b * stride), address(kept, (part * rows + b) * size), size)
+            if is_faded:
+                at = t * apart + b0 * size
+                fade_back(before, address(fade, at), address(back, 0), wide, address(dfade, at), rows, size)
         if restarts:
             for b in range(rows):
                 if where[b] != 0:
@@ -194,6 +210,7 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
 
 
 AT_ONCE = 64  # rows that are rounded before they are multiplied
+CACHED = 1 << 18  # bytes of rows that are multiplied before others, by all panels of W: they must stay in the cache
 
 
 @kernel
@@ -201,8 +218,8 @@ def rows_times(a, w, c, first, last):
     """Rows first to last of C += A W, for A (T, B, K) as T*B rows, and W packed."""
     k, columns, wide, w0 = a.shape[2], c.shape[1], w.shape[0], address(w, 0)
     k_w, row = deep(w0, k), lowered(w0, k, deep(w0, k))
-    space = space_for(w, AT_ONCE * k_w)
-    for low in range(first, last, lowered(w0, max(last - first, 1), AT_ONCE)):
-        rows = lowered(w0, last - first, min(AT_ONCE, last - low))
+    space, at_once = space_for(w, AT_ONCE * k_w), lowered(w0, max(CACHED // (k * a.itemsize), 2 * AT_ONCE), AT_ONCE)
+    for low in range(first, last, at_once):
+        rows = min(at_once, last - low)
         here = operand(address(a, low * k), 1, 0, rows, k, k, address(space, 0), w0)
         multiply(here, 1, 0, rows, row, w0, k_w, wide, address(c, low * columns), 0, columns)

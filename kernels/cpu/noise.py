@@ -1,4 +1,6 @@
-"""What regularises a walk: a mask of h in its products, and zoneout, which keeps a share of each unit's old state."""
+"""What is done to a walk at its steps: a mask of h in its products, zoneout, which keeps a share of each unit's old
+state, and h that fades before a step.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arguments import filled, room
 from .compiling import kernel
 from .intrinsics import offset
 from .product import Array, plain
@@ -14,8 +17,10 @@ from .product import Array, plain
 class Noise(NamedTuple):
     """Whether h is masked, and by what (B, H); whether there is zoneout, and how much of each part's old state stays.
 
-    That is (T, B, H), or (1, B, H) where it is the same at all steps; ``raw`` has the states that cells computed, of
-    which with them the rest is taken: after every step, or of one where they are not kept.
+    That is (T, B, H), or (1, B, H) where it is the same at all steps, with parts as in States; ``raw`` has the states
+    that cells computed, of which with them the rest is taken: after every step, or of one where they are not kept.
+    Whether h fades, and what it is multiplied by before each step (T, B, H), of a cell of one part; the way back fills
+    in the cotangents of that.
     """
 
     masked: bool
@@ -23,17 +28,25 @@ class Noise(NamedTuple):
     zoned: bool
     zones: tuple[Array, ...]
     raw: tuple[Array, ...]
+    faded: bool
+    fade: Array
+    dfade: Array
 
 
-def noise_of(mask: Any, zoneout: tuple[Any, ...], shape: tuple[int, ...], keep: bool, dtype: Any) -> Noise:
-    """Masks as compiled code takes them: ``mask`` may be None, and ``zoneout`` empty or of arrays and numbers."""
+def noise_of(
+    mask: Any, zoneout: tuple[Any, ...], fade: Array | None, shape: tuple[int, ...], keep: bool, dtype: Any
+) -> Noise | None:
+    """Masks as compiled code takes them: ``zoneout`` may be empty, or of arrays and numbers. None where all are."""
+    if mask is None and not zoneout and fade is None:
+        return None
     steps, batch, size = shape
     flat = np.empty((0, 0), dtype) if mask is None else plain(mask.astype(dtype, copy=False))
-    zones = [np.full((1, batch, size), z, dtype) if isinstance(z, float) else plain(z) for z in zoneout]
     none = np.empty((0, 0, 0), dtype)
-    raw = [np.empty((steps if keep else 1, batch, size), dtype) for _ in zones]
-    fill = [none] * (2 - len(zones))
-    return Noise(mask is not None, flat, bool(zones), (*zones, *fill), (*raw, *fill))
+    zones = filled([np.full((1, batch, size), z, dtype) if isinstance(z, float) else z for z in zoneout], 3, dtype)
+    raw = room(len(zoneout), (steps if keep else 1, batch, size), dtype) if zoneout else (none, none)
+    faded = none if fade is None else plain(fade)
+    dfade = none if fade is None or not keep else np.empty(shape, dtype)
+    return Noise(mask is not None, flat, bool(zoneout), zones, raw, fade is not None, faded, dfade)
 
 
 @kernel
@@ -41,6 +54,17 @@ def masked(source, mask, target, rows, size):
     """target = source mask, for rows of ``size`` numbers."""
     for k in range(rows * size):
         target[k] = source[k] * mask[k]
+
+
+@kernel
+def fade_back(source, fade, d, d_columns, dfade, rows, size):
+    """The cotangent of source fade, rows of which are ``d_columns`` apart, to that of source; dfade is fade's."""
+    for b in range(rows):
+        at = b * size
+        h, by, here, other = offset(source, at), offset(fade, at), offset(d, b * d_columns), offset(dfade, at)
+        for j in range(size):
+            other[j] = here[j] * h[j]
+            here[j] = here[j] * by[j]
 
 
 @kernel

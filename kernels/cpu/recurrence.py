@@ -69,8 +69,8 @@ def second_product(
 ):  # fmt: skip
     """The product with h that stays apart from the sum, or waits for r: a GRU's for n alone, or all that is normalised.
 
-    ``h`` is the old h as products take it, in rows ``h_row`` apart. ``input_columns`` says how many columns of z the
-    input product added to.
+    ``h_old`` goes into it, and ``h`` is that as products take it, in rows ``h_row`` apart. ``input_columns`` says how
+    many columns of z the input product added to.
     """
     deep_size = deep(w, size)
     if APART[kind]:

@@ -29,7 +29,7 @@ from .arguments import (
     room,
 )
 from .matmul import matmul
-from .noise import noise_of
+from .noise import Noise, noise_of
 from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
@@ -48,11 +48,13 @@ def forward(
     storage: Storage = EXACT,
     mask: Array | None = None,
     zoneout: tuple[Any, ...] = (),
+    fade: Array | None = None,
 ) -> tuple[State, Any]:
     """Each part of the state after every step (T, B, H), and what the way back needs if it is to be kept.
 
     ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these. ``mask``
-    (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays.
+    (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays, and
+    ``fade`` (T, B, H) what all of h is multiplied by before each step of RESET_BEFORE.
     """
     about, x = KINDS[kind], plain(x)
     steps, batch, _ = x.shape
@@ -60,7 +62,7 @@ def forward(
     after = room(len(state), (steps, batch, size), dtype)
     own = own_units(about, w, size)
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
-    noise = None if mask is None and not zoneout else noise_of(mask, zoneout, after[0].shape, keep, dtype)
+    noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
     parts = 1 if noise is not None else column_parts(about, batch, size, own, dtype.itemsize)
     if parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size):
         w_ih, first, second, bias = _packed_at_once(about, w, size)
@@ -130,6 +132,7 @@ def backward(
     """dx, the cotangents of the initial state, and the gradients of the weights.
 
     ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
+    Where h faded, the cotangent of ``fade`` is among the gradients.
     ``storage`` is of the weights; what multiplies cotangents with x and h, for the weights' gradients, rounds nothing.
     """
     about, x, (states, noise) = KINDS[kind], plain(x), saved
@@ -180,25 +183,27 @@ def _gradients(
     dzh: Array,
     ds: Array,
     own: int,
-    noise: Any,
+    noise: Noise | None,
     restart: Array | None,
     reverse: bool,
 ) -> kinds.Weights:
     """The same of any cell and call."""
+    computed = states if noise is None or not noise.zoned else states._replace(after=noise.raw)  # by cells themselves
     gradients: kinds.Weights = {}
     if about.places:
         dzh = np.ascontiguousarray(dzh[..., : len(about.places) * states.after[0].shape[2]])
-        seen = noise.mask if noise is not None and noise.masked else None
-        gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, restart, reverse, seen)
+        gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, restart, reverse, noise)
+    if noise is not None and noise.faded:
+        gradients["fade"] = noise.dfade
     if about.norms:
-        gradients |= norm_weights.way_back(about, w, states, dzx, ds)
+        gradients |= norm_weights.way_back(about, w, computed, dzx, ds)
     elif "bias_ih" in w:
         gradients["bias_ih"] = row_sum(dzx)
         gradients["bias_hh"] = row_sum(dzh) if about.apart else gradients["bias_ih"].copy()
     if about.diagonals:
-        gradients[about.diagonals_in] = _diagonal_gradients(about, states, dzx, restart, reverse).reshape(
-            w[about.diagonals_in].shape
-        )
+        gradients[about.diagonals_in] = _diagonal_gradients(
+            about, states, computed.after, dzx, restart, reverse
+        ).reshape(w[about.diagonals_in].shape)
     gradients["weight_ih"] = outer_sum([(dzx, x)])
     return gradients
 
@@ -211,18 +216,20 @@ def _recurrent_gradient(
     dzh: Array,
     restart: Array | None,
     reverse: bool,
-    mask: Array | None = None,
+    noise: Noise | None,
 ) -> Array:
-    """The gradient of weight_hh, whose units are in heads of ``own``, and of which h was masked."""
+    """The gradient of weight_hh, whose units are in heads of ``own``."""
     h0, hs = states.initial[0], states.after[0]
-    if mask is not None:
-        h0, hs = h0 * mask, hs * mask
+    if noise is not None and noise.masked:
+        h0, hs = h0 * noise.mask, hs * noise.mask
     if own < hs.shape[2]:
         return _heads_gradient(len(about.places), own, dzh, _states_before(h0, hs, restart, reverse))
     if about.between:
         size, (first, second) = hs.shape[2], about.products
         between = states.z[..., (about.kept - second) * size : about.kept * size]
         h_before = _states_before(h0, hs, restart, reverse)
+        if noise is not None and noise.faded:
+            h_before *= noise.fade
         parts = (dzx[..., : first * size], h_before), (dzx[..., first * size :], between)
         return np.concatenate([outer_sum([part]) for part in parts])
     if restart is None:
@@ -243,14 +250,16 @@ def _heads_gradient(blocks: int, own: int, dz: Array, h: Array) -> Array:
     return gradient.reshape(blocks * size, own)
 
 
-def _diagonal_gradients(about: Kind, states: States, dzx: Array, restart: Array | None, reverse: bool) -> Array:
+def _diagonal_gradients(
+    about: Kind, states: States, computed: State, dzx: Array, restart: Array | None, reverse: bool
+) -> Array:
     """The gradients of elementwise weights (diagonals, H)."""
     size = states.after[0].shape[2]
     before = {
         part: _states_before(states.initial[part], states.after[part], restart, reverse)
         for part in {row.part for row in about.diagonals if not row.new}
     }
-    seen = [states.after[row.part] if row.new else before[row.part] for row in about.diagonals]
+    seen = [computed[row.part] if row.new else before[row.part] for row in about.diagonals]
     dzs = [dzx[..., row.gate * size : (row.gate + 1) * size] for row in about.diagonals]
     return np.stack([np.einsum("tbh,tbh->h", dz, part) for dz, part in zip(dzs, seen, strict=True)])
 

@@ -17,7 +17,7 @@ from xprnn.kernels.cpu import host
 
 import xprnn
 from xprnn import host_kernels, nn
-from xprnn.cells import GatedAntisymmetric
+from xprnn.cells import SLSTM, GatedAntisymmetric
 from xprnn.tape import grad
 from xprnn.tensor import Tensor
 from xprnn.testing.strategies import flags, lengths
@@ -143,6 +143,8 @@ NOISY = {
     "gru without dropout": (nn.GRU, {"zoneout": 0.3}),
     "ctrnn": (nn.CTRNN, NOISE),
     "gated antisymmetric": (lambda **o: nn.AntisymmetricRNN(gated=True, **o), NOISE),
+    **{name: (CELLS[name], NOISE) for name in ("reset before", "mgu", "peephole", "layer-norm lstm", "layer-norm gru")},
+    "slstm of heads": (lambda **o: nn.RecurrentLayer(SLSTM(7, "exp"), **o), {"zoneout": (0.3, 0.4, 0.1, 0.2)}),
 }
 
 
@@ -287,9 +289,9 @@ def test_reasons_are_given():
         (nn.LSTM(4, 5, dtype="float64", peephole="full"), x, "no kernel for the cell FullPeepholeLSTM"),
         (nn.GRU(4, 5, dtype="float64", candidate_dropout=0.5), x, "no kernel has dropout of candidates"),
         (
-            nn.GRU(4, 5, dtype="float64", zoneout=0.5, layer_norm=True),
+            nn.IndRNN(4, 5, dtype="float64", zoneout=0.5),
             x,
-            "no kernel has zoneout, or dropout between steps, for the cell LayerNormGRU",
+            "no kernel has zoneout, or dropout between steps, for the cell IndRNN (relu)",
         ),
         (nn.GRU(4, 5, dtype="float64"), x[:0], "there is no step or no sequence to run"),
     ):

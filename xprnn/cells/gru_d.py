@@ -25,6 +25,7 @@ class GRUD(Cell):
     """
 
     state_names = ("h", "last", "since")
+    fills = True
 
     def __init__(self, input_size: int) -> None:
         self.input_size = input_size
@@ -61,9 +62,9 @@ class GRUD(Cell):
         x, m, t = zx[..., -2 * inputs - 1 : -inputs - 1], zx[..., -inputs - 1 : -1], zx[..., -1:]
         passed, seen = since + t, m > 0.5
         last = xp.where(seen, x - w["mean"], last)
-        at_x, fade_x = _decay(w, "x", passed * w["decay_x"])
+        at_x, fade_x = decay(w, "x", passed * w["decay_x"])
         input_ = w["mean"] + xp.where(seen, last, fade_x * last)
-        at_h, fade_h = _decay(w, "h", passed @ w["decay_h"].T)
+        at_h, fade_h = decay(w, "h", passed @ w["decay_h"].T)
         faded = fade_h * h
         w_rz, w_n = blocks(w["weight_hh"])
         xr, xz, xn = split(zx[..., : 3 * h.shape[-1]] + input_ @ w["weight_ih"].T, 3)
@@ -110,7 +111,7 @@ class GRUD(Cell):
         return gradients | {name: total(d) for name, d in biases.items() if name in w}
 
 
-def _decay(w: Weights, of: str, z: Array) -> tuple[Any, Any]:
+def decay(w: Weights, of: str, z: Array) -> tuple[Any, Any]:
     """z with its bias, and exp(-max(0, that))."""
     xp = namespace(z)
     z = z + w[f"bias_decay_{of}"] if f"bias_decay_{of}" in w else z

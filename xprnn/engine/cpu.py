@@ -8,7 +8,7 @@ import numpy as np
 
 from xprnn import host_kernels
 from xprnn.backend import DTYPES, Array, dtype_name
-from xprnn.cells import Cell, State, Weights
+from xprnn.cells import Cell, ResetBeforeGRU, State, Weights
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import current_precision
@@ -19,9 +19,16 @@ def runs(kind: kernels.Kind) -> bool:
     return True
 
 
+def _of_numpy(array: Array) -> bool:
+    return type(array) is np.ndarray
+
+
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
-    reasons = kernels.reasons_against(call, lambda array: type(array) is np.ndarray, "a NumPy array", runs)
+    if kernels.fills(call.cell):
+        reasons = kernels.reasons_of_arrays(call, _of_numpy, "a NumPy array")
+    else:
+        reasons = kernels.reasons_against(call, _of_numpy, "a NumPy array", runs)
     if call.noise is not None and (kind := kernels.kind_of(call.cell)) is not None:
         reasons.remove(kernels.NOISE)
         if not kind.regularised:
@@ -37,6 +44,11 @@ def forward(call: SequenceCall) -> tuple[Result, Any]:
     """Run a call."""
     host = host_kernels.kernels()
     storage = host.PAIRED if _rounded(call.x) else host.EXACT
+    if call.cell.fills:
+        from xprnn.engine import filling
+
+        result, saved = filling.forward(host, call, storage)
+        return result, (saved, storage)
     noise = {} if call.noise is None else {"mask": call.noise.h, "zoneout": call.noise.zoneout}
     result, kept = kernels.forward(host, call, storage=storage, **noise)
     return result, (kept, storage)
@@ -45,13 +57,21 @@ def forward(call: SequenceCall) -> tuple[Result, Any]:
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
     kept, storage = saved
-    return kernels.backward(host_kernels.kernels(), call, kept, dsequences, dfinal, need_dx, storage=storage)
+    host = host_kernels.kernels()
+    if call.cell.fills:
+        from xprnn.engine import filling
+
+        return filling.backward(host, call, kept, storage, dsequences, dfinal, need_dx)
+    return kernels.backward(host, call, kept, dsequences, dfinal, need_dx, storage=storage)
 
 
 def how(call: SequenceCall) -> str:
     """What explain says of threads, and of products that are rounded."""
     host, number = host_kernels.kernels(), kernels.number_of(call.cell)
-    shared = host.way(number, call.weights, call.x, call.state, call.noise is not None)
+    x, noisy = call.x, call.noise is not None
+    if call.cell.fills:  # the GRU behind it
+        number, x, noisy = kernels.NUMBERS[ResetBeforeGRU], x[..., :-1], True
+    shared = host.way(number, call.weights, x, call.state, noisy)
     told = f", {shared}" if shared else ""
     if not _rounded(call.x):
         return told

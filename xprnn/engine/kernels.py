@@ -107,6 +107,11 @@ def _type_name(cell: Cell) -> str:
     return f"{exact.__module__}.{exact.__qualname__}"
 
 
+def fills(cell: Cell) -> bool:
+    """Whether it is GRU-D, by its exact type as in number_of."""
+    return cell.fills and _type_name(cell) == "xprnn.cells.gru_d.GRUD" and vars(cell).keys() == {"input_size"}
+
+
 def told(cell: Cell, weights: Weights) -> dict[str, Any]:
     """A cell's weights, and beside them what it tells kernels of itself."""
     constants: tuple[float, ...] | None = getattr(cell, "constants", None)
@@ -221,7 +226,7 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, K
     check(call)
     number = number_of(call.cell)
     sequences, saved = kernels.forward(
-        number, told(call.cell, call.weights), call.x, call.state, _flags(call), call.reverse, call.keep, **options
+        number, told(call.cell, call.weights), call.x, call.state, walk_flags(call), call.reverse, call.keep, **options
     )
     last = 0 if call.reverse else -1
     final = tuple([s[last].copy() for s in sequences])
@@ -250,7 +255,7 @@ def backward(
         for part, d in zip(call.state, dfinal, strict=True)
     )
     found = kernels.backward(
-        number, told(call.cell, call.weights), call.x, kept.saved, _flags(call), call.reverse, dsequences, dstate,
+        number, told(call.cell, call.weights), call.x, kept.saved, walk_flags(call), call.reverse, dsequences, dstate,
         need_dx, **options,
     )  # fmt: skip
     return Gradients(*found)
@@ -261,7 +266,8 @@ def _sort(call: SequenceCall, number: int | None) -> tuple[Any, ...]:
     return number, call.x.shape, call.state[0].shape, call.reverse
 
 
-def _flags(call: SequenceCall) -> kinds.Flags:
+def walk_flags(call: SequenceCall) -> kinds.Flags:
+    """Those of a call, in the order of its walk."""
     return flags_of(call.control.reversed() if call.reverse else call.control)
 
 

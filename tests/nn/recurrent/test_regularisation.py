@@ -89,11 +89,46 @@ def test_weights_are_dropped_once_a_call_and_run_on_kernels():
     assert 0.2 < dropped.mean() < 0.8
 
 
+OFF = {
+    "rates of 0": (dict.fromkeys(ALL, 0.0), True),
+    "dropouts in evaluation": (ALL | {"zoneout": (0.0, 0.0)}, False),
+}
+
+
+@pytest.mark.parametrize(("options", "training"), OFF.values(), ids=OFF.keys())
+def test_what_is_off_makes_the_same_call_of_kernels(options, training, monkeypatch):
+    numba = pytest.importorskip("numba")
+    from xprnn.kernels.cpu import loops
+
+    came, originals = [], {name: getattr(loops, name) for name in ("walk", "walk_back")}
+
+    def watched(name):
+        def run(*given):
+            came.append((name, *map(numba.typeof, given)))
+            return originals[name](*given)
+
+        return run
+
+    for name in originals:
+        monkeypatch.setattr(loops, name, watched(name))
+    seen = []
+    for layer in (lstm().train(training), lstm(**options).train(training)):
+        said, before = xprnn.explain(layer, X), layer.rng.bit_generator.state
+        came.clear()
+        y = layer(X)[0]
+        y.sum().backward()
+        assert layer.rng.bit_generator.state == before  # nothing is drawn
+        seen.append((said, [*came], y.numpy().tobytes(), [p.grad.numpy().tobytes() for p in layer.parameters()]))
+    assert seen[0] == seen[1]
+    assert [(name, masks) for name, *_, masks in seen[0][1]] == [("walk", numba.none), ("walk_back", numba.none)]
+
+
 def test_explain_says_why_kernels_decline():
     assert "compiled: runs" in xprnn.explain(lstm(zoneout=0.1, recurrent_dropout=0.3), X)
     assert "no kernel has dropout of candidates" in xprnn.explain(lstm(candidate_dropout=0.1), X)
+    assert "compiled: runs" in xprnn.explain(lstm(zoneout=0.1, layer_norm=True), X)
     assert "no kernel has zoneout, or dropout between steps, for" in xprnn.explain(
-        lstm(zoneout=0.1, layer_norm=True), X
+        nn.IndRNN(2, 4, zoneout=0.1, dtype="float64"), X
     )
     assert "compiled: declines (no kernel" not in xprnn.explain(lstm(**ALL | {"zoneout": 0.0}).eval(), X)
 

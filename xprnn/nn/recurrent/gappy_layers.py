@@ -22,9 +22,11 @@ class GRUD(Timed):
     was observed; h^ = exp(-max(0, W d + c)) h; then a GRU of x^ and m from h^, its reset gate before the product:
     r, z = sigmoid(z_r), sigmoid(z_z), n = tanh(W_in x^ + V_in m + b_in + W_hn (r h^)), h' = (1 - z) n + z h^.
 
-    Shapes, calling and the other arguments: :class:`RecurrentLayer`, of one layer, and :meth:`forward`. How it runs:
-    :class:`CfC`. The state is a tuple (h, last, since): the last values less their means, and the time since they came,
-    both (D, B, I), so that a series may be cut anywhere. From zero state a value that never came is its mean.
+    Shapes, calling and the other arguments: :class:`RecurrentLayer`, of one layer, and :meth:`forward`. On NumPy it is
+    compiled: what is filled in is computed for all steps at once, and a GRU walks behind it. Streams, and other
+    libraries, step by array code. The state is a tuple (h, last, since): the last values less their means, and the time
+    since they came, both (D, B, I), so that a series may be cut anywhere. From zero state a value that never came is
+    its mean.
 
     =================================  ===============================================================
     weight_ih, weight_oh               (3H, I): of x^, and V of m; blocks r, z, n
