@@ -54,7 +54,7 @@ def test_a_file_with_one_part_missing(saved, model, tmp_path):
     arrays, metadata = read_tensors(saved[model])
     path = tmp_path / "part.safetensors"
     for name in metadata.keys() - {"kind", "version"}:
-        for other in ({}, {name: None}):  # not there, and of another type
+        for other in ({name: None}, {})[: 1 if name == "names" else 2]:  # of another type, and not there, as once names
             write_tensors(path, arrays, {k: v for k, v in metadata.items() if k != name} | other)
             with pytest.raises(ValueError, match=f"part.safetensors.*{name} is (missing|a NoneType)"):
                 model.load(path)

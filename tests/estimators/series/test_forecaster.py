@@ -234,3 +234,8 @@ def test_runs_on_array_api_strict():
     here = Forecaster(**QUICK | {"epochs": 1}).fit(wave(60)).predict(3)
     there = Forecaster(backend="array_api_strict", **QUICK | {"epochs": 1}).fit(wave(60)).predict(3)
     np.testing.assert_allclose(here, there, rtol=1e-4)
+
+
+def test_a_horizon_beyond_the_series():
+    with pytest.raises(ValueError, match="horizon is 61, and the series has 60 steps; expected at most as many"):
+        Forecaster("gru", hidden=2, epochs=1, members=1, window=4, horizon=61).fit(np.sin(np.arange(60.0)))

@@ -196,6 +196,10 @@ class Forecaster(RollingForecaster):
             raise ValueError("Forecaster.fit: executor and communicator are both given; expected at most one")
         for k, each in enumerate(values):
             new._require_steps(kind.shown("Forecaster", k), len(each))
+        horizon, longest = self.settings["horizon"], max(map(len, values))
+        if horizon > longest:
+            wrong = f"horizon is {horizon}, and the series has {longest} steps"
+            raise ValueError(f"Forecaster: {wrong}; expected at most as many")
         callbacks = several("Forecaster.fit", "callbacks", callbacks)
         if any(isinstance(callback, Checkpoint) and callback.resume for callback in callbacks):
             raise ValueError("Forecaster.fit: a Checkpoint that resumes is of one training; expected none, of several")

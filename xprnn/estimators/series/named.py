@@ -72,8 +72,10 @@ class Names:
         return asdict(self)
 
     @classmethod
-    def from_plain(cls, given: Mapping[str, Any]) -> Names | None:
+    def from_plain(cls, given: Any) -> Names | None:
         """Raises ValueError and TypeError for others than names; None where a file has none."""
+        if not isinstance(given, Mapping):
+            raise TypeError(f"names is a {type(given).__name__}; expected those of columns")
         if not given:
             return None
         one, rest = given["one"], {name: part for name, part in given.items() if name != "one"}

@@ -140,6 +140,8 @@ def restored(arrays: HostArrays, metadata: Mapping[str, Any], settings: Mapping[
     start, scales = arrays["start"], arrays["scales"]
     if (start < 0).any() or (start != np.floor(start)).any() or (start > sys.maxsize // 4).any():
         raise ValueError(f"start has {start.tolist()}; expected numbers of steps")
+    if settings["ahead"] > (known := start.max() + window):
+        raise ValueError(f"horizon is {settings['ahead']}, but {known:g} steps are known; expected at most as many")
     if (scales[:, 1] < 0.0).any() or (scales[:, 2] <= 0.0).any() or (arrays["unit"] <= 0.0).any():
         raise ValueError("scales or unit have deviations below 0")
     if (arrays["covariates"][1:] < 0.0).any():
