@@ -95,6 +95,7 @@ CALLS = {
     "truncated_bptt": partial(train.truncated_bptt, nn.LSTM(4, 2), X, k1=1),
     "Batches": partial(data.Batches, X),
     "Streamed": partial(data.Streamed, X, batch_size=1),
+    "Lanes": lambda **given: data.Lanes(X[0], **{"batch_size": 1, "chunk": 1} | given),
     "Buckets": partial(data.Buckets, [[1]], batch_size=1),
     "Drawn": partial(data.Drawn, len),
     "Vocabulary.build": partial(data.Vocabulary.build, [["a"]]),
@@ -136,7 +137,7 @@ COUNTED = {
     *("batch_size", "epochs", "patience", "chunk", "every", "pool", "updates", "accumulate", "total", "warmup"),
     *("max_vocabulary", "min_count", "max_size", "top_k", "jacobians", "k1", "k2", "longest", "refit", "delay"),
     *("period", "row", "washout", "start", "end", "ignore_index"),
-    *("Streamed.window", "AutoRegression.order", "LinearRatio.steps"),
+    *("Streamed.window", "Lanes.window", "Lanes.ahead", "AutoRegression.order", "LinearRatio.steps"),
     *(f"{name}.steps" for name in ("SequenceClassifier", "SequenceRegressor", "SequenceTagger", "AnomalyDetector")),
 }
 """What is counted up to or looked up, and takes no memory: sys.maxsize means without end."""
@@ -146,9 +147,9 @@ OTHERS = {
     *("Backtest.scores", "Backtest.intervals", "CsvSeries.label", "TextClassifier.predict_best"),
     *("EchoStateNetwork.stream", "QuantizedRecurrent.stream", "PanelBacktest.scores"),
     *("Optimizer.update", "SGD.update", "Adam.update", "RMSprop.update", "Borrowed.forecast"),
-    *("SeriesForecaster.forecast", "AutoRegression.forecast"),
+    *("SeriesForecaster.forecast", "AutoRegression.forecast", "within"),
 }
-"""Made by the library and not by its users; or a fitted thing's, whose check another call here shows."""
+"""Made or called by the library and not by its users; or a fitted thing's, whose check another call here shows."""
 
 
 def counted():
