@@ -110,12 +110,20 @@ def _on(x: Array, name: str, values: Any, owner: str) -> Array:
     return values
 
 
+def booleans(owner: str, name: str, values: Any, x: Array) -> Array:
+    """Flags beside x. Raises TypeError for what is no array of them, and for another library or device."""
+    values = _on(x, name, values, owner)
+    if not hasattr(values, "dtype"):  # a number
+        raise TypeError(f"{owner}: {name} is a {type(values).__name__}; expected an array of booleans")
+    if dtype_name(values) != "bool":
+        raise TypeError(f"{owner}: {name} has dtype {dtype_name(values)}; expected bool")
+    return values
+
+
 def _flags(owner: str, name: str, values: Any, x: Array, batch_first: bool) -> Array | None:
     if values is None:
         return None
-    values = _on(x, name, values, owner)
-    if dtype_name(values) != "bool":
-        raise TypeError(f"{owner}: {name} has dtype {dtype_name(values)}; expected bool")
+    values = booleans(owner, name, values, x)
     axes, expected = ("(B, T)", (x.shape[1], x.shape[0])) if batch_first else ("(T, B)", (x.shape[0], x.shape[1]))
     if tuple(values.shape) != expected:
         raise ValueError(f"{owner}: {name} has shape {tuple(values.shape)}; expected {axes} = {expected}")

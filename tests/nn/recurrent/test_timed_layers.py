@@ -280,6 +280,8 @@ def test_wirings():
         (lambda x: nn.LTC(3, 4)(x, timespans=np.ones((5, 2))), TypeError, "LTC: timespans has dtype float64"),
         (lambda x: nn.LTC(3, 4)(x[..., :2]), ValueError, r"LTC: x has shape \(5, 2, 2\); expected \(T, B, 3\)"),
         (lambda x: nn.GRUD(3, 4)(x, observed=x), TypeError, "GRUD: observed has dtype float32; expected bool"),
+        (lambda x: nn.GRUD(3, 4)(x, observed=True), TypeError, "GRUD: observed is a bool; expected an array of booleans"),
+        (lambda x: nn.GRUD(3, 4)(x, mask=True), TypeError, "GRUD: mask is a bool; expected an array of booleans"),
         (lambda x: nn.GRUD(3, 4)(x, observed=x[..., 0] > 0), ValueError, r"observed has shape \(5, 2\); expec"),
         (lambda x: nn.GRUD(3, 4, mean=[1.0]), ValueError, r"GRUD: mean has shape \(1,\) and dtype float64; exp"),
         (lambda x: nn.CfC(3, 4, mode="pur"), ValueError, "CfC: mode is 'pur'; expected one of 'default', 'no"),

@@ -8,11 +8,11 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import size
-from xprnn.backend import Array, Rng, backend_of, dtype_name, shared_namespace
+from xprnn.backend import Rng
 from xprnn.cells.gru_d import GRUD as GRUDSpec
+from xprnn.engine.control import booleans
 from xprnn.nn.recurrent.sequence_layer import SequenceLayer
 from xprnn.nn.recurrent.timed_layers import Timed
-from xprnn.tensor import Tensor
 
 
 class GRUD(Timed):
@@ -100,22 +100,11 @@ class GRUD(Timed):
         owner, x = type(self).__name__, self._input(x)
         ones = ops.ones_like(x)
         if observed is not None:
-            observed = ops.value(observed)
-            if isinstance(observed, (np.ndarray, list, tuple)):  # of the host, as other flags
-                observed = backend_of(x.data).asarray(np.asarray(observed))
-            _check_flags(owner, "observed", observed, x)
+            observed = booleans(owner, "observed", ops.value(observed), x.data)
+            if tuple(observed.shape) != x.shape:
+                raise ValueError(f"{owner}: observed has shape {tuple(observed.shape)}; expected {x.shape}, as x has")
             x, ones = ops.where(observed, x, ops.zeros_like(x)), ops.where(observed, ones, ops.zeros_like(x))
         joined = ops.concat([x, ones, self._column(elapsed, x, lengths=lengths, mask=mask)], axis=-1)
         return SequenceLayer.forward(
             self, joined, state, lengths=lengths, mask=mask, reset=reset, return_all_states=return_all_states
         )
-
-
-def _check_flags(owner: str, name: str, flags: Array, x: Tensor) -> None:
-    if not hasattr(flags, "dtype"):
-        raise TypeError(f"{owner}: {name} is a {type(flags).__name__}; expected an array of booleans")
-    shared_namespace(owner, ("x", name), x.data, flags)
-    if dtype_name(flags) != "bool":
-        raise TypeError(f"{owner}: {name} has dtype {dtype_name(flags)}; expected bool")
-    if tuple(flags.shape) != x.shape:
-        raise ValueError(f"{owner}: {name} has shape {tuple(flags.shape)}; expected {x.shape}, as x has")
