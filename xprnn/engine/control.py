@@ -112,9 +112,9 @@ def _on(x: Array, name: str, values: Any, owner: str) -> Array:
 
 def booleans(owner: str, name: str, values: Any, x: Array) -> Array:
     """Flags beside x. Raises TypeError for what is no array of them, and for another library or device."""
+    if not isinstance(values, (list, tuple)) and not hasattr(values, "shape"):
+        raise TypeError(f"{owner}: {name} is a {type(values).__name__}; expected a list or an array of booleans")
     values = _on(x, name, values, owner)
-    if not hasattr(values, "dtype"):  # a number
-        raise TypeError(f"{owner}: {name} is a {type(values).__name__}; expected an array of booleans")
     if dtype_name(values) != "bool":
         raise TypeError(f"{owner}: {name} has dtype {dtype_name(values)}; expected bool")
     return values

@@ -69,9 +69,5 @@ class Form(Enum):
             *others, last = given
             what = f"{', '.join(others)} and {last} need a batch"
             raise ValueError(f"{owner}: {what}; {name} has shape {tuple(came.shape)}")
-        for flags in ("mask", "reset"):
-            one = given[flags] = ops.value(given.get(flags))
-            if one is not None and not isinstance(one, (list, tuple)) and not hasattr(one, "shape"):
-                raise TypeError(f"{owner}: {flags} is a {type(one).__name__}; expected a list or an array of booleans")
-        given["lengths"] = ops.value(given.get("lengths"))
+        given = {key: ops.value(one) for key, one in given.items()}
         return Control.build(owner, x.data, **given, batch_first=self is Form.BATCH_FIRST)

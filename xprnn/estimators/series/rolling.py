@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -134,10 +134,10 @@ class RollingForecaster(SeriesEstimator):
         names = by_names("Forecaster.backtest", target, past, future, static, id, time)
         if names is not None:
             series, past, future = names.given("Forecaster.backtest", series, static=True)
-        several_series = series if isinstance(series, Panel) else None
-        told = self if past is None and future is None else Informed(self, past, future, several_series)
-        all_of_them = [told, *several("Forecaster.backtest", "baselines", baselines)]
-        options: dict[str, Any] = {"test": test, "horizon": horizon, "refit": refit, "paths": paths}
-        if several_series is None:
-            return backtest(all_of_them, series, executor=executor, **options)
-        return backtest_panel(all_of_them, several_series, executor=executor, **options)
+        panel = series if isinstance(series, Panel) else None
+        told = self if past is None and future is None else Informed(self, past, future, panel)
+        compared: Callable[..., Any] = backtest if panel is None else backtest_panel
+        return compared(
+            [told, *several("Forecaster.backtest", "baselines", baselines)],
+            series, test=test, horizon=horizon, refit=refit, paths=paths, executor=executor,
+        )  # fmt: skip
