@@ -64,21 +64,26 @@ def _total_bias(kind, b_ih, b_hh, size, columns, like):
 
 
 @kernel
+def _products(a, b, more_a, more_b):
+    """a^T b + more_a^T more_b, with padded rows."""
+    total = np.zeros((a.shape[1], padded_columns(b.shape[1], address(b, 0))), b.dtype)
+    multiply_transposed(a, b, total, 0, len(total))
+    multiply_transposed(more_a, more_b, total, 0, len(total))
+    return total
+
+
+@kernel
 def _outer_sum(d, y, more_d, more_y, out):
     """out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
     n, k = out.shape
     lane = lanes(address(out, 0))
     if k < n and k < VECTORS * lane and k % lane != 0:  # as in sums.py
-        total = np.zeros((k, padded_columns(n, address(out, 0))), out.dtype)
-        multiply_transposed(y, d, total, 0, k)
-        multiply_transposed(more_y, more_d, total, 0, k)
+        total = _products(y, d, more_y, more_d)
         for row in range(n):
             for j in range(k):
                 out[row, j] = total[j, row]
     else:
-        total = np.zeros((n, padded_columns(k, address(out, 0))), out.dtype)
-        multiply_transposed(d, y, total, 0, n)
-        multiply_transposed(more_d, more_y, total, 0, n)
+        total = _products(d, y, more_d, more_y)
         for row in range(n):
             for j in range(k):
                 out[row, j] = total[row, j]

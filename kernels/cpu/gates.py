@@ -44,8 +44,8 @@ from . import exponential, norm_gates
 from .activations import tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset, offsets
-from .lstm_gates import add_scaled, cell_back, lstm, output_back, peephole
-from .rows import clear, copy
+from .lstm_gates import cell_back, lstm, output_back, peephole
+from .rows import add_product, clear, copy
 
 # The equations, inlined before types are known: only so does LLVM see whole loops, and vectorise them. By names of
 # their own, since compiled code cannot look into a tuple of functions.
@@ -215,11 +215,11 @@ def step_back(
             dcell = offset(dstate[1], at)
             output_back(z3, offset(new[1], at), back, dcell, d3, size)
             if kind == PEEPHOLE:
-                add_scaled(dcell, d3, offset(diagonals, 2 * size), size)
+                add_product(dcell, d3, offset(diagonals, 2 * size), size)
             cell_back(z0, z1, z2, offset(old[1], at), dcell, dx, d1, d2, size)
             if kind == PEEPHOLE:
-                add_scaled(dcell, dx, diagonals, size)
-                add_scaled(dcell, d1, offset(diagonals, size), size)
+                add_product(dcell, dx, diagonals, size)
+                add_product(dcell, d1, offset(diagonals, size), size)
         elif kind == GRU:
             _update_back(z1, z2, h_old, back, d1, d2, size)
             _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
@@ -252,7 +252,7 @@ def step_back(
         else:
             _relu_back(h, back, dx, size)
         if kind in (IND_TANH, IND_RELU):
-            add_scaled(back, dx, diagonals, size)
+            add_product(back, dx, diagonals, size)
 
 
 @kernel

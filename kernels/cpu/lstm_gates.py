@@ -21,7 +21,7 @@ lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_b
 def lstm(i, f, g, o, c_old, c, h, size):
     for j in range(size):
         i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
-    for j in range(size):  # two loops of few arrays each: with more, LLVM gives up vectorising
+    for j in range(size):
         o[j], h[j] = lstm_output(o[j], c[j])
 
 
@@ -48,9 +48,3 @@ def cell_back(i, f, g, c_old, dc, di, df, dg, size):
         di[j], dg[j] = lstm_input_back(i[j], g[j], dc[j])
     for j in range(size):
         df[j], dc[j] = lstm_forget_back(f[j], c_old[j], dc[j])
-
-
-@kernel
-def add_scaled(dc, dz, p, size):
-    for j in range(size):
-        dc[j] += dz[j] * p[j]

@@ -12,6 +12,7 @@ from .arguments import filled, room
 from .compiling import kernel
 from .intrinsics import offset
 from .product import Array, plain
+from .rows import add_product
 
 
 class Noise(NamedTuple):
@@ -102,5 +103,4 @@ def add_masked(target, target_columns, source, source_columns, mask, rows, size)
     """target += source mask, by rows."""
     for b in range(rows):
         to, given, by = offset(target, b * target_columns), offset(source, b * source_columns), offset(mask, b * size)
-        for j in range(size):
-            to[j] += given[j] * by[j]
+        add_product(to, given, by, size)

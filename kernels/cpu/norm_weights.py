@@ -13,7 +13,7 @@ from .compiling import kernel
 from .intrinsics import address, offset
 from .norms import unit_back
 from .product import DEPTH, Array, plain
-from .rows import add
+from .rows import add, add_product
 
 
 def step_rows(about: Kind, w: Weights, size: int, dtype: Any) -> Array:
@@ -71,8 +71,8 @@ def _lstm_rows(z, c, gain, dz, ds, sums, first, last):
         for row in range(block * DEPTH, min((block + 1) * DEPTH, ds.shape[0] * ds.shape[1])):
             x, d = address(z, row * columns), address(dz, row * 4 * size)
             moments = offset(x, 12 * size)
-            _add_product(total, d, x, 4 * size)
-            _add_product(offset(total, 4 * size), d, offset(x, 4 * size), 4 * size)
+            add_product(total, d, x, 4 * size)
+            add_product(offset(total, 4 * size), d, offset(x, 4 * size), 4 * size)
             add(offset(total, 8 * size), d, 4 * size)
             _add_centred(
                 offset(total, 12 * size), address(ds, row * size), address(c, row * size), moments[2], moments[3], size
@@ -90,9 +90,9 @@ def _gru_rows(z, _, gain, dz, ds, sums, first, last):
         for row in range(block * DEPTH, min((block + 1) * DEPTH, ds.shape[0] * ds.shape[1])):
             x, d, dm = address(z, row * columns), address(dz, row * 3 * size), address(ds, row * size)
             m, moments = offset(x, 3 * size), offset(x, 9 * size)
-            _add_product(total, d, x, 3 * size)
-            _add_product(offset(total, 3 * size), d, m, 2 * size)
-            _add_product(offset(total, 5 * size), dm, offset(m, 2 * size), size)
+            add_product(total, d, x, 3 * size)
+            add_product(offset(total, 3 * size), d, m, 2 * size)
+            add_product(offset(total, 5 * size), dm, offset(m, 2 * size), size)
             add(offset(total, 6 * size), d, 3 * size)
             add(offset(total, 9 * size), dm, size)
             unit_back(x, moments[0], address(gain, 0), d, 2 * size)
@@ -100,14 +100,7 @@ def _gru_rows(z, _, gain, dz, ds, sums, first, last):
 
 
 @kernel
-def _add_product(total, a, b, size):
-    """total[:size] += a b."""
-    for j in range(size):
-        total[j] += a[j] * b[j]
-
-
-@kernel
 def _add_centred(total, d, x, mean, scale, size):
-    """The same of d and N(x)."""
+    """total[:size] += d N(x)."""
     for j in range(size):
         total[j] += d[j] * ((x[j] - mean) * scale)

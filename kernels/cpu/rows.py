@@ -1,4 +1,4 @@
-"""Rows of numbers copied, cleared and added."""
+"""Rows of numbers copied, cleared and added, and their products added."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def add(target, source, size):
     """target[:size] += source[:size]."""
     for j in range(size):
         target[j] += source[j]
+
+
+@kernel
+def add_product(target, a, b, size):
+    """target[:size] += a[:size] b[:size]."""
+    for j in range(size):
+        target[j] += a[j] * b[j]
