@@ -6,6 +6,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from forecasters import Mean
 
 from xprnn.estimators import AutoRegression, Forecaster, Persistence, backtest
 from xprnn.estimators.series import accuracy
@@ -195,19 +196,6 @@ def test_widths_of_several_levels_at_once():
     assert np.isinf(found[2]).all()
     np.testing.assert_array_equal(width(errors[:, 1], levels[:, 0]), found[:, 1])
     assert width(errors[:0], levels).shape == np.broadcast_shapes(levels.shape, (2,))
-
-
-class Mean(Persistence):
-    """Says the mean of what it was fitted on."""
-
-    name = "mean"
-
-    def fit(self, series):
-        self.mean = series.mean(axis=0)
-        return self
-
-    def forecast(self, series, origins, horizon):
-        return np.broadcast_to(self.mean, (len(origins), horizon, series.shape[1]))
 
 
 def test_fitting_again_on_all_that_came_before():

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from forecasters import Mean
 
 from xprnn.estimators import Forecaster, Panel, Persistence, backtest_panel
 
@@ -184,19 +185,6 @@ def test_values_missing_are_saved_as_such(tmp_path):
 def test_baselines_say_that_they_need_every_value():
     with pytest.raises(ValueError, match="Persistence: row 3, column 0 is nan"):
         Forecaster(**TINY).backtest(np.r_[1.0, 2.0, 3.0, np.nan, np.ones(60)], baselines=[Persistence()])
-
-
-class Mean(Persistence):
-    """Says the mean of what it was fitted on."""
-
-    name = "mean"
-
-    def fit(self, series):
-        self.mean = series.mean(axis=0)
-        return self
-
-    def forecast(self, series, origins, horizon):
-        return np.broadcast_to(self.mean, (len(origins), horizon, series.shape[1]))
 
 
 @pytest.mark.parametrize("threads", [False, True])
