@@ -3,8 +3,7 @@
 import dataclasses
 
 import pytest
-
-from benchmarks.gpu import compiled
+from gpu_benchmark import ROOT
 
 REPORT = """ptxas info    : Compiling entry function 'persistent_forward' for 'sm_90'
     8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads
@@ -25,13 +24,21 @@ TEXT = """
 """
 
 
-def test_reports_and_disassembled_kernels_are_understood():
+@pytest.fixture
+def compiled(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.gpu import compiled
+
+    return compiled
+
+
+def test_reports_and_disassembled_kernels_are_understood(compiled):
     assert compiled.said(REPORT) == {"registers": 138, "spilled": 12}
     assert compiled.of_a_step(TEXT) == 5
 
 
 @pytest.mark.parametrize("changed", ["text", "plan", "architecture", "compiler"])
-def test_a_kernel_is_compiled_once_for_all_that_it_is_made_of(monkeypatch, tmp_path, changed):
+def test_a_kernel_is_compiled_once_for_all_that_it_is_made_of(compiled, monkeypatch, tmp_path, changed):
     (tmp_path / "forward.cu").write_text("one")
     _, plan = next(iter(compiled.plans(["sm_90"])))
     counted = iter(range(9))
@@ -46,7 +53,7 @@ def test_a_kernel_is_compiled_once_for_all_that_it_is_made_of(monkeypatch, tmp_p
     assert figures(version, architecture, plan) == 1
 
 
-def test_what_does_not_fit_is_said_to_be_missing(monkeypatch):
+def test_what_does_not_fit_is_said_to_be_missing(compiled, monkeypatch):
     """An A100 has no clusters."""
     monkeypatch.setattr(compiled, "KINDS", {name: compiled.KINDS[name] for name in ("cluster", "one block")})
     rows = list(compiled.plans(["sm_80"]))
