@@ -63,9 +63,9 @@ def every() -> Iterator[cells.Cell]:
 
 def row(cell: cells.Cell) -> list[str]:
     """What the code says of one."""
-    host = [_first(_call(cell, dtype), dispatch.COMPILED, dispatch.COMPILED_SCAN, dispatch.RESERVOIR) for dtype in BOTH]
+    host = [_first(_call(cell, dtype), *dispatch.HOST) for dtype in BOTH]
     with use_precision("bf16"):
-        rounded = host[0] == dispatch.COMPILED.name and "bfloat16" in cpu.how(_call(cell, "float32"))
+        rounded = any(impl.name == host[0] and "bfloat16" in impl.how(_call(cell, "float32")) for impl in dispatch.HOST)
     weights = [np.zeros(shape, "float32") for shape in cell.weight_shapes(_inputs(cell), 4).values()]
     stack = cpu.open_stack([cpu.Step(cell, _inputs(cell), 4)], weights, 1)
     kind = kernels.kind_of(cell)
@@ -121,10 +121,10 @@ TEXT = """# Cells and their ways
 Which ways to run each cell has; `xprnn.explain(layer, x)` says which of them a call takes, and why not another. This
 page is written by `docs/cell_paths.py`, which asks the code.
 
-- The first five columns are NumPy's. "compiled" walks the steps in one compiled call, "compiled-scan" scans them, and
-  "reservoir" passes over zeros, where no gradient is asked for. "array code" is the last column's. "bfloat16" are
-  products of rounded numbers under `use_precision("bf16")`, "int8" weights of `nn.quantize`. Where "stream" says no, a
-  stream steps by array code.
+- The first five columns are NumPy's. "compiled" walks the steps in one compiled call, "compiled-scan" scans them,
+  "compiled-filled" fills in what is missing and walks a GRU, and "reservoir" passes over zeros, where no gradient is
+  asked for. "array code" is the last column's. "bfloat16" are products of rounded numbers under
+  `use_precision("bf16")`, "int8" weights of `nn.quantize`. Where "stream" says no, a stream steps by array code.
 - The next three are CuPy's: a whole sequence in one launch, whose blocks may be a cluster on devices that have them, or
   a product and a kernel for each step. A cell with "no" in all three has no CUDA kernel, and runs there as array code.
 - "scan" and "many" take many steps at once in array code, "reference" one after another.

@@ -8,6 +8,7 @@ pytest.importorskip("numba")
 import xprnn
 from xprnn import host_kernels, ops
 from xprnn.beyond_standard import scatter_add
+from xprnn.engine import dispatch
 from xprnn.testing import check_gradients
 from xprnn.train import cross_entropy
 
@@ -99,15 +100,16 @@ def test_who_computes(taken, monkeypatch):
     with xprnn.use_kernels("reference"):
         product(100, 100, 100)
     assert taken == []
-    with xprnn.use_kernels("compiled"):
-        product(100, 100, 100)
+    for way in dispatch.HOST:
+        with xprnn.use_kernels(way.name):
+            product(100, 100, 100)
     product(100, 100, 100)
-    assert taken == [(100, 100, 100)] * 2
+    assert taken == [(100, 100, 100)] * (len(dispatch.HOST) + 1)
     with pytest.raises(ValueError, match="matmul"):
         ops.matmul(np.ones((100, 100)), np.ones((99, 100)))
     monkeypatch.setattr(host_kernels, "kernels", lambda: "Numba cannot be used")
     product(100, 100, 100)
-    assert len(taken) == 2
+    assert len(taken) == len(dispatch.HOST) + 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -24,6 +24,8 @@ LEAST_LINEAR = 2**15  # multiply-adds of the way back through an affine map, whi
 LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
 MOST_KEPT = 2**20  # numbers of an array that is kept for the way back, beside one that could make it anew
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
+WAYS = (None, "auto", "compiled", "compiled-scan", "compiled-filled", "reservoir")
+"""What may be forced where these kernels run: a sequence by its own name has the products that it has by "auto"."""
 
 
 _dtype = attrgetter("dtype")
@@ -99,7 +101,7 @@ def scatter_add(index: Array, values: Array, size: int) -> Array:
 def kernels_for(*arrays: Array) -> Any:
     """The compiled kernels, where they take these arrays and ``use_kernels`` has not forced others; else None."""
     first = arrays[0]
-    if KERNELS.get() not in (None, "auto", "compiled") or set(map(type, arrays)) != {np.ndarray}:
+    if KERNELS.get() not in WAYS or set(map(type, arrays)) != {np.ndarray}:
         return None
     dtype = first.dtype
     if len(set(map(_dtype, arrays))) > 1 or dtype_name(first) not in DTYPES or not dtype.isnative:

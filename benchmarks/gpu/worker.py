@@ -73,16 +73,11 @@ def _cudnn() -> str:
 
 def paths(row: Row) -> list[str]:
     """Our implementations that could run on a device, without those that hung in other rows."""
-    left_out = (
-        "compiled",
-        "compiled-scan",
-        "reservoir",
-        "scan",
-        "many",
-        *row.get("without", ()),
-    )  # the host's, and what no row has a cell for
     dispatch = importlib.import_module("xprnn.engine.dispatch")
-    return [impl.name for impl in dispatch.IMPLEMENTATIONS if impl.name not in left_out]
+    others = (*dispatch.HOST, dispatch.SCAN, dispatch.MANY)  # the host's, and what no row has a cell for
+    return [
+        impl.name for impl in dispatch.IMPLEMENTATIONS if impl not in others and impl.name not in row.get("without", ())
+    ]
 
 
 def measure(row: Row) -> Row:

@@ -52,9 +52,6 @@ class Cell(ABC):
     reservoir: bool = False
     """Whether it is an :class:`EchoState`, whose matrix is mostly zeros."""
 
-    fills: bool = False
-    """Whether it is a :class:`GRUD`, which fills in for inputs that are missing."""
-
     many: bool = False
     """Whether it can take many steps at once: see :class:`ManyStepCell`."""
 

@@ -25,7 +25,6 @@ class GRUD(Cell):
     """
 
     state_names = ("h", "last", "since")
-    fills = True
 
     def __init__(self, input_size: int) -> None:
         self.input_size = input_size

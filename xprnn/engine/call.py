@@ -39,3 +39,11 @@ class Gradients(NamedTuple):
     x: Array | None
     state: State
     weights: Weights
+
+
+class Way:
+    """What a module of the engine runs calls by, with what :class:`xprnn.engine.dispatch.Impl` asks for."""
+
+    def how(self, call: SequenceCall) -> str:
+        """What is to be said of how it runs a call."""
+        return ""

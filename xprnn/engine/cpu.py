@@ -8,7 +8,7 @@ import numpy as np
 
 from xprnn import host_kernels
 from xprnn.backend import DTYPES, Array, dtype_name
-from xprnn.cells import Cell, ResetBeforeGRU, State, Weights
+from xprnn.cells import Cell, State, Weights
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import current_precision
@@ -25,53 +25,46 @@ def _of_numpy(array: Array) -> bool:
 
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
-    if kernels.fills(call.cell):
-        reasons = kernels.reasons_of_arrays(call, _of_numpy, "a NumPy array")
-    else:
-        reasons = kernels.reasons_against(call, _of_numpy, "a NumPy array", runs)
+    reasons = kernels.reasons_against(call, _of_numpy, "a NumPy array", runs)
     if call.noise is not None and (kind := kernels.kind_of(call.cell)) is not None:
         reasons.remove(kernels.NOISE)
         if not kind.regularised:
             reasons.append(f"no kernel has zoneout, or dropout between steps, for the cell {call.cell.name}")
         if call.noise.candidate is not None:
             reasons.append("no kernel has dropout of candidates")
-    if not reasons and isinstance(host_kernels.kernels(), str):
-        reasons.append(host_kernels.kernels())
-    return reasons
+    return reasons or _missing()
 
 
-def forward(call: SequenceCall) -> tuple[Result, Any]:
-    """Run a call."""
+def reasons_of_arrays(call: SequenceCall) -> list[str]:
+    """What keeps any kernel of the host from running a call, whatever its cell is."""
+    return kernels.reasons_of_arrays(call, _of_numpy, "a NumPy array") or _missing()
+
+
+def _missing() -> list[str]:
+    """Why there are no kernels, where there are none."""
+    found = host_kernels.kernels()
+    return [found] if isinstance(found, str) else []
+
+
+def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]:
+    """Run a call; ``fade`` (T, B, H) is what all of h is multiplied by before each step of a ResetBeforeGRU."""
     host = host_kernels.kernels()
     storage = host.PAIRED if _rounded(call.x) else host.EXACT
-    if call.cell.fills:
-        from xprnn.engine import filling
-
-        result, saved = filling.forward(host, call, storage)
-        return result, (saved, storage)
     noise = {} if call.noise is None else {"mask": call.noise.h, "zoneout": call.noise.zoneout}
-    result, kept = kernels.forward(host, call, storage=storage, **noise)
+    result, kept = kernels.forward(host, call, storage=storage, fade=fade, **noise)
     return result, (kept, storage)
 
 
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
     kept, storage = saved
-    host = host_kernels.kernels()
-    if call.cell.fills:
-        from xprnn.engine import filling
-
-        return filling.backward(host, call, kept, storage, dsequences, dfinal, need_dx)
-    return kernels.backward(host, call, kept, dsequences, dfinal, need_dx, storage=storage)
+    return kernels.backward(host_kernels.kernels(), call, kept, dsequences, dfinal, need_dx, storage=storage)
 
 
-def how(call: SequenceCall) -> str:
-    """What explain says of threads, and of products that are rounded."""
+def how(call: SequenceCall, faded: bool = False) -> str:
+    """What explain says of threads, and of products that are rounded; ``faded`` as :func:`forward` is given it."""
     host, number = host_kernels.kernels(), kernels.number_of(call.cell)
-    x, noisy = call.x, call.noise is not None
-    if call.cell.fills:  # the GRU behind it
-        number, x, noisy = kernels.NUMBERS[ResetBeforeGRU], x[..., :-1], True
-    shared = host.way(number, call.weights, x, call.state, noisy)
+    shared = host.way(number, call.weights, call.x, call.state, faded or call.noise is not None)
     told = f", {shared}" if shared else ""
     if not _rounded(call.x):
         return told

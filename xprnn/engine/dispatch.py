@@ -60,7 +60,13 @@ def _later(name: str, module: str, about: Callable[[Cell], bool], otherwise: str
         reasons: list[str] = [f"{call.cell.name} {otherwise}"]
         return way().reasons_against(call) if about(call.cell) else reasons
 
-    return Impl(name, reasons_against, lambda call: way().forward(call), lambda *given: way().backward(*given))
+    return Impl(
+        name,
+        reasons_against,
+        forward=lambda call: way().forward(call),
+        backward=lambda *given: way().backward(*given),
+        how=lambda call: way().how(call),
+    )
 
 
 COMPILED_SCAN, SCAN = (
@@ -69,9 +75,13 @@ COMPILED_SCAN, SCAN = (
 )
 MANY = _later("many", "many", lambda cell: cell.many, "takes one step after another")
 RESERVOIR = _later("reservoir", "reservoir", lambda cell: cell.reservoir, "is no reservoir")
+COMPILED_FILLED = _later("compiled-filled", "filling", kernels.fills, "is not GRU-D")
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
-IMPLEMENTATIONS: list[Impl] = [COMPILED, COMPILED_SCAN, RESERVOIR, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
+HOST = [COMPILED, COMPILED_SCAN, COMPILED_FILLED, RESERVOIR]
+"""On the kernels of the host."""
+
+IMPLEMENTATIONS: list[Impl] = [*HOST, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
 """In order of preference. The scans run what is linear in its state, and MANY what takes many steps at once, on every
 library; the reference runs everything, and stands last."""
 
@@ -168,6 +178,7 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     LSTM, T=100 B=32 I=64, forward in time
       compiled: declines (x is a cupy.ndarray, not a NumPy array)
       compiled-scan: declines (LSTM is not linear in its state)
+      compiled-filled: declines (LSTM is not GRU-D)
       reservoir: declines (LSTM is no reservoir)
       cuda-persistent: runs
       cuda-step: declines (another comes first)

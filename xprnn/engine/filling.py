@@ -13,18 +13,18 @@ import numpy as np
 
 from xprnn import host_kernels
 from xprnn.backend import Array
-from xprnn.cells import ResetBeforeGRU, State, Weights
+from xprnn.cells import ResetBeforeGRU, State
 from xprnn.cells.cell import outer_sum, rows_times, total
 from xprnn.cells.gru_d import GRUD, decay
-from xprnn.engine import kernels
-from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine import cpu, kernels
+from xprnn.engine.call import Gradients, Result, SequenceCall, Way
 
 
 class Saved(NamedTuple):
     """What a way back needs: the GRU's call and cache; what was seen, last values, how long ago, and both decays."""
 
-    inner: SequenceCall
-    kept: kernels.Kept
+    gru: SequenceCall
+    of_gru: Any
     seen: Array
     last: Array
     passed: Array
@@ -32,69 +32,79 @@ class Saved(NamedTuple):
     of_h: tuple[Array, Array]
 
 
-def forward(host: Any, call: SequenceCall, storage: Any) -> tuple[Result, Saved | None]:
-    """Run a call. Raises ValueError for arrays that do not fit each other."""
-    w, inputs = call.weights, _check(call)
-    x = call.control.moving(call.x)
-    m, seen, restart = x[..., inputs:-1], x[..., inputs:-1] > 0.5, kernels.walk_flags(call).restart
-    h, *before = call.state
-    last, since, passed = host.carry.forward(
-        x[..., :inputs] - w["mean"], seen, x[..., -1], *before, restart, call.reverse
-    )
-    of_x = decay(w, "x", passed * w["decay_x"])
-    of_h = decay(w, "h", rows_times(passed, w["decay_h"].T, _times))
-    filled = w["mean"] + np.where(seen, last, of_x[1] * last)
-    fade = of_h[1] if call.control.advance is None else np.where(call.control.advance, of_h[1], of_h[1].dtype.type(1))
-    inner = replace(call, cell=ResetBeforeGRU(), weights=_of_gru(w), x=np.concatenate([filled, m], axis=-1), state=(h,))
-    (hs, h_end), kept = kernels.forward(host, inner, storage=storage, fade=fade)
-    end = 0 if call.reverse else -1
-    sequences = *hs, *map(call.control.shown, (last, since))
-    result = Result(sequences, (*h_end, last[end].copy(), since[end].copy()))
-    return result, Saved(inner, kept, seen, last, passed, of_x, of_h) if call.keep else None
+class Filling(Way):
+    """A call of GRU-D."""
 
+    def reasons_against(self, call: SequenceCall) -> list[str]:
+        """What keeps the kernels from running a call."""
+        return cpu.reasons_of_arrays(call)
 
-def backward(
-    host: Any, call: SequenceCall, saved: Saved, storage: Any, dsequences: State, dfinal: State, need_dx: bool
-) -> Gradients:
-    """The way back through a call. Raises as :func:`forward` does, also for another call's cache."""
-    w, inputs = call.weights, _check(call)
-    control, (inner, kept, seen, last, passed, (at_x, fade_x), (at_h, fade_h)) = call.control, saved
-    found = kernels.backward(host, inner, kept, dsequences[:1], dfinal[:1], True, storage=storage)
-    assert found.x is not None
-    of_gru, dfilled = found.weights, found.x[..., :inputs]
-    dat_h = control.moving(np.where(at_h < 0.0, np.zeros_like(at_h), -of_gru["fade"] * fade_h))
-    dat_x = np.where(seen | (at_x < 0.0), np.zeros_like(at_x), -dfilled * last * fade_x)
-    given = [np.zeros_like(last) if d is None else control.shown(d) for d in dsequences[1:]]
-    dlast, dpassed = np.where(seen, dfilled, dfilled * fade_x), dat_x * w["decay_x"]
-    dpassed += rows_times(dat_h, w["decay_h"], _times)
-    ends = [np.zeros_like(part) if d is None else d for part, d in zip(call.state[1:], dfinal[1:], strict=True)]
-    dx, dpassed, *dbefore = host.carry.backward(
-        seen, dlast + given[0], given[1], dpassed, ends, kernels.walk_flags(call).restart, call.reverse
-    )
-    gradients = {
-        "weight_ih": of_gru["weight_ih"][:, :inputs],
-        "weight_oh": of_gru["weight_ih"][:, inputs:],
-        "weight_hh": of_gru["weight_hh"],
-        "decay_x": total(dat_x * passed),
-        "decay_h": outer_sum(dat_h, passed, _times),
-        "mean": total(dfilled - dx),
-    }
-    if "bias_ih" in w:
-        gradients |= {"bias_ih": of_gru["bias_ih"], "bias_decay_x": total(dat_x), "bias_decay_h": total(dat_h)}
-    if not need_dx:
-        return Gradients(None, (*found.state, *dbefore), gradients)
-    dtimes = control.moving(np.sum(dpassed, axis=-1, keepdims=True))
-    return Gradients(np.concatenate([dx, np.zeros_like(dx), dtimes], axis=-1), (*found.state, *dbefore), gradients)
+    def forward(self, call: SequenceCall) -> tuple[Result, Saved | None]:
+        """Run a call. Raises ValueError for arrays that do not fit each other."""
+        w, inputs, control = call.weights, _check(call), call.control
+        x = control.moving(call.x)
+        m, seen, restart = x[..., inputs:-1], x[..., inputs:-1] > 0.5, kernels.walk_flags(call).restart
+        last, since, passed = host_kernels.kernels().carry.forward(
+            x[..., :inputs] - w["mean"], seen, x[..., -1], *call.state[1:], restart, call.reverse
+        )
+        of_x = decay(w, "x", passed * w["decay_x"])
+        of_h = decay(w, "h", rows_times(passed, w["decay_h"].T, _times))
+        filled = w["mean"] + np.where(seen, last, of_x[1] * last)
+        fade = of_h[1] if control.advance is None else np.where(control.advance, of_h[1], of_h[1].dtype.type(1))
+        gru = _gru(call, np.concatenate([filled, m], axis=-1))
+        (hs, h_end), of_gru = cpu.forward(gru, fade)
+        end = 0 if call.reverse else -1
+        result = Result((*hs, *map(control.shown, (last, since))), (*h_end, last[end].copy(), since[end].copy()))
+        return result, Saved(gru, of_gru, seen, last, passed, of_x, of_h) if call.keep else None
+
+    def backward(self, call: SequenceCall, saved: Saved, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
+        """The way back through a call. Raises as :meth:`forward` does, also for another call's cache."""
+        w, inputs, control = call.weights, _check(call), call.control
+        gru, of_gru, seen, last, passed, (at_x, fade_x), (at_h, fade_h) = saved
+        found = cpu.backward(gru, of_gru, dsequences[:1], dfinal[:1], True)
+        assert found.x is not None
+        dgru, dfilled = found.weights, found.x[..., :inputs]
+        dat_h = control.moving(np.where(at_h < 0.0, np.zeros_like(at_h), -dgru["fade"] * fade_h))
+        dat_x = np.where(seen | (at_x < 0.0), np.zeros_like(at_x), -dfilled * last * fade_x)
+        given = [np.zeros_like(last) if d is None else control.shown(d) for d in dsequences[1:]]
+        dlast, dpassed = np.where(seen, dfilled, dfilled * fade_x), dat_x * w["decay_x"]
+        dpassed += rows_times(dat_h, w["decay_h"], _times)
+        ends = [np.zeros_like(part) if d is None else d for part, d in zip(call.state[1:], dfinal[1:], strict=True)]
+        dx, dpassed, *dbefore = host_kernels.kernels().carry.backward(
+            seen, dlast + given[0], given[1], dpassed, ends, kernels.walk_flags(call).restart, call.reverse
+        )
+        gradients = {
+            "weight_ih": dgru["weight_ih"][:, :inputs],
+            "weight_oh": dgru["weight_ih"][:, inputs:],
+            "weight_hh": dgru["weight_hh"],
+            "decay_x": total(dat_x * passed),
+            "decay_h": outer_sum(dat_h, passed, _times),
+            "mean": total(dfilled - dx),
+        }
+        if "bias_ih" in w:
+            gradients |= {"bias_ih": dgru["bias_ih"], "bias_decay_x": total(dat_x), "bias_decay_h": total(dat_h)}
+        dstate = (*found.state, *dbefore)
+        if not need_dx:
+            return Gradients(None, dstate, gradients)
+        dtimes = control.moving(np.sum(dpassed, axis=-1, keepdims=True))
+        return Gradients(np.concatenate([dx, np.zeros_like(dx), dtimes], axis=-1), dstate, gradients)
+
+    def how(self, call: SequenceCall) -> str:
+        """What is said of the GRU."""
+        return cpu.how(_gru(call, call.x[..., :-1]), faded=True)
 
 
 def _times(a: Array, b: Array) -> Array:
     return host_kernels.matmul(np, a, b)
 
 
-def _of_gru(w: Weights) -> Weights:
-    """Those of a GRU of x^ and the mask, side by side."""
+def _gru(call: SequenceCall, x: Array) -> SequenceCall:
+    """The call of a GRU of x^ and the mask, side by side (T, B, 2I)."""
+    w = call.weights
     joined = {"weight_ih": np.concatenate([w["weight_ih"], w["weight_oh"]], axis=1), "weight_hh": w["weight_hh"]}
-    return joined | {"bias_ih": w["bias_ih"], "bias_hh": np.zeros_like(w["bias_ih"])} if "bias_ih" in w else joined
+    if "bias_ih" in w:
+        joined |= {"bias_ih": w["bias_ih"], "bias_hh": np.zeros_like(w["bias_ih"])}
+    return replace(call, cell=ResetBeforeGRU(), weights=joined, x=x, state=call.state[:1])
 
 
 def _check(call: SequenceCall) -> int:
@@ -109,3 +119,6 @@ def _check(call: SequenceCall) -> int:
             raise ValueError(f"{cell.name}: state {name} has shape {part.shape}; expected {(batch, width)}")
     kernels.check_weights(cell, call.weights, columns, size)
     return inputs
+
+
+WAY = Filling()

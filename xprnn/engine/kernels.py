@@ -109,7 +109,7 @@ def _type_name(cell: Cell) -> str:
 
 def fills(cell: Cell) -> bool:
     """Whether it is GRU-D, by its exact type as in number_of."""
-    return cell.fills and _type_name(cell) == "xprnn.cells.gru_d.GRUD" and vars(cell).keys() == {"input_size"}
+    return _type_name(cell) == "xprnn.cells.gru_d.GRUD" and vars(cell).keys() == {"input_size"}
 
 
 def told(cell: Cell, weights: Weights) -> dict[str, Any]:

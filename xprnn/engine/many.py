@@ -14,7 +14,7 @@ from xprnn.cells import State
 from xprnn.cells.cell import merged
 from xprnn.cells.composed import ManyStepCell
 from xprnn.engine import reference
-from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine.call import Gradients, Result, SequenceCall, Way
 from xprnn.engine.scan import WAY as SCAN
 from xprnn.engine.scan import flipped, held, held_vjp, in_time
 
@@ -28,7 +28,7 @@ class Saved(NamedTuple):
     live: Array | None
 
 
-class Many:
+class Many(Way):
     """All steps of a call at once."""
 
     def reasons_against(self, call: SequenceCall) -> list[str]:

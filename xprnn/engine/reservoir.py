@@ -7,20 +7,20 @@ import numpy as np
 from xprnn import host_kernels
 from xprnn.cells import State
 from xprnn.cells.echo_state import EchoState
-from xprnn.engine import kernels, reference
-from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine import cpu, kernels, reference
+from xprnn.engine.call import Gradients, Result, SequenceCall, Way
 from xprnn.engine.scan import flipped, in_time
 
 LEAST_STEPS = 16  # with fewer it does not pay to look for zeros
 SHARES = ((4, 0.2), (1, 0.05))  # from so many sequences on, the share of other numbers up to which it is worth it
 
 
-class Reservoir:
+class Reservoir(Way):
     """A call of an EchoState, forward only."""
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
         """What keeps the kernel from running a call."""
-        reasons = kernels.reasons_of_arrays(call, lambda array: type(array) is np.ndarray, "a NumPy array")
+        reasons = cpu.reasons_of_arrays(call)
         if call.keep:
             reasons.append("gradients are asked for, and it has no way back")
         if call.x.shape[0] < LEAST_STEPS:
@@ -30,8 +30,7 @@ class Reservoir:
             most = next(share for least, share in SHARES if batch >= least)
             if np.count_nonzero(weight != 0) > most * weight.size:
                 reasons.append(f"more than {most:.0%} of weight_hh are not zero, for a batch of {batch}")
-        found = host_kernels.kernels()
-        return [*reasons, found] if isinstance(found, str) else reasons
+        return reasons
 
     def forward(self, call: SequenceCall) -> tuple[Result, None]:
         """Run a call."""

@@ -23,7 +23,7 @@ from xprnn.cells import State, Weights
 from xprnn.cells.cell import merged
 from xprnn.cells.linear import LinearCell, conjugate, halves, product, returned, summed_to
 from xprnn.engine import reference
-from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine.call import Gradients, Result, SequenceCall, Way
 from xprnn.engine.control import Control
 
 
@@ -34,7 +34,7 @@ class Saved(NamedTuple):
     sequences: State
 
 
-class Scan:
+class Scan(Way):
     """One way to scan. Subclasses have other arithmetic for the two recurrences, and the same cells around them."""
 
     times = staticmethod(operator.matmul)

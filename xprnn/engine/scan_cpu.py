@@ -10,7 +10,7 @@ from xprnn import host_kernels
 from xprnn.backend import Array
 from xprnn.cells import State, Weights
 from xprnn.cells.linear import summed_to
-from xprnn.engine import kernels
+from xprnn.engine import cpu, kernels
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.scan import Saved, Scan, linear
@@ -23,11 +23,7 @@ class CompiledScan(Scan):
         return host_kernels.matmul(np, a, b)
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
-        if reasons := super().reasons_against(call):
-            return reasons
-        reasons = kernels.reasons_of_arrays(call, lambda array: type(array) is np.ndarray, "a NumPy array")
-        found = host_kernels.kernels()
-        return [*reasons, found] if isinstance(found, str) else reasons
+        return super().reasons_against(call) or cpu.reasons_of_arrays(call)
 
     def states(self, call: SequenceCall, z: Array, control: Control) -> State:
         number = kernels.linear_number_of(call.cell)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from xprnn import Tensor, explain, host_kernels, nn, ops, use_kernels
+from xprnn import Tensor, explain, host_kernels, nn, ops, use_kernels, use_precision
 from xprnn.backend import to_numpy
 from xprnn.cells import GRUD
-from xprnn.engine import cpu
+from xprnn.engine import filling
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.postponed import look_at, postponed
@@ -154,7 +154,7 @@ def test_kernels_of_gru_d_do_as_the_reference(dtype, tolerance):
     state = [abs(draw(2, 5, size, seed=2)).astype(dtype) for size in sizes]
     for control in ({}, {"lengths": [9, 0, 4, 7, 9], **flags}, {"reset": flags["reset"]}):
         found = {}
-        for name in ("compiled", "reference"):
+        for name in ("compiled-filled", "reference"):
             with use_kernels(name):
                 given = [Tensor(a, requires_grad=True) for a in (x, t, *state)]
                 output, final, every = layer(
@@ -164,7 +164,7 @@ def test_kernels_of_gru_d_do_as_the_reference(dtype, tolerance):
                 cotangents = [draw(*r.shape, seed=k).astype(dtype) for k, r in enumerate(results)]
                 gradients = grad(results, [*given, *wanted], cotangents)
             found[name] = [a.data for a in (*results, *gradients)]
-        for a, b in zip(found["compiled"], found["reference"], strict=True):
+        for a, b in zip(found["compiled-filled"], found["reference"], strict=True):
             assert a.dtype == b.dtype
             np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max(initial=0.0)))
 
@@ -187,7 +187,21 @@ def test_kernels_of_gru_d_see_no_arrays_that_do_not_fit(wrong, message):
     given = {"x": np.zeros((5, 2, 7)), "state": state, "weights": weights}
     wrong = {name: {**weights, **part} if name == "weights" else part for name, part in wrong.items()}
     with pytest.raises(ValueError, match=message):
-        cpu.forward(SequenceCall(cell, **given | wrong))
+        filling.WAY.forward(SequenceCall(cell, **given | wrong))
+
+
+@pytest.mark.skipif(isinstance(host_kernels.kernels(), str), reason="there are no compiled kernels")
+def test_kernels_of_gru_d_are_a_way_of_their_own():
+    class Other(GRUD):
+        pass
+
+    layer, x = nn.GRUD(3, 4, rng=0), draw(5, 2, 3).astype("float32")
+    with use_precision("bf16"):
+        said = explain(layer, x)
+    assert "  compiled: declines (no kernel for the cell GRUD)\n" in said
+    assert any("  compiled-filled: runs" in line and "products of bfloat16" in line for line in said.splitlines())
+    other = nn.RecurrentLayer(Other(3), 7, 4)
+    assert "  compiled-filled: declines (Other is not GRU-D)\n" in explain(other, np.zeros((5, 2, 7), "float32"))
 
 
 def test_nan_is_missing_only_where_that_is_said():
@@ -216,7 +230,7 @@ def test_streams_and_other_libraries(name, home):
     there = {k: home.asarray(ops.value(v)) for k, v in beside.items()}
     assert_close(layer(home.asarray(given), **there)[0].data, output.data, 1e-12)
     compiled = name == "gru-d" and home.name == "numpy" and not isinstance(host_kernels.kernels(), str)
-    assert f"{'compiled' if compiled else 'reference'}: runs" in explain(layer, home.asarray(given))
+    assert f"{'compiled-filled' if compiled else 'reference'}: runs" in explain(layer, home.asarray(given))
 
 
 def test_forms_of_times():
