@@ -10,7 +10,7 @@ from xprnn.estimators.series import learning, model
 from xprnn.estimators.series.frame import Scale, Series
 from xprnn.estimators.series.held_out import HeldOut
 from xprnn.estimators.series.linear import PENALTIES, Moments, flat, lagged, said
-from xprnn.estimators.series.member import Common
+from xprnn.estimators.series.member import Common, Member
 from xprnn.estimators.series.plans import Plan, candidates, choose
 from xprnn.estimators.series.transforms import Transform
 
@@ -140,6 +140,14 @@ def test_a_member_whose_forecasts_are_no_numbers_is_left_out_where_another_has_s
     ]
     found = HeldOut(task, tuple(members), np.zeros(10, dtype=int), origins, series.values[origins][:, None])
     assert found.kept() == kept
+
+
+@pytest.mark.parametrize(("options", "expected"), [({"strategy": "direct"}, [3, 3]), ({}, [1, 1, 4, 4])], ids=str)
+def test_what_a_network_says_at_once_is_asked_once_of_the_held_out_steps(monkeypatch, options, expected):
+    asked, forecast = [], Member.forecast
+    monkeypatch.setattr(Member, "forecast", lambda *given: asked.append(given[4]) or forecast(*given))
+    Forecaster(hidden=2, epochs=1, members=2, horizon=3, window=8, **options).fit(np.sin(np.arange(60.0)))
+    assert asked == expected
 
 
 def test_several_columns_may_tell_of_each_other():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,13 @@ class HeldOut:
             actual[which == k] = values[origins[which == k][:, None] + np.arange(ahead)]
         return cls(task, tuple(members), which, origins, actual)
 
-    def _said(self, k: int, ahead: int) -> Host:
-        """(M, H, F) of a member."""
-        if not len(self.which):
-            return self.actual
-        return self.members[k].forecast(self.task.series, self.which, self.origins, ahead)
+    @cached_property
+    def _at_once(self) -> list[Host]:
+        """(M, K, F) of each member: the steps that its network says at once."""
+        return [self._said(member, self.task.options["horizon"]) for member in self.members]
+
+    def _said(self, member: Member, ahead: int) -> Host:
+        return member.forecast(self.task.series, self.which, self.origins, ahead)
 
     def kept(self) -> list[int]:
         """The members to combine: all but those that are surely worse than the best one, forecast by forecast.
@@ -57,16 +60,16 @@ class HeldOut:
         """
         unit = np.stack([spread(each.values) for each in self.task.series])[self.which][:, None]
         ahead = self.task.options["horizon"]
-        actual, count = self.actual[:, :ahead], range(len(self.members))
+        actual, everybody = self.actual[:, :ahead], list(range(len(self.members)))
         known = ~np.isnan(actual)
         come = known.any(axis=(1, 2))
         if come.sum() < 2:
-            return list(count)
-        wrong = [np.where(known, np.square(self._said(k, ahead)[:, :ahead] - actual) / unit, 0.0) for k in count]
+            return everybody
+        wrong = [np.where(known, np.square(said - actual) / unit, 0.0) for said in self._at_once]
         losses = np.array([each[come].sum(axis=(1, 2)) / known[come].sum(axis=(1, 2)) for each in wrong])
         finite = np.flatnonzero(np.isfinite(losses).all(axis=1))
         if not len(finite):
-            return list(count)
+            return everybody
         losses = losses[finite]
         more = losses - losses[losses.mean(axis=1).argmin()]
         # Errors over several steps have most of these in common with the ones from the place before.
@@ -80,6 +83,14 @@ class HeldOut:
         own = [powered(held(each.values)[0], floor[k]) for k, each in enumerate(series)]
         unit = np.stack([np.sqrt(np.square(np.diff(w, axis=0)).sum(axis=0) / max(len(w) - 1, 1)) for w in own])
         unit = np.where(unit > 0.0, unit, 1.0)
-        said = np.mean([self._said(k, self.actual.shape[1]) for k in kept], axis=0)
-        least = floor[self.which][:, None]
+        least, said = floor[self.which][:, None], self._combined(kept)
         return (powered(self.actual, least) - powered(said, least)) / unit[self.which][:, None], unit
+
+    def _combined(self, kept: Sequence[int]) -> Host:
+        """(M, H, F), the mean of what these members say."""
+        ahead = self.actual.shape[1]
+        if not len(self.which):
+            return self.actual
+        if ahead == self.task.options["horizon"]:
+            return np.mean([self._at_once[k] for k in kept], axis=0)
+        return np.mean([self._said(self.members[k], ahead) for k in kept], axis=0)
