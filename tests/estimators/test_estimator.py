@@ -9,7 +9,7 @@ from odd_values import ODD
 
 from xprnn import nn
 from xprnn.estimators import AnomalyDetector, CharacterModel, Forecaster, SequenceClassifier, TextClassifier
-from xprnn.estimators.estimator import notes_of
+from xprnn.estimators.model_file import notes_of
 from xprnn.train import ModelFileError, load_checkpoint, read_tensors, write_tensors
 
 ROWS = np.sin(np.arange(30.0)).reshape(10, 3)

@@ -10,7 +10,7 @@ import click
 
 from xprnn.cli.options import PATH, Option, options
 from xprnn.data.long_csv import LongCsv, read_long_csv
-from xprnn.estimators.estimator import notes_of
+from xprnn.estimators.model_file import notes_of
 
 TIME = click.option("--time", help="Column that says when a step was: numbers or ISO 8601 dates. Default: file order.")
 COLUMNS = click.option(

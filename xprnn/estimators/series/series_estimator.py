@@ -16,7 +16,8 @@ from xprnn.arguments import real_number, size
 from xprnn.backend import Rng
 from xprnn.data.series import as_series, check_origins
 from xprnn.data.tables import is_table
-from xprnn.estimators.estimator import Estimator, model_file
+from xprnn.estimators.estimator import Estimator
+from xprnn.estimators.model_file import model_file
 from xprnn.estimators.series import saved
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Series
