@@ -9,13 +9,12 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import several
-from xprnn.backend import Array, Rng, backend_of, generator, namespace, to_numpy
+from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace, to_numpy
 from xprnn.data.bucketing import Buckets
 from xprnn.data.padding import lengths_to_mask, pad_sequences
 from xprnn.data.rows import Rows
 from xprnn.estimators.estimator import Estimator
 from xprnn.estimators.portions import STEPS_AT_ONCE, portions
-from xprnn.nn.quantized.linear import QuantizedLinear
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit
@@ -25,15 +24,16 @@ from xprnn.train.weighted import Mean
 
 Host = np.ndarray[Any, Any]
 Loss = Callable[[Any, tuple[Array, ...]], Tensor]
+Measure = Callable[[list[Host]], float]
+LOWER = ("mae",)
+"""The measures that are better the lower they are; all others the higher."""
 
 
 class Watch(Callback):
     """Records a measure of the whole validation part after each epoch, for early stopping: what rank 0 measures."""
 
-    def __init__(
-        self, name: str, mode: str, rows: Sequence[Host] | Rows, measure: Callable[[list[Host]], float]
-    ) -> None:
-        self.name, self.mode, self.rows, self.measure = f"validation_{name}", mode, rows, measure
+    def __init__(self, name: str, rows: Sequence[Host] | Rows, measure: Measure) -> None:
+        self.name, self.rows, self.measure = f"validation_{name}", rows, measure
 
     def on_fit_start(self, run: Run) -> None:
         run.recorded = (*run.recorded, self.name)
@@ -49,7 +49,7 @@ def learn(
     data: tuple[Any, ...],
     held: Host,
     loss: Loss,
-    watch: Watch | None,
+    measure: Measure | None,
     callbacks: Sequence[Callback],
     communicator: Communicator | None,
     rng: Rng,
@@ -58,7 +58,8 @@ def learn(
     """Train a network by the settings of an estimator, in buckets of sequences (T_n, ...) of about equal lengths.
 
     ``data`` are the sequences and what belongs to them, lists or arrays (N, ...). Those held out (N,) are validated on,
-    if there are any: training stops where the loss, or what is watched, gets no better there.
+    if there are any: training stops where the loss gets no better there or, with another ``monitor`` among the
+    settings, what ``measure`` makes of what the network says of them.
     """
     options, home = estimator.settings, backend_of(network.head.weight.data)
 
@@ -77,10 +78,14 @@ def learn(
     train = buckets(~held, batch_size, True)
     assert train is not None
     watched: list[Callback] = []
-    if validation is not None:
-        monitor = None if watch is None else watch.name
-        watched = [EarlyStopping(options["patience"], monitor=monitor, mode="min" if watch is None else watch.mode)]
-        watched[:0] = [watch] if watch is not None else []
+    monitor = options.get("monitor", "loss")
+    if validation is not None and monitor == "loss":
+        watched = [EarlyStopping(options["patience"])]
+    elif validation is not None:
+        assert measure is not None
+        watch = Watch(monitor, _chosen(data[0], np.flatnonzero(held)), measure)
+        mode = "min" if monitor in LOWER else "max"
+        watched = [watch, EarlyStopping(options["patience"], monitor=watch.name, mode=mode)]
     history = fit(
         network,
         train,
@@ -108,7 +113,7 @@ def outputs(network: Any, rows: Sequence[Host] | Rows) -> list[Host]:
     home, xp = backend_of(head.weight.data), namespace(head.weight.data)
 
     def said_of(seen: Tensor) -> Host:
-        if isinstance(head, QuantizedLinear):
+        if dtype_name(head.weight.data) == "int8":
             return to_numpy(xp.astype(head(seen).data, xp.float64))
         weight, bias = (xp.astype(p.data, xp.float64) for p in (head.weight, head.bias))
         return to_numpy(xp.matmul(xp.astype(seen.data, xp.float64), xp.permute_dims(weight, (1, 0))) + bias)

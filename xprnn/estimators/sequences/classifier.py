@@ -9,14 +9,14 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import among
-from xprnn.backend import Array, generator
+from xprnn.backend import Array
 from xprnn.estimators.cells import POOLINGS
-from xprnn.estimators.learning import Watch, class_loss, mean_one, outputs, weighted_mean
+from xprnn.estimators.learning import class_loss, mean_one, weighted_mean
 from xprnn.estimators.metrics import accuracy
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.calibration import class_temperature, label_temperature, sigmoid, softmax
 from xprnn.estimators.sequences.estimator import SEQUENCES, check_monitor
-from xprnn.estimators.sequences.input import as_sequences, as_weights
+from xprnn.estimators.sequences.input import as_weights
 from xprnn.estimators.sequences.labelled import LABELLED, MEASURES, LabelledEstimator
 from xprnn.estimators.sequences.targets import (
     host_labels,
@@ -138,38 +138,28 @@ class SequenceClassifier(LabelledEstimator):
         classes; FloatingPointError if training diverges. A classifier that was fitted before is then as it was.
         """
         owner, new = self._owner("fit"), self._unfitted(communicator)
-        given = as_sequences(owner, X, new.settings["steps"])
-        weight = as_weights(owner, sample_weight, len(given.rows))
-        kept = np.flatnonzero(weight)
-        y = those_kept(owner, y, kept, len(given.rows))
-        rows, weight = [given.rows[k] for k in kept], weight[kept]
-        classes, target = read_labels(owner, y, len(rows))
-        held, draws = new._part(target[:, 0] if classes.several else target), generator(new.settings["seed"])
-        scaler = new._scaler_of(rows, held)
-        scaled = new._scaled(rows, scaler)
-        network = new._build(given.features, classes.count, draws)
-        chosen = weights_of_classes(owner, new.settings["class_weight"], classes, target)
+        options = new.settings
+        given, weight, kept = new._counted(owner, X, sample_weight)
+        classes, target = read_labels(owner, those_kept(owner, y, kept), len(given.rows))
+        held = new._part(target[:, 0] if classes.several else target)
+        chosen = weights_of_classes(owner, options["class_weight"], classes, target)
         if classes.several:
             each = weight[:, None] * chosen[np.arange(classes.several), target]
-            learned: tuple[Any, ...] = (target.astype(new.settings["dtype"]), mean_one(each, new.settings["dtype"]))
+            wanted, loss, fitting = target.astype(options["dtype"]), _several_loss, label_temperature
         else:
-            learned = (target, mean_one(weight * chosen[target], new.settings["dtype"]))
-        out = [scaled[k] for k in np.flatnonzero(held)]
+            each, wanted, loss, fitting = weight * chosen[target], target, class_loss, class_temperature
 
         def measure(said: list[Host]) -> float:
             logits = np.stack(said)
             found = (logits > 0.0).astype(int) if classes.several else logits.argmax(axis=1)
-            return MEASURES[new.settings["monitor"]](target[held], found, weight[held])
+            return MEASURES[options["monitor"]](target[held], found, weight[held])
 
-        watch = None if new.settings["monitor"] == "loss" else Watch(new.settings["monitor"], "max", out, measure)
-        loss = _several_loss if classes.several else class_loss
-        history = new._learn(network, (scaled, *learned), held, loss, watch, callbacks, communicator, draws)
-        temperature = 1.0
-        if out and new.settings["calibrate"]:
-            fitting = label_temperature if classes.several else class_temperature
-            temperature = fitting(np.stack(outputs(network, out)), target[held], weight[held])
-        fitted = {"_network": network, "_training": history, "_scaler": scaler, "_width": given.width}
-        self._become(**vars(new) | fitted | {"_classes": classes, "_temperature": temperature})
+        beside = (wanted, mean_one(each, options["dtype"]))
+        new._learn(given, beside, held, classes.count, loss, measure, callbacks, communicator)
+        new._classes, new._temperature = classes, 1.0
+        if held.any() and options["calibrate"]:
+            new._temperature = fitting(np.stack(new._said(given.taken(held).rows)), target[held], weight[held])
+        self._become(**vars(new))
         return self
 
     def predict(self, X: Any) -> Host:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xprnn.arguments import among, real_number
-from xprnn.backend import Array, Rng, generator
+from xprnn.backend import Array, Rng
 from xprnn.data.padding import lengths_to_mask
 from xprnn.estimators.estimator import TRAINING
 from xprnn.estimators.parameters import Role
@@ -128,21 +128,16 @@ class AnomalyDetector(SequenceEstimator):
         """
         new = self._unfitted(communicator)
         given = as_sequences(self._owner("fit"), X, new.settings["steps"])
-        held, draws = new._part(np.zeros(len(given.rows))), generator(new.settings["seed"])
-        scaler = new._scaler_of(given.rows, held)
-        network = new._build(given.features, given.features, draws)
+        held = new._part(np.zeros(len(given.rows)))
 
         def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
             x, lengths = batch
             mask = self._home().asarray(lengths_to_mask(lengths, x.shape[0]))
             return mse(model(x, lengths), x, mask)
 
-        history = new._learn(
-            network, (new._scaled(given.rows, scaler),), held, loss, None, callbacks, communicator, draws
-        )
-        new._become(_network=network, _training=history, _scaler=scaler, _width=given.width)
-        offset = float(np.quantile(new._scores(given.rows), new.settings["contamination"]))
-        self._become(**vars(new) | {"_offset": offset})
+        new._learn(given, (), held, given.features, loss, None, callbacks, communicator)
+        new._offset = float(np.quantile(new._scores(given.rows), new.settings["contamination"]))
+        self._become(**vars(new))
         return self
 
     def step_errors(self, X: Any) -> list[Host]:
@@ -166,7 +161,7 @@ class AnomalyDetector(SequenceEstimator):
         return self.fit(X, y).predict(X)
 
     def _errors(self, rows: Sequence[Host]) -> list[Host]:
-        pairs = zip(self._scaled(rows, self._scaler), self._said(rows), strict=True)
+        pairs = zip(self._scaled(rows), self._said(rows), strict=True)
         return [np.square(said - scaled).mean(axis=1) for scaled, said in pairs]
 
     def _scores(self, rows: Sequence[Host]) -> Host:

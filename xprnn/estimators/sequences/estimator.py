@@ -12,11 +12,11 @@ from xprnn.backend import Rng, generator
 from xprnn.data.series import StandardScaler
 from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.labels import hold_out
-from xprnn.estimators.learning import Loss, Watch, learn, outputs
-from xprnn.estimators.sequences.input import Sequences, as_sequences
+from xprnn.estimators.learning import Loss, Measure, learn, outputs
+from xprnn.estimators.sequences.input import Sequences, as_sequences, as_weights
 from xprnn.estimators.sequences.network import SequenceNetwork
 from xprnn.storage import HostArrays
-from xprnn.train import Callback, History
+from xprnn.train import Callback
 from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
@@ -45,9 +45,6 @@ class SequenceEstimator(Estimator):
         """The columns of the table that it was fitted on; of other sequences the values of a step."""
         return self._width or int(self._of_fit("n_features_in_").recurrent.input_size)
 
-    def _owner(self, method: str) -> str:
-        return f"{type(self).__name__}.{method}"
-
     def _read(self, method: str, X: Any) -> Sequences:
         """Sequences as those fitted on. Raises RuntimeError before ``fit``, ValueError for others."""
         network, owner = self._fitted(self._network), self._owner(method)
@@ -60,35 +57,48 @@ class SequenceEstimator(Estimator):
             raise ValueError(f"{owner}: X has {came} features, but {name} is expecting {expected} features as input")
         return given
 
-    def _scaled(self, rows: Sequence[Host], scaler: StandardScaler) -> list[Host]:
+    def _counted(self, owner: str, X: Any, sample_weight: Any) -> tuple[Sequences, Host, Host]:
+        """To learn from: the sequences that weigh something, their weights, and of all rows (N,) whether they do."""
+        given = as_sequences(owner, X, self.settings["steps"])
+        weight = as_weights(owner, sample_weight, len(given.rows))
+        kept = weight > 0.0
+        return given.taken(kept), weight[kept], kept
+
+    def _scaled(self, rows: Sequence[Host]) -> list[Host]:
         """In the network's dtype. What is FAR off stays so, and finite: sums of infinities would be NaN."""
-        return [np.clip(scaler.transform(row), -FAR, FAR).astype(self.settings["dtype"]) for row in rows]
+        return [np.clip(self._scaler.transform(row), -FAR, FAR).astype(self.settings["dtype"]) for row in rows]
 
     def _said(self, rows: Sequence[Host]) -> list[Host]:
         """What the fitted network says of each sequence, for rows that have been read."""
-        return outputs(self._fitted(self._network), self._scaled(rows, self._scaler))
+        return outputs(self._fitted(self._network), self._scaled(rows))
 
     def _part(self, target: Host) -> Host:
         """Which rows are held out for validation, in each class the same share."""
         return hold_out(target, self.settings["validation"], generator(self.settings["seed"]))
 
-    def _scaler_of(self, rows: Sequence[Host], held: Host) -> StandardScaler:
-        return StandardScaler().fit(np.concatenate([row for row, out in zip(rows, held, strict=True) if not out]))
-
     def _learn(
         self,
-        network: SequenceNetwork,
-        data: tuple[Any, ...],
+        given: Sequences,
+        beside: tuple[Any, ...],
         held: Host,
+        said: int,
         loss: Loss,
-        watch: Watch | None,
+        measure: Measure | None,
         callbacks: Sequence[Callback],
         communicator: Communicator | None,
-        rng: Rng,
-    ) -> History:
-        """Train on sequences and what belongs to them, lists or arrays (N, ...), but for those held out."""
-        batch_size = self.settings["batch_size"] or min(64, max(4, len(held) // 20))
-        return learn(self, network, data, held, loss, watch, callbacks, communicator, rng, batch_size)
+    ) -> None:
+        """Fit scaler and network, of an unfitted one, to sequences and what belongs to them, lists or arrays (N, ...).
+
+        The network says so many numbers; ``held`` and ``measure`` are as :func:`xprnn.estimators.learning.learn` has
+        them.
+        """
+        draws = generator(self.settings["seed"])
+        self._width, self._scaler = given.width, StandardScaler().fit(np.concatenate(given.taken(~held).rows))
+        network = self._build(given.features, said, draws)
+        data, batch_size = (self._scaled(given.rows), *beside), self.settings["batch_size"]
+        batch_size = batch_size or min(64, max(4, len(held) // 20))
+        self._training = learn(self, network, data, held, loss, measure, callbacks, communicator, draws, batch_size)
+        self._network = network
 
     def _sizes(self) -> dict[str, Any]:
         """What the network is built of, beside its inputs and outputs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,10 @@ class Sequences:
     def lengths(self) -> list[int]:
         """T_n."""
         return [len(row) for row in self.rows]
+
+    def taken(self, flags: Host) -> Sequences:
+        """Those where ``flags`` (N,) is True."""
+        return replace(self, rows=[self.rows[k] for k in np.flatnonzero(flags)])
 
 
 def as_sequences(owner: str, X: Any, steps: int | None = None) -> Sequences:

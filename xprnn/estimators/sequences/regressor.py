@@ -9,14 +9,14 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import among
-from xprnn.backend import Array, generator
+from xprnn.backend import Array
 from xprnn.data.series import StandardScaler
 from xprnn.estimators.cells import POOLINGS
-from xprnn.estimators.learning import Watch, mean_one, weighted_mean
+from xprnn.estimators.learning import mean_one, weighted_mean
 from xprnn.estimators.metrics import mean_absolute_error, r_squared
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.estimator import SEQUENCES, SequenceEstimator, check_monitor
-from xprnn.estimators.sequences.input import as_numbers, as_sequences, as_weights
+from xprnn.estimators.sequences.input import as_numbers, as_weights
 from xprnn.storage import HostArrays
 from xprnn.tensor import Tensor
 from xprnn.train import Callback, huber, mae, mse
@@ -24,7 +24,7 @@ from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
 LOSSES: dict[str, Callable[..., Tensor]] = {"huber": huber, "mae": mae, "mse": mse}
-MEASURES = {"mae": (mean_absolute_error, "min"), "r2": (r_squared, "max")}
+MEASURES = {"mae": mean_absolute_error, "r2": r_squared}
 
 
 class SequenceRegressor(SequenceEstimator):
@@ -125,16 +125,11 @@ class SequenceRegressor(SequenceEstimator):
         """
         owner, new = self._owner("fit"), self._unfitted(communicator)
         options = new.settings
-        given = as_sequences(owner, X, options["steps"])
-        numbers = as_numbers(owner, y, len(given.rows))
-        weight = as_weights(owner, sample_weight, len(given.rows))
-        kept = np.flatnonzero(weight)
-        rows, weight, vector = [given.rows[k] for k in kept], weight[kept], numbers.ndim == 1
-        numbers = numbers.reshape(len(numbers), -1)[kept]
-        held, draws = new._part(np.zeros(len(rows))), generator(options["seed"])
-        scaler, target = new._scaler_of(rows, held), StandardScaler().fit(numbers[~held])
-        scaled, learned = new._scaled(rows, scaler), target.transform(numbers).astype(options["dtype"])
-        network = new._build(given.features, numbers.shape[1], draws)
+        given, weight, kept = new._counted(owner, X, sample_weight)
+        numbers = as_numbers(owner, y, len(kept))[kept]
+        new._vector, numbers = numbers.ndim == 1, numbers.reshape(len(numbers), -1)
+        held = new._part(np.zeros(len(numbers)))
+        target = new._target = StandardScaler().fit(numbers[~held])
 
         def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
             x, lengths, wanted, each = batch
@@ -142,16 +137,11 @@ class SequenceRegressor(SequenceEstimator):
             return weighted_mean(ops.mean(losses, axis=1), each)
 
         def measure(said: list[Host]) -> float:
-            return MEASURES[options["monitor"]][0](numbers[held], target.inverse(np.stack(said)), weight[held])
+            return MEASURES[options["monitor"]](numbers[held], target.inverse(np.stack(said)), weight[held])
 
-        watch = None
-        if options["monitor"] != "loss":
-            out = [scaled[k] for k in np.flatnonzero(held)]
-            watch = Watch(options["monitor"], MEASURES[options["monitor"]][1], out, measure)
-        data = (scaled, learned, mean_one(weight, options["dtype"]))
-        history = new._learn(network, data, held, loss, watch, callbacks, communicator, draws)
-        fitted = {"_network": network, "_training": history, "_scaler": scaler, "_width": given.width}
-        self._become(**vars(new) | fitted | {"_target": target, "_vector": vector})
+        beside = (target.transform(numbers).astype(options["dtype"]), mean_one(weight, options["dtype"]))
+        new._learn(given, beside, held, numbers.shape[1], loss, measure, callbacks, communicator)
+        self._become(**vars(new))
         return self
 
     def predict(self, X: Any) -> Host:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import generator
-from xprnn.estimators.learning import Watch, outputs, step_loss
+from xprnn.estimators.learning import step_loss
 from xprnn.estimators.metrics import accuracy
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.calibration import class_temperature, softmax
 from xprnn.estimators.sequences.estimator import SEQUENCES, check_monitor
-from xprnn.estimators.sequences.input import Sequences, as_sequences, as_weights
+from xprnn.estimators.sequences.input import Sequences, as_weights
 from xprnn.estimators.sequences.labelled import LABELLED, MEASURES, LabelledEstimator
 from xprnn.estimators.sequences.targets import (
     Classes,
@@ -129,35 +128,24 @@ class SequenceTagger(LabelledEstimator):
         """
         owner, new = self._owner("fit"), self._unfitted(communicator)
         options = new.settings
-        given = as_sequences(owner, X, options["steps"])
-        weight = as_weights(owner, sample_weight, len(given.rows))
-        kept = np.flatnonzero(weight)
-        rows, weight = [given.rows[k] for k in kept], weight[kept]
-        lengths = np.array([len(row) for row in rows])
-        classes, tags = read_tags(owner, those_kept(owner, y, kept, len(given.rows)), lengths.tolist())
-        held, draws = new._part(np.zeros(len(rows))), generator(options["seed"])
-        scaler = new._scaler_of(rows, held)
-        scaled = new._scaled(rows, scaler)
-        network = new._build(given.features, classes.count, draws)
+        given, weight, kept = new._counted(owner, X, sample_weight)
+        classes, tags = read_tags(owner, those_kept(owner, y, kept), given.lengths)
+        held = new._part(np.zeros(len(tags)))
         of_class = weights_of_classes(owner, options["class_weight"], classes, np.concatenate(tags))
         each, of_class = step_weights(weight, of_class, tags, options["dtype"])
-
-        out = [scaled[k] for k in np.flatnonzero(held)]
         right = np.concatenate([tags[0][:0], *(tags[k] for k in np.flatnonzero(held))])
-        counted = np.repeat(weight[held], lengths[held])
+        counted = np.repeat(weight, np.where(held, given.lengths, 0))
 
         def measure(said: list[Host]) -> float:
             return MEASURES[options["monitor"]](right, np.concatenate(said).argmax(axis=1), counted)
 
-        watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
-        history = new._learn(
-            network, (scaled, tags, each), held, step_loss(of_class), watch, callbacks, communicator, draws
-        )
-        temperature = 1.0
-        if out and options["calibrate"]:
-            temperature = class_temperature(np.concatenate(outputs(network, out)), right, counted)
-        fitted = {"_network": network, "_training": history, "_scaler": scaler, "_width": given.width}
-        self._become(**vars(new) | fitted | {"_classes": classes, "_temperature": temperature})
+        loss = step_loss(of_class)
+        new._learn(given, (tags, each), held, classes.count, loss, measure, callbacks, communicator)
+        new._classes, new._temperature = classes, 1.0
+        if held.any() and options["calibrate"]:
+            logits = np.concatenate(new._said(given.taken(held).rows))
+            new._temperature = class_temperature(logits, right, counted)
+        self._become(**vars(new))
         return self
 
     def predict(self, X: Any) -> Any:

@@ -89,14 +89,14 @@ def tag_rows(owner: str, y: Any, lengths: list[int]) -> list[Host]:
     return rows
 
 
-def those_kept(owner: str, y: Any, kept: Host, count: int) -> Any:
-    """The labels of the rows that count; all of them where there are not as many, for which there is an error."""
-    if y is None or len(kept) == count:
+def those_kept(owner: str, y: Any, kept: Host) -> Any:
+    """The labels of the rows where ``kept`` (N,) is True; of other than N rows all, for which there is an error."""
+    if y is None or kept.all():
         return y
     given = y if isinstance(y, (list, tuple)) else host_labels(owner, y)
     if isinstance(given, (list, tuple)):
-        return [given[k] for k in kept] if len(given) == count else y
-    return given[kept] if given.shape[:1] == (count,) else y
+        return [given[k] for k in np.flatnonzero(kept)] if len(given) == len(kept) else y
+    return given[kept] if given.shape[:1] == kept.shape else y
 
 
 def host_labels(owner: str, y: Any) -> Host:

@@ -15,7 +15,7 @@ from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
 from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.labels import hold_out, number_labels, share_right
-from xprnn.estimators.learning import Watch, class_loss, learn, mean_one, outputs
+from xprnn.estimators.learning import class_loss, learn, mean_one, outputs
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.portions import portions
 from xprnn.estimators.sequences.calibration import class_temperature, softmax
@@ -192,8 +192,8 @@ class TextClassifier(TextEstimator):
         owner, new = self._owner("fit"), self._unfitted(communicator)
         words, rows, labels = read_texts(owner, texts, labels, new.tokenize)
         weight = as_weights(owner, sample_weight, len(rows), "text")
-        kept = np.flatnonzero(weight)
-        labels = those_kept(owner, labels, kept, len(rows))
+        kept = weight > 0.0
+        labels = those_kept(owner, labels, kept)
         rows, weight = rows.taken(kept), weight[kept]
         classes, own, target = number_labels(owner, labels, len(rows))
         options, draws = new.settings, generator(new.settings["seed"])
@@ -223,9 +223,8 @@ class TextClassifier(TextEstimator):
         def measure(said: list[Host]) -> float:
             return MEASURES[options["monitor"]](target[held], np.stack(said).argmax(axis=1), weight[held])
 
-        watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
         history = learn(
-            new, network, (ids, target, each), held, class_loss, watch, callbacks, communicator, draws, batch_size
+            new, network, (ids, target, each), held, class_loss, measure, callbacks, communicator, draws, batch_size
         )
         temperature = 1.0
         if len(out) and options["calibrate"]:

@@ -52,9 +52,6 @@ class TextEstimator(Estimator):
         self._of_fit("classes_")
         return self._labels
 
-    def _owner(self, method: str) -> str:
-        return f"{type(self).__name__}.{method}"
-
     def _known(self) -> tuple[Vocabulary, TextNetwork]:
         return self._fitted(self.vocabulary), self._fitted(self._network)
 

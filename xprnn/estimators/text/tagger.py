@@ -12,7 +12,7 @@ from xprnn.arguments import among
 from xprnn.backend import generator
 from xprnn.data.word_vectors import WordVectors
 from xprnn.estimators.labels import hold_out, listed
-from xprnn.estimators.learning import Watch, learn, outputs, step_loss
+from xprnn.estimators.learning import learn, outputs, step_loss
 from xprnn.estimators.metrics import accuracy
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.calibration import class_temperature, softmax
@@ -168,7 +168,6 @@ class TextTagger(TextEstimator):
                 return span_f1(*([classes.own[row].tolist() for row in part] for part in (right, found)))
             return MEASURES[options["monitor"]](np.concatenate(right), np.concatenate(found), counted)
 
-        watch = None if options["monitor"] == "loss" else Watch(options["monitor"], "max", out, measure)
         batch_size = options["batch_size"] or min(50, max(4, len(ids) // 50))
         history = learn(
             new,
@@ -176,7 +175,7 @@ class TextTagger(TextEstimator):
             (ids, tags, each),
             held,
             step_loss(of_class),
-            watch,
+            measure,
             callbacks,
             communicator,
             draws,
