@@ -1,0 +1,142 @@
+"""The walk back through the nodes of a tape: each once, in reverse topological order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+from xprnn.backend import namespace
+from xprnn.tensor import Node, Tensor
+
+Listener = tuple[Callable[[Iterable[Tensor]], object], Callable[[Tensor, Tensor | None], None]]
+"""What wants to know of a walk back before it ends: all leaves, and then one after the other."""
+
+
+def walk_back(
+    outputs: Sequence[Tensor],
+    cotangents: Sequence[Any],
+    inputs: Sequence[Tensor] | None,
+    create_graph: bool,
+    retain_graph: bool | None,
+    listener: Listener | None = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """(tensor, gradient) pairs, for the given inputs or, where inputs is None, for all leaves.
+
+    A listener gets the leaves before the walk, and then each as soon as nothing more can flow into it, with its
+    gradient or, where nothing has, None; what is returned is the rest.
+    """
+    release = not (create_graph if retain_graph is None else retain_graph)
+    stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
+    leaves = list(stops.values())
+    # What has flowed so far into each output of a node, or into a leaf, by the id of either. A stop is a leaf.
+    flows: dict[int, list[Tensor | None]] = {}
+    sums: set[tuple[int, int]] = set()  # those whose arrays were made here, and may be written to
+
+    def accumulate(tensor: Tensor, cotangent: Tensor) -> None:
+        holder: Node | Tensor = tensor.node or tensor
+        if stops:
+            holder = stops.get(_key(tensor), holder)
+        slot = tensor.slot if isinstance(holder, Node) else 0
+        slots = flows.get(id(holder))
+        if slots is None:
+            slots = flows[id(holder)] = [None] * (len(holder.outputs) if isinstance(holder, Node) else 1)
+            if inputs is None and holder is tensor:
+                leaves.append(tensor)
+        before = slots[slot]
+        if before is None:
+            slots[slot] = cotangent
+        elif create_graph:
+            slots[slot] = before + cotangent
+        elif (id(holder), slot) in sums:  # a weight that many steps share: no new array for each of them
+            total = before.data
+            total += cotangent.data
+        else:
+            slots[slot] = Tensor(before.data + cotangent.data)
+            sums.add((id(holder), slot))
+
+    # With explicit inputs and explicit cotangents, an output without a cotangent is one that nothing flows into.
+    given = any(c is not None for c in cotangents)
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        if cotangent is not None or not given:
+            accumulate(output, _initial_cotangent(output, cotangent))
+    order = _topological([o.node for o in outputs if o.node is not None and _key(o) not in stops], stops)
+    for node in order:
+        node.check()
+    last: dict[int, list[Tensor]] = {}
+    if listener is not None:
+        expect, whole = listener
+        last = _last_read(order)
+        expect([*leaves, *chain.from_iterable(last.values())])
+    for node in reversed(order):
+        incoming = flows.pop(id(node), None)
+        if incoming is not None:
+            sources, pullback = node.rule()
+            results = pullback(incoming, [reference() for reference in node.outputs])
+            for tensor, result in zip(sources, results, strict=True):
+                if result is not None and tensor.requires_grad:
+                    accumulate(tensor, result)
+        if last:
+            for leaf in last.get(id(node), ()):
+                whole(leaf, flows.pop(id(leaf), [None])[0])
+    if release:
+        for node in order:
+            node.release()
+    return [(leaf, flows[id(leaf)][0]) for leaf in leaves if id(leaf) in flows]  # type: ignore[misc]
+
+
+def _initial_cotangent(output: Tensor, cotangent: Any) -> Tensor:
+    if not output.requires_grad:
+        raise RuntimeError(
+            "backward: this Tensor does not depend on anything that requires a gradient "
+            "(was it computed under no_grad, or from plain arrays only?)"
+        )
+    if cotangent is None:
+        if output.size != 1:
+            raise RuntimeError(
+                f"backward: a Tensor of shape {output.shape} has no single gradient; reduce it to a scalar "
+                "with .sum() or .mean(), or pass a cotangent of the same shape"
+            )
+        return Tensor(namespace(output.data).ones_like(output.data))
+    cotangent = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
+    if cotangent.shape != output.shape:
+        raise ValueError(f"backward: the cotangent has shape {cotangent.shape}; expected {output.shape}, as the output")
+    if cotangent.dtype != output.dtype:
+        raise TypeError(f"backward: the cotangent has dtype {cotangent.dtype}; expected {output.dtype}, as the output")
+    return cotangent
+
+
+def _last_read(order: Sequence[Node]) -> dict[int, list[Tensor]]:
+    """The leaves that each node is the last to send something to, on the walk back through an order, by its id."""
+    last: dict[int, list[Tensor]] = {}
+    seen: set[int] = set()
+    for node in order:
+        for tensor in node.inputs:
+            if tensor.node is None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                last.setdefault(id(node), []).append(tensor)
+    return last
+
+
+def _key(tensor: Tensor) -> tuple[int, int]:
+    """Names a value on the tape: an output of a node, or a leaf."""
+    return (id(tensor), -1) if tensor.node is None else (id(tensor.node), tensor.slot)
+
+
+def _topological(roots: Sequence[Node], stops: dict[tuple[int, int], Tensor]) -> list[Node]:
+    """Nodes behind the roots, inputs first. A stack of its own instead of recursion: chains can be very long."""
+    order: list[Node] = []
+    seen: set[int] = set()
+    stack = [(root, False) for root in roots]
+    while stack:
+        node, inputs_done = stack.pop()
+        if inputs_done:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            for tensor in node.inputs:
+                behind = tensor.node
+                if behind is not None and id(behind) not in seen and not (stops and _key(tensor) in stops):
+                    stack.append((behind, False))
+    return order
