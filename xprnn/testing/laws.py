@@ -16,13 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, dtype_name, to_numpy
 from xprnn.engine.dispatch import IMPLEMENTATIONS, DeclinedError, use_kernels
-from xprnn.tape import grad, no_grad
-from xprnn.tensor import Tensor
-from xprnn.testing.example import Example, Host, batch_part, dtype_of, home_of
-from xprnn.testing.gradients import check_gradients, flatten
+from xprnn.testing.example import Example, batch_part, dtype_of, home_of
+from xprnn.testing.gradients import check_gradients
 from xprnn.testing.layouts import LAYOUTS
+from xprnn.testing.running import called, compare, flip, gradients_of, named, outputs_of, require
 
 Law = Callable[[Any, "Example"], None]
 
@@ -81,7 +79,7 @@ def gradients_pass_finite_differences(layer: Any, example: Example) -> None:
     home = home_of(layer)
     arrays = [home.asarray(a) for a in (example.x, *example.state)]
     trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-    check = partial(check_gradients, lambda x, *s: _call(layer, x, s, example), arrays, trained, directions=1)
+    check = partial(check_gradients, lambda x, *s: called(layer, x, s, example), arrays, trained, directions=1)
     try:
         check()
     except AssertionError:
@@ -91,27 +89,27 @@ def gradients_pass_finite_differences(layer: Any, example: Example) -> None:
 @law()
 def explicit_gradients_equal_composed_ones(layer: Any, example: Example) -> None:
     """The way back that a cell writes out equals what the tape finds from the forward code alone."""
-    explicit = _gradients(layer, example)
-    _compare(layer, explicit, _gradients(layer, example, create_graph=True), "composed of primitives")
+    explicit = gradients_of(layer, example)
+    compare(layer, explicit, gradients_of(layer, example, create_graph=True), "composed of primitives")
 
 
 @law()
 def implementations_equal_the_reference(layer: Any, example: Example) -> None:
     """Outputs and all gradients, for each implementation that takes the call."""
     with use_kernels("reference"):
-        outputs, gradients = _outputs(layer, example), _gradients(layer, example)
+        outputs, gradients = outputs_of(layer, example), gradients_of(layer, example)
     for impl in IMPLEMENTATIONS:
         with use_kernels(impl.name):
             if not _taken(layer, example):
                 continue
-            _compare(layer, _outputs(layer, example), outputs, f"the reference, from {impl.name}")
-            _compare(layer, _gradients(layer, example), gradients, f"the reference, from {impl.name}")
+            compare(layer, outputs_of(layer, example), outputs, f"the reference, from {impl.name}")
+            compare(layer, gradients_of(layer, example), gradients, f"the reference, from {impl.name}")
 
 
 def _taken(layer: Any, example: Example) -> bool:
     """Whether the implementation that is forced has no reason against any part of the call."""
     try:
-        _outputs(layer, example)
+        outputs_of(layer, example)
     except DeclinedError:
         return False
     return True
@@ -120,35 +118,27 @@ def _taken(layer: Any, example: Example) -> bool:
 @law()
 def zero_cotangent_gives_zero_gradients(layer: Any, example: Example) -> None:
     """Gradients are linear in the cotangent, so nothing comes of nothing."""
-    for name, gradient in _gradients(layer, example, scale=0.0).items():
-        _require(not gradient.any(), f"the gradient of {name} is not zero although the cotangent is")
+    for name, gradient in gradients_of(layer, example, scale=0.0).items():
+        require(not gradient.any(), f"the gradient of {name} is not zero although the cotangent is")
 
 
 @law()
 def shortest_inputs_work(layer: Any, example: Example) -> None:
     """No step at all returns the initial state; so does length 0; one step of one sequence is fine."""
     nothing = Example(example.x[:0], example.state)
-    outputs = _outputs(layer, nothing)
-    _require(
-        outputs["output"].shape[:2] == (0, example.x.shape[1]), f"T=0 gives output shape {outputs['output'].shape}"
-    )
-    _compare(
-        layer, {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))}, _named(example.state), "T=0"
-    )
-    _gradients(layer, nothing)
-    _gradients(layer, nothing, create_graph=True)
+    outputs = outputs_of(layer, nothing)
+    shape = outputs["output"].shape
+    require(shape[:2] == (0, example.x.shape[1]), f"T=0 gives output shape {shape}")
+    compare(layer, named(example.state), outputs, "T=0")
+    gradients_of(layer, nothing)
+    gradients_of(layer, nothing, create_graph=True)
     none = replace(example.plain, lengths=np.zeros(example.x.shape[1], dtype=np.int64))
-    outputs = _outputs(layer, none)
-    _require(not outputs["output"].any(), "length 0 gives outputs that are not zero")
-    _compare(
-        layer,
-        {f"state {k}": outputs[f"state {k}"] for k in range(len(example.state))},
-        _named(example.state),
-        "length 0",
-    )
-    gradients = _gradients(layer, none)
-    _require(not gradients["x"].any(), "length 0 gives a gradient in x")
-    _gradients(layer, Example(example.x[:1], example.state).sequences(slice(0, 1)))
+    outputs = outputs_of(layer, none)
+    require(not outputs["output"].any(), "length 0 gives outputs that are not zero")
+    compare(layer, named(example.state), outputs, "length 0")
+    gradients = gradients_of(layer, none)
+    require(not gradients["x"].any(), "length 0 gives a gradient in x")
+    gradients_of(layer, Example(example.x[:1], example.state).sequences(slice(0, 1)))
 
 
 @law()
@@ -157,21 +147,21 @@ def first_step_gets_a_gradient(layer: Any, example: Example) -> None:
 
     Where no unit was on, as happens with relu, there is nothing to be handed back.
     """
-    dx, output = _gradients(layer, example.plain)["x"], _outputs(layer, example.plain)["output"]
-    _require(dx[0].any() or not output[0].any(), "the gradient of x[0] is zero")
-    _require(dx[-1].any() or not output[-1].any(), "the gradient of the last x is zero")
+    dx, output = gradients_of(layer, example.plain)["x"], outputs_of(layer, example.plain)["output"]
+    require(dx[0].any() or not output[0].any(), "the gradient of x[0] is zero")
+    require(dx[-1].any() or not output[-1].any(), "the gradient of the last x is zero")
 
 
 @law(_one_way)
 def runs_can_be_split(layer: Any, example: Example) -> None:
     """T steps equal k steps and then T - k with the carried state."""
-    whole = _outputs(layer, example.plain)
+    whole = outputs_of(layer, example.plain)
     for k in {0, 1, example.x.shape[0] // 2}:
-        first = _outputs(layer, Example(example.x[:k], example.state))
+        first = outputs_of(layer, Example(example.x[:k], example.state))
         carried = tuple(first[f"state {n}"] for n in range(len(example.state)))
-        second = _outputs(layer, Example(example.x[k:], carried))
+        second = outputs_of(layer, Example(example.x[k:], carried))
         joined = second | {"output": np.concatenate([first["output"], second["output"]])}
-        _compare(layer, joined, whole, f"one run, from two split at {k}")
+        compare(layer, joined, whole, f"one run, from two split at {k}")
 
 
 @law()
@@ -181,16 +171,16 @@ def padding_is_never_seen(layer: Any, example: Example) -> None:
     clean = replace(example.plain, lengths=lengths)
     past = np.arange(example.x.shape[0])[:, None] >= lengths
     dirty = replace(clean, x=np.where(past[..., None], np.nan, example.x))
-    outputs = _outputs(layer, dirty)
-    _compare(layer, outputs, _outputs(layer, clean), "clean padding, from NaN padding")
-    _require(not outputs["output"][past].any(), "outputs past a sequence's end are not zero")
-    _compare(layer, _gradients(layer, dirty), _gradients(layer, clean), "clean padding, from NaN padding")
+    outputs = outputs_of(layer, dirty)
+    compare(layer, outputs, outputs_of(layer, clean), "clean padding, from NaN padding")
+    require(not outputs["output"][past].any(), "outputs past a sequence's end are not zero")
+    compare(layer, gradients_of(layer, dirty), gradients_of(layer, clean), "clean padding, from NaN padding")
 
 
 @law()
 def sequences_do_not_see_each_other(layer: Any, example: Example) -> None:
     """Each sequence of a padded batch gives what it gives alone, without padding."""
-    whole = _outputs(layer, example)
+    whole = outputs_of(layer, example)
     steps, batch = example.x.shape[:2]
     for b in range(batch):
         length = steps if example.lengths is None else int(example.lengths[b])
@@ -199,27 +189,27 @@ def sequences_do_not_see_each_other(layer: Any, example: Example) -> None:
         alone = Example(one.x[:length], one.state, None, *flags)
         part = {name: batch_part(a, slice(b, b + 1)) for name, a in whole.items()}
         part["output"] = part["output"][:length]
-        _compare(layer, part, _outputs(layer, alone), f"sequence {b} alone, from the batch")
+        compare(layer, part, outputs_of(layer, alone), f"sequence {b} alone, from the batch")
 
 
 @law()
 def batch_order_is_irrelevant(layer: Any, example: Example) -> None:
     """Sequences in another order give the same results in that order."""
     order = np.roll(np.arange(example.x.shape[1]), 1)
-    shuffled = _outputs(layer, example.sequences(order))
-    expected = {name: batch_part(a, order) for name, a in _outputs(layer, example).items()}
-    _compare(layer, shuffled, expected, "the other order")
+    shuffled = outputs_of(layer, example.sequences(order))
+    expected = {name: batch_part(a, order) for name, a in outputs_of(layer, example).items()}
+    compare(layer, shuffled, expected, "the other order")
 
 
 @law(_has_reverse)
 def walking_back_is_reversing_twice(layer: Any, example: Example) -> None:
     """The reverse direction equals: reverse each sequence within its length, walk forward, reverse again."""
     example = replace(example, mask=None, reset=None)
-    flipped = replace(example, x=_flip(example.x, example.lengths))
+    flipped = replace(example, x=flip(example.x, example.lengths))
     if not getattr(layer, "bidirectional", False):
         other = copy.copy(layer)
         other.reverse = not layer.reverse
-        forward, backward = _outputs(other, flipped)["output"], _outputs(layer, example)["output"]
+        forward, backward = outputs_of(other, flipped)["output"], outputs_of(layer, example)["output"]
     else:
         other = copy.deepcopy(layer)
         if getattr(layer, "reverse_cell", None) is not None:
@@ -228,10 +218,10 @@ def walking_back_is_reversing_twice(layer: Any, example: Example) -> None:
             if name.endswith("_reverse"):
                 parameter.data = getattr(other, name.removesuffix("_reverse")).data
         swapped = replace(flipped, state=tuple(s[::-1] for s in example.state))
-        width = _outputs(other, example)["output"].shape[-1] // 2
-        forward = _outputs(other, swapped)["output"][..., :width]
-        backward = _outputs(other, example)["output"][..., width:]
-    _compare(layer, {"output": _flip(forward, example.lengths)}, {"output": backward}, "the reverse walk")
+        width = outputs_of(other, example)["output"].shape[-1] // 2
+        forward = outputs_of(other, swapped)["output"][..., :width]
+        backward = outputs_of(other, example)["output"][..., width:]
+    compare(layer, {"output": flip(forward, example.lengths)}, {"output": backward}, "the reverse walk")
 
 
 @law()
@@ -244,11 +234,11 @@ def resets_begin_new_sequences(layer: Any, example: Example) -> None:
     zero = tuple(0.0 * s for s in example.state)
     # A walk back meets the given state in the second piece, a walk forward in the first: where both are walked, zero.
     state = example.state if _one_way(layer) and cut > 0 else zero
-    whole = _outputs(layer, Example(example.x, state if cut > 0 else example.state, reset=reset))["output"]
-    pieces = [_outputs(layer, Example(example.x[:cut], state)), _outputs(layer, Example(example.x[cut:], zero))]
+    whole = outputs_of(layer, Example(example.x, state if cut > 0 else example.state, reset=reset))["output"]
+    pieces = [outputs_of(layer, Example(example.x[:cut], state)), outputs_of(layer, Example(example.x[cut:], zero))]
     if cut > 0 or _one_way(layer):
         joined = np.concatenate([piece["output"] for piece in pieces])
-        _compare(layer, {"output": whole}, {"output": joined}, "the two pieces")
+        compare(layer, {"output": whole}, {"output": joined}, "the two pieces")
 
 
 @law()
@@ -257,23 +247,23 @@ def held_steps_do_not_count(layer: Any, example: Example) -> None:
     keep = np.random.default_rng(2).random(example.x.shape[0]) < 0.6
     mask = np.repeat(keep[:, None], example.x.shape[1], axis=1)
     x = np.where(keep[:, None, None], example.x, np.nan)
-    held = _outputs(layer, Example(x, example.state, mask=mask))
-    dense = _outputs(layer, Example(example.x[keep], example.state))
+    held = outputs_of(layer, Example(x, example.state, mask=mask))
+    dense = outputs_of(layer, Example(example.x[keep], example.state))
     held["output"] = held["output"][keep]
-    _compare(layer, held, dense, "the run without the masked steps")
+    compare(layer, held, dense, "the run without the masked steps")
 
 
 @law()
 def memory_layout_is_irrelevant(layer: Any, example: Example) -> None:
     """Transposed, strided and read-only arrays give the same, and are not written to."""
-    expected = _outputs(layer, example)
+    expected = outputs_of(layer, example)
     for layout in LAYOUTS:
         odd = replace(example, x=layout(example.x), state=tuple(layout(s) for s in example.state))
         before = [odd.x.copy(), *(s.copy() for s in odd.state)]
-        _compare(layer, _outputs(layer, odd), expected, f"the usual layout, from {layout.__name__} arrays")
-        _gradients(layer, odd)
+        compare(layer, outputs_of(layer, odd), expected, f"the usual layout, from {layout.__name__} arrays")
+        gradients_of(layer, odd)
         for now, then in zip((odd.x, *odd.state), before, strict=True):
-            _require(np.array_equal(now, then), "the layer wrote to its argument")
+            require(np.array_equal(now, then), "the layer wrote to its argument")
 
 
 @law()
@@ -281,84 +271,15 @@ def nan_is_not_hidden(layer: Any, example: Example) -> None:
     """A NaN in the input reaches the output of that step: never a number that looks right."""
     x = example.x.copy()
     x[0, 0] = np.nan
-    outputs = _outputs(layer, Example(x, example.state))["output"]
-    _require(np.isnan(outputs[0, 0]).any(), "NaN in x[0] gives a finite output at step 0")
-    _require(np.isfinite(outputs[:, 1:]).all(), "NaN in one sequence reaches another")
+    outputs = outputs_of(layer, Example(x, example.state))["output"]
+    require(np.isnan(outputs[0, 0]).any(), "NaN in x[0] gives a finite output at step 0")
+    require(np.isfinite(outputs[:, 1:]).all(), "NaN in one sequence reaches another")
 
 
 @law()
 def same_input_gives_same_bits(layer: Any, example: Example) -> None:
     """Twice the same call, twice the same bits, gradients included."""
-    for run in (_outputs, _gradients):
+    for run in (outputs_of, gradients_of):
         first, second = run(layer, example), run(layer, example)
         for name, array in first.items():
-            _require(np.array_equal(array, second[name], equal_nan=True), f"{name} differs between two equal calls")
-
-
-# --- running a layer ------------------------------------------------------------------------------------------------
-
-
-def _outer(parts: Any) -> Any:
-    return parts[0] if len(parts) == 1 else tuple(parts)
-
-
-def _named(parts: tuple[Array, ...]) -> dict[str, Host]:
-    return {f"state {k}": to_numpy(part) for k, part in enumerate(parts)}
-
-
-def _bring(layer: Any, array: Host) -> Array:
-    """To the layer's dtype and device; on NumPy the very same array where the dtype fits, with its layout."""
-    return home_of(layer).asarray(array if dtype_name(array) == dtype_of(layer) else array.astype(dtype_of(layer)))
-
-
-def _call(layer: Any, x: Any, state: Any, example: Example) -> list[Tensor]:
-    """The output, the parts of the final state, and the states after every step."""
-    control = {"lengths": example.lengths, "mask": example.mask, "reset": example.reset}
-    return flatten(layer(x, _outer(state), **control, return_all_states=True))
-
-
-def _outputs(layer: Any, example: Example) -> dict[str, Host]:
-    """The output and the parts of the final state, by name, on the host."""
-    with no_grad():
-        output, *rest = _call(layer, _bring(layer, example.x), [_bring(layer, s) for s in example.state], example)
-    final = rest[: len(example.state)]
-    return {"output": output.numpy()} | _named(tuple(part.data for part in final))
-
-
-def _gradients(layer: Any, example: Example, *, scale: float = 1.0, create_graph: bool = False) -> dict[str, Host]:
-    """Gradients of x, each part of the state and each parameter, for fixed random cotangents."""
-    tensors = [Tensor(_bring(layer, a), requires_grad=True) for a in (example.x, *example.state)]
-    results = _call(layer, tensors[0], tensors[1:], example)
-    draws = np.random.default_rng(3)
-    cotangents = [_bring(layer, scale * draws.standard_normal(r.shape)) for r in results]
-    names = ["x", *(f"state {k}" for k in range(len(example.state))), *(name for name, _ in layer.named_parameters())]
-    wanted = [*tensors, *layer.parameters()]
-    found = grad(results, wanted, cotangents, create_graph=create_graph)
-    return {n: np.zeros(t.shape) if g is None else g.numpy() for n, t, g in zip(names, wanted, found, strict=True)}
-
-
-def _compare(layer: Any, found: dict[str, Host], expected: dict[str, Host], what: str) -> None:
-    tolerance = 1e-10 if dtype_of(layer) == "float64" else 2e-4
-    for name, array in found.items():
-        other = expected[name]
-        _require(array.shape == other.shape, f"{name} has shape {array.shape}, {what} gives {other.shape}")
-        _require(np.array_equal(np.isnan(array), np.isnan(other)), f"{name} has NaN in other places than {what}")
-        scale = max(1.0, float(np.max(np.abs(other), initial=0.0)))
-        difference = float(np.max(np.abs(array - other), initial=0.0, where=~np.isnan(other)))
-        allowed = tolerance * scale
-        _require(difference <= allowed, f"{name} differs from {what} by {difference:.3g} (allowed {allowed:.1g})")
-
-
-def _require(holds: Any, otherwise: str) -> None:
-    """An assertion that ``python -O`` does not leave out."""
-    if not holds:
-        raise AssertionError(otherwise)
-
-
-def _flip(x: Host, lengths: Host | None) -> Host:
-    """Each sequence reversed within its length."""
-    flipped = x.copy()
-    for b in range(x.shape[1]):
-        length = x.shape[0] if lengths is None else int(lengths[b])
-        flipped[:length, b] = x[:length, b][::-1]
-    return flipped
+            require(np.array_equal(array, second[name], equal_nan=True), f"{name} differs between two equal calls")
