@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from xprnn.nn.quantized.quantize import quantize
     from xprnn.nn.quantized.recurrent import QuantizedRecurrent
     from xprnn.nn.quantized.report import Quantization
+    from xprnn.nn.recurrent.diagonal_layers import LRU, S5
     from xprnn.nn.recurrent.echo_state import EchoState, EchoStateNetwork
     from xprnn.nn.recurrent.gappy_layers import GRUD
     from xprnn.nn.recurrent.gated_layers import MGU, SLSTM
     from xprnn.nn.recurrent.leaky_layers import CTRNN, AntisymmetricRNN
-    from xprnn.nn.recurrent.linear_layers import LRU, QRNN, S5, SRU, MinGRU, MinLSTM
+    from xprnn.nn.recurrent.linear_layers import QRNN, SRU, MinGRU, MinLSTM
     from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
     from xprnn.nn.recurrent.stream import Stream
     from xprnn.nn.recurrent.timed_layers import LTC, CfC
@@ -129,11 +130,12 @@ LATER = {
     "quantized.quantize": "quantize",
     "quantized.recurrent": "QuantizedRecurrent",
     "quantized.report": "Quantization",
+    "recurrent.diagonal_layers": "LRU S5",
     "recurrent.echo_state": "EchoState EchoStateNetwork",
     "recurrent.gappy_layers": "GRUD",
     "recurrent.gated_layers": "MGU SLSTM",
     "recurrent.leaky_layers": "AntisymmetricRNN CTRNN",
-    "recurrent.linear_layers": "LRU MinGRU MinLSTM QRNN S5 SRU",
+    "recurrent.linear_layers": "MinGRU MinLSTM QRNN SRU",
     "recurrent.memory_layers": "LMU MLSTM",
     "recurrent.stream": "Stream",
     "recurrent.timed_layers": "CfC LTC",

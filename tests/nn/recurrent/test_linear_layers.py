@@ -6,7 +6,7 @@ from helpers import assert_close
 
 from xprnn import Tensor, cells, explain, nn, ops, use_kernels
 from xprnn.cells.linear import halves
-from xprnn.nn.recurrent.linear_layers import hippo_poles
+from xprnn.nn.recurrent.diagonal_layers import hippo_poles
 from xprnn.tape import grad
 from xprnn.testing import check_laws
 
