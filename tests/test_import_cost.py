@@ -1,5 +1,6 @@
 """What `import xprnn` costs, and what it leaves alone."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -38,6 +39,34 @@ for name in sorted(set(sys.modules) - before):
     assert not {"numpy.random", "hashlib", "inspect"} & added.keys()  # of what there is a wish to import, the dearest
     assert 10 < len(ours) <= 70, ours
     assert sum(path.stat().st_size for path in ours) <= 350_000
+
+
+@pytest.mark.parametrize(
+    ("first", "unneeded"),
+    [
+        ("from xprnn.data import windows", "xprnn.data.arrow xprnn.data.vocabulary xprnn.data.padding"),
+        ("from xprnn.train import Adam, fit", "xprnn.train.ctc xprnn.train.tbptt xprnn.train.teacher_forcing"),
+        ("from xprnn.distributed import each", "xprnn.distributed.mpi xprnn.distributed.threads"),
+        ("import xprnn.estimators", "xprnn.estimators.series xprnn.train xprnn.data"),
+        (
+            "from xprnn.estimators import Forecaster; Forecaster()",
+            "numpy.random xprnn.estimators.text xprnn.estimators.sequences.network xprnn.nn.quantized "
+            "xprnn.nn.recurrent.memory_layers xprnn.data.word_vectors xprnn.distributed.mpi",
+        ),
+    ],
+)
+def test_a_first_line_imports_what_it_needs(first, unneeded):
+    loaded = python(f"import sys; {first}; print(*(name for name in {unneeded.split()} if name in sys.modules))")
+    assert loaded.split() == []
+
+
+@pytest.mark.parametrize("room", ["cells", "data", "distributed", "estimators", "nn", "train"])
+def test_names_that_are_imported_late_are_all_there(room):
+    package = importlib.import_module(f"xprnn.{room}")
+    assert [name for name in package.__all__ if not hasattr(package, name)] == []
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match=f"module 'xprnn.{room}' has no attribute 'nothing'"):
+        package.nothing  # noqa: B018 - asked for
 
 
 @pytest.mark.parametrize("modules", ["xprnn", "xprnn, xprnn.kernels"])

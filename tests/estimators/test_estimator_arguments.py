@@ -24,7 +24,7 @@ from xprnn.estimators import (
     backtest,
     split_texts,
 )
-from xprnn.estimators.cells import CELLS, REFUSED
+from xprnn.estimators.cells import cells, refused
 
 NO_NUMBERS = ["7", b"7", None, True, np.True_, [7], {}, np.ones(2), 7j, object(), math.nan, math.inf, -math.inf, -1]
 COUNTS = [*NO_NUMBERS, 7.0, 2.5, 365.25, np.float32(7), 0]  # seeds may be 0
@@ -208,13 +208,13 @@ def test_a_prompt_is_a_text():
 
 @pytest.mark.parametrize("kind", [kind for kind in BAD if "cell" in BAD[kind]], ids=lambda kind: kind.__name__)
 def test_every_cell_is_named(kind):
-    assert [name for name in CELLS if f'"{name}"' not in kind.__doc__] == []
+    assert [name for name in cells() if f'"{name}"' not in kind.__doc__] == []
 
 
 def test_every_layer_that_fits_is_a_cell_and_others_say_why_not():
     kinds = (getattr(nn, name) for name in nn.__all__)
     layers = {k.__name__.lower() for k in kinds if isinstance(k, type) and issubclass(k, nn.RecurrentLayer)}
-    assert layers - {"recurrentlayer"} - CELLS.keys() == {"cfc", "ltc", "grud", "echostate"} == REFUSED.keys()
+    assert layers - {"recurrentlayer"} - cells().keys() == {"cfc", "ltc", "grud", "echostate"} == refused().keys()
     message = "SequenceClassifier: cell is 'cfc', but nn.CfC has no num_layers, which estimators ask for"
     with pytest.raises(ValueError, match=message):
         SequenceClassifier("cfc").fit(np.zeros((4, 3, 2)), [0, 1, 0, 1])

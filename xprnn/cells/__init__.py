@@ -3,8 +3,7 @@
 Cells that few programs need are imported when first asked for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xprnn.cells.activations import Activation
 from xprnn.cells.cell import Cell, PointwiseCell, State, Weights
@@ -16,6 +15,7 @@ from xprnn.cells.lstm import LSTM
 from xprnn.cells.lstm_peephole import PeepholeLSTM
 from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
 from xprnn.cells.projected import Projected
+from xprnn.later import later
 
 if TYPE_CHECKING:
     from xprnn.cells.cfc import CfC
@@ -87,44 +87,32 @@ __all__ = [
     "Weights",
 ]
 
-LATER = {
-    "Antisymmetric": "leaky",
-    "CTRNN": "leaky",
-    "CfC": "cfc",
-    "ComposedCell": "composed",
-    "DiagonalCell": "diagonal",
-    "EchoState": "echo_state",
-    "GRUD": "gru_d",
-    "GatedAntisymmetric": "leaky",
-    "GeneralElman": "general_elman",
-    "GeneralGRU": "general_gru",
-    "GeneralLSTM": "general_lstm",
-    "GeneralResetBeforeGRU": "general_gru",
-    "LMU": "lmu",
-    "LRU": "lru",
-    "LTC": "ltc",
-    "LayerNormGRU": "layer_norm_gru",
-    "LayerNormLSTM": "layer_norm_lstm",
-    "LinearCell": "linear",
-    "MGU": "mgu",
-    "MLSTM": "mlstm",
-    "ManyStepCell": "composed",
-    "MinGRU": "mingru",
-    "MinLSTM": "minlstm",
-    "QRNN": "qrnn",
-    "S5": "s5",
-    "SLSTM": "slstm",
-    "SRU": "sru",
-    "TimedCell": "timed",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in LATER:
-        raise AttributeError(f"module 'xprnn.cells' has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(f"xprnn.cells.{LATER[name]}"), name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = later(
+    __name__,
+    {
+        "cfc": "CfC",
+        "composed": "ComposedCell ManyStepCell",
+        "diagonal": "DiagonalCell",
+        "echo_state": "EchoState",
+        "general_elman": "GeneralElman",
+        "general_gru": "GeneralGRU GeneralResetBeforeGRU",
+        "general_lstm": "GeneralLSTM",
+        "gru_d": "GRUD",
+        "layer_norm_gru": "LayerNormGRU",
+        "layer_norm_lstm": "LayerNormLSTM",
+        "leaky": "Antisymmetric CTRNN GatedAntisymmetric",
+        "linear": "LinearCell",
+        "lmu": "LMU",
+        "lru": "LRU",
+        "ltc": "LTC",
+        "mgu": "MGU",
+        "mingru": "MinGRU",
+        "minlstm": "MinLSTM",
+        "mlstm": "MLSTM",
+        "qrnn": "QRNN",
+        "s5": "S5",
+        "slstm": "SLSTM",
+        "sru": "SRU",
+        "timed": "TimedCell",
+    },
+)

@@ -20,7 +20,7 @@ from xprnn.cli.report.labels import Answers, label_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted
 from xprnn.data.long_csv import LongCsv, read_long_csv
 from xprnn.estimators import SequenceClassifier
-from xprnn.estimators.cells import CELLS, POOLINGS
+from xprnn.estimators.cells import POOLINGS, cells
 from xprnn.estimators.labels import encode_labels, hold_out
 from xprnn.estimators.text.report import TextReport
 from xprnn.storage import write_atomically
@@ -42,7 +42,7 @@ def classify() -> None:
     TIME,
     COLUMNS,
     click.option("--test", default=0.2, show_default=True, help="Share of each label's sequences to test on."),
-    click.option("--cell", type=click.Choice(list(CELLS)), default="gru", show_default=True, help="Recurrent cell."),
+    click.option("--cell", type=click.Choice(list(cells())), default="gru", show_default=True, help="Recurrent cell."),
     click.option(
         "--pooling", type=click.Choice(POOLINGS), default="last", show_default=True, help="Of states over time."
     ),

@@ -22,7 +22,7 @@ from xprnn.data.csv_series import CsvSeries
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Backtest, Drift, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
 from xprnn.estimators import backtest as run_backtest
-from xprnn.estimators.cells import CELLS
+from xprnn.estimators.cells import cells
 from xprnn.estimators.series.backtest import Informed, count_test_steps
 from xprnn.estimators.series.plot import draw_forecast
 from xprnn.estimators.series.report import ForecastReport
@@ -31,7 +31,7 @@ from xprnn.storage import write_atomically
 AR_ORDERS = (7, 29)
 
 
-CELL = click.Choice(list(CELLS))
+CELL = click.Choice(list(cells()))
 TRAINED = options(
     click.option(
         "--test", default=0.2, show_default=True, help="Share, or number of steps, at the end of the series to test on."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from typing import Any
 
 from xprnn import nn
@@ -13,11 +13,23 @@ from xprnn.backend import Rng
 from xprnn.cells import DiagonalCell
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
 from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
-from xprnn.nn.recurrent.memory_layers import MLSTM
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 
+Made = Callable[..., RecurrentLayer]
 ASKED = ("num_layers", "dropout", "bidirectional", "dtype", "rng")
 """What estimators tell a layer, beside its sizes."""
+
+PLAIN: Mapping[str, Made] = {
+    "rnn": RNN,
+    "lstm": LSTM,
+    "gru": GRU,
+    "gru_reset_before": partial(GRU, reset_after=False),
+    "lstm_peephole": partial(LSTM, peephole="diagonal"),
+    "lstm_peephole_full": partial(LSTM, peephole="full"),
+    "gru_layer_norm": partial(GRU, layer_norm=True),
+    "lstm_layer_norm": partial(LSTM, layer_norm=True),
+}
+"""The plain layers and their variants, which need no further import."""
 
 
 def _layers() -> Iterator[type[RecurrentLayer]]:
@@ -34,30 +46,32 @@ def _lacks(layer: type[RecurrentLayer]) -> list[str]:
     return [option for option in ASKED if option not in inspect.signature(layer).parameters]
 
 
-CELLS: dict[str, Callable[..., RecurrentLayer]] = {
-    "rnn": RNN,
-    "lstm": LSTM,
-    "gru": GRU,
-    **{layer.__name__.lower(): layer for layer in _layers() if not _lacks(layer)},
-    "gru_reset_before": partial(GRU, reset_after=False),
-    "lstm_peephole": partial(LSTM, peephole="diagonal"),
-    "lstm_peephole_full": partial(LSTM, peephole="full"),
-    "gru_layer_norm": partial(GRU, layer_norm=True),
-    "lstm_layer_norm": partial(LSTM, layer_norm=True),
-    "mlstm": partial(MLSTM, heads=1),
-}
-"""By a layer's name in small letters, where it has all that estimators ask for, the plain ones first; and variants."""
+@cache
+def cells() -> Mapping[str, Made]:
+    """All cells: the plain ones, then others by a layer's name in small letters, where it has all that is asked for."""
+    others = {layer.__name__.lower(): layer for layer in _layers() if not _lacks(layer)}
+    return {**PLAIN, **others, "mlstm": partial(nn.MLSTM, heads=1)}
 
-REFUSED = {layer.__name__.lower(): (layer.__name__, lacks[0]) for layer in _layers() if (lacks := _lacks(layer))}
-"""The others, by what they lack first."""
+
+@cache
+def refused() -> Mapping[str, tuple[str, str]]:
+    """The layers that are no cells here, and what they lack first."""
+    return {layer.__name__.lower(): (layer.__name__, lacks[0]) for layer in _layers() if (lacks := _lacks(layer))}
+
+
+def layer_of(cell: str) -> Made:
+    """The layer of a cell's name."""
+    return PLAIN[cell] if cell in PLAIN else cells()[cell]
 
 
 def cell_name(owner: str, name: str, cell: Any) -> str:
     """The check of a cell's name, which says of other layers why they are none."""
-    if isinstance(cell, str) and cell in REFUSED:
-        layer, lacks = REFUSED[cell]
+    if isinstance(cell, str) and cell in PLAIN:
+        return str(cell)
+    if isinstance(cell, str) and cell in refused():
+        layer, lacks = refused()[cell]
         raise ValueError(f"{owner}: {name} is {cell!r}, but nn.{layer} has no {lacks}, which estimators ask for")
-    return one_of(owner, name, cell, CELLS)
+    return one_of(owner, name, cell, cells())
 
 
 POOLINGS = ("attention", "last", "max", "mean")
@@ -67,7 +81,7 @@ Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 def recurrent_shapes(prefix: str, cell: str, inputs: int, hidden: int, layers: int, directions: int = 1) -> Shapes:
     """Those of a recurrent layer, without building it: a file may declare one that no memory holds."""
-    equations = CELLS[cell](1, 1, rng=0).cell
+    equations = layer_of(cell)(1, 1, rng=0).cell
     if isinstance(equations, DiagonalCell):  # which has a state of its own size, by default that of h
         equations = type(equations)(hidden)
     for layer in range(layers):

@@ -1,8 +1,8 @@
 """Layers. All but the plain ones are imported when first asked for."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from xprnn.later import later
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.embedding import Embedding
@@ -145,17 +145,4 @@ LATER = {
     "seq2seq.search": "Hypothesis beam_search greedy sample",
     "tcn": "CausalConv TCN TCNStream",
 }
-
-
-def __getattr__(name: str) -> Any:
-    for module, names in LATER.items():
-        if name == module.partition(".")[0]:  # xprnn.nn.attention.scores itself
-            return import_module(f"xprnn.nn.{name}")
-        if name in names.split():
-            globals()[name] = found = getattr(import_module(f"xprnn.nn.{module}"), name)
-            return found
-    raise AttributeError(f"module 'xprnn.nn' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = later(__name__, LATER)

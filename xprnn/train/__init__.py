@@ -1,11 +1,12 @@
 """Training: losses, optimizers, clipping, schedules, truncated backpropagation, the loop and its checkpoints."""
 
+from typing import TYPE_CHECKING
+
+from xprnn.later import later
 from xprnn.storage import ModelFileError, load_weights, read_tensors, write_tensors
 from xprnn.train.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
-from xprnn.train.carried import Carried
 from xprnn.train.checkpoint import load_checkpoint, save_checkpoint
 from xprnn.train.clip import clip_grad_norm, clip_grad_value
-from xprnn.train.ctc import ctc_loss
 from xprnn.train.evaluation import evaluate
 from xprnn.train.likelihoods import gaussian_nll, negative_binomial_nll, pinball, student_t_nll
 from xprnn.train.loop import fit
@@ -14,14 +15,18 @@ from xprnn.train.optimizer import Optimizer
 from xprnn.train.optimizers import SGD, Adam, AdamW, RMSprop
 from xprnn.train.run import History, Run
 from xprnn.train.schedules import Cosine, Exponential, ReduceOnPlateau, Schedule, StepDecay, Warmup
-from xprnn.train.tbptt import Chunk, truncated_bptt
-from xprnn.train.teacher_forcing import (
-    ConstantRatio,
-    ExponentialRatio,
-    InverseSigmoidRatio,
-    LinearRatio,
-    TeacherForcing,
-)
+
+if TYPE_CHECKING:
+    from xprnn.train.carried import Carried
+    from xprnn.train.ctc import ctc_loss
+    from xprnn.train.tbptt import Chunk, truncated_bptt
+    from xprnn.train.teacher_forcing import (
+        ConstantRatio,
+        ExponentialRatio,
+        InverseSigmoidRatio,
+        LinearRatio,
+        TeacherForcing,
+    )
 
 __all__ = [
     "SGD",
@@ -70,3 +75,13 @@ __all__ = [
     "truncated_bptt",
     "write_tensors",
 ]
+
+__getattr__, __dir__ = later(
+    __name__,
+    {
+        "carried": "Carried",
+        "ctc": "ctc_loss",
+        "tbptt": "Chunk truncated_bptt",
+        "teacher_forcing": "ConstantRatio ExponentialRatio InverseSigmoidRatio LinearRatio TeacherForcing",
+    },
+)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xprnn.estimators import AnomalyDetector, SequenceClassifier, SequenceRegressor, SequenceTagger
-from xprnn.estimators.cells import CELLS
+from xprnn.estimators.cells import cells
 from xprnn.estimators.metrics import accuracy, balanced_accuracy, macro_f1, mean_absolute_error, r_squared
 from xprnn.estimators.sequences.calibration import class_temperature, label_temperature, sigmoid, softmax
 from xprnn.train import Callback
@@ -149,7 +149,7 @@ def test_before_fit_and_with_other_features(name):
         said(model, np.ones((2, 4, 3)))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells())
 def test_every_cell(cell, tmp_path):
     model = SequenceClassifier(cell, layers=2, bidirectional=True, pooling="attention", dropout=0.2, **TINY)
     model.fit(X, FIRST).save(tmp_path / "model")

@@ -7,7 +7,7 @@ from typing import Any
 from xprnn import ops
 from xprnn.backend import Rng, backend_of, generator, namespace
 from xprnn.data.padding import lengths_to_mask
-from xprnn.estimators.cells import CELLS, Shapes, pooling_of, pooling_shapes, recurrent_shapes
+from xprnn.estimators.cells import Shapes, layer_of, pooling_of, pooling_shapes, recurrent_shapes
 from xprnn.nn import Dropout, Linear, Module
 from xprnn.nn.pooling import LastPooling
 from xprnn.tensor import Tensor
@@ -35,7 +35,7 @@ class SequenceNetwork(Module):
     ) -> None:
         draws, states = generator(rng), hidden * (1 + bidirectional)
         between = dropout if layers > 1 else 0.0
-        self.recurrent = CELLS[cell](
+        self.recurrent = layer_of(cell)(
             features, hidden, layers, dropout=between, bidirectional=bidirectional, dtype=dtype, rng=draws
         )
         self.pooling = None if pooling is None else pooling_of(pooling, states, bidirectional, dtype, draws)
@@ -96,7 +96,7 @@ class ReconstructionNetwork(SequenceNetwork):
         draws = generator(rng)
         super().__init__(features, outputs, cell=cell, hidden=hidden, layers=layers, dtype=dtype, rng=draws)
         self.last = LastPooling()
-        self.decoder = CELLS[cell](hidden, hidden, layers, dtype=dtype, rng=draws)
+        self.decoder = layer_of(cell)(hidden, hidden, layers, dtype=dtype, rng=draws)
 
     @staticmethod
     def shapes(features: int, outputs: int, *, cell: str, hidden: int, layers: int, **_: Any) -> Shapes:

@@ -193,13 +193,17 @@ def quantile_at(chances: Host, quantiles: Host) -> Host:
     return below + share * (above - below)
 
 
+def _normal(draws: np.random.Generator, shape: Any) -> Host:
+    return draws.standard_normal(shape)
+
+
 def _student(draws: np.random.Generator, shape: Any) -> Host:
     return draws.standard_t(FREEDOM, shape)
 
 
 DISTRIBUTIONS: dict[str, Errors] = {
     "errors": Errors(),
-    "gaussian": Scaled(gaussian_nll, np.random.Generator.standard_normal, 1.0),
+    "gaussian": Scaled(gaussian_nll, _normal, 1.0),
     "student": Scaled(
         partial(student_t_nll, freedom=FREEDOM),
         _student,

@@ -10,7 +10,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.backend import Array, Rng, generator
-from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
+from xprnn.estimators.cells import Shapes, layer_of, recurrent_shapes
 from xprnn.estimators.series.frame import FAR
 from xprnn.nn import Embedding, Linear, Module
 from xprnn.tensor import Tensor
@@ -62,7 +62,7 @@ class ForecastNetwork(Module):
         self.columns, self.horizon = sizes.columns, sizes.horizon
         said = sizes.horizon * sizes.columns
         self._beside, self._same = np.zeros(said), np.zeros(said * sizes.spread)
-        self.recurrent = CELLS[sizes.cell](sizes.inputs, sizes.hidden, sizes.layers, dtype=dtype, rng=draws)
+        self.recurrent = layer_of(sizes.cell)(sizes.inputs, sizes.hidden, sizes.layers, dtype=dtype, rng=draws)
         self.head = Linear(sizes.hidden, said, dtype=dtype, rng=draws)
         self.linear = Autoregression(sizes.lags * sizes.columns + sizes.extras, said, dtype=dtype, rng=draws)
         self.identity = Embedding(sizes.series, IDENTITY, dtype=dtype, rng=draws) if sizes.series > 1 else None

@@ -14,7 +14,7 @@ from xprnn.arguments import probability, several, size, whole_number
 from xprnn.backend import Array, Rng, generator
 from xprnn.data.characters import Alphabet, read_characters
 from xprnn.data.lanes import Lanes
-from xprnn.estimators.cells import CELLS, Shapes, recurrent_shapes
+from xprnn.estimators.cells import Shapes, layer_of, recurrent_shapes
 from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.parameters import Role
 from xprnn.nn import Dropout, Embedding, Linear, Module
@@ -250,7 +250,7 @@ class CharacterNetwork(Module):
         forget = {"forget_bias": 1.0} if options["cell"] == "lstm" else {}
         # The numbers come from an Alphabet, which has checked them.
         self.table = Embedding(characters, options["embedding"], check=False, dtype=dtype, rng=draws)
-        self.recurrent = CELLS[options["cell"]](
+        self.recurrent = layer_of(options["cell"])(
             options["embedding"], hidden, layers, dropout=between, dtype=dtype, rng=draws, **forget
         )
         self.dropout = Dropout(options["dropout"], rng=draws)

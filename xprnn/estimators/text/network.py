@@ -8,7 +8,7 @@ from xprnn import ops
 from xprnn.arguments import probability
 from xprnn.backend import Rng, backend_of, generator, namespace
 from xprnn.data.padding import lengths_to_mask
-from xprnn.estimators.cells import CELLS, Shapes, pooling_of, pooling_shapes, recurrent_shapes
+from xprnn.estimators.cells import Shapes, layer_of, pooling_of, pooling_shapes, recurrent_shapes
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.pooling import AttentionPooling
 from xprnn.tensor import Tensor
@@ -48,7 +48,7 @@ class TextNetwork(Module):
         self.word_dropout = probability("TextNetwork", "word_dropout", word_dropout)
         self.embedding = Embedding(tokens, embedding, check=False, dtype=dtype, rng=draws)
         self.embedding.weight.data = self.embedding.weight.data * SPREAD
-        self.recurrent = CELLS[cell](
+        self.recurrent = layer_of(cell)(
             embedding,
             hidden,
             layers,
