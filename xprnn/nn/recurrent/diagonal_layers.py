@@ -8,12 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from xprnn.arguments import above_zero, real_number, size
-from xprnn.backend import Rng, default_backend
+from xprnn.backend import Rng
 from xprnn.cells import LRU as LRUSpec
 from xprnn.cells import S5 as S5Spec
 from xprnn.cells import DiagonalCell
-from xprnn.nn.recurrent.stacked import RecurrentLayer
-from xprnn.tensor import Parameter
+from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
 
 
 class _Diagonal(RecurrentLayer):
@@ -28,9 +27,8 @@ class _Diagonal(RecurrentLayer):
             rows, inputs = weights["weight_ih"].shape
             b = draws.normal(0.0, b_std / math.sqrt(inputs), (2 * n, inputs))
             c = draws.normal(0.0, 1.0 / math.sqrt(n), (self.hidden_size, 2 * n))
-            own = self._draw_own() | {"weight_ih": np.concatenate([b, d((rows - 2 * n, inputs))]), "weight_ch": c}
-            for name, values in own.items():
-                _set(weights[name], values, self.dtype)
+            own = self._draw_own()
+            begin_with(weights, **own, weight_ih=np.concatenate([b, d((rows - 2 * n, inputs))]), weight_ch=c)
 
     def _draw_own(self) -> dict[str, np.ndarray]:
         """The weights of the diagonal."""
@@ -180,7 +178,3 @@ def _state_size(owner: str, state_size: int | None, hidden_size: int) -> int:
     if state_size is None:
         return size(owner, "hidden_size", hidden_size)
     return size(owner, "state_size", state_size)
-
-
-def _set(parameter: Parameter, values: np.ndarray, dtype: str) -> None:
-    parameter.data = default_backend().asarray(values.astype(dtype))

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import at_least_zero, floating_input, real_number, size, whole_number
-from xprnn.backend import Array, Rng, backend_of, default_backend, namespace, shared_namespace
+from xprnn.backend import Array, Rng, backend_of, namespace, shared_namespace
 from xprnn.cells.echo_state import EchoState as EchoStateSpec
 from xprnn.nn.form import Form
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
-from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
@@ -84,9 +84,9 @@ class EchoState(RecurrentLayer):
             zero_masked=zero_masked, dtype=dtype, rng=rng,
         )  # fmt: skip
         for weights in self.weights():
-            for name, values in self._drawn().items():
-                weights[name].data = default_backend().asarray(values.astype(dtype))
-                weights[name].requires_grad = False
+            begin_with(weights, **self._drawn())
+            for weight in weights.values():
+                weight.requires_grad = False
 
     def _drawn(self) -> dict[str, np.ndarray]:
         draws, (h, i) = self.rng, (self.hidden_size, self.input_size)

@@ -12,6 +12,7 @@ from xprnn.backend import Rng
 from xprnn.cells.gru_d import GRUD as GRUDSpec
 from xprnn.engine.control import booleans
 from xprnn.nn.recurrent.sequence_layer import SequenceLayer
+from xprnn.nn.recurrent.stacked import begin_with
 from xprnn.nn.recurrent.timed_layers import Timed
 
 
@@ -68,8 +69,8 @@ class GRUD(Timed):
             GRUDSpec(inputs), inputs, hidden_size, bias, batch_first, bidirectional, reverse=reverse,
             zero_masked=zero_masked, dtype=dtype, rng=rng,
         )  # fmt: skip
-        self._give(lambda name, shape: means if name == "mean" else None)
         for weights in self.weights():
+            begin_with(weights, mean=means)
             weights["mean"].requires_grad = False
 
     def forward(  # type: ignore[override]

@@ -29,7 +29,7 @@ class SLSTM(RecurrentLayer):
     forget_bias
         Starts the forget gate with this total bias; None leaves it random. The paper's package starts from 3 to 6.
     zoneout
-        Of h alone, since c, n and m are one number in three. With it the reference runs.
+        Of h alone, since c, n and m are one number in three.
 
     Raises ValueError also for a ``hidden_size`` that is no multiple of ``num_heads``.
     """

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from xprnn.arguments import real_number, size
-from xprnn.backend import Rng, default_backend
+from xprnn.backend import Rng
 from xprnn.cells import Cell, Projected
 from xprnn.cells import IndRNN as IndRNNSpec
 from xprnn.nn.recurrent.cell_options import PerDirection, for_directions, gru_cell, lstm_cell, rnn_cell
-from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
 
 
 class RNN(RecurrentLayer):
@@ -94,8 +94,7 @@ class IndRNN(RecurrentLayer):
             weight_dropout=weight_dropout, dtype=dtype, rng=rng,
         )  # fmt: skip
         for weights in self.weights():
-            u = self.rng.uniform(0.0, 1.0, self.hidden_size)
-            weights["weight_hh"].data = default_backend().asarray(u.astype(self.dtype))
+            begin_with(weights, weight_hh=self.rng.uniform(0.0, 1.0, self.hidden_size))
 
 
 class LSTM(RecurrentLayer):

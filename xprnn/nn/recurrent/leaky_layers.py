@@ -9,10 +9,10 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import above_zero, at_least_zero, one_of, real_number, size, true_or_false
-from xprnn.backend import Rng, backend_of, default_backend, dtype_name
+from xprnn.backend import Rng, backend_of, dtype_name
 from xprnn.cells import CTRNN as CTRNNSpec
 from xprnn.cells import Antisymmetric, GatedAntisymmetric
-from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
 from xprnn.tensor import Tensor
 
 
@@ -86,7 +86,7 @@ class CTRNN(RecurrentLayer):
                 w = w * _balance(np.array(self.signs))
             if connections is not None:
                 w = w * _mask(connections, hidden_size, self.rng)
-            weights["weight_hh"].data = default_backend().asarray(w.astype(self.dtype))
+            begin_with(weights, weight_hh=w)
 
     def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
         w = weights["weight_hh"]

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from xprnn.arguments import above_zero, size, true_or_false
-from xprnn.backend import Rng, default_backend, namespace
+from xprnn.backend import Rng, to_numpy
 from xprnn.cells.lmu import LMU as LMUSpec
 from xprnn.cells.lmu import legendre_memory
 from xprnn.cells.mlstm import MLSTM as MLSTMSpec
-from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
 
 
 class LMU(RecurrentLayer):
@@ -78,9 +78,7 @@ class LMU(RecurrentLayer):
         memory = legendre_memory(order, self.window)
         for weights in self.weights():
             given = dict(zip(("memory_a", "memory_b"), memory, strict=True)) | self._draw(weights["weight_ih"].shape)
-            for name, values in given.items():
-                if name in weights:
-                    weights[name].data = default_backend().asarray(values.astype(dtype))
+            begin_with(weights, **{name: values for name, values in given.items() if name in weights})
             weights["memory_a"].requires_grad = weights["memory_b"].requires_grad = False
 
     def _draw(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -145,6 +143,5 @@ class MLSTM(RecurrentLayer):
         self.heads = heads
         if bias:  # from 3 to 6, as the authors' code has it, so that it starts with a long memory
             for weights in self.weights():
-                b = weights["bias_ih"].data
-                forget = default_backend().asarray(np.linspace(3.0, 6.0, heads).astype(dtype))
-                weights["bias_ih"].data = namespace(b).concat([b[:-heads], forget])
+                b = to_numpy(weights["bias_ih"].data)
+                begin_with(weights, bias_ih=np.concatenate([b[:-heads], np.linspace(3.0, 6.0, heads)]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import affordable, each_true_or_false, float_dtype, probability, size, sizes
-from xprnn.backend import Rng, generator, shared_namespace
+from xprnn.backend import Rng, default_backend, dtype_name, generator, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.engine.dispatch import use_kernels
@@ -207,6 +207,12 @@ class RecurrentLayer(SequenceLayer):
         options = f", num_layers={self.num_layers}" * (self.num_layers > 1) + ", bidirectional" * self.bidirectional
         options += ", reverse" * self.reverse
         return f"{self.input_size}, {self.hidden_size}{options}"
+
+
+def begin_with(weights: Mapping[str, Parameter], **values: np.ndarray) -> None:
+    """Give parameters of a new layer, in one direction of it, other initial values than were drawn."""
+    for name, array in values.items():
+        weights[name].data = default_backend().asarray(array.astype(dtype_name(weights[name].data)))
 
 
 def _whole(sequence: Parts, call: Callable[[], tuple[Parts, Parts]]) -> Parts:

@@ -9,7 +9,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import floating_input, input_tensor, one_of, real_number
-from xprnn.backend import Array, Rng, default_backend, namespace, shared_namespace, to_numpy
+from xprnn.backend import Array, Rng, namespace, shared_namespace, to_numpy
 from xprnn.cells.cell import Cell
 from xprnn.cells.cfc import MODES
 from xprnn.cells.cfc import CfC as CfCSpec
@@ -17,7 +17,7 @@ from xprnn.cells.ltc import LTC as LTCSpec
 from xprnn.engine.control import Control
 from xprnn.nn.form import Form
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
-from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
 from xprnn.postponed import require
 from xprnn.tensor import Tensor
 
@@ -106,13 +106,6 @@ class Timed(RecurrentLayer):
             self._no_way_back(steps.data, form.control(owner, "x", x, steps, **control))
         return column
 
-    def _give(self, values: Callable[[str, tuple[int, ...]], np.ndarray | None]) -> None:
-        """Other initial weights than those there are, for each direction: by name and shape, or None to keep them."""
-        for weights in self.weights():
-            for name, weight in weights.items():
-                if (array := values(name, weight.shape)) is not None:
-                    weight.data = default_backend().asarray(array.astype(self.dtype))
-
 
 class CfC(Timed):
     """Closed-form continuous-time network (Hasani et al. 2022, Nature Machine Intelligence 4, 992).
@@ -161,11 +154,10 @@ class CfC(Timed):
             cell, input_size, hidden_size, bias, batch_first, bidirectional, reverse=reverse, zero_masked=zero_masked,
             dtype=dtype, rng=rng,
         )  # fmt: skip
-        self._give(self._xavier)
+        for weights in self.weights():
+            begin_with(weights, **{name: self._xavier(w.shape) for name, w in weights.items() if w.ndim == 2})
 
-    def _xavier(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-        if len(shape) != 2:
-            return None
+    def _xavier(self, shape: tuple[int, ...]) -> np.ndarray:
         bound = np.sqrt(6.0 / sum(shape))
         return self.rng.uniform(-bound, bound, shape)
 
@@ -231,8 +223,8 @@ class LTC(Timed):
                 return np.abs(signs[end]) if what == "wiring" else signs[end]
             return self.rng.uniform(*RANGES.get(name) or RANGES[what], shape)
 
-        self._give(draw)
         for weights in self.weights():
+            begin_with(weights, **{name: draw(name, weight.shape) for name, weight in weights.items()})
             weights["wiring_ih"].requires_grad = weights["wiring_hh"].requires_grad = False
 
 
