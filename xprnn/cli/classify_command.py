@@ -13,14 +13,14 @@ import numpy as np
 
 from xprnn.backend import default_backend, generator
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, options
+from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import keep_inputs, writable_folder
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted
 from xprnn.data.long_csv import LongCsv, read_long_csv
 from xprnn.estimators import SequenceClassifier
-from xprnn.estimators.cells import POOLINGS, cells
+from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.labels import encode_labels, hold_out
 from xprnn.estimators.text.report import TextReport
 from xprnn.storage import write_atomically
@@ -42,7 +42,7 @@ def classify() -> None:
     TIME,
     COLUMNS,
     click.option("--test", default=0.2, show_default=True, help="Share of each label's sequences to test on."),
-    click.option("--cell", type=click.Choice(list(cells())), default="gru", show_default=True, help="Recurrent cell."),
+    one_cell("gru"),
     click.option(
         "--pooling", type=click.Choice(POOLINGS), default="last", show_default=True, help="Of states over time."
     ),

@@ -12,14 +12,13 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, options
+from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import keep_inputs, writable_file, writable_folder
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.anomalies import LISTED, Scored, anomaly_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted
 from xprnn.data.long_csv import LongCsv, read_long_csv
 from xprnn.estimators import AnomalyDetector
-from xprnn.estimators.cells import cells
 from xprnn.estimators.sequences.detector import NETWORKS
 from xprnn.estimators.series.report import readable
 from xprnn.storage import write_atomically
@@ -49,7 +48,7 @@ def detect() -> None:
         help="Strange is what is not foreseen from the steps before, or not put together again from one vector.",
     ),
     click.option("--contamination", default=0.05, show_default=True, help="Share of FILE that shall be anomalies."),
-    click.option("--cell", type=click.Choice(list(cells())), default="gru", show_default=True, help="Recurrent cell."),
+    one_cell("gru"),
     click.option("--hidden", default=32, show_default=True, help="Hidden units."),
     click.option("--layers", default=1, show_default=True, help="Recurrent layers."),
     click.option("--learning-rate", default=3e-3, show_default=True, help="Of Adam."),

@@ -13,7 +13,7 @@ import numpy as np
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, SEED, Option, options
+from xprnn.cli.options import BACKEND, CELL, EPOCHS, JSON, PATH, SEED, Option, one_cell, options
 from xprnn.cli.outputs import keep_inputs, writable_folder
 from xprnn.cli.quantiles import Quantiles
 from xprnn.cli.report.forecast import forecast_page
@@ -22,16 +22,12 @@ from xprnn.data.csv_series import CsvSeries
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import AutoRegression, Backtest, Drift, Forecaster, Persistence, SeasonalNaive, SeriesForecaster
 from xprnn.estimators import backtest as run_backtest
-from xprnn.estimators.cells import cells
 from xprnn.estimators.series.backtest import Informed, count_test_steps
 from xprnn.estimators.series.plot import draw_forecast
 from xprnn.estimators.series.report import ForecastReport
 from xprnn.storage import write_atomically
 
 AR_ORDERS = (7, 29)
-
-
-CELL = click.Choice(list(cells()))
 TRAINED = options(
     click.option(
         "--test", default=0.2, show_default=True, help="Share, or number of steps, at the end of the series to test on."
@@ -59,7 +55,7 @@ TRAINED = options(
 )
 """How forecasters are trained and tested."""
 ONE_FORECASTER = options(
-    click.option("--cell", type=CELL, default="lstm", show_default=True, help="Recurrent cell."),
+    one_cell("lstm"),
     click.option(
         "--quantile",
         "quantiles",

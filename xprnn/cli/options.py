@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from xprnn.estimators.cells import cells
+
 PATH = click.Path(path_type=Path)
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
@@ -16,7 +18,13 @@ BACKEND = click.option("--backend", type=click.Choice(["auto", "numpy", "cupy"])
 SEED = click.option("--seed", default=0, show_default=True, help="Same seed, same numbers.")
 EPOCHS = click.option("--epochs", default=40, show_default=True, help="At most this many; stops early.")
 RESUME = click.option("--resume", type=PATH, help="Keep the training in this file, and go on from it if it is there.")
+CELL = click.Choice(list(cells()))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def one_cell(default: str) -> Option:
+    """The recurrent cell of a network."""
+    return click.option("--cell", type=CELL, default=default, show_default=True, help="Recurrent cell.")
 
 
 def options(*given: Option) -> Option:

@@ -11,14 +11,14 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, options
+from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import keep_inputs, writable_file
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.data.text_file import TextTable, decode, lines_of, read_lines, read_table
 from xprnn.data.word_vectors import read_word_vectors
 from xprnn.estimators import NaiveBayes, TextClassifier
-from xprnn.estimators.cells import POOLINGS, cells
+from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import split_texts
 from xprnn.estimators.text.report import NO_EVIDENCE, TextReport
@@ -44,7 +44,7 @@ ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="
 @click.option("--label", default="label", show_default=True, help="Column of FILE with the labels.")
 @click.option("--out", type=PATH, default=Path("sentiment.safetensors"), show_default=True, help="Model file to write.")
 @click.option("--test", default=0.1, show_default=True, help="Share of each label's texts to test on; 0 for no test.")
-@click.option("--cell", type=click.Choice(list(cells())), default="gru", show_default=True, help="Recurrent cell.")
+@one_cell("gru")
 @click.option("--pooling", type=click.Choice(POOLINGS), default="max", show_default=True, help="Of states over time.")
 @click.option("--hidden", default=64, show_default=True, help="Hidden units of each direction.")
 @click.option(
