@@ -57,14 +57,23 @@ def label_array(classes: Sequence[Any], dtype: Any = None) -> Host:
     return array if array.tolist() == list(classes) else np.array(classes, dtype=object)
 
 
-def check_classes(classes: Sequence[Any]) -> tuple[Any, ...]:
-    """The classes of a file. Raises ValueError where they are not what :func:`encode_labels` gives."""
+def classes_described(own: Host) -> tuple[dict[str, Any], list[Any]]:
+    """What a file holds of classes in their own dtype: that in an array, where they themselves do not tell it."""
+    classes = own.tolist()
+    return {} if own.dtype == label_array(classes).dtype else {"labels": own}, classes
+
+
+def classes_restored(arrays: Mapping[str, Host], classes: Sequence[Any]) -> Host:
+    """Those of a file. Raises ValueError where they are not what :func:`encode_labels` gives."""
     kinds = _kinds(classes)
     if len(kinds) > 1 or not kinds <= set(KINDS) or any(map(_is_missing, classes)):
         raise ValueError(f"classes are {reprlib.repr(classes)}; expected all str or all numbers")
     if len(classes) < 2 or any(a >= b for a, b in pairwise(classes)):
         raise ValueError(f"classes are {reprlib.repr(classes)}; expected at least two, sorted, each once")
-    return tuple(classes)
+    own = label_array(classes, arrays["labels"].dtype if "labels" in arrays else None)
+    if own.tolist() != arrays.get("labels", own).tolist():
+        raise ValueError("labels are not the classes")
+    return own
 
 
 def hold_out(target: Host, part: float, rng: np.random.Generator) -> Host:

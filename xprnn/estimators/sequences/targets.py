@@ -11,7 +11,7 @@ import numpy as np
 
 from xprnn.arguments import at_least_zero
 from xprnn.backend import to_numpy
-from xprnn.estimators.labels import check_classes, label_array, number_labels
+from xprnn.estimators.labels import classes_described, classes_restored, number_labels
 
 Host = np.ndarray[Any, Any]
 
@@ -37,17 +37,13 @@ class Classes:
 
     def described(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The arrays and the metadata that a file holds of them."""
-        plain = self.own.tolist()
-        arrays = {} if self.own.dtype == label_array(plain).dtype else {"labels": self.own}
+        arrays, plain = classes_described(self.own)
         return arrays, {"classes": plain, "several": self.several}
 
     @classmethod
     def restored(cls, arrays: Mapping[str, Host], metadata: Mapping[str, Any]) -> Classes:
         """Those of a file. Raises ValueError for what fits nothing."""
-        classes, several = check_classes(metadata["classes"]), metadata["several"]
-        own = label_array(classes, arrays["labels"].dtype if "labels" in arrays else None)
-        if own.tolist() != arrays.get("labels", own).tolist():
-            raise ValueError("labels are not the classes")
+        own, several = classes_restored(arrays, metadata["classes"]), metadata["several"]
         if several < 0 or several == 1 or (several and own.tolist() != [0, 1]):
             raise ValueError(f"several is {several}, with the classes {reprlib.repr(own.tolist())}")
         return cls(own, several)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -17,11 +16,10 @@ from xprnn.data.series import as_series
 from xprnn.distributed.work import check_executor, each
 from xprnn.estimators.series.accuracy import coverage, crps, mae, mase, pinball, rmse, rmsse, smape
 from xprnn.estimators.series.baselines import SeriesForecaster
-from xprnn.estimators.series.conformal import rolling_widths
+from xprnn.estimators.series.conformal import INSIDE, rolling_widths
 from xprnn.estimators.series.panel import Kind, Panel
 
 Host = np.ndarray[Any, Any]
-INSIDE = (math.ulp(0.0), math.nextafter(1.0, 0.0))
 LEVELS = np.linspace(0.05, 0.95, 19)  # of the quantiles that chances are judged by
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 Host = np.ndarray[Any, Any]
+INSIDE = (math.ulp(0.0), math.nextafter(1.0, 0.0))
+"""The least and the largest share that an interval may be asked to cover."""
 
 
 def width(errors: Host, coverage: Host | float) -> Host:

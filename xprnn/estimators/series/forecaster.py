@@ -14,6 +14,7 @@ from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
 from xprnn.distributed.work import check_executor
 from xprnn.estimators.estimator import TRAINING, no_target
+from xprnn.estimators.series.conformal import INSIDE
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.model import learn_model, learn_more
 from xprnn.estimators.series.named import by_names
@@ -21,7 +22,7 @@ from xprnn.estimators.series.network import Members
 from xprnn.estimators.series.panel import Kind, Panel, is_vector, names_of, read
 from xprnn.estimators.series.rolling import RollingForecaster
 from xprnn.estimators.series.saved import common_of
-from xprnn.estimators.series.series_estimator import INSIDE, periods_of
+from xprnn.estimators.series.series_estimator import periods_of
 from xprnn.train import Callback, Checkpoint
 from xprnn.train.communicator import Communicator
 

@@ -15,10 +15,11 @@ from xprnn.estimators.estimator import no_target
 from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Informed, backtest
 from xprnn.estimators.series.baselines import SeriesForecaster
+from xprnn.estimators.series.conformal import INSIDE
 from xprnn.estimators.series.named import by_names
 from xprnn.estimators.series.panel import Panel
 from xprnn.estimators.series.panel_backtest import backtest_panel
-from xprnn.estimators.series.series_estimator import INSIDE, LEAST_LEARNED, SeriesEstimator
+from xprnn.estimators.series.series_estimator import LEAST_LEARNED, SeriesEstimator
 
 Host = np.ndarray[Any, Any]
 

@@ -19,6 +19,7 @@ from xprnn.data.tables import is_table
 from xprnn.estimators.estimator import Estimator
 from xprnn.estimators.model_file import model_file
 from xprnn.estimators.series import saved
+from xprnn.estimators.series.conformal import INSIDE
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Series
 from xprnn.estimators.series.member import Common, Member, sizes_of
@@ -31,7 +32,6 @@ from xprnn.storage import HostArrays
 Host = np.ndarray[Any, Any]
 Self = TypeVar("Self", bound="SeriesEstimator")
 ABOVE_ONE = (math.nextafter(1.0, 2.0), sys.float_info.max)
-INSIDE = (math.ulp(0.0), math.nextafter(1.0, 0.0))
 LEAST_LEARNED = 2  # origins: one alone has no deviation to scale by
 
 

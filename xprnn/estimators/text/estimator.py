@@ -12,7 +12,7 @@ from xprnn.backend import Rng, generator
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
 from xprnn.estimators.estimator import TRAINING, Estimator
-from xprnn.estimators.labels import check_classes, label_array
+from xprnn.estimators.labels import classes_described, classes_restored
 from xprnn.estimators.sequences.calibration import restored_temperature
 from xprnn.estimators.sequences.labelled import LABELLED
 from xprnn.estimators.text.network import TextNetwork
@@ -89,21 +89,19 @@ class TextEstimator(Estimator):
         return network
 
     def _described(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        classes = self._labels.tolist()
-        arrays = {"temperature": np.array([self._temperature])} if self.settings["calibrate"] else {}
-        if self._labels.dtype != label_array(classes).dtype:  # what the classes themselves do not tell
-            arrays["labels"] = self._labels
+        arrays, classes = classes_described(self._labels)
+        arrays |= {"temperature": np.array([self._temperature])} if self.settings["calibrate"] else {}
         return arrays, {"classes": classes, "vocabulary": self._fitted(self.vocabulary).state_dict()}
 
     def _restored(
         self, arrays: Mapping[str, Host], metadata: dict[str, Any], weights: Mapping[str, Host]
     ) -> dict[str, Any]:
-        vocabulary, classes = Vocabulary.from_state_dict(metadata["vocabulary"]), check_classes(metadata["classes"])
-        own = label_array(classes, arrays["labels"].dtype if "labels" in arrays else None)
-        if own.tolist() != arrays.get("labels", own).tolist():
-            raise ValueError("labels are not the classes")
+        vocabulary, own = (
+            Vocabulary.from_state_dict(metadata["vocabulary"]),
+            classes_restored(arrays, metadata["classes"]),
+        )
         size = self.settings["embedding"] or weights["embedding.weight"].shape[1]
-        shapes = TextNetwork.shapes(len(vocabulary), len(classes), embedding=size, **self._sizes())
-        network = self._read_network(weights, shapes, lambda: self._build(vocabulary, len(classes), None, 0, size))
+        shapes = TextNetwork.shapes(len(vocabulary), len(own), embedding=size, **self._sizes())
+        network = self._read_network(weights, shapes, lambda: self._build(vocabulary, len(own), None, 0, size))
         found = {"vocabulary": vocabulary, "_network": network, "_labels": own}
         return found | {"_temperature": restored_temperature(arrays) if self.settings["calibrate"] else 1.0}
