@@ -76,7 +76,7 @@ def test_json(table, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--id", "who", "--label", "kindness"], "no column 'kindness'; the file has 'who', 't'"),
+        (["--id", "who", "--label", "kindness"], "no column 'kindness'; the header has 'who', 't'"),
         ([*COLUMNS, "--column", "who"], "line 2, column 'who': 'w0' is not a finite number"),
         (["--id", "t", "--label", "kind", "--column", "x"], "line 5, column 'kind' is"),
         ([*COLUMNS, "--test", "0"], "--test is 0.0; expected a share between 0 and 1"),

@@ -208,7 +208,7 @@ def test_without_dates_and_without_season(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--column", "tmp"], "no column 'tmp'; the file has 'day', 'temperature', 'double'"),
+        (["--column", "tmp"], "no column 'tmp'; the header has 'day', 'temperature', 'double'"),
         ([], "say which column to forecast; columns of numbers: 'temperature', 'double'"),
         (["--column", "double", "--test", "2000"], "test is 2000.0; expected a share"),
         (["--column", "double", "--test", "1.5"], "test is 1.5; expected a share"),

@@ -52,7 +52,7 @@ def test_a_column_of_years_is_not_taken_for_dates(write):
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        (GOOD, {"columns": ["Tmp"]}, "no column 'Tmp'; the file has 'Date', 'Temp', 'Rain', 'Note'"),
+        (GOOD, {"columns": ["Tmp"]}, "no column 'Tmp'; the header has 'Date', 'Temp', 'Rain', 'Note'"),
         (GOOD, {"columns": ["Temp"], "date": "Day"}, "no column 'Day' for dates"),
         (GOOD, {}, "say which column to forecast; columns of numbers: 'Temp', 'Rain'"),
         (GOOD, {"columns": ["Note"]}, "line 2, column 'Note': 'warm, dry' is not a finite number"),

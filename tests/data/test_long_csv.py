@@ -42,7 +42,7 @@ def test_one_sequence_without_an_id_cut_into_windows(file):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (TABLE, {"id": "whom"}, "no column 'whom'; the file has 'who', 'day'"),
+        (TABLE, {"id": "whom"}, "no column 'whom'; the header has 'who', 'day'"),
         (TABLE, {"id": "who", "columns": ["z"]}, "no column 'z'"),
         (TABLE, {"id": "who"}, "line 2, column 'kind': 'up' is not a finite number; name the columns"),
         ("a,x\n1,2\n1,inf\n", {"id": "a"}, "line 3, column 'x': 'inf' is not a finite number"),

@@ -89,7 +89,7 @@ def test_columns_by_name(tmp_path):
         ("text,label\n", "no rows below the header"),
         ("text,klass\na,b\n", "no column 'label'; the header has 'text', 'klass'"),
         ("text,label,text\na,b,c\n", "more than one column 'text'"),
-        ("text,label\nyes, it is,good\n", "line 2 has 3 cells, the header has 2; a text that holds the separator"),
+        ("text,label\nyes, it is,good\n", "line 2 has 3 cells, the header has 2; a cell that holds the separator"),
         ("text,label\na,b\nc, \nd,\n", "2 rows have no label in column 'label', the first of them in line 3"),
         ('text,label\na,b\n"open,b\n', "line 3: unexpected end of data; .* written twice"),
         ('text,label\na,b\n"a" film,b\n', "line 3: ',' expected after '\"'; .* written twice"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, close_gaps, out_of_order
+from xprnn.data.csv_rows import number_of, place_of, read_rows
 from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]
@@ -88,7 +87,7 @@ def read_csv(
     path = Path(checked_path(path))
     header, rows = read_rows(path)
     if date is not None and date not in header:
-        raise ValueError(f"{path}: no column {date!r} for dates; the file has {', '.join(map(repr, header))}")
+        raise ValueError(f"{path}: no column {date!r} for dates; the header has {', '.join(map(repr, header))}")
     first_line, first = rows[0]
     if date is None and parse_date(first[0]) is not None:
         date = header[0]
@@ -101,11 +100,7 @@ def read_csv(
         if len(columns) != 1:
             found = ", ".join(map(repr, columns)) or f"none, in line {first_line}: {', '.join(map(repr, first))}"
             raise ValueError(f"{path}: say which column to forecast; columns of numbers: {found}")
-    for name in columns:
-        if header.count(name) != 1:
-            problem = "no column" if name not in header else "more than one column"
-            raise ValueError(f"{path}: {problem} {name!r}; the file has {', '.join(map(repr, header))}")
-    places = [header.index(name) for name in columns]
+    places = [place_of(path, header, name) for name in columns]
     values, end = np.full((len(rows), len(columns)), np.nan), len(rows)
     if unknown := [name for name in ahead if name not in columns]:
         raise ValueError(f"read_csv: ahead has {unknown[0]!r}; expected some of the columns {', '.join(columns)}")
@@ -126,30 +121,6 @@ def read_csv(
         return CsvSeries(values, tuple(columns), None)
     values, calendar = close_gaps(str(path), values, _calendar(path, rows, header.index(date), date), fill)
     return CsvSeries(values, tuple(columns), calendar)
-
-
-def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row with its line number. Raises OSError and ValueError, naming file and line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    delimiter = max(",;\t", key=text.lstrip().split("\n", 1)[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    try:
-        rows.extend((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
-    except csv.Error as error:
-        raise ValueError(f"{path}: line {reader.line_num}: {error}") from None
-    if len(rows) < 3:
-        raise ValueError(f"{path}: expected a header and at least two rows, found {len(rows)} lines")
-    header = rows[0][1]
-    if all(number_of(cell) is not None for cell in header):
-        raise ValueError(f"{path}: line 1 holds only numbers; expected a header with the names of the columns")
-    for line, cells in rows[1:]:
-        if len(cells) != len(header):
-            raise ValueError(f"{path}: line {line} has {len(cells)} cells, the header has {len(header)}")
-    return header, rows[1:]
 
 
 def _calendar(path: Path, rows: list[tuple[int, list[str]]], place: int, name: str) -> Calendar:
@@ -182,15 +153,5 @@ def parse_date(text: str, years: bool = False) -> datetime | None:
         text = text[:-1] + "+00:00"
     try:
         return datetime.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-def number_of(text: str) -> float | None:
-    """The number that a cell holds, also one that is not finite; None where it holds something else."""
-    if not text.isascii() or "_" in text:  # float() would read 1_000, and digits of other scripts
-        return None
-    try:
-        return float(text)
     except ValueError:
         return None

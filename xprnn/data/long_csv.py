@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.csv_series import number_of, parse_date, read_rows
+from xprnn.data.csv_rows import number_of, read_rows
+from xprnn.data.csv_rows import place_of as column_place
+from xprnn.data.csv_series import parse_date
 
 Host = np.ndarray[Any, Any]
 
@@ -93,14 +95,10 @@ def read_long_csv(
     header, rows = read_rows(path)
     roles = [name for name in (id, time, label) if name is not None]
     columns = tuple(columns) or tuple(name for name in header if name not in roles)
-    for name in (*roles, *columns):
-        if header.count(name) != 1:
-            problem = "no column" if name not in header else "more than one column"
-            raise ValueError(f"{path}: {problem} {name!r}; the file has {', '.join(map(repr, header))}")
+    place_of = {name: column_place(path, header, name) for name in (*roles, *columns)}
     if not columns:
         raise ValueError(f"{path}: there are no columns beside {', '.join(map(repr, roles))}; expected some of numbers")
-    places = [header.index(name) for name in columns]
-    place_of = {name: header.index(name) for name in roles}
+    places = [place_of[name] for name in columns]
     for line, cells in rows:
         for name in roles:
             if not cells[place_of[name]]:

@@ -6,11 +6,10 @@ import codecs
 import csv
 import io
 import re
-import reprlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from xprnn.data.csv_rows import check_cells, parted_by, place_of, with_long_cells
 from xprnn.storage import checked_path
 
 LINE_END = re.compile("\r\n|\n|\r")  # and not str.splitlines, for which \x85 ends a line: in cp1252 it is an ellipsis
@@ -91,7 +90,7 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
     path = Path(checked_path(path))
     content = decode(path.read_bytes(), encoding, str(path))
     first = LINE_END.split(content.lstrip(), maxsplit=1)[0]
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=parted_by(first), strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1
     try:
@@ -104,20 +103,12 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
     if not rows:
         raise ValueError(f"{path}: the file is empty; expected a header and rows")
     header = [cell.strip() for cell in rows[0][1]]
-    names = [text] if label is None else [text, label]
-    for name in names:
-        if header.count(name) != 1:
-            problem = "no column" if name not in header else "more than one column"
-            raise ValueError(f"{path}: {problem} {name!r}; the header has {', '.join(map(reprlib.repr, header[:20]))}")
+    places = {name: place_of(path, header, name) for name in ([text] if label is None else [text, label])}
     if len(rows) == 1:
         raise ValueError(f"{path}: there are no rows below the header")
     for line, cells in rows[1:]:
-        if len(cells) != len(header):
-            raise ValueError(
-                f"{path}: line {line} has {len(cells)} cells, the header has {len(header)}; "
-                "a text that holds the separator must stand in double quotes"
-            )
-    columns = {name: tuple(cells[header.index(name)].strip() for _, cells in rows[1:]) for name in names}
+        check_cells(path, line, cells, header)
+    columns = {name: tuple(cells[place].strip() for _, cells in rows[1:]) for name, place in places.items()}
     lines = tuple(line for line, _ in rows[1:])
     if label is not None and (empty := [n for n, cell in zip(lines, columns[label], strict=True) if not cell]):
         raise ValueError(
@@ -125,20 +116,3 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
             "label them or take them out"
         )
     return TextTable(columns[text], None if label is None else columns[label], lines)
-
-
-def with_long_cells(reader: Iterator[list[str]], longest: int) -> Iterator[list[str]]:
-    """The rows of a reader of :mod:`csv`, whose cells may have so many characters.
-
-    The limit is one of the whole process, so it is another one only while a row is read.
-    """
-    while True:
-        before = csv.field_size_limit()
-        csv.field_size_limit(max(before, longest))
-        try:
-            cells = next(reader, None)
-        finally:
-            csv.field_size_limit(before)
-        if cells is None:
-            return
-        yield cells

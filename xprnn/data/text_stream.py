@@ -7,7 +7,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from xprnn.data.text_file import with_long_cells
+from xprnn.data.csv_rows import check_cells, parted_by, place_of, with_long_cells
 
 
 class TextFile:
@@ -39,17 +39,21 @@ class TextFile:
             with open(self.path, encoding=self.encoding, newline="") as file:
                 first = next((row for row in file if row.strip()), "")
                 file.seek(0)
-                reader = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
-                header, places = None, (0, 0)
+                reader = csv.reader(file, delimiter=parted_by(first), strict=True)
+                header: list[str] | None = None
                 for cells in with_long_cells(reader, size):
                     begin, line = line + 1, reader.line_num
                     if not any(cell.strip() for cell in cells):
                         continue
                     if header is None:
                         header = [cell.strip() for cell in cells]
-                        places = (self._place(header, self.text), self._place(header, self.label))
+                        places = [place_of(self.path, header, name) for name in (self.text, self.label)]
                         continue
-                    yield self._pair(begin, cells, len(header), places)
+                    check_cells(self.path, begin, cells, header)
+                    text, label = (cells[place].strip() for place in places)
+                    if not label:
+                        raise ValueError(f"{self.path}: line {begin} has no label in column {self.label!r}")
+                    yield text, label
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
             raise ValueError(
@@ -57,20 +61,3 @@ class TextFile:
             ) from None
         except csv.Error as error:
             raise ValueError(f"{self.path}: line {line + 1}: {error}") from None
-
-    def _place(self, header: list[str], name: str) -> int:
-        if header.count(name) != 1:
-            problem = "no column" if name not in header else "more than one column"
-            raise ValueError(f"{self.path}: {problem} {name!r}; the header has {', '.join(map(repr, header[:20]))}")
-        return header.index(name)
-
-    def _pair(self, line: int, cells: list[str], expected: int, places: tuple[int, int]) -> tuple[str, str]:
-        if len(cells) != expected:
-            raise ValueError(
-                f"{self.path}: line {line} has {len(cells)} cells, the header has {expected}; "
-                "a text that holds the separator must stand in double quotes"
-            )
-        text, label = (cells[place].strip() for place in places)
-        if not label:
-            raise ValueError(f"{self.path}: line {line} has no label in column {self.label!r}")
-        return text, label
