@@ -17,14 +17,13 @@ from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.labels import hold_out, number_labels, share_right
 from xprnn.estimators.learning import class_loss, learn, mean_one, outputs
 from xprnn.estimators.parameters import Role
-from xprnn.estimators.portions import portions
 from xprnn.estimators.sequences.calibration import class_temperature, softmax
 from xprnn.estimators.sequences.estimator import check_monitor
 from xprnn.estimators.sequences.input import as_weights
 from xprnn.estimators.sequences.labelled import MEASURES
 from xprnn.estimators.sequences.targets import Classes, those_kept, weights_of_classes
 from xprnn.estimators.text.estimator import TEXTS, TextEstimator
-from xprnn.estimators.text.explanation import Explanation
+from xprnn.estimators.text.explanation import Explanation, leaving_out
 from xprnn.estimators.text.input import (
     TOKENIZERS,
     Tokenizer,
@@ -277,8 +276,8 @@ class TextClassifier(TextEstimator):
     def explain(self, text: str) -> Explanation:
         """Which words the prediction rests on: see :class:`Explanation`.
 
-        Leaves out one token at a time (Li, Monroe and Jurafsky 2016, arXiv 1612.08220), so the cost is that of as many
-        predictions as there are tokens. Raises TypeError for what is no str, RuntimeError before ``fit``.
+        The cost is that of as many predictions as there are tokens. Raises TypeError for what is no str, RuntimeError
+        before ``fit``.
         """
         (tokens,), (vocabulary, network) = self._tokens("explain", [text]), self._known()
         known = tuple(token in vocabulary for token in tokens)
@@ -286,9 +285,7 @@ class TextClassifier(TextEstimator):
         best, attention, effects = int(everything.argmax()), None, np.zeros(len(tokens))
         evidence = _has_word(vocabulary, tokens)
         if evidence:
-            for part in portions([len(tokens)] * len(tokens)):  # all at once they would take memory for N^2 tokens
-                without = self._probabilities([tokens[:k] + tokens[k + 1 :] for k in part])
-                effects[part] = _log_odds(everything)[best] - _log_odds(without)[:, best]
+            effects = leaving_out(tokens, lambda texts: self._probabilities(texts)[:, best], everything[best])
             if self.settings["pooling"] == "attention":
                 home = backend_of(network.parameters()[0].data)
                 ids = home.asarray(np.asarray(vocabulary.encode(tokens))[:, None])
@@ -354,9 +351,3 @@ def _has_word(vocabulary: Vocabulary, tokens: list[str]) -> bool:
 def _is_word(token: str) -> bool:
     """Whether a token, or part of a word without its marks, says something on its own."""
     return is_word(token.lstrip(MARKS))
-
-
-def _log_odds(probabilities: Host) -> Host:
-    """log(p / (1 - p)), finite also where p is rounded to 0 or 1."""
-    p = np.clip(probabilities, 1e-12, 1.0 - 1e-12)
-    return np.log(p) - np.log1p(-p)
