@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import to_numpy
+from xprnn.interop.naming import called
 from xprnn.nn.activations import Activation
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
@@ -41,7 +42,7 @@ def stages(owner: str, model: Module, *, coded: bool = False) -> list[Stage]:
     for name, module in found:
         if not coded and isinstance(module, (QuantizedRecurrent, QuantizedLinear)):
             raise ValueError(
-                f"{owner}: {_called(name, module)} has weights of 8 bits, which have no place in the format"
+                f"{owner}: {called(name, module)} has weights of 8 bits, which have no place in the format"
             )
     widths = [sizes[0] for name, module in found if (sizes := _sizes(owner, name, module)) is not None]
     if not widths:
@@ -50,9 +51,9 @@ def stages(owner: str, model: Module, *, coded: bool = False) -> list[Stage]:
     for name, module in found:
         inputs, outputs = _sizes(owner, name, module) or (width, width)
         if inputs != width:
-            raise ValueError(f"{owner}: {_called(name, module)} takes {inputs} inputs, and is given {width}")
+            raise ValueError(f"{owner}: {called(name, module)} takes {inputs} inputs, and is given {width}")
         if not isinstance(module, Dropout):
-            chain.append(Stage(_called(name, module), module, inputs, outputs))
+            chain.append(Stage(called(name, module), module, inputs, outputs))
         width = outputs
     return chain
 
@@ -72,13 +73,13 @@ def _sizes(owner: str, name: str, module: Any) -> tuple[int, int] | None:
     if _is(module, RecurrentLayer) or _is(module, QuantizedRecurrent):
         if module.bidirectional or module.reverse:
             kind = "bidirectional" if module.bidirectional else "reverse"
-            raise ValueError(f"{owner}: {_called(name, module)} is {kind}; it cannot run step by step")
+            raise ValueError(f"{owner}: {called(name, module)} is {kind}; it cannot run step by step")
         if module.zoned:
-            raise ValueError(f"{owner}: {_called(name, module)} has zoneout, which has no place in the format")
+            raise ValueError(f"{owner}: {called(name, module)} has zoneout, which has no place in the format")
         return module.input_size, module.state_sizes[0]
     if not isinstance(module, (Activation, Dropout)):
         raise ValueError(
-            f"{owner}: {_called(name, module)} has no place in the format; expected a recurrent layer, Linear, an "
+            f"{owner}: {called(name, module)} has no place in the format; expected a recurrent layer, Linear, an "
             "activation, or a Sequential of them, without a forward of its own"
         )
     return None
@@ -87,10 +88,6 @@ def _sizes(owner: str, name: str, module: Any) -> tuple[int, int] | None:
 def _is(module: Any, kind: type[Module]) -> bool:
     """Whether a module is of a kind, and computes what that does."""
     return isinstance(module, kind) and type(module).forward is kind.forward
-
-
-def _called(name: str, module: Module) -> str:
-    return f"{name} ({type(module).__name__})" if name else type(module).__name__
 
 
 def arrays(weights: Mapping[str, Any]) -> dict[str, Host]:

@@ -127,12 +127,12 @@ def built(kind: str, config: dict[str, Any], arrays: Sequence[Host], dtype: str,
         kind = inner
     if kind == "Dense":
         bias = len(arrays) > 1
-        (inputs, outputs), *_ = [*_shapes(arrays, 2)]
+        inputs, outputs = _shape(arrays, 2)
         return [Linear(inputs, outputs, bias, dtype=dtype, rng=0), *_activation(config)]
     if kind == "Activation":
         return _activation(config)
     if kind == "Embedding":
-        ((rows, columns),) = _shapes(arrays, 2)
+        rows, columns = _shape(arrays, 2)
         table = Embedding(rows, columns, dtype=dtype, rng=0)
         return [KerasEmbedding(table) if config.get("mask_zero") else table]
     if kind == "Masking":
@@ -143,11 +143,11 @@ def built(kind: str, config: dict[str, Any], arrays: Sequence[Host], dtype: str,
     raise ValueError(f"its class is {kind[:60]!r}; expected one of {', '.join((*known, 'Activation', *IDLE))}")
 
 
-def _shapes(arrays: Sequence[Host], axes: int) -> list[tuple[int, ...]]:
+def _shape(arrays: Sequence[Host], axes: int) -> tuple[int, ...]:
     """The shape of the first array, which has so many axes, none of them empty."""
     if not arrays or arrays[0].ndim != axes or 0 in arrays[0].shape:
         raise ValueError(f"its arrays have shapes {[a.shape for a in arrays]}; expected one of {axes} axes first")
-    return [arrays[0].shape]
+    return arrays[0].shape
 
 
 def _recurrent(
@@ -161,7 +161,7 @@ def _recurrent(
         if came != value and not (name == "activation" and kind == "SimpleRNN" and came == "relu"):
             raise ValueError(f"{kind}: {name} is {reprlib.repr(came)}; expected {value!r}")
     bias = bool(config.get("use_bias", True))
-    ((inputs, _),) = _shapes(arrays, 2)
+    inputs, _ = _shape(arrays, 2)
     hidden = arrays[1].shape[0] if len(arrays) > 1 and arrays[1].ndim else 0
     after = kind == "GRU" and bool(config.get("reset_after", False))
     cell = {"LSTM": LSTMSpec(), "SimpleRNN": Elman(), "GRU": GRUSpec() if after else ResetBeforeGRU()}[kind]
@@ -215,6 +215,6 @@ def _layer_norm(config: dict[str, Any], arrays: Sequence[Host], dtype: str, rank
     last = (-1,) if rank is None else (-1, rank - 1)
     if axis not in last or config.get("rms_scaling") or config.get("scale", True) is not True:
         raise ValueError(f"axis is {reprlib.repr(axis)}, or gains are left out; expected the last axis, scaled")
-    ((length,),) = _shapes(arrays, 1)
+    (length,) = _shape(arrays, 1)
     epsilon = any_number("LayerNormalization", "epsilon", config.get("epsilon", 1e-3))
     return LayerNorm(length, epsilon, bias=bool(config.get("center", True)), dtype=dtype)

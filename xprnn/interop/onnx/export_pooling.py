@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from xprnn import nn
-from xprnn.interop.onnx.exported import Exported, called
+from xprnn.interop.naming import called
+from xprnn.interop.onnx.exported import Exported
 
 
 def pooling(model: Exported, path: str, layer: Any, x: str) -> str:

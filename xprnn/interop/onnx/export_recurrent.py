@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.interop.onnx.exported import BATCH, Exported, called
+from xprnn.interop.naming import called
+from xprnn.interop.onnx.exported import BATCH, Exported
 from xprnn.interop.onnx.operators import Operator, attributes_of, operator_of, packed, packed_peepholes
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.interop.naming import called
 from xprnn.interop.onnx.graph import Graph
 from xprnn.nn.module import Module
 
@@ -89,11 +90,6 @@ class Exported:
     def final(self, name: str, result: str, count: int, size: int) -> None:
         """A final state, which becomes an output."""
         self._finals.append((name, result, [count, BATCH, size]))
-
-
-def called(path: str, part: Any) -> str:
-    """What errors call a part."""
-    return f"{path} ({type(part).__name__})" if path else type(part).__name__
 
 
 def emitter_of(emitters: Emitters, path: str, layer: Any) -> Emitter:

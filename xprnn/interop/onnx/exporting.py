@@ -6,10 +6,11 @@ from typing import Any
 
 from xprnn import nn
 from xprnn.arguments import each_true_or_false
+from xprnn.interop.naming import called
 from xprnn.interop.onnx.export_attention import attention, encoder
 from xprnn.interop.onnx.export_pooling import pooling
 from xprnn.interop.onnx.export_recurrent import recurrent
-from xprnn.interop.onnx.exported import Emitter, Exported, called, emitter_of
+from xprnn.interop.onnx.exported import Emitter, Exported, emitter_of
 from xprnn.nn.activations import Activation
 from xprnn.nn.module import Module
 from xprnn.storage import Path_, write_atomically

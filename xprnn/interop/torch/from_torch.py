@@ -10,7 +10,8 @@ import numpy as np
 from xprnn import nn
 from xprnn.backend import Rng, generator
 from xprnn.interop.extras import needed
-from xprnn.interop.torch.places import Convert, called, every_parameter
+from xprnn.interop.naming import called
+from xprnn.interop.torch.places import Convert, every_parameter
 from xprnn.nn.module import Module
 from xprnn.tensor import Parameter
 

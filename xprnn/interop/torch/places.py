@@ -19,8 +19,3 @@ def every_parameter(layer: Module, prefix: str = "") -> Iterator[tuple[str, tupl
             yield prefix + name, (layer, name)
         else:
             yield from every_parameter(part, f"{prefix}{name}.")
-
-
-def called(path: str, part: Any) -> str:
-    """What errors call a part."""
-    return f"{path} ({type(part).__name__})" if path else type(part).__name__

@@ -13,7 +13,8 @@ from xprnn.cells import GRU as GRUSpec
 from xprnn.cells import LSTM as LSTMSpec
 from xprnn.cells import Cell, Elman, Projected
 from xprnn.interop.extras import needed
-from xprnn.interop.torch.places import Convert, called, every_parameter
+from xprnn.interop.naming import called
+from xprnn.interop.torch.places import Convert, every_parameter
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.single_steps import CellModule
 
