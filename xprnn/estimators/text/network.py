@@ -17,7 +17,7 @@ SPREAD = 0.1  # deviation of the first embeddings
 
 
 class TextNetwork(Module):
-    """logits = W pool(h) + b, with h the states of a recurrent layer, in both directions, over embedded tokens.
+    """logits = W pool(h) + b, with h the states of a recurrent layer, in one direction or both, over embedded tokens.
 
     Without pooling each token has logits of its own, W h[t] + b.
 
