@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import one_of, whole_number
-from xprnn.data.calendar_rules import DAY, WEEK, YEAR, About, Every, Monthly, Pattern, Rule, candidates, near
+from xprnn.data.calendar_rules import WEEK, YEAR, About, Every, Monthly, Pattern, Rule, candidates, near
+from xprnn.data.months import DAY
 from xprnn.data.tables import dates_of
 
 Host = np.ndarray[Any, Any]

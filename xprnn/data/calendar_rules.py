@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from xprnn.data.months import DAY, business_day, first_days, fixed_days, month_lengths, nth_weekday, split_months
+
 Host = np.ndarray[Any, Any]
 SECOND = 10**6
-MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
+MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
 WEEK, YEAR = 7 * DAY, 8766 * HOUR
 MONDAY = 4 * DAY  # 1970-01-05
 UNITS = {
@@ -198,7 +200,7 @@ class Monthly:
         cycles, slots = np.divmod(numbers, self.slots)
         months = self.month + cycles * self.step
         days = np.take_along_axis(self.days(months), slots[:, None], axis=1)[:, 0]
-        return (_first_days(months) + days - 1) * DAY + self.time
+        return (first_days(months) + days - 1) * DAY + self.time
 
     def rows(self, span: int) -> float:
         months = 12 * span / YEAR
@@ -215,7 +217,7 @@ def candidates(times: Host) -> Iterator[Rule]:
     months, days, clock = split_months(times)
     monthly = (clock == clock[0]).all()
     step = int(np.gcd.reduce(np.diff(months)))
-    last = _month_lengths(months)
+    last = month_lengths(months)
     if monthly and step:
         day = 31 if (days == last).all() else int(days.max())
         yield _on_days((day,), int(months[0]), step, int(clock[0]))
@@ -237,12 +239,12 @@ def candidates(times: Host) -> Iterator[Rule]:
         if 1 < len(slots) <= MOST_A_MONTH and counts.min() > 1:
             yield _on_days(tuple(slots.tolist()), int(months[0]), 1, int(clock[0]))
     if step:
-        weekday, nth = int((_first_days(months[:1]) + days[0] + 2)[0] % 7), int(days[0] - 1) // 7
+        weekday, nth = int((first_days(months[:1]) + days[0] + 2)[0] % 7), int(days[0] - 1) // 7
         ways: dict[str, DaysOfMonths] = {
-            "the last weekday": partial(_business_day, last=True),
-            "the first weekday": partial(_business_day, last=False),
-            f"the {nth + 1}. {WEEKDAYS[weekday]}": partial(_nth_weekday, weekday=weekday, nth=nth),
-            f"the last {WEEKDAYS[weekday]}": partial(_nth_weekday, weekday=weekday, nth=None),
+            "the last weekday": partial(business_day, last=True),
+            "the first weekday": partial(business_day, last=False),
+            f"the {nth + 1}. {WEEKDAYS[weekday]}": partial(nth_weekday, weekday=weekday, nth=nth),
+            f"the last {WEEKDAYS[weekday]}": partial(nth_weekday, weekday=weekday, nth=None),
         }
         for name, way in ways.items():
             yield Monthly(int(months[0]), step, int(clock[0]), way, 1, name)
@@ -277,39 +279,9 @@ def _in_words(count: str, unit: str) -> str:
     return f"one row every {unit}" if count == "1" else f"one row every {count} {unit}s"
 
 
-def split_months(times: Host) -> tuple[Host, Host, Host]:
-    """Months since 1970, days of the month from 1, and the time of the day."""
-    dates, clock = np.divmod(times, DAY)
-    months = dates.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    return months, dates - _first_days(months) + 1, clock
-
-
 def _on_days(days: tuple[int, ...], month: int, step: int, time: int) -> Monthly:
     name = f"day {', '.join(map(str, days))}".replace("31", "31, or the last,")
-    return Monthly(month, step, time, partial(_fixed_days, days=days), len(days), name)
-
-
-def _fixed_days(months: Host, days: tuple[int, ...]) -> Host:
-    """These days, in shorter months the last one instead: the end of months is day 31."""
-    return np.minimum(np.asarray(days), _month_lengths(months)[:, None])
-
-
-def _business_day(months: Host, last: bool) -> Host:
-    """The first or the last day from Monday to Friday."""
-    first = _first_days(months)
-    if last:
-        length = _month_lengths(months)
-        return (length - np.maximum((first + length + 2) % 7 - 4, 0))[:, None]
-    weekday = (first + 3) % 7
-    return np.where(weekday > 4, 8 - weekday, 1)[:, None]
-
-
-def _nth_weekday(months: Host, weekday: int, nth: int | None) -> Host:
-    """The n-th Monday (0), ..., Sunday (6) from 0, or the last one."""
-    first, length = _first_days(months), _month_lengths(months)
-    if nth is None:
-        return (length - ((first + length + 2) % 7 - weekday) % 7)[:, None]
-    return (1 + (weekday - (first + 3)) % 7 + 7 * nth)[:, None]
+    return Monthly(month, step, time, partial(fixed_days, days=days), len(days), name)
 
 
 def _count_weekdays(times: Host) -> tuple[Host | None, Host]:
@@ -322,12 +294,3 @@ def _count_weekdays(times: Host) -> tuple[Host | None, Host]:
 def _weekdays(slots: Host) -> bool:
     """Whether these times in a week are one a day, from Monday to Friday."""
     return np.array_equal(slots - slots[0], np.arange(5) * DAY) and slots[0] < DAY
-
-
-def _first_days(months: Host) -> Host:
-    """Days from 1970 to the first of each month."""
-    return months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-
-
-def _month_lengths(months: Host) -> Host:
-    return _first_days(months + 1) - _first_days(months)
