@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from helpers import host, sequence_call
 
-from xprnn import cells, explain, nn, settings, use_kernels
+from xprnn import Tensor, cells, explain, grad, nn, no_grad, settings, use_kernels
 from xprnn.backend import get_backend
 from xprnn.engine import dispatch, reference
 from xprnn.engine.dispatch import REFERENCE, Impl, select
@@ -130,3 +130,37 @@ def test_blocks_that_begin_at_once_leave_nothing_behind():
     with one:
         assert settings.KERNELS.get() == "reference"
     assert settings.KERNELS.process == "compiled"
+
+
+@pytest.mark.parametrize(
+    ("base", "arguments"),
+    [
+        (cells.EchoState, (0.5,)),
+        (cells.MLSTM, (2,)),
+        (cells.LMU, (3, 1, False)),
+        (cells.MinGRU, ()),
+        (cells.SRU, ()),
+        (cells.LRU, (4,)),
+    ],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_a_cell_with_a_step_of_its_own_takes_that_step_whatever_else_it_inherits(base, arguments):
+    class Own(base):
+        def step(self, w, zx, state):
+            (h, *rest), saved = super().step(w, zx, state)
+            return (2.0 * h, *rest), saved
+
+    layer, x = nn.RecurrentLayer(Own(*arguments), 3, 8, dtype="float64", rng=0), np.ones((20, 4, 3))
+    if base is cells.EchoState:  # whose kernel is for few connections
+        layer.weight_hh_l0.data = layer.weight_hh_l0.data * np.eye(8)[::-1] * (np.arange(8) < 2)
+    found = layer(Tensor(x))[0]
+    with no_grad():
+        inferred = layer(x)[0].data
+    with use_kernels("reference"):
+        expected = layer(x)[0].data
+    np.testing.assert_allclose(found.data, expected, atol=1e-12)
+    np.testing.assert_allclose(inferred, expected, atol=1e-12)
+    given = Tensor(x, requires_grad=True)
+    gradients = [grad(layer(given)[0].sum(), [given], create_graph=composed)[0].data for composed in (False, True)]
+    if base is not cells.EchoState:  # which writes its way back beside its equations
+        np.testing.assert_allclose(*gradients, atol=1e-12)

@@ -49,9 +49,6 @@ class Cell(ABC):
     composed: bool = False
     """Whether it leaves its way back to the tape: see :class:`ComposedCell`."""
 
-    reservoir: bool = False
-    """Whether it is an :class:`EchoState`, whose matrix is mostly zeros."""
-
     many: bool = False
     """Whether it can take many steps at once: see :class:`ManyStepCell`."""
 
@@ -60,6 +57,11 @@ class Cell(ABC):
             cls.gates = len(cls.gate_names)
         if "masks" not in vars(cls):  # equations of its own look for none, unless it says so
             cls.masks = () if "step" in vars(cls) else ("mask_h",) if "forward" in vars(cls) else cls.masks
+        if "step" in vars(cls):  # which other ways to take steps, that it inherits, know nothing of
+            if "steps" not in vars(cls):
+                cls.many = False
+            if cls.linear and "coefficients" not in vars(cls):
+                cls.linear, cls.composed = False, "step_vjp" not in vars(cls)
 
     def gate_rows(self, gate: str, hidden_size: int) -> slice:
         """The rows of a gate in weight_ih, weight_hh and the biases. Raises ValueError for a name the cell has not."""

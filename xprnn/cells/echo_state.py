@@ -10,7 +10,6 @@ class EchoState(PointwiseCell):
     """h' = (1 - a) h + a tanh(zx + W_hh h), with a leak a; zx = W_ih x + bias_ih. There is one bias."""
 
     gate_names = ("n",)
-    reservoir = True
 
     def __init__(self, leak: float = 1.0) -> None:
         self.leak = leak

@@ -33,7 +33,11 @@ class LMU(ManyStepCell):
     def __init__(self, order: int, channels: int = 1, feedback: bool = True) -> None:
         self.order, self.channels = sizes("LMU", order=order, channels=channels)
         self.feedback = feedback
-        self.many = self.composed = not feedback
+        self.composed = not feedback
+
+    @property
+    def many(self) -> bool:  # type: ignore[override] # of each
+        return not self.feedback
 
     @property
     def name(self) -> str:

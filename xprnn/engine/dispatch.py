@@ -74,7 +74,7 @@ COMPILED_SCAN, SCAN = (
     for name, module in (("compiled-scan", "scan_cpu"), ("scan", "scan"))
 )
 MANY = _later("many", "many", lambda cell: cell.many, "takes one step after another")
-RESERVOIR = _later("reservoir", "reservoir", lambda cell: cell.reservoir, "is no reservoir")
+RESERVOIR = _later("reservoir", "reservoir", kernels.is_reservoir, "is no reservoir")
 COMPILED_FILLED = _later("compiled-filled", "filling", kernels.fills, "is not GRU-D")
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 

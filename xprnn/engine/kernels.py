@@ -112,6 +112,11 @@ def fills(cell: Cell) -> bool:
     return _type_name(cell) == "xprnn.cells.gru_d.GRUD" and vars(cell).keys() == {"input_size"}
 
 
+def is_reservoir(cell: Cell) -> bool:
+    """Whether it is an EchoState, likewise."""
+    return _type_name(cell) == "xprnn.cells.echo_state.EchoState" and vars(cell).keys() == {"leak"}
+
+
 def told(cell: Cell, weights: Weights) -> dict[str, Any]:
     """A cell's weights, and beside them what it tells kernels of itself."""
     constants: tuple[float, ...] | None = getattr(cell, "constants", None)
