@@ -270,6 +270,15 @@ def test_a_cell_that_only_counts_its_gates_still_works():
         assert xprnn.diagnose.saturation(nn.RecurrentLayer(cell, 3, 5), np.zeros((2, 1, 3), "float32")).gates
 
 
+@pytest.mark.parametrize("base", [cells.GRU, cells.LSTM, cells.SLSTM, cells.MGU, cells.EchoState])
+def test_steps_of_ones_own_need_a_way_back_of_ones_own(base):
+    """An inherited one goes through other equations, and its gradients would be wrong without a word."""
+    ahead, back = ("forward", "backward") if issubclass(base, cells.PointwiseCell) else ("step", "step_vjp")
+    with pytest.raises(TypeError, match=rf"Mine has a {ahead} of its own, .*; expected {back} beside {ahead}"):
+        type("Mine", (base,), {ahead: getattr(base, ahead)})
+    type("Mine", (base,), {name: getattr(base, name) for name in (ahead, back)})
+
+
 def test_a_cell_without_gates_is_told():
     class Nothing(Mine):
         gate_names = ()

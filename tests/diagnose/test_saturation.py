@@ -104,6 +104,10 @@ class Doubled(cells.Elman):
     def forward(self, w, zx, zh, state):
         return super().forward(w, 2.0 * zx, zh, state)
 
+    def backward(self, w, dstate, saved, state, new_state):
+        dzx, dzh, rest = super().backward(w, dstate, saved, state, new_state)
+        return 2.0 * dzx, dzh, rest
+
 
 def test_own_explicit_cells_too(rng):
     layer, x = nn.RecurrentLayer(Doubled(), I, H, dtype="float64", rng=0), 3.0 * rng.standard_normal((T, B, I))

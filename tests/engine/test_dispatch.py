@@ -150,6 +150,9 @@ def test_a_cell_with_a_step_of_its_own_takes_that_step_whatever_else_it_inherits
             (h, *rest), saved = super().step(w, zx, state)
             return (2.0 * h, *rest), saved
 
+        if base is cells.EchoState:  # the only one that writes its way back beside its step
+            step_vjp = base.step_vjp
+
     layer, x = nn.RecurrentLayer(Own(*arguments), 3, 8, dtype="float64", rng=0), np.ones((20, 4, 3))
     if base is cells.EchoState:  # whose kernel is for few connections
         layer.weight_hh_l0.data = layer.weight_hh_l0.data * np.eye(8)[::-1] * (np.arange(8) < 2)
@@ -162,5 +165,5 @@ def test_a_cell_with_a_step_of_its_own_takes_that_step_whatever_else_it_inherits
     np.testing.assert_allclose(inferred, expected, atol=1e-12)
     given = Tensor(x, requires_grad=True)
     gradients = [grad(layer(given)[0].sum(), [given], create_graph=composed)[0].data for composed in (False, True)]
-    if base is not cells.EchoState:  # which writes its way back beside its equations
+    if base is not cells.EchoState:
         np.testing.assert_allclose(*gradients, atol=1e-12)

@@ -62,6 +62,14 @@ class Cell(ABC):
                 cls.many = False
             if cls.linear and "coefficients" not in vars(cls):
                 cls.linear, cls.composed = False, "step_vjp" not in vars(cls)
+        for ahead, back in (("step", "step_vjp"), ("forward", "backward")):
+            inherited = getattr(cls, back, None)
+            apart = ahead in vars(cls) and back not in vars(cls) and not cls.composed
+            if apart and inherited is not None and not getattr(inherited, "__isabstractmethod__", False):
+                raise TypeError(
+                    f"{cls.__name__} has a {ahead} of its own, and from {inherited.__qualname__} a way back through "
+                    f"other equations; expected {back} beside {ahead}"
+                )
 
     def gate_rows(self, gate: str, hidden_size: int) -> slice:
         """The rows of a gate in weight_ih, weight_hh and the biases. Raises ValueError for a name the cell has not."""
