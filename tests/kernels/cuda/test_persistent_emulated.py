@@ -68,7 +68,7 @@ class Emulated:
 
     def __init__(self, build, seed=0, altered=None):
         self.build, self.seed, self.altered = build, seed, altered or {}
-        self.facts = SimpleNamespace(multiprocessors=12, shared_memory=65536, largest_cluster=0)
+        self.facts = SimpleNamespace(number=0, multiprocessors=12, shared_memory=65536, largest_cluster=0)
         self.xp = SimpleNamespace(
             empty=poisoned,
             empty_like=lambda a: poisoned(a.shape, a.dtype),
@@ -150,6 +150,7 @@ def reference(call, dsequences, dfinal):
 def persistently(monkeypatch, place, cell, call, dsequences, dfinal, precision, names):
     """The same from the kernels."""
     monkeypatch.setattr(persistent, "_place", lambda precision, backward: place)
+    monkeypatch.setattr(persistent, "_reason_against", lambda number, plan: "")  # of a device
     kind = CELLS[cell][0]
     control = call.control.reversed() if call.reverse else call.control
     flags = kinds.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))
