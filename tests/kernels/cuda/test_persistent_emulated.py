@@ -90,7 +90,11 @@ class Emulated:
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         library = self.build(shape.source, shape.name, shape.options, self.altered.get(shape.source, SOURCES))
         status = library.launch(pointers, shape.blocks, shape.groups, ctypes.c_ulong(shape.shared_bytes), self.seed)
-        assert status == 0, {1: "no thread could go on", 2: "written past the end of shared memory"}[status]
+        assert status == 0, {
+            1: "no thread could go on",
+            2: "written past the end of shared memory",
+            3: "written into a block that had not begun, or was done",
+        }[status]
         for a in guarded:
             if isinstance(a, Guarded):
                 a.give_back()
@@ -471,6 +475,7 @@ OF_POLLING = {
 
 OF_CLUSTERS = {
     "does not wait": ("exchange.cuh", "{ cluster_wait(); }", "{}"),
+    "gives before others have begun": ("exchange.cuh", "cluster_arrive();   // before", "return;   // before"),
     "arrives twice": ("exchange.cuh", "{ cluster_wait(); }", "{ cluster_arrive(), cluster_wait(); }"),
     "gives to itself alone": ("exchange.cuh", "XPRNN_CLUSTER; ++to) Number", "1; ++to) Number"),
     "leaves the padding": ("exchange.cuh", "used, threadIdx.x, THREADS)", "INNER, threadIdx.x, THREADS)"),
