@@ -126,7 +126,8 @@ page is written by `docs/cell_paths.py`, which asks the code.
   asked for. "array code" is the last column's. "bfloat16" are products of rounded numbers under
   `use_precision("bf16")`, "int8" weights of `nn.quantize`. Where "stream" says no, a stream steps by array code.
 - The next three are CuPy's: a whole sequence in one launch, whose blocks may be a cluster on devices that have them, or
-  a product and a kernel for each step. A cell with "no" in all three has no CUDA kernel, and runs there as array code.
+  a product and a kernel for each step; no GPU has run them yet. A cell with "no" in all three has no CUDA kernel, and
+  runs there as array code.
 - "scan" and "many" take many steps at once in array code, "reference" one after another.
 
 """

@@ -23,7 +23,6 @@ class Device:
         self.attributes = {
             "MultiProcessorCount": 132,
             "MaxSharedMemoryPerBlockOptin": 232448,
-            "MaxRegistersPerMultiprocessor": 65536,
             "CooperativeLaunch": 1,
         }
 

@@ -1,11 +1,11 @@
 """What NVIDIA's compiler makes of the persistent kernels, without a GPU: python -m benchmarks.gpu.compiled.
 
-For each architecture, cell, precision and way: the planner's best plan of each kind, compiled by nvcc. A table of
-registers, bytes spilled, shared memory, and instructions of the loop over steps, each counted once: what runs more
-often (a loop over sequences, or over weights in shared memory) or seldom is in there. They need nvdisasm, which is in
-the wheel nvidia-cuda-nvdisasm. --before COMMIT: those of that commit's kernels, too, in the same plans, through
-memory on an H100. What was compiled is kept, so that an interrupted run goes on. The exit status is 1 if anything
-spills.
+For each architecture, cell, precision and way: the planner's best plan of each kind, compiled by nvcc; where it
+spills, those that persistent.py tries then, which spare the compiler registers. A table of registers, bytes spilled,
+plans tried, shared memory, and instructions of the loop over steps, each counted once: what runs more often (a loop
+over sequences, or over weights in shared memory) or seldom is in there. They need nvdisasm, which is in the wheel
+nvidia-cuda-nvdisasm. --before COMMIT: those of that commit's kernels, too, in the same plans, through memory on an
+H100. What was compiled is kept, so that an interrupted run goes on. The exit status is 1 if anything spills.
 """
 
 from __future__ import annotations
@@ -51,21 +51,33 @@ KINDS: dict[str, tuple[int, int, Callable[[Any], bool]]] = {
 }
 # Several hundred kernels would take an hour of two cores: of devices but the H100 one size of each kind is enough.
 AT_LENGTH, MORE = "sm_90", ("memory, many rows", "polling, many rows", "wide cluster")
-COLUMNS = ("registers", "spilled", "shared", "instructions")
+COLUMNS = ("registers", "spilled", "tried", "shared", "instructions")
 
 
-def plans(architectures: list[str]) -> Iterator[tuple[Row, Any]]:
-    """What is compiled, by what it is; None where no plan of a kind fits on a device. Each plan of a device once."""
+def plans(architectures: list[str]) -> Iterator[tuple[Row, Iterator[Any]]]:
+    """What is compiled, by what it is: the plans of a kind in the order in which they are tried, if any fits."""
     plan = importlib.import_module("xprnn.kernels.cuda.plan")
     every = itertools.product(architectures, KINDS, plan.GATES, plan.NUMBERS, (False, True))
     for architecture, kind, cell, precision, backward in every:
         if precision == "fp16" or (kind in MORE and architecture != AT_LENGTH):
             continue  # fp16 differs from bf16 in how it rounds
         batch, size, of_kind = KINDS[kind]
-        found = plan.candidates(cell, backward, precision, batch, size, *DEVICES[architecture])
+        shape = cell, backward, precision, batch, size, *DEVICES[architecture]
         way = "backward" if backward else "forward"
         row = {"device": architecture, "kind": kind, "B": batch, "H": size, "cell": cell, "precision": precision}
-        yield row | {"way": way}, min(filter(of_kind, found), key=plan.microseconds, default=None)
+        yield row | {"way": way}, in_turn(of_kind, shape)
+
+
+def in_turn(of_kind: Callable[[Any], bool], shape: tuple[Any, ...]) -> Iterator[Any]:
+    """The best plan of a kind, and those that spare the compiler registers; each once."""
+    plan, last = importlib.import_module("xprnn.kernels.cuda.plan"), None
+    for spare in plan.SPARE:
+        found = min(filter(of_kind, plan.candidates(*shape, spare)), key=plan.microseconds, default=None)
+        if found is None:
+            return
+        if found != last:
+            yield found
+        last = found
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,16 @@ def compiled(architecture: str, plan: Any, folder: Path) -> Row:
             shown = subprocess.run([disassembler, "-c", str(cubin)], capture_output=True, text=True, check=True).stdout
             found["instructions"] = of_a_step(shown)
     return found
+
+
+def first_without_spill(plans: Iterator[Any], figures: Callable[[Any], Row]) -> tuple[Any, Row] | None:
+    """The first plan whose kernel does not spill, or the last one; its figures, and how many were tried."""
+    last = None
+    for tried, plan in enumerate(plans, 1):
+        last = plan, figures(plan) | {"tried": tried}
+        if not last[1]["spilled"]:
+            break
+    return last
 
 
 def sources_of(commit: str, folder: Path) -> Path:
@@ -151,8 +173,8 @@ def table(report: Row) -> str:
     lines = [
         f"# The persistent kernels as compiled by {report['compiler']}, {report['date']}",
         "",
-        "Forward / backward. Registers of a thread; bytes spilled; bytes of shared memory of a block; instructions of",
-        "the loop over steps, each counted once. -: no such plan fits on the device.",
+        "Forward / backward. Registers of a thread; bytes spilled; plans tried until none were; bytes of shared memory",
+        "of a block; instructions of the loop over steps, each counted once. -: no such plan fits on the device.",
         *([f"Before: instructions of {before} in the same plan, through memory on an H100."] if before else []),
         "",
         f"| device, kind B,H | cell | precision | {' | '.join(columns)} |",
@@ -188,11 +210,12 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.processes) as pool:
         earlier = sources_of(options.before, Path(scratch)) if options.before else None
 
-        def measure(one: tuple[Row, Any]) -> Row:
-            row, plan = one
-            if plan is not None:
+        def measure(one: tuple[Row, Iterator[Any]]) -> Row:
+            row, tried = one
+            if found := first_without_spill(tried, lambda plan: compiler.figures(row["device"], plan, ROOT / SOURCES)):
+                plan, figures = found
                 row["plan"] = f"{plan.blocks} x {plan.groups} of {plan.units}, {plan.warps} warps"
-                row |= compiler.figures(row["device"], plan, ROOT / SOURCES)
+                row |= figures
                 if earlier and row["device"] == AT_LENGTH and row["kind"].startswith("memory"):
                     row["before"] = compiler.figures(row["device"], plan, earlier).get("instructions", "-")
             print(f"{next(done)} of {len(chosen)}:", *row.values(), flush=True)

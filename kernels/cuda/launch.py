@@ -33,8 +33,6 @@ class Facts(NamedTuple):
     multiprocessors: int
     shared_memory: int
     """Bytes that one block can get."""
-    registers: int
-    """Of a multiprocessor."""
     cooperative: bool
     """Whether a grid can be launched such that all of its blocks run at once."""
     wide_clusters: bool = False
@@ -63,7 +61,6 @@ def _facts(number: int) -> Facts:
         (int(text[:-1]), int(text[-1])),
         int(attributes["MultiProcessorCount"]),
         int(attributes["MaxSharedMemoryPerBlockOptin"]),
-        int(attributes["MaxRegistersPerMultiprocessor"]),
         bool(attributes["CooperativeLaunch"]),
     )
     return found._replace(wide_clusters=found.largest_cluster > 0 and _runs_wide_clusters(found))

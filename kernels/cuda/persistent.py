@@ -29,7 +29,7 @@ import numpy as np
 from ..kinds import KINDS, Flags, Kind, State, Weights
 from . import launch, product, source
 from .gradients import after_steps, weight_gradients
-from .plan import NUMBERS, Plan, microseconds, step_microseconds
+from .plan import NUMBERS, SPARE, Plan, microseconds, step_microseconds
 from .plan import best as best_plan
 
 Array = Any
@@ -39,6 +39,7 @@ PARTS = 2  # of a state, in the arguments of every kernel
 APART = 32  # of barrier.cuh: a line of the cache for each counter
 APART_BLOCKS = "-DXPRNN_CLUSTER=0"  # the option of a kernel whose blocks are no cluster
 SURELY = 1.5  # how much slower the plans must look before they are declined: both times are rough
+IN_MEMORY = "the compiler has too few registers for the persistent kernel and keeps some of its numbers in memory"
 
 
 class Cache(NamedTuple):
@@ -90,18 +91,11 @@ def reasons_against(kind: int, steps: int, batch: int, size: int, dtype: str, pr
         return [reason]
     if steps * facts.multiprocessors >= 2**31 - 2**16:
         return [f"{steps} steps are more than the barrier can count"]
-    plans = _plans(
-        KINDS[kind].persistent,
-        precision,
-        batch,
-        size,
-        facts.multiprocessors,
-        facts.shared_memory,
-        facts.largest_cluster,
-    )
+    shape = precision, batch, size
+    plans = _plans(KINDS[kind].persistent, *shape, facts.multiprocessors, facts.shared_memory, facts.largest_cluster)
     if isinstance(plans, str):
         return [plans]
-    reasons = [_reason_against(facts.number, plan) for plan in plans]
+    reasons = [_chosen(facts, KINDS[kind].persistent, backward, *shape)[1] for backward in (False, True)]
     return [reason for reason in dict.fromkeys(reasons) if reason]
 
 
@@ -127,10 +121,25 @@ def _plans(
     return forth, back
 
 
+def _chosen(
+    facts: launch.Facts, cell: str, backward: bool, precision: str, batch: int, size: int
+) -> tuple[Plan | None, str]:
+    """The best plan whose kernel has all that it should in registers, and what is against it; None: no plan fits."""
+    device = facts.multiprocessors, facts.shared_memory, facts.largest_cluster
+    plan, reason = None, IN_MEMORY
+    for spare in SPARE:
+        plan = best_plan(cell, backward, precision, batch, size, *device, spare)
+        if plan is None or (reason := _reason_against(facts.number, plan)) != IN_MEMORY:
+            break
+    return plan, reason
+
+
 @launch.looked_for_once
 def _reason_against(number: int, plan: Plan) -> str:
-    """Whether a kernel compiles and all blocks of a plan fit on the device at once; empty if so."""
+    """Whether a kernel compiles, without a spill, and all blocks of a plan fit on the device at once; empty if so."""
     kernel = _kernel(number, plan.source, plan.name, plan.options)
+    if kernel.local_size_bytes > 0:
+        return IN_MEMORY
     driver = importlib.import_module("cupy").cuda.driver
     resident = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, plan.threads, plan.shared_bytes)
     held = resident * launch.facts().multiprocessors
@@ -158,9 +167,7 @@ def _place(precision: str, backward: bool) -> Any:
 
 
 def _plan(place: Any, kind: int, backward: bool, precision: str, batch: int, size: int) -> Plan:
-    facts, cell = place.facts, KINDS[kind].persistent
-    device = facts.multiprocessors, facts.shared_memory, facts.largest_cluster
-    found = best_plan(cell, backward, precision, batch, size, *device)
+    found, _ = _chosen(place.facts, KINDS[kind].persistent, backward, precision, batch, size)
     if found is None:
         raise ValueError(f"persistent: {size} units in {precision} do not fit on the device; ask reasons_against first")
     return found

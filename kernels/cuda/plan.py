@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
+from math import ceil
 
 from ..kinds import KINDS
 
@@ -40,6 +41,9 @@ MOST_UNITS_APART = 32
 OTHER_REGISTERS = {"Float32": 36, "Tf32": 50, "Bf16": 104, "Fp16": 104}
 AT_ONCE, POLLING_REGISTERS = 8, 16  # vectors that a lane looks for at once, as in product.cuh; and for where they are
 WEIGHT_REGISTERS = {"Float32": 192, "Tf32": 152, "Bf16": 112, "Fp16": 112}
+# Registers of a thread that hold weights, fewer than that. How many the compiler wants for all else differs from one of
+# its versions and devices to the next: where it kept some in memory, the plan that is tried next spares it more.
+SPARE = (0, 8, 16, 24, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -151,9 +155,10 @@ def best(
     multiprocessors: int,
     shared_memory: int,
     largest_cluster: int = 0,
+    spare: int = 0,
 ) -> Plan | None:
     """The plan that should take the shortest time a step; None where the weights do not fit on the device."""
-    plans = candidates(cell, backward, precision, batch, size, multiprocessors, shared_memory, largest_cluster)
+    plans = candidates(cell, backward, precision, batch, size, multiprocessors, shared_memory, largest_cluster, spare)
     return min(plans, key=microseconds, default=None)
 
 
@@ -166,8 +171,12 @@ def candidates(
     multiprocessors: int,
     shared_memory: int,
     largest_cluster: int = 0,
+    spare: int = 0,
 ) -> Iterator[Plan]:
-    """All plans that fit: through memory, or in clusters of at most so many blocks (0: only of one, on any device)."""
+    """All plans that fit: through memory, or in clusters of at most so many blocks (0: only of one, on any device).
+
+    ``spare``: registers of each thread that are left to the compiler, instead of weights.
+    """
     number = NUMBERS[precision][backward]
     needed = GATES[cell] * size if backward else size
     for units, warps, sides, (in_cluster, polls) in product(UNITS, WARPS, SIDES, ((0, 0), (0, 1), (1, 0))):
@@ -191,9 +200,9 @@ def candidates(
                 cluster = blocks if in_cluster else 0
                 compiled = backward, cell, number, units, inner, warps, sides, 0, tiles, cluster, polls
                 plan = Plan(*compiled, blocks, groups, rows)
-                plan = replace(plan, held=_held(plan))
+                plan = replace(plan, held=_held(plan) - ceil(spare / (4 * plan.per_lane)))
                 wasteful = tiles > 1 and plan.rows >= 2 * rows
-                if plan.held and plan.shared_bytes <= shared_memory and not wasteful:
+                if plan.held > 0 and plan.shared_bytes <= shared_memory and not wasteful:
                     yield plan
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -160,7 +159,7 @@ def test_the_tuner_launches_the_plans_it_names(gpu, monkeypatch, tmp_path_factor
     without = lambda function: lambda *given, precision: function(*given)
     monkeypatch.setattr(step, "forward", without(sequence.forward))
     monkeypatch.setattr(step, "backward", without(sequence.backward))
-    monkeypatch.setattr(launch, "facts", lambda: SimpleNamespace(number=0, **vars(place.facts)))
+    monkeypatch.setattr(launch, "facts", lambda: place.facts)
     monkeypatch.setattr(persistent, "_place", lambda precision, backward: place)
     declined = []
     monkeypatch.setattr(persistent, "_reason_against", lambda number, plan: "no" if plan in declined else "")

@@ -140,6 +140,12 @@ def test_in_a_simulating_process_a_device_is_not_used(cupy, monkeypatch):
     assert "NUMBA_ENABLE_CUDASIM is set" in verdict(on_cupy(nn.GRU(3, 4)), X, "cuda-step")
 
 
+@pytest.mark.usefixtures("cupy")
+def test_explain_says_that_no_gpu_has_run_them():
+    said = verdict(on_cupy(nn.RNN(3, 4)), X, "cuda-step")
+    assert said == "cuda-step: runs (tested without a GPU only: none has run it yet)"
+
+
 def test_whoever_declines_the_numbers_are_right(cupy, monkeypatch):
     monkeypatch.setattr(cupy, "RawModule", Failing(RuntimeError("no NVRTC"), 100))
     layer, twin = on_cupy(nn.GRU(3, 4, rng=0)), nn.GRU(3, 4, rng=0)

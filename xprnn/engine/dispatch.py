@@ -46,7 +46,8 @@ class Impl:
 
 COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward, cpu.how)
 CUDA_PERSISTENT, CUDA_STEP = (
-    Impl(path.name, path.reasons_against, path.forward, path.backward) for path in (cuda.PERSISTENT, cuda.STEP)
+    Impl(path.name, path.reasons_against, path.forward, path.backward, path.how)
+    for path in (cuda.PERSISTENT, cuda.STEP)
 )
 
 
@@ -180,7 +181,7 @@ def explain(model: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
       compiled-scan: declines (LSTM is not linear in its state)
       compiled-filled: declines (LSTM is not GRU-D)
       reservoir: declines (LSTM is no reservoir)
-      cuda-persistent: runs
+      cuda-persistent: runs (tested without a GPU only: none has run it yet)
       cuda-step: declines (another comes first)
       scan: declines (LSTM is not linear in its state)
       many: declines (LSTM takes one step after another)

@@ -78,6 +78,7 @@ struct Block {
     std::vector<uint4> shared;
     std::vector<Warp> warps;
     std::vector<struct Thread*> live;
+    unsigned begun = 0, missed = 0;   // threads that have; and times that others looked here before, or after the end
 };
 
 struct Thread {
@@ -211,14 +212,15 @@ inline void (*body)(void* const* arguments);
 inline void* const* body_arguments;
 
 inline void enter() {
+    ++current->block->begun;
     body(body_arguments);
     current->done = true;
     ++progress;
     give_way();
 }
 
-// Run a kernel on all threads of a grid, whose blocks are in clusters of so many. Returns 0, or 1 after a deadlock, or 2 if it wrote past its shared memory,
-// which starts as NaN.
+// Run a kernel on all threads of a grid, whose blocks are in clusters of so many. Returns 0, or 1 after a deadlock, or 2
+// if it wrote past its shared memory, which starts as NaN, or 3 if into that of a block that had not begun or was done.
 inline int run(dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes, unsigned seed) {
     constexpr size_t STACK = 1 << 16, GUARD = 64;
     grid_size = grid;
@@ -285,6 +287,7 @@ inline int run(dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes, uns
     }
     for (const auto& one : blocks) {
         if (!one->live.empty()) return 1;
+        if (one->missed) return 3;
         for (size_t i = vectors; i < one->shared.size(); ++i) {
             const uint4 guard = one->shared[i];
             if (~(guard.x & guard.y & guard.z & guard.w)) return 2;
@@ -352,8 +355,10 @@ inline void cluster_wait() { emulator::wait(*emulator::current->block->cluster);
 
 template <class Word> Word* in_block(Word* address, int block) {
     const emulator::Block& here = *emulator::current->block;
+    emulator::Block& there = *here.together[block];
+    there.missed += &there != &here && (there.begun == 0 || there.live.empty());
     const auto at = reinterpret_cast<const char*>(address) - reinterpret_cast<const char*>(here.shared.data());
-    return reinterpret_cast<Word*>(reinterpret_cast<char*>(here.together[block]->shared.data()) + at);
+    return reinterpret_cast<Word*>(reinterpret_cast<char*>(there.shared.data()) + at);
 }
 
 inline void give(unsigned short* address, unsigned short value) { emulator::write(address, value); }

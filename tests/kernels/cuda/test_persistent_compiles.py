@@ -6,10 +6,13 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import sys
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from xprnn.kernels.cuda import launch, plan, source, translate
+from xprnn.kernels.cuda import launch, persistent, plan, source, translate
 
 NVCC = shutil.which("nvcc")
 SOURCES = Path(source.__file__).parent
@@ -129,15 +132,38 @@ def test_one_text_compiles_at_run_time(precision, backward):
 @needs_nvrtc
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_pointwise_kernels_compile_at_run_time(dtype):
-    ptx = compile_at_run_time(translate.text(), launch.options(dtype))
+    ptx, _ = compile_at_run_time(translate.text(), launch.options(dtype))
     assert (re.search(r"\w\.f64\b", ptx) is not None) == (dtype == "float64")
 
 
-def compile_at_run_time(text, options):
-    """As a device would have it, without one; the PTX on the way."""
+@needs_nvrtc
+def test_what_is_chosen_keeps_all_in_registers_whatever_the_compiler_makes_of_the_best(monkeypatch):
+    """On an RTX 5090 the best plan of one block spilled."""
+
+    def compiled(number, file, name, options):
+        log = compile_at_run_time(source.text(file), (*options, "--ptxas-options=-v"), "sm_120")[1]
+        return SimpleNamespace(kernel=SimpleNamespace(ptr=0), local_size_bytes=spilled(log)[0])
+
+    everything_fits = lambda pointer, threads, shared: 1
+    driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=everything_fits)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(driver=driver)))
+    facts = launch.Facts(0, (12, 0), 170, 101376, True)
+    monkeypatch.setattr(launch, "facts", lambda: facts)
+    alone = lambda *shape: [shape for shape in plan.candidates(*shape) if shape.cluster == 1]
+    monkeypatch.setattr(persistent, "best_plan", lambda *shape: min(alone(*shape), key=plan.microseconds))
+    monkeypatch.setattr(persistent, "_kernel", cache(compiled))
+    persistent._reason_against.cache_clear()
+    chosen, reason = persistent._chosen(facts, "Lstm", True, "tf32", 16, 64)
+    persistent._reason_against.cache_clear()
+    assert reason == ""
+    assert persistent._kernel(0, chosen.source, chosen.name, chosen.options).local_size_bytes == 0
+
+
+def compile_at_run_time(text, options, architecture="sm_90"):
+    """As a device would have it, without one; the PTX on the way, and what the compiler says."""
     program, size, library = ctypes.c_void_p(), ctypes.c_size_t(), nvrtc()
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
-    options = [option.encode() for option in (*options, FTZ, "--gpu-architecture=sm_90")]
+    options = [option.encode() for option in (*options, FTZ, f"--gpu-architecture={architecture}")]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
@@ -148,7 +174,7 @@ def compile_at_run_time(text, options):
     library.nvrtcGetPTXSize(program, ctypes.byref(size))
     ptx = ctypes.create_string_buffer(size.value)
     library.nvrtcGetPTX(program, ptx)
-    return ptx.value.decode()
+    return ptx.value.decode(), log.value.decode()
 
 
 def test_a_kernels_text_is_whole_and_includes_nothing_twice():

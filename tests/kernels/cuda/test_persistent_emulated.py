@@ -68,7 +68,7 @@ class Emulated:
 
     def __init__(self, build, seed=0, altered=None):
         self.build, self.seed, self.altered = build, seed, altered or {}
-        self.facts = SimpleNamespace(multiprocessors=12, shared_memory=65536, largest_cluster=0)
+        self.facts = SimpleNamespace(number=0, multiprocessors=12, shared_memory=65536, largest_cluster=0)
         self.xp = SimpleNamespace(
             empty=poisoned,
             empty_like=lambda a: poisoned(a.shape, a.dtype),
@@ -90,7 +90,11 @@ class Emulated:
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         library = self.build(shape.source, shape.name, shape.options, self.altered.get(shape.source, SOURCES))
         status = library.launch(pointers, shape.blocks, shape.groups, ctypes.c_ulong(shape.shared_bytes), self.seed)
-        assert status == 0, {1: "no thread could go on", 2: "written past the end of shared memory"}[status]
+        assert status == 0, {
+            1: "no thread could go on",
+            2: "written past the end of shared memory",
+            3: "written into a block that had not begun, or was done",
+        }[status]
         for a in guarded:
             if isinstance(a, Guarded):
                 a.give_back()
@@ -150,6 +154,7 @@ def reference(call, dsequences, dfinal):
 def persistently(monkeypatch, place, cell, call, dsequences, dfinal, precision, names):
     """The same from the kernels."""
     monkeypatch.setattr(persistent, "_place", lambda precision, backward: place)
+    monkeypatch.setattr(persistent, "_reason_against", lambda number, plan: "")  # of a device
     kind = CELLS[cell][0]
     control = call.control.reversed() if call.reverse else call.control
     flags = kinds.Flags(*(None if f is None else f[..., 0] for f in (control.advance, control.restart)))
@@ -470,6 +475,7 @@ OF_POLLING = {
 
 OF_CLUSTERS = {
     "does not wait": ("exchange.cuh", "{ cluster_wait(); }", "{}"),
+    "gives before others have begun": ("exchange.cuh", "cluster_arrive();   // before", "return;   // before"),
     "arrives twice": ("exchange.cuh", "{ cluster_wait(); }", "{ cluster_arrive(), cluster_wait(); }"),
     "gives to itself alone": ("exchange.cuh", "XPRNN_CLUSTER; ++to) Number", "1; ++to) Number"),
     "leaves the padding": ("exchange.cuh", "used, threadIdx.x, THREADS)", "INNER, threadIdx.x, THREADS)"),

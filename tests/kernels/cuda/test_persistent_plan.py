@@ -2,16 +2,19 @@
 
 import importlib
 import itertools
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from xprnn.kernels import kinds
 from xprnn.kernels.cuda import launch, persistent, plan, product
 
 from xprnn.settings import PRECISIONS
 
-H100 = launch.Facts(0, (9, 0), 132, 232448, 65536, True)
+H100 = launch.Facts(0, (9, 0), 132, 232448, True)
 ONE_A_WORD = ("Float32", "Tf32")
 SHAPES = list(itertools.product(plan.GATES, [False, True], plan.NUMBERS, [1, 5, 16, 100], [5, 64, 130, 512, 1024]))
 
@@ -126,6 +129,7 @@ def test_fp16_goes_back_as_bf16():
 class Kernel:
     def __init__(self):
         self.kernel, self.calls = SimpleNamespace(ptr=1234), []
+        self.local_size_bytes = 0
 
     def __call__(self, *arguments, **options):
         self.calls.append((arguments, options))
@@ -200,6 +204,31 @@ def test_a_grid_whose_blocks_could_not_all_run_is_declined(device):
     assert found == "the device can hold 0 blocks of the persistent kernel at once, and 128 must meet"
 
 
+@pytest.mark.parametrize("room", [12, 0])
+def test_a_plan_whose_kernel_spills_gives_way_to_one_with_fewer_weights_in_registers(device, monkeypatch, room):
+    """And where each spills, however few there are, the path declines."""
+    device.facts = H100._replace(multiprocessors=170, shared_memory=101376)
+    tried = []
+
+    def compiled(number, file, name, options):
+        held = int(re.search(r"XPRNN_HELD=(\d+)", " ".join(options))[1])
+        tried.append(held)
+        return SimpleNamespace(kernel=SimpleNamespace(ptr=1234), local_size_bytes=8 * (held > room))
+
+    monkeypatch.setattr(persistent, "_kernel", compiled)
+    best = plan.best("Gru", True, "tf32", 4, 600, 170, 101376, 8)
+    chosen, reason = persistent._chosen(device.facts, "Gru", True, "tf32", 4, 600)
+    if room == 0:
+        assert reasons(kinds.GRU, batch=4, size=600, precision="tf32") == [persistent.IN_MEMORY]
+        assert len(tried) <= 2 * len(plan.SPARE)
+        return
+    assert reason == ""
+    assert chosen.held <= room < best.held
+    assert reasons(kinds.GRU, batch=4, size=600, precision="tf32") == []
+    place = SimpleNamespace(facts=device.facts)
+    assert persistent._plan(place, kinds.GRU, True, "tf32", 4, 600) == chosen
+
+
 def test_a_kernel_that_does_not_compile_is_a_reason(device, monkeypatch):
     monkeypatch.setattr(persistent, "_kernel", lambda *a: 1 / 0)
     assert reasons() == ["the kernels cannot be compiled and loaded (ZeroDivisionError: division by zero)"]
@@ -227,3 +256,47 @@ def test_launch_passes_grid_memory_and_typed_arguments(device):
     assert arguments[0] is array
     assert [type(a).__name__ for a in arguments[1:]] == ["uint64", "int32"]
     assert arguments[1:] == (0, 7)
+
+
+# Compute capability, multiprocessors, shared memory that one block can get, largest cluster.
+DEVICES = {
+    "V100": ((7, 0), 80, 98304, 0),
+    "T4": ((7, 5), 40, 65536, 0),
+    "A100": ((8, 0), 108, 166912, 0),
+    "RTX 4090": ((8, 9), 128, 101376, 0),
+    "L4": ((8, 9), 58, 101376, 0),
+    "H100": ((9, 0), 132, 232448, 16),
+    "a seventh of an H100": ((9, 0), 16, 232448, 8),
+    "B200": ((10, 0), 148, 232448, 16),
+    "RTX 5090": ((12, 0), 170, 101376, 8),
+}
+MOST_THREADS, MOST_GROUPS = 1024, 65535  # of a block; of a grid along z
+powers = lambda most: st.floats(0, most).map(lambda power: round(2**power))
+
+
+@given(
+    st.sampled_from(sorted(DEVICES)),
+    st.sampled_from(list(plan.GATES)),
+    st.booleans(),
+    st.sampled_from(list(plan.NUMBERS)),
+    powers(20),
+    powers(13),
+    st.sampled_from(plan.SPARE),
+)
+def test_no_plan_asks_for_more_than_a_device_has(name, cell, backward, precision, batch, size, spare):
+    capability, multiprocessors, shared_memory, largest = DEVICES[name]
+    facts = launch.Facts(0, capability, multiprocessors, shared_memory, True, largest == launch.WIDE_CLUSTER)
+    assert facts.largest_cluster == largest
+    found = plan.candidates(cell, backward, precision, batch, size, multiprocessors, shared_memory, largest, spare)
+    for shape in found:
+        weights = 4 * shape.held * shape.per_lane
+        assert 0 < weights <= plan.WEIGHT_REGISTERS[shape.number]
+        assert weights + plan.OTHER_REGISTERS[shape.number] < min(plan.MOST_PER_THREAD, plan.REGISTERS // shape.threads)
+        assert shape.threads <= MOST_THREADS
+        assert shape.shared_bytes <= shared_memory
+        assert shape.cluster <= max(1, largest)
+        assert shape.groups <= MOST_GROUPS
+        # A block may need a multiprocessor alone. Those that meet must be there at once: all, or those of a cluster.
+        assert shape.blocks * shape.groups <= multiprocessors
+        assert shape.slots * batch * shape.row_bytes // 4 < 2**31 or shape.cluster  # words, counted in 32 bits
+        assert shape.group_rows * shape.row_bytes // 4 < 2**31

@@ -83,7 +83,7 @@ def test_modules_take_what_we_give_them():
     shape = plan.best("Lstm", False, "float32", 16, 512, *DEVICES["90"])
     cupy.RawModule(code=source.text(shape.source), options=shape.options, enable_cooperative_groups=True)
     cupy.RawModule(code=translate.text(), options=launch.options("float32"))
-    for name in ("kernel", "num_regs", "max_dynamic_shared_size_bytes"):
+    for name in ("kernel", "num_regs", "local_size_bytes", "max_dynamic_shared_size_bytes"):
         assert inspect.isdatadescriptor(getattr(cupy.RawKernel, name))
     assert inspect.isdatadescriptor(cupy.cuda.function.Function.ptr)
 
@@ -104,7 +104,6 @@ def test_a_device_has_the_facts():
     for name in (
         "MultiProcessorCount",
         "MaxSharedMemoryPerBlockOptin",
-        "MaxRegistersPerMultiprocessor",
         "CooperativeLaunch",
     ):
         assert hasattr(runtime, f"cudaDevAttr{name}")  # Device.attributes has all that begin so
