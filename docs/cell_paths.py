@@ -40,10 +40,16 @@ SEVERAL = {
     "GRUD": [cells.GRUD(3)],
     "LMU": [cells.LMU(3), cells.LMU(3, feedback=False)],
     "MLSTM": [cells.MLSTM(2)],
-    "GeneralElman": [cells.GeneralElman("softsign")],
-    "GeneralLSTM": [cells.GeneralLSTM("softsign")],
-    "GeneralGRU": [cells.GeneralGRU("softsign")],
-    "GeneralResetBeforeGRU": [cells.GeneralResetBeforeGRU("softsign")],
+    "GeneralElman": [cells.GeneralElman("softsign"), cells.GeneralElman("tanh", clip=1.0)],
+    "GeneralLSTM": [
+        cells.GeneralLSTM("softsign"),
+        cells.GeneralLSTM("hard_sigmoid", "relu"),
+        cells.GeneralLSTM(clip=1.0),
+        cells.GeneralLSTM(coupled=True),
+        cells.GeneralLSTM(peephole=True, clip=1.0),
+    ],
+    "GeneralGRU": [cells.GeneralGRU("softsign"), cells.GeneralGRU("hard_sigmoid")],
+    "GeneralResetBeforeGRU": [cells.GeneralResetBeforeGRU("softsign"), cells.GeneralResetBeforeGRU("hard_sigmoid")],
 }
 """Where a cell is not called without arguments, or has kernels by them."""
 COLUMNS = (

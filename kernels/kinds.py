@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 TANH, RELU, LSTM, PEEPHOLE, GRU, RESET_BEFORE, IND_TANH, IND_RELU, NORM_LSTM, NORM_GRU = range(10)
 MGU, LEAKY_TANH, LEAKY_RELU, SLSTM, SLSTM_EXP, GATED_LEAKY = range(10, 16)
+GENERAL_RNN, GENERAL_LSTM, COUPLED_LSTM, GENERAL_GRU, GENERAL_RESET_BEFORE = range(16, 21)
 """The kinds of cells: where their rows stand in KINDS."""
 
 Weights = dict[str, Any]
@@ -37,6 +38,32 @@ class Diagonal(NamedTuple):
     """Of the state after the step, or else before it."""
 
 
+OF_SIGMOID, OF_TANH, OF_RELU, OF_HARD_SIGMOID = range(4)
+FUNCTIONS = {
+    "sigmoid": OF_SIGMOID,
+    "tanh": OF_TANH,
+    "relu": OF_RELU,
+    "hard_sigmoid": OF_HARD_SIGMOID,
+    "torch_hard_sigmoid": OF_HARD_SIGMOID,
+}
+"""What a function that is chosen may be, by xprnn's names of activations."""
+
+
+class Function(NamedTuple):
+    """A gate's function as the numbers that a step reads: which it is, and of what is cut to -clip ... clip.
+
+    A hard sigmoid is alpha z + beta, cut to 0 ... 1; the others have no use for these two.
+    """
+
+    number: float
+    alpha: float
+    beta: float
+    clip: float
+
+
+FIELDS = len(Function._fields)
+
+
 @dataclass(frozen=True, eq=False)  # a row of the table is equal to itself, and quickly found by it
 class Kind:
     """What there is to know of a cell but its equations."""
@@ -60,6 +87,9 @@ class Kind:
     """The name of those weights."""
     constants: int = 0
     """Numbers of the cell itself, which come as "constants" among the weights, and of which a step reads rows."""
+    functions: int = 0
+    """How many functions it leaves to be chosen, in the order of its gates and last that of c': they come as
+    "functions" among the weights, each a :class:`Function`. Compiled code of these kinds is apart from all others'."""
     norms: tuple[int, ...] = ()
     """How many blocks of a product are normalised together, from the first on; none where products are not."""
     step: str = ""
@@ -81,6 +111,10 @@ class Kind:
     def regularised(self) -> bool:
         """Whether the host's kernels have it with a mask of h, and with zoneout: where h goes into a product."""
         return bool(self.places)
+
+    def read(self, size: int) -> int:
+        """How many numbers a step of so many units reads beside its matrices and biases."""
+        return self.functions * FIELDS or self.rows * size
 
     @cached_property
     def rows(self) -> int:
@@ -126,8 +160,15 @@ KINDS = (
     Kind(SLSTM, gates=4, parts=("h", "c", "n", "m"), kept=5, places=(0, 1, 2, 3)),
     Kind(SLSTM_EXP, gates=4, parts=("h", "c", "n", "m"), kept=5, places=(0, 1, 2, 3)),
     Kind(GATED_LEAKY, gates=2, parts=("h",), kept=3, places=(2,), second=1, constants=1),
+    Kind(GENERAL_RNN, gates=1, parts=("h",), kept=2, places=(0,), functions=1),
+    Kind(GENERAL_LSTM, gates=4, parts=("h", "c"), kept=8, places=(0, 1, 2, 3), functions=5),
+    Kind(COUPLED_LSTM, gates=3, parts=("h", "c"), kept=6, places=(0, 1, 2), functions=4),
+    Kind(GENERAL_GRU, gates=3, parts=("h",), kept=7, places=(0, 1, 3), second=1, functions=3),
+    Kind(GENERAL_RESET_BEFORE, gates=3, parts=("h",), kept=7, places=(0, 1, 2), second=1, between=True, functions=3),
 )
 
+FIRST_GENERAL = GENERAL_RNN
+"""From this kind on functions are chosen."""
 PARTS = tuple(len(kind.parts) for kind in KINDS)
 MOST_PARTS = max(PARTS)
 

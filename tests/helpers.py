@@ -5,10 +5,12 @@ import sys
 import numpy as np
 import pytest
 
+import xprnn
 from xprnn import cells
 from xprnn.backend import dtype_name, to_numpy
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
+from xprnn.tape import grad
 from xprnn.tensor import Tensor
 
 
@@ -110,3 +112,34 @@ def sequence_call(cell, home, *, T=5, B=3, I=2, H=3, bias=True, dtype="float64",
     x = draw((T, B, I))
     state = tuple(draw((B, size)) for size in cell.state_sizes(H))
     return SequenceCall(cell, weights, x, state, Control.build("test", x, **control), reverse, True)
+
+
+def everything(layer, x, state, control, name):
+    """Outputs, all states and all gradients, from one implementation."""
+    tensors = [Tensor(a, requires_grad=True) for a in (x, *state)]
+    with xprnn.use_kernels(name):
+        output, final, states = layer(
+            tensors[0], tensors[1] if len(state) == 1 else tuple(tensors[1:]), return_all_states=True, **control
+        )
+        results = [output, *(final if isinstance(final, tuple) else (final,)), *states]
+        draws = np.random.default_rng(7)
+        cotangents = [draws.standard_normal(r.shape).astype(x.dtype) for r in results]
+        gradients = grad(results, [*tensors, *layer.parameters()], cotangents)
+    return [r.data for r in results] + [g.data for g in gradients]
+
+
+def compare(layer, x, state, control):
+    # What is scaled to variance 1 has its rounding errors scaled with it, in either implementation.
+    tolerance = 1e-12 if x.dtype == np.float64 else 3e-4 if hasattr(layer, "gain_hh_l0") else 1e-5
+    found, expected = (everything(layer, x, state, control, name) for name in ("compiled", "reference"))
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max(initial=0.0)))
+
+
+def draw_call(layer, steps, batch, inputs, hidden, dtype, rng):
+    draws = np.random.default_rng(rng)
+    shape = (layer.num_layers * layer.directions, batch, hidden)
+    x = draws.standard_normal((steps, batch, inputs)).astype(dtype)
+    return x, [draws.standard_normal(shape).astype(dtype) for _ in layer.state_names]

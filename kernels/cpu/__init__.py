@@ -2,6 +2,7 @@
 
 from . import additive, carry, reservoir, scan
 from .elementwise import erf, row_max, scatter_add
+from .general_stream import GeneralStack
 from .host import BF16_DOT
 from .linear import linear_back
 from .matmul import matmul, matmul_stacks
@@ -17,6 +18,7 @@ __all__ = [
     "BF16_DOT",
     "BFLOAT16",
     "EXACT",
+    "GeneralStack",
     "PAIRED",
     "PARTS",
     "Part",

@@ -32,7 +32,7 @@ ENOUGH_ROWS = 3  # for each thread, and the batch is better cut by sequences
 def parts(kind: int, batch: int, size: int, operations: float, itemsize: int) -> int:
     """Into how many parts a step of so many operations is cut; 1 where that does not pay, or cannot be done."""
     about = KINDS[kind]
-    if operations < WORTHWHILE or about.between or about.norms or not about.places:
+    if operations < WORTHWHILE or about.between or about.norms or about.functions or not about.places:
         return 1
     workers, lanes = threads.workers(), TILE.lanes(itemsize)
     if batch >= ENOUGH_ROWS * workers or size % lanes:

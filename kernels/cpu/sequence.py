@@ -29,7 +29,7 @@ from .arguments import (
     room,
 )
 from .matmul import matmul
-from .noise import Noise, noise_of
+from .noise import Noise, noise_of, plain_masks
 from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
@@ -78,7 +78,7 @@ def forward(
     if parts > 1:
         columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
         return results, (states, None) if keep else None
-    weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
+    weights, masks = Weights(first, second, diagonals, own), plain_masks(about, noise, dtype)
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
@@ -163,10 +163,11 @@ def backward(
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
     cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
+    masks = plain_masks(about, noise, dtype)
 
     def work(b0: int, b1: int) -> None:
         span = Span(b0, b1, reverse, steps, keep=True)
-        loops.walk_back(kind, *plain_tuples(weights, states, cotangents, control, span), noise and tuple(noise))
+        loops.walk_back(kind, *plain_tuples(weights, states, cotangents, control, span), masks)
 
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
@@ -340,9 +341,11 @@ def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:
 
 
 def diagonals_of(about: Kind, w: kinds.Weights, x: Array) -> Array:
-    """Elementwise weights (rows, H), of the type of x."""
+    """Elementwise weights (rows, H), or what functions are chosen, of the type of x."""
     if about.norms:
         return norm_weights.step_rows(about, w, len(w["gain_ih"]) // about.gates, x.dtype)
+    if about.functions:
+        return np.array(w["functions"], x.dtype)
     if about.constants:
         return np.repeat(np.array(w["constants"], x.dtype)[:, None], w["weight_hh"].shape[1], axis=1)
     if not about.diagonals:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kinds import KINDS, Kind, Weights
-from . import gates, parts, sequence, units
+from ..kinds import FIRST_GENERAL, KINDS, Kind, Weights
+from . import gates, general_gates, parts, sequence, units
 from .arguments import NEVER
 from .compiling import kernel
 from .intrinsics import address, copy_vector, lanes, offset, offsets, spread
@@ -54,7 +54,7 @@ def _step(weights, memory, plan):
     """One step from ``x`` to the output that is not shown; which one that is."""
     shown, last = 1 - plan[0, SHOWN], plan.shape[0] - 1
     out = address(memory, plan[0, OUT] + shown * plan[last, BATCH] * plan[last, SIZE])
-    _run(weights, memory, plan, address(memory, plan[0, X]), out, 1)
+    run(None, weights, memory, plan, address(memory, plan[0, X]), out, 1)
     plan[0, SHOWN] = shown
     return shown
 
@@ -62,26 +62,27 @@ def _step(weights, memory, plan):
 @kernel
 def _block(weights, memory, plan, x, out, steps):
     """So many steps from x (T, B, I) to out (T, B, O), both flat."""
-    _run(weights, memory, plan, address(x, 0), address(out, 0), steps)
+    run(None, weights, memory, plan, address(x, 0), address(out, 0), steps)
 
 
 @kernel
-def _run(weights, memory, plan, x, out, steps):
+def run(general, weights, memory, plan, x, out, steps):
+    """So many steps from x to out; ``general`` is that of general_gates.py."""
     current, ahead, batch, last = plan[0, CURRENT], plan[0, AHEAD], plan[0, BATCH], plan.shape[0] - 1
     for begin in range(0, steps, ahead):
         count = min(ahead, steps - begin)
         source = offset(x, begin * batch * plan[0, INPUTS])
         for part in range(last):
             passed = address(memory, plan[0, PASSED])
-            _part(weights, memory, plan, part, source, passed, current ^ begin & 1, count)
+            _part(general, weights, memory, plan, part, source, passed, current ^ begin & 1, count)
             source = passed  # a part is done with a number of its input when it writes its output there
         target = offset(out, begin * batch * plan[last, SIZE])
-        _part(weights, memory, plan, last, source, target, current ^ begin & 1, count)
+        _part(general, weights, memory, plan, last, source, target, current ^ begin & 1, count)
     plan[0, CURRENT] = current ^ steps & 1
 
 
 @kernel
-def _part(weights, memory, plan, part, x, y, current, steps):
+def _part(general, weights, memory, plan, part, x, y, current, steps):
     """Some steps of one part, from x (S, B, I) to y (S, B, O)."""
     at, z = address(plan, part * FIELDS), address(memory, plan[0, Z])
     kind, batch, inputs, size, columns = at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS]
@@ -117,10 +118,13 @@ def _part(weights, memory, plan, part, x, y, current, steps):
                 old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0]
             )  # fmt: skip
             second_product(
-                kind, old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH], size,
-                False, always, batch, old[0],
+                general, kind, old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH],
+                diagonals, size, False, always, batch, old[0],
             )  # fmt: skip
-            gates.step(kind, here, columns, old, new, diagonals, size, size, False, always, batch)
+            if general is None or kind < FIRST_GENERAL:
+                gates.step(kind, here, columns, old, new, diagonals, size, size, False, always, batch)
+            else:
+                general_gates.step(kind, here, columns, old, new, diagonals, size, False, always, batch)
         _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)
         current = 1 - current
 
@@ -205,7 +209,7 @@ class Stack:
             at[COLUMNS] = at[COLUMNS_IH] = about.gates * stride
             at[COLUMNS_HH], at[COLUMNS_SECOND] = len(about.places) * stride, 0
         at[APART], _ = self._place(2 * batch * stride, 0)
-        at[DIAGONALS], end = self._place(end, about.rows * size)
+        at[DIAGONALS], end = self._place(end, about.read(size))
         at[STATE], end = self._place(end, len(about.parts) * at[APART])
         return end
 

@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from helpers import compare, draw_call, everything
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from xprnn.kernels.cpu import host
 import xprnn
 from xprnn import host_kernels, nn
 from xprnn.cells import SLSTM, GatedAntisymmetric
-from xprnn.tape import grad
 from xprnn.tensor import Tensor
 from xprnn.testing.strategies import flags, lengths
 from xprnn.train import SGD
@@ -41,37 +41,6 @@ CELLS = {
     "layer-norm lstm": lambda **o: nn.LSTM(layer_norm=True, **o),
     "layer-norm gru": lambda **o: nn.GRU(layer_norm=True, **o),
 }
-
-
-def everything(layer, x, state, control, name):
-    """Outputs, all states and all gradients, from one implementation."""
-    tensors = [Tensor(a, requires_grad=True) for a in (x, *state)]
-    with xprnn.use_kernels(name):
-        output, final, states = layer(
-            tensors[0], tensors[1] if len(state) == 1 else tuple(tensors[1:]), return_all_states=True, **control
-        )
-        results = [output, *(final if isinstance(final, tuple) else (final,)), *states]
-        draws = np.random.default_rng(7)
-        cotangents = [draws.standard_normal(r.shape).astype(x.dtype) for r in results]
-        gradients = grad(results, [*tensors, *layer.parameters()], cotangents)
-    return [r.data for r in results] + [g.data for g in gradients]
-
-
-def compare(layer, x, state, control):
-    # What is scaled to variance 1 has its rounding errors scaled with it, in either implementation.
-    tolerance = 1e-12 if x.dtype == np.float64 else 3e-4 if hasattr(layer, "gain_hh_l0") else 1e-5
-    found, expected = (everything(layer, x, state, control, name) for name in ("compiled", "reference"))
-    for a, b in zip(found, expected, strict=True):
-        assert a.shape == b.shape
-        assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max(initial=0.0)))
-
-
-def draw_call(layer, steps, batch, inputs, hidden, dtype, rng):
-    draws = np.random.default_rng(rng)
-    shape = (layer.num_layers * layer.directions, batch, hidden)
-    x = draws.standard_normal((steps, batch, inputs)).astype(dtype)
-    return x, [draws.standard_normal(shape).astype(dtype) for _ in layer.state_names]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

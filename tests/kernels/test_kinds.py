@@ -17,6 +17,8 @@ CELLS = [
     *(cell() for cell in kernels.NUMBERS),
     *(cells.MGU(), cells.CTRNN(0.5, "tanh"), cells.CTRNN(0.5), cells.Antisymmetric(0.1), cells.GatedAntisymmetric(0.1)),
     *(cells.SLSTM(), cells.SLSTM(5, "exp"), cells.LayerNormLSTM(), cells.LayerNormGRU()),
+    *(cells.GeneralElman("hard_sigmoid"), cells.GeneralLSTM("hard_sigmoid"), cells.GeneralLSTM(coupled=True)),
+    *(cells.GeneralGRU(clip=1.0), cells.GeneralResetBeforeGRU("sigmoid", "relu")),
 ]
 
 
@@ -26,6 +28,7 @@ def test_a_row_says_what_the_cell_says(cell):
     assert kind.gates == cell.gates
     assert kind.parts == cell.state_names
     assert len(kind.places) * 5 == (shapes["weight_hh"][0] if len(shapes["weight_hh"]) == 2 else 0)
+    assert kind.functions == len(vars(cell).get("activations", ()))
     assert not kind.diagonals or shapes[kind.diagonals_in] in ((len(kind.diagonals), 5), (5,))
     assert all(place < kind.kept for place in kind.places)
 

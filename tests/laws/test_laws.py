@@ -34,8 +34,8 @@ LAYERS = {
     "clipped lstm of other activations, in reverse": lambda **o: nn.LSTM(
         3, 4, gate_activation="softsign", activation="silu", clip=2.0, peephole="diagonal", reverse=True, **o
     ),
-    "gru of other activations, zero where masked, with zoneout": lambda **o: nn.GRU(
-        3, 4, gate_activation="softsign", activation="silu", zero_masked=True, zoneout=0.3, **o
+    "gru of hard gates, zero where masked, with zoneout": lambda **o: nn.GRU(
+        3, 4, gate_activation="hard_sigmoid", zero_masked=True, zoneout=0.3, **o
     ).eval(),
     "mgu": lambda **o: nn.MGU(3, 4, **o),
     "sparse ctrnn of Dale's law": lambda **o: nn.CTRNN(3, 4, dale=[1, -1, 1, 1], connections=0.7, **o),

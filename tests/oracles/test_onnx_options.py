@@ -77,6 +77,7 @@ CASES = {
         },
     ),
     "clip": (nn.LSTM, {"clip": 0.3, "peephole": "diagonal"}, {"clip": 0.3}),
+    "clip alone": (nn.LSTM, {"clip": 0.3}, {"clip": 0.3}),
     "coupled": (nn.LSTM, {"coupled": True}, {"input_forget": 1}),
     "coupled reverse": (nn.LSTM, {"coupled": True, "peephole": "diagonal", "reverse": True}, {"input_forget": 1}),
     "each direction": (
@@ -93,6 +94,11 @@ CASES = {
         nn.GRU,
         {"bidirectional": True, "activation": ("relu", Activation("thresholded_relu", 0.1)), "reset_after": False},
         {"activations": ["Sigmoid", "Relu", "Sigmoid", "ThresholdedRelu"], "activation_alpha": [0.1]},
+    ),
+    "gru reset before, hard gates": (
+        nn.GRU,
+        {"gate_activation": "hard_sigmoid", "clip": 0.4, "reset_after": False},
+        {"activations": ["HardSigmoid", "Tanh"], "clip": 0.4},
     ),
     "gru reverse": (nn.GRU, {"reverse": True}, {"linear_before_reset": 1}),
     "rnn": (

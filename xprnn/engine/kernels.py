@@ -11,6 +11,7 @@ where states are tuples of one array for each part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from operator import attrgetter
@@ -20,6 +21,7 @@ from xprnn.backend import DTYPES, Array, dtype_name, namespace
 from xprnn.cells import (
     GRU,
     LSTM,
+    Activation,
     Cell,
     Elman,
     IndRNN,
@@ -59,6 +61,18 @@ OTHERS: dict[tuple[str, str | None], int] = {
 OPTIONS = {"nonlinearity", "keep", "rate", "num_heads", "forget"}
 """What these cells have of their own."""
 
+GENERAL: dict[tuple[str, bool], tuple[int, tuple[str, ...]]] = {
+    ("xprnn.cells.general_elman.GeneralElman", False): (kinds.GENERAL_RNN, ("h",)),
+    ("xprnn.cells.general_lstm.GeneralLSTM", False): (kinds.GENERAL_LSTM, ("i", "f", "g", "o", "output")),
+    ("xprnn.cells.general_lstm.GeneralLSTM", True): (kinds.COUPLED_LSTM, ("i", "g", "o", "output")),
+    ("xprnn.cells.general_gru.GeneralGRU", False): (kinds.GENERAL_GRU, ("r", "z", "n")),
+    ("xprnn.cells.general_gru.GeneralResetBeforeGRU", False): (kinds.GENERAL_RESET_BEFORE, ("r", "z", "n")),
+}
+"""By the names of types, and whether gates are coupled; and what such a cell has functions for, in their order."""
+
+GENERAL_OPTIONS = {"activations", "coupled", "peephole", "gate_names", "gates"}
+"""What these cells have of their own."""
+
 LINEAR: dict[tuple[str, str | None], int] = {
     ("xprnn.cells.mingru.MinGRU", "linear"): kinds.MINGRU,
     ("xprnn.cells.mingru.MinGRU", "log"): kinds.MINGRU_LOG,
@@ -91,7 +105,26 @@ def number_of(cell: Cell) -> int | None:
     number = None if own else NUMBERS.get(type(cell))
     if number is None and own.keys() <= OPTIONS:
         return OTHERS.get((_type_name(cell), own.get("forget", own.get("nonlinearity"))))
-    return number
+    return _general_number(cell) if number is None and "activations" in own else number
+
+
+def _general_number(cell: Any) -> int | None:
+    """That of a cell whose functions are chosen, where there are kernels for each of them."""
+    own = vars(cell)
+    number, names = GENERAL.get((_type_name(cell), own.get("coupled", False)), (None, ()))
+    if number is None or own.get("peephole") or not own.keys() <= GENERAL_OPTIONS:
+        return None
+    gates, chosen = kinds.KINDS[number].gates, cell.activations
+    if (tuple(chosen), cell.gate_names, cell.gates) != (names, names[:gates], gates):
+        return None
+    known = all(type(each) is Activation and each.name in kinds.FUNCTIONS for each in chosen.values())
+    return number if known else None
+
+
+def _function(chosen: Activation) -> kinds.Function:
+    """An activation as the numbers that kernels read."""
+    alpha, beta, clip = chosen.alpha, chosen.beta, chosen.clip
+    return kinds.Function(kinds.FUNCTIONS[chosen.name], alpha or 0.0, beta or 0.0, math.inf if clip is None else clip)
 
 
 def linear_number_of(cell: Cell) -> int | None:
@@ -120,7 +153,10 @@ def is_reservoir(cell: Cell) -> bool:
 def told(cell: Cell, weights: Weights) -> dict[str, Any]:
     """A cell's weights, and beside them what it tells kernels of itself."""
     constants: tuple[float, ...] | None = getattr(cell, "constants", None)
-    return weights if constants is None else weights | {"constants": constants}
+    if constants is not None:
+        return weights | {"constants": constants}
+    chosen: dict[str, Activation] | None = vars(cell).get("activations")
+    return weights if chosen is None else weights | {"functions": [_function(each) for each in chosen.values()]}
 
 
 def kind_of(cell: Cell) -> kinds.Kind | None:

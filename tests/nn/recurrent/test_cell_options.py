@@ -19,17 +19,20 @@ PLAIN = {
     cells.Elman: lambda: nn.RNN(2, 3, nonlinearity="relu"),
 }
 GENERAL = {
-    "no kernel for the cell LSTM (hard_sigmoid gates, tanh candidate, tanh output)": lambda: nn.LSTM(
-        2, 3, gate_activation="hard_sigmoid"
+    "no kernel for the cell LSTM (softsign gates, tanh candidate, tanh output)": lambda: nn.LSTM(
+        2, 3, gate_activation="softsign"
     ),
-    "no kernel for the cell LSTM (sigmoid(clip=5.0) gates, tanh(clip=5.0) candidate": lambda: nn.LSTM(2, 3, clip=5),
-    "no kernel for the cell coupled LSTM": lambda: nn.LSTM(2, 3, coupled=True),
-    "no kernel for the cell GRU (sigmoid gates, relu candidate)": lambda: nn.GRU(2, 3, activation="relu"),
-    "no kernel for the cell ResetBeforeGRU (sigmoid gates, relu candidate)": lambda: nn.GRU(
-        2, 3, activation="relu", reset_after=False
+    "no kernel for the cell peephole LSTM (sigmoid(clip=5.0) gates, tanh(clip=5.0) candidate": lambda: nn.LSTM(
+        2, 3, clip=5, peephole="diagonal"
+    ),
+    "no kernel for the cell coupled LSTM (sigmoid gates, elu candidate": lambda: nn.LSTM(
+        2, 3, coupled=True, activation="elu"
+    ),
+    "no kernel for the cell GRU (sigmoid gates, silu candidate)": lambda: nn.GRU(2, 3, activation="silu"),
+    "no kernel for the cell ResetBeforeGRU (sigmoid gates, silu candidate)": lambda: nn.GRU(
+        2, 3, activation="silu", reset_after=False
     ),
     "no kernel for the cell Elman (gelu)": lambda: nn.RNN(2, 3, nonlinearity="gelu"),
-    "no kernel for the cell Elman (tanh(clip=1.0))": lambda: nn.RNN(2, 3, clip=1),
 }
 
 
@@ -105,7 +108,7 @@ def test_saturation_knows_where_gates_end():
 
 
 def test_a_stream_runs_any_activation(rng):
-    layer = nn.LSTM(2, 3, coupled=True, gate_activation="hard_sigmoid", rng=0)
+    layer = nn.LSTM(2, 3, coupled=True, gate_activation="softsign", rng=0)
     x, stream = rng.standard_normal((4, 1, 2)).astype("float32"), layer.stream()
     assert_close(np.stack([stream.step(x[t]) for t in range(4)]), layer(x)[0].numpy(), 1e-6)
 
@@ -182,11 +185,25 @@ def test_what_is_refused(message, make):
         make()
 
 
-def test_kernels_take_no_cell_of_other_activations():
+class Doubled(cells.Activation):
+    def __call__(self, z):
+        return 2.0 * super().__call__(z)
+
+
+def test_kernels_take_no_cell_that_was_changed():
     from xprnn.engine import kernels
 
-    for cell in (cells.GeneralLSTM(), cells.GeneralGRU(), cells.GeneralResetBeforeGRU(), cells.GeneralElman("tanh")):
+    def changed(cell, **attributes):
+        vars(cell).update(attributes)
+        return cell
+
+    doubled, four = Doubled("tanh"), ("f", "i", "g", "o")
+    for cell in (
+        changed(cells.LSTM(), activations={}),
+        changed(cells.GeneralLSTM(), coupled=True),
+        changed(cells.GeneralLSTM(), gate_names=four),
+        changed(cells.GeneralGRU(), gates=2),
+        changed(cells.GeneralGRU(), step=None),
+        cells.GeneralElman(doubled),
+    ):
         assert kernels.number_of(cell) is None
-    changed = cells.LSTM()
-    changed.activations = {}
-    assert kernels.number_of(changed) is None
