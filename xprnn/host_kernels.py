@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import DTYPES, Array, dtype_name
+from xprnn.backend import DTYPES, Array
 from xprnn.beyond_standard import erf as erf_array
 from xprnn.beyond_standard import scatter_add as scatter_add_array
 from xprnn.settings import KERNELS
@@ -25,6 +25,8 @@ LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one t
 MOST_KEPT = 2**20  # numbers of an array that is kept for the way back, beside one that could make it anew
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 
+
+NATIVE = frozenset(map(np.dtype, DTYPES))  # in the order of bytes of this machine
 
 _dtype = attrgetter("dtype")
 
@@ -90,6 +92,12 @@ def surprise(x: Array, target: Array) -> tuple[Array, Array] | None:
     return losses.reshape(target.shape), softmax.reshape(x.shape)
 
 
+def surprise_back(softmax: Array, target: Array, flow: Array) -> Array:
+    """The way back from what :func:`surprise` gave: flow (softmax - 1 at the target), for one flow or one each."""
+    found = kernels().surprise_back(softmax.reshape(-1, softmax.shape[-1]), target.reshape(-1), flow.reshape(-1))
+    return found.reshape(softmax.shape)
+
+
 def scatter_add(index: Array, values: Array, size: int) -> Array:
     """As that of :mod:`xprnn.beyond_standard`."""
     found = loaded_for(values) if type(index) is np.ndarray else None
@@ -98,11 +106,10 @@ def scatter_add(index: Array, values: Array, size: int) -> Array:
 
 def kernels_for(*arrays: Array) -> Any:
     """The compiled kernels, where they take these arrays and ``use_kernels`` has not forced others; else None."""
-    first = arrays[0]
     if KERNELS.get() not in (None, "auto", "compiled") or set(map(type, arrays)) != {np.ndarray}:
         return None
-    dtype = first.dtype
-    if len(set(map(_dtype, arrays))) > 1 or dtype_name(first) not in DTYPES or not dtype.isnative:
+    dtypes = set(map(_dtype, arrays))
+    if len(dtypes) > 1 or not NATIVE.issuperset(dtypes):
         return None
     found = kernels()
     return None if isinstance(found, str) else found

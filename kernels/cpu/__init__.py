@@ -8,7 +8,7 @@ from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
 from .sequence import backward, forward, way
-from .softmax import surprise
+from .softmax import surprise, surprise_back
 from .stream import Part, Stack
 from .threads import one_thread
 from .updates import adam
@@ -36,5 +36,6 @@ __all__ = [
     "scan",
     "scatter_add",
     "surprise",
+    "surprise_back",
     "way",
 ]
