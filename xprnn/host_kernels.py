@@ -59,6 +59,17 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     return found.matmul(a, b) if large else found.matmul_stacks(a, b)
 
 
+def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
+    """x W^T + b, for x (N, I), W (O, I) and b (O,), or without b."""
+    large = x.shape[0] >= LEAST_ROWS and math.prod(x.shape) * weight.shape[0] > LEAST_WORK
+    if large and (found := kernels_for(x, weight, *(() if bias is None else (bias,)))) is not None:
+        return found.affine(x, weight, bias)
+    y = matmul(xp, x, xp.matrix_transpose(weight))
+    if bias is not None:
+        y += bias
+    return y
+
+
 def linear_back(
     xp: Any, g: Array, x: Array, weight: Array, need_x: bool, need_weight: bool, need_bias: bool = False
 ) -> tuple[Array | None, Array | None, Array | None]:

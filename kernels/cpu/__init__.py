@@ -3,7 +3,7 @@
 from . import additive, carry, reservoir, scan
 from .elementwise import erf, row_max, scatter_add
 from .host import BF16_DOT
-from .linear import linear_back
+from .linear import affine, linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
@@ -23,6 +23,7 @@ __all__ = [
     "Stack",
     "adam",
     "additive",
+    "affine",
     "carry",
     "backward",
     "erf",
