@@ -167,6 +167,9 @@ def test_the_surprise_of_large_logits(dtype):
     softmax[(*np.indices(target.shape), target)] -= 1.0
     atol = 1e-9 if dtype == "float32" else 1e-17
     np.testing.assert_allclose(logits.grad.data, softmax / target.size, rtol=0, atol=atol)
+    each, flow = xprnn.Tensor(x, requires_grad=True), draws.standard_normal(target.shape).astype(dtype)
+    cross_entropy(each, target, reduction="none").backward(flow)
+    np.testing.assert_allclose(each.grad.data, flow[..., None] * softmax, rtol=0, atol=atol * target.size)
     x[0, 0, 3], x[0, 1, 3], x[0, 2], x[0, 3, 5] = np.inf, -np.inf, -np.inf, np.nan
     target[0, :4] = 3
     with np.errstate(invalid="ignore", divide="ignore"):

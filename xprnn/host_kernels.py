@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import DTYPES, Array, dtype_name
+from xprnn.backend import DTYPES, Array
 from xprnn.beyond_standard import erf as erf_array
 from xprnn.beyond_standard import scatter_add as scatter_add_array
 from xprnn.settings import KERNELS
@@ -27,6 +27,8 @@ LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 WAYS = (None, "auto", "compiled", "compiled-scan", "compiled-filled", "reservoir")
 """What may be forced where these kernels run: a sequence by its own name has the products that it has by "auto"."""
 
+
+NATIVE = frozenset(map(np.dtype, DTYPES))  # in the order of bytes of this machine
 
 _dtype = attrgetter("dtype")
 
@@ -57,6 +59,17 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
         outer = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1  # at which libraries for sums are slow
         return a * b if outer else xp.matmul(a, b)
     return found.matmul(a, b) if large else found.matmul_stacks(a, b)
+
+
+def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
+    """x W^T + b, for x (N, I), W (O, I) and b (O,), or without b."""
+    large = x.shape[0] >= LEAST_ROWS and math.prod(x.shape) * weight.shape[0] > LEAST_WORK
+    if large and (found := kernels_for(x, weight, *(() if bias is None else (bias,)))) is not None:
+        return found.affine(x, weight, bias)
+    y = matmul(xp, x, xp.matrix_transpose(weight))
+    if bias is not None:
+        y += bias
+    return y
 
 
 def linear_back(
@@ -92,6 +105,12 @@ def surprise(x: Array, target: Array) -> tuple[Array, Array] | None:
     return losses.reshape(target.shape), softmax.reshape(x.shape)
 
 
+def surprise_back(softmax: Array, target: Array, flow: Array) -> Array:
+    """The way back from what :func:`surprise` gave: flow (softmax - 1 at the target), for one flow or one each."""
+    found = kernels().surprise_back(softmax.reshape(-1, softmax.shape[-1]), target.reshape(-1), flow.reshape(-1))
+    return found.reshape(softmax.shape)
+
+
 def scatter_add(index: Array, values: Array, size: int) -> Array:
     """As that of :mod:`xprnn.beyond_standard`."""
     found = loaded_for(values) if type(index) is np.ndarray else None
@@ -100,11 +119,10 @@ def scatter_add(index: Array, values: Array, size: int) -> Array:
 
 def kernels_for(*arrays: Array) -> Any:
     """The compiled kernels, where they take these arrays and ``use_kernels`` has not forced others; else None."""
-    first = arrays[0]
     if KERNELS.get() not in WAYS or set(map(type, arrays)) != {np.ndarray}:
         return None
-    dtype = first.dtype
-    if len(set(map(_dtype, arrays))) > 1 or dtype_name(first) not in DTYPES or not dtype.isnative:
+    dtypes = set(map(_dtype, arrays))
+    if len(dtypes) > 1 or not NATIVE.issuperset(dtypes):
         return None
     found = kernels()
     return None if isinstance(found, str) else found

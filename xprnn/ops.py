@@ -526,9 +526,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
         came = ", ".join(f"{name} {part.dtype}" for name, part in zip(names, inputs, strict=True))
         raise TypeError(f"linear: the dtypes are {came}; expected one")
     rows = xp.reshape(arrays[0], (math.prod(lead), width))
-    y = host_kernels.matmul(xp, rows, xp.matrix_transpose(arrays[1]))
-    if rest:
-        y += arrays[2]
+    y = host_kernels.linear(xp, rows, arrays[1], arrays[2] if rest else None)
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         (g,) = cotangents

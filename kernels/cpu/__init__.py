@@ -4,12 +4,12 @@ from . import additive, carry, reservoir, scan
 from .elementwise import erf, row_max, scatter_add
 from .general_stream import GeneralStack
 from .host import BF16_DOT
-from .linear import linear_back
+from .linear import affine, linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
 from .sequence import backward, forward, way
-from .softmax import surprise
+from .softmax import surprise, surprise_back
 from .stream import Part, Stack
 from .threads import one_thread
 from .updates import adam
@@ -25,6 +25,7 @@ __all__ = [
     "Stack",
     "adam",
     "additive",
+    "affine",
     "carry",
     "backward",
     "erf",
@@ -38,5 +39,6 @@ __all__ = [
     "scan",
     "scatter_add",
     "surprise",
+    "surprise_back",
     "way",
 ]

@@ -12,7 +12,8 @@ from ..kinds import KINDS, Kind
 from . import threads
 from .compiling import kernel
 from .intrinsics import address, lanes
-from .product import VECTORS, add_rows, multiply_transposed, pack_columns, padded_columns
+from .product import VECTORS, add_rows, multiply, multiply_transposed, pack_columns, padded_columns
+from .rows import clear, copy
 
 LINE = 64  # bytes in a cache line
 PRODUCTS, APART = tuple(kind.products[0] for kind in KINDS), tuple(kind.apart for kind in KINDS)
@@ -106,6 +107,22 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
     both = PRODUCTS[kind] * size
     bias = total_bias(kind, b_ih, b_hh, size, columns, w_hh)
     return _turned(w_ih), _turned(w_hh[:both]), _turned(w_hh[both:]), bias
+
+
+@kernel
+def affine(x, w, b, out):
+    """out (R, O) = x W^T + b, for x (R, I) and W (O, I); b may be empty."""
+    (rows, outputs), inputs = out.shape, x.shape[1]
+    packed, columns = _turned(w), padded_columns(outputs, address(out, 0))
+    y = out if columns == outputs else np.empty((rows, columns), out.dtype)
+    for row in range(rows):
+        to = address(y, row * columns)
+        clear(to, columns)
+        copy(to, address(b, 0), b.size)
+    multiply(address(x, 0), 1, 0, rows, inputs, address(packed, 0), inputs, columns, address(y, 0), 0, columns)
+    if columns != outputs:
+        for row in range(rows):
+            copy(address(out, row * outputs), address(y, row * columns), outputs)
 
 
 @kernel

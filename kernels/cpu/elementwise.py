@@ -31,12 +31,12 @@ def _erf(x, y, first, last):
 def row_max(x: Array) -> Array:
     """The largest number of each row of x (..., N), as (..., 1); NaN where there is one."""
     rows, found = plain(x).reshape(-1, x.shape[-1]), np.empty((*x.shape[:-1], 1), x.dtype)
-    threads.share(lambda first, last: _row_max(rows, found.reshape(-1), first, last), len(rows), 2.0 * x.size)
+    threads.share(lambda first, last: most_of_rows(rows, found.reshape(-1), first, last), len(rows), 2.0 * x.size)
     return found
 
 
 @kernel
-def _row_max(x, y, first, last):
+def most_of_rows(x, y, first, last):
     columns, lanes = x.shape[1], np.empty(LANES, x.dtype)
     for row in range(first, last):
         most, whole = x[row, 0], columns - columns % LANES

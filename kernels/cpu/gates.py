@@ -44,7 +44,7 @@ from . import exponential, norm_gates
 from .activations import tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset, offsets
-from .lstm_gates import cell_back, lstm, output_back, peephole
+from .lstm_gates import cell_back, lstm, lstm_back, output_back, peephole
 from .rows import add_product, clear, copy
 
 # The equations, inlined before types are known: only so does LLVM see whole loops, and vectorise them. By names of
@@ -211,15 +211,16 @@ def step_back(
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, size), offset(z0, 2 * size), offset(z0, 3 * size)
         d1, d2, d3 = offset(dx, size), offset(dx, 2 * size), offset(dx, 3 * size)
-        if kind in (LSTM, PEEPHOLE):
+        if kind == LSTM:
+            c_old, c, dcell = offset(old[1], at), offset(new[1], at), offset(dstate[1], at)
+            lstm_back(z0, z1, z2, z3, c_old, c, back, dcell, dx, d1, d2, d3, size)
+        elif kind == PEEPHOLE:
             dcell = offset(dstate[1], at)
             output_back(z3, offset(new[1], at), back, dcell, d3, size)
-            if kind == PEEPHOLE:
-                add_product(dcell, d3, offset(diagonals, 2 * size), size)
+            add_product(dcell, d3, offset(diagonals, 2 * size), size)
             cell_back(z0, z1, z2, offset(old[1], at), dcell, dx, d1, d2, size)
-            if kind == PEEPHOLE:
-                add_product(dcell, dx, diagonals, size)
-                add_product(dcell, d1, offset(diagonals, size), size)
+            add_product(dcell, dx, diagonals, size)
+            add_product(dcell, d1, offset(diagonals, size), size)
         elif kind == GRU:
             _update_back(z1, z2, h_old, back, d1, d2, size)
             _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)

@@ -13,10 +13,11 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 from .compiling import OPTIONS
-from .intrinsics import bits_float, float_bits, single_power
+from .host import TILE
+from .intrinsics import bits_float, float_bits, single_power, vector_at
 
 FLAGS = tuple(OPTIONS["fastmath"])
 
@@ -113,3 +114,34 @@ def _two_to(shifted):
     if shifted == types.float32:
         return lambda shifted: single_power(shifted)
     return lambda shifted: bits_float((float_bits(shifted) + 1023) << 52)
+
+
+def loop_of(equations: Callable[..., tuple[Lanes, ...]]) -> Any:
+    """An intrinsic that reads rows, and writes others, of whole vectors; it says of how many numbers that was.
+
+    ``equations`` takes a vector of each row that is read and gives one of each that is written. The rows, a tuple of
+    addresses for either, may be the same, but must not overlap otherwise: nobody looks.
+    """
+
+    @intrinsic
+    def loop(typingctx: Any, read: Any, written: Any, size: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            read, written, size = args
+            align = signature.args[0].dtype.dtype.bitwidth // 8
+            sources, targets = (
+                [builder.extract_value(rows, k) for k in range(kind.count)]
+                for rows, kind in zip((read, written), signature.args, strict=False)
+            )
+            lane = ir.Constant(size.type, TILE.lanes(align))
+            vectors = builder.udiv(size, lane)
+            with cgutils.for_range(builder, vectors, intp=size.type) as each:
+                at = builder.mul(each.index, lane)
+                places = [vector_at(builder, builder.gep(row, [at]), 0) for row in sources]
+                results = equations(*[Lanes(builder, builder.load(place, align=align)) for place in places])
+                for row, result in zip(targets, results, strict=True):
+                    builder.store(result.value, vector_at(builder, builder.gep(row, [at]), 0), align=align)
+            return builder.mul(vectors, lane)
+
+        return types.intp(read, written, types.intp), codegen
+
+    return loop

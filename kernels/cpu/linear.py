@@ -1,4 +1,4 @@
-"""The way back through an affine map of rows, x W^T + b."""
+"""An affine map of rows, x W^T + b, and the way back through it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from .arguments import EMPTY
 from .matmul import matmul
 from .product import Array, plain
 from .sums import outer_sum, row_sum
+
+
+def affine(x: Array, weight: Array, bias: Array | None) -> Array:
+    """x W^T + b, for x (N, I), W (O, I) and b (O,) of one type, or without b."""
+    if threads.shares(2, 2.0 * x.size * len(weight)) > 1:
+        y = matmul(x, weight.T)
+        return y if bias is None else np.add(y, bias, out=y)
+    y = np.empty((len(x), len(weight)), x.dtype)
+    around.affine(plain(x), plain(weight), EMPTY[x.dtype][1] if bias is None else plain(bias), y)
+    return y
 
 
 def linear_back(

@@ -1,6 +1,7 @@
 """The LSTM on rows of pre-activations, forward and back, with peepholes and without; as in gates.py.
 
-Each loop is of few arrays: with more, LLVM gives up vectorising.
+Each loop is of few arrays: with more, LLVM gives up vectorising. The way back of the plain LSTM is written out for
+whole vectors: to ask whether its arrays overlap takes as long as the arithmetic of thirty units.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from .. import scalar_cells
 from .activations import tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
+from .lanes import loop_of
+from .rows import clear
 
 _cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
 lstm_state, lstm_output, lstm_output_back = _cells.lstm_state, _cells.lstm_output, _cells.lstm_output_back
 lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_back
+
+_back_loop = loop_of(scalar_cells.build(lambda equation: equation, tanh).lstm_back)
 
 
 @kernel
@@ -48,3 +53,17 @@ def cell_back(i, f, g, c_old, dc, di, df, dg, size):
         di[j], dg[j] = lstm_input_back(i[j], g[j], dc[j])
     for j in range(size):
         df[j], dc[j] = lstm_forget_back(f[j], c_old[j], dc[j])
+
+
+@kernel
+def lstm_back(i, f, g, o, c_old, c, dh, dc, di, df, dg, do, size):
+    """``dc`` goes from that of the new c to that of the old one; all of dh goes into the gates."""
+    done = _back_loop((i, f, g, o, c_old, c, dh, dc), (di, df, dg, do, dc), size)
+    clear(dh, done)
+    if done < size:
+        rest, dc = size - done, offset(dc, done)
+        output_back(offset(o, done), offset(c, done), offset(dh, done), dc, offset(do, done), rest)
+        cell_back(
+            offset(i, done), offset(f, done), offset(g, done), offset(c_old, done), dc, offset(di, done),
+            offset(df, done), offset(dg, done), rest,
+        )  # fmt: skip

@@ -8,8 +8,8 @@ import numpy as np
 
 from . import threads
 from .activations import exp
-from .compiling import kernel, summing_kernel
-from .elementwise import row_max
+from .compiling import kernel, plain_kernel, summing_kernel
+from .elementwise import most_of_rows
 from .intrinsics import address
 from .product import Array, plain
 
@@ -18,19 +18,29 @@ OPERATIONS = 40.0  # that a number counts for, where threads are shared out
 
 def surprise(x: Array, target: Array) -> tuple[Array, Array]:
     """-log softmax(x)[t] of rows x (N, C), for numbers t (N,) of classes from 0 to C - 1; and the softmax."""
-    x, target, tops = plain(x), plain(target), row_max(x)
-    losses, shares = np.empty(len(x), x.dtype), np.empty_like(x)
+    x, target = plain(x), plain(target)
+    losses, tops, shares = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype), np.empty_like(x)
     threads.share(
         lambda first, last: _surprise(x, target, tops, losses, shares, first, last), len(x), OPERATIONS * x.size
     )
     return losses, shares
 
 
+def surprise_back(shares: Array, target: Array, flow: Array) -> Array:
+    """The gradient in x, flow (softmax - 1 at the target), of flow (N,) or one number for all rows."""
+    target, flow, dx = plain(target), plain(flow), np.empty_like(shares)
+    threads.share(
+        lambda first, last: _surprise_back(shares, target, flow, dx, first, last), len(shares), 2.0 * shares.size
+    )
+    return dx
+
+
 @kernel
 def _surprise(x, target, tops, losses, shares, first, last):
     size = x.shape[1]
+    most_of_rows(x, tops, first, last)
     for row in range(first, last):
-        numbers, powers, top = address(x, row * size), address(shares, row * size), tops[row, 0]
+        numbers, powers, top = address(x, row * size), address(shares, row * size), tops[row]
         if math.isfinite(top):
             _powers(numbers, powers, size, np.float64(top))
             total = _sum(powers, size)
@@ -40,6 +50,15 @@ def _surprise(x, target, tops, losses, shares, first, last):
             for k in range(size):
                 powers[k] = np.nan
             losses[row] = np.nan
+
+
+@plain_kernel
+def _surprise_back(shares, target, flow, dx, first, last):
+    for row in range(first, last):
+        factor = flow[row if flow.size > 1 else 0]
+        for k in range(shares.shape[1]):
+            dx[row, k] = factor * shares[row, k]
+        dx[row, target[row]] -= factor
 
 
 @kernel

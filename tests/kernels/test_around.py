@@ -34,6 +34,18 @@ def test_packing_and_gradients_of_one_call_have_the_bits_of_several(
         assert one.tobytes() == other.tobytes()
 
 
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(20, 33, 1), (16, 4, 50), (7, 130, 16)])
+def test_an_affine_map(monkeypatch, rows, inputs, outputs, biased):
+    draws = np.random.default_rng(0)
+    x, w, b = (draws.standard_normal(s).astype("float32") for s in ((rows, inputs), (outputs, inputs), outputs))
+    found = linear.affine(x, w, b if biased else None)
+    np.testing.assert_allclose(found, x @ w.T + (b if biased else 0.0), atol=1e-4)
+    monkeypatch.setattr(threads, "SERIAL_BELOW", 0.0)
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    assert found.tobytes() == linear.affine(x, w, b if biased else None).tobytes()
+
+
 @pytest.mark.parametrize(
     "asked", [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]
 )

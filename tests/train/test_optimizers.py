@@ -189,7 +189,9 @@ def test_a_failing_step_changes_nothing():
             optimizer.step()
     assert all(p.data is array for p, array in zip(optimizer.parameters, before, strict=True))
     after = optimizer.state_dict()["parameters"]
-    assert all(after[k]["mean"] is slots["mean"] and after[k]["step"] == 1 for k, slots in state["parameters"].items())
+    for k, slots in state["parameters"].items():
+        assert after[k]["step"] == 1
+        assert np.shares_memory(after[k]["mean"], slots["mean"])  # neither written to nor replaced
 
 
 def test_slots_follow_a_module_that_moves():

@@ -132,6 +132,13 @@ def cross_entropy(
         )
     xp = shared_namespace(owner, ("logits", "target"), logits.data, target)
     target, classes = xp.astype(target, xp.int64), logits.shape[-1]
+    if (
+        not (smoothing or 0 <= ignore_index < classes)
+        and weight is mask is None
+        and reduction == "mean"
+        and _all_are_classes(target, classes)
+    ):
+        return Mean(_surprise(logits, target, mean=True), float(target.size))
     selected = target != ignore_index
     if mask is not None:
         selected = xp.logical_and(selected, _leading(owner, mask, target, "target"))
@@ -144,8 +151,6 @@ def cross_entropy(
     if not everything:
         # Rows that do not count are replaced before anything is computed from them: 0 * NaN would still be NaN.
         logits = ops.where(xp.expand_dims(selected, axis=-1), logits, 0.0)
-    if everything and weight is None and not smoothing and reduction == "mean" and target.size:
-        return Mean(_surprise(logits, target, mean=True), float(target.size))
     losses = _surprise(logits, target)
     counted = weights = xp.astype(selected, logits.dtype)
     if weight is not None:
@@ -159,27 +164,37 @@ def cross_entropy(
     return _reduced(losses, reduction, xp.sum(weights) if reduction == "mean" else None)
 
 
+def _all_are_classes(target: Array, classes: int) -> bool:
+    """Whether all numbers are known to be from 0 to below ``classes``: those of the host, where nobody must wait."""
+    return type(target) is np.ndarray and target.size > 0 and bool(target.min() >= 0 and target.max() < classes)
+
+
 def _surprise(logits: Tensor, target: Array, mean: bool = False) -> Tensor:
     """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), or their mean, as one operation."""
     x, home, classes = logits.data, backend_of(target), logits.shape[-1]
     xp, share = home.xp, 1.0 / target.size if mean else 1.0
-    # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
-    places = home.arange(target.size) * classes + xp.reshape(target, (-1,))
-    losses, softmax = host_kernels.surprise(x, target) or (None, None)
-    if losses is None:
+    compiled = host_kernels.surprise(x, target)
+    if compiled is None:
+        # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
+        places = home.arange(target.size) * classes + xp.reshape(target, (-1,))
         chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
         # Of differences to the largest: of large logits, the logarithm of their sum has lost the digits behind the
         # point.
         top = host_kernels.row_max(xp, x, (x.ndim - 1,))
         total = xp.sum(xp.exp(x - top), axis=-1)
         losses = xp.log(total) - (chosen - xp.squeeze(top, axis=-1))
+    else:
+        losses, softmax = compiled
 
     def rule(g: Tensor, y: Tensor) -> Tensor:
-        flow = g * share if mean else ops.expand_dims(g, -1)
+        flow = g * share if mean else g
         if home.name == "array_api_strict" or is_grad_enabled():
             is_target = xp.astype(xp.expand_dims(target, axis=-1) == home.arange(classes), x.dtype)
-            return flow * (ops.softmax(logits) - is_target)
-        found = xp.exp(x - top) * (flow.data / total[..., None]) if softmax is None else flow.data * softmax
+            return (flow if mean else ops.expand_dims(flow, -1)) * (ops.softmax(logits) - is_target)
+        if compiled is not None:
+            return Tensor(host_kernels.surprise_back(softmax, target, flow.data))
+        each = flow.data if mean else flow.data[..., None]
+        found = xp.exp(x - top) * (each / total[..., None])
         flat = found.reshape(-1)  # a copy, where the logits are not contiguous
         flat[places] -= flow.data.reshape(-1)
         return Tensor(flat.reshape(x.shape))

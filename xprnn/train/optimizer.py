@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from xprnn.arguments import checked_state, several, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
 from xprnn.together import Change, make, new_attribute, new_data, new_gradients, new_items
-from xprnn.train.joined import Joined, Known, are_together, kind_of
+from xprnn.train.joined import Joined, Known, Places, are_together, kind_of, part
 from xprnn.train.parameter_groups import Setting, grouped, number
 
 Slots = dict[str, Array]
-"""The arrays that an optimizer keeps for one parameter, each of its shape."""
+"""The arrays that an optimizer keeps for one parameter, each of its shape, or for several that are joined."""
 
+
+class Kept(NamedTuple):
+    """What an optimizer keeps for parameters that were moved together, joined as they were; few ask for one's own."""
+
+    slots: Slots
+    places: Places
+
+    def of(self, position: int) -> Slots:
+        """The slots of one of the parameters."""
+        return {name: part(array, self.places, position) for name, array in self.slots.items()}
+
+
+NOTHING = Kept({}, ())
 
 SMALL = 2**14
 """Numbers of a parameter that is moved as one array with others: where it has more, what it costs is its numbers."""
@@ -77,7 +90,7 @@ class Optimizer:
         self.group = self.param_groups[0]
         self._group_of = [k for k, group in enumerate(groups) for _ in group["params"]]
         self._steps = [0] * len(self.parameters)
-        self._slots: list[Slots] = [{} for _ in self.parameters]
+        self._kept = [(NOTHING, 0) for _ in self.parameters]  # for each, and the which of those moved together it is
         self._known: Known = {}
 
     def _checked(self, k: int, group: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +153,7 @@ class Optimizer:
         if where is not None and (tuple(where.shape), dtype_name(where)) != ((), "bool"):
             came = f"shape {tuple(where.shape)} and dtype {dtype_name(where)}"
             raise ValueError(f"{type(self).__name__}: where has {came}; expected a boolean without axes")
-        steps, kept_of = [*self._steps], [*self._slots]
+        steps, kept_of = [*self._steps], [*self._kept]
         groups = [(view, view.slots()) for view in self._views()]
         changes: list[Change] = []
         known: Known = {}
@@ -148,7 +161,7 @@ class Optimizer:
             first, joined = together[0], Joined([self.parameters[k].data for k in together], self._known)
             data, (view, names), step = joined.array, groups[self._group_of[first]], steps[first] + 1
             gradient = joined.beside([self.parameters[k].grad.data for k in together])
-            slots = {name: joined.beside([kept_of[k].get(name) for k in together]) for name in names}
+            slots = self._slots_of(together, names, joined)
             new, kept = view.update(data, gradient, slots, step)
             if where is not None:
                 where = where if are_together(where, data) else backend_of(data).asarray(where)
@@ -159,10 +172,10 @@ class Optimizer:
                 came, expected = [f"shape {tuple(a.shape)} and dtype {dtype_name(a)}" for a in (new, data)]
                 raise ValueError(f"{type(self).__name__}: update gave parameter {first} {came}; expected {expected}")
             changes += new_data([self.parameters[k] for k in together], joined.apart(new, known))
-            parts = {name: joined.apart(array, known) for name, array in kept.items()}
+            own_slots = Kept(kept, joined.places)
             for position, k in enumerate(together):
-                steps[k], kept_of[k] = step, {name: arrays[position] for name, arrays in parts.items()}
-        own = {"_steps": steps, "_slots": kept_of, "_known": known}
+                steps[k], kept_of[k] = step, (own_slots, position)
+        own = {"_steps": steps, "_kept": kept_of, "_known": known}
         make([*changes, *[new_attribute(self, name, value) for name, value in own.items()]])
 
     def _moved_together(self) -> Iterable[list[int]]:
@@ -178,6 +191,15 @@ class Optimizer:
             alike = self._group_of[k], self._steps[k], *kind_of(data)
             sets.setdefault(k if one_by_one or data.size > SMALL else alike, []).append(k)
         return sets.values()
+
+    def _slots_of(self, together: Sequence[int], names: Sequence[str], joined: Joined) -> Slots:
+        """What is kept for some parameters, joined as these are; zeros where there is nothing yet."""
+        each = [self._kept[k] for k in together]
+        first, _ = each[0]
+        if len(first.places) == len(each) and all([kept is first for kept, _ in each]):  # noqa: C419 - takes longer
+            return {name: joined.moved(first.slots.get(name)) for name in names}
+        own = [kept.of(position) for kept, position in each]
+        return {name: joined.beside([slots.get(name) for slots in own]) for name in names}
 
     def _views(self) -> list[Any]:
         """The optimizer as each group sees it: with that one's settings."""
@@ -214,8 +236,8 @@ class Optimizer:
             "optimizer": type(self).__name__,
             "settings": groups if len(groups) > 1 else groups[0],
             "parameters": {
-                str(k): {"step": step, **slots}
-                for k, (step, slots) in enumerate(zip(self._steps, self._slots, strict=True))
+                str(k): {"step": step, **kept.of(position)}
+                for k, (step, (kept, position)) in enumerate(zip(self._steps, self._kept, strict=True))
                 if step
             },
         }
@@ -240,7 +262,7 @@ class Optimizer:
             fresh._take(places[name], entry)
         changes = [new_items(*groups) for groups in zip(self.param_groups, fresh.param_groups, strict=True)]
         others = [name for name in self.settings if name not in self._declared()]
-        changes += [new_attribute(self, name, getattr(fresh, name)) for name in (*others, "_steps", "_slots")]
+        changes += [new_attribute(self, name, getattr(fresh, name)) for name in (*others, "_steps", "_kept")]
         make(changes)
 
     def _fresh(self, settings: Any) -> Any:
@@ -275,6 +297,7 @@ class Optimizer:
         names = self._views()[self._group_of[k]].slots()
         where, expected = f"{type(self).__name__}: the state of parameter {k}", {"step", *names}
         checked_state(where, entry, expected)
+        slots: Slots = {}
         step, data = whole_number(where, "step", entry["step"]), self.parameters[k].data
         for name in names:
             if not hasattr(entry[name], "shape"):
@@ -287,8 +310,8 @@ class Optimizer:
                 raise ValueError(f"{where} has {name} of shape {array.shape}; expected {tuple(data.shape)}")
             if name in self.squares and (array < 0.0).any():
                 raise ValueError(f"{where} has {name} below 0; a mean of squares is not")
-            self._slots[k][name] = backend_of(data).asarray(array)
-        self._steps[k] = step
+            slots[name] = backend_of(data).asarray(array)
+        self._steps[k], self._kept[k] = step, (Kept(slots, Joined([data]).places), 0)
 
     def _check_gradient(self, k: int, data: Array, gradient: Any) -> None:
         if isinstance(gradient, Tensor):
