@@ -13,6 +13,7 @@ import pytest
 
 import xprnn
 from xprnn import available_backends
+from xprnn.train import evaluation, loop
 
 pytest.importorskip("matplotlib")
 
@@ -85,8 +86,8 @@ def test_beside_the_host(path, main, tmp_path, monkeypatch):
     for module in [module for name, module in sys.modules.items() if name.startswith("xprnn")]:
         if getattr(module, "get_backend", None) is real:
             monkeypatch.setattr(module, "get_backend", get_backend)
-    drawn = xprnn.train.loop.drawn
-    for module in (xprnn.train.loop, xprnn.train.evaluation):
+    drawn = loop.drawn
+    for module in (loop, evaluation):
         monkeypatch.setattr(module, "drawn", lambda batches: itertools.islice(drawn(batches), 2))
     main(path, "--quick", "--backend", "cupy", "--output", str(tmp_path))
     assert list(tmp_path.glob("*.png"))

@@ -11,16 +11,16 @@
 // is by its own writes, by those before a __syncthreads() of its block, and by those before a release_increment() whose
 // count it acquired, of that thread and of all that had bound that thread. So a fence that is missing gives old values.
 // A word of give_word() is one value, and look_for() never goes back behind what this thread has found at an address.
+//
+// All that is the same for every kernel stands in cuda_emulator.cc, which is compiled once: here is little to read.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <random>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -41,16 +41,12 @@ struct alignas(8) float2 {
 struct dim3 {
     unsigned x = 1, y = 1, z = 1;
 };
-using std::min;
+template <class Number> Number min(Number a, Number b) { return b < a ? b : a; }
 
 namespace emulator {
 
 // For each thread of the grid, how many of its writes must be seen.
 using Bound = std::vector<unsigned>;
-
-inline void join(Bound& bound, const Bound& other) {
-    for (size_t i = 0; i < bound.size(); ++i) bound[i] = std::max(bound[i], other[i]);
-}
 
 // Everybody of a block, or of a warp, meets here again and again.
 struct Meeting {
@@ -62,6 +58,7 @@ struct Meeting {
 struct Barrier {
     Meeting meeting;
     Bound bound;                           // of all who came so far
+    std::shared_ptr<const Bound> joined;   // the last that went into it
     std::shared_ptr<const Bound> common;   // of all who were there the last time
 };
 
@@ -82,108 +79,37 @@ struct Block {
 };
 
 struct Thread {
-    ucontext_t context;
+    ucontext_t context;   // where it begins
+    jmp_buf place;        // where it gave way
     std::unique_ptr<char[]> stack;
     Block* block;
     dim3 thread_index, block_index;
     Meeting* waits_for = nullptr;   // to get past this generation
     unsigned long generation = 0;
-    bool done = false;
+    bool begun = false, done = false;
     unsigned number, writes = 0;
-    std::shared_ptr<const Bound> bound;
-
-    // All that this thread is bound to see, its own writes too.
-    Bound sees() const {
-        Bound all = *bound;
-        all[number] = writes;
-        return all;
-    }
+    std::shared_ptr<const Bound> bound;   // but for its own writes, all of which it sees
 };
 
-// Something that was written to an address, by a thread's n-th write.
-template <class Value> struct Version {
-    unsigned thread, write;
-    Value value;
-};
+extern Thread* current;
+extern dim3 block_size, grid_size;
+extern unsigned long progress;   // grows with all that a spinning thread may be waiting for
 
-// All that was written there, oldest first, and for each thread which of them it has found.
-template <class Value> struct History {
-    std::vector<Version<Value>> versions;
-    std::unordered_map<unsigned, size_t> found;
-};
+void give_way();
+void meet(Meeting& meeting, bool counts = true);
+void arrive(Barrier& barrier);
+void wait(Barrier& barrier);
+void write(unsigned short* address, unsigned short value);
+void write(unsigned* address, unsigned value);
+unsigned short read(const unsigned short* address);
+unsigned look(const unsigned* address);
+void release(const int* counter);
+void acquire(const int* counter);
 
-inline Thread* current = nullptr;
-inline ucontext_t scheduler;
-inline dim3 block_size, grid_size;
-inline unsigned long progress = 0;   // grows with all that a spinning thread may be waiting for
-inline std::mt19937 draws;
-template <class Value> inline std::unordered_map<const Value*, History<Value>> written;   // of halves, and of words
-inline std::unordered_map<const int*, Bound> released;                                     // of a counter
-
-inline void give_way() { swapcontext(&current->context, &scheduler); }
-
-template <class Value> void write(Value* address, Value value) {
-    auto& versions = written<Value>[address].versions;
-    if (versions.empty()) versions.push_back({current->number, 0, *address});   // what was there, seen by all
-    versions.push_back({current->number, ++current->writes, value});
-    *address = value;
-}
-
-// Which of all that was written to an address is seen.
-template <class Value> size_t seen(const std::vector<Version<Value>>& versions) {
-    size_t oldest = versions.size() - 1;
-    const auto bound = [&](const Version<Value>& v) {
-        return v.write <= (v.thread == current->number ? current->writes : (*current->bound)[v.thread]);
-    };
-    while (!bound(versions[oldest])) --oldest;
-    return draws() % 2 ? oldest : oldest + draws() % (versions.size() - oldest);
-}
-
-inline unsigned short read(const unsigned short* address) {
-    const auto here = written<unsigned short>.find(address);
-    if (here == written<unsigned short>.end()) return *address;
-    return here->second.versions[seen(here->second.versions)].value;
-}
-
-inline unsigned look(const unsigned* address) {
-    const auto here = written<unsigned>.find(address);
-    if (here == written<unsigned>.end()) return *address;
-    const auto& versions = here->second.versions;
-    size_t& found = here->second.found[current->number];
-    found = std::max(found, seen(versions));
-    if (found + 1 < versions.size()) ++progress;   // who looks again may find more
-    return versions[found].value;
-}
-
-inline void meet(Meeting& meeting, bool counts = true) {
-    if (++meeting.arrived == meeting.size) {
-        meeting.arrived = 0;
-        ++meeting.generation;
-        progress += counts;
-        return;
-    }
-    current->waits_for = &meeting;
-    current->generation = meeting.generation;
-    give_way();
-}
-
-inline void arrive(Barrier& barrier) {
-    join(barrier.bound, current->sees());
-    current->generation = barrier.meeting.generation;
-    if (++barrier.meeting.arrived < barrier.meeting.size) return;
-    barrier.common = std::make_shared<Bound>(barrier.bound);
-    barrier.meeting.arrived = 0;
-    ++barrier.meeting.generation;
-    ++progress;
-}
-
-inline void wait(Barrier& barrier) {
-    if (current->generation == barrier.meeting.generation) {
-        current->waits_for = &barrier.meeting;
-        give_way();
-    }
-    current->bound = barrier.common;
-}
+// Run a kernel on all threads of a grid, whose blocks are in clusters of so many. Returns 0, or 1 after a deadlock, or 2
+// if it wrote past its shared memory, which starts as NaN, or 3 if into that of a block that had not begun or was done.
+int run(void (*body)(void* const*), void* const* arguments, dim3 grid, dim3 block, unsigned cluster,
+        size_t shared_bytes, unsigned seed);
 
 inline Warp& warp() { return current->block->warps[current->thread_index.x / 32]; }
 inline unsigned lane() { return current->thread_index.x % 32; }
@@ -208,94 +134,6 @@ inline unsigned to_word(float value) {
     return word;
 }
 
-inline void (*body)(void* const* arguments);
-inline void* const* body_arguments;
-
-inline void enter() {
-    ++current->block->begun;
-    body(body_arguments);
-    current->done = true;
-    ++progress;
-    give_way();
-}
-
-// Run a kernel on all threads of a grid, whose blocks are in clusters of so many. Returns 0, or 1 after a deadlock, or 2
-// if it wrote past its shared memory, which starts as NaN, or 3 if into that of a block that had not begun or was done.
-inline int run(dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes, unsigned seed) {
-    constexpr size_t STACK = 1 << 16, GUARD = 64;
-    grid_size = grid;
-    block_size = block;
-    draws.seed(seed);
-    written<unsigned short>.clear();
-    written<unsigned>.clear();
-    released.clear();
-    const Bound nothing(size_t{grid.x} * grid.y * grid.z * block.x);
-    const size_t vectors = (shared_bytes + 15) / 16;
-    std::vector<std::unique_ptr<Block>> blocks;
-    std::vector<Block*> in_order;   // of their numbers, so that clusters stand together
-    std::vector<std::unique_ptr<Barrier>> barriers;
-    std::vector<std::unique_ptr<Thread>> threads;
-    const auto barrier = [&](unsigned size) { return Barrier{{static_cast<int>(size)}, nothing, {}}; };
-    in_order.reserve(nothing.size() / block.x);
-    for (unsigned n = 0; n < grid.x * grid.y * grid.z; ++n) {
-        if (n % cluster == 0) barriers.push_back(std::make_unique<Barrier>(barrier(cluster * block.x)));
-        const auto together = in_order.data() + n / cluster * cluster;
-        blocks.push_back(std::make_unique<Block>(Block{barrier(block.x), barriers.back().get(), together}));
-        in_order.push_back(blocks.back().get());
-        Block& here = *blocks.back();
-        here.shared.assign(vectors + GUARD, uint4{~0u, ~0u, ~0u, ~0u});
-        here.warps.resize(block.x / 32);
-        for (unsigned i = 0; i < block.x; ++i) {
-            auto thread = std::make_unique<Thread>();
-            thread->stack.reset(new char[STACK]);
-            thread->block = &here;
-            thread->thread_index = {i, 0, 0};
-            thread->number = threads.size();
-            thread->bound = std::make_shared<Bound>(nothing);
-            thread->block_index = {n % grid.x, n / grid.x % grid.y, n / grid.x / grid.y};
-            getcontext(&thread->context);
-            thread->context.uc_stack.ss_sp = thread->stack.get();
-            thread->context.uc_stack.ss_size = STACK;
-            thread->context.uc_link = nullptr;
-            makecontext(&thread->context, enter, 0);
-            here.live.push_back(thread.get());
-            threads.push_back(std::move(thread));
-        }
-    }
-    std::vector<size_t> order(blocks.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::shuffle(order.begin(), order.end(), draws);
-    unsigned in_vain = 0;   // times that nobody at all got on; a warp that looks for something does so in a few of them
-    for (size_t place = 0; in_vain < 8; place = place < order.size() ? place : 0) {
-        auto& live = blocks[order[place]]->live;
-        std::shuffle(live.begin(), live.end(), draws);
-        const unsigned long before = progress;
-        for (Thread* thread : live) {
-            if (thread->waits_for != nullptr && thread->waits_for->generation == thread->generation) continue;
-            thread->waits_for = nullptr;
-            current = thread;
-            swapcontext(&scheduler, &thread->context);
-        }
-        live.erase(std::remove_if(live.begin(), live.end(), [](Thread* t) { return t->done; }), live.end());
-        if (progress == before) {
-            ++place;   // it waits, or has ended: the next one's turn
-            in_vain += place == order.size();
-        } else {
-            place = in_vain = 0;
-            if (draws() % 256 < seed % 4) std::shuffle(order.begin(), order.end(), draws);
-        }
-    }
-    for (const auto& one : blocks) {
-        if (!one->live.empty()) return 1;
-        if (one->missed) return 3;
-        for (size_t i = vectors; i < one->shared.size(); ++i) {
-            const uint4 guard = one->shared[i];
-            if (~(guard.x & guard.y & guard.z & guard.w)) return 2;
-        }
-    }
-    return 0;
-}
-
 template <auto KERNEL, class... A, size_t... I>
 void call(void (*)(A...), void* const* arguments, std::index_sequence<I...>) {
     KERNEL(*static_cast<A*>(arguments[I])...);
@@ -305,11 +143,10 @@ void call(void (*)(A...), void* const* arguments, std::index_sequence<I...>) {
 template <auto KERNEL, class... A>
 int launch(void (*)(A...), void* const* arguments, dim3 grid, dim3 block, unsigned cluster, size_t shared_bytes,
            unsigned seed) {
-    body = [](void* const* given) {
+    const auto body = [](void* const* given) {
         call<KERNEL>(static_cast<void (*)(A...)>(nullptr), given, std::index_sequence_for<A...>{});
     };
-    body_arguments = arguments;
-    return run(grid, block, cluster, shared_bytes, seed);
+    return run(body, arguments, grid, block, cluster, shared_bytes, seed);
 }
 
 // sum (16, 8) += a (16, 8 words) b (8 words, 8) of a warp; part(word, p) is the p-th of the PARTS numbers in a word.
@@ -317,7 +154,7 @@ int launch(void (*)(A...), void* const* arguments, dim3 grid, dim3 block, unsign
 template <int PARTS, class Part>
 inline void multiply_add(float* sum, const unsigned (&mine)[6], Part part) {
     Warp& here = warp();
-    std::copy(mine, mine + 6, here.words[lane()]);
+    std::memcpy(here.words[lane()], mine, sizeof mine);
     meet(here.meeting);
     const unsigned group = lane() / 4, pair = lane() % 4;
     for (int i = 0; i < 4; ++i) {
@@ -413,20 +250,14 @@ inline bool any_lane(bool here) {
 }
 
 inline void release_increment(int* counter) {
-    emulator::Bound& bound = emulator::released[counter];
-    bound.resize(emulator::current->bound->size());
-    emulator::join(bound, emulator::current->sees());
+    emulator::release(counter);
     ++*counter;
     ++emulator::progress;
 }
 
 inline int load_acquire(const int* counter) {
     emulator::give_way();
-    if (const auto found = emulator::released.find(counter); found != emulator::released.end()) {
-        emulator::Bound bound = emulator::current->sees();
-        emulator::join(bound, found->second);
-        emulator::current->bound = std::make_shared<emulator::Bound>(bound);
-    }
+    emulator::acquire(counter);
     return *static_cast<const volatile int*>(counter);
 }
 

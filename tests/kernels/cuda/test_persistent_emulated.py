@@ -3,14 +3,13 @@
 import ctypes
 import dataclasses
 import shutil
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from emulator import COMPILER, shared_library
 from xprnn.kernels import kinds
 from xprnn.kernels.cuda import persistent, plan, product
 
@@ -19,16 +18,14 @@ from xprnn.engine import reference as engine
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 
-HERE = Path(__file__).parent
 SOURCES = Path(persistent.__file__).parent
-COMPILER = shutil.which("g++") or shutil.which("clang++")
 CELLS = {"Lstm": (kinds.LSTM, LSTM()), "Gru": (kinds.GRU, GRU())}
 # What rounding the operands of the products leaves of the results of a few steps, and of their gradients; float32 only
 # adds in another order.
 TOLERANCES = {"float32": (1e-6, 1e-6), "tf32": (2e-3, 2e-3), "bf16": (2e-2, 2e-2), "fp16": (2e-3, 2e-2)}
 CANARY = 64  # elements before and behind every array that a kernel is given
 
-pytestmark = pytest.mark.skipif(COMPILER is None or sys.platform != "linux", reason="needs a C++ compiler on Linux")
+pytestmark = pytest.mark.skipif(not COMPILER, reason="needs a C++ compiler on Linux")
 
 MAIN = """
 #define XPRNN_EMULATED
@@ -51,14 +48,9 @@ def build(tmp_path_factory):
 
     @cache
     def compiled(file, name, options, sources):
-        library = folder / f"{abs(hash((file, name, options, sources)))}.so"
-        options = [option.replace("c++17", "c++20") for option in options]  # for the emulator's own sake
-        subprocess.run(
-            [COMPILER, "-O1", "-shared", "-fPIC", "-ffp-contract=off", *options, f'-DSOURCE="{file}"',
-             f"-DKERNEL={name}", f"-I{sources}", f"-I{HERE}", str(folder / "main.cc"), "-o", str(library)],
-            check=True,
-        )  # fmt: skip
-        return ctypes.CDLL(str(library))
+        made = folder / f"{abs(hash((file, name, options, sources)))}.so"
+        options = *options, f'-DSOURCE="{file}"', f"-DKERNEL={name}", f"-I{sources}"
+        return shared_library(tmp_path_factory, folder / "main.cc", made, *options)
 
     return compiled
 
@@ -484,37 +476,57 @@ OF_CLUSTERS = {
 }
 
 
-@pytest.mark.parametrize("mutant", OF_CLUSTERS)
-def test_those_of_clusters_too(monkeypatch, build, tmp_path, mutant):
-    file, before, after = OF_CLUSTERS[mutant]
-    mutate(tmp_path / "cuda", file, before, after)
+@pytest.fixture(scope="module")
+def unaltered(build):
+    """What the sources as they are make of a mutant's problem, found right; once for all mutants."""
+
+    @cache
+    def run(case, *arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            return case(patch, build, *arguments, altered={})
+
+    return run
+
+
+def in_a_cluster(monkeypatch, build, altered):
     given = problem("Lstm", 4, 3, 3, 40)
-    compare(monkeypatch, Emulated(build), "Lstm", "bf16", given, 1, clustered)
-    altered = Emulated(build, altered={"forward.cu": tmp_path / "cuda"})
+    compare(monkeypatch, Emulated(build, altered=altered), "Lstm", "bf16", given, 1, clustered)
+
+
+def by_polling(monkeypatch, build, altered):
+    """The way forward is enough: what is wrong is in the exchange."""
+    call, *_ = problem("Lstm", plan.POLLED_SLOTS + 5, 3, 2, 22)
+    return inference(monkeypatch, build, "Lstm", call, "bf16", polled, seed=3, altered=altered)
+
+
+def in_two_groups(monkeypatch, build, precision, altered):
+    compare(monkeypatch, Emulated(build, altered=altered), "Lstm", precision, problem("Lstm", 4, 5, 3, 70), 2)
+
+
+@pytest.mark.parametrize("mutant", OF_CLUSTERS)
+def test_those_of_clusters_too(monkeypatch, build, unaltered, tmp_path, mutant):
+    unaltered(in_a_cluster)
+    sources = mutate(tmp_path / "cuda", *OF_CLUSTERS[mutant])
     with pytest.raises(AssertionError):
-        compare(monkeypatch, altered, "Lstm", "bf16", given, 1, clustered)
+        in_a_cluster(monkeypatch, build, {"forward.cu": sources})
 
 
 @pytest.mark.parametrize("mutant", OF_POLLING)
-def test_those_of_polling_too(monkeypatch, build, tmp_path, mutant):
-    """The way forward is enough: what is wrong is in the exchange."""
-    mutate(tmp_path / "cuda", *OF_POLLING[mutant])
-    call, *_ = problem("Lstm", plan.POLLED_SLOTS + 5, 3, 2, 22)
-    run = lambda **altered: inference(monkeypatch, build, "Lstm", call, "bf16", polled, seed=3, altered=altered)
-    expected = run()
+def test_those_of_polling_too(monkeypatch, build, unaltered, tmp_path, mutant):
+    expected = unaltered(by_polling)
+    sources = mutate(tmp_path / "cuda", *OF_POLLING[mutant])
     try:
-        found = run(**{"forward.cu": tmp_path / "cuda"})
+        found = by_polling(monkeypatch, build, {"forward.cu": sources})
     except AssertionError:  # they wait for each other for ever
         return
     assert not np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_these_tests_can_fail(monkeypatch, build, tmp_path, mutant):
-    kernel, file, before, after = MUTANTS[mutant]
-    sources = mutate(tmp_path / "cuda", file, before, after)
+def test_these_tests_can_fail(monkeypatch, build, unaltered, tmp_path, mutant):
+    kernel, *change = MUTANTS[mutant]
     precision = "float32" if "lanes" in mutant else "bf16"
-    given = problem("Lstm", 4, 5, 3, 70)
-    compare(monkeypatch, Emulated(build), "Lstm", precision, given, 2)
+    unaltered(in_two_groups, precision)
+    sources = mutate(tmp_path / "cuda", *change)
     with pytest.raises(AssertionError):
-        compare(monkeypatch, Emulated(build, altered={kernel: sources}), "Lstm", precision, given, 2)
+        in_two_groups(monkeypatch, build, precision, {kernel: sources})

@@ -5,16 +5,15 @@ import itertools
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from emulator import COMPILER, shared_library
 from mapped_memory import mapped
 from xprnn.kernels.cuda import launch, pointwise, translate
 
-COMPILER, NVCC = shutil.which("g++") or shutil.which("clang++"), shutil.which("nvcc")
+NVCC = shutil.which("nvcc")
 each_kernel = pytest.mark.parametrize("name", pointwise.KERNELS)
 both_types = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -33,21 +32,15 @@ extern "C" int launch_{name}(void* const* arguments, unsigned columns, unsigned 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
     """The kernels of both types, compiled for the CPU."""
-    if COMPILER is None or sys.platform != "linux":
+    if not COMPILER:
         pytest.skip("needs a C++ compiler on Linux")
     folder = tmp_path_factory.mktemp("pointwise")
     (folder / "kernels.cu").write_text(translate.text())
     (folder / "main.cc").write_text(MAIN + "".join(LAUNCH.format(name=name) for name in pointwise.KERNELS))
     found = {}
     for dtype in ("float32", "float64"):
-        library = folder / f"{dtype}.so"
-        defined = launch.options(dtype)[1]
-        subprocess.run(
-            [COMPILER, "-std=c++20", "-O1", "-shared", "-fPIC", "-ffp-contract=off", defined, f"-I{folder}",
-             f"-I{Path(__file__).parent}", str(folder / "main.cc"), "-o", str(library)],
-            check=True,
-        )  # fmt: skip
-        found[dtype] = ctypes.CDLL(str(library))
+        options = launch.options(dtype)[1], f"-I{folder}"
+        found[dtype] = shared_library(tmp_path_factory, folder / "main.cc", folder / f"{dtype}.so", *options)
     return found
 
 
