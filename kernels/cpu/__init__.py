@@ -2,6 +2,7 @@
 
 from . import additive, carry, reservoir, scan
 from .elementwise import erf, row_max, scatter_add
+from .gates import compile_equations
 from .host import BF16_DOT
 from .linear import linear_back
 from .matmul import matmul, matmul_stacks
@@ -25,6 +26,7 @@ __all__ = [
     "additive",
     "carry",
     "backward",
+    "compile_equations",
     "erf",
     "forward",
     "linear_back",

@@ -18,7 +18,10 @@ a share of the batch, since a slice of a Numba array counts references, which he
 
 from __future__ import annotations
 
+from functools import cache
+
 import numba
+from numba import types
 
 from .. import scalar_cells
 from ..kinds import (
@@ -31,6 +34,7 @@ from ..kinds import (
     LEAKY_TANH,
     LSTM,
     MGU,
+    MOST_PARTS,
     NORM_GRU,
     NORM_LSTM,
     PARTS,
@@ -42,7 +46,7 @@ from ..kinds import (
 )
 from . import exponential, norm_gates
 from .activations import tanh
-from .compiling import OPTIONS, kernel
+from .compiling import OPTIONS, address_of, kernel, shared_kernel
 from .intrinsics import offset, offsets
 from .lstm_gates import cell_back, lstm, output_back, peephole
 from .rows import add_product, clear, copy
@@ -58,9 +62,44 @@ opened, opened_back = _cells.opened, _cells.opened_back
 
 APART, NORMALISED = tuple(kind.apart for kind in KINDS), tuple(bool(kind.norms) for kind in KINDS)
 KEPT, MOMENTS = tuple(kind.kept for kind in KINDS), tuple(kind.moments for kind in KINDS)
+# Kinds that share a branch; by names, since only so does the compiler see which branches one kind has not.
+LSTMS, EXPONENTIAL, LEAKY = (LSTM, PEEPHOLE), (SLSTM, SLSTM_EXP), (LEAKY_TANH, LEAKY_RELU)
+TANHS, INDEPENDENT = (TANH, IND_TANH), (IND_TANH, IND_RELU)
 
 
-@kernel
+@cache
+def equations(kind: int, itemsize: int) -> int:
+    """Where :func:`step` lies, compiled for one kind of cell and numbers of so many bytes."""
+    size, number, flags = types.intp, _pointer(itemsize), types.CPointer(types.uint8)
+    state = types.UniTuple(number, MOST_PARTS)
+    signature = number, size, state, state, number, size, size, types.boolean, flags, size
+    return address_of(step, (types.literal(kind), *signature))
+
+
+@cache
+def equations_back(kind: int, itemsize: int) -> int:
+    """The same of :func:`step_back`."""
+    size, number, flags = types.intp, _pointer(itemsize), types.CPointer(types.uint8)
+    state = types.UniTuple(number, MOST_PARTS)
+    signature = (
+        number, size, state, state, number, number, size, state, number, number, size, number, size, types.boolean,
+        flags, size,
+    )  # fmt: skip
+    return address_of(step_back, (types.literal(kind), *signature))
+
+
+def compile_equations(itemsize: int) -> None:
+    """Compile both for all kinds of cells, each of which otherwise waits for its first layer."""
+    for kind in KINDS:
+        equations(kind.number, itemsize)
+        equations_back(kind.number, itemsize)
+
+
+def _pointer(itemsize: int) -> types.Type:
+    return types.CPointer(types.float32 if itemsize == 4 else types.float64)
+
+
+@shared_kernel
 def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, rows):
     """One step of ``size`` units, from the parts of the old state to those of the new one.
 
@@ -96,7 +135,7 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         elif kind == LEAKY_RELU:
             _relu(z0, z0, size)
             _leak(z0, diagonals, offset(diagonals, stride), h_old, h, size)
-        elif kind in (SLSTM, SLSTM_EXP):
+        elif kind in EXPONENTIAL:
             exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
             norm_gates.norm_lstm(z0, diagonals, c_old, c, h, size)
@@ -186,7 +225,7 @@ def _reset_before(z, n, h_old, h, size):
         z[j], h[j] = gru_update(z[j], n[j], h_old[j])
 
 
-@kernel
+@shared_kernel
 def step_back(
     kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, ds, size, held, advance, rows
 ):  # fmt: skip
@@ -211,7 +250,7 @@ def step_back(
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, size), offset(z0, 2 * size), offset(z0, 3 * size)
         d1, d2, d3 = offset(dx, size), offset(dx, 2 * size), offset(dx, 3 * size)
-        if kind in (LSTM, PEEPHOLE):
+        if kind in LSTMS:
             dcell = offset(dstate[1], at)
             output_back(z3, offset(new[1], at), back, dcell, d3, size)
             if kind == PEEPHOLE:
@@ -231,13 +270,13 @@ def step_back(
             _mgu_back(z0, z1, h_old, back, dx, d1, size)
         elif kind == GATED_LEAKY:
             _gated_leak_back(z0, z1, diagonals, back, dx, d1, dx_h, size)
-        elif kind in (LEAKY_TANH, LEAKY_RELU):
+        elif kind in LEAKY:
             keep, rate = diagonals, offset(diagonals, size)
             if kind == LEAKY_TANH:
                 _leaky_tanh_back(z0, keep, rate, back, dx, size)
             else:
                 _leaky_relu_back(z0, keep, rate, back, dx, size)
-        elif kind in (SLSTM, SLSTM_EXP):
+        elif kind in EXPONENTIAL:
             exponential.slstm_back(z0, offsets(old, at), offsets(new, at), back, offsets(dstate, at), dx, size)
         elif kind == NORM_LSTM:
             norm_gates.norm_lstm_back(
@@ -247,11 +286,11 @@ def step_back(
         elif kind == NORM_GRU:
             _update_back(offset(z0, 7 * size), offset(z0, 8 * size), h_old, back, d1, d2, size)
             norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(ds, at), size)
-        elif kind in (TANH, IND_TANH):
+        elif kind in TANHS:
             _tanh_back(h, back, dx, size)
         else:
             _relu_back(h, back, dx, size)
-        if kind in (IND_TANH, IND_RELU):
+        if kind in INDEPENDENT:
             add_product(back, dx, diagonals, size)
 
 

@@ -14,7 +14,7 @@ from ..kinds import KINDS, PARTS
 from . import gates
 from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
-from .intrinsics import address, addresses, all_parts, offset, offsets, spread
+from .intrinsics import address, addresses, all_parts, call_at, offset, offsets, spread
 from .noise import add_masked, fade_back, masked, zone, zone_back
 from .product import multiply, padded_columns
 from .recurrence import BETWEEN, first_product, heads_back, second_product, state_before
@@ -26,9 +26,10 @@ BACK = tuple(kind.products[0] if kind.between else len(kind.places) for kind in 
 
 
 @kernel
-def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
-    """Run a cell over time; the groups are those of arguments.py, as plain tuples, and of noise.py, or None.
+def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
+    """Run a cell over time, with its equations at an address (gates.py).
 
+    The groups are those of arguments.py, as plain tuples, and of noise.py, or None.
     With noise this is compiled a second time, when somebody asks for it.
     """
     b0, b1, reverse, block, keep = span
@@ -98,7 +99,10 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
                 kind, h, h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
                 address(bias, 0), w_ih.shape[0], size, held, here, rows, address(space, 0),
             )  # fmt: skip
-            gates.step(kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows)
+            call_at(
+                equations,
+                (kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows),
+            )  # fmt: skip
             if noise is not None:
                 for part in range(PARTS[kind] if zoned else 0):
                     final = offset(after[part], t * apart)
@@ -106,7 +110,7 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
 
 
 @kernel
-def walk_back(kind, weights, states, cotangents, control, span, noise):
+def walk_back(kind, equations, weights, states, cotangents, control, span, noise):
     """The way back. The cotangents of the state at the end become those of the initial one, in place.
 
     The second product of the ``weights`` is that for n where it goes back before the others, as far as the reset gate.
@@ -174,9 +178,12 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
                 masked(h, address(mask, b0 * size), address(seen_h, 0), rows, size)
                 h, flow = address(seen_h, 0), address(seen, 0)
                 clear(flow, rows * wide)
-        gates.step_back(
-            kind, z_here, columns, old, new, address(diagonals, 0), address(back, 0), wide,
-            dstate, dx, d, inner, address(ds, (t * batch + b0) * size), size, held, here, rows,
+        call_at(
+            equations,
+            (
+                kind, z_here, columns, old, new, address(diagonals, 0), address(back, 0), wide,
+                dstate, dx, d, inner, address(ds, (t * batch + b0) * size), size, held, here, rows,
+            ),
         )  # fmt: skip
         if between:
             clear(address(drh, 0), rows * wide)

@@ -19,8 +19,8 @@ import numpy as np
 from ..kinds import KINDS, Kind, Weights
 from . import gates, parts, sequence, units
 from .arguments import NEVER
-from .compiling import kernel
-from .intrinsics import address, copy_vector, lanes, offset, offsets, spread
+from .compiling import kernel, shared_kernel
+from .intrinsics import address, call_at, copy_vector, lanes, offset, offsets, spread
 from .parts import LINEAR, NORM
 from .product import EXACT, Storage, multiply, padded
 from .recurrence import first_product, second_product
@@ -30,10 +30,10 @@ Array = np.ndarray[Any, Any]
 # Columns of the plan: of the whole stack, then numbers of a part, then places in the arrays. The parts of a state lie
 # APART, each of them stored twice, in rows with room for STRIDE units. SHOWN is which of two outputs of steps is the
 # latest, AHEAD how many steps a part is run before the next one is. IN_UNITS says that steps go by units.py, OWN how
-# many units a unit sees.
+# many units a unit sees, and EQUATIONS where those of a cell are (gates.py).
 CURRENT, SHOWN, AHEAD, X, PASSED, OUT, Z = range(7)
 KIND, BATCH, INPUTS, SIZE, STRIDE, IN_UNITS, COLUMNS, COLUMNS_IH, COLUMNS_HH, COLUMNS_SECOND, APART = range(7, 18)
-W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, OWN, FIELDS = range(18, 26)
+W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, OWN, EQUATIONS, FIELDS = range(18, 27)
 
 MOST_AHEAD = 64  # steps
 AHEAD_BYTES = 1 << 18  # of their pre-activations, which must still be in the cache when their turn comes
@@ -65,7 +65,7 @@ def _block(weights, memory, plan, x, out, steps):
     _run(weights, memory, plan, address(x, 0), address(out, 0), steps)
 
 
-@kernel
+@shared_kernel
 def _run(weights, memory, plan, x, out, steps):
     current, ahead, batch, last = plan[0, CURRENT], plan[0, AHEAD], plan[0, BATCH], plan.shape[0] - 1
     for begin in range(0, steps, ahead):
@@ -80,7 +80,7 @@ def _run(weights, memory, plan, x, out, steps):
     plan[0, CURRENT] = current ^ steps & 1
 
 
-@kernel
+@shared_kernel
 def _part(weights, memory, plan, part, x, y, current, steps):
     """Some steps of one part, from x (S, B, I) to y (S, B, O)."""
     at, z = address(plan, part * FIELDS), address(memory, plan[0, Z])
@@ -120,7 +120,9 @@ def _part(weights, memory, plan, part, x, y, current, steps):
                 kind, old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH], size,
                 False, always, batch, old[0],
             )  # fmt: skip
-            gates.step(kind, here, columns, old, new, diagonals, size, size, False, always, batch)
+            call_at(
+                at[EQUATIONS], (kind, here, columns, old, new, diagonals, size, size, False, always, batch)
+            )  # fmt: skip
         _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)
         current = 1 - current
 
@@ -156,6 +158,7 @@ class Stack:
 
     fields: int = FIELDS
     in_units: Callable[[int, int], bool] = staticmethod(units.serves)
+    equations: Callable[[int, int], int] = staticmethod(gates.equations)
     line: int = 16  # numbers after which a place may begin, so that vectors are aligned
 
     def __init__(self, stack: list[Part], batch: int, dtype: Any, storage: Storage = EXACT) -> None:
@@ -204,6 +207,8 @@ class Stack:
         if at[IN_UNITS]:
             at[COLUMNS] = at[COLUMNS_IH] = about.gates * stride
             at[COLUMNS_HH], at[COLUMNS_SECOND] = len(about.places) * stride, 0
+        else:
+            at[EQUATIONS] = self.equations(about.number, item)
         at[APART], _ = self._place(2 * batch * stride, 0)
         at[DIAGONALS], end = self._place(end, about.rows * size)
         at[STATE], end = self._place(end, len(about.parts) * at[APART])
