@@ -197,7 +197,6 @@ def plot(report: dict[str, Any], target: Path) -> None:
         axes.set_xticks(GROWS[what], labels=[str(value) for value in GROWS[what]], minor=False)
         axes.minorticks_off()
     panels_left = list(figure.axes[len(GROWS) :])
-    figure.axes[0].legend()
     if report["memory"]:
         for library in LIBRARIES:
             mib = [row[library] for row in report["memory"]]
@@ -205,9 +204,9 @@ def plot(report: dict[str, Any], target: Path) -> None:
         panels_left[0].set(xscale="log", yscale="log", xlabel=NAMES["T"], ylabel="peak of a training call, MiB")
         panels_left[0].set_xticks(MEMORY_STEPS, labels=[str(steps) for steps in MEMORY_STEPS], minor=False)
         panels_left[0].minorticks_off()
-        panels_left[0].legend()
     for empty in panels_left[1 if report["memory"] else 0 :]:
         empty.remove()
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", bbox_to_anchor=(0.9, 0.2))
     figure.suptitle("LSTM: time of a step, and memory. Dotted: another path takes over", fontsize="medium")
     figure.savefig(target, dpi=110)
 

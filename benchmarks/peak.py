@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -27,7 +28,11 @@ def peak(threads: int, rounds: int = 7) -> float:
     """Floating-point operations a second in float32, all threads together; the best of a few rounds."""
     columns = TILE.columns(4)
 
-    def work(_: int) -> None:
+    places = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+
+    def work(number: int) -> None:
+        if places:  # else Linux leaves two threads that woke on one processor there for a while
+            os.sched_setaffinity(0, {places[number % len(places)]})
         shapes = (TILE.rows, DEPTH), (columns, DEPTH), (TILE.rows, columns)
         _spin(*[np.zeros(shape, "float32") for shape in shapes], repeats)
 

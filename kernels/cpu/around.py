@@ -26,7 +26,7 @@ def serves(about: Kind, own: int, size: int, operations: float) -> bool:
 
 
 @kernel
-def _aligned(rows, columns, like):
+def aligned(rows, columns, like):
     """Memory that begins on a cache line, without which each vector of weights that is read would lie in two."""
     room = np.empty(rows * columns + LINE // like.itemsize, like.dtype)
     first = -room.ctypes.data % LINE // like.itemsize
@@ -37,7 +37,7 @@ def _aligned(rows, columns, like):
 def _turned(w):
     """The transpose of W, packed."""
     n, k = w.shape
-    packed = _aligned(padded_columns(n, address(w, 0)), k, w)
+    packed = aligned(padded_columns(n, address(w, 0)), k, w)
     pack_columns(w, n, packed, 0, _panels(n, w))
     return packed
 
@@ -50,7 +50,7 @@ def _panels(columns, w):
 
 
 @kernel
-def _total_bias(kind, b_ih, b_hh, size, columns, like):
+def total_bias(kind, b_ih, b_hh, size, columns, like):
     """What rows of z start from, as that of sequence.py."""
     bias = np.zeros(columns, like.dtype)
     if b_ih.size > 0:
@@ -104,7 +104,7 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
     """
     size = w_hh.shape[1]
     both = PRODUCTS[kind] * size
-    bias = _total_bias(kind, b_ih, b_hh, size, columns, w_hh)
+    bias = total_bias(kind, b_ih, b_hh, size, columns, w_hh)
     return _turned(w_ih), _turned(w_hh[:both]), _turned(w_hh[both:]), bias
 
 

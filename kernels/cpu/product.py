@@ -140,12 +140,18 @@ def pack_columns(w, n, packed, first, last):
         start = panel * width
         wide = min(width, columns - start)
         for j in range(start, start + wide, lane):
-            for low in range(0, k, lane):
-                source, target = address(w, j * k + low), address(packed, start * k + low * wide + j - start)
-                if j + lane <= n and low + lane <= k:
-                    _turn_block(source, k, target, wide, address(block, 0))
-                else:
-                    _turn(source, k, n - j, target, wide, min(lane, k - low), lane)
+            pack_vector(address(w, j * k), k, n - j, address(packed, start * k + j - start), wide, address(block, 0))
+
+
+@kernel
+def pack_vector(source, k, used, target, wide, block):
+    """A vector of columns in a panel that is so ``wide``, from rows (K); ``block`` has room for a square of vectors."""
+    lane = lanes(source)
+    for low in range(0, k, lane):
+        if lane <= used and low + lane <= k:
+            _turn_block(offset(source, low), k, offset(target, low * wide), wide, block)
+        else:
+            _turn(offset(source, low), k, used, offset(target, low * wide), wide, min(lane, k - low), lane)
 
 
 @kernel

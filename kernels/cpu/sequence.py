@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
-from . import around, columns, gates, loops, norm_weights, threads
+from . import alone, around, columns, gates, loops, norm_weights, threads, units
 from .arguments import (
     EMPTY,
     FREE,
@@ -64,7 +64,11 @@ def forward(
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
     noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
     parts = 1 if noise is not None else column_parts(about, batch, size, own, dtype.itemsize)
-    if parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size):
+    packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
+    if packed_at_once and not keep and noise is None and control is FREE and units.serves(kind, batch):
+        _walk_alone(about, w, x, filled(state, 2, dtype), after, reverse)
+        return parted(after, len(state)), None
+    if packed_at_once:
         w_ih, first, second, bias = _packed_at_once(about, w, size)
     else:
         w_ih, bias = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype)
@@ -112,10 +116,24 @@ def way(kind: int, w: kinds.Weights, x: Array, state: State, noisy: bool) -> str
 
 def _packed_at_once(about: Kind, w: kinds.Weights, size: int) -> Any:
     """What :func:`around.prepare` gives."""
+    weights = _plain_weights(w)
+    return around.prepare(about.number, *weights, scratch_columns(about, size, size, weights[0].itemsize))
+
+
+def _walk_alone(
+    about: Kind, w: kinds.Weights, x: Array, initial: tuple[Array, ...], after: tuple[Array, ...], reverse: bool
+) -> None:
+    """:func:`alone.walk` over x (T, 1, I)."""
+    weights, row = _plain_weights(w), about.gates * padded(initial[0].shape[1], x.itemsize) * x.itemsize
+    block = min(max(BLOCK_BYTES // row, 1), len(x))
+    alone.walk(about.number, *weights, x, initial, after, reverse, block)
+
+
+def _plain_weights(w: kinds.Weights) -> tuple[Array, ...]:
+    """Weights and biases as compiled code takes them; biases may be empty."""
     w_ih, w_hh = plain(w["weight_ih"]), plain(w["weight_hh"])
     none = EMPTY[w_hh.dtype][1]
-    biases = (plain(w["bias_ih"]), plain(w["bias_hh"])) if "bias_ih" in w else (none, none)
-    return around.prepare(about.number, w_ih, w_hh, *biases, scratch_columns(about, size, size, w_hh.itemsize))
+    return w_ih, w_hh, *((plain(w["bias_ih"]), plain(w["bias_hh"])) if "bias_ih" in w else (none, none))
 
 
 def backward(

@@ -89,7 +89,7 @@ def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
 
 
 _lstm_tile, _gru_tile = _make_tile(LSTM, _lstm), _make_tile(GRU, _gru)
-_WIDEST = tuple(WIDEST.get(number, 0) for number in range(len(KINDS)))
+WIDE = tuple(WIDEST.get(number, 0) for number in range(len(KINDS)))
 
 
 @kernel
@@ -98,7 +98,7 @@ def step(kind, size, stride, w, z, apart, old, new):
     h, lane = old[0], lanes(z)
     left = stride // lane
     while left > 0:
-        vectors = min(left, _WIDEST[kind])
+        vectors = min(left, WIDE[kind])
         if kind == LSTM:
             _lstm_tile(h, size, w, z, apart, old, new, vectors)
         else:

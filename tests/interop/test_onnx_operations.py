@@ -69,6 +69,8 @@ CASES += [
     ("Gemm", [X[0], X[1]], {"transA": 1}),
     ("MatMul", [X, X[0].T], {}),
     ("Pow", [POSITIVE, np.array(1.5, "float32")], {}),
+    ("Pow", [N, whole(2, 0, 3)], {}),
+    ("Pow", [np.abs(N), np.array(0.5, "float32")], {}),
     ("Expand", [Y, whole(3, 1)], {}),
     ("Expand", [N[:, :1], whole(2, 4)], {}),
     ("Range", [np.array(1), np.array(9), np.array(3)], {}),
@@ -119,6 +121,8 @@ CASES += [
     ("Attention", [FOUR, FOUR[:, :, ::2], FOUR[:, :, ::2]], {}),
     ("Attention", [FOUR, FOUR, FOUR], {"is_causal": 1, "scale": 0.7}),
     ("Attention", [FOUR, FOUR, FOUR, FOUR[0, 0] @ FOUR[0, 0].T > 0.0], {}),
+    ("Attention", [FOUR, FOUR, FOUR, np.array([[True] * 3, [False] * 3, [True, False, True]])], {}),
+    ("Attention", [FOUR, FOUR, FOUR, np.array([[0, 1, 2], [-np.inf] * 3, [1, -np.inf, 0]], "float32")], {}),
     ("Attention", [X, X, X, X[0] @ X[0].T], {"q_num_heads": 2, "kv_num_heads": 2}),
 ]
 

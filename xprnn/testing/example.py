@@ -55,11 +55,11 @@ class Example:
 
 
 def dtype_of(layer: Any) -> str:
-    return next((dtype_name(p.data) for p in layer.parameters()), "float64")
+    return next((dtype_name(p.data) for _, p in layer.named_parameters()), "float64")
 
 
 def home_of(layer: Any) -> Backend:
-    return next((backend_of(p.data) for p in layer.parameters()), get_backend("numpy"))
+    return next((backend_of(p.data) for _, p in layer.named_parameters()), get_backend("numpy"))
 
 
 def batch_part(array: Host, part: Any) -> Host:

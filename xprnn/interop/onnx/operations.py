@@ -147,6 +147,11 @@ def _divide(node: Node, a: Any, b: Any) -> Any:
 
 def _power(node: Node, x: Any, exponent: Any) -> Any:
     exponent = to_numpy(exponent)
+    if not isinstance(x, Tensor):  # whole numbers stay so: what lies between is cut off
+        x = to_numpy(x)
+        exact = exponent.dtype == x.dtype and np.all(exponent >= 0)
+        with np.errstate(all="ignore"):
+            return np.power(x if exact else x.astype("float64"), exponent).astype(x.dtype)
     if exponent.size != 1:
         raise node.error(f"has exponents of shape {exponent.shape}; expected one number")
     return x ** float(exponent.reshape(()))

@@ -11,6 +11,7 @@ import numpy as np
 from xprnn import ops
 from xprnn.backend import backend_of, dtype_name, to_numpy
 from xprnn.interop.onnx.parsed import Node
+from xprnn.nn.attention.weights import masked_softmax
 from xprnn.tensor import Tensor
 
 
@@ -127,7 +128,10 @@ def batch_norm(node: Node, x: Any, scale: Any, bias: Any, mean: Any, variance: A
 
 
 def attention(node: Node, q: Any, k: Any, v: Any, mask: Any = None, *past: Any) -> Any:
-    """Softmax of scaled products, for as many heads of keys as of queries, and nothing kept from before."""
+    """Softmax of scaled products, for as many heads of keys as of queries, and nothing kept from before.
+
+    A query that may look at nothing gets zeros.
+    """
     heads, others = node.attribute("q_num_heads", int, 0), node.attribute("kv_num_heads", int, 0)
     joint = len(q.shape) == 3
     if joint and heads:
@@ -142,13 +146,11 @@ def attention(node: Node, q: Any, k: Any, v: Any, mask: Any = None, *past: Any) 
         raise node.error(f"has queries {q.shape} and keys {k.shape}; expected as many heads, no past and no softcap")
     scores = q @ ops.permute_dims(k, (0, 1, 3, 2)) * node.attribute("scale", float, 1.0 / math.sqrt(q.shape[3]))
     home = backend_of(scores.data)
-    seen = None if isinstance(mask, Tensor) else mask
+    seen = mask.data != -math.inf if isinstance(mask, Tensor) else mask
     if node.attribute("is_causal", int, 0):
         before = home.asarray(np.tri(q.shape[2], k.shape[2], dtype=bool))
         seen = before if seen is None else seen & before
     if isinstance(mask, Tensor):
         scores = scores + mask
-    if seen is not None:
-        scores = ops.where(seen, scores, -math.inf)
-    y = ops.softmax(scores, axis=-1) @ v
+    y = masked_softmax(scores, seen) @ v
     return ops.reshape(ops.permute_dims(y, (0, 2, 1, 3)), (y.shape[0], y.shape[2], -1)) if joint else y

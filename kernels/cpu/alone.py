@@ -1,0 +1,89 @@
+"""A sequence that is alone, without a way back: all steps in registers (units.py), weights packed in the same call.
+
+Numbers are those of loops.py, one by one. With one row, each product waits for weights to come from the second cache,
+and what stands around it counts: pre-activations that are stored and read again, packing, calls from Python.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kinds import KINDS, PARTS
+from . import units
+from .around import aligned, total_bias
+from .compiling import kernel
+from .intrinsics import address, addresses, all_parts, lanes, offsets, spread
+from .product import VECTORS, multiply, pack_vector, padded_columns
+from .rows import copy
+
+KEPT = tuple(kind.kept for kind in KINDS)
+
+
+@kernel
+def _packed(w, count, size, tile):
+    """W (count*H, K), packed in panels of ``tile`` vectors whose columns are in the order of units.py."""
+    k, lane = w.shape[1], lanes(address(w, 0))
+    stride = padded_columns(size, address(w, 0))
+    columns, width, block = count * stride, tile * lane, np.empty(lane * lane, w.dtype)
+    packed = aligned(columns, k, w)
+    for j in range(0, columns, lane):
+        unit, gate = j // lane // count * lane, j // lane % count
+        start = j // width * width
+        target = address(packed, start * k + j - start)
+        rows = address(w, (gate * size + unit) * k)
+        pack_vector(rows, k, size - unit, target, min(width, columns - start), address(block, 0))
+    return packed
+
+
+@kernel
+def _by_unit(numbers, count, size, target):
+    """Numbers (count*H) in that order, and zeros for the units that fill up the last vector."""
+    lane = lanes(address(target, 0))
+    for vector in range(count * ((size + lane - 1) // lane)):
+        unit, gate = vector // count * lane, vector % count
+        for j in range(lane):
+            target[vector * lane + j] = numbers[gate * size + unit + j] if unit + j < size else 0
+
+
+@kernel
+def walk(kind, w_ih, w_hh, b_ih, b_hh, x, initial, after, reverse, block):
+    """Every state (T, 1, H) ``after`` a step, from the ``initial`` one; biases may be empty.
+
+    The input product is done for a ``block`` of steps at a time.
+    """
+    size, gates, products = w_hh.shape[1], units.GATES[kind], units.PRODUCTS[kind]
+    stride = padded_columns(size, address(x, 0))
+    packed_ih = _packed(w_ih, gates, size, VECTORS)
+    packed_hh = _packed(w_hh, products, size, units.WIDE[kind] * products)
+    total = total_bias(kind, b_ih, b_hh, size, KEPT[kind] * size, w_hh)
+    bias = np.zeros((gates + 1) * stride, x.dtype)  # and what a product that stays apart starts from
+    _by_unit(total[: gates * size], gates, size, bias)
+    _by_unit(total[gates * size :], KEPT[kind] - gates, size, bias[gates * stride :])
+    states = aligned(2 * PARTS[kind], stride, x)
+    for part in range(PARTS[kind]):
+        copy(address(states, part * stride), all_parts(addresses(initial, 0), size)[part], size)
+    _steps(kind, x, packed_ih, packed_hh, bias, states, aligned(block, gates * stride, x), after, reverse)
+
+
+@kernel
+def _steps(kind, x, w_ih, w_hh, bias, states, z, after, reverse):
+    """The same of packed weights. ``states`` (2 S, R) are the old parts and the new ones, in whole vectors."""
+    steps, inputs, size, (block, columns) = x.shape[0], x.shape[2], after[0].shape[2], z.shape
+    parts, stride = states.shape[0] // 2, states.shape[1]
+    results = all_parts(addresses(after, 0), steps * size)
+    old, new = spread(address(states, 0), stride), spread(address(states, parts * stride), stride)
+    for begin in range(0, steps, block):
+        count = min(block, steps - begin)
+        low = steps - begin - count if reverse else begin
+        for row in range(count):
+            copy(address(z, row * columns), address(bias, 0), columns)
+        x_here = address(x, low * inputs)
+        multiply(x_here, 1, 0, count, inputs, address(w_ih, 0), inputs, columns, address(z, 0), 0, columns)
+        for k in range(count):
+            row = count - 1 - k if reverse else k
+            z_here, apart = address(z, row * columns), address(bias, columns)
+            units.step(kind, size, stride, address(w_hh, 0), z_here, apart, old, new)
+            here = offsets(results, (low + row) * size)
+            for part in range(parts):
+                copy(here[part], new[part], size)
+            old, new = new, old
