@@ -2,7 +2,7 @@
 
 from . import additive, carry, reservoir, scan
 from .elementwise import erf, row_max, scatter_add
-from .general_stream import GeneralStack
+from .equations import compile_equations
 from .host import BF16_DOT
 from .linear import affine, linear_back
 from .matmul import matmul, matmul_stacks
@@ -18,7 +18,6 @@ __all__ = [
     "BF16_DOT",
     "BFLOAT16",
     "EXACT",
-    "GeneralStack",
     "PAIRED",
     "PARTS",
     "Part",
@@ -28,6 +27,7 @@ __all__ = [
     "affine",
     "carry",
     "backward",
+    "compile_equations",
     "erf",
     "forward",
     "linear_back",

@@ -13,12 +13,24 @@ from typing import NamedTuple
 import numpy as np
 
 from ..kinds import KINDS, PARTS
-from . import gates, threads
+from . import equations, threads
 from .arguments import Control, States, plain_tuples
 from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
 from .host import TILE
-from .intrinsics import address, addresses, all_parts, claim, count_up, give_way, offset, offsets, read_count, spread
+from .intrinsics import (
+    address,
+    addresses,
+    all_parts,
+    call_at,
+    claim,
+    count_up,
+    give_way,
+    offset,
+    offsets,
+    read_count,
+    spread,
+)
 from .loops import rows_times
 from .product import Array, Storage, multiply
 from .recurrence import state_before
@@ -89,7 +101,7 @@ def run(
     shares = Shares(packed, np.array(KINDS[kind].places), ends, diagonals)
     block = steps if keep else min(max(SCRATCH_BYTES // (batch * bias.nbytes), 1), steps)
     z = states.z if keep else np.empty((block, batch, len(bias)), x.dtype)
-    states = States(states.initial, states.after, z)
+    states, (step, _) = States(states.initial, states.after, z), equations.ahead(kind, x.itemsize)
 
     def run_block(begin: int, end: int) -> None:
         chunk = Chunk(begin, end, steps - end if reverse else begin, reverse)
@@ -97,7 +109,7 @@ def run(
         _add_input_product(x[chunk.low : chunk.low + end - begin], w_ih, z)
         progress = Progress(np.zeros((end - begin, count), np.int64), np.zeros((end - begin, 8), np.int64))
         groups = plain_tuples(shares, states, control, chunk, progress)
-        threads.together(lambda own: run_part(kind, *groups, own), count)
+        threads.together(lambda own: run_part(kind, step, *groups, own), count)
 
     for begin in range(0, steps, block):
         run_block(begin, min(begin + block, steps))
@@ -111,7 +123,7 @@ def _add_input_product(x: Array, w_ih: Array, z: Array) -> None:
 
 
 @kernel
-def run_part(kind, shares, states, control, chunk, progress, own):
+def run_part(kind, step, shares, states, control, chunk, progress, own):
     """One thread's part in running a cell over a chunk of steps, from z (S, B, N) with the input's pre-activations.
 
     ``own`` is the part of a step that this thread tries first.
@@ -144,9 +156,12 @@ def run_part(kind, shares, states, control, chunk, progress, own):
                 target = offset(z_here, places[gate] * size + low)
                 multiply(h, 1, 0, batch, h_row, w, k_h, high - low, target, 0, columns)
                 w = offset(w, (high - low) * k_h)
-            gates.step(
-                kind, offset(z_here, low), columns, offsets(old, low), offsets(after, t * apart + low),
-                address(diagonals, low), size, high - low, held, address(advance, t * batch), batch,
+            call_at(
+                step,
+                (
+                    kind, offset(z_here, low), columns, offsets(old, low), offsets(after, t * apart + low),
+                    address(diagonals, low), size, high - low, held, address(advance, t * batch), batch,
+                ),
             )  # fmt: skip
             count_up(address(done, (k - begin) * 8))
         looks = 0

@@ -12,14 +12,19 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core import config
+from numba.core import config, ir, types
+from numba.core.compiler import Compiler
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.ir_utils import build_definitions
+from numba.core.types.misc import unliteral
+from numba.core.untyped_passes import IRProcessing
 
 from .host import features
 from .kept_code import KeptCode
 
 # error_model: without it a check for zero before each division keeps loops from being vectorised.
 # contract: fused multiply-add. Nothing that lets NaN or infinity be assumed away, or sums be reordered.
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}}
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}, "no_cfunc_wrapper": True}
 PLAIN = OPTIONS | {"fastmath": False}
 SUMMING = OPTIONS | {"fastmath": {"contract", "reassoc"}}
 
@@ -47,11 +52,69 @@ def inlined_kernel(function: Callable[..., Any]) -> Any:
     return _compiled(function, OPTIONS | {"forceinline": True})
 
 
-def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+def shared_kernel(function: Callable[..., Any]) -> Any:
+    """The same of a large function of several callers: its machine code is made once, and all of them call that.
+
+    Of any other, LLVM optimises and translates a copy for each caller, and for each of theirs again.
+    """
+    return _compiled(function, OPTIONS | {"pipeline_class": _Named}, shared=True)
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class _KnownArguments(FunctionPass):  # type: ignore[misc]
+    """Arguments whose types say what they are become constants, and branches that these rule out are not compiled."""
+
+    _name = "known_arguments"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        known = state.func_ir
+        for block in known.blocks.values():
+            for assigned in block.find_insts(ir.Assign):
+                given = state.args[assigned.value.index] if isinstance(assigned.value, ir.Arg) else None
+                if isinstance(given, types.Literal):
+                    assigned.value = ir.Const(given.literal_value, assigned.loc)
+        known._definitions = build_definitions(known.blocks)
+        return True
+
+
+class _Named(Compiler):  # type: ignore[misc]
+    """A compiler whose functions are called the same in every process, since others that are kept on disk call them."""
+
+    def define_pipelines(self) -> Any:
+        pipelines = super().define_pipelines()
+        for pipeline in pipelines:
+            pipeline.add_pass_after(_KnownArguments, IRProcessing)
+            pipeline.finalize()
+        return pipelines
+
+    def _compile_bytecode(self) -> Any:
+        self.state.func_id.unique_id = 0  # instead of how many functions were compiled before
+        return super()._compile_bytecode()
+
+
+def _compiled(function: Callable[..., Any], options: dict[str, Any], shared: bool = False) -> Any:
     dispatcher, folder = numba.njit(**options)(function), cache_folder()
-    if folder is not None and not config.DISABLE_JIT:
-        dispatcher._cache = KeptCode(function, folder)  # where njit(cache=True) puts Numba's
+    if config.DISABLE_JIT:
+        return dispatcher
+    if folder is not None:
+        dispatcher._cache = KeptCode(function, folder, shared)  # where njit(cache=True) puts Numba's
+    template = dispatcher.get_call_template
+    # What callers write as 0 or False has a type of its own, of which Numba would compile everything anew.
+    dispatcher.get_call_template = lambda args, kws: template(
+        tuple(map(unliteral, args)), {name: unliteral(kind) for name, kind in kws.items()}
+    )
     return dispatcher
+
+
+def address_of(dispatcher: Any, signature: tuple[Any, ...]) -> int:
+    """Where the machine code of a kernel is that returns nothing, for a signature in which literal types are known."""
+    dispatcher.compile(signature)
+    result = dispatcher.overloads[signature]
+    found: int = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+    return found
 
 
 @cache

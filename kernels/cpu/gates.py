@@ -42,7 +42,7 @@ from ..kinds import (
 )
 from . import exponential, norm_gates
 from .activations import tanh
-from .compiling import OPTIONS, kernel
+from .compiling import OPTIONS, kernel, shared_kernel
 from .intrinsics import offset, offsets
 from .lstm_gates import cell_back, lstm, lstm_back, output_back, peephole
 from .rows import add_product, clear, copy
@@ -58,9 +58,12 @@ opened, opened_back = _cells.opened, _cells.opened_back
 
 APART, NORMALISED = tuple(kind.apart for kind in KINDS), tuple(bool(kind.norms) for kind in KINDS)
 KEPT, MOMENTS = tuple(kind.kept for kind in KINDS), tuple(kind.moments for kind in KINDS)
+# Kinds that share a branch; by names, since only so does the compiler see which branches one kind has not.
+EXPONENTIAL, LEAKY = (SLSTM, SLSTM_EXP), (LEAKY_TANH, LEAKY_RELU)
+TANHS, INDEPENDENT = (TANH, IND_TANH), (IND_TANH, IND_RELU)
 
 
-@kernel
+@shared_kernel
 def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, rows):
     """One step of ``size`` units, from the parts of the old state to those of the new one.
 
@@ -96,7 +99,7 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         elif kind == LEAKY_RELU:
             _relu(z0, z0, size)
             _leak(z0, diagonals, offset(diagonals, stride), h_old, h, size)
-        elif kind in (SLSTM, SLSTM_EXP):
+        elif kind in EXPONENTIAL:
             exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
             norm_gates.norm_lstm(z0, diagonals, c_old, c, h, size)
@@ -165,8 +168,8 @@ def _gated_leak(z, n, m, rate, h_old, h, size):
         h[j] = h_old[j] + rate[j] * z[j] * n[j]
 
 
-@kernel
-def reset(z, products, columns, h_old, size, held, advance, rows):
+@shared_kernel
+def reset(z, products, columns, h_old, diagonals, size, held, advance, rows):
     """RESET_BEFORE and MGU between their two products: r, or f, and r h where the second product finds it."""
     for b in range(rows):
         r, old = offset(z, b * columns), offset(h_old, b * size)
@@ -186,7 +189,7 @@ def _reset_before(z, n, h_old, h, size):
         z[j], h[j] = gru_update(z[j], n[j], h_old[j])
 
 
-@kernel
+@shared_kernel
 def step_back(
     kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, ds, size, held, advance, rows
 ):  # fmt: skip
@@ -232,13 +235,13 @@ def step_back(
             _mgu_back(z0, z1, h_old, back, dx, d1, size)
         elif kind == GATED_LEAKY:
             _gated_leak_back(z0, z1, diagonals, back, dx, d1, dx_h, size)
-        elif kind in (LEAKY_TANH, LEAKY_RELU):
+        elif kind in LEAKY:
             keep, rate = diagonals, offset(diagonals, size)
             if kind == LEAKY_TANH:
                 _leaky_tanh_back(z0, keep, rate, back, dx, size)
             else:
                 _leaky_relu_back(z0, keep, rate, back, dx, size)
-        elif kind in (SLSTM, SLSTM_EXP):
+        elif kind in EXPONENTIAL:
             exponential.slstm_back(z0, offsets(old, at), offsets(new, at), back, offsets(dstate, at), dx, size)
         elif kind == NORM_LSTM:
             norm_gates.norm_lstm_back(
@@ -248,11 +251,11 @@ def step_back(
         elif kind == NORM_GRU:
             _update_back(offset(z0, 7 * size), offset(z0, 8 * size), h_old, back, d1, d2, size)
             norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(ds, at), size)
-        elif kind in (TANH, IND_TANH):
+        elif kind in TANHS:
             _tanh_back(h, back, dx, size)
         else:
             _relu_back(h, back, dx, size)
-        if kind in (IND_TANH, IND_RELU):
+        if kind in INDEPENDENT:
             add_product(back, dx, diagonals, size)
 
 
@@ -313,7 +316,7 @@ def _candidate_back(r, m, dn, dr, dm, size):
         dr[j], dm[j] = gru_candidate_back(r[j], m[j], dn[j])
 
 
-@kernel
+@shared_kernel
 def reset_back(z, columns, h_old, drh, dh, dh_columns, dzx, gates, size, held, advance, rows):
     """The same on the way back: from the cotangent of r h to those of r and h, to which it is added."""
     for b in range(rows):

@@ -7,8 +7,8 @@ the way back is a matter of products. Blocks by kind, as in gates.py, with s for
     GENERAL_LSTM   i f g o, s of them     GENERAL_RESET_BEFORE  r z n, s of n z r, and r h, whose product is added to n
     COUPLED_LSTM   i g o, s of them
 
-``functions`` are what was chosen, one :class:`Function` after another. Callers have a ``general`` that is None where
-they are compiled for plain steps, and nothing of this with them; else it is True.
+``functions`` are what was chosen, one :class:`Function` after another; ``stride`` is ``size`` here, and ``ds`` of no
+use.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from ..kinds import (
 )
 from ..scalar_cells import ONE, ZERO
 from .activations import tanh
-from .compiling import PLAIN, kernel, plain_kernel
+from .compiling import PLAIN, kernel, plain_kernel, shared_kernel
 from .intrinsics import offset
 from .rows import add_product, clear, copy
 
 _inlined = numba.njit(inline="always", **PLAIN)
 _cells = scalar_cells.build(_inlined, tanh)
 sigmoid, relu = _cells.sigmoid, _cells.relu
+LSTMS = GENERAL_LSTM, COUPLED_LSTM  # by a name, as in gates.py
 GATES, PARTS = tuple(kind.gates for kind in KINDS), tuple(len(kind.parts) for kind in KINDS)
 
 
@@ -83,16 +84,16 @@ def _product(target, a, b, c, size):
         target[j] = a[j] * b[j] * c[j]
 
 
-@kernel
-def step(kind, z, columns, old, new, functions, size, held, advance, rows):
+@shared_kernel
+def step(kind, z, columns, old, new, functions, stride, size, held, advance, rows):
     for b in range(rows):
-        at, z0 = b * size, offset(z, b * columns)
+        at, z0 = b * stride, offset(z, b * columns)
         if held and advance[b] == 0:
             for part in range(PARTS[kind]):
                 copy(offset(new[part], at), offset(old[part], at), size)
             continue
         h_old, h = offset(old[0], at), offset(new[0], at)
-        if kind in (GENERAL_LSTM, COUPLED_LSTM):
+        if kind in LSTMS:
             _lstm(GATES[kind], z0, offset(old[1], at), offset(new[1], at), h, functions, size)
         elif kind == GENERAL_GRU:
             r, n, m = z0, offset(z0, 2 * size), offset(z0, 3 * size)
@@ -135,7 +136,7 @@ def _update(u, s_u, n, s_n, h_old, h, functions, size):
         h[j] = (ONE - u[j]) * n[j] + u[j] * h_old[j]  # finite shares of what a relu may leave infinite
 
 
-@kernel
+@shared_kernel
 def reset(z, products, columns, h_old, functions, size, held, advance, rows):
     for b in range(rows):
         r, product = offset(z, b * columns), offset(products, b * columns)
@@ -145,9 +146,9 @@ def reset(z, products, columns, h_old, functions, size, held, advance, rows):
             add_product(product, r, offset(h_old, b * size), size)
 
 
-@kernel
+@shared_kernel
 def step_back(
-    kind, z, columns, old, new, functions, dh, dh_columns, dstate, dzx, dzh, width, size, held, advance, rows
+    kind, z, columns, old, new, functions, dh, dh_columns, dstate, dzx, dzh, width, ds, size, held, advance, rows
 ):  # fmt: skip
     for b in range(rows):
         at, dx, dx_h = b * size, offset(dzx, b * width), offset(dzh, b * width)
@@ -158,7 +159,7 @@ def step_back(
             continue
         back, z0, h_old = offset(dh, b * dh_columns), offset(z, b * columns), offset(old[0], at)
         u, n, du, dn = offset(z0, size), offset(z0, 2 * size), offset(dx, size), offset(dx, 2 * size)
-        if kind in (GENERAL_LSTM, COUPLED_LSTM):
+        if kind in LSTMS:
             c_old, c, dc = offset(old[1], at), offset(new[1], at), offset(dstate[1], at)
             _lstm_back(GATES[kind], z0, c_old, c, back, dc, dx, functions, size)
         elif kind == GENERAL_GRU:
@@ -212,7 +213,7 @@ def _update_back(u, s_u, n, s_n, h_old, dh, du, dn, size):
         dh[j] *= u[j]
 
 
-@kernel
+@shared_kernel
 def reset_back(z, columns, h_old, drh, dh, dh_columns, dzx, width, size, held, advance, rows):
     for b in range(rows):
         if held and advance[b] == 0:

@@ -139,6 +139,7 @@ class Int8Stack(Stack):
     """Of recurrent layers and linear maps with weights of 8 bits, and of functions of elements and normalisations."""
 
     fields, in_units, line = FIELDS + 5, staticmethod(lambda kind, batch: False), 64
+    equations = staticmethod(lambda kind, itemsize: (0, 0))  # its steps have their own, without fused multiply-adds
 
     def __init__(self, stack: list[Part], batch: int) -> None:
         super().__init__(stack, batch, np.float32, Int8(np.int8, None))

@@ -8,6 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.types.misc import unliteral
 from numba.extending import intrinsic
 
 from ..kinds import MOST_PARTS
@@ -121,6 +122,23 @@ def copy_vector(typingctx: Any, target: Any, source: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(target, source), codegen
+
+
+@intrinsic
+def call_at(typingctx: Any, function: Any, arguments: Any) -> Any:
+    """Call the kernel at an address, which returns nothing, with arguments of the types that it was compiled for."""
+    given = tuple(unliteral(kind) for kind in arguments)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        each = enumerate(zip(signature.args[1], given, strict=True))
+        values = [context.cast(builder, builder.extract_value(args[1], k), came, kind) for k, (came, kind) in each]
+        called = context.call_conv.get_function_type(types.none, given)
+        place = builder.inttoptr(args[0], called.as_pointer())
+        unused = [cgutils.alloca_once(builder, kind.pointee) for kind in called.args[:2]]  # a result, and an exception
+        builder.call(place, [*unused, *context.get_arg_packer(given).as_arguments(builder, values)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, arguments), codegen
 
 
 # --- threads at work on one array ------------------------------------------------------------------------------------

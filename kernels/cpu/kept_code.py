@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from llvmlite import binding
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
@@ -27,13 +28,16 @@ class KeptCode:
     A file for each signature: a SHA-256, and a pickle of the signature and of the machine code. Damaged machine code
     would end the process or compute something else, so nothing is looked at whose checksum is wrong. Whatever cannot be
     read is compiled and replaced; what cannot be written stays in memory, and one warning says so.
+
+    Machine code of a ``shared`` function is called by that of its callers, which do not hold a copy of it; files of
+    theirs name its file, which is read first.
     """
 
-    def __init__(self, function: Callable[..., Any], folder: Path) -> None:
+    def __init__(self, function: Callable[..., Any], folder: Path, shared: bool = False) -> None:
         place = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
         self._name = re.sub(r"\W+", "-", f"{place}.{function.__code__.co_firstlineno}")
         self._made_of = _made_of(function)
-        self._folder, self._enabled = folder, True
+        self._folder, self._shared, self._enabled = folder, shared, True
 
     @property
     def cache_path(self) -> str:
@@ -60,11 +64,7 @@ class KeptCode:
             return None
         try:
             key = self._key(signature, target.codegen())
-            content = self._path(key).read_bytes()
-            if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
-                return None
-            kept, parts = pickle.loads(content[DIGEST:])
-            return CompileResult._rebuild(target, *parts) if kept == key else None
+            return _read(self._path(key), target, key)
         except Exception:  # whatever it is, compiling is the answer
             return None
 
@@ -73,11 +73,14 @@ class KeptCode:
         if not self._enabled or result.lifted or result.library.has_dynamic_globals:  # addresses of this process
             return
         key = self._key(signature, result.codegen)
-        content = dumps((key, result._reduce()))
+        path = self._path(key)
+        content = dumps((key, self._shared, _calls(result), result._reduce()))
         try:
-            _replace(self._path(key), hashlib.sha256(content).digest() + content)
+            _replace(path, hashlib.sha256(content).digest() + content)
         except OSError as error:
             _warn(self._folder, error.strerror or str(error))
+        if self._shared:
+            _share(path, key, result)
 
     def _key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
         return signature, codegen.magic_tuple(), self._made_of
@@ -85,6 +88,40 @@ class KeptCode:
     def _path(self, key: tuple[Any, ...]) -> Path:
         """Its name says what is in it only as far as a name can: the key inside decides."""
         return self._folder / f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.code"
+
+
+_shared: dict[Path, tuple[Any, Any]] = {}
+"""Keys and results of what this process has of shared functions, by where they are kept."""
+
+
+def _share(path: Path, key: Any, result: Any) -> None:
+    """Let callers that are compiled from now on call a result where it is: of what they would copy, nothing is left."""
+    result.library._shared_module = binding.parse_assembly("")
+    _shared[path] = key, result
+
+
+def _calls(result: Any) -> list[str]:
+    """The names of the files of all shared functions that a result calls."""
+    paths = {shared.fndesc.llvm_func_name: path.name for path, (_, shared) in _shared.items()}
+    functions = result.library._final_module.functions
+    return [paths[function.name] for function in functions if function.is_declaration and function.name in paths]
+
+
+def _read(path: Path, target: Any, expected: Any = None) -> Any:
+    """The result in a file, with what it calls, if its key is as expected or nothing is; None where it is not whole."""
+    if path in _shared:
+        key, result = _shared[path]
+        return result if expected in (None, key) else None
+    content = path.read_bytes()
+    if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+        return None
+    key, shared, calls, parts = pickle.loads(content[DIGEST:])
+    if expected not in (None, key) or any(_read(path.with_name(name), target) is None for name in calls):
+        return None
+    result = CompileResult._rebuild(target, *parts)
+    if shared:
+        _share(path, key, result)
+    return result
 
 
 def _made_of(function: Callable[..., Any]) -> bytes:

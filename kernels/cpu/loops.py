@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kinds import FIRST_GENERAL, KINDS, PARTS
-from . import gates, general_gates
+from ..kinds import KINDS, PARTS
 from .bf16 import deep, lowered, operand, space_for
 from .compiling import kernel
-from .intrinsics import address, addresses, all_parts, offset, offsets, spread
+from .intrinsics import address, addresses, all_parts, call_at, offset, offsets, spread
 from .noise import add_masked, fade_back, masked, zone, zone_back
 from .product import multiply, padded_columns
 from .recurrence import BETWEEN, first_product, heads_back, second_product, state_before
@@ -26,10 +25,11 @@ BACK = tuple(kind.products[0] if kind.between else len(kind.places) for kind in 
 
 
 @kernel
-def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
-    """Run a cell over time; the groups are those of arguments.py, as plain tuples, and of noise.py, or None.
+def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
+    """Run a cell over time, by its ``equations`` (equations.py).
 
-    With noise this is compiled a second time, when somebody asks for it, and only then for kinds of general_gates.py.
+    The groups are those of arguments.py, as plain tuples, and of noise.py, or None.
+    With noise this is compiled a second time, when somebody asks for it.
     """
     b0, b1, reverse, block, keep = span
     held, advance, restarts, restart = control
@@ -41,9 +41,7 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
     initial = all_parts(addresses(first_states, b0 * size), apart)
     after = all_parts(addresses(states_after, b0 * size), steps * apart)
     spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
-    general = None
     if noise is not None:
-        general = True
         is_masked, mask, zoned, zones, raws, is_faded, fade, _ = noise
         seen = np.empty(rows * size if is_masked else 0, x.dtype)
         faded = np.empty(rows * size if is_faded else 0, x.dtype)
@@ -97,13 +95,13 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
             h_here = operand(h, 1, 0, rows, size, size, address(space, 0), w_h)
             first_product(h, h_here, h_row, w_h, w_first.shape[0], own, z_here, columns, size, rows, address(space, 0))
             second_product(
-                general, kind, h, h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
+                kind, equations[1], h, h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
                 address(bias, 0), w_ih.shape[0], address(diagonals, 0), size, held, here, rows, address(space, 0),
             )  # fmt: skip
-            if general is None or kind < FIRST_GENERAL:
-                gates.step(kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows)
-            else:
-                general_gates.step(kind, z_here, columns, old, new, address(diagonals, 0), size, held, here, rows)
+            call_at(
+                equations[0],
+                (kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows),
+            )  # fmt: skip
             if noise is not None:
                 for part in range(PARTS[kind] if zoned else 0):
                     final = offset(after[part], t * apart)
@@ -111,7 +109,7 @@ def walk(kind, x, w_ih, bias, weights, states, control, span, noise):
 
 
 @kernel
-def walk_back(kind, weights, states, cotangents, control, span, noise):
+def walk_back(kind, equations, weights, states, cotangents, control, span, noise):
     """The way back. The cotangents of the state at the end become those of the initial one, in place.
 
     The second product of the ``weights`` is that for n where it goes back before the others, as far as the reset gate.
@@ -134,9 +132,7 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
     for b in range(rows):
         copy(address(back, b * wide), offset(dstate[0], b * size), size)
     spare = np.empty(parts * rows * size if restarts else 0, z.dtype)
-    general = None
     if noise is not None:
-        general = True
         is_masked, mask, zoned, zones, raws, is_faded, fade, dfade = noise
         seen = np.empty((rows if is_masked else 0, wide), z.dtype)
         faded = np.empty(rows * size if is_faded else 0, z.dtype)
@@ -181,25 +177,21 @@ def walk_back(kind, weights, states, cotangents, control, span, noise):
                 masked(h, address(mask, b0 * size), address(seen_h, 0), rows, size)
                 h, flow = address(seen_h, 0), address(seen, 0)
                 clear(flow, rows * wide)
-        if general is None or kind < FIRST_GENERAL:
-            gates.step_back(
+        call_at(
+            equations[0],
+            (
                 kind, z_here, columns, old, new, address(diagonals, 0), address(back, 0), wide,
                 dstate, dx, d, inner, address(ds, (t * batch + b0) * size), size, held, here, rows,
-            )  # fmt: skip
-        else:
-            general_gates.step_back(
-                kind, z_here, columns, old, new, address(diagonals, 0), address(back, 0), wide,
-                dstate, dx, d, inner, size, held, here, rows,
-            )  # fmt: skip
+            ),
+        )  # fmt: skip
         if between:
             clear(address(drh, 0), rows * wide)
             dn = operand(offset(dx, BACK[kind] * size), 1, 0, rows, inner, size, address(space, 0), w_n)
             multiply(dn, 1, 0, rows, n_row, w_n, k_n, wide, address(drh, 0), 0, wide)
-            if general is None or kind < FIRST_GENERAL:
-                gates.reset_back(z_here, columns, h, address(drh, 0), flow, wide, dx, inner, size, held, here, rows)
-            else:
-                dr = address(drh, 0)
-                general_gates.reset_back(z_here, columns, h, dr, flow, wide, dx, inner, size, held, here, rows)
+            call_at(
+                equations[1],
+                (z_here, columns, h, address(drh, 0), flow, wide, dx, inner, size, held, here, rows),
+            )
         if own < size:
             heads_back(d, inner, w_d, BACK[kind], own, flow, wide, size, rows, address(space, 0))
         else:

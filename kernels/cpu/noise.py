@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kinds import Kind
-from .arguments import EMPTY, filled, room
+from .arguments import filled, room
 from .compiling import kernel
 from .intrinsics import offset
 from .product import Array, plain
@@ -35,12 +34,6 @@ class Noise(NamedTuple):
     dfade: Array
 
 
-NOTHING = {
-    dtype: Noise(False, empty[2], False, (empty[3],) * 2, (empty[3],) * 2, False, empty[3], empty[3])
-    for dtype, empty in EMPTY.items()
-}
-
-
 def noise_of(
     mask: Any, zoneout: tuple[Any, ...], fade: Array | None, shape: tuple[int, ...], keep: bool, dtype: Any
 ) -> Noise | None:
@@ -55,13 +48,6 @@ def noise_of(
     faded = none if fade is None else plain(fade)
     dfade = none if fade is None or not keep else np.empty(shape, dtype)
     return Noise(mask is not None, flat, bool(zoneout), zones, raw, fade is not None, faded, dfade)
-
-
-def plain_masks(about: Kind, noise: Noise | None, dtype: Any) -> tuple[Any, ...] | None:
-    """What walks are given: None where steps are plain ones, of which code is compiled that knows nothing else."""
-    if noise is None and about.functions:
-        noise = NOTHING[dtype]
-    return noise and tuple(noise)
 
 
 @kernel

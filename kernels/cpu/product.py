@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import overload
 
 from . import threads
-from .compiling import kernel
+from .compiling import kernel, shared_kernel
 from .host import BF16_DOT, TILE
 from .intrinsics import address, lanes, make_tile, offset, transpose
 
@@ -130,7 +130,7 @@ def _pack_rows(w, n, packed, first, last):
             _copy(address(w, row * n + start), min(wide, n - start), address(packed, start * k + row * wide), wide)
 
 
-@kernel
+@shared_kernel
 def pack_columns(w, n, packed, first, last):
     """The same of a W whose columns are contiguous, as those of a parameter's transpose: w is (N, K)."""
     columns, k = packed.shape
@@ -201,7 +201,7 @@ def _pair(packed, paired, first, last):
                     target[2 * j], target[2 * j + 1] = source[j], 0
 
 
-@kernel
+@shared_kernel
 def _panel(a, row, step, next_tile, rows, w, k, c, ldc, vectors):
     """All rows of one panel; six rows of A begin ``next_tile`` elements after the six before them."""
     while rows >= ROWS:
@@ -220,7 +220,7 @@ def _panel(a, row, step, next_tile, rows, w, k, c, ldc, vectors):
         _t1(a, row, step, w, k, c, ldc, vectors)
 
 
-@kernel
+@shared_kernel
 def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_stride, ldc):
     """C += A W, for ``groups`` groups of ``rows`` rows. a, w, c are addresses, strides and columns count elements.
 
@@ -246,7 +246,7 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
         left -= vectors
 
 
-@kernel
+@shared_kernel
 def multiply_transposed(a, b, c, first, last):
     """C[first:last] += (A^T B)[first:last], for A (K, M), B (K, N), C (M, padded N): a sum of outer products.
 
@@ -300,7 +300,7 @@ def _pack_tiles(source, rows, target, next_tile):
         target[rows // ROWS * next_tile + r - rows // ROWS * ROWS] = source[r]
 
 
-@kernel
+@shared_kernel
 def add_rows(a, total, first, last):
     """total[first:last] += the sum of the rows of A, in those columns; block by block, since long sums lose digits."""
     part = total[first:last]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ..kinds import FIRST_GENERAL, KINDS, PARTS
-from . import gates, general_gates
+from ..kinds import KINDS, PARTS
 from .bf16 import deep, lowered, operand
 from .compiling import inlined_kernel
-from .intrinsics import offset, offsets
+from .intrinsics import call_at, offset, offsets
 from .product import multiply, padded_columns
 from .rows import clear, copy
 
@@ -65,13 +64,13 @@ def heads_back(d, inner, w, gates_back, own, dh, dh_columns, size, rows, space):
 
 @inlined_kernel
 def second_product(
-    general, kind, h_old, h, h_row, w, w_columns, z, columns, bias, input_columns, diagonals, size, held, advance, rows,
+    kind, reset, h_old, h, h_row, w, w_columns, z, columns, bias, input_columns, diagonals, size, held, advance, rows,
     space,
 ):  # fmt: skip
     """The product with h that stays apart from the sum, or waits for r: a GRU's for n alone, or all that is normalised.
 
     ``h_old`` goes into it, and ``h`` is that as products take it, in rows ``h_row`` apart. ``input_columns`` says how
-    many columns of z the input product added to. ``general`` and ``diagonals`` are those of general_gates.py.
+    many columns of z the input product added to. The equations of ``reset`` lie there, and are given ``diagonals``.
     """
     deep_size = deep(w, size)
     if APART[kind]:
@@ -82,9 +81,6 @@ def second_product(
         multiply(h, 1, 0, rows, h_row, w, deep_size, w_columns, own, 0, columns)
     elif BETWEEN[kind]:
         n, product = offset(z, (GATES[kind] - 1) * size), offset(z, (KEPT[kind] - 1) * size)
-        if general is None or kind < FIRST_GENERAL:
-            gates.reset(z, product, columns, h_old, size, held, advance, rows)
-        else:
-            general_gates.reset(z, product, columns, h_old, diagonals, size, held, advance, rows)
+        call_at(reset, (z, product, columns, h_old, diagonals, size, held, advance, rows))
         given = operand(product, 1, 0, rows, columns, size, space, w)
         multiply(given, 1, 0, rows, lowered(w, columns, deep_size), w, deep_size, w_columns, n, 0, columns)

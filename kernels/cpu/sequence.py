@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
-from . import alone, around, columns, loops, norm_weights, threads, units
+from . import alone, around, columns, equations, loops, norm_weights, threads, units
 from .arguments import (
     EMPTY,
     FREE,
@@ -29,7 +29,7 @@ from .arguments import (
     room,
 )
 from .matmul import matmul
-from .noise import Noise, noise_of, plain_masks
+from .noise import Noise, noise_of
 from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
@@ -78,14 +78,15 @@ def forward(
     if parts > 1:
         columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
         return results, (states, None) if keep else None
-    weights, masks = Weights(first, second, diagonals, own), plain_masks(about, noise, dtype)
+    weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
+    code = equations.ahead(kind, dtype.itemsize)
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
         own, span = states, Span(b0, b1, reverse, block, keep)
         if not keep:
             own = States(states.initial, states.after, np.empty((block, b1 - b0, len(bias)), dtype))
-        loops.walk(kind, x, w_ih, bias, *plain_tuples(weights, own, control, span), masks)
+        loops.walk(kind, code, x, w_ih, bias, *plain_tuples(weights, own, control, span), masks)
 
     threads.share(work, batch, operations_of(about, x.shape, size, own))
     return results, (states, noise) if keep else None
@@ -162,12 +163,12 @@ def backward(
     weights = Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x), own)
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
+    code = equations.back(kind, dtype.itemsize)
     cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
-    masks = plain_masks(about, noise, dtype)
 
     def work(b0: int, b1: int) -> None:
         span = Span(b0, b1, reverse, steps, keep=True)
-        loops.walk_back(kind, *plain_tuples(weights, states, cotangents, control, span), masks)
+        loops.walk_back(kind, code, *plain_tuples(weights, states, cotangents, control, span), noise and tuple(noise))
 
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN

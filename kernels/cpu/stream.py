@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kinds import FIRST_GENERAL, KINDS, Kind, Weights
-from . import gates, general_gates, parts, sequence, units
+from ..kinds import KINDS, Kind, Weights
+from . import equations, parts, sequence, units
 from .arguments import NEVER
-from .compiling import kernel
-from .intrinsics import address, copy_vector, lanes, offset, offsets, spread
+from .compiling import kernel, shared_kernel
+from .intrinsics import address, call_at, copy_vector, lanes, offset, offsets, spread
 from .parts import LINEAR, NORM
 from .product import EXACT, Storage, multiply, padded
 from .recurrence import first_product, second_product
@@ -30,10 +30,10 @@ Array = np.ndarray[Any, Any]
 # Columns of the plan: of the whole stack, then numbers of a part, then places in the arrays. The parts of a state lie
 # APART, each of them stored twice, in rows with room for STRIDE units. SHOWN is which of two outputs of steps is the
 # latest, AHEAD how many steps a part is run before the next one is. IN_UNITS says that steps go by units.py, OWN how
-# many units a unit sees.
+# many units a unit sees, STEP and RESET where a cell's equations lie (equations.py).
 CURRENT, SHOWN, AHEAD, X, PASSED, OUT, Z = range(7)
 KIND, BATCH, INPUTS, SIZE, STRIDE, IN_UNITS, COLUMNS, COLUMNS_IH, COLUMNS_HH, COLUMNS_SECOND, APART = range(7, 18)
-W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, OWN, FIELDS = range(18, 26)
+W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, OWN, STEP, RESET, FIELDS = range(18, 28)
 
 MOST_AHEAD = 64  # steps
 AHEAD_BYTES = 1 << 18  # of their pre-activations, which must still be in the cache when their turn comes
@@ -54,7 +54,7 @@ def _step(weights, memory, plan):
     """One step from ``x`` to the output that is not shown; which one that is."""
     shown, last = 1 - plan[0, SHOWN], plan.shape[0] - 1
     out = address(memory, plan[0, OUT] + shown * plan[last, BATCH] * plan[last, SIZE])
-    run(None, weights, memory, plan, address(memory, plan[0, X]), out, 1)
+    _run(weights, memory, plan, address(memory, plan[0, X]), out, 1)
     plan[0, SHOWN] = shown
     return shown
 
@@ -62,27 +62,26 @@ def _step(weights, memory, plan):
 @kernel
 def _block(weights, memory, plan, x, out, steps):
     """So many steps from x (T, B, I) to out (T, B, O), both flat."""
-    run(None, weights, memory, plan, address(x, 0), address(out, 0), steps)
+    _run(weights, memory, plan, address(x, 0), address(out, 0), steps)
 
 
-@kernel
-def run(general, weights, memory, plan, x, out, steps):
-    """So many steps from x to out; ``general`` is that of general_gates.py."""
+@shared_kernel
+def _run(weights, memory, plan, x, out, steps):
     current, ahead, batch, last = plan[0, CURRENT], plan[0, AHEAD], plan[0, BATCH], plan.shape[0] - 1
     for begin in range(0, steps, ahead):
         count = min(ahead, steps - begin)
         source = offset(x, begin * batch * plan[0, INPUTS])
         for part in range(last):
             passed = address(memory, plan[0, PASSED])
-            _part(general, weights, memory, plan, part, source, passed, current ^ begin & 1, count)
+            _part(weights, memory, plan, part, source, passed, current ^ begin & 1, count)
             source = passed  # a part is done with a number of its input when it writes its output there
         target = offset(out, begin * batch * plan[last, SIZE])
-        _part(general, weights, memory, plan, last, source, target, current ^ begin & 1, count)
+        _part(weights, memory, plan, last, source, target, current ^ begin & 1, count)
     plan[0, CURRENT] = current ^ steps & 1
 
 
-@kernel
-def _part(general, weights, memory, plan, part, x, y, current, steps):
+@shared_kernel
+def _part(weights, memory, plan, part, x, y, current, steps):
     """Some steps of one part, from x (S, B, I) to y (S, B, O)."""
     at, z = address(plan, part * FIELDS), address(memory, plan[0, Z])
     kind, batch, inputs, size, columns = at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS]
@@ -118,13 +117,12 @@ def _part(general, weights, memory, plan, part, x, y, current, steps):
                 old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0]
             )  # fmt: skip
             second_product(
-                general, kind, old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias, at[COLUMNS_IH],
-                diagonals, size, False, always, batch, old[0],
+                kind, at[RESET], old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias,
+                at[COLUMNS_IH], diagonals, size, False, always, batch, old[0],
             )  # fmt: skip
-            if general is None or kind < FIRST_GENERAL:
-                gates.step(kind, here, columns, old, new, diagonals, size, size, False, always, batch)
-            else:
-                general_gates.step(kind, here, columns, old, new, diagonals, size, False, always, batch)
+            call_at(
+                at[STEP], (kind, here, columns, old, new, diagonals, size, size, False, always, batch)
+            )  # fmt: skip
         _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)
         current = 1 - current
 
@@ -160,6 +158,7 @@ class Stack:
 
     fields: int = FIELDS
     in_units: Callable[[int, int], bool] = staticmethod(units.serves)
+    equations: Callable[[int, int], tuple[int, int]] = staticmethod(equations.ahead)
     line: int = 16  # numbers after which a place may begin, so that vectors are aligned
 
     def __init__(self, stack: list[Part], batch: int, dtype: Any, storage: Storage = EXACT) -> None:
@@ -208,6 +207,8 @@ class Stack:
         if at[IN_UNITS]:
             at[COLUMNS] = at[COLUMNS_IH] = about.gates * stride
             at[COLUMNS_HH], at[COLUMNS_SECOND] = len(about.places) * stride, 0
+        else:
+            at[STEP], at[RESET] = self.equations(about.number, item)
         at[APART], _ = self._place(2 * batch * stride, 0)
         at[DIAGONALS], end = self._place(end, about.read(size))
         at[STATE], end = self._place(end, len(about.parts) * at[APART])

@@ -135,6 +135,46 @@ def test_a_folder_that_can_only_be_read_is_read(folder, monkeypatch):
     assert silent(run) == (12.0, True)
 
 
+called = None  # by each run's own compiler
+
+
+def doubled(x, k):
+    x[k] *= 2.0
+
+
+def all_doubled(x):
+    for k in range(len(x)):
+        called(x, k)
+
+
+def run_caller(monkeypatch):
+    """The same of a function that calls a shared one, in what for both is a new process."""
+    monkeypatch.setattr(kept_code, "_shared", {})
+    monkeypatch.setitem(globals(), "called", compiling.shared_kernel(doubled))
+    caller, x = compiling.kernel(all_doubled), np.arange(4.0)
+    caller(x)
+    assert x.tolist() == [0.0, 2.0, 4.0, 6.0]
+    return bool(sum(caller.stats.cache_hits.values()))
+
+
+def test_a_caller_is_used_only_with_what_it_calls(folder, monkeypatch):
+    assert not silent(lambda: run_caller(monkeypatch))
+    files = set(folder.iterdir())
+    assert silent(lambda: run_caller(monkeypatch))
+    (path,) = (path for path in files if "-doubled-" in path.name)
+    for damage in (path.unlink, lambda: path.write_bytes(path.read_bytes()[:-1])):
+        damage()
+        assert not silent(lambda: run_caller(monkeypatch))
+        assert silent(lambda: run_caller(monkeypatch))  # it was replaced
+    assert set(folder.iterdir()) == files
+
+
+def test_where_nothing_can_be_kept_a_shared_function_is_called_all_the_same(folder, monkeypatch):
+    monkeypatch.setattr(compiling, "cache_folder", lambda: None)
+    assert not silent(lambda: run_caller(monkeypatch))
+    assert not folder.exists()
+
+
 def test_flush_and_disable(folder):
     function = compiling.kernel(scale_of(2.0))
     function._cache.disable()

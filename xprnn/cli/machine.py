@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from xprnn import __version__
+from xprnn import __version__, host_kernels
 from xprnn.backend import DTYPES, available_backends, default_backend, devices
 from xprnn.engine import dispatch
 from xprnn.nn import GRU, LSTM, RNN
@@ -21,8 +21,8 @@ def warmup() -> None:
     import numpy as np
     from tqdm import tqdm
 
-    verdict = ""
-    with tqdm(total=3 * len(DTYPES), desc="compiling", unit="kernel") as progress:
+    verdict, host = "", host_kernels.kernels()
+    with tqdm(total=4 * len(DTYPES), desc="compiling", unit="kernel") as progress:
         for dtype in DTYPES:
             small, wide, x = (
                 LSTM(2, 3, dtype=dtype, rng=0),
@@ -34,6 +34,9 @@ def warmup() -> None:
             wide(x)  # one sequence of many units, whose columns threads share
             progress.update()
             small.stream().step(x[0])
+            progress.update()
+            if not isinstance(host, str):  # which says why there are none
+                host.compile_equations(x.itemsize)
             progress.update()
     click.echo(verdict)
 

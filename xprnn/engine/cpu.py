@@ -93,13 +93,9 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
     Where no kernel serves, it is why. ``weights`` are all that they will be given.
     """
     dtype = weights[0].dtype
-    general = False
     for step in steps:
-        if isinstance(step.what, str):
-            continue
-        if (kind := kernels.kind_of(step.what)) is None:
+        if not isinstance(step.what, str) and kernels.kind_of(step.what) is None:
             return f"no kernel for the cell {step.what.name}"
-        general = general or bool(kind.functions)
     if any(type(w) is not np.ndarray or w.dtype != dtype for w in weights):
         return "not all weights are NumPy arrays of one dtype"
     if dtype.name not in DTYPES or not dtype.isnative:
@@ -107,8 +103,7 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
     host = host_kernels.kernels()
     if isinstance(host, str):
         return host
-    stack = host.GeneralStack if general else host.Stack
-    return stack(parts_of(host, steps), batch, dtype.name, host.BFLOAT16 if _rounded(weights[0]) else host.EXACT)
+    return host.Stack(parts_of(host, steps), batch, dtype.name, host.BFLOAT16 if _rounded(weights[0]) else host.EXACT)
 
 
 def parts_of(host: Any, steps: list[Step]) -> list[Any]:
