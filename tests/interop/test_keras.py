@@ -15,6 +15,7 @@ from hostile_files import BROKEN, changed
 from xprnn import nn
 from xprnn.cli import main
 from xprnn.interop import keras
+from xprnn.interop.keras_layers import FUNCTIONS
 from xprnn.storage import ModelFileError
 
 h5py = pytest.importorskip("h5py")
@@ -161,6 +162,45 @@ def test_weights_for_a_real_keras_model(monkeypatch, rng):
     np.testing.assert_allclose(real.ops.convert_to_numpy(target(x)), host(model(x)), atol=1e-6)
 
 
+@pytest.mark.parametrize(("version", "slope"), [("2.15.0", 1 / 5), ("1.2.2", 1 / 5), ("3.0.0", 1 / 6)])
+def test_a_hard_sigmoid_is_that_of_the_version_which_wrote_the_file(version, slope, files, tmp_path):
+    """The first layer alone, whose equations are written out here."""
+    (tmp_path / "old.h5").write_bytes((files / "signal.h5").read_bytes())
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        lstm = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "LSTM")
+        lstm["config"] |= {"recurrent_activation": "hard_sigmoid", "activation": "softsign", "return_sequences": True}
+        config["config"]["layers"] = config["config"]["layers"][: config["config"]["layers"].index(lstm) + 1]
+        file.attrs["model_config"], file.attrs["keras_version"] = json.dumps(config), version
+        group = file["model_weights"][lstm["config"]["name"]]
+        kernel, recurrent, bias = (group[name][()] for name in group.attrs["weight_names"])
+    x, _ = played(files, "signal")
+    h = c = np.zeros((len(x), 3))
+    for t in range(x.shape[1]):
+        i, f, g, o = np.split(3.0 * x[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
+        i, f, o = (np.clip(slope * z + 0.5, 0.0, 1.0) for z in (i, f, o))
+        c = f * c + i * g / (1 + abs(g))
+        h = o * c / (1 + abs(c))
+    np.testing.assert_allclose(host(keras.load(tmp_path / "old.h5")(3.0 * x))[:, -1], h, atol=1e-6)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_activations_are_those_of_keras(after, monkeypatch, rng, tmp_path):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    real = pytest.importorskip("keras")
+    k, names = real.layers, list(FUNCTIONS)
+    x = rng.standard_normal((3, 7, 2)).astype("float32")
+    for name, other in zip(names, names[1:] + names[:1], strict=True):
+        some = {"activation": name, "recurrent_activation": other, "return_sequences": True}
+        inner = k.GRU(3, reset_after=after, **some) if after else k.LSTM(3, **some)
+        model = real.Sequential(
+            [k.Input((None, 2)), inner, k.Bidirectional(k.GRU(2, reset_after=after, **some)), k.SimpleRNN(3, name)]
+        )
+        model.save(tmp_path / "model.keras")
+        found, expected = host(keras.load(tmp_path / "model.keras")(x)), real.ops.convert_to_numpy(model(x))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6, err_msg=f"{name}, {other}")
+
+
 # Files in which one thing is wrong.
 
 
@@ -198,8 +238,8 @@ CONFIGS = {
     "a layer without a name": (layer(1, "name", ...), "layer 1: name is missing"),
     "stateful": (layer(1, "stateful", True), "LSTM: stateful is True; expected False"),
     "backward": (layer(1, "go_backwards", True), "LSTM: go_backwards is True"),
-    "another activation": (layer(1, "activation", "relu"), "LSTM: activation is 'relu'; expected 'tanh'"),
-    "gates of another": (layer(4, "recurrent_activation", "hard_sigmoid"), "GRU: recurrent_activation is 'hard_sig"),
+    "another activation": (layer(1, "activation", "mish"), "LSTM: activation is 'mish'; expected one of linear, tanh"),
+    "gates that are an object": (layer(4, "recurrent_activation", {"a": 1}), "GRU: recurrent_activation is {'a': 1}"),
     "reset before": (layer(4, "reset_after", False), "GRU: arrays have shapes"),
     "no bias": (layer(1, "use_bias", False), "LSTM: arrays have shapes"),
     "an activation object": (layer(3, "layer.config.activation", {"class_name": "f"}), "activation is {'class_name"),

@@ -3,9 +3,9 @@
 Known are LSTM, GRU with and without ``reset_after``, SimpleRNN, Bidirectional around them, Dense, TimeDistributed
 around Dense, Embedding, LayerNormalization over the last axis, Masking and Activation, in a Sequential or one after
 the other in a functional model. Dropout, SpatialDropout1D, GaussianNoise and GaussianDropout do nothing after training
-and are left out. Activations are those that the layers here have: tanh and sigmoid in gates, tanh or relu in a
-SimpleRNN; linear, tanh, relu, sigmoid or softmax of a Dense. No code in a file is run: a Lambda, or anything else that
-is not known, is refused by its name.
+and are left out. Activations are by name: of recurrent layers linear, tanh, relu, sigmoid, hard_sigmoid, softplus,
+softsign, elu, silu, gelu and exponential, of a Dense linear, tanh, relu, sigmoid or softmax. No code in a file is run:
+a Lambda, or anything else that is not known, is refused by its name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import io
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from xprnn.arguments import float_dtype
 from xprnn.interop.hdf5_files import Hdf5
 from xprnn.interop.json_files import entry, opened, parsed
-from xprnn.interop.keras_layers import RECURRENT, Slot, built, slots
+from xprnn.interop.keras_layers import FUNCTIONS, OLD_FUNCTIONS, RECURRENT, Slot, built, slots
 from xprnn.interop.keras_model import KerasModel
 from xprnn.nn.module import Module
 from xprnn.storage import Path_
@@ -49,7 +49,8 @@ def load(path: Path_, *, dtype: str = "float32") -> KerasModel:
     """The model in a ``.keras`` file of Keras 3, or in a ``.h5`` file that Keras 2 or 3 wrote with ``model.save``.
 
     Returns a :class:`KerasModel`, which takes and gives what Keras' does, batch first; ``sequential()`` of it can be
-    streamed.
+    streamed. A hard sigmoid is that of the version which
+    wrote the file: max(0, min(1, x/5 + 1/2)) until Keras 2, with x/6 since Keras 3.
 
     Raises OSError where the file cannot be read, ImportError without h5py; ValueError, naming the file, where it is
     damaged, has layers or settings that are not known (stateful ones too: open a stream instead), holds no model but
@@ -59,16 +60,18 @@ def load(path: Path_, *, dtype: str = "float32") -> KerasModel:
     with opened("keras.load", path) as content:
         if content.startswith(b"PK"):
             config, weights = _unzipped(content)
-            file = Hdf5(weights)
+            file, functions = Hdf5(weights), FUNCTIONS
         else:
             file = Hdf5(content)
+            version = file.text(file.root, "keras_version") or "2"
+            functions = OLD_FUNCTIONS if version.startswith(("1", "2")) else FUNCTIONS
             text = file.text(file.root, "model_config")
             if text is None:
                 raise ValueError("it holds weights and no model; expected one by model.save, or keras.load_weights")
             config = parsed(text)
         layers = _in_a_row(config)
         stored = _by_group(file, layers) if content.startswith(b"PK") else _by_name(file, layers)
-        return _model(layers, stored, dtype)
+        return _model(layers, stored, dtype, functions)
 
 
 def load_weights(model: Module, path: Path_) -> None:
@@ -244,7 +247,9 @@ def _legacy(file: Hdf5, root: Any, name: str) -> list[Host]:
     return [file.array(file.find(group, *name.split("/"))) for name in names]
 
 
-def _model(layers: Sequence[dict[str, Any]], stored: Iterator[list[Host]], dtype: str) -> KerasModel:
+def _model(
+    layers: Sequence[dict[str, Any]], stored: Iterator[list[Host]], dtype: str, functions: Mapping[str, str]
+) -> KerasModel:
     modules: list[Module] = []
     arrays: list[list[Host]] = []
     rank: int | None = None
@@ -253,7 +258,7 @@ def _model(layers: Sequence[dict[str, Any]], stored: Iterator[list[Host]], dtype
         shape = config.get("batch_shape") or config.get("batch_input_shape")
         rank = len(shape) if isinstance(shape, list) else rank
         try:
-            modules += built(kind, config, held, dtype, rank)
+            modules += built(kind, config, held, dtype, rank, functions)
         except ValueError as error:
             raise ValueError(f"layer {number} ({config['name'][:60]}): {error}") from None
         arrays += [held] if held else []

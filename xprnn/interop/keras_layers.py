@@ -13,7 +13,7 @@ from xprnn.arguments import any_number
 from xprnn.backend import to_numpy
 from xprnn.cells import GRU as GRUSpec
 from xprnn.cells import LSTM as LSTMSpec
-from xprnn.cells import Cell, Elman, ResetBeforeGRU
+from xprnn.cells import Cell, Elman, GeneralElman, GeneralGRU, GeneralLSTM, GeneralResetBeforeGRU, ResetBeforeGRU
 from xprnn.interop.json_files import entry
 from xprnn.interop.keras_model import MERGES, KerasEmbedding, KerasModel, KerasRecurrent, Masking
 from xprnn.interop.keras_weights import from_keras, to_keras, weight_shapes
@@ -30,11 +30,20 @@ from xprnn.nn.sequential import Sequential
 from xprnn.tensor import Parameter
 
 Host = np.ndarray[Any, Any]
-KINDS: dict[type, str] = {LSTMSpec: "LSTM", GRUSpec: "GRU", ResetBeforeGRU: "GRU", Elman: "SimpleRNN"}
+KINDS: dict[type, str] = {
+    LSTMSpec: "LSTM", GeneralLSTM: "LSTM", Elman: "SimpleRNN", GeneralElman: "SimpleRNN",
+    GRUSpec: "GRU", GeneralGRU: "GRU", ResetBeforeGRU: "GRU", GeneralResetBeforeGRU: "GRU",
+}  # fmt: skip
 RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 ACTIVATIONS: dict[str, type[Activation] | None] = {
     "linear": None, "tanh": Tanh, "relu": ReLU, "sigmoid": Sigmoid, "softmax": Softmax,
 }  # fmt: skip
+FUNCTIONS = {
+    name: name for name in ("linear", "tanh", "relu", "sigmoid", "softplus", "softsign", "elu", "silu", "gelu")
+} | {"swish": "silu", "exponential": "exp", "hard_sigmoid": "torch_hard_sigmoid"}
+"""Those of recurrent layers, and what they are called here."""
+OLD_FUNCTIONS = FUNCTIONS | {"hard_sigmoid": "hard_sigmoid"}
+"""The same in Keras 1 and 2, where a hard sigmoid has the slope 0.2, not 1/6."""
 IDLE = ("InputLayer", "Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout")
 """What does nothing after training."""
 WEIGHTLESS = (Activation, Dropout, Masking, LastPooling, MaxPooling, MeanPooling)
@@ -95,6 +104,7 @@ def slots(owner: str, model: Module) -> Iterator[Slot]:
     elif (
         isinstance(model, RecurrentLayer)
         and type(model.cell) in KINDS
+        and not _has_more(model.cell)
         and type(model).forward is RecurrentLayer.forward
     ):
         if model.zoned or model.reverse:
@@ -109,17 +119,33 @@ def slots(owner: str, model: Module) -> Iterator[Slot]:
         raise ValueError(f"{owner}: Keras has no layer like {model!r}")
 
 
-def built(kind: str, config: dict[str, Any], arrays: Sequence[Host], dtype: str, rank: int | None) -> list[Module]:
+def _has_more(cell: Cell) -> bool:
+    """Whether it clips, or is an LSTM with coupled gates or peepholes, as no layer of Keras is."""
+    functions = getattr(cell, "activations", {}).values()
+    return any(f.clip is not None for f in functions) or any(
+        getattr(cell, name, False) for name in ("coupled", "peephole")
+    )
+
+
+def built(
+    kind: str,
+    config: dict[str, Any],
+    arrays: Sequence[Host],
+    dtype: str,
+    rank: int | None,
+    functions: Mapping[str, str],
+) -> list[Module]:
     """The modules of one layer of Keras, of sizes as its arrays have them; weights are yet to be given.
 
-    ``rank`` is how many axes its input has; None where that is not said. Raises ValueError for what is not known.
+    ``rank`` is how many axes its input has; None where that is not said. ``functions`` are those of recurrent layers.
+    Raises ValueError for what is not known.
     """
     if kind in IDLE:
         return []
     if kind in RECURRENT:
-        return [KerasRecurrent(_recurrent(kind, config, arrays, 1, dtype), _sequences(config))]
+        return [KerasRecurrent(_recurrent(kind, config, arrays, 1, dtype, functions), _sequences(config))]
     if kind == "Bidirectional":
-        return [_bidirectional(config, arrays, dtype)]
+        return [_bidirectional(config, arrays, dtype, functions)]
     if kind == "TimeDistributed":
         inner, config = _inner(config, "layer")
         if inner != "Dense":
@@ -151,15 +177,17 @@ def _shape(arrays: Sequence[Host], axes: int) -> tuple[int, ...]:
 
 
 def _recurrent(
-    kind: str, config: dict[str, Any], arrays: Sequence[Host], directions: int, dtype: str
+    kind: str,
+    config: dict[str, Any],
+    arrays: Sequence[Host],
+    directions: int,
+    dtype: str,
+    functions: Mapping[str, str],
 ) -> RecurrentLayer:
-    gates = {} if kind == "SimpleRNN" else {"recurrent_activation": "sigmoid"}
-    nonlinearity = config.get("activation", "tanh")
-    plain = {"go_backwards": False, "stateful": False, "return_state": False, "time_major": False}
-    for name, value in {"activation": "tanh", **gates, **plain}.items():
-        came = config.get(name, value)
-        if came != value and not (name == "activation" and kind == "SimpleRNN" and came == "relu"):
-            raise ValueError(f"{kind}: {name} is {reprlib.repr(came)}; expected {value!r}")
+    for name in ("go_backwards", "stateful", "return_state", "time_major"):
+        if (came := config.get(name, False)) is not False:
+            raise ValueError(f"{kind}: {name} is {reprlib.repr(came)}; expected False")
+    activation = _function(kind, config, "activation", "tanh", functions)
     bias = bool(config.get("use_bias", True))
     inputs, _ = _shape(arrays, 2)
     hidden = arrays[1].shape[0] if len(arrays) > 1 and arrays[1].ndim else 0
@@ -170,18 +198,30 @@ def _recurrent(
         raise ValueError(f"{kind}: arrays have shapes {[a.shape for a in arrays]}; expected {expected}")
     common: dict[str, Any] = {"bias": bias, "batch_first": True, "bidirectional": directions == 2}
     common |= {"dtype": dtype, "rng": 0}
+    if kind == "SimpleRNN":
+        return RNN(inputs, hidden, nonlinearity=activation, **common)
+    gates = _function(kind, config, "recurrent_activation", "sigmoid", functions)
+    common |= {"gate_activation": gates, "activation": activation}
     if kind == "LSTM":
-        return LSTM(inputs, hidden, **common)
-    if kind == "GRU":
-        return GRU(inputs, hidden, reset_after=after, **common)
-    return RNN(inputs, hidden, nonlinearity=nonlinearity, **common)
+        return LSTM(inputs, hidden, output_activation=activation, **common)
+    return GRU(inputs, hidden, reset_after=after, **common)
+
+
+def _function(kind: str, config: dict[str, Any], name: str, default: str, functions: Mapping[str, str]) -> str:
+    came = config.get(name, default)
+    came = "linear" if came is None else came
+    if not isinstance(came, str) or came not in functions:
+        raise ValueError(f"{kind}: {name} is {reprlib.repr(came)}; expected one of {', '.join(functions)}")
+    return functions[came]
 
 
 def _sequences(config: dict[str, Any]) -> bool:
     return bool(config.get("return_sequences", False))
 
 
-def _bidirectional(config: dict[str, Any], arrays: Sequence[Host], dtype: str) -> KerasRecurrent:
+def _bidirectional(
+    config: dict[str, Any], arrays: Sequence[Host], dtype: str, functions: Mapping[str, str]
+) -> KerasRecurrent:
     kind, inner = _inner(config, "layer")
     if kind not in RECURRENT:
         raise ValueError(f"Bidirectional is around {kind[:60]!r}; expected one of {', '.join(RECURRENT)}")
@@ -193,7 +233,7 @@ def _bidirectional(config: dict[str, Any], arrays: Sequence[Host], dtype: str) -
         same = ("activation", "recurrent_activation", "use_bias", "reset_after", "return_sequences")
         if other != kind or back.get("go_backwards") is not True or any(back.get(n) != inner.get(n) for n in same):
             raise ValueError("Bidirectional: its layers differ in more than their weights")
-    return KerasRecurrent(_recurrent(kind, inner, arrays, 2, dtype), _sequences(inner), merge)
+    return KerasRecurrent(_recurrent(kind, inner, arrays, 2, dtype, functions), _sequences(inner), merge)
 
 
 def _inner(config: dict[str, Any], name: str) -> tuple[str, dict[str, Any]]:

@@ -18,16 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.cells import GRU, Cell, ResetBeforeGRU
+from xprnn.cells import GRU, Cell, GeneralGRU, ResetBeforeGRU
 
 Host = np.ndarray[Any, Any]
+RESET_AFTER = (GRU, GeneralGRU)
+"""Cells that Keras gives two biases."""
 
 
 def weight_shapes(cell: Cell, inputs: int, hidden: int, bias: bool = True) -> dict[str, tuple[int, ...]]:
     """The shapes of kernel, recurrent kernel and bias in Keras."""
     columns = cell.gates * hidden
     shapes: dict[str, tuple[int, ...]] = {"kernel": (inputs, columns), "recurrent kernel": (hidden, columns)}
-    return shapes | {"bias": (2, columns) if isinstance(cell, GRU) else (columns,)} if bias else shapes
+    return shapes | {"bias": (2, columns) if isinstance(cell, RESET_AFTER) else (columns,)} if bias else shapes
 
 
 def from_keras(cell: Cell, weights: Sequence[Host]) -> dict[str, Host]:
@@ -49,13 +51,13 @@ def to_keras(cell: Cell, weights: Mapping[str, Host], bias: bool = True) -> list
     if bias:
         zeros = np.zeros(len(weights["weight_ih"]), weights["weight_ih"].dtype)
         both = np.stack([weights.get("bias_ih", zeros), weights.get("bias_hh", zeros)])
-        found.append(both if isinstance(cell, GRU) else both.sum(axis=0))
+        found.append(both if isinstance(cell, RESET_AFTER) else both.sum(axis=0))
     return [np.ascontiguousarray(_turned(cell, each)) for each in found]
 
 
 def _turned(cell: Cell, a: Host) -> Host:
     """The first two gates of a GRU, along the last axis, in each other's place."""
-    if not isinstance(cell, (GRU, ResetBeforeGRU)):
+    if not isinstance(cell, (*RESET_AFTER, ResetBeforeGRU)):
         return a
     r, z, n = np.split(a, 3, axis=-1)
     return np.concatenate([z, r, n], axis=-1)
