@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -60,6 +61,7 @@ def _settings_survive():
     on = is_grad_enabled()
     _grad_enabled.set(True)
     assert on, "the test left recording off"
+    assert sys.exc_info()[1] is None, "the test left an exception being handled"
     xprnn.backend._working.intersection_update(working)
     for setting, value in zip(settings, before, strict=True):
         setting.process = value

@@ -1,6 +1,7 @@
 """Recurrent neural networks for NumPy and CuPy arrays."""
 
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING
 
 # In a bare checkout kernels/ lies beside xprnn/, not inside it; installed, it is the subpackage xprnn.kernels.
 if not (_Path(__file__).parent / "kernels").exists():
@@ -17,12 +18,15 @@ from xprnn.backend import (
     use_backend,
 )
 from xprnn.engine.dispatch import explain, use_kernels
-from xprnn.nn.per_sample import per_sample_grad
+from xprnn.later import later
 from xprnn.randomness import use_seed
 from xprnn.settings import use_precision
 from xprnn.tape import grad, no_grad
 from xprnn.tensor import Parameter, Tensor
 from xprnn.witness import debug
+
+if TYPE_CHECKING:
+    from xprnn.nn.per_sample import per_sample_grad
 
 __version__ = "0.1.0"
 
@@ -47,3 +51,5 @@ __all__ = [
     "use_precision",
     "use_seed",
 ]
+
+__getattr__, __dir__ = later(__name__, {"nn.per_sample": "per_sample_grad"})

@@ -50,12 +50,20 @@ def _begun():
     interrupted(lambda: nn.Linear(1, 1, rng=0).parameters(), -1)
 
 
+def by_itself(call):
+    """Call it in a generator, which has exceptions of its own.
+
+    Where a tracer raises in a handler, Python 3.11 goes on as if what was handled there still were.
+    """
+    return next(call() for _ in range(1))
+
+
 def interrupted(call, at, lines=False):
     """Whether the call was interrupted at that place; None where it has no such place."""
     tracer, before = Interrupting(at, lines=lines), sys.gettrace()
     sys.settrace(tracer)
     try:
-        call()
+        by_itself(call)
     except KeyboardInterrupt:
         return True
     finally:
@@ -211,7 +219,7 @@ def test_a_second_interrupt_while_a_checkpoint_is_taken_back(tmp_path):
         subject, tracer = parts(0, at)
         try:
             with pytest.raises(KeyboardInterrupt):
-                load_checkpoint(path, **subject)
+                by_itself(lambda parts=subject: load_checkpoint(path, **parts))
         finally:
             sys.settrace(None)
         assert states(subject) == before, f"half of it was taken back when interrupted at {at}"
