@@ -126,3 +126,10 @@ def test_strict_and_numpy_agree():
     strict = build("peephole", "float64", "array_api_strict")
     there = strict(get_backend("array_api_strict", strict.weight_ih_l0.device).asarray(x), lengths=[6, 0, 2])[0].numpy()
     np.testing.assert_allclose(here, there, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("steps", "rng"), [(3, 6083), (6, 287)])
+def test_a_first_step_whose_units_are_all_off_has_no_gradient(steps, rng):
+    """Though a leaky unit shows what was there before: found by deep.py."""
+    layer = build("sparse ctrnn of Dale's law", "float64", "numpy")
+    LAWS["first_step_gets_a_gradient"](layer, Example.draw(layer, 3, steps=steps, batch=1, rng=rng))
