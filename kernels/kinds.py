@@ -89,7 +89,7 @@ class Kind:
     """Numbers of the cell itself, which come as "constants" among the weights, and of which a step reads rows."""
     functions: int = 0
     """How many functions it leaves to be chosen, in the order of its gates and last that of c': they come as
-    "functions" among the weights, each a :class:`Function`. Compiled code of these kinds is apart from all others'."""
+    "functions" among the weights, each a :class:`Function`. Equations of these kinds are in general_gates.py."""
     norms: tuple[int, ...] = ()
     """How many blocks of a product are normalised together, from the first on; none where products are not."""
     step: str = ""

@@ -110,16 +110,23 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
 
 
 @kernel
+def _add_product(x, packed, y):
+    """y (R, padded N) += x W, for x (R, K) and W packed."""
+    (rows, inputs), columns = x.shape, y.shape[1]
+    multiply(address(x, 0), 1, 0, rows, inputs, address(packed, 0), inputs, columns, address(y, 0), 0, columns)
+
+
+@kernel
 def affine(x, w, b, out):
     """out (R, O) = x W^T + b, for x (R, I) and W (O, I); b may be empty."""
-    (rows, outputs), inputs = out.shape, x.shape[1]
-    packed, columns = _turned(w), padded_columns(outputs, address(out, 0))
+    rows, outputs = out.shape
+    columns = padded_columns(outputs, address(out, 0))
     y = out if columns == outputs else np.empty((rows, columns), out.dtype)
     for row in range(rows):
         to = address(y, row * columns)
         clear(to, columns)
         copy(to, address(b, 0), b.size)
-    multiply(address(x, 0), 1, 0, rows, inputs, address(packed, 0), inputs, columns, address(y, 0), 0, columns)
+    _add_product(x, _turned(w), y)
     if columns != outputs:
         for row in range(rows):
             copy(address(out, row * outputs), address(y, row * columns), outputs)

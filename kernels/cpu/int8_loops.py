@@ -152,12 +152,13 @@ def walk(kind, x, weights, states, control, span):
     spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
     codes_space = np.empty(max(block * rows * groups, rows * groups_h) * GROUP, CODE)
     scales_space, z_space = np.empty(block * rows, x.dtype), np.empty(block * rows * columns, x.dtype)
-    codes, scales, z = address(codes_space, 0), address(scales_space, 0), address(z_space, 0)
     w_first = address(first[0], 0), address(first[1], 0), address(first[2], 0), first[1].size
     w_second = address(second[0], 0), address(second[1], 0), address(second[2], 0), second[1].size
     for begin in range(0, steps, block):
         end = min(steps, begin + block)
         low = steps - end if reverse else begin
+        # Named here, since Numba frees what no loop names.
+        codes, scales, z = address(codes_space, 0), address(scales_space, 0), address(z_space, 0)
         for k in range(end - begin):
             code_rows(
                 address(x, ((low + k) * batch + b0) * inputs), inputs, inputs, rows,

@@ -17,7 +17,11 @@ from .host import BF16_DOT, TILE
 
 @intrinsic
 def address(typingctx: Any, array: Any, index: Any) -> Any:
-    """Where element ``index`` of a contiguous array lies, counted over all axes."""
+    """Where element ``index`` of a contiguous array lies, counted over all axes.
+
+    The address does not keep the array: Numba frees one that a function has made after its last use by name, so that
+    name must stand in the loop that works at the address, or be an argument of the function that does.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data

@@ -100,29 +100,21 @@ def _part(weights, memory, plan, part, x, y, current, steps):
     if kind == LINEAR:
         _copy_rows(y, size, z, columns, rows, whole)
         return
-    states, diagonals, stride = (
-        spread(address(memory, at[STATE]), at[APART]),
-        address(memory, at[DIAGONALS]),
-        at[STRIDE],
-    )
+    states, stride = spread(address(memory, at[STATE]), at[APART]), at[STRIDE]
+    diagonals, always = address(memory, at[DIAGONALS]), address(NEVER, 0)
     w_hh, w_second, apart = address(weights, at[W_HH]), address(weights, at[W_SECOND]), offset(bias, columns)
-    always = address(NEVER, 0)
     for k in range(steps):
         here = offset(z, k * batch * columns)
         old, new = offsets(states, current * batch * stride), offsets(states, (1 - current) * batch * stride)
         if at[IN_UNITS]:
             units.step(kind, size, stride, w_hh, here, apart, old, new)
         else:
-            first_product(
-                old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0]
-            )  # fmt: skip
+            first_product(old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0])
             second_product(
                 kind, at[RESET], old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias,
                 at[COLUMNS_IH], diagonals, size, False, always, batch, old[0],
             )  # fmt: skip
-            call_at(
-                at[STEP], (kind, here, columns, old, new, diagonals, size, size, False, always, batch)
-            )  # fmt: skip
+            call_at(at[STEP], (kind, here, columns, old, new, diagonals, size, size, False, always, batch))
         _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)
         current = 1 - current
 

@@ -184,6 +184,22 @@ def test_a_hard_sigmoid_is_that_of_the_version_which_wrote_the_file(version, slo
     np.testing.assert_allclose(host(keras.load(tmp_path / "old.h5")(3.0 * x))[:, -1], h, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"keras_version": "2.15.0"}, "hard_sigmoid"),
+        ({"keras_version": "3.1.0"}, "torch_hard_sigmoid"),
+        (None, "torch_hard_sigmoid"),
+    ],
+)
+def test_the_version_of_a_zipped_file_stands_beside_its_config(metadata, expected, files, tmp_path):
+    gates, whole = layer(1, "recurrent_activation", "hard_sigmoid"), (files / "signal.keras").read_bytes()
+    (tmp_path / "one.keras").write_bytes(rewritten(whole, gates, metadata=metadata))
+    model = keras.load(tmp_path / "one.keras")
+    cell = next(module.cell for _, module in model.named_modules() if isinstance(module, nn.LSTM))
+    assert cell.activations["f"].name == expected
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_activations_are_those_of_keras(after, monkeypatch, rng, tmp_path):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
@@ -204,7 +220,9 @@ def test_activations_are_those_of_keras(after, monkeypatch, rng, tmp_path):
 # Files in which one thing is wrong.
 
 
-def rewritten(content, change=lambda config: config, damage=lambda file: None, compression=zipfile.ZIP_STORED):
+def rewritten(
+    content, change=lambda config: config, damage=lambda file: None, compression=zipfile.ZIP_STORED, metadata=None
+):
     """A .keras file with another config, or other weights."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         config, held = json.loads(archive.read("config.json")), io.BytesIO(archive.read("model.weights.h5"))
@@ -214,6 +232,8 @@ def rewritten(content, change=lambda config: config, damage=lambda file: None, c
     with zipfile.ZipFile(packed, "w", compression) as archive:
         archive.writestr("config.json", json.dumps(change(config)))
         archive.writestr("model.weights.h5", held.getvalue())
+        if metadata is not None:
+            archive.writestr("metadata.json", json.dumps(metadata))
     return packed.getvalue()
 
 

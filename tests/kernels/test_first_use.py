@@ -32,7 +32,15 @@ nn.GRU(4, 8, rng=0)(x)
 tell()
 """
 MOST = {"inference": 21, "training": 16, "a stream": 9, "a GRU": 2}  # functions that each adds to those before
-OTHER_CELLS = "exponential", "norm_gates", "gates-_mgu", "gates-_leak", "gates-_tanh", "lstm_gates-peephole"
+OTHER_CELLS = (
+    "exponential",
+    "norm_gates",
+    "general_gates",
+    "gates-_mgu",
+    "gates-_leak",
+    "gates-_tanh",
+    "lstm_gates-peephole",
+)
 
 
 @pytest.mark.slow
