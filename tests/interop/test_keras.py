@@ -13,6 +13,7 @@ from helpers import host
 from hostile_files import BROKEN, changed
 
 from xprnn import nn
+from xprnn.cells import Activation, GeneralLSTM
 from xprnn.cli import main
 from xprnn.interop import keras
 from xprnn.interop.keras_layers import FUNCTIONS
@@ -162,7 +163,7 @@ def test_weights_for_a_real_keras_model(monkeypatch, rng):
     np.testing.assert_allclose(real.ops.convert_to_numpy(target(x)), host(model(x)), atol=1e-6)
 
 
-@pytest.mark.parametrize(("version", "slope"), [("2.15.0", 1 / 5), ("1.2.2", 1 / 5), ("3.0.0", 1 / 6)])
+@pytest.mark.parametrize(("version", "slope"), [("2.15.0", 1 / 5), ("1.2.2", 1 / 5), ("3.0.0", 1 / 6), ("10.0", 1 / 6)])
 def test_a_hard_sigmoid_is_that_of_the_version_which_wrote_the_file(version, slope, files, tmp_path):
     """The first layer alone, whose equations are written out here."""
     (tmp_path / "old.h5").write_bytes((files / "signal.h5").read_bytes())
@@ -182,6 +183,32 @@ def test_a_hard_sigmoid_is_that_of_the_version_which_wrote_the_file(version, slo
         c = f * c + i * g / (1 + abs(g))
         h = o * c / (1 + abs(c))
     np.testing.assert_allclose(host(keras.load(tmp_path / "old.h5")(3.0 * x))[:, -1], h, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "slope"),
+    [
+        ('{"keras_version": "2.15.0"}', "hard_sigmoid"),
+        ('{"keras_version": 2}', "torch_hard_sigmoid"),
+        (None, "torch_hard_sigmoid"),
+    ],
+)
+def test_so_it_is_in_a_keras_file_which_keras_2_wrote_too(metadata, slope, files, tmp_path):
+    with zipfile.ZipFile(files / "signal.keras") as archive, zipfile.ZipFile(tmp_path / "old.keras", "w") as old:
+        config = json.loads(archive.read("config.json"))
+        lstm = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "LSTM")
+        lstm["config"]["recurrent_activation"] = "hard_sigmoid"
+        old.writestr("config.json", json.dumps(config))
+        old.writestr("model.weights.h5", archive.read("model.weights.h5"))
+        if metadata is not None:
+            old.writestr("metadata.json", metadata)
+    model = keras.load(tmp_path / "old.keras")
+    (cell,) = (
+        each.layer.cell
+        for each in model.layers
+        if isinstance(getattr(each, "layer", None), nn.LSTM) and isinstance(each.layer.cell, GeneralLSTM)
+    )
+    assert cell.activations["i"] == Activation(slope)
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -49,8 +49,8 @@ def load(path: Path_, *, dtype: str = "float32") -> KerasModel:
     """The model in a ``.keras`` file of Keras 3, or in a ``.h5`` file that Keras 2 or 3 wrote with ``model.save``.
 
     Returns a :class:`KerasModel`, which takes and gives what Keras' does, batch first; ``sequential()`` of it can be
-    streamed. A hard sigmoid is that of the version which
-    wrote the file: max(0, min(1, x/5 + 1/2)) until Keras 2, with x/6 since Keras 3.
+    streamed. A hard sigmoid is that of the version which wrote the file: max(0, min(1, x/5 + 1/2)) until Keras 2, with
+    x/6 since Keras 3, which a ``.keras`` file is of that does not say.
 
     Raises OSError where the file cannot be read, ImportError without h5py; ValueError, naming the file, where it is
     damaged, has layers or settings that are not known (stateful ones too: open a stream instead), holds no model but
@@ -59,18 +59,18 @@ def load(path: Path_, *, dtype: str = "float32") -> KerasModel:
     dtype = float_dtype("keras.load", dtype)
     with opened("keras.load", path) as content:
         if content.startswith(b"PK"):
-            config, weights = _unzipped(content)
-            file, functions = Hdf5(weights), FUNCTIONS
+            config, weights, version = _unzipped(content)
+            file = Hdf5(weights)
         else:
             file = Hdf5(content)
             version = file.text(file.root, "keras_version") or "2"
-            functions = OLD_FUNCTIONS if version.startswith(("1", "2")) else FUNCTIONS
             text = file.text(file.root, "model_config")
             if text is None:
                 raise ValueError("it holds weights and no model; expected one by model.save, or keras.load_weights")
             config = parsed(text)
         layers = _in_a_row(config)
         stored = _by_group(file, layers) if content.startswith(b"PK") else _by_name(file, layers)
+        functions = OLD_FUNCTIONS if version.split(".")[0] in ("1", "2") else FUNCTIONS
         return _model(layers, stored, dtype, functions)
 
 
@@ -121,17 +121,18 @@ def set_weights(keras_model: Any, model: Module) -> None:
         layer.set_weights(arrays)
 
 
-def _unzipped(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """The config and the weights of a ``.keras`` file, neither larger than the file."""
+def _unzipped(content: bytes) -> tuple[dict[str, Any], bytes, str]:
+    """The config and the weights of a ``.keras`` file, none larger than the file, and the version that wrote it."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = ("config.json", "model.weights.h5")
+            names = ["config.json", "model.weights.h5", *{"metadata.json"}.intersection(archive.namelist())]
             if any(archive.getinfo(name).file_size > len(content) for name in names):
                 raise ValueError("it is compressed, which Keras' files are not")
-            config, weights = (archive.read(name) for name in names)
+            config, weights, *metadata = (archive.read(name) for name in names)
     except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"truncated, corrupt or no file of Keras: {error}") from None
-    return parsed(config), weights
+    version = parsed(metadata[0]).get("keras_version") if metadata else None
+    return parsed(config), weights, version if isinstance(version, str) else "3"
 
 
 def _in_a_row(config: dict[str, Any]) -> list[dict[str, Any]]:
