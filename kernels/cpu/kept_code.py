@@ -25,9 +25,10 @@ NAMES = 8
 class KeptCode:
     """The cache of one function, in the place of Numba's own, which believes what it reads.
 
-    A file for each signature: a SHA-256, and a pickle of the signature and of the machine code. Damaged machine code
-    would end the process or compute something else, so nothing is looked at whose checksum is wrong. Whatever cannot be
-    read is compiled and replaced; what cannot be written stays in memory, and one warning says so.
+    A file for each signature: a SHA-256, and a pickle of its own name, the signature and the machine code. Damaged or
+    another's machine code would end the process or compute something else, so nothing is looked at whose checksum is
+    wrong, and nothing used that was written under another name. Whatever cannot be read is compiled and replaced; what
+    cannot be written stays in memory, and one warning says so.
 
     Machine code of a ``shared`` function is called by that of its callers, which do not hold a copy of it; files of
     theirs name its file, which is read first.
@@ -74,7 +75,7 @@ class KeptCode:
             return
         key = self._key(signature, result.codegen)
         path = self._path(key)
-        content = dumps((key, self._shared, _calls(result), result._reduce()))
+        content = dumps((path.name, key, self._shared, _calls(result), result._reduce()))
         try:
             _replace(path, hashlib.sha256(content).digest() + content)
         except OSError as error:
@@ -115,8 +116,10 @@ def _read(path: Path, target: Any, expected: Any = None) -> Any:
     content = path.read_bytes()
     if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
         return None
-    key, shared, calls, parts = pickle.loads(content[DIGEST:])
-    if expected not in (None, key) or any(_read(path.with_name(name), target) is None for name in calls):
+    written_as, key, shared, calls, parts = pickle.loads(content[DIGEST:])
+    if written_as != path.name or expected not in (None, key):
+        return None
+    if any(_read(path.with_name(name), target) is None for name in calls):
         return None
     result = CompileResult._rebuild(target, *parts)
     if shared:

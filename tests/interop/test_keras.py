@@ -162,7 +162,7 @@ def test_weights_for_a_real_keras_model(monkeypatch, rng):
     np.testing.assert_allclose(real.ops.convert_to_numpy(target(x)), host(model(x)), atol=1e-6)
 
 
-@pytest.mark.parametrize(("version", "slope"), [("2.15.0", 1 / 5), ("1.2.2", 1 / 5), ("3.0.0", 1 / 6)])
+@pytest.mark.parametrize(("version", "slope"), [("2.15.0", 1 / 5), ("1.2.2", 1 / 5), ("3.0.0", 1 / 6), ("10.0", 1 / 6)])
 def test_a_hard_sigmoid_is_that_of_the_version_which_wrote_the_file(version, slope, files, tmp_path):
     """The first layer alone, whose equations are written out here."""
     (tmp_path / "old.h5").write_bytes((files / "signal.h5").read_bytes())

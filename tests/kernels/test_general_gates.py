@@ -91,3 +91,15 @@ def test_a_stream_of_them_all_is_one_compiled_call(batch):
         expected = model(x).data
     found = np.concatenate([np.stack([np.array(stream.step(x_t)) for x_t in x[:4]]), stream.block(x[4:])])
     np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_a_stream_that_is_reloaded_takes_what_changed_within_its_cell():
+    layer, x = layer_of("rnn", 5), np.random.default_rng(0).standard_normal((4, 1, 3))
+    stream = layer.stream()
+    layer.cell.activations["h"] = cells.Activation("relu", clip=0.1)
+    stream.reload()
+    with xprnn.use_kernels("reference"):
+        np.testing.assert_allclose(stream.block(x), layer(x)[0].data, atol=1e-12)
+    layer.cell.activations["h"] = cells.Activation("softplus")
+    with pytest.raises(ValueError, match=r"another cell .*open another stream"):
+        stream.reload()

@@ -169,6 +169,16 @@ def test_a_caller_is_used_only_with_what_it_calls(folder, monkeypatch):
     assert set(folder.iterdir()) == files
 
 
+def test_another_function_behind_the_name_of_what_is_called_is_not_taken(folder, monkeypatch):
+    run()
+    (other,) = folder.iterdir()
+    run_caller(monkeypatch)
+    (path,) = folder.glob("*-doubled-*")
+    path.write_bytes(other.read_bytes())
+    assert not silent(lambda: run_caller(monkeypatch))
+    assert silent(lambda: run_caller(monkeypatch))
+
+
 def test_where_nothing_can_be_kept_a_shared_function_is_called_all_the_same(folder, monkeypatch):
     monkeypatch.setattr(compiling, "cache_folder", lambda: None)
     assert not silent(lambda: run_caller(monkeypatch))

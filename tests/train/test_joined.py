@@ -146,3 +146,17 @@ def test_what_was_written_to_or_assigned_is_seen_by_the_next_step():
     optimizer.step()
     assert params[0].data.tolist() == [7.0, 1.0, 1.0]
     assert params[1].data.tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("shape", [(), (1,), (2,)])
+def test_what_is_written_into_data_is_seen(kind, shape):
+    written, assigned = (Parameter(np.zeros(shape)) for _ in range(2))
+    optimizers = [kind([parameter], lr=0.1) for parameter in (written, assigned)]
+    for number in range(3):
+        for parameter, optimizer in zip((written, assigned), optimizers, strict=True):
+            parameter.grad = Tensor(np.full(shape, 1.0 + number))
+            optimizer.step()
+        np.testing.assert_array_equal(written.data, assigned.data)
+        written.data[...] = 0.25
+        assigned.data = np.full(shape, 0.25)

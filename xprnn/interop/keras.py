@@ -50,7 +50,7 @@ def load(path: Path_, *, dtype: str = "float32") -> KerasModel:
 
     Returns a :class:`KerasModel`, which takes and gives what Keras' does, batch first; ``sequential()`` of it can be
     streamed. A hard sigmoid is that of the version which wrote the file: max(0, min(1, x/5 + 1/2)) until Keras 2, with
-    x/6 since Keras 3.
+    x/6 since Keras 3, which a ``.keras`` file is of that does not say.
 
     Raises OSError where the file cannot be read, ImportError without h5py; ValueError, naming the file, where it is
     damaged, has layers or settings that are not known (stateful ones too: open a stream instead), holds no model but
@@ -70,7 +70,7 @@ def load(path: Path_, *, dtype: str = "float32") -> KerasModel:
             config = parsed(text)
         layers = _in_a_row(config)
         stored = _by_group(file, layers) if content.startswith(b"PK") else _by_name(file, layers)
-        functions = OLD_FUNCTIONS if version.startswith(("1", "2")) else FUNCTIONS
+        functions = OLD_FUNCTIONS if version.split(".")[0] in ("1", "2") else FUNCTIONS
         return _model(layers, stored, dtype, functions)
 
 
@@ -131,8 +131,8 @@ def _unzipped(content: bytes) -> tuple[dict[str, Any], bytes, str]:
             config, weights, *metadata = (archive.read(name) for name in names)
     except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"truncated, corrupt or no file of Keras: {error}") from None
-    version = entry(parsed(metadata[0]), "keras_version", str) if metadata else "3"
-    return parsed(config), weights, version
+    version = parsed(metadata[0]).get("keras_version") if metadata else None
+    return parsed(config), weights, version if isinstance(version, str) else "3"
 
 
 def _in_a_row(config: dict[str, Any]) -> list[dict[str, Any]]:

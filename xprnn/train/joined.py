@@ -59,6 +59,7 @@ class Joined:
     def apart(self, array: Array, known: Known) -> list[Array]:
         """What was made of them all, as what was made of each: views, which are then known."""
         parts = apart(array, self.places)
+        array = array if len(parts) > 1 else parts[0]  # in which what the parameter's owner writes is seen
         known[id(parts[0])] = Whole(array, self.places, parts)
         return parts
 

@@ -53,6 +53,7 @@ class Stream:
     New weights are noticed, be it that ``.data`` of a parameter is assigned, as optimizers and ``load_state_dict`` do,
     or that the layer is given another Parameter in its place; after writing into an array in place, call ``reload()``.
     A layer that is given another cell or direction, and a Sequential another part, is refused: open another stream.
+    What changes within a cell, as the clip of one of its functions, is taken by :meth:`reload`.
     A copy, or what comes out of a pickle, goes on from the same state by itself.
 
     Raises ValueError for a bidirectional or reverse layer, which must see the end first, for a head of other sizes or
