@@ -235,3 +235,14 @@ def test_a_flag_is_true_or_false_and_no_word(kind, name):
         with pytest.raises(ValueError, match=f"{kind.__name__}: {name} is 'false'; expected True or False"):
             kind(group, lr=0.1, **given)
     assert getattr(kind([p], lr=0.1, **{name: np.False_}), name) is False
+
+
+def test_groups_take_no_more_parameters_which_would_not_be_moved():
+    one, other = Parameter(np.ones(2)), Parameter(np.ones(2))
+    optimizer = SGD([{"params": [one]}, {"params": []}], lr=0.1)
+    for grow in (
+        lambda: optimizer.param_groups[0]["params"].append(other),
+        lambda: optimizer.param_groups.append({"params": [other]}),
+    ):
+        with pytest.raises(AttributeError, match="tuple"):
+            grow()

@@ -40,7 +40,8 @@ class Optimizer:
     """Base of all optimizers. A subclass says what it keeps (``slots``) and how it moves one parameter (``update``).
 
     The parameters may come in groups with settings of their own, as dicts: ``[{"params": [...], "lr": 0.1}, ...]``;
-    what a dict does not say is as in the constructor. ``param_groups`` has these dicts, filled up. To read
+    what a dict does not say is as in the constructor. ``param_groups`` has these dicts, filled up; which there are, and
+    whose parameters, stays as it was made, and is in tuples. To read
     ``optimizer.lr`` gives the first group's rate, to assign it sets all; and so for the other settings. A subclass
     hands its settings to ``super().__init__`` and declares each as a
     :class:`xprnn.train.parameter_groups.Setting`.
@@ -86,7 +87,7 @@ class Optimizer:
         if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
             raise ValueError(f"{owner}: a parameter was given twice; it would be moved twice in each step")
         shared = {"lr": lr, **settings}
-        self.param_groups = [self._checked(k, {**shared, **group}) for k, group in enumerate(groups)]
+        self.param_groups = tuple([self._checked(k, {**shared, **group}) for k, group in enumerate(groups)])
         self.group = self.param_groups[0]
         self._group_of = [k for k, group in enumerate(groups) for _ in group["params"]]
         self._steps = [0] * len(self.parameters)
@@ -95,7 +96,7 @@ class Optimizer:
 
     def _checked(self, k: int, group: Mapping[str, Any]) -> dict[str, Any]:
         """A group whose settings are in range."""
-        owner, checked, declared = type(self).__name__, {"params": group["params"]}, self._declared()
+        owner, checked, declared = type(self).__name__, {"params": tuple(group["params"])}, self._declared()
         if unknown := group.keys() - declared - {"params"}:
             raise ValueError(f"{owner}: group {k} has {min(unknown)}; expected params, {', '.join(declared)}")
         checked.update({name: each.check(owner, name, group[name]) for name, each in declared.items()})
