@@ -1,7 +1,9 @@
 """A sequence that is alone, without a way back: all steps in registers (units.py), weights packed in the same call.
 
 Numbers are those of loops.py, one by one. With one row, each product waits for weights to come from the second cache,
-and what stands around it counts: pre-activations that are stored and read again, packing, calls from Python.
+and what stands around it counts: pre-activations that are stored and read again, packing, calls from Python. Hence
+weights are brought into the order of units.py here, in compiled code; streams, which are opened once, have ``by_unit``
+and ``panels`` there, and need no function to be compiled for it.
 """
 
 from __future__ import annotations

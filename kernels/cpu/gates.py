@@ -170,7 +170,10 @@ def _gated_leak(z, n, m, rate, h_old, h, size):
 
 @shared_kernel
 def reset(z, products, columns, h_old, diagonals, size, held, advance, rows):
-    """RESET_BEFORE and MGU between their two products: r, or f, and r h where the second product finds it."""
+    """RESET_BEFORE and MGU between their two products: r, or f, and r h where the second product finds it.
+
+    ``diagonals`` are for general_gates.py, whose function is called in the same way.
+    """
     for b in range(rows):
         r, old = offset(z, b * columns), offset(h_old, b * size)
         product = offset(products, b * columns)
