@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_flags import IDS, X, model, public
 
-from xprnn import cells, data, diagnose, distributed, estimators, nn, ops, testing, train
+from xprnn import Tensor, cells, data, diagnose, distributed, estimators, nn, ops, testing, train
 
 ROWS = np.arange(40.0)
 HIDDEN = {"input_size": 4, "hidden_size": 4}
@@ -53,6 +53,7 @@ CALLS = {
     "RecurrentLayer": partial(nn.RecurrentLayer, cells.LSTM(), **HIDDEN),
     "CellModule": partial(nn.CellModule, cells.LSTM(), **HIDDEN),
     "EchoStateNetwork": partial(nn.EchoStateNetwork, **HIDDEN, output_size=2, connectivity=1.0),
+    "split": partial(ops.split, Tensor(X[0])),
     "Linear": partial(nn.Linear, in_features=4, out_features=2),
     "Embedding": partial(nn.Embedding, num_embeddings=4, embedding_dim=2),
     "LayerNorm": nn.LayerNorm,

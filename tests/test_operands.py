@@ -142,6 +142,7 @@ def test_narrow_indices_into_a_large_array(dtype, home):
         lambda x: ops.concat([x, x], 2),
         lambda x: ops.stack([x, x], 3),
         lambda x: ops.unstack(x, -3),
+        lambda x: ops.split(x, 2, 2),
         lambda x: ops.take(x, np.array([0]), 2),
         lambda x: ops.take_along_axis(x, np.zeros((2, 3), int), 2),
         lambda x: ops.flip(x, 2),
@@ -159,6 +160,14 @@ def test_axis_never_wraps(op):
 def test_concat_needs_an_axis():
     with pytest.raises(ValueError, match=r"concat: operand 1 has no axes; .*stack"):
         ops.concat([np.ones(2), Tensor(1.0)])
+
+
+@pytest.mark.parametrize("sections", [4, 0, 1.0, [1, 2]])
+def test_sections_of_one_length(sections):
+    with pytest.raises(
+        ValueError, match=r"split: (axis 1 has length 6; expected a multiple of sections, 4|sections is )"
+    ):
+        ops.split(Tensor(np.ones((2, 6))), sections, axis=1)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,12 @@ CASES = {
         (M,),
     ),
     "unstack/axis": Case(lambda a: ops.unstack(a, -1)[1], lambda a: a[..., 1], (M,)),
+    "split": Case(
+        lambda a: ops.concat([2.0 * ops.split(a, 2)[1], ops.split(a, 2)[0]]),
+        lambda a: np.concatenate([2.0 * a[2:], a[:2]]),
+        ((4, 3),),
+    ),
+    "split/axis": Case(lambda a: ops.split(a, 3, -1)[1], lambda a: np.split(a, 3, -1)[1], ((2, 6),)),
     "stack": Case(lambda a, b: ops.stack([a, b]), lambda a, b: np.stack([a, b]), (M, M)),
     "stack/axis": Case(lambda a, b: ops.stack([a, b, a], -1), lambda a, b: np.stack([a, b, a], -1), (M, M)),
     "getitem": Case(lambda x: x[1], lambda x: x[1], (M,)),

@@ -52,6 +52,7 @@ def test_only_floats_have_gradients(dtype):
 def test_reading_single_elements(home):
     one = leaf(home, [[2.5]])
     assert one.item() == float(one) == 2.5
+    assert f"{one.sum():.2f}" == "2.50"
     assert bool(one)
     assert not bool(leaf(home, 0.0))
 

@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from xprnn import backend, host_kernels, indices
+from xprnn import backend, counts, host_kernels, indices
 from xprnn.backend import Array, namespace
 from xprnn.flags import several, true_or_false
 from xprnn.postponed import within
@@ -646,6 +646,25 @@ def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
         return [stack([zeros_like(given) if g is None else g for g in cotangents], axis)]
 
     return record_joint("unstack", namespace(x.data).unstack(x.data, axis=axis), (x,), pullback)
+
+
+@lifted
+def split(x: Tensor, sections: int, axis: int = 0) -> tuple[Tensor, ...]:
+    """So many parts of one length along an axis, such as a cell's gates; all are recorded as one operation.
+
+    As NumPy's and PyTorch's ``chunk``. Raises ValueError where the axis has no whole multiple of that length.
+    """
+    axis, sections = _axis(axis, x.ndim), counts.size("split", "sections", sections)
+    length, rest = divmod(x.shape[axis], sections)
+    if rest:
+        raise ValueError(f"split: axis {axis} has length {x.shape[axis]}; expected a multiple of sections, {sections}")
+
+    def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+        given = next(g for g in cotangents if g is not None)
+        return [concat([zeros_like(given) if g is None else g for g in cotangents], axis)]
+
+    keys = [(*[slice(None)] * axis, slice(k * length, (k + 1) * length), ...) for k in range(sections)]
+    return record_joint("split", [x.data[key] for key in keys], (x,), pullback)
 
 
 def _picks(keys: Sequence[Any], parts: Sequence[Tensor]) -> list[Callable[[Tensor, Tensor], Tensor]]:

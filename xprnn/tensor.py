@@ -183,6 +183,10 @@ class Tensor:
     def __float__(self) -> float:
         return self.item()
 
+    def __format__(self, spec: str) -> str:
+        """A single number as Python's, as in f"{loss:.3f}"."""
+        return format(self.item(), spec) if self.ndim == 0 and spec else super().__format__(spec)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if type(self._data) is not np.ndarray:
             raise TypeError(f"a Tensor of {type(self._data)} is not copied to the host silently: use .numpy()")
