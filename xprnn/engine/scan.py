@@ -58,7 +58,7 @@ class Scan(Way):
 
     def walked(self, call: SequenceCall, x: Array, control: Control) -> tuple[State, Any]:
         """Each part of the state after every step, in time's order, and what :meth:`walked_vjp` needs."""
-        z = reference.project(call, x, self.times)
+        z = self.project(call, x)
         late: State = ()
         if linear(call).late:
             first, second = halves(z)
@@ -87,6 +87,10 @@ class Scan(Way):
         cotangents = list(zip(map(control.shown, turned), dfinal, strict=True))
         dx, dstate, gradients = self.walked_vjp(call, x, saved, control, cotangents, need_dx)
         return Gradients(flipped(dx) if call.reverse and need_dx else dx, dstate, gradients)
+
+    def project(self, call: SequenceCall, x: Array) -> Array:
+        """zx of all steps."""
+        return reference.project(call, x, self.times)
 
     def walked_vjp(
         self, call: SequenceCall, x: Array, saved: Any, control: Control, given: list[Given], need_dx: bool

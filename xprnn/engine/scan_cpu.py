@@ -38,6 +38,13 @@ class CompiledScan(Scan):
         h, c, every = host.forward(x, w, call.state[1], kernels.flags_of(control))
         return (held(h, call.state[0], control, self), c), DiagonalSaved(q, w, every)
 
+    def project(self, call: SequenceCall, x: Array) -> Array:
+        cell, w = linear(call), call.weights
+        if kernels.linear_number_of(cell) is None or cell.late or cell.sees_x(w, call.state[0].shape[-1]):
+            return super().project(call, x)
+        z = host_kernels.linear(np, x.reshape(-1, x.shape[2]), w["weight_ih"], w.get("bias_ih"))
+        return z.reshape(*x.shape[:2], -1)
+
     def walked_vjp(
         self, call: SequenceCall, x: Array, saved: Any, control: Control, given: list[Given], need_dx: bool
     ) -> Gradients:
