@@ -1,6 +1,6 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive, carry, reservoir, scan
+from . import additive, carry, diagonal, reservoir, scan
 from .elementwise import erf, row_max, scatter_add
 from .equations import compile_equations
 from .host import BF16_DOT
@@ -28,6 +28,7 @@ __all__ = [
     "carry",
     "backward",
     "compile_equations",
+    "diagonal",
     "erf",
     "forward",
     "linear_back",

@@ -25,18 +25,16 @@ from .intrinsics import (
     call_at,
     claim,
     count_up,
-    give_way,
     offset,
     offsets,
-    read_count,
     spread,
 )
 from .loops import rows_times
 from .product import Array, Storage, multiply
 from .recurrence import state_before
+from .waiting import wait_for
 
 SCRATCH_BYTES = 1 << 24  # of pre-activations computed ahead, where they are not kept
-PATIENCE = 1000  # looks at a counter before another thread gets this core
 WORTHWHILE = 2.5e5  # floating-point operations in a step, from which on sharing it beats its cost
 ENOUGH_ROWS = 3  # for each thread, and the batch is better cut by sequences
 
@@ -164,8 +162,4 @@ def run_part(kind, step, shares, states, control, chunk, progress, own):
                 ),
             )  # fmt: skip
             count_up(address(done, (k - begin) * 8))
-        looks = 0
-        while read_count(address(done, (k - begin) * 8)) < count:
-            looks += 1
-            if looks > PATIENCE:
-                give_way()
+        wait_for(address(done, (k - begin) * 8), count)

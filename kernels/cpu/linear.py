@@ -14,8 +14,7 @@ from .sums import outer_sum, row_sum
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
     """x W^T + b, for x (N, I), W (O, I) and b (O,) of one type, or without b."""
     if threads.shares(2, 2.0 * x.size * len(weight)) > 1:
-        y = matmul(x, weight.T)
-        return y if bias is None else np.add(y, bias, out=y)
+        return matmul(x, weight.T, bias=bias)
     y = np.empty((len(x), len(weight)), x.dtype)
     around.affine(plain(x), plain(weight), EMPTY[x.dtype][1] if bias is None else plain(bias), y)
     return y

@@ -12,17 +12,21 @@ from . import loops, threads
 from .product import EXACT, Array, Storage, multiply_transposed, padded, plain
 
 
-def matmul(a: Array, b: Array, storage: Storage = EXACT) -> Array:
-    """A B, for A (M, K) and B (K, N) of one type, of any strides; rounded as ``storage`` says."""
+def matmul(a: Array, b: Array, storage: Storage = EXACT, bias: Array | None = None) -> Array:
+    """A B + bias, for A (M, K) and B (K, N) of one type, of any strides; rounded as ``storage`` says."""
     (m, k), n = a.shape, b.shape[1]
-    c = np.zeros((m, padded(n, a.itemsize)), a.dtype)
-    operations = 2.0 * m * k * n
-    if storage is EXACT and a.flags.f_contiguous and not a.flags.c_contiguous:
-        columns, rows = plain(a.T), plain(b)
-        threads.share(lambda first, last: multiply_transposed(columns, rows, c, first, last), m, operations)
-    else:
-        rows, packed = plain(a).reshape(1, m, k), storage.pack(b)
-        threads.share(lambda first, last: loops.rows_times(rows, packed, c, first, last), m, operations)
+    c = np.empty((m, padded(n, a.itemsize)), a.dtype)
+    transposed = storage is EXACT and a.flags.f_contiguous and not a.flags.c_contiguous
+    rows, other = (plain(a.T), plain(b)) if transposed else (plain(a).reshape(1, m, k), storage.pack(b))
+    add = multiply_transposed if transposed else loops.rows_times
+
+    def work(first: int, last: int) -> None:
+        c[first:last] = 0  # by who adds to it, whose cache it is then in
+        if bias is not None:
+            c[first:last, :n] = bias
+        add(rows, other, c, first, last)
+
+    threads.share(work, m, 2.0 * m * k * n)
     return c if c.shape[1] == n else np.ascontiguousarray(c[:, :n])
 
 

@@ -133,7 +133,10 @@ def together(work: Callable[[int], object], parts: int) -> None:
 
     Work must be such that any one thread finishes all of it, since others may be busy for other callers.
     """
-    _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)])
+    if parts == 1:
+        work(0)
+    else:
+        _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)])
 
 
 def shares(batch: int, operations: float) -> int:

@@ -61,6 +61,14 @@ def test_scan_equals_the_loop(name, way, data, steps, batch, reverse, seed):
     assert_close(found, expected, 1e-11)
 
 
+@each_way
+@pytest.mark.parametrize("cell", [cells.MinGRU(), cells.SRU(), cells.QRNN(), cells.S5(20)], ids=lambda cell: cell.name)
+def test_many_rows_whose_products_are_compiled(way, cell):
+    call = sequence_call(cell, NUMPY, T=70, B=3, I=40, H=40, seed=1)
+    found, expected = compared(call, way)
+    assert_close(found, expected, 1e-10)
+
+
 @pytest.mark.parametrize("name", ["sru", "qrnn of two", "lru"])
 def test_scan_in_array_code_anywhere(name, home):
     flags = np.random.default_rng(0).random((2, 7, 3)) < 0.7

@@ -23,16 +23,14 @@ class LRU(DiagonalCell):
 
     def diagonals(self, w: Weights) -> tuple[Array, Array]:
         xp = namespace(w["nu_log"])
-        gamma = xp.exp(w["gamma_log"])
-        p = polar(xp.exp(-xp.exp(w["nu_log"])), xp.exp(w["theta_log"]))
-        return p, xp.concat([gamma, xp.zeros_like(gamma)])
+        return polar(xp.exp(-xp.exp(w["nu_log"])), xp.exp(w["theta_log"])), xp.exp(w["gamma_log"])
 
     def diagonals_vjp(self, w: Weights, dp: Array, dq: Array) -> Weights:
         xp = namespace(dp)
-        p, _ = self.diagonals(w)
+        p, gamma = self.diagonals(w)
         size, angle = halves(product(True, conjugate(True, p), dp))  # cotangents of log p
         return {
             "nu_log": -xp.exp(w["nu_log"]) * size,
             "theta_log": xp.exp(w["theta_log"]) * angle,
-            "gamma_log": xp.exp(w["gamma_log"]) * halves(dq)[0],
+            "gamma_log": gamma * dq,
         }

@@ -145,6 +145,11 @@ def fills(cell: Cell) -> bool:
     return _type_name(cell) == "xprnn.cells.gru_d.GRUD" and vars(cell).keys() == {"input_size"}
 
 
+def is_diagonal(cell: Cell) -> bool:
+    """Whether it is LRU or S5, likewise."""
+    return _type_name(cell) in ("xprnn.cells.lru.LRU", "xprnn.cells.s5.S5") and vars(cell).keys() == {"state_size"}
+
+
 def is_reservoir(cell: Cell) -> bool:
     """Whether it is an EchoState, likewise."""
     return _type_name(cell) == "xprnn.cells.echo_state.EchoState" and vars(cell).keys() == {"leak"}

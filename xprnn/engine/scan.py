@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xprnn.backend import Array, copied, namespace
 from xprnn.cells import State, Weights
@@ -25,6 +25,9 @@ from xprnn.cells.linear import LinearCell, conjugate, halves, product, returned,
 from xprnn.engine import reference
 from xprnn.engine.call import Gradients, Result, SequenceCall, Way
 from xprnn.engine.control import Control
+
+Given = tuple[Array | None, Array | None]
+"""The cotangents of a part of the state, after every step and at the end; None for zero."""
 
 
 class Saved(NamedTuple):
@@ -44,20 +47,25 @@ class Scan(Way):
         reasons = ["there is no step or no sequence to run"] if 0 in call.x.shape[:2] else []
         return reasons if call.noise is None else [*reasons, "zoneout and dropout between steps go step by step"]
 
-    def forward(self, call: SequenceCall) -> tuple[Result, Saved | None]:
+    def forward(self, call: SequenceCall) -> tuple[Result, Any]:
         """Run a call."""
         x, control = in_time(call)
-        z = reference.project(call, x, self.times)
+        sequences, saved = self.walked(call, x, control)
+        shown = tuple(map(control.shown, sequences))
+        final = tuple(copied(s[-1, ...]) for s in sequences)
+        result = Result(tuple(map(flipped, shown)) if call.reverse else shown, final)
+        return result, saved if call.keep else None
+
+    def walked(self, call: SequenceCall, x: Array, control: Control) -> tuple[State, Any]:
+        """Each part of the state after every step, in time's order, and what :meth:`walked_vjp` needs."""
+        z = self.project(call, x)
         late: State = ()
         if linear(call).late:
             first, second = halves(z)
             late = (held(second, call.state[-1], control, self),)
             z = first + before(late[0], call.state[-1], control)
         sequences = (*self.states(call, z, control), *late)
-        shown = tuple(map(control.shown, sequences))
-        final = tuple(copied(s[-1, ...]) for s in sequences)
-        result = Result(tuple(map(flipped, shown)) if call.reverse else shown, final)
-        return result, Saved(z, sequences) if call.keep else None
+        return sequences, Saved(z, sequences)
 
     def states(self, call: SequenceCall, z: Array, control: Control) -> State:
         """c after every step, behind h where the cell has an output."""
@@ -72,20 +80,33 @@ class Scan(Way):
         h = returned(cell, "output returned h", cell.output_by(self.times, w, c, z), (*z.shape[:2], size), z)
         return held(h, call.state[0], control, self), c
 
-    def backward(self, call: SequenceCall, saved: Saved, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
+    def backward(self, call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
         """The way back through a call. A cotangent may be None for zero."""
-        cell, xp = linear(call), namespace(saved.z)
         x, control = in_time(call)
-        cotangents = []
-        for whole, end, like in zip(dsequences, dfinal, saved.sequences, strict=True):
-            d = xp.zeros_like(like) if whole is None else flipped(whole) if call.reverse else whole
-            cotangents.append((control.shown(d), xp.zeros_like(like[0, ...]) if end is None else end))
+        turned = [d if d is None or not call.reverse else flipped(d) for d in dsequences]
+        cotangents = list(zip(map(control.shown, turned), dfinal, strict=True))
+        dx, dstate, gradients = self.walked_vjp(call, x, saved, control, cotangents, need_dx)
+        return Gradients(flipped(dx) if call.reverse and need_dx else dx, dstate, gradients)
+
+    def project(self, call: SequenceCall, x: Array) -> Array:
+        """zx of all steps."""
+        return reference.project(call, x, self.times)
+
+    def walked_vjp(
+        self, call: SequenceCall, x: Array, saved: Any, control: Control, given: list[Given], need_dx: bool
+    ) -> Gradients:
+        """The gradients of what :meth:`walked` was given, x in time's order."""
+        cell, xp = linear(call), namespace(saved.z)
+        cotangents = [
+            (xp.zeros_like(like) if d is None else d, xp.zeros_like(like[0, ...]) if end is None else end)
+            for (d, end), like in zip(given, saved.sequences, strict=True)
+        ]
         dz, dstate, gradients = self.states_vjp(call, saved, control, cotangents[: cell.place + 1])
         if cell.late:
             dz, dlate = late_vjp(dz, *cotangents[-1], control, self)
             dstate = (*dstate, dlate)
         dx, of_input = reference.project_vjp(call, x, dz, need_dx, self.times)
-        return Gradients(flipped(dx) if call.reverse and need_dx else dx, dstate, merged(gradients, of_input))
+        return Gradients(dx, dstate, merged(gradients, of_input))
 
     def states_vjp(
         self, call: SequenceCall, saved: Saved, control: Control, cotangents: list[tuple[Array, Array]]
