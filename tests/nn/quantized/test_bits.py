@@ -158,6 +158,55 @@ def test_a_float_head_of_a_quantized_layer():
     np.testing.assert_allclose(stream.block(X), head(found(X)[0]).data, atol=1e-6)
 
 
+def product(x, weight, scale):
+    """x W^T by its definition, in float64 but for the codes: max|x| is 127, and ties go to even."""
+    top = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.float32(1e-30))
+    codes = np.rint(x * (np.float32(127) / top)).astype(np.int64)
+    return (codes @ weight.astype(np.int64).T) * (top.astype("f8") / 127) * scale
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def lstm(z_x, z_h, b_ih, b_hh, h, c):
+    i, f, g, o = np.split(z_x + z_h + b_ih + b_hh, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru(z_x, z_h, b_ih, b_hh, h):
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = (np.split(z, 3, axis=-1) for z in (z_x + b_ih, z_h + b_hh))
+    z = sigmoid(x_z + h_z)
+    return ((1 - z) * np.tanh(x_n + sigmoid(x_r + h_r) * h_n) + z * h,)
+
+
+EQUATIONS = {
+    "lstm": lstm,
+    "gru": gru,
+    "rnn": lambda z_x, z_h, b_ih, b_hh, h: (np.tanh(z_x + z_h + b_ih + b_hh),),
+    "relu": lambda z_x, z_h, b_ih, b_hh, h: (np.maximum(z_x + z_h + b_ih + b_hh, 0),),
+}
+
+
+@pytest.mark.parametrize("size", [1, 19, 64, 131])
+@pytest.mark.parametrize("name", LAYERS)
+def test_each_step_is_the_equations_of_codes(name, size):
+    """From the states that the layer itself had before, since a rounding that falls elsewhere makes another code."""
+    found = nn.quantize(LAYERS[name](I, size, rng=1))
+    w = {key.removesuffix("_l0"): array for key, array in found.state_dict().items()}
+    output, _, after = found(X, return_all_states=True)
+    after = [part.data[:, 0] for part in (after if isinstance(after, tuple) else (after,))]
+    before = [np.concatenate([np.zeros_like(part[:1]), part[:-1]]) for part in after]
+    expected = EQUATIONS[name](
+        product(X, w["weight_ih"], w["scale_ih"]), product(before[0], w["weight_hh"], w["scale_hh"]),
+        w["bias_ih"], w["bias_hh"], *before,
+    )  # fmt: skip
+    for part, other in zip(after, expected, strict=True):
+        np.testing.assert_allclose(part, other, atol=2e-6)
+    np.testing.assert_array_equal(output.data, after[0])
+
+
 def test_explain_names_the_path():
     found = nn.quantize(nn.Sequential(nn.LSTM(I, H), nn.Linear(H, 2)))
     text = xprnn.explain(found, X)
