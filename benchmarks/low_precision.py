@@ -200,10 +200,15 @@ def table(report: dict[str, Any]) -> str:
         times = [f"{row['us'][way]:.3g}" for way in ways]
         lines.append(f"| {row['cell']} {row['hidden']} | {' | '.join(times)} |")
     if report["tasks"]:
-        lines += ["", "Tasks, trained for a short time, in their own scores:", ""]
+        lines += [
+            "",
+            "Tasks, trained for a short time, in their own scores, and how far they are from those of float32:",
+            "",
+        ]
         lines += [f"| task and score | {' | '.join(SCORES)} |", "|---|" + "---|" * len(SCORES)]
         for name, scores in report["tasks"].items():
-            lines.append(f"| {name} | {' | '.join(f'{scores[p]:.4f}' for p in SCORES)} |")
+            exact, *others = (scores[p] for p in SCORES)
+            lines.append(f"| {name} | {exact:.4f} | {' | '.join(f'{s:.4f} ({s - exact:+.0e})' for s in others)} |")
     return "\n".join(lines)
 
 

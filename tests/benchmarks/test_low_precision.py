@@ -68,7 +68,7 @@ def test_tables_and_ratios(low_precision):
     }  # fmt: skip
     text = low_precision.table(report)
     assert "| 2.00, 1.50 | 4.00, 2.00 |" in text
-    assert "| a task | 0.5000 |" in text
+    assert "| a task | 0.5000 | 0.5000 (+0e+00) |" in text
     ratios = {group: ratio for group, name, ratio in low_precision.history_rows({"layers": [row]})}
     assert ratios == {"inference float32": 1.5, "inference bf16": 1.5, "inference int8": 2.0}
 
