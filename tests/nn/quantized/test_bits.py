@@ -136,7 +136,8 @@ def test_a_stream_whose_parts_have_weights_of_both_kinds(name, batch):
     else:
         exact = "" if name == "norm between" else " and of float32"
         assert repr(stream).endswith(f"one compiled call for all parts, weights of 8 bits{exact}")
-        assert repr(stream).split(": ")[1] in xprnn.explain(stream.step, x[0])
+    for told in (xprnn.explain(stream.step, x[0]), xprnn.explain(stream.block, x)):
+        assert told.startswith(f"Sequential.stream: {repr(stream).split(': ')[1]}")
     # Where a float is rounded otherwise before it is coded, a code may be the next one.
     stream.reset()
     with xprnn.no_grad():

@@ -299,6 +299,7 @@ class Stream:
 
     def _composed(self, x: Array, out: Array | None) -> Array:
         """Any parts on any backend: calls of one after another, of one step where x is (B, I)."""
+        dispatch.note(self._told)
         xp = namespace(**{f"{self._owner}: x": x})
         x = given.real(self._owner, "x", x, self.dtype)
         steps = 1 if x.ndim == len(self._shape) else x.shape[0]
