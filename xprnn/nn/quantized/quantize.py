@@ -29,7 +29,8 @@ def quantize(model: M, to: str = "int8", *, calibration: Any = None) -> M:
     Inputs and states are coded at every step anew, sums are integers of 32 bits, gates and states float32: the scheme
     of Jacob et al. 2018 (arXiv 1712.05877), dynamic in its activations. The copy's interface is the model's, and so are
     the names in its ``state_dict`` but for the scales. It loads what another one of the same layers saved, and streams.
-    All its parameters are frozen, and no gradient goes through what has weights of 8 bits.
+    What parts share, they share in the copy too. All its parameters are frozen, no gradient goes through what has
+    weights of 8 bits, and nobody calculates with their codes as if they were numbers: that raises TypeError.
 
     The copy's ``quantization`` is a :class:`Quantization`: its ``left`` names what keeps its float weights, and why,
     such as embeddings and cells with layer normalisation.
