@@ -1,13 +1,16 @@
-"""One recurrent layer in each library: the same weights in, a function that runs it out.
+"""One recurrent layer in each library, and in lower precision: the same weights in, a function that runs it out.
 
 Each contender is ``make(kind, arrays, training) -> run``: kind is "RNN", "LSTM" or "GRU"; arrays holds x (T, B, I), the
 cotangent dy (T, B, H) and weights by PyTorch's names, in float32. ``run()`` computes the output (T, B, H), in training
-also all gradients, and returns the output and, in training, the gradient of weight_hh_l0, as that library's arrays.
+also all gradients, and returns the output and, in training, the gradient of weight_hh_l0, as that library's arrays. It
+is None where the library has no such thing.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +22,7 @@ def xprnn(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
     """This library."""
     import xprnn as library
 
-    layer = getattr(library.nn, kind)(arrays["x"].shape[2], arrays["dy"].shape[2])
-    layer.load_state_dict({name: arrays[name] for name in NAMES})
-
-    def infer() -> Any:
-        with library.no_grad():
-            return (layer(arrays["x"])[0].data,)
+    layer = _xprnn_layer(kind, arrays)
 
     def train() -> Any:
         x = library.Tensor(arrays["x"], requires_grad=True)
@@ -33,17 +31,86 @@ def xprnn(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
         output.backward(arrays["dy"])
         return output.data, layer.weight_hh_l0.grad.data
 
-    return train if training else infer
+    return train if training else _xprnn_inference(layer, arrays)
+
+
+def xprnn_bf16(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
+    """The same with operands of products rounded to bfloat16."""
+    import xprnn as library
+
+    exact = xprnn(kind, arrays, training)
+
+    def rounded() -> Any:
+        with library.use_precision("bf16"):
+            return exact()
+
+    return rounded
+
+
+def xprnn_int8(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
+    """The same with weights of 8 bits; inference only."""
+    import xprnn as library
+
+    return None if training else _xprnn_inference(library.nn.quantize(_xprnn_layer(kind, arrays)), arrays)
+
+
+def _xprnn_layer(kind: str, arrays: dict[str, np.ndarray]) -> Any:
+    import xprnn as library
+
+    layer = getattr(library.nn, kind)(arrays["x"].shape[2], arrays["dy"].shape[2])
+    layer.load_state_dict({name: arrays[name] for name in NAMES})
+    return layer
+
+
+def _xprnn_inference(layer: Any, arrays: dict[str, np.ndarray]) -> Any:
+    import xprnn as library
+
+    def infer() -> Any:
+        with library.no_grad():
+            return (layer(arrays["x"])[0].data,)
+
+    return infer
 
 
 def torch(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
     """PyTorch, eager."""
+    return _torch_run(_torch_layer(kind, arrays), arrays, training)
+
+
+def torch_bf16(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
+    """The same layer in bfloat16: weights, inputs, outputs, states and gradients."""
+    return _torch_run(_torch_layer(kind, arrays).bfloat16(), arrays, training)
+
+
+def torch_int8(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
+    """The same layer, quantized dynamically; inference only."""
+    import torch as library
+
+    if training or not hasattr(library.ao.quantization, "quantize_dynamic"):  # which is announced to leave PyTorch
+        return None
+    layer = _torch_layer(kind, arrays)
+    (coded,) = library.ao.quantization.quantize_dynamic(
+        library.nn.Sequential(layer), {type(layer)}
+    )  # what is given itself stays as it is
+    return _torch_run(coded, arrays, training)
+
+
+def _torch_layer(kind: str, arrays: dict[str, np.ndarray]) -> Any:
     import torch as library
 
     library.set_num_threads(int(os.environ["BENCH_THREADS"]))
     layer = getattr(library.nn, kind)(arrays["x"].shape[2], arrays["dy"].shape[2])
     layer.load_state_dict({name: library.from_numpy(arrays[name]) for name in NAMES})
-    x, dy = library.from_numpy(arrays["x"]), library.from_numpy(arrays["dy"])
+    return layer
+
+
+def _torch_run(layer: Any, arrays: dict[str, np.ndarray], training: bool) -> Any:
+    import torch as library
+
+    dtype = next(
+        (parameter.dtype for parameter in layer.parameters()), library.float32
+    )  # of one in int8 there are none
+    x, dy = (library.from_numpy(arrays[name]).to(dtype) for name in ("x", "dy"))
 
     def infer() -> Any:
         with library.inference_mode():
@@ -61,9 +128,22 @@ def torch(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
 
 def onnxruntime(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
     """ONNX Runtime; inference only."""
-    if training:
+    return None if training else _onnxruntime_run(_onnx_model(kind, arrays).SerializeToString(), arrays)
+
+
+def onnxruntime_int8(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
+    """The same layer, quantized dynamically: an LSTM only, since it leaves a GRU as it is."""
+    if training or kind != "LSTM":
         return None
-    import onnxruntime as library
+    from onnxruntime.quantization import quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        quantize_dynamic(_onnx_model(kind, arrays), path, op_types_to_quantize=["LSTM"])
+        return _onnxruntime_run(path.read_bytes(), arrays)
+
+
+def _onnx_model(kind: str, arrays: dict[str, np.ndarray]) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     hidden = arrays["dy"].shape[2]
@@ -85,10 +165,15 @@ def onnxruntime(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(a, name) for name, a in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+
+
+def _onnxruntime_run(model: bytes, arrays: dict[str, np.ndarray]) -> Any:
+    import onnxruntime as library
+
     options = library.SessionOptions()
     options.intra_op_num_threads = int(os.environ["BENCH_THREADS"])
-    session = library.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = library.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return lambda: (session.run(None, {"x": arrays["x"]})[0][:, 0],)
 
 
@@ -135,4 +220,15 @@ def jax(kind: str, arrays: dict[str, np.ndarray], training: bool) -> Any:
     return train if training else lambda: (forward(weights, x).block_until_ready(),)
 
 
-CONTENDERS = {"xprnn": xprnn, "torch": torch, "onnxruntime": onnxruntime, "jax": jax}
+CONTENDERS = {
+    "xprnn": xprnn,
+    "xprnn bf16": xprnn_bf16,
+    "xprnn int8": xprnn_int8,
+    "torch": torch,
+    "torch bf16": torch_bf16,
+    "torch int8": torch_int8,
+    "onnxruntime": onnxruntime,
+    "onnxruntime int8": onnxruntime_int8,
+    "jax": jax,
+}
+"""By library and, where it is not float32, precision."""

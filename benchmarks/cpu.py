@@ -89,8 +89,8 @@ def arrays_for(kind: str, shape: tuple[int, int, int, int]) -> dict[str, np.ndar
     return {name: a.astype("float32") for name, a in arrays.items()}
 
 
-def measure(workers: dict[str, Worker], kind: str, shape: Any, training: bool, folder: Path) -> dict[str, Any]:
-    """Samples of each contender, taken in turns, after their results have been found equal."""
+def made(workers: dict[str, Worker], kind: str, shape: Any, training: bool, folder: Path) -> dict[str, Any]:
+    """The results of each contender that can do it, each ready to be timed now."""
     given = folder / "arrays.npz"
     np.savez(given, **arrays_for(kind, shape))
     results = {}
@@ -98,24 +98,37 @@ def measure(workers: dict[str, Worker], kind: str, shape: Any, training: bool, f
         found = folder / f"{name}.npz"
         if worker.ask(make={"kind": kind, "training": training, "arrays": str(given), "results": str(found)}):
             results[name] = list(np.load(found).values())
+    return results
+
+
+def timed(workers: dict[str, Worker], rounds: int = ROUNDS) -> dict[str, Any]:
+    """The median of the samples of each contender in ms, taken in turns, and their spread."""
+    samples: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, times in samples.items():
+            time.sleep(PAUSE)
+            times.append(1e3 * workers[name].ask(sample=SAMPLE))
+    return {
+        "ms": {name: float(np.median(s)) for name, s in samples.items()},
+        "spread": {n: float(np.subtract(*np.percentile(s, [75, 25])) / 2 / np.median(s)) for n, s in samples.items()},
+    }
+
+
+def measure(workers: dict[str, Worker], kind: str, shape: Any, training: bool, folder: Path) -> dict[str, Any]:
+    """Times of each contender, after their results have been found equal."""
+    results = made(workers, kind, shape, training, folder)
     for name, arrays in results.items():
         for a, b in zip(arrays, results["xprnn"], strict=True):
             worst = float(np.abs(a - b).max() / np.abs(b).max())
             if not worst <= TOLERANCE:
                 raise SystemExit(f"{kind} {shape}: {name} differs from xprnn by {worst:.1e}; nothing is timed")
-    samples: dict[str, list[float]] = {name: [] for name in results}
-    for _ in range(ROUNDS):
-        for name, times in samples.items():
-            time.sleep(PAUSE)
-            times.append(1e3 * workers[name].ask(sample=SAMPLE))
     operations = 2.0 * GATES[kind] * np.prod(shape[:2]) * (shape[2] + shape[3]) * shape[3] * (3 if training else 1)
     return {
         "cell": kind,
         "shape": list(shape),
         "mode": "training" if training else "inference",
         "operations": operations,
-        "ms": {name: float(np.median(s)) for name, s in samples.items()},
-        "spread": {n: float(np.subtract(*np.percentile(s, [75, 25])) / 2 / np.median(s)) for n, s in samples.items()},
+        **timed({name: workers[name] for name in results}),
     }
 
 

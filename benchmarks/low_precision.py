@@ -1,21 +1,23 @@
-"""Weights of 8 and 16 bits: times, sizes and errors, beside ONNX Runtime's quantized LSTM and PyTorch's bfloat16.
+"""Weights of 8 and 16 bits: times, sizes and errors, beside ONNX Runtime's and PyTorch's.
 
     python benchmarks/low_precision.py                                   # layers and streams
     python benchmarks/low_precision.py --data ../shared/data             # tasks too, in their own scores
 
-All contenders of a row take turns in one process, and the best time of each is told. Errors of layers are those of
-outputs against our float32. Tasks are trained once, for a short time, and scored with the same weights in each
-precision: daily minimum temperatures of Melbourne, rt-polarity, tinyshakespeare.
+Every contender has a process of its own, as in cpu.py, and they take turns; a figure is a median. The results of the
+others are compared with our float32 before anything is timed, and how far they are off is told. Streams are ours alone.
+
+Tasks are those of low_precision_tasks.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import datetime
 import importlib.util
 import json
 import os
+import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,249 +25,190 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import history
 import numpy as np
-from cpu import SHAPES, device
+from cpu import AVX2, HERE, Worker, arrays_for, device, made, timed
+from low_precision_tasks import SCORES, tasks
 
-import xprnn
-from xprnn import nn, no_grad, use_precision
-from xprnn.data import read_csv, read_lines
-from xprnn.estimators import CharacterModel, Forecaster, TextClassifier, split_texts
-from xprnn.storage import write_tensors
-
+SHAPES = [
+    (1, 128, 64, 64),
+    (16, 100, 64, 64),
+    (32, 100, 128, 128),
+    (64, 100, 256, 256),
+    (8, 200, 512, 512),
+]  # B, T, I, H
+CELLS = ("LSTM", "GRU")
+PRECISIONS = {"float32": "", "bf16": " bf16", "int8": " int8"}
+"""What each is called, and how the names of its contenders end."""
+LIBRARIES = ("xprnn", "torch", "onnxruntime")
+NAMES = [
+    library + end for library in LIBRARIES for end in PRECISIONS.values() if (library, end) != ("onnxruntime", " bf16")
+]
+ROUNDS = 5
+TOLERANCE = {"": 2e-3, " bf16": 0.1, " int8": 0.1}  # of the largest number: what is further off is another layer
 STREAMED = (16, 32, 64, 128, 256)
-KINDS = {"LSTM": nn.LSTM, "GRU": nn.GRU}
-THREADS = int(os.environ.get("NUMBA_NUM_THREADS", os.cpu_count() or 1))
-Run = Callable[[], Any]
 
 
-def best(runs: dict[str, Run], seconds: float = 1.0, least: int = 3) -> dict[str, float]:
-    """The least time of each, all taking turns."""
-    found, start, rounds = dict.fromkeys(runs, float("inf")), time.perf_counter(), 0
-    for run in runs.values():
-        run()
-    while rounds < least or time.perf_counter() - start < seconds:
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            found[name] = min(found[name], time.perf_counter() - begin)
-        rounds += 1
-    return found
+def precision_end(name: str) -> str:
+    """How the name of a contender ends."""
+    return name[len(name.split()[0]) :]
 
 
-def in_bf16(run: Run) -> Run:
-    """The same in that precision."""
-
-    def rounded() -> Any:
-        with use_precision("bf16"):
-            return run()
-
-    return rounded
-
-
-def inference(kind: str, shape: tuple[int, int, int, int], folder: Path) -> tuple[dict[str, Run], dict[str, int]]:
-    """What computes a layer's output, by name, and the bytes of the files of weights."""
-    batch, steps, inputs, hidden = shape
-    layer = KINDS[kind](inputs, hidden, rng=0)
-    x = np.random.default_rng(0).standard_normal((steps, batch, inputs)).astype("float32")
-    coded = nn.quantize(layer)
-
-    def of(module: Any) -> Run:
-        def run() -> Any:
-            with no_grad():
-                return module(x)[0].data
-
-        return run
-
-    runs, sizes = {"float32": of(layer), "bf16": in_bf16(of(layer)), "int8": of(coded)}, {}
-    for name, module in (("float32", layer), ("int8", coded)):
-        write_tensors(folder / name, module.state_dict(), {})
-        sizes[name] = (folder / name).stat().st_size
-    if importlib.util.find_spec("torch"):
-        runs |= torch_runs(kind, layer, x)
-    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
-        more, size = onnx_runs(kind, layer, x, folder)
-        runs |= more
-        sizes |= size
-    return runs, sizes
+def layers(workers: dict[str, Worker], cells: list[str], shapes: list[str]) -> Iterator[dict[str, Any]]:
+    """A row for each layer, in inference and in training. Ends the program where somebody computes something else."""
+    with tempfile.TemporaryDirectory() as folder:
+        for mode in ("inference", "training"):
+            for cell in cells:
+                for shape in shapes:
+                    size = tuple(int(n) for n in shape.split(","))
+                    found = made(workers, cell, size, mode == "training", Path(folder))
+                    exact = found["xprnn"][-1]  # the output, and in training the gradient of weight_hh_l0
+                    off = {name: np.abs(arrays[-1] - exact) / np.abs(exact).max() for name, arrays in found.items()}
+                    for name, errors in off.items():
+                        if not errors.max() <= TOLERANCE[precision_end(name)]:
+                            raise SystemExit(f"{cell} {shape}: {name} is off by {errors.max():.1e}; nothing is timed")
+                    times = timed({name: workers[name] for name in found}, ROUNDS)
+                    told = ", ".join(f"{name} {ms:.3g}" for name, ms in times["ms"].items())
+                    print(f"{mode} {cell} {shape}: {told} ms", file=sys.stderr, flush=True)
+                    errors = {name: (float(each.max()), float(each.mean())) for name, each in off.items()}
+                    yield {"cell": cell, "shape": shape, "mode": mode, **times, "errors": errors}
 
 
-def torch_runs(kind: str, layer: Any, x: np.ndarray) -> dict[str, Run]:
-    """PyTorch's layer of the same weights."""
-    import torch
+def sizes(cells: list[str], shapes: list[str]) -> Iterator[dict[str, Any]]:
+    """Bytes of the files of weights."""
+    from xprnn import nn
+    from xprnn.storage import write_tensors
 
-    torch.set_num_threads(THREADS)
-    theirs = getattr(torch.nn, kind)(layer.input_size, layer.hidden_size)
-    theirs.load_state_dict({name: torch.from_numpy(array) for name, array in layer.state_dict().items()})
-
-    def of(dtype: Any) -> Run:
-        module, given = copy.deepcopy(theirs).to(dtype), torch.from_numpy(x).to(dtype)
-
-        def run() -> Any:
-            with torch.inference_mode():
-                return module(given)[0].float().numpy()
-
-        return run
-
-    return {"torch float32": of(torch.float32), "torch bf16": of(torch.bfloat16)}
+    with tempfile.TemporaryDirectory() as folder:
+        for cell in cells:
+            for inputs, hidden in dict.fromkeys(tuple(map(int, shape.split(",")[2:])) for shape in shapes):
+                layer, found = getattr(nn, cell)(inputs, hidden), {}
+                for name, each in (("float32", layer), ("int8", nn.quantize(layer))):
+                    write_tensors(Path(folder) / name, each.state_dict(), {})
+                    found[name] = (Path(folder) / name).stat().st_size
+                yield {"cell": cell, "inputs": inputs, "hidden": hidden, "bytes": found}
 
 
-def onnx_runs(kind: str, layer: Any, x: np.ndarray, folder: Path) -> tuple[dict[str, Run], dict[str, int]]:
-    """ONNX Runtime's, as it is and quantized: the latter of an LSTM only, since it leaves a GRU in float32."""
-    import onnxruntime
-    from onnxruntime.quantization import quantize_dynamic
-
-    from xprnn.interop import onnx
-
-    onnx.save(layer, folder / "layer.onnx")
-    files = {"onnxruntime float32": folder / "layer.onnx"}
-    if kind == "LSTM":
-        quantize_dynamic(folder / "layer.onnx", folder / "int8.onnx", op_types_to_quantize=["LSTM"])
-        files["onnxruntime int8"] = folder / "int8.onnx"
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-
-    def of(path: Path) -> Run:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        return lambda: session.run(None, {name: x})[0]
-
-    return {name: of(path) for name, path in files.items()}, {n: path.stat().st_size for n, path in files.items()}
-
-
-def training(kind: str, shape: tuple[int, int, int, int]) -> dict[str, Run]:
-    """Forward and back, with all gradients."""
-    batch, steps, inputs, hidden = shape
-    layer = KINDS[kind](inputs, hidden, rng=0)
-    draws = np.random.default_rng(0)
-    x = draws.standard_normal((steps, batch, inputs)).astype("float32")
-    dy = draws.standard_normal((steps, batch, hidden)).astype("float32")
-
-    def run() -> Any:
-        layer.zero_grad()
-        layer(x)[0].backward(dy)
-
-    return {"float32": run, "bf16": in_bf16(run)}
-
-
-def layers(kinds: list[str], shapes: list[tuple[int, int, int, int]]) -> Iterator[dict[str, Any]]:
-    """A row for each layer."""
-    for kind in kinds:
-        for shape in shapes:
-            with tempfile.TemporaryDirectory() as folder:
-                runs, sizes = inference(kind, shape, Path(folder))
-                exact = runs["float32"]()
-                off = {name: np.abs(run().reshape(exact.shape) - exact) for name, run in runs.items()}
-                errors = {name: (float(each.max()), float(each.mean())) for name, each in off.items()}
-                row = {"cell": kind, "shape": shape, "seconds": best(runs), "bytes": sizes, "errors": errors}
-            yield row | {"training": best(training(kind, shape))}
-
-
-def streams() -> Iterator[dict[str, Any]]:
+def streams(cells: list[str], seconds: float = 0.3) -> Iterator[dict[str, Any]]:
     """Microseconds a step of a stream of one sequence, by itself and in blocks of 64."""
-    for kind, make in KINDS.items():
+    from xprnn import nn, use_precision
+
+    for cell in cells:
         for hidden in STREAMED:
-            layer = make(hidden, hidden, rng=0)
-            x = np.random.default_rng(0).standard_normal((64, hidden)).astype("float32")
+            layer = getattr(nn, cell)(hidden, hidden, rng=0)
+            x = arrays_for(cell, (1, 64, hidden, hidden))["x"][:, 0]
             with use_precision("bf16"):
                 opened = {"bf16": layer.stream(None)}
             opened |= {"float32": layer.stream(None), "int8": nn.quantize(layer).stream(None)}
-            runs: dict[str, Run] = {}
+            runs: dict[str, Callable[[], Any]] = {}
             for name, stream in opened.items():
-                out = np.empty((64, hidden), "float32")
-                runs[f"{name} block"] = partial(stream.block, x, out)
-                runs[f"{name} step"] = partial(steps_of, stream, x)
-            found = {name: 1e6 / 64 * seconds for name, seconds in best(runs, 0.5).items()}
-            yield {"cell": kind, "hidden": hidden, "us": found}
+                runs[f"{name} block"] = partial(stream.block, x, np.empty((64, hidden), "float32"))
+                runs[f"{name} step"] = partial(each_step, stream, x)
+            yield {"cell": cell, "hidden": hidden, "us": medians(runs, seconds)}
 
 
-def steps_of(stream: Any, x: np.ndarray) -> None:
+def each_step(stream: Any, x: np.ndarray) -> None:
     """Each row by itself."""
     for row in x:
         stream.step(row)
 
 
-def tasks(data: Path) -> dict[str, dict[str, float]]:
-    """Scores by task and precision."""
-    return {
-        "Melbourne, RMSE in degrees": melbourne(data),
-        "rt-polarity, accuracy": polarity(data),
-        "tinyshakespeare, bits a character": characters(data),
-    }
+def medians(runs: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """Microseconds of each, for one of 64 steps, all taking turns."""
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            run()
+            samples[name].append(time.perf_counter() - begin)
+    return {name: 1e6 / 64 * float(np.median(found)) for name, found in samples.items()}
 
 
-def in_each(model: Any, score: Callable[[Any], float]) -> dict[str, float]:
-    """A fitted model's score with its network as it is, in bf16, and in int8."""
-    coded = copy.copy(model)
-    coded._network = nn.quantize(model.network)
-    return {"float32": score(model), "bf16": in_bf16(lambda: score(model))(), "int8": score(coded)}
+def ratio(row: dict[str, Any], end: str) -> float:
+    """The time of the best peer in a precision over ours in the same; NaN without peers."""
+    times = {name: ms for name, ms in row["ms"].items() if precision_end(name) == end}
+    ours = times.pop("xprnn" + end, float("nan"))
+    return min(times.values(), default=float("nan")) / ours
 
 
-def melbourne(data: Path) -> dict[str, float]:
-    values = np.asarray(read_csv(data / "daily-min-temperatures.csv", fill="previous").values, "float64").reshape(-1, 1)
-    first = len(values) * 4 // 5
-    model = Forecaster("lstm", periods=[365.25], epochs=15, seed=0).fit(values[:first])
-    origins = np.arange(first - 1, len(values) - 1)
-
-    def score(each: Any) -> float:
-        return float(np.sqrt(np.mean((each.forecast(values, origins, 1)[:, 0] - values[first:]) ** 2)))
-
-    return in_each(model, score)
+def history_rows(report: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+    """Each row as :mod:`history` keeps it."""
+    for row in report["layers"]:
+        for name, end in PRECISIONS.items():
+            yield f"{row['mode']} {name}", f"{row['cell']} {row['shape']}", ratio(row, end)
 
 
-def polarity(data: Path) -> dict[str, float]:
-    sides = [read_lines(data / f"rt-polarity.{side}", "latin-1").texts for side in ("neg", "pos")]
-    texts, labels = [text for side in sides for text in side], [k for k, side in enumerate(sides) for _ in side]
-    train, test = split_texts(texts, labels, 0.1, 0)
-    return in_each(TextClassifier(epochs=5, seed=0).fit(*train), lambda model: model.score(*test))
+def grid(rows: list[dict[str, Any]], mode: str) -> Iterator[str]:
+    """Times of all, and our gains: over our float32, and over the best peer in the same precision."""
+    rows = [row for row in rows if row["mode"] == mode]
+    names = [name for name in NAMES if any(name in row["ms"] for row in rows)]
+    lower = {name: end for name, end in PRECISIONS.items() if end and any("xprnn" + end in row["ms"] for row in rows)}
+    head = [f"{mode}: cell B,T,I,H", *names, *(f"{name}: gain, ratio" for name in lower)]
+    yield from (f"| {' | '.join(head)} |", "|---" * len(head) + "|")
+    for row in rows:
+        times = [f"{row['ms'][n]:.3g} ±{row['spread'][n]:.0%}" if n in row["ms"] else "-" for n in names]
+        gains = [
+            f"{row['ms']['xprnn'] / row['ms']['xprnn' + end]:.2f}, {ratio(row, end):.2f}" for end in lower.values()
+        ]
+        yield f"| {row['cell']} {row['shape']} | {' | '.join(times + gains)} |"
+    for name, end in lower.items():
+        gain = history.geometric_mean(row["ms"]["xprnn"] / row["ms"]["xprnn" + end] for row in rows)
+        ratios = [ratio(row, end) for row in rows]
+        beside = (
+            "" if np.isnan(ratios).any() else f", over the best peer in {name} {history.geometric_mean(ratios):.2f}"
+        )
+        yield from ("", f"Geometric means of {name} in {mode}: over our float32 {gain:.2f}{beside}.")
 
 
-def characters(data: Path) -> dict[str, float]:
-    text = (data / "tinyshakespeare.txt").read_text(encoding="utf-8")
-    end = len(text) * 9 // 10
-    model = CharacterModel("gru", hidden=128, epochs=1, validation=0.0, seed=0).fit(text[:end])
-    return in_each(model, lambda each: each.bits_per_character(text[end : end + 50_000]))
+def error_grid(rows: list[dict[str, Any]], mode: str) -> Iterator[str]:
+    """How far all are off."""
+    rows = [row for row in rows if row["mode"] == mode]
+    names = [name for name in NAMES if precision_end(name) and any(name in row["errors"] for row in rows)]
+    what = "outputs" if mode == "inference" else "the gradient of weight_hh"
+    yield from ("", f"Largest and mean error of {what}, as shares of its largest number in our float32:", "")
+    yield from (f"| {mode}: cell B,T,I,H | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|")
+    for row in rows:
+        found = [f"{row['errors'][n][0]:.0e}, {row['errors'][n][1]:.0e}" if n in row["errors"] else "-" for n in names]
+        yield f"| {row['cell']} {row['shape']} | {' | '.join(found)} |"
 
 
 def table(report: dict[str, Any]) -> str:
     """Markdown."""
-    names = list(dict.fromkeys(name for row in report["layers"] for name in row["seconds"]))
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    limited = ", all limited to AVX2" if report["avx2"] else ""
     lines = [
-        f"{report['device']}, {report['threads']} threads, {report['date']}, xprnn {xprnn.__version__}.",
-        f"{report['how']}",
+        f"{report['device']}{limited}, {report['threads']} threads, {report['date']}.",
+        f"{versions}, Python {report['python']}.",
+        f"Our products: bf16 by {report['bf16']}, int8 by {report['int8']}.",
+        "Medians in ms, each contender in a process of its own. Gain is the time of our float32 over ours in a lower",
+        "precision, ratio that of the best peer in the same precision over ours.",
         "",
-        "Best times in ms, contenders taking turns; in parentheses the largest and the mean error against our float32.",
-        "",
-        f"| inference: cell B,T,I,H | {' | '.join(names)} |",
-        "|---|" + "---|" * len(names),
     ]
-    for row in report["layers"]:
-        cells = [
-            f"{1e3 * row['seconds'][n]:.3g} ({row['errors'][n][0]:.0e}, {row['errors'][n][1]:.0e})"
-            if n in row["seconds"]
-            else "-"
-            for n in names
-        ]
-        lines.append(f"| {row['cell']} {','.join(map(str, row['shape']))} | {' | '.join(cells)} |")
-    lines += ["", "| training: cell B,T,I,H | float32 | bf16 |", "|---|---|---|"]
-    for row in report["layers"]:
-        found = [f"{1e3 * row['training'][n]:.3g}" for n in ("float32", "bf16")]
-        lines.append(f"| {row['cell']} {','.join(map(str, row['shape']))} | {' | '.join(found)} |")
-    lines += ["", "Bytes of the files of weights:", "", "| layer | float32 | int8 | onnxruntime float32, int8 |"]
-    lines.append("|---|---|---|---|")
-    for row in report["layers"]:
-        of, theirs = row["bytes"], [str(v) for n, v in row["bytes"].items() if n.startswith("onnx")]
-        shape = ",".join(map(str, row["shape"][2:]))
-        lines.append(f"| {row['cell']} {shape} | {of['float32']} | {of['int8']} | {', '.join(theirs) or '-'} |")
-    ways = [f"{name} {way}" for way in ("step", "block") for name in ("float32", "bf16", "int8")]
-    lines += ["", "Streams of one sequence, us a step, called step by step from Python and in blocks of 64:", ""]
+    for mode in ("inference", "training"):
+        lines += [*grid(report["layers"], mode), *error_grid(report["layers"], mode), ""]
+    lines += ["Bytes of the files of weights:", "", "| layer I,H | float32 | int8 |", "|---|---|---|"]
+    for row in report["sizes"]:
+        of = row["bytes"]
+        lines.append(f"| {row['cell']} {row['inputs']},{row['hidden']} | {of['float32']} | {of['int8']} |")
+    ways = [f"{name} {way}" for way in ("step", "block") for name in PRECISIONS]
+    lines += ["", "Our streams of one sequence, us a step, called step by step from Python and in blocks of 64:", ""]
     lines += [f"| stream: cell I=H | {' | '.join(ways)} |", "|---|" + "---|" * len(ways)]
     for row in report["streams"]:
         times = [f"{row['us'][way]:.3g}" for way in ways]
         lines.append(f"| {row['cell']} {row['hidden']} | {' | '.join(times)} |")
     if report["tasks"]:
-        lines += ["", "| task and score | float32 | bf16 | int8 |", "|---|---|---|---|"]
+        lines += [
+            "",
+            "Tasks, trained for a short time, in their own scores, and how far they are from those of float32:",
+            "",
+        ]
+        lines += [f"| task and score | {' | '.join(SCORES)} |", "|---|" + "---|" * len(SCORES)]
         for name, scores in report["tasks"].items():
-            lines.append(f"| {name} | {' | '.join(f'{scores[p]:.4f}' for p in ('float32', 'bf16', 'int8'))} |")
+            exact, *others = (scores[p] for p in SCORES)
+            lines.append(f"| {name} | {exact:.4f} | {' | '.join(f'{s:.4f} ({s - exact:+.0e})' for s in others)} |")
     return "\n".join(lines)
 
 
@@ -273,25 +216,46 @@ def main() -> None:
     """Run all, print the table, write JSON and Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of the tasks' files")
-    parser.add_argument("--cells", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=CELLS)
     parser.add_argument("--shapes", nargs="+", default=[",".join(map(str, s)) for s in SHAPES], help="B,T,I,H")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder")
+    parser.add_argument("--avx2", action="store_true", help="limit all to AVX2, without ONNX Runtime; own results")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder")
     options = parser.parse_args()
-    shapes: list[Any] = [tuple(int(n) for n in shape.split(",")) for shape in options.shapes]
-    kernels = xprnn.host_kernels.int8_kernels()
+    results, names = "low_precision", [name for name in NAMES if importlib.util.find_spec(name.split()[0])]
+    if options.avx2:
+        os.environ |= AVX2  # before Numba is imported, here and in the processes
+        results, names = "low_precision_avx2", [name for name in names if not name.startswith("onnxruntime")]
+    from xprnn import host_kernels
+
+    workers = {name: Worker(name, options.threads) for name in names}
+    int8, host = host_kernels.int8_kernels(), host_kernels.kernels()
     report = {
         "device": device(),
-        "threads": THREADS,
+        "threads": options.threads,
+        "avx2": options.avx2,
         "date": datetime.date.today().isoformat(),
-        "how": kernels if isinstance(kernels, str) else f"int8 by {kernels.UNIT.instruction or 'plain instructions'}.",
-        "tasks": tasks(options.data) if options.data else {},
-        "layers": list(layers(options.cells, shapes)),
-        "streams": list(streams()),
+        "python": platform.python_version(),
+        "versions": {name: workers[name].ask(version=True) for name in LIBRARIES if name in workers},
+        "bf16": host if isinstance(host, str) else instruction(host.BF16_DOT) or "products of float32",
+        "int8": int8 if isinstance(int8, str) else instruction(int8.UNIT.instruction) or "plain instructions",
+        "layers": list(layers(workers, options.cells, options.shapes)),
     }
+    for worker in workers.values():
+        worker.process.terminate()
+    report["sizes"] = list(sizes(options.cells, options.shapes))
+    report["streams"] = list(streams(options.cells))
+    report["tasks"] = tasks(options.data) if options.data else {}
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "low_precision.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.out / "low_precision.md").write_text(table(report) + "\n")
+    (options.out / f"{results}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.out / f"{results}.md").write_text(table(report) + "\n")
+    history.append(options.out, results, history_rows(report), options.threads, report["versions"])
     print(table(report))
+
+
+def instruction(name: str) -> str:
+    """An instruction without what LLVM puts before its name."""
+    return name.removeprefix("llvm.x86.")
 
 
 if __name__ == "__main__":

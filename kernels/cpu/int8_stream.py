@@ -1,18 +1,23 @@
-"""Steps and blocks of parts whose weights are numbers of 8 bits: the stacks of stream.py with other products."""
+"""Steps and blocks of parts whose weights are numbers of 8 bits: the stacks of stream.py with other products.
+
+Parts may have float32 weights, or none: stream.py runs those, by machine code that is called at its address, so that
+stacks without them need not compile it. Their weights lie among the numbers.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
+from numba import types
 
 from ..kinds import Weights
-from . import parts
 from .arguments import NEVER
-from .compiling import plain_kernel
+from .compiling import address_of, plain_kernel
 from .int8_loops import Layer, add_state_product, forward, linear, pack_layer, step
 from .int8_product import CODE, GROUP, UNIT, Packed, code_rows, multiply, pack
-from .intrinsics import address, offset, offsets, retyped, spread
-from .parts import LINEAR, NORM
-from .product import Storage
+from .intrinsics import address, call_at, offset, offsets, retyped, spread
+from .parts import LINEAR
 from .rows import copy
 from .stream import (
     AHEAD,
@@ -24,7 +29,6 @@ from .stream import (
     COLUMNS_IH,
     COLUMNS_SECOND,
     CURRENT,
-    DIAGONALS,
     FIELDS,
     INPUTS,
     KIND,
@@ -41,21 +45,23 @@ from .stream import (
     Stack,
     X,
     Z,
+    run_part,
 )  # fmt: skip
 
 __all__ = ["UNIT", "Int8Stack", "Layer", "Packed", "forward", "linear", "pack", "pack_layer"]
 
 # Further columns of the plan: where the scales of each weight's columns are, and behind them what their sums start
-# from; and of the whole stack, where codes of rows are, in the array of weights, and their scales.
-OF_IH, OF_HH, OF_SECOND, CODES, SCALES = range(FIELDS, FIELDS + 5)
+# from; of the whole stack, where codes of rows are, in the array of weights, and their scales; and of a part without
+# weights of 8 bits, where the machine code is that runs it, else 0.
+OF_IH, OF_HH, OF_SECOND, CODES, SCALES, EXACTLY = range(FIELDS, FIELDS + 6)
 WEIGHTS = ((COLUMNS_IH, W_IH, OF_IH), (COLUMNS_HH, W_HH, OF_HH), (COLUMNS_SECOND, W_SECOND, OF_SECOND))
 
 
-class Int8(Storage):
-    """Codes, of as many rows as fill whole groups."""
-
-    def depth(self, k: int) -> int:
-        return UNIT.width(int(k))
+@cache
+def _exactly() -> int:
+    """Where the machine code of stream.py for a part is whose weights are float32."""
+    number, size = types.CPointer(types.float32), types.intp
+    return address_of(run_part, (number, number, number, types.CPointer(types.int64), number, number, size, size))
 
 
 # These three are those of stream.py, compiled without fused multiply-adds and with the _part below. A factory would
@@ -104,14 +110,12 @@ def _weight(weights, memory, at, columns, place, of):
 def _part(weights, memory, plan, part, x, y, current, steps):
     """Some steps of one part, from x (S, B, I) to y (S, B, O)."""
     at, z = address(plan, part * plan.shape[1]), address(memory, plan[0, Z])
+    if at[EXACTLY] != 0:
+        numbers = address(memory, 0)
+        call_at(at[EXACTLY], (numbers, numbers, z, at, x, y, current, steps))
+        return
     kind, batch, inputs, size, columns = at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS]
     rows, bias = steps * batch, address(memory, at[BIAS])
-    if kind < LINEAR:
-        if kind == NORM:
-            parts.normalise(x, y, address(memory, at[DIAGONALS]), bias, bias[size], size, rows)
-        else:
-            parts.elementwise(kind, x, y, rows * size)
-        return
     codes, scales = retyped(address(weights, plan[0, CODES]), CODE), address(memory, plan[0, SCALES])
     groups = (inputs + GROUP - 1) // GROUP
     for row in range(rows):
@@ -136,20 +140,37 @@ def _part(weights, memory, plan, part, x, y, current, steps):
 
 
 class Int8Stack(Stack):
-    """Of recurrent layers and linear maps with weights of 8 bits, and of functions of elements and normalisations."""
+    """Of parts of which some have weights of 8 bits."""
 
-    fields, in_units, line = FIELDS + 5, staticmethod(lambda kind, batch: False), 64
-    equations = staticmethod(lambda kind, itemsize: (0, 0))  # its steps have their own, without fused multiply-adds
+    fields, line, weights_type = FIELDS + 6, 64, np.int8
 
     def __init__(self, stack: list[Part], batch: int) -> None:
-        super().__init__(stack, batch, np.float32, Int8(np.int8, None))
+        super().__init__(stack, batch, np.float32)
+        self._plan[:, EXACTLY] = [0 if part.int8 else _exactly() for part in stack]
+
+    def _in_units(self, part: Part, batch: int) -> bool:
+        return not part.int8 and super()._in_units(part, batch)
+
+    def _equations(self, part: Part, item: int) -> tuple[int, int]:
+        """Steps of 8 bits have their own, without fused multiply-adds."""
+        return (0, 0) if part.int8 else super()._equations(part, item)
+
+    def _place_weights(self, at: Array, part: Part, end: int, weights_end: int) -> tuple[int, int]:
+        if not part.int8:
+            weights_end, end = super()._place_weights(at, part, weights_end, end)  # which end up among the numbers
+            return end, weights_end
+        for (columns, place, of), size in zip(WEIGHTS, (part.inputs, part.size, part.size), strict=True):
+            wide = int(at[columns])
+            at[place], weights_end = self._place(weights_end, wide * UNIT.width(size))
+            at[of], end = self._place(end, 2 * wide)
+        return end, weights_end
+
+    def _keep(self, field: int, at: Array, packed: Array) -> None:
+        self._memory[at[field] : at[field] + packed.size] = packed.reshape(-1)
 
     def _place_more(self, end: int, weights_end: int) -> tuple[int, int]:
         plan, first = self._plan, self._plan[0]
         rows = int(first[AHEAD] * first[BATCH])
-        for at in plan:
-            for columns, _, of in WEIGHTS:
-                at[of], end = self._place(end, 2 * int(at[columns]))
         widest = max(
             rows * UNIT.width(int(plan[:, INPUTS].max())), int(first[BATCH]) * UNIT.width(int(plan[:, SIZE].max()))
         )
@@ -159,7 +180,7 @@ class Int8Stack(Stack):
 
     def load(self, number: int, w: Weights) -> None:
         at = self._plan[number]
-        if at[KIND] < LINEAR:
+        if at[EXACTLY] != 0:
             super().load(number, w)
             return
         if at[KIND] == LINEAR:
@@ -176,7 +197,8 @@ class Int8Stack(Stack):
 
     @property
     def how(self) -> str:
-        return "weights of 8 bits"
+        exact = self._plan[self._plan[:, EXACTLY] != 0, KIND] >= LINEAR
+        return "weights of 8 bits" + " and of float32" * bool(exact.any())
 
     def step(self) -> int:
         number: int = _step(self._weights, self._memory, self._plan)

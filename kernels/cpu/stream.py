@@ -11,7 +11,6 @@ the same bits as if they came one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,12 +40,16 @@ LINE = 64  # bytes in a cache line
 
 
 class Part(NamedTuple):
-    """One part of a stack: its kind, of cells or of parts.py, the numbers of its inputs and outputs, and its heads."""
+    """One part of a stack: its kind, of cells or of parts.py, the numbers of its inputs and outputs, and its heads.
+
+    Whether its weights are numbers of 8 bits matters to int8_stream.py alone.
+    """
 
     kind: int
     inputs: int
     size: int
     heads: int = 1
+    int8: bool = False
 
 
 @kernel
@@ -68,41 +71,41 @@ def _block(weights, memory, plan, x, out, steps):
 @shared_kernel
 def _run(weights, memory, plan, x, out, steps):
     current, ahead, batch, last = plan[0, CURRENT], plan[0, AHEAD], plan[0, BATCH], plan.shape[0] - 1
+    w, numbers, z = address(weights, 0), address(memory, 0), address(memory, plan[0, Z])
     for begin in range(0, steps, ahead):
         count = min(ahead, steps - begin)
         source = offset(x, begin * batch * plan[0, INPUTS])
         for part in range(last):
             passed = address(memory, plan[0, PASSED])
-            _part(weights, memory, plan, part, source, passed, current ^ begin & 1, count)
+            run_part(w, numbers, z, address(plan, part * FIELDS), source, passed, current ^ begin & 1, count)
             source = passed  # a part is done with a number of its input when it writes its output there
         target = offset(out, begin * batch * plan[last, SIZE])
-        _part(weights, memory, plan, last, source, target, current ^ begin & 1, count)
+        run_part(w, numbers, z, address(plan, last * FIELDS), source, target, current ^ begin & 1, count)
     plan[0, CURRENT] = current ^ steps & 1
 
 
 @shared_kernel
-def _part(weights, memory, plan, part, x, y, current, steps):
-    """Some steps of one part, from x (S, B, I) to y (S, B, O)."""
-    at, z = address(plan, part * FIELDS), address(memory, plan[0, Z])
+def run_part(weights, memory, z, at, x, y, current, steps):
+    """Some steps of the part whose row of the plan is ``at``, from x (S, B, I) to y (S, B, O)."""
     kind, batch, inputs, size, columns = at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS]
-    rows, bias, lane = steps * batch, address(memory, at[BIAS]), lanes(z)
+    rows, bias, lane = steps * batch, offset(memory, at[BIAS]), lanes(z)
     if kind < LINEAR:
         if kind == NORM:
-            parts.normalise(x, y, address(memory, at[DIAGONALS]), bias, bias[size], size, rows)
+            parts.normalise(x, y, offset(memory, at[DIAGONALS]), bias, bias[size], size, rows)
         else:
             parts.elementwise(kind, x, y, rows * size)
         return
     for row in range(rows):
         for j in range(0, columns, lane):
             copy_vector(offset(z, row * columns + j), offset(bias, j))
-    multiply(x, 1, 0, rows, inputs, address(weights, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
+    multiply(x, 1, 0, rows, inputs, offset(weights, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
     whole = rows - ((size + lane - 1) // lane * lane - 1) // size  # rows of y with room behind them for a vector's end
     if kind == LINEAR:
         _copy_rows(y, size, z, columns, rows, whole)
         return
-    states, stride = spread(address(memory, at[STATE]), at[APART]), at[STRIDE]
-    diagonals, always = address(memory, at[DIAGONALS]), address(NEVER, 0)
-    w_hh, w_second, apart = address(weights, at[W_HH]), address(weights, at[W_SECOND]), offset(bias, columns)
+    states, stride = spread(offset(memory, at[STATE]), at[APART]), at[STRIDE]
+    diagonals, always = offset(memory, at[DIAGONALS]), address(NEVER, 0)
+    w_hh, w_second, apart = offset(weights, at[W_HH]), offset(weights, at[W_SECOND]), offset(bias, columns)
     for k in range(steps):
         here = offset(z, k * batch * columns)
         old, new = offsets(states, current * batch * stride), offsets(states, (1 - current) * batch * stride)
@@ -149,9 +152,8 @@ class Stack:
     """
 
     fields: int = FIELDS
-    in_units: Callable[[int, int], bool] = staticmethod(units.serves)
-    equations: Callable[[int, int], tuple[int, int]] = staticmethod(equations.ahead)
     line: int = 16  # numbers after which a place may begin, so that vectors are aligned
+    weights_type: type[np.generic] | None = None  # of the array of weights, where it is not that of the storage
 
     def __init__(self, stack: list[Part], batch: int, dtype: Any, storage: Storage = EXACT) -> None:
         dtype, self._storage = np.dtype(dtype), storage
@@ -165,15 +167,10 @@ class Stack:
                 at[DIAGONALS], end = self._place(end, part.size)
             else:
                 at[OWN] = part.size // part.heads
-                end = self._place_cell(at, KINDS[part.kind], batch, end, item)
-        for at in self._plan:
+                end = self._place_cell(at, part, batch, end, item)
+        for at, part in zip(self._plan, stack, strict=True):
             at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + at[STRIDE] + 1)
-            for columns, rows, place in (
-                (COLUMNS_IH, INPUTS, W_IH),
-                (COLUMNS_HH, OWN, W_HH),
-                (COLUMNS_SECOND, SIZE, W_SECOND),
-            ):
-                at[place], weights_end = self._place(weights_end, at[columns] * storage.depth(at[rows]))
+            end, weights_end = self._place_weights(at, part, end, weights_end)
         first, width, inputs, out = self._plan[0], int(self._plan[:, COLUMNS].max()), stack[0].inputs, stack[-1].size
         ahead = min(max(AHEAD_BYTES // max(batch * width * item, 1), 1), MOST_AHEAD)
         first[AHEAD] = ahead
@@ -182,14 +179,15 @@ class Stack:
         first[Z], end = self._place(end, ahead * batch * width)
         first[OUT], end = self._place(end, 2 * batch * out)
         end, weights_end = self._place_more(end, weights_end)
-        self._memory, self._weights = _aligned(end, dtype), _aligned(weights_end, np.dtype(storage.dtype(dtype)))
+        self._memory = _aligned(end, dtype)
+        self._weights = _aligned(weights_end, np.dtype(self.weights_type or storage.dtype(dtype)))
         self.x = self._memory[first[X] : first[X] + batch * inputs].reshape(batch, inputs)
         self.outputs = self._memory[first[OUT] : first[OUT] + 2 * batch * out].reshape(2, batch, out)
 
-    def _place_cell(self, at: Array, about: Kind, batch: int, end: int, item: int) -> int:
+    def _place_cell(self, at: Array, part: Part, batch: int, end: int, item: int) -> int:
         """A recurrent layer's numbers and the places of its state; where these end."""
-        size, own = int(at[SIZE]), int(at[OWN])
-        at[IN_UNITS] = self.in_units(about.number, batch)
+        about, size, own = KINDS[part.kind], part.size, int(at[OWN])
+        at[IN_UNITS] = self._in_units(part, batch)
         stride = at[STRIDE] = padded(size, item) if at[IN_UNITS] else size
         blocks = about.gates, *about.products
         at[COLUMNS_IH : COLUMNS_SECOND + 1] = [padded(count * size, item) for count in blocks]
@@ -200,11 +198,29 @@ class Stack:
             at[COLUMNS] = at[COLUMNS_IH] = about.gates * stride
             at[COLUMNS_HH], at[COLUMNS_SECOND] = len(about.places) * stride, 0
         else:
-            at[STEP], at[RESET] = self.equations(about.number, item)
+            at[STEP], at[RESET] = self._equations(part, item)
         at[APART], _ = self._place(2 * batch * stride, 0)
         at[DIAGONALS], end = self._place(end, about.read(size))
         at[STATE], end = self._place(end, len(about.parts) * at[APART])
         return end
+
+    def _in_units(self, part: Part, batch: int) -> bool:
+        """Whether its steps stay in registers."""
+        return units.serves(part.kind, batch)
+
+    def _equations(self, part: Part, item: int) -> tuple[int, int]:
+        """Where the machine code of its equations is."""
+        return equations.ahead(part.kind, item)
+
+    def _place_weights(self, at: Array, part: Part, end: int, weights_end: int) -> tuple[int, int]:
+        """Room for the weights of a part, in the array of weights; where that of numbers, and this one, end."""
+        for columns, rows, place in (
+            (COLUMNS_IH, INPUTS, W_IH),
+            (COLUMNS_HH, OWN, W_HH),
+            (COLUMNS_SECOND, SIZE, W_SECOND),
+        ):
+            at[place], weights_end = self._place(weights_end, at[columns] * self._storage.depth(at[rows]))
+        return end, weights_end
 
     def _place_more(self, end: int, weights_end: int) -> tuple[int, int]:
         """Room for what a stack of another kind needs, in the array of numbers and in that of weights."""

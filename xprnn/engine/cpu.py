@@ -93,9 +93,8 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
     Where no kernel serves, it is why. ``weights`` are all that they will be given.
     """
     dtype = weights[0].dtype
-    for step in steps:
-        if not isinstance(step.what, str) and kernels.kind_of(step.what) is None:
-            return f"no kernel for the cell {step.what.name}"
+    if missing := without_kernel(steps):
+        return missing
     if any(type(w) is not np.ndarray or w.dtype != dtype for w in weights):
         return "not all weights are NumPy arrays of one dtype"
     if dtype.name not in DTYPES or not dtype.isnative:
@@ -106,13 +105,18 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
     return host.Stack(parts_of(host, steps), batch, dtype.name, host.BFLOAT16 if _rounded(weights[0]) else host.EXACT)
 
 
+def without_kernel(steps: list[Step]) -> str | None:
+    """Which cell there is that has none."""
+    cells = [step.what for step in steps if isinstance(step.what, Cell)]
+    return next((f"no kernel for the cell {cell.name}" for cell in cells if kernels.kind_of(cell) is None), None)
+
+
 def parts_of(host: Any, steps: list[Step]) -> list[Any]:
     """The steps as the kernels call them."""
+    numbers = [kernels.number_of(step.what) if isinstance(step.what, Cell) else host.PARTS[step.what] for step in steps]
     return [
-        host.Part(host.PARTS[step.what], *step[1:3])
-        if isinstance(step.what, str)
-        else host.Part(kernels.number_of(step.what), *step[1:3], getattr(step.what, "num_heads", 1))
-        for step in steps
+        host.Part(number, step.inputs, step.size, getattr(step.what, "num_heads", 1), step.int8)
+        for number, step in zip(numbers, steps, strict=True)
     ]
 
 

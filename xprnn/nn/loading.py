@@ -83,6 +83,10 @@ def host_copy(array: Any, dtype: str) -> Host:
         raise TypeError(f"it has dtype {host.dtype}; expected real numbers")
     if np.dtype(dtype).kind == "i" and host.dtype != dtype:  # codes of weights, which are not rounded to
         raise TypeError(f"it has dtype {host.dtype}; expected {dtype}")
+    if host.dtype == np.int8 and np.dtype(dtype).kind == "f":
+        raise TypeError(
+            f"it has dtype int8, as codes of weights: only what nn.quantize made takes them; expected {dtype}"
+        )
     with np.errstate(over="ignore"):
         cast = np.array(host, dtype=dtype, order="C")
     if host.dtype != cast.dtype and not np.array_equal(np.isinf(cast), np.isinf(host.astype(np.float64))):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xprnn
-from xprnn import nn
+from xprnn import host_kernels, nn
 from xprnn.backend import to_numpy
 
 LAYERS = {
@@ -102,19 +102,110 @@ def test_a_stream_has_the_bits_of_the_sequence(name, batch):
             found.load_state_dict(nn.quantize(LAYERS[name](I, H, 2, rng=1)).state_dict())
 
 
-def test_a_stream_of_a_chain():
-    model = nn.Sequential(
-        nn.LSTM(I, H, rng=1), nn.LayerNorm(H), nn.Linear(H, 4, rng=1), nn.ReLU(), nn.Linear(4, 2, rng=2)
-    )
-    found = nn.quantize(model)
-    stream = found.stream(B)
-    if "one compiled call" in repr(stream):
-        assert "of 8 bits" in repr(stream)
-        assert "of 8 bits" in xprnn.explain(stream.step, X[0])
+def parts_of(states):
+    return [part for own in states for part in (own if isinstance(own, tuple) else (own,))]
+
+
+def norm_lstm(inputs, seed):
+    return nn.LSTM(inputs, H, layer_norm=True, rng=seed)  # which stays as it is
+
+
+MIXED = {
+    "norm between": lambda: nn.quantize(
+        nn.Sequential(nn.LSTM(I, H, rng=1), nn.LayerNorm(H), nn.Linear(H, 4, rng=1), nn.ReLU(), nn.Linear(4, 2, rng=2))
+    ),
+    "float head": lambda: nn.Sequential(
+        *nn.quantize(nn.Sequential(nn.GRU(I, H, 2, rng=1), nn.Tanh())), nn.LayerNorm(H), nn.Linear(H, 3, rng=1),
+        nn.Sigmoid(), nn.Linear(3, 70, bias=False, rng=2),
+    ),
+    "float first": lambda: nn.Sequential(nn.Linear(I, 7, rng=1), *nn.quantize(nn.Sequential(nn.RNN(7, H, rng=1)))),
+    "float layers": lambda: nn.quantize(
+        nn.Sequential(norm_lstm(I, 1), nn.LSTM(H, H, rng=2), nn.SLSTM(H, 20, num_heads=2, rng=3), norm_lstm(20, 4))
+    ),
+    "no kernel": lambda: nn.quantize(nn.Sequential(nn.GRU(I, H, rng=1), nn.Linear(H, 3, rng=1), nn.Softmax())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+@pytest.mark.parametrize("name", MIXED)
+def test_a_stream_whose_parts_have_weights_of_both_kinds(name, batch):
+    model, x = MIXED[name](), X[:, 0] if batch is None else X
+    stream = model.stream(batch)
+    if isinstance(host_kernels.int8_kernels(), str) or name == "no kernel":
+        assert "calls of one part after another, since there is no compiled one (" in repr(stream)
+    else:
+        exact = "" if name == "norm between" else " and of float32"
+        assert repr(stream).endswith(f"one compiled call for all parts, weights of 8 bits{exact}")
+    for told in (xprnn.explain(stream.step, x[0]), xprnn.explain(stream.block, x)):
+        assert told.startswith(f"Sequential.stream: {repr(stream).split(': ')[1]}")
+    # Where a float is rounded otherwise before it is coded, a code may be the next one.
     stream.reset()
-    np.testing.assert_allclose(stream.block(X), found(X).data, atol=2e-3)  # a normalisation rounds otherwise
-    mixed = found[0].stream(B, head=nn.Linear(H, 2))  # which goes without kernels
-    assert mixed.block(X).shape == (T, B, 2)
+    with xprnn.no_grad():
+        expected = model(x).data
+    np.testing.assert_allclose(stream.block(x), expected, atol=1e-5 if name == "float head" else 1e-2)
+    after, other = stream.state, model.stream(batch)
+    pieces = [other.block(x[:3]), *(other.step(row)[None].copy() for row in x[3:5]), other.block(x[5:])]
+    assert_same(parts_of(other.state), parts_of(after))
+    stream.reset()
+    np.testing.assert_array_equal(np.concatenate(pieces), stream.block(x))
+
+
+def test_a_float_head_of_a_quantized_layer():
+    found, head = nn.quantize(nn.LSTM(I, H, rng=1)), nn.Linear(H, 2, rng=1)
+    stream = found.stream(B, head=head)
+    np.testing.assert_allclose(stream.block(X), head(found(X)[0]).data, atol=1e-6)
+    head.bias.data = head.bias.data + 1.0  # is noticed
+    stream.reset()
+    np.testing.assert_allclose(stream.block(X), head(found(X)[0]).data, atol=1e-6)
+
+
+def product(x, weight, scale):
+    """x W^T by its definition, in float64 but for the codes: max|x| is 127, and ties go to even."""
+    top = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.float32(1e-30))
+    codes = np.rint(x * (np.float32(127) / top)).astype(np.int64)
+    return (codes @ weight.astype(np.int64).T) * (top.astype("f8") / 127) * scale
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def lstm(z_x, z_h, b_ih, b_hh, h, c):
+    i, f, g, o = np.split(z_x + z_h + b_ih + b_hh, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru(z_x, z_h, b_ih, b_hh, h):
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = (np.split(z, 3, axis=-1) for z in (z_x + b_ih, z_h + b_hh))
+    z = sigmoid(x_z + h_z)
+    return ((1 - z) * np.tanh(x_n + sigmoid(x_r + h_r) * h_n) + z * h,)
+
+
+EQUATIONS = {
+    "lstm": lstm,
+    "gru": gru,
+    "rnn": lambda z_x, z_h, b_ih, b_hh, h: (np.tanh(z_x + z_h + b_ih + b_hh),),
+    "relu": lambda z_x, z_h, b_ih, b_hh, h: (np.maximum(z_x + z_h + b_ih + b_hh, 0),),
+}
+
+
+@pytest.mark.parametrize("size", [1, 19, 64, 131])
+@pytest.mark.parametrize("name", LAYERS)
+def test_each_step_is_the_equations_of_codes(name, size):
+    """From the states that the layer itself had before, since a rounding that falls elsewhere makes another code."""
+    found = nn.quantize(LAYERS[name](I, size, rng=1))
+    w = {key.removesuffix("_l0"): array for key, array in found.state_dict().items()}
+    output, _, after = found(X, return_all_states=True)
+    after = [part.data[:, 0] for part in (after if isinstance(after, tuple) else (after,))]
+    before = [np.concatenate([np.zeros_like(part[:1]), part[:-1]]) for part in after]
+    expected = EQUATIONS[name](
+        product(X, w["weight_ih"], w["scale_ih"]), product(before[0], w["weight_hh"], w["scale_hh"]),
+        w["bias_ih"], w["bias_hh"], *before,
+    )  # fmt: skip
+    for part, other in zip(after, expected, strict=True):
+        np.testing.assert_allclose(part, other, atol=2e-6)
+    np.testing.assert_array_equal(output.data, after[0])
 
 
 def test_explain_names_the_path():

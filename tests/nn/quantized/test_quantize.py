@@ -156,3 +156,59 @@ def test_what_cannot_be_is_named():
         found[2](np.zeros((2, 5), "float32"))
     with pytest.raises(AttributeError, match="hidden_size is 6"):
         found[0].hidden_size = 7
+
+
+def test_what_is_tied_stays_tied():
+    model = nn.Sequential(nn.Linear(4, 4, rng=0), nn.Linear(4, 4, rng=1), nn.GRU(4, 4, 2, rng=2))
+    model[1].weight, model[1].bias = model[0].weight, model[0].bias
+    model[2].weight_hh_l1 = model[2].weight_hh_l0
+    found = nn.quantize(model)
+    for copied in (found, copy.deepcopy(found)):
+        assert copied[1].weight is copied[0].weight
+        assert copied[1].scale is copied[0].scale
+        assert copied[1].bias is copied[0].bias
+        assert copied[2].scale_hh_l1 is copied[2].scale_hh_l0
+    names = list(found.state_dict())
+    assert [name for name in names if "scale" not in name] == list(model.state_dict())
+    assert "1.scale" not in names
+    assert found[0].weight is not model[0].weight
+    assert found[0].bias is not model[0].bias
+    np.testing.assert_allclose(found(X)[0].data, model(X)[0].data, atol=0.03)
+
+
+def test_codes_are_no_numbers_to_calculate_with():
+    class Functional(nn.Module):
+        def __init__(self):
+            self.fc = nn.Linear(4, 2, rng=0)
+
+        def forward(self, x):
+            return xprnn.Tensor(x) @ self.fc.weight.T
+
+    found = nn.quantize(Functional())
+    weight, square = found.fc.weight, nn.quantize(nn.Linear(4, 4)).weight
+    x = xprnn.Tensor(X)
+    for attempt in (
+        lambda: found(X), lambda: x @ square, lambda: X @ square, lambda: weight * 2.0, lambda: 1 - weight,
+        lambda: weight.reshape(8), lambda: weight.mean(), lambda: weight[0], lambda: weight.astype("float32"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="a weight of 8 bits is codes"):
+            attempt()
+    assert weight.numpy().dtype == np.int8
+
+
+def test_codes_are_not_taken_for_weights():
+    """As in a file of a quantized model, of which a model of float weights is given what fits by name."""
+    model, found = chain(), nn.quantize(chain())
+    before = model(X).data
+    for state in (found.state_dict(), {**model.state_dict(), "2.weight": found[2].weight.data}):
+        with pytest.raises(
+            TypeError, match=r"weight(_ih_l0)? .* it has dtype int8, as codes of weights: .*nn\.quantize"
+        ):
+            model.load_state_dict(state, strict=False)
+    np.testing.assert_array_equal(model(X).data, before)
+
+
+@pytest.mark.parametrize("calibration", [{"x": X}, "data", b"data"])
+def test_calibration_that_is_no_batches(calibration):
+    with pytest.raises(TypeError, match="calibration is a .*; expected an array, or several of them"):
+        nn.quantize(chain(), calibration=calibration)

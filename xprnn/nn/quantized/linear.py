@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from xprnn.arguments import input_tensor
-from xprnn.backend import copied, shared_namespace
+from xprnn.backend import shared_namespace
 from xprnn.engine import dispatch, int8
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
-from xprnn.nn.quantized.rows import coded, frozen, refuse_gradients
+from xprnn.nn.quantized.rows import Twins, refuse_gradients
 from xprnn.nn.weights import Declared
 from xprnn.tensor import Tensor
 
@@ -28,12 +28,13 @@ class QuantizedLinear(Module):
     _fixed = frozenset({"in_features", "out_features", "declared"})
     dtype = "float32"
 
-    def __init__(self, linear: Linear, name: str = "Linear") -> None:
+    def __init__(self, linear: Linear, name: str = "Linear", twins: Twins | None = None) -> None:
+        twins = Twins() if twins is None else twins
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight, scale = coded(name, "weight", linear.weight)
+        weight, scale = twins.coded(name, "weight", linear.weight)
         weights = {"weight": weight, "scale": scale}
         if linear.bias is not None:
-            weights["bias"] = frozen(copied(linear.bias.data))
+            weights["bias"] = twins.kept(linear.bias)
         else:
             self.bias = None
         self.declared = Declared.of(self, weights)

@@ -11,6 +11,7 @@ from xprnn.nn.module import Module
 from xprnn.nn.quantized.linear import QuantizedLinear
 from xprnn.nn.quantized.recurrent import QuantizedRecurrent
 from xprnn.nn.quantized.report import Error, Probe, Quantization, batches
+from xprnn.nn.quantized.rows import Twins
 from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 from xprnn.tape import no_grad
@@ -28,7 +29,8 @@ def quantize(model: M, to: str = "int8", *, calibration: Any = None) -> M:
     Inputs and states are coded at every step anew, sums are integers of 32 bits, gates and states float32: the scheme
     of Jacob et al. 2018 (arXiv 1712.05877), dynamic in its activations. The copy's interface is the model's, and so are
     the names in its ``state_dict`` but for the scales. It loads what another one of the same layers saved, and streams.
-    All its parameters are frozen, and no gradient goes through what has weights of 8 bits.
+    What parts share, they share in the copy too. All its parameters are frozen, no gradient goes through what has
+    weights of 8 bits, and nobody calculates with their codes as if they were numbers: that raises TypeError.
 
     The copy's ``quantization`` is a :class:`Quantization`: its ``left`` names what keeps its float weights, and why,
     such as embeddings and cells with layer normalisation.
@@ -53,9 +55,10 @@ def quantize(model: M, to: str = "int8", *, calibration: Any = None) -> M:
         )
     twins: dict[int, tuple[Module, Module]] = {}
     layers: dict[str, tuple[str, Error]] = {}
+    shared = Twins()
     left: dict[str, str] = {}
     for name, module in model.named_modules():
-        made = _quantized(name, module)
+        made = _quantized(name, module, shared)
         if isinstance(made, Module):
             twins[id(module)] = module, made
             layers[name] = f"{type(module).__name__}, {module.describe()}", Error()
@@ -78,7 +81,7 @@ def quantize(model: M, to: str = "int8", *, calibration: Any = None) -> M:
     return found
 
 
-def _quantized(name: str, module: Module) -> Module | str | None:
+def _quantized(name: str, module: Module, shared: Twins) -> Module | str | None:
     """The twin of a module, or why it has none; None where it has no weights of its own."""
     kind, label = type(module), f"{OWNER}: {name or type(module).__name__}"
     if kind not in (Linear, RNN, LSTM, GRU, RecurrentLayer):  # what a class of its own computes nobody knows
@@ -90,12 +93,12 @@ def _quantized(name: str, module: Module) -> Module | str | None:
     if layer.dtype != "float32":
         return f"its dtype is {layer.dtype}; expected float32"
     if kind is Linear:
-        return QuantizedLinear(layer, label)
+        return QuantizedLinear(layer, label, shared)
     if layer.zoned:
         return "it has zoneout"
     if layer.reverse_cell is not None or not int8.serves(layer.cell):
         return f"there are no products of 8 bits for the cell {layer.cell.name}"
-    return QuantizedRecurrent(layer, label)
+    return QuantizedRecurrent(layer, label, shared)
 
 
 def _bytes(model: Module) -> int:

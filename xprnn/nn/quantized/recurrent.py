@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from xprnn import ops
-from xprnn.backend import copied, shared_namespace
+from xprnn.backend import shared_namespace
 from xprnn.engine import dispatch, int8
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.nn.linear import Linear
 from xprnn.nn.quantized.linear import QuantizedLinear
-from xprnn.nn.quantized.rows import coded, frozen, refuse_gradients
+from xprnn.nn.quantized.rows import Twins, refuse_gradients
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.nn.recurrent.stacked import RecurrentLayer, side_by_side
 from xprnn.nn.weights import Declared
@@ -44,8 +44,8 @@ class QuantizedRecurrent(SequenceLayer):
     dtype: str = "float32"
     weight_bits, zoned = 8, False
 
-    def __init__(self, layer: RecurrentLayer, name: str = "") -> None:
-        owner = name or type(layer).__name__
+    def __init__(self, layer: RecurrentLayer, name: str = "", twins: Twins | None = None) -> None:
+        owner, twins = name or type(layer).__name__, Twins() if twins is None else twins
         self.cell, self.num_layers, self.directions = layer.cell, layer.num_layers, layer.directions
         self.input_size, self.hidden_size, self.bias = layer.input_size, layer.hidden_size, layer.bias
         self.batch_first, self.bidirectional, self.reverse = layer.batch_first, layer.bidirectional, layer.reverse
@@ -56,8 +56,8 @@ class QuantizedRecurrent(SequenceLayer):
             found: dict[str, Parameter] = {}
             for key in ("ih", "hh"):
                 attribute = declared.attributes[f"weight_{key}"][0]
-                found[f"weight_{key}"], found[f"scale_{key}"] = coded(owner, attribute, weights[f"weight_{key}"])
-            found |= {name: frozen(copied(weight.data)) for name, weight in weights.items() if name.startswith("bias")}
+                found[f"weight_{key}"], found[f"scale_{key}"] = twins.coded(owner, attribute, weights[f"weight_{key}"])
+            found |= {name: twins.kept(weight) for name, weight in weights.items() if name.startswith("bias")}
             self.declared.append(Declared.of(self, found, attribute.removeprefix("weight_hh")))
         self._codes = [int8.Codes() for _ in self.declared]
 

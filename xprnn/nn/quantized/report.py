@@ -101,7 +101,7 @@ def batches(owner: str, calibration: Any) -> Iterator[tuple[Any, ...]]:
     if hasattr(calibration, "shape"):
         yield (calibration,)
         return
-    if not isinstance(calibration, Iterable):
+    if not isinstance(calibration, Iterable) or isinstance(calibration, (Mapping, str, bytes)):
         raise TypeError(
             f"{owner}: calibration is a {type(calibration).__name__}; expected an array, or several of them"
         )

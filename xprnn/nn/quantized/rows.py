@@ -3,20 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, backend_of, to_numpy
+from xprnn import ops
+from xprnn.backend import backend_of, copied, to_numpy
 from xprnn.engine.int8 import LARGEST, LEAST, MOST_INPUTS
 from xprnn.tape import is_recorded
 from xprnn.tensor import Parameter, Tensor
 
 
-def coded(owner: str, name: str, weight: Tensor) -> tuple[Parameter, Parameter]:
-    """Codes (N, K) int8 and scales (N,) float32 of a weight (N, K), beside it: each row's largest number is 127.
+class CodedWeight(Parameter):
+    """Codes of a weight, with which nobody calculates by operators or methods: without their scales they are wrong."""
 
-    Raises ValueError for numbers that are not finite, and rows that are too long for sums of 32 bits.
-    """
+    __slots__ = ()
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise TypeError(
+        "a weight of 8 bits is codes, which mean nothing without their scales: call the layer that has it, or leave "
+        "that layer in float32"
+    )
+
+
+for _name in ("add", "sub", "mul", "truediv", "matmul"):
+    setattr(CodedWeight, f"__{_name}__", _refuse)
+    setattr(CodedWeight, f"__r{_name}__", _refuse)
+for _name in (
+    *("__pow__", "__neg__", "__abs__", "__getitem__", "reshape", "permute", "transpose", "flatten", "squeeze"),
+    *("unsqueeze", *(method.__name__ for method in ops.METHODS)),
+):
+    setattr(CodedWeight, _name, _refuse)
+CodedWeight.T = property(_refuse)  # type: ignore[assignment, method-assign]
+
+
+class Twins:
+    """What becomes of the weights of a model, each once: what is tied in the model is so in its copy."""
+
+    def __init__(self) -> None:
+        self._made: dict[Tensor, tuple[Parameter, ...]] = {}
+
+    def coded(self, owner: str, name: str, weight: Tensor) -> tuple[Parameter, ...]:
+        """Codes (N, K) int8 and scales (N,) float32 of a weight (N, K), beside it: each row's largest number is 127.
+
+        Raises ValueError for numbers that are not finite, and rows that are too long for sums of 32 bits.
+        """
+        if weight not in self._made:
+            self._made[weight] = _coded(owner, name, weight)
+        return self._made[weight]
+
+    def kept(self, bias: Tensor) -> Parameter:
+        """A copy that no optimizer moves."""
+        if bias not in self._made:
+            self._made[bias] = (Parameter(copied(bias.data), requires_grad=False),)
+        return self._made[bias][0]
+
+
+def _coded(owner: str, name: str, weight: Tensor) -> tuple[Parameter, Parameter]:
     home, w = backend_of(weight.data), to_numpy(weight.data).astype(np.float32)
     if not np.isfinite(w).all():
         raise ValueError(f"{owner}: {name} holds numbers that are not finite")
@@ -27,12 +71,7 @@ def coded(owner: str, name: str, weight: Tensor) -> tuple[Parameter, Parameter]:
     safe = np.where(good, top, np.float32(1.0))
     codes = np.where(good[:, None], np.rint(w * (np.float32(LARGEST) / safe)[:, None]), 0.0).astype(np.int8)
     scales = np.where(good, safe / np.float32(LARGEST), np.float32(0.0))
-    return frozen(home.asarray(codes)), frozen(home.asarray(scales))
-
-
-def frozen(array: Array) -> Parameter:
-    """A Parameter that no optimizer moves."""
-    return Parameter(array, requires_grad=False)
+    return CodedWeight(home.asarray(codes), False), Parameter(home.asarray(scales), False)
 
 
 def refuse_gradients(owner: str, tensors: Iterable[Tensor]) -> None:

@@ -44,11 +44,12 @@ class Stream:
     ``head`` is a Linear that the outputs go through. ``reset()`` makes the state zero. Gradients are not recorded.
 
     On NumPy, cells with compiled kernels take a step or a block in one compiled call for all layers and the head, or
-    for all modules of a Sequential; other threads run meanwhile, also streams of their own. How a sequence is cut into
-    steps and blocks then changes no bit of the results, which are the layer's to rounding, and of a quantized one to
-    the bit. Where one sequence goes through an LSTM or GRU, its steps stay in registers from the product to the state.
-    Elsewhere the layer is called; ``repr`` says which, and why. With ``use_precision("bf16")`` the weights of the head
-    are rounded like the layer's.
+    for all modules of a Sequential, of float weights and of 8 bits; other threads run meanwhile, also streams of their
+    own. How a sequence is cut into steps and blocks then changes no bit of the results, which are the layer's to
+    rounding, and to the bit where all weights have 8 bits. Where one sequence goes through an LSTM or GRU of float32 or
+    float64, its steps stay in registers from the product to the state. Elsewhere the layer is called; ``repr`` says
+    which, and why. With ``use_precision("bf16")`` the weights of the head are rounded like the layer's; beside weights
+    of 8 bits nothing is.
 
     New weights are noticed, be it that ``.data`` of a parameter is assigned, as optimizers and ``load_state_dict`` do,
     or that the layer is given another Parameter in its place; after writing into an array in place, call ``reload()``.
@@ -298,6 +299,7 @@ class Stream:
 
     def _composed(self, x: Array, out: Array | None) -> Array:
         """Any parts on any backend: calls of one after another, of one step where x is (B, I)."""
+        dispatch.note(self._told)
         xp = namespace(**{f"{self._owner}: x": x})
         x = given.real(self._owner, "x", x, self.dtype)
         steps = 1 if x.ndim == len(self._shape) else x.shape[0]
