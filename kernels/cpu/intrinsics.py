@@ -79,6 +79,18 @@ def offsets(typingctx: Any, pointers: Any, elements: Any) -> Any:
 
 
 @intrinsic
+def offsets_apart(typingctx: Any, pointers: Any, elements: Any, others: Any) -> Any:
+    """Some addresses: the first so many elements further on, and the others by another number."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        parts = [builder.extract_value(args[0], part) for part in range(signature.args[0].count)]
+        found = [builder.gep(part, [args[2] if number else args[1]]) for number, part in enumerate(parts)]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return pointers(pointers, types.intp, types.intp), codegen
+
+
+@intrinsic
 def all_parts(typingctx: Any, pointers: Any, elements: Any) -> Any:
     """The addresses of all parts of any state, from those of its first and its second, which others follow.
 
