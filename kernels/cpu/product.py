@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
 from . import threads
 from .compiling import kernel, shared_kernel
@@ -267,11 +267,14 @@ def multiply_transposed(a, b, c, first, last):
             for k in range(depth):
                 _pack_tiles(address(a, (low + k) * across + first), rows, address(tiles, k * ROWS), depth * ROWS)
             left, step, next_tile = address(tiles, 0), ROWS, depth * ROWS
-        if packed_b:
-            for k in range(depth):
-                _pack_panels(address(b, (low + k) * columns), columns, address(panels, 0), k, depth)
+        for k in range(depth if packed_b else 0):  # row by row: what lies apart is slow to come
+            for start in range(0, columns, width):
+                stop = min(start + width, columns)
+                wide = -(-(stop - start) // lane) * lane
+                to = address(panels, start * depth + k * wide)
+                _copy(address(b, (low + k) * columns + start), stop - start, to, wide)
         for start in range(0, columns, width):
-            vectors = (min(width, columns - start) + lane - 1) // lane
+            vectors = -(-min(width, columns - start) // lane)
             right = address(panels, start * depth) if packed_b else address(b, low * columns)
             _panel(
                 left, 1, step, next_tile, rows, right, depth, address(c, first * c.shape[1] + start), c.shape[1],
@@ -279,7 +282,7 @@ def multiply_transposed(a, b, c, first, last):
             )  # fmt: skip
 
 
-@kernel
+@register_jitable(inline="always")  # for Python too
 def turns(n, k, like):
     """Whether a sum of d^T y, for d (R, N) and y (R, K) of some type, is taken as the transpose of y^T d.
 
@@ -310,17 +313,6 @@ def _copy(source, used, target, size):
         target[j] = stored(source[j])
     for j in range(used, size):
         target[j] = 0
-
-
-@kernel
-def _pack_panels(row, columns, panels, k, depth):
-    """A row of W, the k-th of so many, in all panels; row by row, since what lies apart is slow to come."""
-    lane = lanes(row)
-    width = VECTORS * lane
-    for start in range(0, columns, width):
-        used = min(width, columns - start)
-        wide = (used + lane - 1) // lane * lane
-        _copy(offset(row, start), used, offset(panels, start * depth + k * wide), wide)
 
 
 @kernel
