@@ -12,7 +12,7 @@ from numba.core.types.misc import unliteral
 from numba.extending import intrinsic
 
 from ..kinds import MOST_PARTS
-from .host import BF16_DOT, TILE
+from .host import BF16_DOT, TILE, features
 
 
 @intrinsic
@@ -199,6 +199,19 @@ def give_way(typingctx: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
         builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), name), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def breathe(typingctx: Any) -> Any:
+    """Say to the processor that this is a loop that waits, where there is an instruction for that."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if "+sse2" in features():
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
         return context.get_dummy_value()
 
     return types.void(), codegen
