@@ -57,7 +57,7 @@ def walk(kind, w_ih, w_hh, b_ih, b_hh, x, initial, after, reverse, block):
     size, gates, products = w_hh.shape[1], units.GATES[kind], units.PRODUCTS[kind]
     stride = padded_columns(size, address(x, 0))
     packed_ih = _packed(w_ih, gates, size, VECTORS)
-    packed_hh = _packed(w_hh, products, size, units.WIDE[kind] * products)
+    packed_hh = _packed(w_hh, products, size, units.width(kind, size, x.itemsize) * products)
     total = total_bias(kind, b_ih, b_hh, size, KEPT[kind] * size, w_hh)
     bias = np.zeros((gates + 1) * stride, x.dtype)  # and what a product that stays apart starts from
     _by_unit(total[: gates * size], gates, size, bias)
@@ -86,7 +86,7 @@ def _steps(kind, x, w_ih, w_hh, bias, states, z, after, reverse):
         for k in range(count):
             row = count - 1 - k if reverse else k
             z_here, apart = address(z, row * columns), address(bias, columns)
-            units.step(kind, size, stride, address(w_hh, 0), z_here, apart, old, new)
+            units.step(kind, size, stride, address(w_hh, 0), z_here, apart, old, new, k % 2 == 1)
             here = state_after(results, low + row, slots, size)
             for part in range(parts):
                 copy(here[part], new[part], size)
