@@ -14,8 +14,9 @@ from ..kinds import KINDS, PARTS
 from . import units
 from .around import aligned, total_bias
 from .compiling import kernel
-from .intrinsics import address, addresses, all_parts, lanes, offsets, spread
+from .intrinsics import address, addresses, all_parts, lanes, spread
 from .product import VECTORS, multiply, pack_vector, padded_columns
+from .recurrence import slots_of, state_after
 from .rows import copy
 
 KEPT = tuple(kind.kept for kind in KINDS)
@@ -49,14 +50,14 @@ def _by_unit(numbers, count, size, target):
 
 @kernel
 def walk(kind, w_ih, w_hh, b_ih, b_hh, x, initial, after, reverse, block):
-    """Every state (T, 1, H) ``after`` a step, from the ``initial`` one; biases may be empty.
+    """The states ``after`` every step, from the ``initial`` one; biases may be empty.
 
     The input product is done for a ``block`` of steps at a time.
     """
     size, gates, products = w_hh.shape[1], units.GATES[kind], units.PRODUCTS[kind]
     stride = padded_columns(size, address(x, 0))
     packed_ih = _packed(w_ih, gates, size, VECTORS)
-    packed_hh = _packed(w_hh, products, size, units.WIDE[kind] * products)
+    packed_hh = _packed(w_hh, products, size, units.width(kind, size, x.itemsize) * products)
     total = total_bias(kind, b_ih, b_hh, size, KEPT[kind] * size, w_hh)
     bias = np.zeros((gates + 1) * stride, x.dtype)  # and what a product that stays apart starts from
     _by_unit(total[: gates * size], gates, size, bias)
@@ -72,7 +73,8 @@ def _steps(kind, x, w_ih, w_hh, bias, states, z, after, reverse):
     """The same of packed weights. ``states`` (2 S, R) are the old parts and the new ones, in whole vectors."""
     steps, inputs, size, (block, columns) = x.shape[0], x.shape[2], after[0].shape[2], z.shape
     parts, stride = states.shape[0] // 2, states.shape[1]
-    results = all_parts(addresses(after, 0), steps * size)
+    slots = slots_of(kind, after[1])
+    results = all_parts(addresses(after, 0), slots * size)
     old, new = spread(address(states, 0), stride), spread(address(states, parts * stride), stride)
     for begin in range(0, steps, block):
         count = min(block, steps - begin)
@@ -84,8 +86,8 @@ def _steps(kind, x, w_ih, w_hh, bias, states, z, after, reverse):
         for k in range(count):
             row = count - 1 - k if reverse else k
             z_here, apart = address(z, row * columns), address(bias, columns)
-            units.step(kind, size, stride, address(w_hh, 0), z_here, apart, old, new)
-            here = offsets(results, (low + row) * size)
+            units.step(kind, size, stride, address(w_hh, 0), z_here, apart, old, new, k % 2 == 1)
+            here = state_after(results, low + row, slots, size)
             for part in range(parts):
                 copy(here[part], new[part], size)
             old, new = new, old

@@ -30,7 +30,7 @@ class Weights(NamedTuple):
 
 class States(NamedTuple):
     """The state before the first step, h (B, H) and its other parts, one below the other; and after every step,
-    (T, B, H) likewise; kept blocks z (S, R, N).
+    (T, B, H) likewise, or of two steps in turns but for h; kept blocks z (S, R, N).
     """
 
     initial: tuple[Array, ...]
@@ -103,10 +103,10 @@ def parted(arrays: Sequence[Array], count: int) -> tuple[Array, ...]:
     """The parts of a state out of what compiled code has of them."""
     if count <= 2:
         return tuple(arrays[:count])
-    return arrays[0], *arrays[1].reshape(count - 1, *arrays[0].shape)
+    return arrays[0], *arrays[1].reshape(count - 1, -1, *arrays[0].shape[1:])
 
 
-def room(count: int, shape: tuple[int, ...], dtype: Any) -> tuple[Array, ...]:
-    """Memory for a state of so many parts, as compiled code takes it."""
-    others = max(count - 1, 0) * shape[0], *shape[1:]
+def room(count: int, shape: tuple[int, ...], dtype: Any, slots: int) -> tuple[Array, ...]:
+    """Memory for a state of so many parts, as compiled code takes it; for so many steps but of h."""
+    others = max(count - 1, 0) * slots, *shape[1:]
     return np.empty(shape, dtype), (np.empty(others, dtype) if count > 1 else EMPTY[dtype][len(shape)])

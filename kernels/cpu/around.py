@@ -12,7 +12,16 @@ from ..kinds import KINDS, Kind
 from . import threads
 from .compiling import kernel, shared_kernel
 from .intrinsics import address, lanes
-from .product import VECTORS, add_rows, multiply, multiply_transposed, pack_columns, padded_columns
+from .product import (
+    VECTORS,
+    add_rows,
+    multiply,
+    multiply_transposed,
+    pack_columns,
+    padded_columns,
+    turn,
+    turns,
+)
 from .rows import clear, copy
 
 LINE = 64  # bytes in a cache line
@@ -77,12 +86,8 @@ def _products(a, b, more_a, more_b):
 def _outer_sum(d, y, more_d, more_y, out):
     """out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
     n, k = out.shape
-    lane = lanes(address(out, 0))
-    if k < n and k < VECTORS * lane and k % lane != 0:  # as in sums.py
-        total = _products(y, d, more_y, more_d)
-        for row in range(n):
-            for j in range(k):
-                out[row, j] = total[j, row]
+    if turns(n, k, out):
+        turn(_products(y, d, more_y, more_d), out)
     else:
         total = _products(d, y, more_d, more_y)
         for row in range(n):

@@ -31,7 +31,7 @@ from .intrinsics import (
 )
 from .loops import rows_times
 from .product import Array, Storage, multiply
-from .recurrence import state_before
+from .recurrence import slots_of, state_after, state_before
 from .waiting import wait_for
 
 SCRATCH_BYTES = 1 << 24  # of pre-activations computed ahead, where they are not kept
@@ -133,7 +133,8 @@ def run_part(kind, step, shares, states, control, chunk, progress, own):
     begun, done = progress
     steps, batch, size = states_after[0].shape
     columns, count, apart = z.shape[2], ends.size - 1, batch * size
-    initial, after = all_parts(addresses(first_states, 0), apart), all_parts(addresses(states_after, 0), steps * apart)
+    slots = slots_of(kind, states_after[1])
+    initial, after = all_parts(addresses(first_states, 0), apart), all_parts(addresses(states_after, 0), slots * apart)
     spare, k_h = np.empty(PARTS[kind] * apart if restarts else 0, z.dtype), deep(address(w_hh, 0), size)
     space, h_row = space_for(w_hh, batch * k_h), lowered(address(w_hh, 0), size, k_h)
     for k in range(begin, end):
@@ -144,7 +145,7 @@ def run_part(kind, step, shares, states, control, chunk, progress, own):
                 continue
             low, high = ends[part], ends[part + 1]
             old = state_before(
-                kind, k, t, reverse, initial, after, apart, restarts, address(restart, t * batch),
+                kind, k, t, reverse, initial, after, slots, apart, restarts, address(restart, t * batch),
                 spread(address(spare, 0), apart), batch, size,
             )  # fmt: skip
             z_here = address(z, (t - low_step) * batch * columns)
@@ -157,8 +158,9 @@ def run_part(kind, step, shares, states, control, chunk, progress, own):
             call_at(
                 step,
                 (
-                    kind, offset(z_here, low), columns, offsets(old, low), offsets(after, t * apart + low),
-                    address(diagonals, low), size, high - low, held, address(advance, t * batch), batch,
+                    kind, offset(z_here, low), columns, offsets(old, low),
+                    offsets(state_after(after, t, slots, apart), low), address(diagonals, low), size, high - low, held,
+                    address(advance, t * batch), batch,
                 ),
             )  # fmt: skip
             count_up(address(done, (k - begin) * 8))

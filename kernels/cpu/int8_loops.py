@@ -174,7 +174,7 @@ def walk(kind, x, weights, states, control, span):
             t = steps - 1 - k if reverse else k
             here, z_here = address(advance, t * batch + b0), offset(z, (t - low) * rows * columns)
             old = state_before(
-                kind, k, t, reverse, initial, after, apart, restarts, address(restart, t * batch + b0),
+                kind, k, t, reverse, initial, after, steps, apart, restarts, address(restart, t * batch + b0),
                 spread(address(spare, 0), rows * size), rows, size,
             )  # fmt: skip
             add_state_product(kind, old[0], size, size, rows, codes, scales, w_first, w_second, z_here, columns)

@@ -12,7 +12,7 @@ from numba.core.types.misc import unliteral
 from numba.extending import intrinsic
 
 from ..kinds import MOST_PARTS
-from .host import BF16_DOT, TILE
+from .host import BF16_DOT, TILE, features
 
 
 @intrinsic
@@ -76,6 +76,18 @@ def offsets(typingctx: Any, pointers: Any, elements: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, [builder.gep(a, [args[1]]) for a in parts])
 
     return pointers(pointers, types.intp), codegen
+
+
+@intrinsic
+def offsets_apart(typingctx: Any, pointers: Any, elements: Any, others: Any) -> Any:
+    """Some addresses: the first so many elements further on, and the others by another number."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        parts = [builder.extract_value(args[0], part) for part in range(signature.args[0].count)]
+        found = [builder.gep(part, [args[2] if number else args[1]]) for number, part in enumerate(parts)]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return pointers(pointers, types.intp, types.intp), codegen
 
 
 @intrinsic
@@ -187,6 +199,19 @@ def give_way(typingctx: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
         builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), name), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def breathe(typingctx: Any) -> Any:
+    """Say to the processor that this is a loop that waits, where there is an instruction for that."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if "+sse2" in features():
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
         return context.get_dummy_value()
 
     return types.void(), codegen

@@ -16,7 +16,15 @@ from .compiling import kernel
 from .intrinsics import address, addresses, all_parts, call_at, offset, offsets, spread
 from .noise import add_masked, fade_back, masked, zone, zone_back
 from .product import multiply, padded_columns
-from .recurrence import BETWEEN, first_product, heads_back, second_product, state_before
+from .recurrence import (
+    BETWEEN,
+    first_product,
+    heads_back,
+    second_product,
+    slots_of,
+    state_after,
+    state_before,
+)
 from .rows import add, clear, copy
 
 FEW = 6  # with fewer rows than a tile has, the rows of the input product are steps instead of sequences
@@ -39,7 +47,8 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
     size, columns, z_rows = states_after[0].shape[2], z.shape[2], z.shape[1]
     rows, apart, first = b1 - b0, batch * size, b0 if keep else 0
     initial = all_parts(addresses(first_states, b0 * size), apart)
-    after = all_parts(addresses(states_after, b0 * size), steps * apart)
+    slots = slots_of(kind, states_after[1])
+    after = all_parts(addresses(states_after, b0 * size), slots * apart)
     spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
     if noise is not None:
         is_masked, mask, zoned, zones, raws, is_faded, fade, _ = noise
@@ -78,14 +87,15 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
             t = steps - 1 - k if reverse else k
             here = address(advance, t * batch + b0)
             old = state_before(
-                kind, k, t, reverse, initial, after, apart, restarts, address(restart, t * batch + b0),
+                kind, k, t, reverse, initial, after, slots, apart, restarts, address(restart, t * batch + b0),
                 spread(address(spare, 0), rows * size), rows, size,
             )  # fmt: skip
             if noise is not None and is_faded:
                 masked(old[0], address(fade, t * apart + b0 * size), address(faded, 0), rows, size)
                 old = spread(address(faded, 0), 0)
             z_here = address(z, ((z_low + t - low) * z_rows + first) * columns)
-            new, h = offsets(after, t * apart), old[0]
+            new, h = state_after(after, t, slots, apart), old[0]
+            final = new
             if noise is not None:
                 if is_masked:
                     masked(h, address(mask, b0 * size), address(seen, 0), rows, size)
@@ -104,8 +114,8 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
             )  # fmt: skip
             if noise is not None:
                 for part in range(PARTS[kind] if zoned else 0):
-                    final = offset(after[part], t * apart)
-                    zone(offset(share[part], t * share_apart), old[part], new[part], final, held, here, rows, size)
+                    before, computed, to = old[part], new[part], final[part]
+                    zone(offset(share[part], t * share_apart), before, computed, to, held, here, rows, size)
 
 
 @kernel
@@ -148,8 +158,8 @@ def walk_back(kind, equations, weights, states, cotangents, control, span, noise
         t = steps - 1 - k if reverse else k
         here, where = address(advance, t * batch + b0), address(restart, t * batch + b0)
         old = state_before(
-            kind, k, t, reverse, initial, after, apart, restarts, where, spread(address(spare, 0), rows * size), rows,
-            size,
+            kind, k, t, reverse, initial, after, steps, apart, restarts, where,
+            spread(address(spare, 0), rows * size), rows, size,
         )  # fmt: skip
         if noise is not None:
             before = old[0]

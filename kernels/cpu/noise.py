@@ -44,7 +44,8 @@ def noise_of(
     flat = np.empty((0, 0), dtype) if mask is None else plain(mask.astype(dtype, copy=False))
     none = np.empty((0, 0, 0), dtype)
     zones = filled([np.full((1, batch, size), z, dtype) if isinstance(z, float) else z for z in zoneout], 3, dtype)
-    raw = room(len(zoneout), (steps if keep else 1, batch, size), dtype) if zoneout else (none, none)
+    kept = steps if keep else 1
+    raw = room(len(zoneout), (kept, batch, size), dtype, kept) if zoneout else (none, none)
     faded = none if fade is None else plain(fade)
     dfade = none if fade is None or not keep else np.empty(shape, dtype)
     return Noise(mask is not None, flat, bool(zoneout), zones, raw, fade is not None, faded, dfade)

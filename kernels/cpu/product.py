@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
 from . import threads
 from .compiling import kernel, shared_kernel
@@ -258,7 +258,7 @@ def multiply_transposed(a, b, c, first, last):
     lane, rows, across = VECTOR_BYTES // b.itemsize, last - first, a.shape[1]
     width = VECTORS * lane
     packed_a, packed_b = across * a.itemsize > NARROW, columns > width or columns % lane != 0
-    panel = np.empty(DEPTH * width if packed_b else 0, b.dtype)
+    panels = np.empty(DEPTH * (columns + lane) if packed_b else 0, b.dtype)
     tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS if packed_a else 0, a.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
@@ -267,18 +267,43 @@ def multiply_transposed(a, b, c, first, last):
             for k in range(depth):
                 _pack_tiles(address(a, (low + k) * across + first), rows, address(tiles, k * ROWS), depth * ROWS)
             left, step, next_tile = address(tiles, 0), ROWS, depth * ROWS
+        for k in range(depth if packed_b else 0):  # row by row: what lies apart is slow to come
+            for start in range(0, columns, width):
+                stop = min(start + width, columns)
+                wide = -(-(stop - start) // lane) * lane
+                to = address(panels, start * depth + k * wide)
+                _copy(address(b, (low + k) * columns + start), stop - start, to, wide)
         for start in range(0, columns, width):
-            stop = min(start + width, columns)
-            vectors = -(-(stop - start) // lane)
-            wide, right = vectors * lane, address(b, low * columns)
-            if packed_b:
-                for k in range(depth):
-                    _copy(address(b, (low + k) * columns + start), stop - start, address(panel, k * wide), wide)
-                right = address(panel, 0)
+            vectors = -(-min(width, columns - start) // lane)
+            right = address(panels, start * depth) if packed_b else address(b, low * columns)
             _panel(
                 left, 1, step, next_tile, rows, right, depth, address(c, first * c.shape[1] + start), c.shape[1],
                 vectors,
             )  # fmt: skip
+
+
+@register_jitable(inline="always")  # for Python too
+def turns(n, k, like):
+    """Whether a sum of d^T y, for d (R, N) and y (R, K) of some type, is taken as the transpose of y^T d.
+
+    What is on the left is packed number by number unless it is narrow, and what is on the right by whole vectors: the
+    left is best the narrower one. And a panel is best filled, if only by the other one; but not if these are panels.
+    """
+    lane = VECTOR_BYTES // like.itemsize
+    return k < n and ((k < VECTORS * lane and k % lane != 0) or n * like.itemsize > NARROW)
+
+
+@shared_kernel
+def turn(total, out):
+    """out (N, K) = the transpose of ``total`` (K, padded N), by square blocks of vectors."""
+    (n, k), columns, lane = out.shape, total.shape[1], lanes(address(out, 0))
+    for row in range(0, n, lane):
+        for column in range(0, k, lane):
+            source, target = address(total, column * columns + row), address(out, row * k + column)
+            if row + lane <= n and column + lane <= k:
+                transpose(source, columns, target, k)
+            else:
+                _turn(source, columns, lane, target, k, min(lane, n - row), min(lane, k - column))
 
 
 @kernel

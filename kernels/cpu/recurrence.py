@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..kinds import KINDS, PARTS
 from .bf16 import deep, lowered, operand
-from .compiling import inlined_kernel
-from .intrinsics import call_at, offset, offsets
+from .compiling import inlined_kernel, kernel
+from .intrinsics import call_at, offset, offsets_apart
 from .product import multiply, padded_columns
 from .rows import clear, copy
 
@@ -15,14 +15,25 @@ SECOND = tuple(kind.second for kind in KINDS)
 PLACE = tuple(kind.places[-kind.second] if kind.second else 0 for kind in KINDS)
 
 
+@kernel
+def slots_of(kind, others):
+    """Of how many steps there is room for parts of a state but h: of all, or of the last two, which take turns."""
+    return others.shape[0] // max(PARTS[kind] - 1, 1)
+
+
+@kernel
+def state_after(after, t, slots, apart):
+    """Where the parts of the state after step t lie; those of two steps are ``apart`` elements apart."""
+    return offsets_apart(after, t * apart, t % max(slots, 1) * apart)
+
+
 @inlined_kernel
-def state_before(kind, k, t, reverse, initial, after, apart, restarts, restart, spare, rows, size):
+def state_before(kind, k, t, reverse, initial, after, slots, apart, restarts, restart, spare, rows, size):
     """Where the parts of the state lie that step t starts from, the k-th: of the initial one, or of another step's.
 
-    States after steps are ``apart`` elements apart. Where there are restarts, it is a copy in ``spare``, and zero in
-    rows where a new sequence begins.
+    Where there are restarts, it is a copy in ``spare``, and zero in rows where a new sequence begins.
     """
-    old = initial if k == 0 else offsets(after, (t + 1 if reverse else t - 1) * apart)
+    old = initial if k == 0 else state_after(after, t + 1 if reverse else t - 1, slots, apart)
     if not restarts:
         return old
     for part in range(PARTS[kind]):

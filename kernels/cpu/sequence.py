@@ -34,6 +34,7 @@ from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
 
+TURNS = 2  # steps that take turns where parts of a state are not kept: one before and one after each step
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 
 
@@ -49,9 +50,11 @@ def forward(
     mask: Array | None = None,
     zoneout: tuple[Any, ...] = (),
     fade: Array | None = None,
+    every: bool = True,
 ) -> tuple[State, Any]:
     """Each part of the state after every step (T, B, H), and what the way back needs if it is to be kept.
 
+    Unless ``every`` part is asked for, or kept, there is of all but h what was after two steps: after step t in t % 2.
     ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these. ``mask``
     (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays, and
     ``fade`` (T, B, H) what all of h is multiplied by before each step of RESET_BEFORE.
@@ -59,7 +62,7 @@ def forward(
     about, x = KINDS[kind], plain(x)
     steps, batch, _ = x.shape
     size, dtype = state[0].shape[1], x.dtype
-    after = room(len(state), (steps, batch, size), dtype)
+    after = room(len(state), (steps, batch, size), dtype, steps if every or keep else min(TURNS, steps))
     own = own_units(about, w, size)
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
     noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)

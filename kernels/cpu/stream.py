@@ -110,7 +110,7 @@ def run_part(weights, memory, z, at, x, y, current, steps):
         here = offset(z, k * batch * columns)
         old, new = offsets(states, current * batch * stride), offsets(states, (1 - current) * batch * stride)
         if at[IN_UNITS]:
-            units.step(kind, size, stride, w_hh, here, apart, old, new)
+            units.step(kind, size, stride, w_hh, here, apart, old, new, current == 1)
         else:
             first_product(old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0])
             second_product(

@@ -5,22 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from . import threads
-from .host import TILE
-from .product import Array, add_rows, multiply_transposed, padded, plain
+from .product import Array, add_rows, multiply_transposed, padded, plain, turn, turns
 
 
 def outer_sum(pairs: list[tuple[Array, Array]]) -> Array:
     """Sum over steps and sequences of dz^T x, (N, K), over pairs of dz (..., N) and x (..., K)."""
     n, k = pairs[0][0].shape[-1], pairs[0][1].shape[-1]
     flat = [(plain(dz.reshape(-1, n)), plain(x.reshape(-1, k))) for dz, x in pairs]
-    # A panel is best filled, if only by the other one; but not if these are panels already.
-    turned = k < n and k < TILE.columns(flat[0][0].itemsize) and k % TILE.lanes(flat[0][0].itemsize) != 0
-    total = _product_sum([(x, dz) for dz, x in flat] if turned else flat)
-    return np.ascontiguousarray(total.T if turned else total)
+    like = flat[0][0]
+    if not turns(n, k, like):
+        return np.ascontiguousarray(_product_sum(flat)[:, :k])
+    out = np.empty((n, k), like.dtype)
+    turn(_product_sum([(x, dz) for dz, x in flat]), out)
+    return out
 
 
 def _product_sum(pairs: list[tuple[Array, Array]]) -> Array:
-    """Sum of A^T B, (M, N), over pairs of A (K, M) and B (K, N)."""
+    """Sum of A^T B, (M, padded N), over pairs of A (K, M) and B (K, N)."""
     (_, m), (_, n), itemsize = pairs[0][0].shape, pairs[0][1].shape, pairs[0][0].itemsize
     total = np.zeros((m, padded(n, itemsize)), pairs[0][0].dtype)
 
@@ -29,7 +30,7 @@ def _product_sum(pairs: list[tuple[Array, Array]]) -> Array:
             multiply_transposed(a, b, total, first, last)
 
     threads.share(work, m, 2.0 * m * n * sum(len(a) for a, _ in pairs))
-    return total[:, :n]
+    return total
 
 
 def row_sum(dz: Array) -> Array:

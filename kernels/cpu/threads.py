@@ -12,11 +12,26 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import Any
 
+import numpy as np
 from numba import get_num_threads, set_num_threads
 
+from .compiling import kernel
+from .intrinsics import address, breathe, read_count
+
 SERIAL_BELOW = 2e7  # floating-point operations; waking a thread takes as long as these
+LOOKS = 6000  # at a number that another thread will change, before one sleeps: about as long as waking one takes
+
+
+@kernel
+def _watch(number: Any, seen: Any, looks: Any) -> None:
+    """Look so many times whether a number (1,) is still the one that was seen, without the GIL."""
+    for _ in range(looks):
+        if read_count(address(number, 0)) != seen:
+            break
+        breathe()
 
 
 class Part:
@@ -26,6 +41,7 @@ class Part:
         self._work: Callable[[], object] | None = lambda: work(*arguments)
         self._begun, self._over = threading.Lock(), threading.Lock()
         self._over.acquire()
+        self._done = np.zeros(1, np.int64)  # what waits looks at first
         self.error: BaseException | None = None
 
     def begin(self) -> bool:
@@ -41,10 +57,12 @@ class Part:
         except BaseException as error:
             self.error = error
         finally:
+            self._done[0] = 1
             self._over.release()
 
     def wait(self) -> None:
         """Until it is over."""
+        _watch(self._done, 0, LOOKS)
         with self._over:
             pass
 
@@ -54,11 +72,15 @@ class Pool:
 
     Linux wakes a thread that has slept on the processor of its caller as often as not, and leaves both there for many
     calls, one after the other. So before a call the helpers' affinity is set to all processors but the caller's.
+    In training one call follows another, and to sleep and be woken each time would take as long as the work of a small
+    one: who has nothing to do looks around for a while before sleeping.
     (An executor of the standard library would do the same work, and take three times as long to hand it over.)
     """
 
     def __init__(self, helpers: int) -> None:
         self._parts: SimpleQueue[Part] = SimpleQueue()
+        self._handed = np.zeros(1, np.int64)  # how often, or at least another number each time
+        _watch(self._handed, 1, 0)  # compiled before a helper needs it: the process may end while that one is at it
         self._threads: list[int] = []
         self._keeping_off: tuple[int, int] | None = None
         for _ in range(helpers):
@@ -68,16 +90,25 @@ class Pool:
     def _help(self) -> None:
         self._threads.append(threading.get_native_id())
         while True:
-            part = self._parts.get()
+            part = self._next()
             if part.begin():
                 part.run()
             del part  # while this thread sleeps, nothing of it shall stay
+
+    def _next(self) -> Part:
+        """The next part, once there is one."""
+        seen = int(self._handed[0])
+        with suppress(Empty):
+            return self._parts.get_nowait()
+        _watch(self._handed, seen, LOOKS)
+        return self._parts.get()
 
     def hand_out(self, parts: Sequence[Part]) -> None:
         """Let helpers begin them."""
         self._keep_off()
         for part in parts:
             self._parts.put(part)
+        self._handed[0] += 1
 
     def _keep_off(self) -> None:
         """Move the helpers away from this thread's processor, where they may run on another."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from .. import scalar_cells
 from ..kinds import GRU, KINDS, LSTM
@@ -26,11 +26,13 @@ from .compiling import kernel
 from .host import TILE
 from .intrinsics import emit_products, lanes, offset, offsets, vector_at
 from .lanes import Lanes
-from .product import padded
+from .product import VECTOR_BYTES, padded
 
 Array = np.ndarray[Any, Any]
 GATES, PRODUCTS = tuple(kind.gates for kind in KINDS), tuple(len(kind.places) for kind in KINDS)
 WIDEST = {LSTM: 2, GRU: 4}  # vectors of units in a tile: enough products to hide what a multiply-add takes
+CACHED = 1 << 14  # bytes of weights in a tile, of a layer whose weights are too many for the first cache
+IN_FLIGHT = 4 * 64 // VECTOR_BYTES  # vectors of products at once that keep up with the second cache
 
 _cells = scalar_cells.build(lambda equation: equation, tanh)
 
@@ -92,21 +94,38 @@ _lstm_tile, _gru_tile = _make_tile(LSTM, _lstm), _make_tile(GRU, _gru)
 WIDE = tuple(WIDEST.get(number, 0) for number in range(len(KINDS)))
 
 
+@register_jitable(inline="always")  # for Python too
+def width(kind, size, itemsize):
+    """Vectors of units in a tile. Where the first cache cannot hold all weights, narrow tiles leave more of them there
+    for the next step.
+    """
+    wide, products, vector = WIDE[kind], PRODUCTS[kind], VECTOR_BYTES
+    if products * size * size * itemsize > 2 * CACHED:
+        while wide * products * vector * size > CACHED and (wide - 1) * products >= IN_FLIGHT:
+            wide -= 1
+    return wide
+
+
 @kernel
-def step(kind, size, stride, w, z, apart, old, new):
-    """One step of one sequence of ``size`` units, whose states have room for ``stride``, as ``apart`` has."""
+def step(kind, size, stride, w, z, apart, old, new, turned):
+    """One step of one sequence of ``size`` units, whose states have room for ``stride``, as ``apart`` has.
+
+    ``turned`` begins with the last units: at every other step, the weights that were read last are still in the first
+    cache.
+    """
     h, lane = old[0], lanes(z)
-    left = stride // lane
-    while left > 0:
-        vectors = min(left, WIDE[kind])
+    wide = width(kind, size, VECTOR_BYTES // lane)
+    all_vectors = stride // lane
+    tiles = (all_vectors + wide - 1) // wide
+    for number in range(tiles):
+        tile = tiles - 1 - number if turned else number
+        vectors, first = min(all_vectors - tile * wide, wide), tile * wide * lane
+        w_here, z_here = offset(w, first * PRODUCTS[kind] * size), offset(z, first * GATES[kind])
+        apart_here, old_here, new_here = offset(apart, first), offsets(old, first), offsets(new, first)
         if kind == LSTM:
-            _lstm_tile(h, size, w, z, apart, old, new, vectors)
+            _lstm_tile(h, size, w_here, z_here, apart_here, old_here, new_here, vectors)
         else:
-            _gru_tile(h, size, w, z, apart, old, new, vectors)
-        units = vectors * lane
-        w, z = offset(w, units * PRODUCTS[kind] * size), offset(z, units * GATES[kind])
-        apart, old, new = offset(apart, units), offsets(old, units), offsets(new, units)
-        left -= vectors
+            _gru_tile(h, size, w_here, z_here, apart_here, old_here, new_here, vectors)
 
 
 def serves(kind: int, batch: int) -> bool:
@@ -125,6 +144,6 @@ def by_unit(rows: Array, size: int) -> Array:
 
 def panels(kind: int, weight: Array, size: int) -> Array:
     """weight_hh as :func:`step` reads it, a panel for each tile, in a row (1, G*H*H)."""
-    tile = WIDEST[kind] * PRODUCTS[kind] * TILE.lanes(weight.itemsize)
+    tile = width(kind, size, weight.itemsize) * PRODUCTS[kind] * TILE.lanes(weight.itemsize)
     columns = by_unit(weight, size)
     return np.concatenate([columns[low : low + tile].T.reshape(1, -1) for low in range(0, len(columns), tile)], axis=1)

@@ -22,7 +22,7 @@ def outputs_and_gradients(layer, x):
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU", "CTRNN"])
-@pytest.mark.parametrize(("steps", "batch", "inputs", "hidden"), [(1, 1, 3, 5), (7, 4, 1, 33), (5, 9, 20, 16)])
+@pytest.mark.parametrize(("steps", "batch", "inputs", "hidden"), [(1, 1, 3, 5), (7, 4, 1, 33), (5, 9, 20, 100)])
 def test_packing_and_gradients_of_one_call_have_the_bits_of_several(
     monkeypatch, cell, reverse, steps, batch, inputs, hidden
 ):

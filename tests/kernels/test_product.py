@@ -8,7 +8,7 @@ pytest.importorskip("numba")
 from xprnn.kernels.cpu.compiling import kernel
 from xprnn.kernels.cpu.host import TILE, best_tile
 from xprnn.kernels.cpu.intrinsics import address
-from xprnn.kernels.cpu.product import BFLOAT16, EXACT, add_rows, multiply, multiply_transposed, pack, padded
+from xprnn.kernels.cpu.product import BFLOAT16, EXACT, add_rows, multiply, multiply_transposed, pack, padded, turn
 
 
 @kernel
@@ -57,6 +57,15 @@ def test_transposed_product_in_parts(k, m, n, dtype):
     add_rows(a, sums, 0, m // 2)
     add_rows(a, sums, m // 2, m)
     np.testing.assert_allclose(sums, a.sum(axis=0, dtype="float64"), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (17, 3), (64, 32), (300, 33), (40, 16)])
+def test_the_transpose_of_a_sum(n, k, dtype):
+    total = np.random.default_rng(0).standard_normal((k, padded(n, np.dtype(dtype).itemsize))).astype(dtype)
+    out = np.empty((n, k), dtype)
+    turn(total, out)
+    np.testing.assert_array_equal(out, total[:, :n].T)
 
 
 def test_long_sums_keep_their_digits():

@@ -76,6 +76,21 @@ def test_what_is_done_keeps_no_arrays(monkeypatch):
     assert alive() is None, "a helper still holds what it worked on"
 
 
+def test_who_waits_for_a_part_sleeps_when_it_takes_long(monkeypatch):
+    monkeypatch.setattr(threads, "LOOKS", 1)
+    pool, done = threads.Pool(1), []
+    for number in range(3):  # the helper sleeps before each, and so does this thread
+
+        def work(number=number):
+            time.sleep(0.01)
+            done.append(number)
+
+        part = threads.Part(work)
+        pool.hand_out([part])
+        part.wait()
+    assert done == [0, 1, 2]
+
+
 def test_many_callers_at_once(monkeypatch):
     monkeypatch.setattr(threads, "workers", lambda: 3)
     found = []

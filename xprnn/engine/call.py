@@ -24,10 +24,14 @@ class SequenceCall:
     keep: bool = False
     """Whether the way back will be asked for."""
     noise: Noise | None = None
+    every: bool = True
+    """Whether all parts of the state are asked for after every step; else h is, and the others may be None there."""
 
 
 class Result(NamedTuple):
-    """``sequences``: each part of the state after each step (T, B, H), 0 past a sequence's end. ``final``: the last."""
+    """``sequences``: each part of the state after each step (T, B, H), 0 past a sequence's end, or None of one that was
+    not kept. ``final``: the last.
+    """
 
     sequences: State
     final: State

@@ -51,7 +51,7 @@ def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]
     host = host_kernels.kernels()
     storage = host.PAIRED if _rounded(call.x) else host.EXACT
     noise = {} if call.noise is None else {"mask": call.noise.h, "zoneout": call.noise.zoneout}
-    result, kept = kernels.forward(host, call, storage=storage, fade=fade, **noise)
+    result, kept = kernels.forward(host, call, storage=storage, fade=fade, every=call.every, **noise)
     return result, (kept, storage)
 
 

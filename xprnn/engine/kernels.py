@@ -274,8 +274,10 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, K
     sequences, saved = kernels.forward(
         number, told(call.cell, call.weights), call.x, call.state, walk_flags(call), call.reverse, call.keep, **options
     )
-    last = 0 if call.reverse else -1
-    final = tuple([s[last].copy() for s in sequences])
+    last = 0 if call.reverse else len(call.x) - 1
+    final = tuple([s[last % len(s)].copy() for s in sequences])
+    if not call.every:  # of all but h there may be no more than the last two
+        sequences = tuple([s if len(s) == len(call.x) else None for s in sequences])
     if call.control.inside is not None:
         sequences = tuple(map(call.control.shown, sequences))
     return Result(sequences, final), Kept(saved, _sort(call, number))

@@ -58,7 +58,8 @@ class Question:
         """The call of these values: x, the parts of the state, the weights."""
         end = 1 + len(self.cell.state_names)
         weights = dict(zip(self.names, values[end:], strict=True))
-        return SequenceCall(self.cell, weights, values[0], tuple(values[1:end]), control, self.reverse, keep)
+        state = tuple(values[1:end])
+        return SequenceCall(self.cell, weights, values[0], state, control, self.reverse, keep, every=False)
 
     def answer(self, inputs: Tensors, keep: bool) -> tuple[Tensors, Answer]:
         """The results of the kernels, in their memory."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -61,7 +60,7 @@ class QuantizedRecurrent(SequenceLayer):
             self.declared.append(Declared.of(self, found, attribute.removeprefix("weight_hh")))
         self._codes = [int8.Codes() for _ in self.declared]
 
-    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control, every: bool) -> tuple[Tensor, Parts, Parts]:
         owner, weights = type(self).__name__, self.weights()
         given = (x, *(state or ()), *(w for own in weights for w in own.values()))
         refuse_gradients(owner, given)
@@ -81,10 +80,11 @@ class QuantizedRecurrent(SequenceLayer):
                 result = int8.forward(self._codes[k], call)
                 dispatch.note(partial(_verdict, call))
                 outputs.append(Tensor(result.sequences[0]))
-                sequences.append(tuple(map(Tensor, result.sequences)))
+                if every:
+                    sequences.append(tuple(map(Tensor, result.sequences)))
                 finals.append(tuple(map(Tensor, result.final)))
             x = outputs[0] if self.directions == 1 else ops.concat(outputs, axis=-1)
-        return x, side_by_side(finals, 0), lambda: side_by_side(sequences, 1)
+        return x, side_by_side(finals, 0), side_by_side(sequences, 1) if every else ()
 
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer and direction, as :meth:`RecurrentLayer.weights` gives them."""

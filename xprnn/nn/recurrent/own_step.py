@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from xprnn import ops
@@ -48,7 +47,7 @@ class Recurrent(SequenceLayer):
         self.state_sizes = tuple(cell.state_sizes)
         self.state_names = tuple("h" if k == 0 else f"state part {k}" for k in range(len(self.state_sizes)))
 
-    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control, every: bool) -> tuple[Tensor, Parts, Parts]:
         state = zero_state(x, self.state_sizes) if state is None else state
         shapes = [part.shape for part in state]
         if control.advance is not None:
@@ -67,4 +66,4 @@ class Recurrent(SequenceLayer):
         result, _ = reference.scan(step, x, state, control, self.reverse)
         if observer is not None:
             observer.walked(self, x.shape[0], control)
-        return result.sequences[0], result.final, lambda: result.sequences
+        return result.sequences[0], result.final, result.sequences

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from xprnn.arguments import floating_input, input_tensor, true_or_false
@@ -32,8 +32,8 @@ class SequenceLayer(Module):
     """The axes of each part of the state before (B, H)."""
 
     @abstractmethod
-    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
-        """For x (T, B, I): the output (T, B, ...), the final state, and how to get the states after every step.
+    def _walk(self, x: Tensor, state: Parts | None, control: Control, every: bool) -> tuple[Tensor, Parts, Parts]:
+        """For x (T, B, I): the output (T, B, ...), the final state, and the states after ``every`` step if asked for.
 
         ``state`` is None where none was given, and all layers start from :func:`zero_state`.
         """
@@ -93,11 +93,12 @@ class SequenceLayer(Module):
             lead = self.state_lead if form is Form.SINGLE else (*self.state_lead, x.shape[1])
             shapes = [(*lead, size) for size in self.state_sizes]
             parts = form.batched(state_parts(owner, self.state_names, state, shapes, x), axis)
-        output, final, sequences = self._walk(x, parts, control)
+        every = true_or_false(owner, "return_all_states", return_all_states)
+        output, final, sequences = self._walk(x, parts, control, every)
         output, final = form.outward(output), form.unbatched(final, axis)
-        if not true_or_false(owner, "return_all_states", return_all_states):
+        if not every:
             return output, outer_state(final)
-        return output, outer_state(final), form.unbatched(sequences(), axis + 1)
+        return output, outer_state(final), form.unbatched(sequences, axis + 1)
 
 
 def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence[tuple[int, ...]], x: Tensor) -> Parts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,7 +146,7 @@ class RecurrentLayer(SequenceLayer):
                 weights = initial_weights(own, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
 
-    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control, every: bool) -> tuple[Tensor, Parts, Parts]:
         owner, weights = type(self).__name__, self.weights()
         shared_namespace(owner, ("x", "its parameters"), x.data, weights[0]["weight_ih"].data)
         control = control.zero_where_held() if self.zero_masked else control
@@ -167,14 +166,15 @@ class RecurrentLayer(SequenceLayer):
                 if rates is not None:
                     noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
                     own = rates.connected(self.rng, own, self.training)
-                call = partial(run, cells[direction], own, seen, before, control, reverse, self, k, noise, alone)
+                call = partial(run, cells[direction], own, seen, before, control, reverse, self, k, noise, alone, every)
                 sequence, final = call()
                 outputs.append(sequence[0])
-                sequences.append((sequence, call))
+                if every:
+                    sequences.append(_whole(sequence, call))
                 finals.append(final)
             x = outputs[0] if self.directions == 1 else ops.concat(outputs, axis=-1)
         last = finals[0] if alone else side_by_side(finals, 0)
-        return x, last, lambda: side_by_side([*starmap(_whole, sequences)], 1)
+        return x, last, side_by_side(sequences, 1) if every else ()
 
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer and direction by the cell's names, in the order of the state.

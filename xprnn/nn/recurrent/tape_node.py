@@ -30,11 +30,13 @@ def run(
     number: int = 0,
     noise: Noise | None = None,
     alone: bool = False,
+    every: bool = True,
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
-    ``alone`` says that these are all of the layer's, and gives the state at the end as layers do, (1, B, H). Of a cell
-    that takes many steps at once, parts that it does not keep for every step are None among the first.
+    ``alone`` says that these are all of the layer's, and gives the state at the end as layers do, (1, B, H). Parts that
+    are not kept for every step are None among the first: of a cell that takes many steps at once, and unless ``every``
+    part is asked for.
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
     observer = observing()
@@ -47,12 +49,13 @@ def run(
     inputs = (x, *state, *weights.values())
     keep = is_recorded(inputs)
     arrays: Weights = {name: weight.data for name, weight in weights.items()}
-    call = SequenceCall(cell, arrays, x.data, tuple([part.data for part in state]), control, reverse, keep, noise)
+    parts = tuple([part.data for part in state])
+    call = SequenceCall(cell, arrays, x.data, parts, control, reverse, keep, noise, every)
     impl, result, cache = dispatch.run_forward(call)
     if observer is not None:
         observer.called(layer, number, call)
     there, final = result.sequences, result.final
-    if cell.many:
+    if cell.many or not every:
         there = tuple(part for part in there if part is not None)
     if alone:
         final = tuple([part[None, ...] for part in final])

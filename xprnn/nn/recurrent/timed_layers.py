@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,10 +73,10 @@ class Timed(RecurrentLayer):
         Form.of(owner, "x", x, self.input_size, self.batch_first)
         return x
 
-    def _walk(self, x: Tensor, state: Parts | None, control: Control) -> tuple[Tensor, Parts, Callable[[], Parts]]:
+    def _walk(self, x: Tensor, state: Parts | None, control: Control, every: bool) -> tuple[Tensor, Parts, Parts]:
         if type(x.data) is np.ndarray:  # what was given on a device, forward has looked at
             self._no_way_back(x.data[..., -1:], control)
-        return super()._walk(x, state, control)
+        return super()._walk(x, state, control, every)
 
     def _no_way_back(self, column: Array, control: Control) -> None:
         """Raises ValueError for times (T, B, 1) below 0 at steps that count. NaN gives NaN, as x's does."""
