@@ -79,7 +79,7 @@ def main(quick: bool, output: Path) -> None:
         row.append(sum(parameter.size for parameter in attention.parameters()))
         for mixed in (False, True):
             task, attention = Task(mixed), make()
-            train(attention, task, 50 if quick else 1500)
+            train(attention, task, 20 if quick else 1500)
             found, error, maps[name, mixed] = measure(attention, task)
             row += [f"{found:.1%}", error]
         rows.append(row)

@@ -43,7 +43,7 @@ def named(faults: list[np.ndarray]) -> list[str]:
 @example
 def main(quick: bool, output: Path) -> None:
     """Which pumps have a fault, since when, and which are strange."""
-    count, epochs = (80, 5) if quick else (600, 40)
+    count, epochs = (80, 2) if quick else (600, 40)
     (X, faults), (fresh, came) = pumps(count, 0), pumps(200, 1)
     y, really = named(faults), named(came)
 

@@ -76,7 +76,7 @@ def draw(run: dict[str, Any]) -> Any:
 @example
 def main(quick: bool, output: Path) -> None:
     """Forecast a noisy sine, one step ahead and running freely."""
-    epochs, seeds = (4, 1) if quick else (120, 3)
+    epochs, seeds = (2, 1) if quick else (120, 3)
     runs = [learn(seed, epochs) for seed in range(seeds)]
     rows = [
         [

@@ -69,7 +69,7 @@ def classifiers(quick: bool, made: bool) -> dict[str, TextClassifier]:
     """One for each pooling. The few words of the sentences made here need neither many units nor much dropout."""
     settings: dict[str, Any] = {"epochs": 3 if quick else 12}
     if made:
-        settings = {"epochs": 5 if quick else 20, "patience": 4, "hidden": 16, "embedding": 16, "dropout": 0.1}
+        settings = {"epochs": 3 if quick else 20, "patience": 4, "hidden": 16, "embedding": 16, "dropout": 0.1}
         settings |= {"learning_rate": 1e-2, "min_count": 1}
     return {pooling: TextClassifier(pooling=pooling, **settings) for pooling in ("last", "mean", "max", "attention")}
 

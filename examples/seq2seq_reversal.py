@@ -69,10 +69,10 @@ def exact(model: nn.Seq2Seq, asked: list[str]) -> float:
 def main(quick: bool, output: Path) -> None:
     """Learn to write words backward."""
     draws = np.random.default_rng(0)
-    seen = words(2_000 if quick else 80_000, 1, SEEN, draws)
+    seen = words(500 if quick else 80_000, 1, SEEN, draws)
     known = set(seen)
-    fresh = [word for word in words(2_500, 3, SEEN, draws) if word not in known]
-    each = 100 if quick else 300
+    fresh = [word for word in words(300 if quick else 2_500, 3, SEEN, draws) if word not in known]
+    each = 20 if quick else 300
     by_length = {n: [w for w in words(each, n, n, draws) if w not in known] for n in range(3, LONGEST + 1)}
     rows, models = [], {}
     for name, settings in SETTINGS.items():

@@ -72,7 +72,7 @@ def train(schedule: Callable[[int], float], steps: int) -> nn.Seq2Seq:
 @example
 def main(quick: bool, output: Path) -> None:
     """Train with different ratios, test forced and free."""
-    steps = 12 if quick else 400
+    steps = 4 if quick else 400
     source, target = waves(500, np.random.default_rng(4))
     truth, rows, curves, path = to_numpy(target), [], {}, {}
     for name, schedule in schedules(steps).items():

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -20,7 +21,13 @@ settings.load_profile("quick")
 
 
 def pytest_configure(config):
-    """Workers share the cores, and so do the programs that tests start: BLAS's own threads would spin in their way."""
+    """Workers share the cores, and so do the programs that tests start: BLAS's own threads would spin in their way.
+
+    What libraries and compilers leave behind is large, and seldom garbage: it is looked through less often.
+    """
+    gc.set_threshold(50_000, 20, 20)
+    with suppress(ImportError):  # a machine with a GPU need not have it for tests/gpu
+        import quick_strict  # noqa: F401
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -46,7 +53,7 @@ def home(request):
     """Where a test's arrays live."""
     if request.param == "numpy":
         return xprnn.backend.get_backend("numpy")
-    import array_api_strict  # here, since a machine with a GPU need not have it for tests/gpu
+    import array_api_strict  # here, as above
 
     device = array_api_strict.Device("device1") if "device1" in request.param else None
     return xprnn.backend.get_backend("array_api_strict", device)

@@ -63,6 +63,7 @@ def test_what_waits_holds_no_arrays_of_its_batch(clip):
     """Else 64 batches would lie in the device's memory, and their gradients."""
     model, optimizer = start(DEVICE)
     seen, alive = [], []
+    gc.freeze()  # what was there before need not be looked through each time
 
     def watched(model, batch):
         gc.collect()

@@ -1,4 +1,4 @@
-"""The persistent kernels on NVIDIA's compilers, which need no device: nothing spills, and all is float32."""
+"""The persistent kernels on the compiler that CuPy asks, which needs no device: nothing spills, and all is float32."""
 
 import ctypes
 import dataclasses
@@ -25,16 +25,40 @@ each_precision = pytest.mark.parametrize("precision", plan.NUMBERS)
 each_way = pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 
 
-def compiled(shape, architecture, folder):
+def nvrtc():
+    """NVRTC from its wheel, as CuPy finds it; None where it is not installed."""
+    spec = importlib.util.find_spec("nvidia")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for library in sorted(Path(place).glob("*/lib/libnvrtc.so.*")):
+            return ctypes.CDLL(str(library))
+    return None
+
+
+needs_nvrtc = pytest.mark.skipif(nvrtc() is None, reason="needs the wheel nvidia-cuda-nvrtc")
+
+
+def compile_at_run_time(text, options, architecture="sm_90"):
+    """As a device would have it, without one; the PTX on the way, and what the compiler says."""
+    program, size, library = ctypes.c_void_p(), ctypes.c_size_t(), nvrtc()
+    library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
+    options = [option.encode() for option in (*options, FTZ, f"--gpu-architecture={architecture}")]
+    status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    assert status == 0, log.value.decode()
+    library.nvrtcGetCUBINSize(program, ctypes.byref(size))
+    assert size.value > 0
+    library.nvrtcGetPTXSize(program, ctypes.byref(size))
+    ptx = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetPTX(program, ptx)
+    return ptx.value.decode(), log.value.decode()
+
+
+def compiled(shape, architecture):
     """What ptxas says of a plan's kernel, and its PTX."""
-    done = subprocess.run(
-        [NVCC, f"-arch={architecture}", "-cubin", FTZ, "-Xptxas", "-v", "--keep", "--keep-dir", str(folder),
-         *shape.options, "-o", str(folder / "kernel.cubin"), str(SOURCES / shape.source)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    (ptx,) = folder.glob("*.ptx")
-    return done.stdout + done.stderr, ptx.read_text()
+    ptx, log = compile_at_run_time(source.text(shape.source), (*shape.options, "--ptxas-options=-v"), architecture)
+    return log, ptx
 
 
 def spilled(report):
@@ -44,7 +68,7 @@ def spilled(report):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+@needs_nvrtc
 @pytest.mark.parametrize(
     ("device", "batch", "size"),
     [(H100, 64, 1024), (H100, 16, 512), (H100, 16, 256), (A100, 64, 512)],
@@ -53,11 +77,11 @@ def spilled(report):
 @each_way
 @each_precision
 @each_cell
-def test_everything_stays_in_registers(tmp_path, cell, precision, backward, device, batch, size):
+def test_everything_stays_in_registers(cell, precision, backward, device, batch, size):
     architecture, *facts = device
     shapes = plan.candidates(cell, backward, precision, batch, size, *facts)
     shape = min((shape for shape in shapes if (shape.cluster > 0) == (size == 256)), key=plan.microseconds)
-    report, ptx = compiled(shape, architecture, tmp_path)
+    report, ptx = compiled(shape, architecture)
     assert spilled(report) == [0, 0, 0]
     assert ".f64" not in ptx
     mma = {"Float32": set(), "Tf32": {"tf32.tf32"}, "Bf16": {"bf16.bf16"}, "Fp16": {"f16.f16"}}[shape.number]
@@ -75,23 +99,25 @@ def test_everything_stays_in_registers(tmp_path, cell, precision, backward, devi
 def test_no_more_is_hoisted_than_there_are_registers_for(
     tmp_path, cell, backward, precision, architecture, batch, size, device
 ):
+    """By the other compiler: of the last, CuPy's spills, and another plan is taken."""
     shapes = plan.candidates(cell, backward, precision, batch, size, *device[1:])
     shape = min((shape for shape in shapes if shape.cluster == shape.polls == 0), key=plan.microseconds)
-    report, _ = compiled(shape, architecture, tmp_path)
-    assert spilled(report) == [0, 0, 0]
+    command = [NVCC, f"-arch={architecture}", "-cubin", FTZ, "-Xptxas", "-v", *shape.options, "-o", "kernel.cubin"]
+    done = subprocess.run(
+        [*command, str(SOURCES / shape.source)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert spilled(done.stdout + done.stderr) == [0, 0, 0]
 
 
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
-def test_weights_for_shared_memory_are_loaded_several_at_once(tmp_path):
+@needs_nvrtc
+def test_weights_for_shared_memory_are_loaded_several_at_once():
     """One after another, each would wait for memory."""
     shape = plan.best("Lstm", True, "float32", 16, 1024, *H100[1:])
     assert shape.rest > 0
 
     def loads(text):
-        (tmp_path / "kernel.cu").write_text(text)
-        command = [NVCC, "-arch=sm_90", "-ptx", FTZ, *shape.options, "-o", "kernel.ptx", "kernel.cu"]
-        subprocess.run(command, check=True, cwd=tmp_path)
-        return len(re.findall(r"\bld\.global", (tmp_path / "kernel.ptx").read_text()))
+        return len(re.findall(r"\bld\.global", compile_at_run_time(text, shape.options)[0]))
 
     text = source.text(shape.source)
     loop = "i < REST; ++i) rest"
@@ -100,23 +126,11 @@ def test_weights_for_shared_memory_are_loaded_several_at_once(tmp_path):
     assert loads(text) >= loads(one_by_one) + 3 * 4
 
 
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
-def test_a_plan_for_more_registers_than_there_are_spills(tmp_path):
+@needs_nvrtc
+def test_a_plan_for_more_registers_than_there_are_spills():
     shape = plan.best("Lstm", False, "bf16", 64, 1024, *H100[1:])
-    report, _ = compiled(dataclasses.replace(shape, warps=16, inner=2048, held=4), "sm_90", tmp_path)
+    report, _ = compiled(dataclasses.replace(shape, warps=16, inner=2048, held=4), "sm_90")
     assert spilled(report) != [0, 0, 0]
-
-
-def nvrtc():
-    """NVRTC from its wheel, as CuPy finds it; None where it is not installed."""
-    spec = importlib.util.find_spec("nvidia")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for library in sorted(Path(place).glob("*/lib/libnvrtc.so.*")):
-            return ctypes.CDLL(str(library))
-    return None
-
-
-needs_nvrtc = pytest.mark.skipif(nvrtc() is None, reason="needs the wheel nvidia-cuda-nvrtc")
 
 
 @needs_nvrtc
@@ -157,24 +171,6 @@ def test_what_is_chosen_keeps_all_in_registers_whatever_the_compiler_makes_of_th
     persistent._reason_against.cache_clear()
     assert reason == ""
     assert persistent._kernel(0, chosen.source, chosen.name, chosen.options).local_size_bytes == 0
-
-
-def compile_at_run_time(text, options, architecture="sm_90"):
-    """As a device would have it, without one; the PTX on the way, and what the compiler says."""
-    program, size, library = ctypes.c_void_p(), ctypes.c_size_t(), nvrtc()
-    library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
-    options = [option.encode() for option in (*options, FTZ, f"--gpu-architecture={architecture}")]
-    status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
-    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetProgramLog(program, log)
-    assert status == 0, log.value.decode()
-    library.nvrtcGetCUBINSize(program, ctypes.byref(size))
-    assert size.value > 0
-    library.nvrtcGetPTXSize(program, ctypes.byref(size))
-    ptx = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetPTX(program, ptx)
-    return ptx.value.decode(), log.value.decode()
 
 
 def test_a_kernels_text_is_whole_and_includes_nothing_twice():

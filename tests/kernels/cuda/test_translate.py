@@ -36,11 +36,11 @@ def libraries(tmp_path_factory):
         pytest.skip("needs a C++ compiler on Linux")
     folder = tmp_path_factory.mktemp("pointwise")
     (folder / "kernels.cu").write_text(translate.text())
-    (folder / "main.cc").write_text(MAIN + "".join(LAUNCH.format(name=name) for name in pointwise.KERNELS))
+    main = MAIN + "".join(LAUNCH.format(name=name) for name in pointwise.KERNELS)
     found = {}
     for dtype in ("float32", "float64"):
         options = launch.options(dtype)[1], f"-I{folder}"
-        found[dtype] = shared_library(tmp_path_factory, folder / "main.cc", folder / f"{dtype}.so", *options)
+        found[dtype] = shared_library(tmp_path_factory, main, folder / f"{dtype}.so", *options)
     return found
 
 
