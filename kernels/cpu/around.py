@@ -35,8 +35,8 @@ def aligned(rows, columns, like):
 
 
 @kernel
-def _turned(w):
-    """The transpose of W, packed."""
+def packed_transpose(w):
+    """The transpose of W, packed in memory that begins on a cache line."""
     n, k = w.shape
     packed = aligned(padded_columns(n, address(w, 0)), k, w)
     pack_columns(w, n, packed, 0, _panels(n, w))
@@ -106,7 +106,7 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
     size = w_hh.shape[1]
     both = PRODUCTS[kind] * size
     bias = total_bias(kind, b_ih, b_hh, size, columns, w_hh)
-    return _turned(w_ih), _turned(w_hh[:both]), _turned(w_hh[both:]), bias
+    return packed_transpose(w_ih), packed_transpose(w_hh[:both]), packed_transpose(w_hh[both:]), bias
 
 
 @kernel
@@ -126,7 +126,7 @@ def affine(x, w, b, out):
         to = address(y, row * columns)
         clear(to, columns)
         copy(to, address(b, 0), b.size)
-    _add_product(x, _turned(w), y)
+    _add_product(x, packed_transpose(w), y)
     if columns != outputs:
         for row in range(rows):
             copy(address(out, row * outputs), address(y, row * columns), outputs)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
-from . import alone, around, columns, equations, loops, norm_weights, threads, units
+from . import alone, around, at_once, columns, equations, loops, norm_weights, threads, units
 from .arguments import (
     EMPTY,
     FREE,
@@ -33,6 +33,7 @@ from .noise import Noise, noise_of
 from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
+from .unpacked import FEW
 
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 
@@ -63,6 +64,13 @@ def forward(
     own = own_units(about, w, size)
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
     noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
+    plainly = noise is None and control is FREE and storage is EXACT
+    if plainly and one_call(about, x.shape, size, own, dtype.itemsize, keep):
+        z = np.empty((steps, batch, scratch_columns(about, size, own, dtype.itemsize)), dtype)
+        initial, step = filled(state, 2, dtype), equations.ahead(kind, dtype.itemsize)[0]
+        if not at_once.walk(kind, step, *_plain_weights(w), diagonals, x, initial, after, z, reverse):
+            raise ValueError(f"weights do not fit x of shape {x.shape} and a state of {size} units")
+        return parted(after, len(state)), (States(initial, after, z), None) if keep else None
     parts = 1 if noise is not None else column_parts(about, batch, size, own, dtype.itemsize)
     packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
     if packed_at_once and not keep and noise is None and control is FREE and units.serves(kind, batch):
@@ -92,6 +100,16 @@ def forward(
     return results, (states, noise) if keep else None
 
 
+def one_call(about: Kind, shape: tuple[int, ...], size: int, own: int, itemsize: int, keep: bool) -> bool:
+    """Whether :func:`at_once.walk` runs a call of x of a shape, without flags, noise and rounding."""
+    steps, batch, inputs = shape
+    row_bytes = scratch_columns(about, size, own, itemsize) * itemsize
+    if not at_once.serves(about, own, size, inputs, steps, batch, row_bytes):
+        return False
+    alone = not keep and units.serves(about.number, batch)
+    return steps * batch <= FEW or not (alone or column_parts(about, batch, size, own, itemsize) > 1)
+
+
 def column_parts(about: Kind, batch: int, size: int, own: int, itemsize: int) -> int:
     """Into how many parts the columns of each step are cut; 1 where they are not."""
     step = 2.0 * batch * size * own * len(about.places)
@@ -108,6 +126,8 @@ def way(kind: int, w: kinds.Weights, x: Array, state: State, noisy: bool) -> str
     """What is shared among threads on the way forward, in words; nothing where one thread does it all."""
     about, size = KINDS[kind], state[0].shape[1]
     own = own_units(about, w, size)
+    if not noisy and one_call(about, x.shape, size, own, x.itemsize, False):
+        return ""
     if not noisy and (parts := column_parts(about, x.shape[1], size, own, x.itemsize)) > 1:
         return f"units of each step on {parts} threads"
     parts = threads.shares(x.shape[1], operations_of(about, x.shape, size, own))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from xprnn.backend import library, logger, namespace
+from xprnn.backend import Array, library, logger, namespace
 from xprnn.cells import Cell, State
 from xprnn.engine import cpu, cuda, kernels, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
@@ -134,6 +134,13 @@ def run_forward(call: SequenceCall) -> tuple[Impl, Result, Any]:
     if impl is REFERENCE and (told := _telling.get()) is not None:
         _tell(call, told)
     return impl, *impl.forward(call)
+
+
+def left_to_the_host(x: Array) -> bool:
+    """Whether a call of x that the host's kernels can run is theirs, with exact products, and no one is to be told."""
+    if IMPLEMENTATIONS[0] is not COMPILED or KERNELS.get() not in (None, "auto", COMPILED.name):
+        return False
+    return _listening.get() is None and not cpu.rounded(x)
 
 
 _telling: ContextVar[set[str] | None] = ContextVar("xprnn_telling", default=None)
