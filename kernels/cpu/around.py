@@ -13,7 +13,8 @@ from . import threads
 from .compiling import kernel, shared_kernel
 from .intrinsics import address, lanes
 from .product import VECTORS, add_rows, multiply, multiply_transposed, pack_columns, padded_columns
-from .rows import clear, copy
+from .rows import add_times, clear, copy
+from .unpacked import FEW
 
 LINE = 64  # bytes in a cache line
 PRODUCTS, APART = tuple(kind.products[0] for kind in KINDS), tuple(kind.apart for kind in KINDS)
@@ -73,11 +74,28 @@ def _products(a, b, more_a, more_b):
     return total
 
 
+@shared_kernel
+def _few_products(d, y, out):
+    """out (N, K) = d^T y for few rows: each row of it is written once, and added to while it is in the first cache."""
+    n, k = out.shape
+    for row in range(n):
+        to = address(out, row * k)
+        clear(to, k)
+        for other in range(len(d)):
+            add_times(to, d[other, row], address(y, other * k), k)
+
+
 @kernel
 def _outer_sum(d, y, more_d, more_y, out):
     """out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
     n, k = out.shape
     lane = lanes(address(out, 0))
+    if len(more_d) == 0 and 0 < len(d) <= FEW:
+        _few_products(d, y, out)
+        return
+    if len(d) == 0 and 0 < len(more_d) <= FEW:
+        _few_products(more_d, more_y, out)
+        return
     if k < n and k < VECTORS * lane and k % lane != 0:  # as in sums.py
         total = _products(y, d, more_y, more_d)
         for row in range(n):

@@ -167,8 +167,9 @@ def backward(
     dstate: State,
     need_dx: bool,
     storage: Storage = EXACT,
+    from_start: bool = True,
 ) -> tuple[Array | None, State, kinds.Weights]:
-    """dx, the cotangents of the initial state, and the gradients of the weights.
+    """dx, the cotangents of the initial state, which are None unless ``from_start``, and the gradients of the weights.
 
     ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
     Where h faded, the cotangent of ``fade`` is among the gradients.
@@ -180,14 +181,19 @@ def backward(
     dzx = scratch("dzx", (steps, batch, about.gates * size), dtype)
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
     control, own = control_of(flags), own_units(about, w, size)
-    weights = Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x), own)
+    first_too = from_start or (noise is not None and noise.faded)
+    if steps > 1 or first_too or about.between:
+        first, second = _backward_products(about, w, size, storage)
+    else:  # no product goes back
+        first = second = np.empty((padded(size, dtype.itemsize), 0), storage.dtype(dtype))
+    weights = Weights(first, second, diagonals_of(about, w, x), own)
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
     code = equations.back(kind, dtype.itemsize)
     cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
 
     def work(b0: int, b1: int) -> None:
-        span = Span(b0, b1, reverse, steps, keep=True)
+        span = Span(b0, b1, reverse, steps, keep=first_too)
         loops.walk_back(kind, code, *plain_tuples(weights, states, cotangents, control, span), noise and tuple(noise))
 
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
@@ -199,7 +205,7 @@ def backward(
     else:
         gradients = _gradients(about, w, x, states, dzx, dzh, ds, own, noise, flags.restart, reverse)
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
-    return dx, parted(state, len(about.parts)), gradients
+    return dx, parted(state, len(about.parts)) if from_start else (None,) * len(about.parts), gradients
 
 
 def _gradients_at_once(

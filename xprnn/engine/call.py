@@ -24,6 +24,8 @@ class SequenceCall:
     keep: bool = False
     """Whether the way back will be asked for."""
     noise: Noise | None = None
+    from_start: bool = True
+    """Whether cotangents of the initial state will be asked for; else a way back may leave them out, as None."""
 
 
 class Result(NamedTuple):
@@ -34,7 +36,7 @@ class Result(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Cotangents of the arguments of a call. dx is None where it was not asked for."""
+    """Cotangents of the arguments of a call. dx is None where it was not asked for; those of the state may be so too."""
 
     x: Array | None
     state: State

@@ -58,7 +58,8 @@ def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
     kept, storage = saved
-    return kernels.backward(host_kernels.kernels(), call, kept, dsequences, dfinal, need_dx, storage=storage)
+    options = {"storage": storage, "from_start": call.from_start}
+    return kernels.backward(host_kernels.kernels(), call, kept, dsequences, dfinal, need_dx, **options)
 
 
 def how(call: SequenceCall, faded: bool = False) -> str:

@@ -35,6 +35,8 @@ class Impl:
         ``backward(call, cache, dsequences, dfinal, need_dx)`` turns its own cache into gradients.
     how
         What is to be said of how it runs a call.
+    gives_away
+        Whether nobody else holds the arrays of weights' gradients that own their memory.
     """
 
     name: str
@@ -42,9 +44,10 @@ class Impl:
     forward: Callable[[SequenceCall], tuple[Result, Any]]
     backward: Callable[[SequenceCall, Any, State, State, bool], Gradients]
     how: Callable[[SequenceCall], str] = lambda call: ""
+    gives_away: bool = False
 
 
-COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward, cpu.how)
+COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward, cpu.how, gives_away=True)
 CUDA_PERSISTENT, CUDA_STEP = (
     Impl(path.name, path.reasons_against, path.forward, path.backward, path.how)
     for path in (cuda.PERSISTENT, cuda.STEP)

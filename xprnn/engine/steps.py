@@ -11,12 +11,11 @@ import numpy as np
 
 from xprnn import host_kernels
 from xprnn.backend import Array
-from xprnn.cells import Cell, State, Weights
+from xprnn.cells import GRU, LSTM, Cell, Elman, State, Weights
 from xprnn.engine import dispatch, kernels
-from xprnn.engine.kernels import kinds
 from xprnn.engine.observer import observing
 
-WHOLE = frozenset({kinds.TANH, kinds.RELU, kinds.LSTM, kinds.GRU})
+WHOLE = frozenset({kernels.NUMBERS[LSTM], kernels.NUMBERS[GRU], *kernels.BY_NONLINEARITY[Elman].values()})
 """Kinds whose steps read these weights, and nothing else."""
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
