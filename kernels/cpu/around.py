@@ -23,8 +23,7 @@ OWN = tuple(kind.places[-1] if kind.apart else 0 for kind in KINDS)  # the block
 
 def serves(about: Kind, own: int, size: int, operations: float) -> bool:
     """Whether a cell is plain enough, of units that see all others, and so many operations are for one thread."""
-    every = len(about.places) == about.gates and own == size  # each gate has a product with all of h
-    return every and about.plain and threads.shares(2, operations) == 1
+    return about.even and own == size and threads.shares(2, operations) == 1
 
 
 @kernel

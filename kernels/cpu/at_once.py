@@ -6,10 +6,8 @@ packing weights that are multiplied by few rows (unpacked.py).
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from ..kinds import KINDS, PARTS, Kind
-from . import around, threads
+from . import threads
 from .arguments import NEVER
 from .around import PRODUCTS, packed_transpose, total_bias
 from .compiling import kernel
@@ -26,14 +24,9 @@ GATES = tuple(kind.gates for kind in KINDS)
 
 def serves(about: Kind, own: int, size: int, inputs: int, steps: int, batch: int, row_bytes: int) -> bool:
     """Whether a call is small enough, of units that see ``own`` others, whose rows of z take so many bytes."""
-    return around.serves(about, own, size, 0.0) and _small(about, size, inputs, steps * batch, row_bytes)
-
-
-@lru_cache
-def _small(about: Kind, size: int, inputs: int, rows: int, row_bytes: int) -> bool:
-    """Whether so many rows are few, or with packing less than two threads would be woken for."""
-    if rows <= FEW:
-        return True
+    rows = steps * batch
+    if not about.even or own != size or rows <= FEW:
+        return about.even and own == size
     work = 2.0 * size * (inputs * about.gates + size * len(about.places))  # operations of a row
     return rows * row_bytes <= BLOCK_BYTES and max(rows, PACKING) * work < threads.SERIAL_BELOW
 

@@ -66,10 +66,7 @@ def forward(
     noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
     plainly = noise is None and control is FREE and storage is EXACT
     if plainly and one_call(about, x.shape, size, own, dtype.itemsize, keep):
-        z = np.empty((steps, batch, scratch_columns(about, size, own, dtype.itemsize)), dtype)
-        initial, step = filled(state, 2, dtype), equations.ahead(kind, dtype.itemsize)[0]
-        if not at_once.walk(kind, step, *_plain_weights(w), diagonals, x, initial, after, z, reverse):
-            raise ValueError(f"weights do not fit x of shape {x.shape} and a state of {size} units")
+        z = _walk_at_once(about, w, diagonals, x, initial := filled(state, 2, dtype), after, reverse)
         return parted(after, len(state)), (States(initial, after, z), None) if keep else None
     parts = 1 if noise is not None else column_parts(about, batch, size, own, dtype.itemsize)
     packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
@@ -138,6 +135,19 @@ def _packed_at_once(about: Kind, w: kinds.Weights, size: int) -> Any:
     """What :func:`around.prepare` gives."""
     weights = _plain_weights(w)
     return around.prepare(about.number, *weights, scratch_columns(about, size, size, weights[0].itemsize))
+
+
+def _walk_at_once(
+    about: Kind, w: kinds.Weights, diagonals: Array, x: Array, initial: tuple[Array, ...], after: tuple[Array, ...],
+    reverse: bool,
+) -> Array:  # fmt: skip
+    """:func:`at_once.walk` over x (T, B, I); the z of its steps."""
+    size, itemsize = initial[0].shape[1], x.itemsize
+    z = np.empty((*x.shape[:2], scratch_columns(about, size, size, itemsize)), x.dtype)
+    step, _ = equations.ahead(about.number, itemsize)
+    if not at_once.walk(about.number, step, *_plain_weights(w), diagonals, x, initial, after, z, reverse):
+        raise ValueError(f"weights, or states, do not fit x of shape {x.shape} and {size} units")
+    return z
 
 
 def _walk_alone(

@@ -10,7 +10,7 @@ from xprnn import ops
 from xprnn.arguments import affordable, float_dtype, input_tensor, of_kind, sizes, true_or_false
 from xprnn.backend import Rng, generator, shared_namespace
 from xprnn.cells import Cell
-from xprnn.engine.control import Control
+from xprnn.engine.control import FREE
 from xprnn.engine.steps import new_state
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.cell_options import ActivationLike, gru_cell, lstm_cell, rnn_cell
@@ -87,7 +87,7 @@ class CellModule(Module):
         if rates is not None:
             noise = rates.noise(self.rng, x.data, sizes, self.hidden_size, self.training)
             weights = rates.connected(self.rng, weights, self.training)
-        _, final = run(self.cell, weights, x, parts, Control(), noise=noise)
+        _, final = run(self.cell, weights, x, parts, FREE, noise=noise)
         return outer_state([ops.squeeze(part, 0) for part in final] if single else final)
 
     def _at_once(self, x: Any, state: Any) -> Any:
