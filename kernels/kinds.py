@@ -108,6 +108,11 @@ class Kind:
         return len(self.parts) <= 2 and bool(self.places) and not (self.between or self.norms or self.diagonals)
 
     @cached_property
+    def even(self) -> bool:
+        """Whether it is plain, and each gate has a product with h."""
+        return self.plain and len(self.places) == self.gates
+
+    @cached_property
     def regularised(self) -> bool:
         """Whether the host's kernels have it with a mask of h, and with zoneout: where h goes into a product."""
         return bool(self.places)

@@ -219,11 +219,19 @@ def _add_gradients(
             _add(leaf, gradient, create_graph)
 
 
+class Owned(Tensor):
+    """A leaf's gradient whose array was made for it, and that nobody else holds: it need not be copied."""
+
+    __slots__ = ()
+
+
 def _add(leaf: Tensor, gradient: Tensor, create_graph: bool) -> None:
     if leaf.grad is not None:
         leaf.grad = leaf.grad + gradient
     elif create_graph:
         leaf.grad = gradient
+    elif type(gradient) is Owned:
+        leaf.grad = gradient.detach()
     else:  # an array of its own: rules may hand the same one, or a view, to several, or the caller's
         leaf.grad = Tensor(copied(gradient.data))
 
@@ -277,7 +285,7 @@ def grad(
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
     pairs = _recording(create_graph, walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
-    found = {id(tensor): gradient for tensor, gradient in pairs}
+    found = {id(tensor): g.detach() if type(g) is Owned else g for tensor, g in pairs}
     return [found.get(id(tensor)) for tensor in inputs]
 
 

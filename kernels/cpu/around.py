@@ -22,7 +22,8 @@ from .product import (
     turn,
     turns,
 )
-from .rows import clear, copy
+from .rows import add_times, clear, copy
+from .unpacked import FEW
 
 LINE = 64  # bytes in a cache line
 PRODUCTS, APART = tuple(kind.products[0] for kind in KINDS), tuple(kind.apart for kind in KINDS)
@@ -31,8 +32,7 @@ OWN = tuple(kind.places[-1] if kind.apart else 0 for kind in KINDS)  # the block
 
 def serves(about: Kind, own: int, size: int, operations: float) -> bool:
     """Whether a cell is plain enough, of units that see all others, and so many operations are for one thread."""
-    every = len(about.places) == about.gates and own == size  # each gate has a product with all of h
-    return every and about.plain and threads.shares(2, operations) == 1
+    return about.even and own == size and threads.shares(2, operations) == 1
 
 
 @kernel
@@ -44,8 +44,8 @@ def aligned(rows, columns, like):
 
 
 @kernel
-def _turned(w):
-    """The transpose of W, packed."""
+def packed_transpose(w):
+    """The transpose of W, packed in memory that begins on a cache line."""
     n, k = w.shape
     packed = aligned(padded_columns(n, address(w, 0)), k, w)
     pack_columns(w, n, packed, 0, _panels(n, w))
@@ -82,10 +82,27 @@ def _products(a, b, more_a, more_b):
     return total
 
 
+@shared_kernel
+def _few_products(d, y, out):
+    """out (N, K) = d^T y for few rows: each row of it is written once, and added to while it is in the first cache."""
+    n, k = out.shape
+    for row in range(n):
+        to = address(out, row * k)
+        clear(to, k)
+        for other in range(len(d)):
+            add_times(to, d[other, row], address(y, other * k), k)
+
+
 @kernel
 def _outer_sum(d, y, more_d, more_y, out):
     """out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
     n, k = out.shape
+    if len(more_d) == 0 and 0 < len(d) <= FEW:
+        _few_products(d, y, out)
+        return
+    if len(d) == 0 and 0 < len(more_d) <= FEW:
+        _few_products(more_d, more_y, out)
+        return
     if turns(n, k, out):
         turn(_products(y, d, more_y, more_d), out)
     else:
@@ -111,7 +128,7 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
     size = w_hh.shape[1]
     both = PRODUCTS[kind] * size
     bias = total_bias(kind, b_ih, b_hh, size, columns, w_hh)
-    return _turned(w_ih), _turned(w_hh[:both]), _turned(w_hh[both:]), bias
+    return packed_transpose(w_ih), packed_transpose(w_hh[:both]), packed_transpose(w_hh[both:]), bias
 
 
 @kernel
@@ -131,7 +148,7 @@ def affine(x, w, b, out):
         to = address(y, row * columns)
         clear(to, columns)
         copy(to, address(b, 0), b.size)
-    _add_product(x, _turned(w), y)
+    _add_product(x, packed_transpose(w), y)
     if columns != outputs:
         for row in range(rows):
             copy(address(out, row * outputs), address(y, row * columns), outputs)

@@ -359,6 +359,21 @@ def emit_products(
     return [[builder.load(place) for place in places] for places in block]
 
 
+def turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """The columns of a square block, of as many vectors as each of these has elements."""
+    rows, lanes = list(rows), len(rows)
+    half = lanes // 2
+    while half:  # swap the two quarters beside the diagonal, in blocks of every size
+        for low in (r for r in range(lanes) if not r & half):
+            a, b = rows[low], rows[low + half]
+            first = [c if not c & half else lanes + c - half for c in range(lanes)]
+            second = [c + half if not c & half else lanes + c for c in range(lanes)]
+            rows[low] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), lanes), first))
+            rows[low + half] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), lanes), second))
+        half //= 2
+    return rows
+
+
 @intrinsic
 def transpose(typingctx: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:
     """Write a square block of as many rows as a vector has elements as its columns; steps lead from row to row."""
@@ -367,22 +382,13 @@ def transpose(typingctx: Any, source: Any, source_step: Any, target: Any, target
         element = context.get_data_type(signature.args[0].dtype)
         size = signature.args[0].dtype.bitwidth // 8
         lanes = TILE.lanes(size)
-        vector, i32, i64 = ir.VectorType(element, lanes), ir.IntType(32), ir.IntType(64)
+        vector, i64 = ir.VectorType(element, lanes), ir.IntType(64)
 
         def row_at(base: Any, step: Any, number: int) -> Any:
             place = builder.gep(base, [builder.mul(step, ir.Constant(i64, number))])
             return builder.bitcast(place, vector.as_pointer())
 
-        rows = [builder.load(row_at(args[0], args[1], r), align=size) for r in range(lanes)]
-        half = lanes // 2
-        while half:  # swap the two quarters beside the diagonal, in blocks of every size
-            for low in (r for r in range(lanes) if not r & half):
-                a, b = rows[low], rows[low + half]
-                first = [c if not c & half else lanes + c - half for c in range(lanes)]
-                second = [c + half if not c & half else lanes + c for c in range(lanes)]
-                rows[low] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(i32, lanes), first))
-                rows[low + half] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(i32, lanes), second))
-            half //= 2
+        rows = turned(builder, [builder.load(row_at(args[0], args[1], r), align=size) for r in range(lanes)])
         for r in range(lanes):
             builder.store(rows[r], row_at(args[2], args[3], r), align=size)
         return context.get_dummy_value()

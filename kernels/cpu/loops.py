@@ -123,8 +123,9 @@ def walk_back(kind, equations, weights, states, cotangents, control, span, noise
     """The way back. The cotangents of the state at the end become those of the initial one, in place.
 
     The second product of the ``weights`` is that for n where it goes back before the others, as far as the reset gate.
+    The span's ``keep`` says whether the initial state's cotangents are asked for.
     """
-    b0, b1, reverse, _, _ = span
+    b0, b1, reverse, _, first_too = span
     held, advance, restarts, restart = control
     w_first, w_second, diagonals, own = weights
     first_states, states_after, z = states
@@ -202,6 +203,8 @@ def walk_back(kind, equations, weights, states, cotangents, control, span, noise
                 equations[1],
                 (z_here, columns, h, address(drh, 0), flow, wide, dx, inner, size, held, here, rows),
             )
+        if k == 0 and not first_too:  # what is left would go to the initial state alone
+            continue
         if own < size:
             heads_back(d, inner, w_d, BACK[kind], own, flow, wide, size, rows, address(space, 0))
         else:

@@ -93,10 +93,7 @@ pack = EXACT.pack
 
 def plain(array: Array) -> Array:
     """The array, or a copy: contiguous, aligned, writeable. For any other, Numba would compile everything anew."""
-    flags = array.flags
-    if flags.c_contiguous and flags.aligned and flags.writeable:
-        return array
-    return np.array(array, order="C")
+    return array if array.flags.carray else np.array(array, order="C")
 
 
 def stored(value):

@@ -31,3 +31,10 @@ def add_product(target, a, b, size):
     """target[:size] += a[:size] b[:size]."""
     for j in range(size):
         target[j] += a[j] * b[j]
+
+
+@kernel
+def add_times(target, number, source, size):
+    """target[:size] += number source[:size]."""
+    for j in range(size):
+        target[j] += number * source[j]

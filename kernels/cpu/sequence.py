@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
-from . import alone, around, columns, equations, loops, norm_weights, threads, units
+from . import alone, around, at_once, columns, equations, loops, norm_weights, threads, units
 from .arguments import (
     EMPTY,
     FREE,
@@ -33,6 +33,7 @@ from .noise import Noise, noise_of
 from .product import EXACT, Array, Storage, padded, plain
 from .scratch import scratch
 from .sums import outer_sum, row_sum
+from .unpacked import FEW
 
 TURNS = 2  # steps that take turns where parts of a state are not kept: one before and one after each step
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
@@ -66,6 +67,10 @@ def forward(
     own = own_units(about, w, size)
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
     noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
+    plainly = noise is None and control is FREE and storage is EXACT
+    if plainly and one_call(about, x.shape, size, own, dtype.itemsize, keep):
+        z = _walk_at_once(about, w, diagonals, x, initial := filled(state, 2, dtype), after, reverse)
+        return parted(after, len(state)), (States(initial, after, z), None) if keep else None
     parts = 1 if noise is not None else column_parts(about, batch, size, own, dtype.itemsize)
     packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
     if packed_at_once and not keep and noise is None and control is FREE and units.serves(kind, batch):
@@ -95,6 +100,16 @@ def forward(
     return results, (states, noise) if keep else None
 
 
+def one_call(about: Kind, shape: tuple[int, ...], size: int, own: int, itemsize: int, keep: bool) -> bool:
+    """Whether :func:`at_once.walk` runs a call of x of a shape, without flags, noise and rounding."""
+    steps, batch, inputs = shape
+    row_bytes = scratch_columns(about, size, own, itemsize) * itemsize
+    if not at_once.serves(about, own, size, inputs, steps, batch, row_bytes):
+        return False
+    alone = not keep and units.serves(about.number, batch)
+    return steps * batch <= FEW or not (alone or column_parts(about, batch, size, own, itemsize) > 1)
+
+
 def column_parts(about: Kind, batch: int, size: int, own: int, itemsize: int) -> int:
     """Into how many parts the columns of each step are cut; 1 where they are not."""
     step = 2.0 * batch * size * own * len(about.places)
@@ -111,6 +126,8 @@ def way(kind: int, w: kinds.Weights, x: Array, state: State, noisy: bool) -> str
     """What is shared among threads on the way forward, in words; nothing where one thread does it all."""
     about, size = KINDS[kind], state[0].shape[1]
     own = own_units(about, w, size)
+    if not noisy and one_call(about, x.shape, size, own, x.itemsize, False):
+        return ""
     if not noisy and (parts := column_parts(about, x.shape[1], size, own, x.itemsize)) > 1:
         return f"units of each step on {parts} threads"
     parts = threads.shares(x.shape[1], operations_of(about, x.shape, size, own))
@@ -121,6 +138,19 @@ def _packed_at_once(about: Kind, w: kinds.Weights, size: int) -> Any:
     """What :func:`around.prepare` gives."""
     weights = _plain_weights(w)
     return around.prepare(about.number, *weights, scratch_columns(about, size, size, weights[0].itemsize))
+
+
+def _walk_at_once(
+    about: Kind, w: kinds.Weights, diagonals: Array, x: Array, initial: tuple[Array, ...], after: tuple[Array, ...],
+    reverse: bool,
+) -> Array:  # fmt: skip
+    """:func:`at_once.walk` over x (T, B, I); the z of its steps."""
+    size, itemsize = initial[0].shape[1], x.itemsize
+    z = np.empty((*x.shape[:2], scratch_columns(about, size, size, itemsize)), x.dtype)
+    step, _ = equations.ahead(about.number, itemsize)
+    if not at_once.walk(about.number, step, *_plain_weights(w), diagonals, x, initial, after, z, reverse):
+        raise ValueError(f"weights, or states, do not fit x of shape {x.shape} and {size} units")
+    return z
 
 
 def _walk_alone(
@@ -150,8 +180,9 @@ def backward(
     dstate: State,
     need_dx: bool,
     storage: Storage = EXACT,
+    from_start: bool = True,
 ) -> tuple[Array | None, State, kinds.Weights]:
-    """dx, the cotangents of the initial state, and the gradients of the weights.
+    """dx, the cotangents of the initial state, which are None unless ``from_start``, and the gradients of the weights.
 
     ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
     Where h faded, the cotangent of ``fade`` is among the gradients.
@@ -163,14 +194,19 @@ def backward(
     dzx = scratch("dzx", (steps, batch, about.gates * size), dtype)
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
     control, own = control_of(flags), own_units(about, w, size)
-    weights = Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x), own)
+    first_too = from_start or (noise is not None and noise.faded)
+    if steps > 1 or first_too or about.between:
+        first, second = _backward_products(about, w, size, storage)
+    else:  # no product goes back
+        first = second = np.empty((padded(size, dtype.itemsize), 0), storage.dtype(dtype))
+    weights = Weights(first, second, diagonals_of(about, w, x), own)
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
     code = equations.back(kind, dtype.itemsize)
     cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
 
     def work(b0: int, b1: int) -> None:
-        span = Span(b0, b1, reverse, steps, keep=True)
+        span = Span(b0, b1, reverse, steps, keep=first_too)
         loops.walk_back(kind, code, *plain_tuples(weights, states, cotangents, control, span), noise and tuple(noise))
 
     threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
@@ -182,7 +218,7 @@ def backward(
     else:
         gradients = _gradients(about, w, x, states, dzx, dzh, ds, own, noise, flags.restart, reverse)
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
-    return dx, parted(state, len(about.parts)), gradients
+    return dx, parted(state, len(about.parts)) if from_start else (None,) * len(about.parts), gradients
 
 
 def _gradients_at_once(

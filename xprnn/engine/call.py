@@ -11,9 +11,12 @@ from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class SequenceCall:
-    """One layer in one direction: x (T, B, I), the initial state, and which way to walk."""
+    """One layer in one direction: x (T, B, I), the initial state, and which way to walk.
+
+    Nobody changes one; if it could not be changed, making it would take three times as long.
+    """
 
     cell: Cell
     weights: Weights
@@ -26,6 +29,8 @@ class SequenceCall:
     noise: Noise | None = None
     every: bool = True
     """Whether all parts of the state are asked for after every step; else h is, and the others may be None there."""
+    from_start: bool = True
+    """Whether cotangents of the initial state will be asked for; else a way back may leave them out, as None."""
 
 
 class Result(NamedTuple):
@@ -38,7 +43,7 @@ class Result(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Cotangents of the arguments of a call. dx is None where it was not asked for."""
+    """Cotangents of the arguments of a call. What was not asked for, of x or of the state, may be None."""
 
     x: Array | None
     state: State

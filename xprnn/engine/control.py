@@ -55,7 +55,7 @@ class Control:
             Wrong type, shape or range; the message names the owner and the argument.
         """
         if lengths is None and mask is None and reset is None:
-            return Control()
+            return FREE
         steps, batch = x.shape[0], x.shape[1]
         advance = _flags(owner, "mask", mask, x, batch_first)
         restart = _flags(owner, "reset", reset, x, batch_first)
@@ -91,6 +91,10 @@ class Control:
         xp = namespace(self.restart)
         moved = xp.concat([self.restart[1:, ...], xp.zeros_like(self.restart[:1, ...])], axis=0)
         return Control(self.advance, self.inside, moved)
+
+
+FREE = Control()
+"""Every step counts, and none restarts."""
 
 
 def _zero_but(flags: Array | None, values: Any) -> Any:

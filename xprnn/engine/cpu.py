@@ -49,7 +49,7 @@ def _missing() -> list[str]:
 def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]:
     """Run a call; ``fade`` (T, B, H) is what all of h is multiplied by before each step of a ResetBeforeGRU."""
     host = host_kernels.kernels()
-    storage = host.PAIRED if _rounded(call.x) else host.EXACT
+    storage = host.PAIRED if rounded(call.x) else host.EXACT
     noise = {} if call.noise is None else {"mask": call.noise.h, "zoneout": call.noise.zoneout}
     result, kept = kernels.forward(host, call, storage=storage, fade=fade, every=call.every, **noise)
     return result, (kept, storage)
@@ -58,7 +58,8 @@ def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
     kept, storage = saved
-    return kernels.backward(host_kernels.kernels(), call, kept, dsequences, dfinal, need_dx, storage=storage)
+    options = {"storage": storage, "from_start": call.from_start}
+    return kernels.backward(host_kernels.kernels(), call, kept, dsequences, dfinal, need_dx, **options)
 
 
 def how(call: SequenceCall, faded: bool = False) -> str:
@@ -66,13 +67,13 @@ def how(call: SequenceCall, faded: bool = False) -> str:
     host, number = host_kernels.kernels(), kernels.number_of(call.cell)
     shared = host.way(number, call.weights, call.x, call.state, faded or call.noise is not None)
     told = f", {shared}" if shared else ""
-    if not _rounded(call.x):
+    if not rounded(call.x):
         return told
     instruction = host.BF16_DOT.removeprefix("llvm.x86.")
     return f"{told}, products of bfloat16 ({instruction or 'as float32'})"
 
 
-def _rounded(x: Array) -> bool:
+def rounded(x: Array) -> bool:
     """Whether products are of numbers rounded to bfloat16."""
     return current_precision() == "bf16" and dtype_name(x) == "float32"
 
@@ -102,7 +103,7 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
     host = host_kernels.kernels()
     if isinstance(host, str):
         return host
-    return host.Stack(parts_of(host, steps), batch, dtype.name, host.BFLOAT16 if _rounded(weights[0]) else host.EXACT)
+    return host.Stack(parts_of(host, steps), batch, dtype.name, host.BFLOAT16 if rounded(weights[0]) else host.EXACT)
 
 
 def without_kernel(steps: list[Step]) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from xprnn.backend import library, logger, namespace
+from xprnn.backend import Array, library, logger, namespace
 from xprnn.cells import Cell, State
 from xprnn.engine import cpu, cuda, kernels, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
@@ -35,6 +35,8 @@ class Impl:
         ``backward(call, cache, dsequences, dfinal, need_dx)`` turns its own cache into gradients.
     how
         What is to be said of how it runs a call.
+    gives_away
+        Whether nobody else holds the arrays of weights' gradients that own their memory.
     """
 
     name: str
@@ -42,9 +44,10 @@ class Impl:
     forward: Callable[[SequenceCall], tuple[Result, Any]]
     backward: Callable[[SequenceCall, Any, State, State, bool], Gradients]
     how: Callable[[SequenceCall], str] = lambda call: ""
+    gives_away: bool = False
 
 
-COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward, cpu.how)
+COMPILED = Impl("compiled", cpu.reasons_against, cpu.forward, cpu.backward, cpu.how, gives_away=True)
 CUDA_PERSISTENT, CUDA_STEP = (
     Impl(path.name, path.reasons_against, path.forward, path.backward, path.how)
     for path in (cuda.PERSISTENT, cuda.STEP)
@@ -134,6 +137,13 @@ def run_forward(call: SequenceCall) -> tuple[Impl, Result, Any]:
     if impl is REFERENCE and (told := _telling.get()) is not None:
         _tell(call, told)
     return impl, *impl.forward(call)
+
+
+def left_to_the_host(x: Array) -> bool:
+    """Whether a call of x that the host's kernels can run is theirs, with exact products, and no one is to be told."""
+    if IMPLEMENTATIONS[0] is not COMPILED or KERNELS.get() not in (None, "auto", COMPILED.name):
+        return False
+    return _listening.get() is None and not cpu.rounded(x)
 
 
 _telling: ContextVar[set[str] | None] = ContextVar("xprnn_telling", default=None)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from functools import partial
+from operator import is_
 from typing import Any
 
 from xprnn import ops
-from xprnn.engine.control import Control
+from xprnn.engine.control import FREE, Control
 from xprnn.tensor import Tensor
 
 SWAPPED = (1, 0, 2)
+_missing = partial(is_, None)
 
 
 class Form(Enum):
@@ -24,11 +27,12 @@ class Form(Enum):
     @staticmethod
     def of(owner: str, name: str, x: Tensor, size: int | None, batch_first: bool) -> Form:
         """The form of x (T, B, size), (B, T, size) or (T, size); None for any size. Raises ValueError for others."""
-        if x.ndim not in (2, 3) or size not in (None, x.shape[-1]):
+        shape = x.shape
+        if len(shape) not in (2, 3) or size not in (None, shape[-1]):
             axes, last = "B, T" if batch_first else "T, B", size or "I"
             expected = f"({axes}, {last}), or (T, {last}) without a batch"
-            raise ValueError(f"{owner}: {name} has shape {x.shape}; expected {expected}")
-        if x.ndim == 2:
+            raise ValueError(f"{owner}: {name} has shape {shape}; expected {expected}")
+        if len(shape) == 2:
             return Form.SINGLE
         return Form.BATCH_FIRST if batch_first else Form.TIME_MAJOR
 
@@ -63,8 +67,8 @@ class Form(Enum):
         Raises TypeError and ValueError as that does, and ValueError, with name and shape of what came, where there is
         no batch.
         """
-        if not any(one is not None for one in given.values()):
-            return Control()
+        if all(map(_missing, given.values())):
+            return FREE
         if self is Form.SINGLE:
             *others, last = given
             what = f"{', '.join(others)} and {last} need a batch"

@@ -142,22 +142,28 @@ class Module:
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) for this module and everything inside it, each once, under its first name."""
+        return ((prefix, module) for prefix, module, _ in self._walked())
+
+    def _walked(self) -> Iterator[tuple[str, Module, list[tuple[str, Module | Parameter]]]]:
+        """The same, and beside each module its own parts, which are looked for once."""
         seen: set[int] = set()
 
-        def walk(prefix: str, module: Module) -> Iterator[tuple[str, Module]]:
+        def walk(prefix: str, module: Module) -> Iterator[tuple[str, Module, list[tuple[str, Module | Parameter]]]]:
             if id(module) not in seen:
                 seen.add(id(module))
-                yield prefix, module
-                for name, child in module.children():
-                    yield from walk(_joined(prefix, name), child)
+                parts = [*module._parts()]
+                yield prefix, module, parts
+                for name, part in parts:
+                    if isinstance(part, Module):
+                        yield from walk(_joined(prefix, name), part)
 
         return walk("", self)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter), a shared parameter once, under its first name."""
         seen: set[int] = set()
-        for prefix, module in self.named_modules():
-            for name, part in module._parts():
+        for prefix, _, parts in self._walked():
+            for name, part in parts:
                 if isinstance(part, Parameter) and id(part) not in seen:
                     seen.add(id(part))
                     yield _joined(prefix, name), part

@@ -1,8 +1,16 @@
+from contextlib import ExitStack, nullcontext
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from helpers import assert_close, host
 
-from xprnn import Tensor, nn
+from xprnn import Parameter, Tensor, explain, nn, no_grad, use_kernels, use_precision
+from xprnn.engine import dispatch
+from xprnn.engine.dispatch import REFERENCE
+from xprnn.engine.observer import observed
+from xprnn.nn.recurrent import single_steps
+from xprnn.nn.recurrent.tape_node import run
 
 PAIRS = {
     "rnn": (nn.RNNCell, nn.RNN, {"nonlinearity": "relu"}),
@@ -88,3 +96,91 @@ def test_gradient_reaches_x_and_the_state():
     assert x.grad.shape == (3,)
     assert h.grad.shape == (4,)
     assert host(x.grad).all()
+
+
+CELLS = {"rnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
+
+
+def step_of(cell, x, state=None):
+    """The new state as arrays."""
+    found = cell(x, state)
+    return [part.data for part in (found if isinstance(found, tuple) else (found,))]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The sequence calls that cells make."""
+    made = []
+    monkeypatch.setattr(single_steps, "run", lambda *given, **named: made.append(given) or run(*given, **named))
+    return made
+
+
+@pytest.mark.parametrize("kind", CELLS.values(), ids=CELLS.keys())
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_step_without_gradients_has_the_bits_of_one_with(kind, bias, calls, rng):
+    cell, others = kind(3, 5, bias, rng=0), kind(3, 5, bias, rng=1)
+    x, parts = rng.standard_normal((2, 3)), rng.standard_normal((2, 2, 5))
+    x, state = x.astype("float32"), tuple(parts[: len(cell.cell.state_names)].astype("float32"))
+    for weights in (None, others.weight_hh.data, others.state_dict()):
+        if isinstance(weights, dict):
+            cell.load_state_dict(weights)
+        elif weights is not None:  # what was kept of an earlier call would be noticed now
+            cell.weight_hh.data = weights
+        for given in (None, state, tuple(map(Tensor, state))):
+            given = given if given is None or len(given) > 1 else given[0]
+            expected = step_of(cell, x, given)
+            with no_grad():
+                for one, other in zip(step_of(cell, x, given), expected, strict=True):
+                    np.testing.assert_array_equal(one, other)
+            cell.weight_ih.data[0] += 1.0
+    assert len(calls) == 9
+
+
+class WentTheLongWay(Exception):
+    """A sequence call was to be made."""
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["", "kernels", "precision", "explain", "observer", "strided", "read-only", "cell", "another implementation"],
+)
+def test_what_is_unusual_goes_the_long_way(what, monkeypatch, rng):
+    cell, x = nn.LSTMCell(3, 5, rng=0), rng.standard_normal((2, 3)).astype("float32")
+    monkeypatch.setattr(single_steps, "run", Mock(side_effect=WentTheLongWay))
+    with ExitStack() as around:
+        around.enter_context(no_grad())
+        if what == "kernels":
+            around.enter_context(use_kernels("reference"))
+        elif what == "precision":
+            around.enter_context(use_precision("bf16"))
+        elif what == "observer":
+            around.enter_context(observed(Mock()))
+        elif what == "strided":
+            x = np.asfortranarray(x)
+        elif what == "read-only":
+            x.flags.writeable = False
+        elif what == "cell":
+            cell.cell.gate_names = cell.cell.gate_names  # an object that was changed may compute something else
+        elif what == "another implementation":
+            monkeypatch.setattr(dispatch, "IMPLEMENTATIONS", [REFERENCE, *dispatch.IMPLEMENTATIONS])
+        with pytest.raises(WentTheLongWay) if what else nullcontext():
+            explain(cell, x) if what == "explain" else cell(x)
+
+
+def test_without_gradients_too_all_arguments_are_checked():
+    cell, x = nn.LSTMCell(3, 4), np.zeros((2, 3), "float32")
+    h = np.zeros((2, 4), "float32")
+    with no_grad():
+        for state, message in (
+            (h, "LSTMCell: state is a ndarray; expected a tuple"),
+            ((h,), "LSTMCell: state has 1 parts; expected 2"),
+            ((h, h[:1]), r"LSTMCell: c_0 has shape \(1, 4\); expected \(2, 4\)"),
+            ((h, h[None]), r"LSTMCell: c_0 has shape \(1, 2, 4\); expected \(2, 4\)"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                cell(x, state)
+        assert cell(x[:0])[0].shape == (0, 4)
+        assert cell(x[0])[0].shape == (4,)
+        cell.weight_ih = Parameter(np.zeros((16, 2), "float32"))
+        with pytest.raises(ValueError, match=r"LSTMCell: weight_ih has shape \(16, 2\); expected \(16, 3\)"):
+            cell(x)

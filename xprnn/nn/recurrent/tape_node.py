@@ -13,7 +13,7 @@ from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
 from xprnn.engine.observer import observing
-from xprnn.tape import is_grad_enabled, is_recorded, record_joint, replayed
+from xprnn.tape import Owned, is_grad_enabled, is_recorded, record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
 
 Parts = tuple[Tensor, ...]
@@ -50,7 +50,8 @@ def run(
     keep = is_recorded(inputs)
     arrays: Weights = {name: weight.data for name, weight in weights.items()}
     parts = tuple([part.data for part in state])
-    call = SequenceCall(cell, arrays, x.data, parts, control, reverse, keep, noise, every)
+    from_start = keep and is_recorded(state)
+    call = SequenceCall(cell, arrays, x.data, parts, control, reverse, keep, noise, every, from_start)
     impl, result, cache = dispatch.run_forward(call)
     if observer is not None:
         observer.called(layer, number, call)
@@ -84,8 +85,12 @@ def run(
         if (looking := observing()) is not None:
             looking.came_back(call, dsequences, dfinal)
         gradients = impl.backward(call, cache, dsequences, dfinal, x.requires_grad)
-        found = (gradients.x, *gradients.state, *[gradients.weights[name] for name in weights])
-        return [None if array is None else Tensor(array) for array in found]
+        found: list[Tensor | None] = [None if g is None else Tensor(g) for g in (gradients.x, *gradients.state)]
+        for name, weight in weights.items():
+            array = gradients.weights[name]
+            owned = impl.gives_away and weight.node is None and array.base is None
+            found.append(Owned(array) if owned else Tensor(array))
+        return found
 
     reads = (*inputs, control.advance, control.restart)
     labels = _labels(cell.state_names, *weights)

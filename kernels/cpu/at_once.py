@@ -1,0 +1,89 @@
+"""A small layer's whole way forward in one compiled call: few steps of few sequences, as the step of a single cell.
+
+Numbers are those of loops.py, one by one. Here the calls from Python take longer than the arithmetic, and so would
+packing weights that are multiplied by few rows (unpacked.py).
+"""
+
+from __future__ import annotations
+
+from ..kinds import KINDS, PARTS, Kind
+from . import threads
+from .arguments import NEVER
+from .around import PRODUCTS, packed_transpose, total_bias
+from .compiling import kernel
+from .intrinsics import address, addresses, all_parts, call_at, offset, offsets
+from .product import multiply
+from .recurrence import APART, PLACE, SECOND, first_product, second_product
+from .rows import copy
+from .unpacked import FEW, multiply_unpacked
+
+BLOCK_BYTES = 1 << 18  # of pre-activations: they must still be in the cache when their step comes
+PACKING = 8  # rows with which products take as long as packing does
+GATES = tuple(kind.gates for kind in KINDS)
+
+
+def serves(about: Kind, own: int, size: int, inputs: int, steps: int, batch: int, row_bytes: int) -> bool:
+    """Whether a call is small enough, of units that see ``own`` others, whose rows of z take so many bytes."""
+    rows = steps * batch
+    if not about.even or own != size or rows <= FEW:
+        return about.even and own == size
+    work = 2.0 * size * (inputs * about.gates + size * len(about.places))  # operations of a row
+    return rows * row_bytes <= BLOCK_BYTES and max(rows, PACKING) * work < threads.SERIAL_BELOW
+
+
+@kernel
+def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, z, reverse):
+    """Every state (T, B, H) ``after`` a step of x (T, B, I), from the ``initial`` one (B, H); biases may be empty.
+
+    z (T, B, N) gets what a way back needs. False, and nothing is done, where an array does not fit the others.
+    """
+    (steps, batch, inputs), size, columns = x.shape, w_hh.shape[1], z.shape[2]
+    rows, apart, few = steps * batch, batch * size, steps * batch <= FEW
+    if not _fit(kind, w_ih, w_hh, b_ih, b_hh, x, initial, after, z):
+        return False
+    bias = total_bias(kind, b_ih, b_hh, size, columns, x)
+    both, whole = PRODUCTS[kind] * size, GATES[kind] * size
+    w_x = packed_transpose(w_ih[: 0 if few else whole])
+    w_first = packed_transpose(w_hh[: 0 if few else both])
+    w_second = packed_transpose(w_hh[whole if few else both :])
+    for row in range(rows):
+        copy(address(z, row * columns), address(bias, 0), columns)
+    if few:
+        multiply_unpacked(address(x, 0), rows, inputs, address(w_ih, 0), inputs, whole, address(z, 0), columns)
+    else:
+        multiply(address(x, 0), 1, 0, rows, inputs, address(w_x, 0), inputs, w_x.shape[0], address(z, 0), 0, columns)
+    before, results = all_parts(addresses(initial, 0), apart), all_parts(addresses(after, 0), steps * apart)
+    for k in range(steps):
+        t = steps - 1 - k if reverse else k
+        old = before if k == 0 else offsets(results, (t + 1 if reverse else t - 1) * apart)
+        here, h = address(z, t * batch * columns), old[0]
+        if few:
+            multiply_unpacked(h, batch, size, address(w_hh, 0), size, both, here, columns)
+            if APART[kind]:
+                to, rest = offset(here, PLACE[kind] * size), address(w_hh, both * size)
+                multiply_unpacked(h, batch, size, rest, size, SECOND[kind] * size, to, columns)
+        else:
+            first_product(h, h, size, address(w_first, 0), w_first.shape[0], size, here, columns, size, batch, h)
+            second_product(
+                kind, 0, h, h, size, address(w_second, 0), w_second.shape[0], here, columns, address(bias, 0),
+                w_x.shape[0], address(diagonals, 0), size, False, address(NEVER, 0), batch, h,
+            )  # fmt: skip
+        call_at(
+            equations,
+            (
+                kind, here, columns, old, offsets(results, t * apart), address(diagonals, 0), size, size, False,
+                address(NEVER, 0), batch,
+            ),
+        )  # fmt: skip
+    return True
+
+
+@kernel
+def _fit(kind, w_ih, w_hh, b_ih, b_hh, x, initial, after, z):
+    """Whether the shapes of all arrays are those of one call."""
+    (steps, batch, inputs), (products, size), whole = x.shape, w_hh.shape, w_ih.shape[0]
+    fits = whole == GATES[kind] * size and products == whole and w_ih.shape[1] == inputs
+    fits = fits and b_ih.size == b_hh.size and (b_ih.size == whole or b_ih.size == 0)
+    for part in range(PARTS[kind]):
+        fits = fits and initial[part].shape == (batch, size) and after[part].shape == (steps, batch, size)
+    return fits and z.shape[0] == steps and z.shape[1] == batch

@@ -1,0 +1,101 @@
+"""Products of few rows with weights where they lie: to pack weights is to read them, write them, and read them again.
+
+C += A W^T, for W (N, K) as parameters have it. Square blocks of W are turned in registers, so that sums are those of
+product.py, number by number: a row has the same bits in any batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compiling import shared_kernel
+from .host import TILE
+from .intrinsics import lanes, offset, turned
+
+FEW = 4  # rows; for more it pays to pack
+
+
+def _make_tile(rows: int, single: bool = False) -> Any:
+    """An intrinsic that adds the products of so many rows of A with as many of W as a vector has elements, or one."""
+
+    @intrinsic
+    def tile(typingctx: Any, a: Any, row: Any, w: Any, k: Any, c: Any, ldc: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            number = signature.args[4].dtype
+            lane = 1 if single else TILE.lanes(number.bitwidth // 8)
+            _emit(builder, ir.VectorType(context.get_data_type(number), lane), rows, *args)
+            return context.get_dummy_value()
+
+        return types.void(a, types.intp, w, types.intp, c, types.intp), codegen
+
+    return tile
+
+
+def _emit(builder: Any, vector: Any, rows: int, a: Any, row: Any, w: Any, k: Any, c: Any, ldc: Any) -> None:
+    """The instructions of such a tile: K in square blocks, and what is left of it one by one."""
+    lane, size = vector.count, 4 if isinstance(vector.element, ir.FloatType) else 8
+    i32, i64 = ir.IntType(32), ir.IntType(64)
+    kind = ir.FunctionType(vector, [vector] * 3)
+    fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{lane}f{8 * size}")
+    undefined, everywhere = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(i32, lane), [0] * lane)
+
+    def place(base: Any, step: Any, number: int, more: Any) -> Any:
+        return builder.gep(base, [builder.add(builder.mul(step, ir.Constant(i64, number)), more)])
+
+    def whole(start: Any) -> Any:
+        return builder.bitcast(start, vector.as_pointer())
+
+    def add(at: Any, columns: list[Any]) -> None:
+        """The products of columns of W^T with what stands from ``at`` on in each row of A."""
+        for r, kept in enumerate(sums):
+            total = builder.load(kept)
+            for number, column in enumerate(columns):
+                value = builder.load(place(a, row, r, builder.add(at, ir.Constant(i64, number))), align=size)
+                one = builder.insert_element(undefined, value, ir.Constant(i32, 0))
+                total = builder.call(fma, [builder.shuffle_vector(one, undefined, everywhere), column, total])
+            builder.store(total, kept)
+
+    sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * lane)) for _ in range(rows)]
+    blocks = builder.udiv(k, ir.Constant(i64, lane))
+    with cgutils.for_range(builder, blocks, intp=i64) as loop:
+        at = builder.mul(loop.index, ir.Constant(i64, lane))
+        starts = [whole(place(w, k, number, at)) for number in range(lane)]
+        add(at, turned(builder, [builder.load(start, align=size) for start in starts]))
+    done = builder.mul(blocks, ir.Constant(i64, lane))
+    with cgutils.for_range(builder, builder.sub(k, done), intp=i64) as loop:
+        at, column = builder.add(done, loop.index), undefined
+        for number in range(lane):
+            value = builder.load(place(w, k, number, at), align=size)
+            column = builder.insert_element(column, value, ir.Constant(i32, number))
+        add(at, [column])
+    for r, kept in enumerate(sums):
+        to = whole(builder.gep(c, [builder.mul(ldc, ir.Constant(i64, r))]))
+        builder.store(builder.fadd(builder.load(to, align=size), builder.load(kept)), to, align=size)
+
+
+_t1, _t2, _t3, _t4 = map(_make_tile, range(1, FEW + 1))
+_one = _make_tile(1, single=True)
+
+
+@shared_kernel
+def multiply_unpacked(a, rows, lda, w, k, columns, c, ldc):
+    """C += A W^T for at most FEW rows of A, ``lda`` apart, and W (columns, K); all are addresses."""
+    whole = columns // lanes(c) * lanes(c)
+    for column in range(0, whole, lanes(c)):
+        some, to = offset(w, column * k), offset(c, column)
+        if rows == 1:
+            _t1(a, lda, some, k, to, ldc)
+        elif rows == 2:
+            _t2(a, lda, some, k, to, ldc)
+        elif rows == 3:
+            _t3(a, lda, some, k, to, ldc)
+        else:
+            _t4(a, lda, some, k, to, ldc)
+    for row in range(rows):
+        for column in range(whole, columns):
+            _one(offset(a, row * lda), lda, offset(w, column * k), k, offset(c, row * ldc + column), ldc)

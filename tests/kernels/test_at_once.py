@@ -1,0 +1,61 @@
+"""Small calls in one compiled function, with weights where they lie, have the bits of all others."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from xprnn.kernels import kinds
+from xprnn.kernels.cpu import around, at_once, single_step
+
+from xprnn import nn, no_grad
+
+
+def outputs_and_gradients(layer, x):
+    layer.zero_grad()
+    output, state = layer(x)
+    output.backward(np.cos(np.arange(output.size, dtype=x.dtype)).reshape(output.shape))
+    with no_grad():
+        again, last = layer(x)
+    parts = (*state, *last) if isinstance(state, tuple) else (state, last)
+    return [output.data, again.data, *(part.data for part in parts), *(p.grad.data for p in layer.parameters())]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU", "CTRNN"])
+@pytest.mark.parametrize(
+    ("steps", "batch", "inputs", "hidden"), [(1, 1, 19, 16), (2, 2, 1, 5), (1, 3, 16, 33), (2, 4, 5, 20)]
+)
+def test_one_call_has_the_bits_of_several(monkeypatch, cell, reverse, steps, batch, inputs, hidden):
+    layer = getattr(nn, cell)(inputs, hidden, reverse=reverse, rng=0)
+    x = np.random.default_rng(1).standard_normal((steps, batch, inputs)).astype("float32")
+    found = outputs_and_gradients(layer, x)
+    monkeypatch.setattr(around, "serves", lambda *about: False)
+    monkeypatch.setattr(at_once, "serves", lambda *about: False)
+    for one, other in zip(found, outputs_and_gradients(layer, x), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_a_row_has_the_same_bits_in_any_batch():
+    layer, x = nn.LSTM(35, 18, rng=0), np.random.default_rng(0).standard_normal((1, 9, 35)).astype("float32")
+    whole = layer(x)[0].data
+    for few in (1, 2, 3, 4):
+        assert layer(x[:, 2 : 2 + few])[0].data.tobytes() == whole[:, 2 : 2 + few].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("which", "shape"),
+    [
+        ("w_ih", (20, 4)), ("w_ih", (16, 3)), ("w_hh", (20, 4)), ("w_hh", (20, 6)), ("b_ih", (16,)), ("b_hh", (0,)),
+        ("x", (2, 4)), ("h", (2, 4)), ("c", (1, 5)),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_reach_no_loop(which, shape):
+    shapes = {"w_ih": (20, 3), "w_hh": (20, 5), "b_ih": (20,), "b_hh": (20,), "x": (2, 3), "h": (2, 5), "c": (2, 5)}
+
+    def step(**wrong):
+        w_ih, w_hh, b_ih, b_hh, x, h, c = (np.zeros(s, "float32") for s in (shapes | wrong).values())
+        return single_step.new_state(kinds.LSTM, [w_ih, w_hh], [b_ih, b_hh], x, (h, c), 5)
+
+    assert [part.shape for part in step()] == [(2, 5), (2, 5)]
+    assert step(**{which: shape}) is None
