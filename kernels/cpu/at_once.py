@@ -11,9 +11,9 @@ from . import threads
 from .arguments import NEVER
 from .around import PRODUCTS, packed_transpose, total_bias
 from .compiling import kernel
-from .intrinsics import address, addresses, all_parts, call_at, offset, offsets
+from .intrinsics import address, addresses, all_parts, call_at, offset
 from .product import multiply
-from .recurrence import APART, PLACE, SECOND, first_product, second_product
+from .recurrence import APART, PLACE, SECOND, TURNS, first_product, second_product, slots_of, state_after
 from .rows import copy
 from .unpacked import FEW, multiply_unpacked
 
@@ -33,7 +33,7 @@ def serves(about: Kind, own: int, size: int, inputs: int, steps: int, batch: int
 
 @kernel
 def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, z, reverse):
-    """Every state (T, B, H) ``after`` a step of x (T, B, I), from the ``initial`` one (B, H); biases may be empty.
+    """The states ``after`` every step of x (T, B, I), from the ``initial`` one (B, H); biases may be empty.
 
     z (T, B, N) gets what a way back needs. False, and nothing is done, where an array does not fit the others.
     """
@@ -52,10 +52,11 @@ def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, 
         multiply_unpacked(address(x, 0), rows, inputs, address(w_ih, 0), inputs, whole, address(z, 0), columns)
     else:
         multiply(address(x, 0), 1, 0, rows, inputs, address(w_x, 0), inputs, w_x.shape[0], address(z, 0), 0, columns)
-    before, results = all_parts(addresses(initial, 0), apart), all_parts(addresses(after, 0), steps * apart)
+    slots = slots_of(kind, after[1])
+    before, results = all_parts(addresses(initial, 0), apart), all_parts(addresses(after, 0), slots * apart)
     for k in range(steps):
         t = steps - 1 - k if reverse else k
-        old = before if k == 0 else offsets(results, (t + 1 if reverse else t - 1) * apart)
+        old = before if k == 0 else state_after(results, t + 1 if reverse else t - 1, slots, apart)
         here, h = address(z, t * batch * columns), old[0]
         if few:
             multiply_unpacked(h, batch, size, address(w_hh, 0), size, both, here, columns)
@@ -71,8 +72,8 @@ def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, 
         call_at(
             equations,
             (
-                kind, here, columns, old, offsets(results, t * apart), address(diagonals, 0), size, size, False,
-                address(NEVER, 0), batch,
+                kind, here, columns, old, state_after(results, t, slots, apart), address(diagonals, 0), size, size,
+                False, address(NEVER, 0), batch,
             ),
         )  # fmt: skip
     return True
@@ -85,5 +86,7 @@ def _fit(kind, w_ih, w_hh, b_ih, b_hh, x, initial, after, z):
     fits = whole == GATES[kind] * size and products == whole and w_ih.shape[1] == inputs
     fits = fits and b_ih.size == b_hh.size and (b_ih.size == whole or b_ih.size == 0)
     for part in range(PARTS[kind]):
-        fits = fits and initial[part].shape == (batch, size) and after[part].shape == (steps, batch, size)
+        kept = after[part].shape[0] if part > 0 else steps
+        fits = fits and initial[part].shape == (batch, size) and after[part].shape == (kept, batch, size)
+        fits = fits and (kept == steps or kept == min(TURNS, steps))
     return fits and z.shape[0] == steps and z.shape[1] == batch

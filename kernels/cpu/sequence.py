@@ -31,11 +31,11 @@ from .arguments import (
 from .matmul import matmul
 from .noise import Noise, noise_of
 from .product import EXACT, Array, Storage, padded, plain
+from .recurrence import TURNS
 from .scratch import scratch
 from .sums import outer_sum, row_sum
 from .unpacked import FEW
 
-TURNS = 2  # steps that take turns where parts of a state are not kept: one before and one after each step
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 
 
