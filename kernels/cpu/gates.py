@@ -42,6 +42,7 @@ from ..kinds import (
 )
 from . import exponential, norm_gates
 from .activations import tanh
+from .candidates import row, share, share_back, update, update_back
 from .compiling import OPTIONS, kernel, shared_kernel
 from .intrinsics import offset, offsets
 from .lstm_gates import cell_back, lstm, lstm_back, output_back, peephole
@@ -51,9 +52,7 @@ from .rows import add_product, clear, copy
 # their own, since compiled code cannot look into a tuple of functions.
 _cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
 sigmoid, tanh_back, relu, relu_back = _cells.sigmoid, _cells.tanh_back, _cells.relu, _cells.relu_back
-gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
-gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
-mgu_update, mgu_update_back = _cells.mgu_update, _cells.mgu_update_back
+gru_candidate, gru_candidate_back, gru_update = _cells.gru_candidate, _cells.gru_candidate_back, _cells.gru_update
 opened, opened_back = _cells.opened, _cells.opened_back
 
 APART, NORMALISED = tuple(kind.apart for kind in KINDS), tuple(bool(kind.norms) for kind in KINDS)
@@ -64,10 +63,11 @@ TANHS, INDEPENDENT = (TANH, IND_TANH), (IND_TANH, IND_RELU)
 
 
 @shared_kernel
-def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, rows):
+def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, rows, drop=None):
     """One step of ``size`` units, from the parts of the old state to those of the new one.
 
-    Rows of z are ``columns`` apart; those of states and of ``diagonals``, and the blocks of z, ``stride``.
+    Rows of z are ``columns`` apart; those of states, of ``diagonals`` and of ``drop``, by which candidates are
+    multiplied where it is given, and the blocks of z, ``stride``.
     """
     for b in range(rows):
         at = b * stride
@@ -81,16 +81,17 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         c_old, c = offset(old[1], at), offset(new[1], at)  # of no use to a cell of one part
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, stride), offset(z0, 2 * stride), offset(z0, 3 * stride)
+        mask = row(drop, at)
         if kind == LSTM:
-            lstm(z0, z1, z2, z3, c_old, c, h, size)
+            lstm(z0, z1, z2, z3, mask, c_old, c, h, size)
         elif kind == GRU:
-            _gru(z0, z1, z2, z3, h_old, h, size)
+            _gru(z0, z1, z2, z3, mask, h_old, h, size)
         elif kind == PEEPHOLE:
-            peephole(z0, z1, z2, z3, diagonals, stride, c_old, c, h, size)
+            peephole(z0, z1, z2, z3, diagonals, stride, mask, c_old, c, h, size)
         elif kind == RESET_BEFORE:
-            _reset_before(z1, z2, h_old, h, size)
+            _reset_before(z1, z2, mask, h_old, h, size)
         elif kind == MGU:
-            _mgu(z0, z1, h_old, h, size)
+            share(z0, z1, mask, h_old, h, size)
         elif kind == GATED_LEAKY:
             _gated_leak(z0, z1, z2, diagonals, h_old, h, size)
         elif kind == LEAKY_TANH:
@@ -102,9 +103,9 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         elif kind in EXPONENTIAL:
             exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
-            norm_gates.norm_lstm(z0, diagonals, c_old, c, h, size)
+            norm_gates.norm_lstm(z0, diagonals, mask, c_old, c, h, size)
         elif kind == NORM_GRU:
-            norm_gates.norm_gru(z0, diagonals, h_old, h, size)
+            norm_gates.norm_gru(z0, diagonals, mask, h_old, h, size)
         elif kind == TANH:
             _tanh(z0, h, size)
         elif kind == IND_TANH:
@@ -140,18 +141,10 @@ def _independent_relu(z, u, h_old, h, size):
 
 
 @kernel
-def _gru(r, z, n, m, h_old, h, size):
+def _gru(r, z, n, m, mask, h_old, h, size):
     for j in range(size):
         r[j], n[j] = gru_candidate(r[j], n[j], m[j])
-    for j in range(size):
-        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
-
-
-@kernel
-def _mgu(f, n, h_old, h, size):
-    for j in range(size):
-        n[j] = tanh(n[j])
-        h[j] = mgu_update(f[j], n[j], h_old[j])
+    update(z, n, mask, h_old, h, size)
 
 
 @kernel
@@ -186,15 +179,20 @@ def reset(z, products, columns, h_old, diagonals, size, held, advance, rows):
 
 
 @kernel
-def _reset_before(z, n, h_old, h, size):
-    for j in range(size):
-        n[j] = tanh(n[j])
-        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
+def _reset_before(z, n, mask, h_old, h, size):
+    if mask is None:
+        for j in range(size):
+            n[j] = tanh(n[j])
+            z[j], h[j] = gru_update(z[j], n[j], h_old[j])
+    else:
+        _tanh(n, n, size)
+        update(z, n, mask, h_old, h, size)
 
 
 @shared_kernel
 def step_back(
-    kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, ds, size, held, advance, rows
+    kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, ds, size, held, advance, rows,
+    drop=None,
 ):  # fmt: skip
     """One step back.
 
@@ -217,25 +215,26 @@ def step_back(
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, size), offset(z0, 2 * size), offset(z0, 3 * size)
         d1, d2, d3 = offset(dx, size), offset(dx, 2 * size), offset(dx, 3 * size)
+        mask = row(drop, at)
         if kind == LSTM:
             c_old, c, dcell = offset(old[1], at), offset(new[1], at), offset(dstate[1], at)
-            lstm_back(z0, z1, z2, z3, c_old, c, back, dcell, dx, d1, d2, d3, size)
+            lstm_back(z0, z1, z2, z3, mask, c_old, c, back, dcell, dx, d1, d2, d3, size)
         elif kind == PEEPHOLE:
             dcell = offset(dstate[1], at)
             output_back(z3, offset(new[1], at), back, dcell, d3, size)
             add_product(dcell, d3, offset(diagonals, 2 * size), size)
-            cell_back(z0, z1, z2, offset(old[1], at), dcell, dx, d1, d2, size)
+            cell_back(z0, z1, z2, mask, offset(old[1], at), dcell, dx, d1, d2, size)
             add_product(dcell, dx, diagonals, size)
             add_product(dcell, d1, offset(diagonals, size), size)
         elif kind == GRU:
-            _update_back(z1, z2, h_old, back, d1, d2, size)
+            update_back(z1, z2, mask, h_old, back, d1, d2, size)
             _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
             copy(dx_h, dx, 2 * size)
         elif kind == RESET_BEFORE:
             clear(dx, size)
-            _update_back(z1, z2, h_old, back, d1, d2, size)
+            update_back(z1, z2, mask, h_old, back, d1, d2, size)
         elif kind == MGU:
-            _mgu_back(z0, z1, h_old, back, dx, d1, size)
+            share_back(z0, z1, mask, h_old, back, dx, d1, size)
         elif kind == GATED_LEAKY:
             _gated_leak_back(z0, z1, diagonals, back, dx, d1, dx_h, size)
         elif kind in LEAKY:
@@ -248,11 +247,11 @@ def step_back(
             exponential.slstm_back(z0, offsets(old, at), offsets(new, at), back, offsets(dstate, at), dx, size)
         elif kind == NORM_LSTM:
             norm_gates.norm_lstm_back(
-                z0, diagonals, offset(old[1], at), offset(new[1], at), back, offset(dstate[1], at), dx, dx_h,
+                z0, diagonals, mask, offset(old[1], at), offset(new[1], at), back, offset(dstate[1], at), dx, dx_h,
                 offset(ds, at), size,
             )  # fmt: skip
         elif kind == NORM_GRU:
-            _update_back(offset(z0, 7 * size), offset(z0, 8 * size), h_old, back, d1, d2, size)
+            update_back(offset(z0, 7 * size), offset(z0, 8 * size), mask, h_old, back, d1, d2, size)
             norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(ds, at), size)
         elif kind in TANHS:
             _tanh_back(h, back, dx, size)
@@ -277,13 +276,6 @@ def _relu_back(h, dh, dz, size):
 
 
 @kernel
-def _mgu_back(f, n, h_old, dh, df, dn, size):
-    """But for what comes to f through the product, which is yet to come."""
-    for j in range(size):
-        df[j], dn[j], dh[j] = mgu_update_back(f[j], n[j], h_old[j], dh[j])
-
-
-@kernel
 def _leaky_tanh_back(y, keep, rate, dh, dz, size):
     for j in range(size):
         dz[j] = tanh_back(y[j], rate[j] * dh[j])
@@ -305,12 +297,6 @@ def _gated_leak_back(z, n, rate, dh, dz, dn, dm, size):
         dz[j], dn[j] = opened_back(z[j], n[j], dm[j])
     for j in range(size):
         dm[j] = dz[j] + dn[j]
-
-
-@kernel
-def _update_back(u, n, h_old, dh, du, dn, size):
-    for j in range(size):
-        du[j], dn[j], dh[j] = gru_update_back(u[j], n[j], h_old[j], dh[j])
 
 
 @kernel

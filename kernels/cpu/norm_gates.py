@@ -11,6 +11,7 @@ import numba
 from .. import scalar_cells
 from . import norms
 from .activations import tanh
+from .candidates import remix, update
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
 from .lstm_gates import cell_back
@@ -18,11 +19,11 @@ from .rows import add, copy
 
 _cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
 lstm_state, lstm_output, lstm_output_back = _cells.lstm_state, _cells.lstm_output, _cells.lstm_output_back
-gru_candidate, gru_update, gru_candidate_back = _cells.gru_candidate, _cells.gru_update, _cells.gru_candidate_back
+gru_candidate, gru_candidate_back = _cells.gru_candidate, _cells.gru_candidate_back
 
 
 @kernel
-def norm_lstm(x, rows, c_old, c, h, size):
+def norm_lstm(x, rows, mask, c_old, c, h, size):
     """The products with x and h become N of themselves; the rows are those of norm_weights.step_rows."""
     m, i, moments = offset(x, 4 * size), offset(x, 8 * size), offset(x, 12 * size)
     f, g, o = offset(i, size), offset(i, 2 * size), offset(i, 3 * size)
@@ -30,6 +31,8 @@ def norm_lstm(x, rows, c_old, c, h, size):
     norms.affine_both(x, m, rows, offset(rows, 4 * size), offset(rows, 8 * size), i, 4 * size)
     for j in range(size):
         i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
+    if mask is not None:
+        remix(i, f, g, mask, c_old, c, size)
     moments[2], moments[3] = norms.moments(c, size)
     _centred(c, moments[2], moments[3], offset(rows, 12 * size), offset(rows, 13 * size), h, size)
     for j in range(size):
@@ -37,7 +40,7 @@ def norm_lstm(x, rows, c_old, c, h, size):
 
 
 @kernel
-def norm_gru(x, rows, h_old, h, size):
+def norm_gru(x, rows, mask, h_old, h, size):
     m, r, moments = offset(x, 3 * size), offset(x, 6 * size), offset(x, 9 * size)
     z, n, x_n, m_n = offset(r, size), offset(r, 2 * size), offset(x, 2 * size), offset(m, 2 * size)
     moments[0], moments[1] = norms.unit(x, 2 * size), norms.unit(x_n, size)
@@ -47,8 +50,7 @@ def norm_gru(x, rows, h_old, h, size):
     norms.affine(m_n, offset(rows, 5 * size), offset(rows, 9 * size), h, size)
     for j in range(size):
         r[j], n[j] = gru_candidate(r[j], n[j], h[j])
-    for j in range(size):
-        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
+    update(z, n, mask, h_old, h, size)
 
 
 @kernel
@@ -59,7 +61,7 @@ def _centred(x, mean, scale, gain, bias, y, size):
 
 
 @kernel
-def norm_lstm_back(x, rows, c_old, c, dh, dc, dz, dm, ds, size):
+def norm_lstm_back(x, rows, mask, c_old, c, dh, dc, dz, dm, ds, size):
     """What comes through the product with h: from dz to dm."""
     m, z, moments = offset(x, 4 * size), offset(x, 8 * size), offset(x, 12 * size)
     o, do, y, from_c = offset(z, 3 * size), offset(dz, 3 * size), dm, offset(dm, size)
@@ -73,7 +75,8 @@ def norm_lstm_back(x, rows, c_old, c, dh, dc, dz, dm, ds, size):
     copy(from_c, ds, size)
     norms.unit_back(y, moments[3], gain, from_c, size)
     add(dc, from_c, size)
-    cell_back(z, offset(z, size), offset(z, 2 * size), c_old, dc, dz, offset(dz, size), offset(dz, 2 * size), size)
+    f, g, df, dg = offset(z, size), offset(z, 2 * size), offset(dz, size), offset(dz, 2 * size)
+    cell_back(z, f, g, mask, c_old, dc, dz, df, dg, size)
     copy(dm, dz, 4 * size)
     norms.unit_back(m, moments[1], offset(rows, 4 * size), dm, 4 * size)
 

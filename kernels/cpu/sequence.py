@@ -48,13 +48,15 @@ def forward(
     storage: Storage = EXACT,
     mask: Array | None = None,
     zoneout: tuple[Any, ...] = (),
+    drop: Array | None = None,
     fade: Array | None = None,
 ) -> tuple[State, Any]:
     """Each part of the state after every step (T, B, H), and what the way back needs if it is to be kept.
 
     ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these. ``mask``
-    (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays, and
-    ``fade`` (T, B, H) what all of h is multiplied by before each step of RESET_BEFORE.
+    (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays,
+    ``drop`` (T, B, H) what candidates are multiplied by, and ``fade`` (T, B, H) what all of h is before each step of
+    RESET_BEFORE.
     """
     about, x = KINDS[kind], plain(x)
     steps, batch, _ = x.shape
@@ -62,7 +64,7 @@ def forward(
     after = room(len(state), (steps, batch, size), dtype)
     own = own_units(about, w, size)
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
-    noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
+    noise = noise_of(mask, zoneout, drop, fade, after[0].shape, keep, dtype)
     parts = 1 if noise is not None else column_parts(about, batch, size, own, dtype.itemsize)
     packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
     if packed_at_once and not keep and noise is None and control is FREE and units.serves(kind, batch):
@@ -79,7 +81,7 @@ def forward(
         columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
         return results, (states, None) if keep else None
     weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
-    code = equations.ahead(kind, dtype.itemsize)
+    code = equations.ahead(kind, dtype.itemsize, drop is not None)
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
@@ -163,7 +165,7 @@ def backward(
     weights = Weights(*_backward_products(about, w, size, storage), diagonals_of(about, w, x), own)
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
-    code = equations.back(kind, dtype.itemsize)
+    code = equations.back(kind, dtype.itemsize, noise is not None and noise.dropped)
     cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
 
     def work(b0: int, b1: int) -> None:
