@@ -104,8 +104,8 @@ class Kind:
 
     @cached_property
     def plain(self) -> bool:
-        """Whether its weights' gradients are sums of pre-activations' cotangents, times x and h before the step."""
-        return len(self.parts) <= 2 and bool(self.places) and not (self.between or self.norms or self.diagonals)
+        """Whether the gradients of its matrices are sums of products' cotangents, times x and h before the step."""
+        return len(self.parts) <= 2 and bool(self.places) and not (self.between or self.diagonals)
 
     @cached_property
     def regularised(self) -> bool:

@@ -35,8 +35,8 @@ def back(kind: int, itemsize: int, dropped: bool = False) -> tuple[int, int]:
     """The same of ``step_back`` and ``reset_back``."""
     number, state = _pointers(itemsize)
     step_back = (
-        number, SIZE, state, state, number, number, SIZE, state, number, number, SIZE, number, SIZE, FLAG, FLAGS, SIZE,
-        number if dropped else NOTHING,
+        number, SIZE, state, state, number, number, SIZE, state, number, number, SIZE, number, SIZE, SIZE, FLAG, FLAGS,
+        SIZE, number if dropped else NOTHING,
     )  # fmt: skip
     reset_back = number, SIZE, number, number, number, SIZE, number, SIZE, SIZE, FLAG, FLAGS, SIZE
     return _addresses(kind, ("step_back", step_back), ("reset_back", reset_back))

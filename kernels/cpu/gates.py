@@ -55,8 +55,7 @@ sigmoid, tanh_back, relu, relu_back = _cells.sigmoid, _cells.tanh_back, _cells.r
 gru_candidate, gru_candidate_back, gru_update = _cells.gru_candidate, _cells.gru_candidate_back, _cells.gru_update
 opened, opened_back = _cells.opened, _cells.opened_back
 
-APART, NORMALISED = tuple(kind.apart for kind in KINDS), tuple(bool(kind.norms) for kind in KINDS)
-KEPT, MOMENTS = tuple(kind.kept for kind in KINDS), tuple(kind.moments for kind in KINDS)
+APART, ROWS = tuple(kind.apart for kind in KINDS), tuple(kind.rows for kind in KINDS)
 # Kinds that share a branch; by names, since only so does the compiler see which branches one kind has not.
 EXPONENTIAL, LEAKY = (SLSTM, SLSTM_EXP), (LEAKY_TANH, LEAKY_RELU)
 TANHS, INDEPENDENT = (TANH, IND_TANH), (IND_TANH, IND_RELU)
@@ -74,8 +73,6 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         if held and advance[b] == 0:
             for part in range(PARTS[kind]):
                 copy(offset(new[part], at), offset(old[part], at), size)
-            if NORMALISED[kind]:  # what the way back sums may be NaN
-                clear(offset(z, b * columns), KEPT[kind] * size + MOMENTS[kind])
             continue
         h_old, h = offset(old[0], at), offset(new[0], at)
         c_old, c = offset(old[1], at), offset(new[1], at)  # of no use to a cell of one part
@@ -191,15 +188,15 @@ def _reset_before(z, n, mask, h_old, h, size):
 
 @shared_kernel
 def step_back(
-    kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, ds, size, held, advance, rows,
-    drop=None,
+    kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, sums, group, size, held, advance,
+    rows, drop=None,
 ):  # fmt: skip
     """One step back.
 
     Rows of dh (``dh_columns`` apart) and of the other parts of dstate hold the cotangents of the new state, and hold
     those of the old state afterwards, but for what comes through products. Rows of dzx, and of dzh where the kind has
-    a product that stays apart, both ``gates`` wide, get those of the pre-activations; rows of ds, ``size`` wide, where
-    a cell normalises, that of what c' is normalised to, or a GRU's product for n.
+    a product that stays apart, both ``gates`` wide, get those of the pre-activations. Where a cell normalises, the
+    gradients of its gains and biases are added to rows of ``sums``, one for each ``group`` of sequences.
     """
     for b in range(rows):
         dx, dx_h = offset(dzx, b * gates), offset(dzh, b * gates)
@@ -207,8 +204,6 @@ def step_back(
             clear(dx, gates)
             if APART[kind]:
                 clear(dx_h, gates)
-            if NORMALISED[kind]:
-                clear(offset(ds, b * size), size)
             continue
         at, back = b * size, offset(dh, b * dh_columns)
         h_old, h = offset(old[0], at), offset(new[0], at)
@@ -248,11 +243,11 @@ def step_back(
         elif kind == NORM_LSTM:
             norm_gates.norm_lstm_back(
                 z0, diagonals, mask, offset(old[1], at), offset(new[1], at), back, offset(dstate[1], at), dx, dx_h,
-                offset(ds, at), size,
+                offset(sums, b // group * ROWS[kind] * size), size,
             )  # fmt: skip
         elif kind == NORM_GRU:
             update_back(offset(z0, 7 * size), offset(z0, 8 * size), mask, h_old, back, d1, d2, size)
-            norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(ds, at), size)
+            norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(sums, b // group * ROWS[kind] * size), size)
         elif kind in TANHS:
             _tanh_back(h, back, dx, size)
         else:

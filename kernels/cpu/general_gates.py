@@ -7,8 +7,8 @@ the way back is a matter of products. Blocks by kind, as in gates.py, with s for
     GENERAL_LSTM   i f g o, s of them     GENERAL_RESET_BEFORE  r z n, s of n z r, and r h, whose product is added to n
     COUPLED_LSTM   i g o, s of them
 
-``functions`` are what was chosen, one :class:`Function` after another; ``stride`` is ``size`` here, and ``ds`` of no
-use.
+``functions`` are what was chosen, one :class:`Function` after another; ``stride`` is ``size`` here, and ``sums`` of
+no use.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def reset(z, products, columns, h_old, functions, size, held, advance, rows):
 
 @shared_kernel
 def step_back(
-    kind, z, columns, old, new, functions, dh, dh_columns, dstate, dzx, dzh, width, ds, size, held, advance, rows,
-    drop=None,
+    kind, z, columns, old, new, functions, dh, dh_columns, dstate, dzx, dzh, width, sums, group, size, held, advance,
+    rows, drop=None,
 ):  # fmt: skip
     for b in range(rows):
         at, dx, dx_h = b * size, offset(dzx, b * width), offset(dzh, b * width)

@@ -119,7 +119,7 @@ def walk_back(kind, equations, weights, states, cotangents, control, span, noise
     held, advance, restarts, restart = control
     w_first, w_second, diagonals, own = weights
     first_states, states_after, z = states
-    given, dstates, last_dstate, dzx, dzh, ds = cotangents
+    given, dstates, last_dstate, dzx, dzh, sums, group, summed = cotangents
     steps, batch, size = states_after[0].shape
     rows, wide, columns, inner = b1 - b0, w_first.shape[0], z.shape[2], dzh.shape[2]
     if own < size:  # there are heads, of which each has its own matrices
@@ -180,7 +180,7 @@ def walk_back(kind, equations, weights, states, cotangents, control, span, noise
                 clear(flow, rows * wide)
         arguments = (
             kind, z_here, columns, old, new, address(diagonals, 0), address(back, 0), wide, dstate, dx, d, inner,
-            address(ds, (t * batch + b0) * size), size, held, here, rows,
+            address(sums, (t // summed * sums.shape[1] + b0 // group) * sums.shape[2]), group, size, held, here, rows,
         )  # fmt: skip
         if noise is not None and is_dropped:
             call_at(equations[0], (*arguments, address(drop, t * apart + b0 * size)))

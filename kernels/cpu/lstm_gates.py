@@ -10,7 +10,7 @@ import numba
 
 from .. import scalar_cells
 from .activations import tanh
-from .candidates import remix, row, scale
+from .candidates import remix, scale
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
 from .lanes import loop_of
@@ -66,15 +66,8 @@ def cell_back(i, f, g, mask, c_old, dc, di, df, dg, size):
 @kernel
 def lstm_back(i, f, g, o, mask, c_old, c, dh, dc, di, df, dg, do, size):
     """``dc`` goes from that of the new c to that of the old one; all of dh goes into the gates."""
-    done = _back_loop((i, f, g, o, c_old, c, dh, dc), (di, df, dg, do, dc), size)
-    clear(dh, done)
+    _back_loop((i, f, g, o, c_old, c, dh, dc), (di, df, dg, do, dc), (), size)
+    clear(dh, size)
     if mask is not None:
-        scale(di, mask, done)
-        scale(dg, mask, done)
-    if done < size:
-        rest, dc = size - done, offset(dc, done)
-        output_back(offset(o, done), offset(c, done), offset(dh, done), dc, offset(do, done), rest)
-        cell_back(
-            offset(i, done), offset(f, done), offset(g, done), row(mask, done), offset(c_old, done), dc,
-            offset(di, done), offset(df, done), offset(dg, done), rest,
-        )  # fmt: skip
+        scale(di, mask, size)
+        scale(dg, mask, size)

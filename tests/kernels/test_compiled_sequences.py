@@ -157,6 +157,20 @@ def test_columns_shared_among_threads_give_the_same_numbers(name, dtype, monkeyp
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["lstm", "layer-norm lstm", "layer-norm gru"])
+def test_gradients_have_the_same_bits_on_however_many_threads(name, monkeypatch):
+    from xprnn.kernels.cpu import threads
+
+    layer = CELLS[name](input_size=3, hidden_size=9, rng=0)
+    x, state = draw_call(layer, 7, 40, 3, 9, "float32", 0)
+    monkeypatch.setattr(threads, "SERIAL_BELOW", 0.0)
+    found = []
+    for workers in (1, 2, 3):
+        monkeypatch.setattr(threads, "workers", lambda workers=workers: workers)
+        found.append([a.tobytes() for a in everything(layer, x, state, {}, "compiled")])
+    assert found[0] == found[1] == found[2]
+
+
 def bf16(a):
     """Rounded to the nearest bfloat16, ties to even, by another way than the kernels'."""
     scale = np.exp2(np.floor(np.log2(np.abs(a, where=a != 0, out=np.ones_like(a)))) - 7)
