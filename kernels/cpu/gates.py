@@ -6,9 +6,10 @@ a way back needs them. Blocks by kind of cell, with H-wide columns in this order
     TANH, RELU,
     IND_*          z                     GRU            r z n and the product with h for n
     LSTM, PEEPHOLE i f g o               RESET_BEFORE   r z n and r h, whose product is added to n
-    NORM_LSTM      for each gate the product with x and that with h, normalised, then i f g o; behind them the scales of
-                   both, and the mean and the scale of c'
-    NORM_GRU       likewise r z n; behind them the scales of r and z, and of n, of the product with x and that with h
+    NORM_LSTM      for each gate the product with x and that with h, normalised; behind them the scales of both, and the
+                   mean and the scale of c'
+    NORM_GRU       likewise, then r z n; behind them the scales of r and z, and of n, of the product with x and that
+                   with h
     MGU            f n and f h, whose product is added to n             LEAKY_* z
     SLSTM*         i f g o and the slope of the forget gate's logarithm GATED_LEAKY z n and the product with h
 

@@ -91,20 +91,26 @@ def unit(x, size):
 
 
 @kernel
-def meet(x, m, gain_x, gain_m, bias, y, size):
-    """x = N(x) and m = N(m), in place, and y = x gain_x + m gain_m + bias. Returns what :func:`unit` does of both."""
+def moments_of_both(x, m, size):
+    """Of x the mean and 1 / sqrt(variance + epsilon), then those of m."""
     count = number_like(x, size)
     total_x, total_m = _totals((x, m), (), (), size)
     mean_x, mean_m = total_x / count, total_m / count
     spread_x, spread_m = _spreads((x, m), (), (mean_x, mean_m), size)
-    scale_x, scale_m = scale_of(x, spread_x, size, EPSILON), scale_of(x, spread_m, size, EPSILON)
-    _met((x, m, gain_x, gain_m, bias), (x, m, y), (mean_x, scale_x, mean_m, scale_m), size)
-    return scale_x, scale_m
+    return mean_x, scale_of(x, spread_x, size, EPSILON), mean_m, scale_of(x, spread_m, size, EPSILON)
+
+
+@kernel
+def meet(x, m, gain_x, gain_m, bias, y, size):
+    """x = N(x) and m = N(m), in place, and y = x gain_x + m gain_m + bias. Returns what :func:`unit` does of both."""
+    both = moments_of_both(x, m, size)
+    _met((x, m, gain_x, gain_m, bias), (x, m, y), both, size)
+    return both[1], both[3]
 
 
 @kernel
 def meet_back(x, m, gain_x, gain_m, scale_x, scale_m, dx, dm, d, sum_x, sum_m, sum_bias, size):
-    """The way back to x and m as they were, from what :func:`meet` left of them.
+    """The way back to x and m as they were, from x = N(x) and m = N(m).
 
     dx is the cotangent of x gain_x, in place, and dm that of m gain_m, from which ``d`` is written. The gradients of
     the gains, and what is the sum of dx, are added to.
