@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 
+import numba
 from numba.extending import overload
 
-from .compiling import kernel
+from .compiling import OPTIONS, kernel
 from .lanes import loop_of
 
 EPSILON = 1e-5
@@ -62,8 +63,8 @@ def _number_like(x, value):
     return lambda x, value: dtype(value)
 
 
-@kernel
-def scale_of(x, spread, size, epsilon):
+@numba.njit(inline="always", **OPTIONS)
+def _scale_of(x, spread, size, epsilon):
     """1 / sqrt(variance + epsilon), from the sum of squares, for what x points to."""
     return number_like(x, 1) / math.sqrt(spread / number_like(x, size) + number_like(x, epsilon))
 
@@ -72,7 +73,7 @@ def scale_of(x, spread, size, epsilon):
 def moments(x, size, epsilon=EPSILON):
     """The mean, and 1 / sqrt(variance + epsilon)."""
     mean = _total((x,), (), (), size)[0] / number_like(x, size)
-    return mean, scale_of(x, _spread((x,), (), (mean,), size)[0], size, epsilon)
+    return mean, _scale_of(x, _spread((x,), (), (mean,), size)[0], size, epsilon)
 
 
 @kernel
@@ -97,7 +98,7 @@ def moments_of_both(x, m, size):
     total_x, total_m = _totals((x, m), (), (), size)
     mean_x, mean_m = total_x / count, total_m / count
     spread_x, spread_m = _spreads((x, m), (), (mean_x, mean_m), size)
-    return mean_x, scale_of(x, spread_x, size, EPSILON), mean_m, scale_of(x, spread_m, size, EPSILON)
+    return mean_x, _scale_of(x, spread_x, size, EPSILON), mean_m, _scale_of(x, spread_m, size, EPSILON)
 
 
 @kernel
