@@ -104,8 +104,8 @@ class Kind:
 
     @cached_property
     def plain(self) -> bool:
-        """Whether its weights' gradients are sums of pre-activations' cotangents, times x and h before the step."""
-        return len(self.parts) <= 2 and bool(self.places) and not (self.between or self.norms or self.diagonals)
+        """Whether the gradients of its matrices are sums of products' cotangents, times x and h before the step."""
+        return len(self.parts) <= 2 and bool(self.places) and not (self.between or self.diagonals)
 
     @cached_property
     def even(self) -> bool:
@@ -157,7 +157,7 @@ KINDS = (
     Kind(RESET_BEFORE, gates=3, parts=("h",), kept=4, places=(0, 1, 2), second=1, between=True),
     Kind(IND_TANH, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
     Kind(IND_RELU, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
-    Kind(NORM_LSTM, gates=4, parts=("h", "c"), kept=12, places=(4, 5, 6, 7), second=4, norms=(4,)),
+    Kind(NORM_LSTM, gates=4, parts=("h", "c"), kept=8, places=(4, 5, 6, 7), second=4, norms=(4,)),
     Kind(NORM_GRU, gates=3, parts=("h",), kept=9, places=(3, 4, 5), second=3, norms=(2, 1)),
     Kind(MGU, gates=2, parts=("h",), kept=3, places=(0, 1), second=1, between=True),
     Kind(LEAKY_TANH, gates=1, parts=("h",), kept=1, places=(0,), constants=2),

@@ -50,7 +50,7 @@ class Control(NamedTuple):
 class Cotangents(NamedTuple):
     """Of the state after every step (T, B, H), where given, and at the end (B, H), as in States; of pre-activations.
 
-    And of what c', or a GRU's product for n, is normalised to (T, B, H), where it is.
+    And sums, as in norm_weights.sums_for, that so many sequences have together, for so many steps.
     """
 
     given: tuple[bool, ...]
@@ -58,7 +58,9 @@ class Cotangents(NamedTuple):
     state: tuple[Array, ...]
     zx: Array
     zh: Array
-    s: Array
+    sums: Array
+    group: int
+    steps: int
 
 
 class Span(NamedTuple):

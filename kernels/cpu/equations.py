@@ -15,23 +15,28 @@ from . import gates, general_gates
 from .compiling import address_of
 
 SIZE, FLAG, FLAGS = types.intp, types.boolean, types.CPointer(types.uint8)
+NOTHING = types.Omitted(None)  # an argument that whoever calls does not give, and that takes no place
 
 
 @cache
-def ahead(kind: int, itemsize: int) -> tuple[int, int]:
-    """``step`` for numbers of so many bytes and, of a cell with a gate between its products, ``reset``; else 0."""
+def ahead(kind: int, itemsize: int, dropped: bool = False) -> tuple[int, int]:
+    """``step`` for numbers of so many bytes and, of a cell with a gate between its products, ``reset``; else 0.
+
+    Where candidates are ``dropped``, ``step`` is told by what they are multiplied.
+    """
     number, state = _pointers(itemsize)
-    step = number, SIZE, state, state, number, SIZE, SIZE, FLAG, FLAGS, SIZE
+    step = number, SIZE, state, state, number, SIZE, SIZE, FLAG, FLAGS, SIZE, number if dropped else NOTHING
     reset = number, number, SIZE, number, number, SIZE, FLAG, FLAGS, SIZE
     return _addresses(kind, ("step", step), ("reset", reset))
 
 
 @cache
-def back(kind: int, itemsize: int) -> tuple[int, int]:
+def back(kind: int, itemsize: int, dropped: bool = False) -> tuple[int, int]:
     """The same of ``step_back`` and ``reset_back``."""
     number, state = _pointers(itemsize)
     step_back = (
-        number, SIZE, state, state, number, number, SIZE, state, number, number, SIZE, number, SIZE, FLAG, FLAGS, SIZE
+        number, SIZE, state, state, number, number, SIZE, state, number, number, SIZE, number, SIZE, SIZE, FLAG, FLAGS,
+        SIZE, number if dropped else NOTHING,
     )  # fmt: skip
     reset_back = number, SIZE, number, number, number, SIZE, number, SIZE, SIZE, FLAG, FLAGS, SIZE
     return _addresses(kind, ("step_back", step_back), ("reset_back", reset_back))

@@ -6,9 +6,10 @@ a way back needs them. Blocks by kind of cell, with H-wide columns in this order
     TANH, RELU,
     IND_*          z                     GRU            r z n and the product with h for n
     LSTM, PEEPHOLE i f g o               RESET_BEFORE   r z n and r h, whose product is added to n
-    NORM_LSTM      for each gate the product with x and that with h, normalised, then i f g o; behind them the scales of
-                   both, and the mean and the scale of c'
-    NORM_GRU       likewise r z n; behind them the scales of r and z, and of n, of the product with x and that with h
+    NORM_LSTM      for each gate the product with x and that with h, normalised; behind them the scales of both, and the
+                   mean and the scale of c'
+    NORM_GRU       likewise, then r z n; behind them the scales of r and z, and of n, of the product with x and that
+                   with h
     MGU            f n and f h, whose product is added to n             LEAKY_* z
     SLSTM*         i f g o and the slope of the forget gate's logarithm GATED_LEAKY z n and the product with h
 
@@ -42,6 +43,7 @@ from ..kinds import (
 )
 from . import exponential, norm_gates
 from .activations import tanh
+from .candidates import row, share, share_back, update, update_back
 from .compiling import OPTIONS, kernel, shared_kernel
 from .intrinsics import offset, offsets
 from .lstm_gates import cell_back, lstm, lstm_back, output_back, peephole
@@ -51,46 +53,43 @@ from .rows import add_product, clear, copy
 # their own, since compiled code cannot look into a tuple of functions.
 _cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
 sigmoid, tanh_back, relu, relu_back = _cells.sigmoid, _cells.tanh_back, _cells.relu, _cells.relu_back
-gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
-gru_update_back, gru_candidate_back = _cells.gru_update_back, _cells.gru_candidate_back
-mgu_update, mgu_update_back = _cells.mgu_update, _cells.mgu_update_back
+gru_candidate, gru_candidate_back, gru_update = _cells.gru_candidate, _cells.gru_candidate_back, _cells.gru_update
 opened, opened_back = _cells.opened, _cells.opened_back
 
-APART, NORMALISED = tuple(kind.apart for kind in KINDS), tuple(bool(kind.norms) for kind in KINDS)
-KEPT, MOMENTS = tuple(kind.kept for kind in KINDS), tuple(kind.moments for kind in KINDS)
+APART, ROWS = tuple(kind.apart for kind in KINDS), tuple(kind.rows for kind in KINDS)
 # Kinds that share a branch; by names, since only so does the compiler see which branches one kind has not.
 EXPONENTIAL, LEAKY = (SLSTM, SLSTM_EXP), (LEAKY_TANH, LEAKY_RELU)
 TANHS, INDEPENDENT = (TANH, IND_TANH), (IND_TANH, IND_RELU)
 
 
 @shared_kernel
-def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, rows):
+def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, rows, drop=None):
     """One step of ``size`` units, from the parts of the old state to those of the new one.
 
-    Rows of z are ``columns`` apart; those of states and of ``diagonals``, and the blocks of z, ``stride``.
+    Rows of z are ``columns`` apart; those of states, of ``diagonals`` and of ``drop``, by which candidates are
+    multiplied where it is given, and the blocks of z, ``stride``.
     """
     for b in range(rows):
         at = b * stride
         if held and advance[b] == 0:
             for part in range(PARTS[kind]):
                 copy(offset(new[part], at), offset(old[part], at), size)
-            if NORMALISED[kind]:  # what the way back sums may be NaN
-                clear(offset(z, b * columns), KEPT[kind] * size + MOMENTS[kind])
             continue
         h_old, h = offset(old[0], at), offset(new[0], at)
         c_old, c = offset(old[1], at), offset(new[1], at)  # of no use to a cell of one part
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, stride), offset(z0, 2 * stride), offset(z0, 3 * stride)
+        mask = row(drop, at)
         if kind == LSTM:
-            lstm(z0, z1, z2, z3, c_old, c, h, size)
+            lstm(z0, z1, z2, z3, mask, c_old, c, h, size)
         elif kind == GRU:
-            _gru(z0, z1, z2, z3, h_old, h, size)
+            _gru(z0, z1, z2, z3, mask, h_old, h, size)
         elif kind == PEEPHOLE:
-            peephole(z0, z1, z2, z3, diagonals, stride, c_old, c, h, size)
+            peephole(z0, z1, z2, z3, diagonals, stride, mask, c_old, c, h, size)
         elif kind == RESET_BEFORE:
-            _reset_before(z1, z2, h_old, h, size)
+            _reset_before(z1, z2, mask, h_old, h, size)
         elif kind == MGU:
-            _mgu(z0, z1, h_old, h, size)
+            share(z0, z1, mask, h_old, h, size)
         elif kind == GATED_LEAKY:
             _gated_leak(z0, z1, z2, diagonals, h_old, h, size)
         elif kind == LEAKY_TANH:
@@ -102,9 +101,9 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         elif kind in EXPONENTIAL:
             exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
-            norm_gates.norm_lstm(z0, diagonals, c_old, c, h, size)
+            norm_gates.norm_lstm(z0, diagonals, mask, c_old, c, h, size)
         elif kind == NORM_GRU:
-            norm_gates.norm_gru(z0, diagonals, h_old, h, size)
+            norm_gates.norm_gru(z0, diagonals, mask, h_old, h, size)
         elif kind == TANH:
             _tanh(z0, h, size)
         elif kind == IND_TANH:
@@ -140,18 +139,10 @@ def _independent_relu(z, u, h_old, h, size):
 
 
 @kernel
-def _gru(r, z, n, m, h_old, h, size):
+def _gru(r, z, n, m, mask, h_old, h, size):
     for j in range(size):
         r[j], n[j] = gru_candidate(r[j], n[j], m[j])
-    for j in range(size):
-        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
-
-
-@kernel
-def _mgu(f, n, h_old, h, size):
-    for j in range(size):
-        n[j] = tanh(n[j])
-        h[j] = mgu_update(f[j], n[j], h_old[j])
+    update(z, n, mask, h_old, h, size)
 
 
 @kernel
@@ -186,22 +177,27 @@ def reset(z, products, columns, h_old, diagonals, size, held, advance, rows):
 
 
 @kernel
-def _reset_before(z, n, h_old, h, size):
-    for j in range(size):
-        n[j] = tanh(n[j])
-        z[j], h[j] = gru_update(z[j], n[j], h_old[j])
+def _reset_before(z, n, mask, h_old, h, size):
+    if mask is None:
+        for j in range(size):
+            n[j] = tanh(n[j])
+            z[j], h[j] = gru_update(z[j], n[j], h_old[j])
+    else:
+        _tanh(n, n, size)
+        update(z, n, mask, h_old, h, size)
 
 
 @shared_kernel
 def step_back(
-    kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, ds, size, held, advance, rows
+    kind, z, columns, old, new, diagonals, dh, dh_columns, dstate, dzx, dzh, gates, sums, group, size, held, advance,
+    rows, drop=None,
 ):  # fmt: skip
     """One step back.
 
     Rows of dh (``dh_columns`` apart) and of the other parts of dstate hold the cotangents of the new state, and hold
     those of the old state afterwards, but for what comes through products. Rows of dzx, and of dzh where the kind has
-    a product that stays apart, both ``gates`` wide, get those of the pre-activations; rows of ds, ``size`` wide, where
-    a cell normalises, that of what c' is normalised to, or a GRU's product for n.
+    a product that stays apart, both ``gates`` wide, get those of the pre-activations. Where a cell normalises, the
+    gradients of its gains and biases are added to rows of ``sums``, one for each ``group`` of sequences.
     """
     for b in range(rows):
         dx, dx_h = offset(dzx, b * gates), offset(dzh, b * gates)
@@ -209,33 +205,32 @@ def step_back(
             clear(dx, gates)
             if APART[kind]:
                 clear(dx_h, gates)
-            if NORMALISED[kind]:
-                clear(offset(ds, b * size), size)
             continue
         at, back = b * size, offset(dh, b * dh_columns)
         h_old, h = offset(old[0], at), offset(new[0], at)
         z0 = offset(z, b * columns)
         z1, z2, z3 = offset(z0, size), offset(z0, 2 * size), offset(z0, 3 * size)
         d1, d2, d3 = offset(dx, size), offset(dx, 2 * size), offset(dx, 3 * size)
+        mask = row(drop, at)
         if kind == LSTM:
             c_old, c, dcell = offset(old[1], at), offset(new[1], at), offset(dstate[1], at)
-            lstm_back(z0, z1, z2, z3, c_old, c, back, dcell, dx, d1, d2, d3, size)
+            lstm_back(z0, z1, z2, z3, mask, c_old, c, back, dcell, dx, d1, d2, d3, size)
         elif kind == PEEPHOLE:
             dcell = offset(dstate[1], at)
             output_back(z3, offset(new[1], at), back, dcell, d3, size)
             add_product(dcell, d3, offset(diagonals, 2 * size), size)
-            cell_back(z0, z1, z2, offset(old[1], at), dcell, dx, d1, d2, size)
+            cell_back(z0, z1, z2, mask, offset(old[1], at), dcell, dx, d1, d2, size)
             add_product(dcell, dx, diagonals, size)
             add_product(dcell, d1, offset(diagonals, size), size)
         elif kind == GRU:
-            _update_back(z1, z2, h_old, back, d1, d2, size)
+            update_back(z1, z2, mask, h_old, back, d1, d2, size)
             _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
             copy(dx_h, dx, 2 * size)
         elif kind == RESET_BEFORE:
             clear(dx, size)
-            _update_back(z1, z2, h_old, back, d1, d2, size)
+            update_back(z1, z2, mask, h_old, back, d1, d2, size)
         elif kind == MGU:
-            _mgu_back(z0, z1, h_old, back, dx, d1, size)
+            share_back(z0, z1, mask, h_old, back, dx, d1, size)
         elif kind == GATED_LEAKY:
             _gated_leak_back(z0, z1, diagonals, back, dx, d1, dx_h, size)
         elif kind in LEAKY:
@@ -248,12 +243,12 @@ def step_back(
             exponential.slstm_back(z0, offsets(old, at), offsets(new, at), back, offsets(dstate, at), dx, size)
         elif kind == NORM_LSTM:
             norm_gates.norm_lstm_back(
-                z0, diagonals, offset(old[1], at), offset(new[1], at), back, offset(dstate[1], at), dx, dx_h,
-                offset(ds, at), size,
+                z0, diagonals, mask, offset(old[1], at), offset(new[1], at), back, offset(dstate[1], at), dx, dx_h,
+                offset(sums, b // group * ROWS[kind] * size), size,
             )  # fmt: skip
         elif kind == NORM_GRU:
-            _update_back(offset(z0, 7 * size), offset(z0, 8 * size), h_old, back, d1, d2, size)
-            norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(ds, at), size)
+            update_back(offset(z0, 7 * size), offset(z0, 8 * size), mask, h_old, back, d1, d2, size)
+            norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(sums, b // group * ROWS[kind] * size), size)
         elif kind in TANHS:
             _tanh_back(h, back, dx, size)
         else:
@@ -274,13 +269,6 @@ def _relu_back(h, dh, dz, size):
     for j in range(size):
         dz[j] = relu_back(h[j], dh[j])
         dh[j] = 0
-
-
-@kernel
-def _mgu_back(f, n, h_old, dh, df, dn, size):
-    """But for what comes to f through the product, which is yet to come."""
-    for j in range(size):
-        df[j], dn[j], dh[j] = mgu_update_back(f[j], n[j], h_old[j], dh[j])
 
 
 @kernel
@@ -305,12 +293,6 @@ def _gated_leak_back(z, n, rate, dh, dz, dn, dm, size):
         dz[j], dn[j] = opened_back(z[j], n[j], dm[j])
     for j in range(size):
         dm[j] = dz[j] + dn[j]
-
-
-@kernel
-def _update_back(u, n, h_old, dh, du, dn, size):
-    for j in range(size):
-        du[j], dn[j], dh[j] = gru_update_back(u[j], n[j], h_old[j], dh[j])
 
 
 @kernel

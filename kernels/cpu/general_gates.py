@@ -7,8 +7,8 @@ the way back is a matter of products. Blocks by kind, as in gates.py, with s for
     GENERAL_LSTM   i f g o, s of them     GENERAL_RESET_BEFORE  r z n, s of n z r, and r h, whose product is added to n
     COUPLED_LSTM   i g o, s of them
 
-``functions`` are what was chosen, one :class:`Function` after another; ``stride`` is ``size`` here, and ``ds`` of no
-use.
+``functions`` are what was chosen, one :class:`Function` after another; ``stride`` is ``size`` here, and ``sums`` of
+no use.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..kinds import (
 )
 from ..scalar_cells import ONE, ZERO
 from .activations import tanh
+from .candidates import row, scale
 from .compiling import PLAIN, kernel, plain_kernel, shared_kernel
 from .intrinsics import offset
 from .rows import add_product, clear, copy
@@ -85,35 +86,36 @@ def _product(target, a, b, c, size):
 
 
 @shared_kernel
-def step(kind, z, columns, old, new, functions, stride, size, held, advance, rows):
+def step(kind, z, columns, old, new, functions, stride, size, held, advance, rows, drop=None):
     for b in range(rows):
         at, z0 = b * stride, offset(z, b * columns)
         if held and advance[b] == 0:
             for part in range(PARTS[kind]):
                 copy(offset(new[part], at), offset(old[part], at), size)
             continue
-        h_old, h = offset(old[0], at), offset(new[0], at)
+        h_old, h, mask = offset(old[0], at), offset(new[0], at), row(drop, at)
         if kind in LSTMS:
-            _lstm(GATES[kind], z0, offset(old[1], at), offset(new[1], at), h, functions, size)
+            _lstm(GATES[kind], z0, mask, offset(old[1], at), offset(new[1], at), h, functions, size)
         elif kind == GENERAL_GRU:
             r, n, m = z0, offset(z0, 2 * size), offset(z0, 3 * size)
             activate(r, offset(z0, 4 * size), size, functions)
             add_product(n, r, m, size)
-            _update(offset(z0, size), offset(z0, 5 * size), n, offset(z0, 6 * size), h_old, h, functions, size)
+            _update(offset(z0, size), offset(z0, 5 * size), n, offset(z0, 6 * size), mask, h_old, h, functions, size)
         elif kind == GENERAL_RESET_BEFORE:
             n, s_n = offset(z0, 2 * size), offset(z0, 3 * size)
-            _update(offset(z0, size), offset(z0, 4 * size), n, s_n, h_old, h, functions, size)
+            _update(offset(z0, size), offset(z0, 4 * size), n, s_n, mask, h_old, h, functions, size)
         else:
             activate(z0, offset(z0, size), size, functions)
             copy(h, z0, size)
 
 
 @kernel
-def _lstm(count, z, c_old, c, h, functions, size):
+def _lstm(count, z, mask, c_old, c, h, functions, size):
     i, f, g, o = z, offset(z, size), offset(z, (count - 2) * size), offset(z, (count - 1) * size)
     for gate in range(count - 1):
         here = offset(z, gate * size)
         activate(here, offset(here, count * size), size, offset(functions, gate * FIELDS))
+    _mask(g, offset(g, count * size), mask, size)
     if count == 4:
         for j in range(size):
             c[j] = f[j] * c_old[j] + i[j] * g[j]
@@ -129,9 +131,18 @@ def _lstm(count, z, c_old, c, h, functions, size):
 
 
 @kernel
-def _update(u, s_u, n, s_n, h_old, h, functions, size):
+def _mask(candidate, slope, mask, size):
+    """A candidate becomes what goes into the state, if it is dropped, and its slope with it."""
+    if mask is not None:
+        scale(candidate, mask, size)
+        scale(slope, mask, size)
+
+
+@kernel
+def _update(u, s_u, n, s_n, mask, h_old, h, functions, size):
     activate(u, s_u, size, offset(functions, FIELDS))
     activate(n, s_n, size, offset(functions, 2 * FIELDS))
+    _mask(n, s_n, mask, size)
     for j in range(size):
         h[j] = (ONE - u[j]) * n[j] + u[j] * h_old[j]  # finite shares of what a relu may leave infinite
 
@@ -148,7 +159,8 @@ def reset(z, products, columns, h_old, functions, size, held, advance, rows):
 
 @shared_kernel
 def step_back(
-    kind, z, columns, old, new, functions, dh, dh_columns, dstate, dzx, dzh, width, ds, size, held, advance, rows
+    kind, z, columns, old, new, functions, dh, dh_columns, dstate, dzx, dzh, width, sums, group, size, held, advance,
+    rows, drop=None,
 ):  # fmt: skip
     for b in range(rows):
         at, dx, dx_h = b * size, offset(dzx, b * width), offset(dzh, b * width)

@@ -17,7 +17,7 @@ from numba.extending import intrinsic, overload
 
 from .compiling import OPTIONS
 from .host import TILE
-from .intrinsics import bits_float, float_bits, single_power, vector_at
+from .intrinsics import bits_float, float_bits, single_power
 
 FLAGS = tuple(OPTIONS["fastmath"])
 
@@ -116,32 +116,81 @@ def _two_to(shifted):
     return lambda shifted: bits_float((float_bits(shifted) + 1023) << 52)
 
 
-def loop_of(equations: Callable[..., tuple[Lanes, ...]]) -> Any:
-    """An intrinsic that reads rows, and writes others, of whole vectors; it says of how many numbers that was.
+AT_ONCE = 4  # vectors whose sums are kept apart, since each addition waits for the one before
 
-    ``equations`` takes a vector of each row that is read and gives one of each that is written. The rows, a tuple of
-    addresses for either, may be the same, but must not overlap otherwise: nobody looks.
+
+def loop_of(equations: Callable[..., tuple[Lanes, ...]], sums: int = 0) -> Any:
+    """An intrinsic that reads rows and writes others, vector by vector, and what fills none at the end one by one.
+
+    ``equations`` takes a vector of each row that is read, then the numbers that are given, and gives one for each row
+    that is written and last those whose sums the intrinsic returns. The rows, a tuple of addresses for either, may be
+    the same, but must not overlap otherwise: nobody looks. Sums have one order, whatever else is done at the time.
     """
 
     @intrinsic
-    def loop(typingctx: Any, read: Any, written: Any, size: Any) -> Any:
+    def loop(typingctx: Any, read: Any, written: Any, numbers: Any, size: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            read, written, size = args
+            size = args[3]
             align = signature.args[0].dtype.dtype.bitwidth // 8
-            sources, targets = (
-                [builder.extract_value(rows, k) for k in range(kind.count)]
-                for rows, kind in zip((read, written), signature.args, strict=False)
+            sources, targets, given = (
+                [builder.extract_value(group, k) for k in range(kind.count)]
+                for group, kind in zip(args, signature.args[:3], strict=False)
             )
-            lane = ir.Constant(size.type, TILE.lanes(align))
-            vectors = builder.udiv(size, lane)
-            with cgutils.for_range(builder, vectors, intp=size.type) as each:
-                at = builder.mul(each.index, lane)
-                places = [vector_at(builder, builder.gep(row, [at]), 0) for row in sources]
-                results = equations(*[Lanes(builder, builder.load(place, align=align)) for place in places])
-                for row, result in zip(targets, results, strict=True):
-                    builder.store(result.value, vector_at(builder, builder.gep(row, [at]), 0), align=align)
-            return builder.mul(vectors, lane)
+            element, word = context.get_value_type(signature.args[0].dtype.dtype), ir.IntType(32)
+            whole, one = (ir.VectorType(element, count) for count in (TILE.lanes(align), 1))
+            zero = {kind: ir.Constant(kind, [0.0] * kind.count) for kind in (whole, one)}
+            totals = {
+                kind: [[cgutils.alloca_once_value(builder, zero[kind]) for _ in range(sums)] for _ in range(copies)]
+                for kind, copies in ((whole, AT_ONCE), (one, 1))
+            }
 
-        return types.intp(read, written, types.intp), codegen
+            def spread(number: Any, kind: Any) -> Any:
+                undefined, first = ir.Constant(kind, ir.Undefined), ir.Constant(word, 0)
+                everywhere = ir.Constant(ir.VectorType(word, kind.count), [0] * kind.count)
+                return builder.shuffle_vector(builder.insert_element(undefined, number, first), undefined, everywhere)
+
+            def emit(kind: Any, index: Any, fixed: list[Any], into: list[Any]) -> None:
+                def place(row: Any) -> Any:
+                    return builder.bitcast(builder.gep(row, [index]), kind.as_pointer())
+
+                values = [builder.load(place(row), align=align) for row in sources]
+                results = equations(*[Lanes(builder, value) for value in (*values, *fixed)])
+                for row, result in zip(targets, results, strict=False):
+                    builder.store(result.value, place(row), align=align)
+                for total, result in zip(into, results[len(targets) :], strict=True):
+                    builder.store(builder.fadd(builder.load(total), result.value), total)
+
+            start = ir.Constant(size.type, 0)
+            for kind, copies in ((whole, AT_ONCE), (whole, 1), (one, 1))[0 if sums else 1 :]:
+                step = ir.Constant(size.type, kind.count * copies)
+                left = builder.sub(size, start)
+                stop = builder.add(start, builder.sub(left, builder.urem(left, step)))
+                fixed = [spread(number, kind) for number in given]
+                with cgutils.for_range_slice(builder, start, stop, step, size.type) as (index, _):
+                    for copy in range(copies):
+                        at = builder.add(index, ir.Constant(size.type, copy * kind.count))
+                        emit(kind, at, fixed, totals[kind][copy])
+                start = stop
+
+            def added(total: int) -> Any:
+                vectors = [builder.load(copy[total]) for copy in totals[whole]]
+                while len(vectors) > 1:
+                    vectors = [builder.fadd(*pair) for pair in zip(vectors[::2], vectors[1::2], strict=True)]
+                (vector,), half = vectors, whole.count // 2
+                while half:
+                    turned = ir.Constant(
+                        ir.VectorType(word, whole.count), [(k + half) % whole.count for k in range(whole.count)]
+                    )
+                    vector, half = builder.fadd(vector, builder.shuffle_vector(vector, vector, turned)), half // 2
+                first = ir.Constant(word, 0)
+                rest = builder.extract_element(builder.load(totals[one][0][total]), first)
+                return builder.fadd(builder.extract_element(vector, first), rest)
+
+            if not sums:
+                return context.get_dummy_value()
+            return context.make_tuple(builder, signature.return_type, [added(total) for total in range(sums)])
+
+        result = types.UniTuple(read.dtype.dtype, sums) if sums else types.void
+        return result(read, written, numbers, types.intp), codegen
 
     return loop

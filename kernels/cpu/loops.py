@@ -51,7 +51,7 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
     after = all_parts(addresses(states_after, b0 * size), slots * apart)
     spare = np.empty(PARTS[kind] * rows * size if restarts else 0, x.dtype)
     if noise is not None:
-        is_masked, mask, zoned, zones, raws, is_faded, fade, _ = noise
+        is_masked, mask, zoned, zones, raws, is_dropped, drop, is_faded, fade, _ = noise
         seen = np.empty(rows * size if is_masked else 0, x.dtype)
         faded = np.empty(rows * size if is_faded else 0, x.dtype)
         raw, raw_apart = all_parts(addresses(raws, b0 * size), raws[0].shape[0] * apart), apart if keep else 0
@@ -108,10 +108,11 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
                 kind, equations[1], h, h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
                 address(bias, 0), w_ih.shape[0], address(diagonals, 0), size, held, here, rows, address(space, 0),
             )  # fmt: skip
-            call_at(
-                equations[0],
-                (kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows),
-            )  # fmt: skip
+            given = kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows
+            if noise is not None and is_dropped:
+                call_at(equations[0], (*given, address(drop, t * apart + b0 * size)))
+            else:
+                call_at(equations[0], given)
             if noise is not None:
                 for part in range(PARTS[kind] if zoned else 0):
                     before, computed, to = old[part], new[part], final[part]
@@ -129,7 +130,7 @@ def walk_back(kind, equations, weights, states, cotangents, control, span, noise
     held, advance, restarts, restart = control
     w_first, w_second, diagonals, own = weights
     first_states, states_after, z = states
-    given, dstates, last_dstate, dzx, dzh, ds = cotangents
+    given, dstates, last_dstate, dzx, dzh, sums, group, summed = cotangents
     steps, batch, size = states_after[0].shape
     rows, wide, columns, inner = b1 - b0, w_first.shape[0], z.shape[2], dzh.shape[2]
     if own < size:  # there are heads, of which each has its own matrices
@@ -144,7 +145,7 @@ def walk_back(kind, equations, weights, states, cotangents, control, span, noise
         copy(address(back, b * wide), offset(dstate[0], b * size), size)
     spare = np.empty(parts * rows * size if restarts else 0, z.dtype)
     if noise is not None:
-        is_masked, mask, zoned, zones, raws, is_faded, fade, dfade = noise
+        is_masked, mask, zoned, zones, raws, is_dropped, drop, is_faded, fade, dfade = noise
         seen = np.empty((rows if is_masked else 0, wide), z.dtype)
         faded = np.empty(rows * size if is_faded else 0, z.dtype)
         kept = np.empty(parts * rows * size if zoned else 0, z.dtype)
@@ -188,13 +189,14 @@ def walk_back(kind, equations, weights, states, cotangents, control, span, noise
                 masked(h, address(mask, b0 * size), address(seen_h, 0), rows, size)
                 h, flow = address(seen_h, 0), address(seen, 0)
                 clear(flow, rows * wide)
-        call_at(
-            equations[0],
-            (
-                kind, z_here, columns, old, new, address(diagonals, 0), address(back, 0), wide,
-                dstate, dx, d, inner, address(ds, (t * batch + b0) * size), size, held, here, rows,
-            ),
+        arguments = (
+            kind, z_here, columns, old, new, address(diagonals, 0), address(back, 0), wide, dstate, dx, d, inner,
+            address(sums, (t // summed * sums.shape[1] + b0 // group) * sums.shape[2]), group, size, held, here, rows,
         )  # fmt: skip
+        if noise is not None and is_dropped:
+            call_at(equations[0], (*arguments, address(drop, t * apart + b0 * size)))
+        else:
+            call_at(equations[0], arguments)
         if between:
             clear(address(drh, 0), rows * wide)
             dn = operand(offset(dx, BACK[kind] * size), 1, 0, rows, inner, size, address(space, 0), w_n)

@@ -10,6 +10,7 @@ import numba
 
 from .. import scalar_cells
 from .activations import tanh
+from .candidates import remix, scale
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
 from .lanes import loop_of
@@ -23,18 +24,22 @@ _back_loop = loop_of(scalar_cells.build(lambda equation: equation, tanh).lstm_ba
 
 
 @kernel
-def lstm(i, f, g, o, c_old, c, h, size):
+def lstm(i, f, g, o, mask, c_old, c, h, size):
     for j in range(size):
         i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
+    if mask is not None:
+        remix(i, f, g, mask, c_old, c, size)
     for j in range(size):
         o[j], h[j] = lstm_output(o[j], c[j])
 
 
 @kernel
-def peephole(i, f, g, o, p, stride, c_old, c, h, size):
+def peephole(i, f, g, o, p, stride, mask, c_old, c, h, size):
     pi, pf, po = p, offset(p, stride), offset(p, 2 * stride)
     for j in range(size):
         i[j], f[j], g[j], c[j] = lstm_state(i[j] + pi[j] * c_old[j], f[j] + pf[j] * c_old[j], g[j], c_old[j])
+    if mask is not None:
+        remix(i, f, g, mask, c_old, c, size)
     for j in range(size):
         o[j], h[j] = lstm_output(o[j] + po[j] * c[j], c[j])
 
@@ -48,22 +53,21 @@ def output_back(o, c, dh, dc, do, size):
 
 
 @kernel
-def cell_back(i, f, g, c_old, dc, di, df, dg, size):
+def cell_back(i, f, g, mask, c_old, dc, di, df, dg, size):
     for j in range(size):
         di[j], dg[j] = lstm_input_back(i[j], g[j], dc[j])
+    if mask is not None:
+        scale(di, mask, size)
+        scale(dg, mask, size)
     for j in range(size):
         df[j], dc[j] = lstm_forget_back(f[j], c_old[j], dc[j])
 
 
 @kernel
-def lstm_back(i, f, g, o, c_old, c, dh, dc, di, df, dg, do, size):
+def lstm_back(i, f, g, o, mask, c_old, c, dh, dc, di, df, dg, do, size):
     """``dc`` goes from that of the new c to that of the old one; all of dh goes into the gates."""
-    done = _back_loop((i, f, g, o, c_old, c, dh, dc), (di, df, dg, do, dc), size)
-    clear(dh, done)
-    if done < size:
-        rest, dc = size - done, offset(dc, done)
-        output_back(offset(o, done), offset(c, done), offset(dh, done), dc, offset(do, done), rest)
-        cell_back(
-            offset(i, done), offset(f, done), offset(g, done), offset(c_old, done), dc, offset(di, done),
-            offset(df, done), offset(dg, done), rest,
-        )  # fmt: skip
+    _back_loop((i, f, g, o, c_old, c, dh, dc), (di, df, dg, do, dc), (), size)
+    clear(dh, size)
+    if mask is not None:
+        scale(di, mask, size)
+        scale(dg, mask, size)

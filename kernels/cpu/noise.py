@@ -1,5 +1,5 @@
 """What is done to a walk at its steps: a mask of h in its products, zoneout, which keeps a share of each unit's old
-state, and h that fades before a step.
+state, a mask of the candidate, which equations see to (dropped.py), and h that fades before a step.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Noise(NamedTuple):
 
     That is (T, B, H), or (1, B, H) where it is the same at all steps, with parts as in States; ``raw`` has the states
     that cells computed, of which with them the rest is taken: after every step, or of one where they are not kept.
+    Whether candidates are masked, and by what (T, B, H).
     Whether h fades, and what it is multiplied by before each step (T, B, H), of a cell of one part; the way back fills
     in the cotangents of that.
     """
@@ -29,16 +30,24 @@ class Noise(NamedTuple):
     zoned: bool
     zones: tuple[Array, ...]
     raw: tuple[Array, ...]
+    dropped: bool
+    drop: Array
     faded: bool
     fade: Array
     dfade: Array
 
 
 def noise_of(
-    mask: Any, zoneout: tuple[Any, ...], fade: Array | None, shape: tuple[int, ...], keep: bool, dtype: Any
+    mask: Any,
+    zoneout: tuple[Any, ...],
+    drop: Array | None,
+    fade: Array | None,
+    shape: tuple[int, ...],
+    keep: bool,
+    dtype: Any,
 ) -> Noise | None:
     """Masks as compiled code takes them: ``zoneout`` may be empty, or of arrays and numbers. None where all are."""
-    if mask is None and not zoneout and fade is None:
+    if mask is None and not zoneout and drop is None and fade is None:
         return None
     steps, batch, size = shape
     flat = np.empty((0, 0), dtype) if mask is None else plain(mask.astype(dtype, copy=False))
@@ -46,9 +55,10 @@ def noise_of(
     zones = filled([np.full((1, batch, size), z, dtype) if isinstance(z, float) else z for z in zoneout], 3, dtype)
     kept = steps if keep else 1
     raw = room(len(zoneout), (kept, batch, size), dtype, kept) if zoneout else (none, none)
-    faded = none if fade is None else plain(fade)
-    dfade = none if fade is None or not keep else np.empty(shape, dtype)
-    return Noise(mask is not None, flat, bool(zoneout), zones, raw, fade is not None, faded, dfade)
+    dropped, faded = drop is not None, fade is not None
+    dfade = np.empty(shape, dtype) if faded and keep else none
+    drop, fade = (none if a is None else plain(a.astype(dtype, copy=False)) for a in (drop, fade))
+    return Noise(mask is not None, flat, bool(zoneout), zones, raw, dropped, drop, faded, fade, dfade)
 
 
 @kernel

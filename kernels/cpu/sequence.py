@@ -50,6 +50,7 @@ def forward(
     storage: Storage = EXACT,
     mask: Array | None = None,
     zoneout: tuple[Any, ...] = (),
+    drop: Array | None = None,
     fade: Array | None = None,
     every: bool = True,
 ) -> tuple[State, Any]:
@@ -57,8 +58,9 @@ def forward(
 
     Unless ``every`` part is asked for, or kept, there is of all but h what was after two steps: after step t in t % 2.
     ``storage`` says how packed weights are stored: with PAIRED, x and h are rounded to bfloat16 like these. ``mask``
-    (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays, and
-    ``fade`` (T, B, H) what all of h is multiplied by before each step of RESET_BEFORE.
+    (B, H) is what h is multiplied by in its product, ``zoneout`` for each part how much of the old state stays,
+    ``drop`` (T, B, H) what candidates are multiplied by, and ``fade`` (T, B, H) what all of h is before each step of
+    RESET_BEFORE.
     """
     about, x = KINDS[kind], plain(x)
     steps, batch, _ = x.shape
@@ -66,7 +68,7 @@ def forward(
     after = room(len(state), (steps, batch, size), dtype, steps if every or keep else min(TURNS, steps))
     own = own_units(about, w, size)
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
-    noise = noise_of(mask, zoneout, fade, after[0].shape, keep, dtype)
+    noise = noise_of(mask, zoneout, drop, fade, after[0].shape, keep, dtype)
     plainly = noise is None and control is FREE and storage is EXACT
     if plainly and one_call(about, x.shape, size, own, dtype.itemsize, keep):
         z = _walk_at_once(about, w, diagonals, x, initial := filled(state, 2, dtype), after, reverse)
@@ -87,7 +89,7 @@ def forward(
         columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
         return results, (states, None) if keep else None
     weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
-    code = equations.ahead(kind, dtype.itemsize)
+    code = equations.ahead(kind, dtype.itemsize, drop is not None)
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
@@ -136,7 +138,7 @@ def way(kind: int, w: kinds.Weights, x: Array, state: State, noisy: bool) -> str
 
 def _packed_at_once(about: Kind, w: kinds.Weights, size: int) -> Any:
     """What :func:`around.prepare` gives."""
-    weights = _plain_weights(w)
+    weights = _plain_weights(about, w)
     return around.prepare(about.number, *weights, scratch_columns(about, size, size, weights[0].itemsize))
 
 
@@ -148,7 +150,7 @@ def _walk_at_once(
     size, itemsize = initial[0].shape[1], x.itemsize
     z = np.empty((*x.shape[:2], scratch_columns(about, size, size, itemsize)), x.dtype)
     step, _ = equations.ahead(about.number, itemsize)
-    if not at_once.walk(about.number, step, *_plain_weights(w), diagonals, x, initial, after, z, reverse):
+    if not at_once.walk(about.number, step, *_plain_weights(about, w), diagonals, x, initial, after, z, reverse):
         raise ValueError(f"weights, or states, do not fit x of shape {x.shape} and {size} units")
     return z
 
@@ -157,16 +159,18 @@ def _walk_alone(
     about: Kind, w: kinds.Weights, x: Array, initial: tuple[Array, ...], after: tuple[Array, ...], reverse: bool
 ) -> None:
     """:func:`alone.walk` over x (T, 1, I)."""
-    weights, row = _plain_weights(w), about.gates * padded(initial[0].shape[1], x.itemsize) * x.itemsize
+    weights, row = _plain_weights(about, w), about.gates * padded(initial[0].shape[1], x.itemsize) * x.itemsize
     block = min(max(BLOCK_BYTES // row, 1), len(x))
     alone.walk(about.number, *weights, x, initial, after, reverse, block)
 
 
-def _plain_weights(w: kinds.Weights) -> tuple[Array, ...]:
-    """Weights and biases as compiled code takes them; biases may be empty."""
+def _plain_weights(about: Kind, w: kinds.Weights) -> tuple[Array, ...]:
+    """Weights and biases as compiled code takes them; biases may be empty, and are where they meet no product."""
     w_ih, w_hh = plain(w["weight_ih"]), plain(w["weight_hh"])
+    if "bias_ih" in w and not about.norms:
+        return w_ih, w_hh, plain(w["bias_ih"]), plain(w["bias_hh"])
     none = EMPTY[w_hh.dtype][1]
-    return w_ih, w_hh, *((plain(w["bias_ih"]), plain(w["bias_hh"])) if "bias_ih" in w else (none, none))
+    return w_ih, w_hh, none, none
 
 
 def backward(
@@ -201,36 +205,46 @@ def backward(
         first = second = np.empty((padded(size, dtype.itemsize), 0), storage.dtype(dtype))
     weights = Weights(first, second, diagonals_of(about, w, x), own)
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
-    ds = scratch("ds", (steps, batch, size), dtype) if about.norms else EMPTY[dtype][3]
-    code = equations.back(kind, dtype.itemsize)
-    cotangents = Cotangents(tuple([len(part) > 0 for part in after]), after, state, dzx, dzh, ds)
+    sums = norm_weights.sums_for(about, steps, batch, size, dtype) if about.norms else EMPTY[dtype][3]
+    group = norm_weights.together(about, batch)
+    code = equations.back(kind, dtype.itemsize, noise is not None and noise.dropped)
+    cotangents = Cotangents(
+        tuple([len(part) > 0 for part in after]),
+        after,
+        state,
+        dzx,
+        dzh,
+        sums,
+        group,
+        norm_weights.steps_together(group),
+    )
 
-    def work(b0: int, b1: int) -> None:
-        span = Span(b0, b1, reverse, steps, keep=first_too)
+    def work(g0: int, g1: int) -> None:
+        span = Span(g0 * group, min(g1 * group, batch), reverse, steps, keep=first_too)
         loops.walk_back(kind, code, *plain_tuples(weights, states, cotangents, control, span), noise and tuple(noise))
 
-    threads.share(work, batch, 2.0 * steps * batch * size * dzx.shape[2])
+    threads.share(work, -(-batch // group), 2.0 * steps * batch * size * dzx.shape[2])
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
     most = 2.0 * dzx.size * max(size, x.shape[2])  # operations of one product
     if control is FREE and noise is None and storage is EXACT and around.serves(about, own, size, most):
-        gradients = _gradients_at_once(about, w, x, states, dzx, dzh, reverse)
+        gradients = _gradients_at_once(about, w, x, states, dzx, dzh, sums, reverse)
     else:
-        gradients = _gradients(about, w, x, states, dzx, dzh, ds, own, noise, flags.restart, reverse)
+        gradients = _gradients(about, w, x, states, dzx, dzh, sums, own, noise, flags.restart, reverse)
     dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
     return dx, parted(state, len(about.parts)) if from_start else (None,) * len(about.parts), gradients
 
 
 def _gradients_at_once(
-    about: Kind, w: kinds.Weights, x: Array, states: States, dzx: Array, dzh: Array, reverse: bool
+    about: Kind, w: kinds.Weights, x: Array, states: States, dzx: Array, dzh: Array, sums: Array, reverse: bool
 ) -> kinds.Weights:
     """The gradients of the weights by :func:`around.gradients`."""
-    names = ("weight_ih", "bias_ih", "weight_hh", "bias_hh")
+    names = ("weight_ih", "weight_hh") if about.norms else ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     made, none = {name: np.empty(w[name].shape, x.dtype) for name in names if name in w}, EMPTY[x.dtype][1]
-    dw, db, dw_hh, db_hh = [made.get(name, none) for name in names]
+    dw, dw_hh, db, db_hh = made["weight_ih"], made["weight_hh"], made.get("bias_ih", none), made.get("bias_hh", none)
     rows_x, hs, dz, dz_hh = [array.reshape(-1, array.shape[2]) for array in (x, states.after[0], dzx, dzh)]
     around.gradients(dz, rows_x, dw, db, about.apart, dz_hh, states.initial[0], hs, reverse, dw_hh, db_hh)
-    return made
+    return made | norm_weights.gradients(about, w, sums) if about.norms else made
 
 
 def _gradients(
@@ -240,7 +254,7 @@ def _gradients(
     states: States,
     dzx: Array,
     dzh: Array,
-    ds: Array,
+    sums: Array,
     own: int,
     noise: Noise | None,
     restart: Array | None,
@@ -255,7 +269,7 @@ def _gradients(
     if noise is not None and noise.faded:
         gradients["fade"] = noise.dfade
     if about.norms:
-        gradients |= norm_weights.way_back(about, w, computed, dzx, ds)
+        gradients |= norm_weights.gradients(about, w, sums)
     elif "bias_ih" in w:
         gradients["bias_ih"] = row_sum(dzx)
         gradients["bias_hh"] = row_sum(dzh) if about.apart else gradients["bias_ih"].copy()

@@ -103,6 +103,21 @@ def test_a_run_under_noise_can_be_split(cell):
     assert_close((joined, second.final), (whole.sequences, whole.final))
 
 
+@each_cell
+def test_an_input_that_is_not_looked_at_has_no_gradient_even_where_the_state_is_nan(cell, home):
+    call = sequence_call(cell, home, T=3, mask=[[True] * 3, [False, True, True], [True] * 3])
+    x = host(call.x).copy()
+    x[0, 0] = np.nan
+    call = replace(call, x=home.asarray(x))
+    dfinal = tuple(home.asarray(np.ones(part.shape)) for part in call.state)
+    with np.errstate(invalid="ignore"):
+        result, trace = reference.forward(call)
+        dx = host(reference.backward(call, trace, (None,) * len(dfinal), dfinal).x)
+    assert np.isnan(host(result.final[0])[0]).any()
+    np.testing.assert_array_equal(dx[1, 0], 0.0)
+    assert np.isfinite(dx[:, 1:]).all()
+
+
 def explicit_and_taped(call, need_dx=True, skip=()):
     """All gradients of a call for random cotangents: by the cell's own way back, and by the tape."""
     rng = np.random.default_rng(1)

@@ -21,12 +21,13 @@ def outputs_and_gradients(layer, x):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU", "CTRNN"])
+@pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU", "CTRNN", "layer-norm LSTM", "layer-norm GRU"])
 @pytest.mark.parametrize(("steps", "batch", "inputs", "hidden"), [(1, 1, 3, 5), (7, 4, 1, 33), (5, 9, 20, 100)])
 def test_packing_and_gradients_of_one_call_have_the_bits_of_several(
     monkeypatch, cell, reverse, steps, batch, inputs, hidden
 ):
-    layer = getattr(nn, cell)(inputs, hidden, reverse=reverse, rng=0)
+    normalised = {"layer_norm": True} if cell.startswith("layer-norm") else {}
+    layer = getattr(nn, cell.split()[-1])(inputs, hidden, reverse=reverse, rng=0, **normalised)
     x = np.random.default_rng(1).standard_normal((steps, batch, inputs)).astype("float32")
     found = outputs_and_gradients(layer, x)
     monkeypatch.setattr(around, "serves", lambda *about: False)

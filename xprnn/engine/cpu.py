@@ -30,8 +30,6 @@ def reasons_against(call: SequenceCall) -> list[str]:
         reasons.remove(kernels.NOISE)
         if not kind.regularised:
             reasons.append(f"no kernel has zoneout, or dropout between steps, for the cell {call.cell.name}")
-        if call.noise.candidate is not None:
-            reasons.append("no kernel has dropout of candidates")
     return reasons or _missing()
 
 
@@ -50,7 +48,8 @@ def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]
     """Run a call; ``fade`` (T, B, H) is what all of h is multiplied by before each step of a ResetBeforeGRU."""
     host = host_kernels.kernels()
     storage = host.PAIRED if rounded(call.x) else host.EXACT
-    noise = {} if call.noise is None else {"mask": call.noise.h, "zoneout": call.noise.zoneout}
+    drawn = call.noise
+    noise = {} if drawn is None else {"mask": drawn.h, "zoneout": drawn.zoneout, "drop": drawn.candidate}
     result, kept = kernels.forward(host, call, storage=storage, fade=fade, every=call.every, **noise)
     return result, (kept, storage)
 

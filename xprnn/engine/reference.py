@@ -140,7 +140,9 @@ def backward(
             dstate = tuple(d + h for d, h in zip(dstate, dheld, strict=True))
         if control.restart is not None:
             dstate = tuple(xp.where(control.restart[t, ...], xp.zeros_like(d), d) for d in dstate)
-    return _gradients(call, xp.stack(dzx), stack_parts(xp, terms), trace, dstate, need_dx)
+    # Where a state is NaN, a step that is held has made NaN of its zeros.
+    seen = call.control.moving(xp.stack(dzx))
+    return _gradients(call, seen, stack_parts(xp, terms), trace, dstate, need_dx)
 
 
 def _gradients(

@@ -68,8 +68,8 @@ class RecurrentLayer(SequenceLayer):
         Probability of a zero in weight_hh, one mask for a call (DropConnect; Merity et al. 2017, arXiv 1708.02182).
 
         These four act while training, for each layer and direction apart; what is kept of a dropout is divided by the
-        probability to be. On NumPy the kernels of all cells but IndRNN have all but ``candidate_dropout``; where there
-        is no kernel, the reference runs.
+        probability to be. On NumPy the kernels of all cells but IndRNN have them; where there is no kernel, the
+        reference runs.
     dtype
         "float32" or "float64". Inputs must have it.
     rng
