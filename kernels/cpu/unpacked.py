@@ -18,6 +18,8 @@ from .host import TILE
 from .intrinsics import lanes, offset, turned
 
 FEW = 4  # rows; for more it pays to pack
+# K up to which rows of two blocks are 32 KiB: of more, caches may have no room for all of these at once.
+NEAR = (1 << 15) // (2 * TILE.vector_bytes)
 
 
 def _make_tile(rows: int, blocks: int = 1, single: bool = False) -> Any:
@@ -106,7 +108,7 @@ def multiply_unpacked(a, rows, lda, w, k, columns, c, ldc):
     lane, column = lanes(c), 0
     while columns - column >= lane:
         some, to, taken = offset(w, column * k), offset(c, column), lane
-        if rows == 1 and columns - column >= 2 * lane:
+        if rows == 1 and k <= NEAR and columns - column >= 2 * lane:
             _two_blocks(a, lda, some, k, to, ldc)
             taken = 2 * lane
         elif rows == 1:
