@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from xprnn import host_kernels
 from xprnn.backend import Array
 from xprnn.cells import State, Weights
@@ -20,7 +18,7 @@ class CompiledScan(Scan):
     """The loop over time compiled: of a cell with a kind all of it, of others the recurrence alone."""
 
     def times(self, a: Array, b: Array) -> Array:
-        return host_kernels.matmul(np, a, b)
+        return host_kernels.matmul(a, b)
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
         return super().reasons_against(call) or cpu.reasons_of_arrays(call)
