@@ -30,11 +30,13 @@ def run(
     number: int = 0,
     noise: Noise | None = None,
     alone: bool = False,
+    own_state: bool = False,
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
     ``alone`` says that these are all of the layer's, and gives the state at the end as layers do, (1, B, H). Of a cell
     that takes many steps at once, parts that it does not keep for every step are None among the first.
+    ``own_state`` says that the state is the layer's own, which nobody else can write to.
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
     observer = observing()
@@ -84,7 +86,7 @@ def run(
         found = (gradients.x, *gradients.state, *[gradients.weights[name] for name in weights])
         return [None if array is None else Tensor(array) for array in found]
 
-    reads = (*inputs, control.advance, control.restart)
+    reads = (x, *([None] * len(state) if own_state else state), *weights.values(), control.advance, control.restart)
     labels = _labels(cell.state_names, *weights)
     return both(record_joint(cell.name, (*there, *final), inputs, pullback, reads, labels))
 
