@@ -243,6 +243,13 @@ def test_grad_of_several_outputs(x):
         grad([a, b], [x], [None])
 
 
+def test_grad_of_one_of_several_results_of_an_operation(x):
+    """What flows into the one that is asked for stays there; what flows into the other goes on."""
+    first, second, _ = ops.unstack(x * x)
+    found = grad(first * 2.0 + second * 10.0, [first, x])
+    assert [host(g).tolist() for g in found] == [2.0, [0.0, 40.0, 0.0]]
+
+
 def test_grad_of_an_input_that_is_an_output(x):
     assert_close(grad(x, [x], [np.ones(3)])[0], np.ones(3))
     y = x * 2.0

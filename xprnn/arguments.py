@@ -150,6 +150,8 @@ def floating_input(owner: str, name: str, x: Any, dtype: str | None = None) -> T
 
 def _as_float(number: Any) -> float:
     """A real number as Python's; NaN for what is none, and for an integer that no float can hold."""
+    if type(number) is float:  # the most common, and quickly known
+        return number
     if isinstance(number, bool) or not isinstance(number, numbers.Real):
         return math.nan
     try:

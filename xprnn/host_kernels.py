@@ -8,12 +8,11 @@ from __future__ import annotations
 import importlib
 import math
 from functools import cache
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from xprnn.backend import DTYPES, Array
+from xprnn.backend import DTYPES, Array, namespace
 from xprnn.beyond_standard import erf as erf_array
 from xprnn.beyond_standard import scatter_add as scatter_add_array
 from xprnn.settings import KERNELS
@@ -29,8 +28,6 @@ WAYS = (None, "auto", "compiled", "compiled-scan", "compiled-filled", "reservoir
 
 
 NATIVE = frozenset(map(np.dtype, DTYPES))  # in the order of bytes of this machine
-
-_dtype = attrgetter("dtype")
 
 
 @cache
@@ -51,37 +48,42 @@ def int8_kernels() -> Any:
     return found if isinstance(found, str) else importlib.import_module("xprnn.kernels.cpu.int8_stream")
 
 
-def matmul(xp: Any, a: Array, b: Array) -> Array:
-    """The product of two arrays of the namespace xp, by its own rules."""
+def matmul(a: Array, b: Array) -> Array:
+    """The product of two arrays, by their library's own rules."""
     large, many = _large(a, b), _many(a, b)
     found = kernels_for(a, b) if large or many else None
     if found is None:
-        outer = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1  # at which libraries for sums are slow
-        return a * b if outer else xp.matmul(a, b)
+        return _librarys(a, b)
     return found.matmul(a, b) if large else found.matmul_stacks(a, b)
 
 
-def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
+def _librarys(a: Array, b: Array) -> Array:
+    """The product that the arrays' own library computes."""
+    outer = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1  # at which libraries for sums are slow
+    return a * b if outer else a @ b
+
+
+def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """x W^T + b, for x (N, I), W (O, I) and b (O,), or without b."""
     large = x.shape[0] >= LEAST_ROWS and math.prod(x.shape) * weight.shape[0] > LEAST_WORK
     if large and (found := kernels_for(x, weight, *(() if bias is None else (bias,)))) is not None:
         return found.affine(x, weight, bias)
-    y = matmul(xp, x, xp.matrix_transpose(weight))
+    y = _librarys(x, weight.T)
     if bias is not None:
         y += bias
     return y
 
 
 def linear_back(
-    xp: Any, g: Array, x: Array, weight: Array, need_x: bool, need_weight: bool, need_bias: bool = False
+    g: Array, x: Array, weight: Array, need_x: bool, need_weight: bool, need_bias: bool = False
 ) -> tuple[Array | None, Array | None, Array | None]:
     """The gradients of x W^T + b in x, W and b, for g (N, O), x (N, I) and W (O, I); None for those not asked for."""
     many = g.shape[0] >= LEAST_ROWS and g.shape[0] * math.prod(weight.shape) >= LEAST_LINEAR
     if many and (found := kernels_for(g, x, weight)) is not None:
         return found.linear_back(g, x, weight, need_x, need_weight, need_bias)
-    dx = matmul(xp, g, weight) if need_x else None
-    dw = matmul(xp, xp.matrix_transpose(g), x) if need_weight else None
-    return dx, dw, xp.sum(g, axis=0) if need_bias else None
+    dx = _librarys(g, weight) if need_x else None
+    dw = matmul(g.T, x) if need_weight else None
+    return dx, dw, namespace(g).sum(g, axis=0) if need_bias else None
 
 
 def erf(x: Array) -> Array:
@@ -119,10 +121,12 @@ def scatter_add(index: Array, values: Array, size: int) -> Array:
 
 def kernels_for(*arrays: Array) -> Any:
     """The compiled kernels, where they take these arrays and ``use_kernels`` has not forced others; else None."""
-    if KERNELS.get() not in WAYS or set(map(type, arrays)) != {np.ndarray}:
+    if KERNELS.get() not in WAYS:
         return None
-    dtypes = set(map(_dtype, arrays))
-    if len(dtypes) > 1 or not NATIVE.issuperset(dtypes):
+    for array in arrays:
+        if type(array) is not np.ndarray or array.dtype != arrays[0].dtype:
+            return None
+    if arrays[0].dtype not in NATIVE:
         return None
     found = kernels()
     return None if isinstance(found, str) else found

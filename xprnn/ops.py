@@ -364,7 +364,8 @@ def gelu(x: Tensor) -> Tensor:
 
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Axes counted from the front, all of them for None. Raises ValueError for one that is not there."""
-    axes = range(ndim) if axis is None else axis if isinstance(axis, Iterable) else (axis,)
+    # A tuple is asked for by itself, since abstract classes are slow to answer.
+    axes = range(ndim) if axis is None else axis if isinstance(axis, (tuple, Iterable)) else (axis,)
     return tuple(_axis(a, ndim) for a in axes)
 
 
@@ -493,10 +494,10 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of many small ones
         rows = reshape(a, (math.prod(a.shape[:-1]), a.shape[-1]))
         return reshape(matmul(rows, b), (*a.shape[:-1], b.shape[-1]))
-    xp = namespace(**{"matmul's left operand": a.data, "matmul's right operand": b.data})
+    namespace(**{"matmul's left operand": a.data, "matmul's right operand": b.data})
     return record(
         "matmul",
-        host_kernels.matmul(xp, a.data, b.data),
+        host_kernels.matmul(a.data, b.data),
         (a, b),
         [
             lambda g, y: unbroadcast(matmul(g, matrix_transpose(b)), a),
@@ -516,36 +517,36 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     x, weight, *rest = inputs = tuple(map(as_tensor, given))
     arrays = [part.data for part in inputs]
     names = ("x", "weight", "bias")[: len(inputs)]
-    xp, shape = backend.shared_namespace("linear", names, *arrays), x.shape
-    lead, (outputs, width) = shape[:-1], weight.shape if weight.ndim == 2 else (None, None)
-    if shape[-1:] != (width,) or (rest and rest[0].shape != (outputs,)):
+    backend.shared_namespace("linear", names, *arrays)
+    shape, fits = x.shape, weight.shape
+    if len(fits) != 2 or shape[-1:] != fits[1:] or (rest and rest[0].shape != fits[:1]):
         came = ", ".join(f"{name} {part.shape}" for name, part in zip(names, inputs, strict=True))
         raise ValueError(f"linear: the shapes are {came}; expected x (..., I), weight (O, I), bias (O,)")
     dtype = arrays[0].dtype
     if any([array.dtype != dtype for array in arrays]):  # noqa: C419 - a generator takes longer
         came = ", ".join(f"{name} {part.dtype}" for name, part in zip(names, inputs, strict=True))
         raise TypeError(f"linear: the dtypes are {came}; expected one")
-    rows = xp.reshape(arrays[0], (math.prod(lead), width))
-    y = host_kernels.linear(xp, rows, arrays[1], arrays[2] if rest else None)
+    (*lead, _), (outputs, width) = shape, fits
+    count = math.prod(lead)
+    rows = backend.reshaped(arrays[0], (count, width))
+    y = host_kernels.linear(rows, arrays[1], arrays[2] if rest else None)
 
-    def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
+    def pullback(cotangents: Cotangents, results: Sequence[Tensor | None]) -> Cotangents:
         (g,) = cotangents
         assert g is not None
-        flat = math.prod(lead), g.shape[-1]
         if is_grad_enabled():
-            g_rows = reshape(g, flat)
+            g_rows = reshape(g, (count, outputs))
             dx = reshape(matmul(g_rows, weight), shape) if x.requires_grad else None
             dw = matmul(matrix_transpose(g_rows), reshape(x, rows.shape)) if weight.requires_grad else None
             return [dx, dw, *[sum(g_rows, axis=0) for _ in rest]]
-        wanted = [part.requires_grad for part in inputs]
-        found = host_kernels.linear_back(xp, xp.reshape(g.data, flat), rows, weight.data, *wanted)
-        return [
-            None if array is None else Tensor(xp.reshape(array, part.shape))
-            for array, part in zip(found, inputs, strict=False)
-        ]
+        g_rows, wanted = backend.reshaped(g.data, (count, outputs)), [part.requires_grad for part in inputs]
+        dx, *others = host_kernels.linear_back(g_rows, rows, weight.data, *wanted)
+        found = (None if dx is None else backend.reshaped(dx, shape), *others)
+        return [None if array is None else Tensor(array) for array in found[: len(inputs)]]
 
     reads = weight if x.requires_grad else None, x if weight.requires_grad else None
-    (result,) = record_joint("linear", (xp.reshape(y, (*lead, outputs)),), inputs, pullback, reads, ("weight", "x"))
+    data = backend.reshaped(y, (*lead, outputs))
+    (result,) = record_joint("linear", (data,), inputs, pullback, reads, ("weight", "x"))
     return result
 
 
@@ -556,12 +557,12 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
 def reshape(x: Tensor, shape: int | tuple[int, ...]) -> Tensor:
     """The same elements in another shape; one length may be -1."""
     try:
-        shape = tuple(operator.index(n) for n in (shape if isinstance(shape, Iterable) else (shape,)))
+        shape = tuple(map(operator.index, shape if isinstance(shape, (tuple, Iterable)) else (shape,)))
     except TypeError:
         raise TypeError(f"reshape: shape is {reprlib.repr(shape)}; expected integers") from None
     if -1 in shape and x.size == 0:  # array libraries cannot infer a length from no elements
         shape = tuple(0 if n == -1 else n for n in shape)
-    return record("reshape", namespace(x.data).reshape(x.data, shape), (x,), [lambda g, y: reshape(g, x.shape)])
+    return record("reshape", backend.reshaped(x.data, shape), (x,), [lambda g, y: reshape(g, x.shape)])
 
 
 @lifted
@@ -741,20 +742,21 @@ def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
         front = tuple(range(value(indices).ndim))
         rest = [a for a in range(rows.ndim) if a not in front]
         return permute_dims(rows, (*rest[:axis], *front, *rest[axis:]))
-    indices = value(indices)
+    indices, shape = value(indices), x.shape
     xp = namespace(x=x.data, indices=indices)
-    shape, flat = x.shape, xp.reshape(indices, (-1,))
-    rule = [lambda g, y: _scatter_add(reshape(g, (flat.shape[0], *shape[1:])), flat, shape)]
-    rows = xp.reshape(xp.take(x.data, flat, axis=0), (*indices.shape, *shape[1:]))
-    return record("take", rows, (x,), rule, (indices,), ("indices",))
+    if type(indices) is np.ndarray:
+        rows = x.data.take(indices, axis=0)
+    else:  # the standard has it for one axis of numbers
+        rows = xp.reshape(xp.take(x.data, xp.reshape(indices, (-1,)), axis=0), (*indices.shape, *shape[1:]))
+    return record("take", rows, (x,), [lambda g, y: _scatter_add(g, indices, shape)], (indices,), ("indices",))
 
 
 def _scatter_add(g: Tensor, indices: Array, shape: tuple[int, ...]) -> Tensor:
-    """Rows of g summed into rows of zeros: the other direction of take."""
-    xp = namespace(g.data)
-    columns = math.prod(shape[1:])
-    summed = host_kernels.scatter_add(indices, xp.reshape(g.data, (g.shape[0], columns)), shape[0])
-    return record("scatter_add", xp.reshape(summed, shape), (g,), [lambda h, y: take(h, indices)])
+    """Parts of g summed into rows of zeros: the other direction of take."""
+    numbers = backend.reshaped(indices, (-1,))
+    rows = backend.reshaped(g.data, (numbers.shape[0], math.prod(shape[1:])))
+    summed = backend.reshaped(host_kernels.scatter_add(numbers, rows, shape[0]), shape)
+    return record("scatter_add", summed, (g,), [lambda h, y: take(h, indices)])
 
 
 @lifted

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from xprnn.backend import namespace
+from xprnn.backend import ones_like
 from xprnn.tensor import Node, Tensor
 
+Key = tuple[int, int]
 Listener = tuple[Callable[[Iterable[Tensor]], object], Callable[[Tensor, Tensor | None], None]]
 """What wants to know of a walk back before it ends: all leaves, and then one after the other."""
 
@@ -28,32 +29,25 @@ def walk_back(
     """
     release = not (create_graph if retain_graph is None else retain_graph)
     stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
-    leaves = list(stops.values())
-    # What has flowed so far into each output of a node, or into a leaf, by the id of either. A stop is a leaf.
-    flows: dict[int, list[Tensor | None]] = {}
-    sums: set[tuple[int, int]] = set()  # those whose arrays were made here, and may be written to
+    leaves = {**stops}
+    flows: dict[Key, Tensor] = {}  # what has flowed so far into each output of a node that is no stop, or into a leaf
+    sums: set[Key] = set()  # those whose arrays were made here, and may be written to
 
     def accumulate(tensor: Tensor, cotangent: Tensor) -> None:
-        holder: Node | Tensor = tensor.node or tensor
-        if stops:
-            holder = stops.get(_key(tensor), holder)
-        slot = tensor.slot if isinstance(holder, Node) else 0
-        slots = flows.get(id(holder))
-        if slots is None:
-            slots = flows[id(holder)] = [None] * (len(holder.outputs) if isinstance(holder, Node) else 1)
-            if inputs is None and holder is tensor:
-                leaves.append(tensor)
-        before = slots[slot]
+        key = _key(tensor)
+        before = flows.get(key)
         if before is None:
-            slots[slot] = cotangent
+            flows[key] = cotangent
+            if inputs is None and tensor.node is None:
+                leaves[key] = tensor
         elif create_graph:
-            slots[slot] = before + cotangent
-        elif (id(holder), slot) in sums:  # a weight that many steps share: no new array for each of them
+            flows[key] = before + cotangent
+        elif key in sums:  # a weight that many steps share: no new array for each of them
             total = before.data
             total += cotangent.data
         else:
-            slots[slot] = Tensor(before.data + cotangent.data)
-            sums.add((id(holder), slot))
+            flows[key] = Tensor(before.data + cotangent.data)
+            sums.add(key)
 
     # With explicit inputs and explicit cotangents, an output without a cotangent is one that nothing flows into.
     given = any(c is not None for c in cotangents)
@@ -67,10 +61,11 @@ def walk_back(
     if listener is not None:
         expect, whole = listener
         last = _last_read(order)
-        expect([*leaves, *chain.from_iterable(last.values())])
+        expect([*leaves.values(), *chain.from_iterable(last.values())])
     for node in reversed(order):
-        incoming = flows.pop(id(node), None)
-        if incoming is not None:
+        keys = [(id(node), slot) for slot in range(len(node.outputs))]
+        incoming = [None if key in stops else flows.pop(key, None) for key in keys]
+        if [g for g in incoming if g is not None]:
             sources, pullback = node.rule()
             results = pullback(incoming, [reference() for reference in node.outputs])
             for tensor, result in zip(sources, results, strict=True):
@@ -78,11 +73,11 @@ def walk_back(
                     accumulate(tensor, result)
         if last:
             for leaf in last.get(id(node), ()):
-                whole(leaf, flows.pop(id(leaf), [None])[0])
+                whole(leaf, flows.pop(_key(leaf), None))
     if release:
         for node in order:
             node.release()
-    return [(leaf, flows[id(leaf)][0]) for leaf in leaves if id(leaf) in flows]  # type: ignore[misc]
+    return [(leaf, flows[key]) for key, leaf in leaves.items() if key in flows]
 
 
 def _initial_cotangent(output: Tensor, cotangent: Any) -> Tensor:
@@ -97,7 +92,7 @@ def _initial_cotangent(output: Tensor, cotangent: Any) -> Tensor:
                 f"backward: a Tensor of shape {output.shape} has no single gradient; reduce it to a scalar "
                 "with .sum() or .mean(), or pass a cotangent of the same shape"
             )
-        return Tensor(namespace(output.data).ones_like(output.data))
+        return Tensor(ones_like(output.data))
     cotangent = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
     if cotangent.shape != output.shape:
         raise ValueError(f"backward: the cotangent has shape {cotangent.shape}; expected {output.shape}, as the output")
@@ -118,12 +113,12 @@ def _last_read(order: Sequence[Node]) -> dict[int, list[Tensor]]:
     return last
 
 
-def _key(tensor: Tensor) -> tuple[int, int]:
+def _key(tensor: Tensor) -> Key:
     """Names a value on the tape: an output of a node, or a leaf."""
     return (id(tensor), -1) if tensor.node is None else (id(tensor.node), tensor.slot)
 
 
-def _topological(roots: Sequence[Node], stops: dict[tuple[int, int], Tensor]) -> list[Node]:
+def _topological(roots: Sequence[Node], stops: dict[Key, Tensor]) -> list[Node]:
     """Nodes behind the roots, inputs first. A stack of its own instead of recursion: chains can be very long."""
     order: list[Node] = []
     seen: set[int] = set()

@@ -1,7 +1,7 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
 from . import additive, carry, diagonal, reservoir, scan
-from .elementwise import erf, row_max, scatter_add
+from .elementwise import erf, row_max, scatter_add, square_sum
 from .equations import compile_equations
 from .host import BF16_DOT
 from .linear import affine, linear_back
@@ -41,6 +41,7 @@ __all__ = [
     "row_max",
     "scan",
     "scatter_add",
+    "square_sum",
     "surprise",
     "surprise_back",
     "way",

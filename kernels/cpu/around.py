@@ -18,6 +18,7 @@ from .product import (
     multiply,
     multiply_transposed,
     pack_columns,
+    pack_rows,
     padded_columns,
     turn,
     turns,
@@ -50,6 +51,15 @@ def packed_transpose(w):
     packed = aligned(padded_columns(n, address(w, 0)), k, w)
     pack_columns(w, n, packed, 0, _panels(n, w))
     return packed
+
+
+@kernel
+def packed(w):
+    """W (K, N) packed as it is."""
+    k, n = w.shape
+    panels = aligned(padded_columns(n, address(w, 0)), k, w)
+    pack_rows(w, n, panels, 0, _panels(n, w))
+    return panels
 
 
 @kernel
@@ -139,8 +149,8 @@ def _add_product(x, packed, y):
 
 
 @kernel
-def affine(x, w, b, out):
-    """out (R, O) = x W^T + b, for x (R, I) and W (O, I); b may be empty."""
+def _product(x, packed_w, b, out):
+    """out (R, O) = x W + b, for x (R, I) and W packed; b may be empty."""
     rows, outputs = out.shape
     columns = padded_columns(outputs, address(out, 0))
     y = out if columns == outputs else np.empty((rows, columns), out.dtype)
@@ -148,19 +158,28 @@ def affine(x, w, b, out):
         to = address(y, row * columns)
         clear(to, columns)
         copy(to, address(b, 0), b.size)
-    _add_product(x, packed_transpose(w), y)
+    _add_product(x, packed_w, y)
     if columns != outputs:
         for row in range(rows):
             copy(address(out, row * outputs), address(y, row * columns), outputs)
 
 
 @kernel
-def gradients(dz, x, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh):
-    """Those of W and b in x W^T + b, from dz (R, O) for rows x (R, I), and where dw_hh is not empty those of h W_hh^T.
+def affine(x, w, b, out):
+    """out (R, O) = x W^T + b, for x (R, I) and W (O, I); b may be empty."""
+    _product(x, packed_transpose(w), b, out)
+
+
+@kernel
+def gradients(dz, x, w, dx, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh):
+    """Those of x, W and b in x W^T + b, from dz (R, O) for rows x (R, I), and where dw_hh is not empty of h W_hh^T.
 
     The rows are then of T*B sequences at a step, and so are those of hs, the states after it; h0 (B, H) are before the
-    first. ``dzh`` is dz unless that product stays ``apart``. Biases may be empty, and so may all that is for h.
+    first. ``dzh`` is dz unless that product stays ``apart``. What is not asked for is empty, and so may all be that is
+    for h.
     """
+    if dx.size > 0:
+        _product(dz, packed(w), db[:0], dx)
     if dw.size > 0:
         _outer_sum(dz, x, dz[:0], x[:0], dw)
     if db.size > 0:

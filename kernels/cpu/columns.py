@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from numba import config
 
 from ..kinds import KINDS, PARTS
 from . import equations, threads
@@ -37,6 +38,7 @@ from .waiting import wait_for
 SCRATCH_BYTES = 1 << 24  # of pre-activations computed ahead, where they are not kept
 WORTHWHILE = 2.5e5  # floating-point operations in a step, from which on sharing it beats its cost
 ENOUGH_ROWS = 3  # for each thread, and the batch is better cut by sequences
+MOST_THREADS = config.NUMBA_NUM_THREADS  # there never are more; to ask how many there are takes several microseconds
 
 
 def parts(kind: int, batch: int, size: int, operations: float, itemsize: int) -> int:
@@ -44,8 +46,8 @@ def parts(kind: int, batch: int, size: int, operations: float, itemsize: int) ->
     about = KINDS[kind]
     if operations < WORTHWHILE or about.between or about.norms or about.functions or not about.places:
         return 1
-    workers, lanes = threads.workers(), TILE.lanes(itemsize)
-    if batch >= ENOUGH_ROWS * workers or size % lanes:
+    lanes = TILE.lanes(itemsize)
+    if batch >= ENOUGH_ROWS * MOST_THREADS or size % lanes or batch >= ENOUGH_ROWS * (workers := threads.workers()):
         return 1
     return min(workers, size // lanes)
 

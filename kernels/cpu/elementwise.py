@@ -1,4 +1,6 @@
-"""What NumPy lacks, or is slow at: functions of single numbers, the largest of each row, and sums of rows by number."""
+"""What NumPy lacks, or is slow at: functions of single numbers, the largest of each row, sums of rows by number and of
+squares.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,10 @@ import math
 import numpy as np
 
 from . import threads
-from .compiling import kernel
-from .product import Array, plain
+from .compiling import kernel, summing_kernel
+from .product import DEPTH, Array, plain
 
-LANES = 16  # of a vector of maxima
+LANES, HALVES = 16, (8, 4, 2, 1)  # of a vector of maxima
 OPERATIONS = 50.0  # that an erf counts for, where threads are shared out
 
 
@@ -46,8 +48,11 @@ def most_of_rows(x, y, first, last):
                 numbers = x[row, low : low + LANES]
                 for k in range(LANES):
                     lanes[k] = numbers[k] if (numbers[k] > lanes[k]) | (numbers[k] != numbers[k]) else lanes[k]
-            for k in range(LANES):
-                most = lanes[k] if (lanes[k] > most) | (lanes[k] != lanes[k]) else most
+            for half in HALVES:  # side by side, as one after the other each waits for the one before
+                for k in range(half):
+                    other = lanes[half + k]
+                    lanes[k] = other if (other > lanes[k]) | (other != other) else lanes[k]
+            most = lanes[0]
         for k in range(whole, columns):
             most = x[row, k] if (x[row, k] > most) | (x[row, k] != x[row, k]) else most
         y[row] = most
@@ -60,12 +65,23 @@ def scatter_add(index: Array, values: Array, size: int) -> Array:
     """
     index, values = plain(index.astype(np.int64, copy=False)), plain(values)
     total = np.zeros((size, values.shape[1]), values.dtype)
-    if len(index) and not -size <= index.min() <= index.max() < size:
-        raise IndexError(f"there are rows from {index.min()} to {index.max()} to be summed into {size}")
+    if len(index):
+        least, most = _ends(index)
+        if not -size <= least <= most < size:
+            raise IndexError(f"there are rows from {least} to {most} to be summed into {size}")
     threads.share(
         lambda first, last: _scatter_add(index, values, total, first, last), values.shape[1], 4.0 * values.size
     )
     return total
+
+
+@kernel
+def _ends(numbers):
+    """The least and the greatest."""
+    least = most = numbers[0]
+    for number in numbers:
+        least, most = min(least, number), max(most, number)
+    return least, most
 
 
 @kernel
@@ -75,3 +91,20 @@ def _scatter_add(index, values, total, first, last):
         target, source = total[row, first:last], values[n, first:last]
         for k in range(target.size):
             target[k] += source[k]
+
+
+def square_sum(x: Array) -> float:
+    """Of x (N,), in float64: block by block, since long sums lose digits."""
+    total: float = _square_sum(plain(x))
+    return total
+
+
+@summing_kernel
+def _square_sum(x):
+    total = 0.0
+    for low in range(0, x.size, DEPTH):
+        part, block = 0.0, x[low : low + DEPTH]
+        for k in range(block.size):
+            part += np.float64(block[k]) * np.float64(block[k])
+        total += part
+    return total

@@ -73,7 +73,7 @@ class Storage(NamedTuple):
         packed = np.empty((padded(n, w.itemsize), k), self.number or w.dtype)
         if packed.size == 0:
             return packed
-        panels, do = -(-n // TILE.columns(w.itemsize)), pack_columns if columnwise else _pack_rows
+        panels, do = -(-n // TILE.columns(w.itemsize)), pack_columns if columnwise else pack_rows
         threads.share(lambda first, last: do(flat, n, packed, first, last), panels, 16.0 * w.size)
         if self.group == 1:
             return packed
@@ -116,7 +116,7 @@ def _nearest_bf16(value):
 
 
 @kernel
-def _pack_rows(w, n, packed, first, last):
+def pack_rows(w, n, packed, first, last):
     """Panels first to last of W, whose rows are contiguous."""
     columns, k = packed.shape
     width = VECTORS * lanes(address(w, 0))

@@ -228,23 +228,35 @@ def backward(
         x = np.where(flags.advance[..., None], x, dtype.type(0))
     most = 2.0 * dzx.size * max(size, x.shape[2])  # operations of one product
     if control is FREE and noise is None and storage is EXACT and around.serves(about, own, size, most):
-        gradients = _gradients_at_once(about, w, x, states, dzx, dzh, sums, reverse)
+        dx, gradients = _gradients_at_once(about, w, x, states, dzx, dzh, sums, reverse, need_dx)
     else:
         gradients = _gradients(about, w, x, states, dzx, dzh, sums, own, noise, flags.restart, reverse)
-    dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
+        dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
     return dx, parted(state, len(about.parts)) if from_start else (None,) * len(about.parts), gradients
 
 
 def _gradients_at_once(
-    about: Kind, w: kinds.Weights, x: Array, states: States, dzx: Array, dzh: Array, sums: Array, reverse: bool
-) -> kinds.Weights:
-    """The gradients of the weights by :func:`around.gradients`."""
-    names = ("weight_ih", "weight_hh") if about.norms else ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    made, none = {name: np.empty(w[name].shape, x.dtype) for name in names if name in w}, EMPTY[x.dtype][1]
-    dw, dw_hh, db, db_hh = made["weight_ih"], made["weight_hh"], made.get("bias_ih", none), made.get("bias_hh", none)
+    about: Kind,
+    w: kinds.Weights,
+    x: Array,
+    states: States,
+    dzx: Array,
+    dzh: Array,
+    sums: Array,
+    reverse: bool,
+    need_dx: bool,
+) -> tuple[Array | None, kinds.Weights]:
+    """dx, and the gradients of the weights, by :func:`around.gradients`."""
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    made = {name: np.empty(w[name].shape, x.dtype) for name in names[: 2 if about.norms else 4] if name in w}
+    none = EMPTY[x.dtype]
+    dw, dw_hh, db, db_hh = [made.get(name, none[1]) for name in names]
     rows_x, hs, dz, dz_hh = [array.reshape(-1, array.shape[2]) for array in (x, states.after[0], dzx, dzh)]
-    around.gradients(dz, rows_x, dw, db, about.apart, dz_hh, states.initial[0], hs, reverse, dw_hh, db_hh)
-    return made | norm_weights.gradients(about, w, sums) if about.norms else made
+    w_ih, dx, h0 = plain(w["weight_ih"]), np.empty(rows_x.shape, x.dtype) if need_dx else none[2], states.initial[0]
+    around.gradients(dz, rows_x, w_ih, dx, dw, db, about.apart, dz_hh, h0, hs, reverse, dw_hh, db_hh)
+    if about.norms:
+        made |= norm_weights.gradients(about, w, sums)
+    return dx.reshape(x.shape) if need_dx else None, made
 
 
 def _gradients(
@@ -355,6 +367,9 @@ def _backward_products(about: Kind, w: kinds.Weights, size: int, storage: Storag
     w_hh = _recurrent_matrix(about, w, size)
     if (own := w_hh.shape[1]) < size:
         packed = np.concatenate([storage.pack(w_hh[low : low + own]) for low in range(0, len(w_hh), own)])
+        return packed, packed[:0]
+    if storage is EXACT and around.serves(about, own, size, 16.0 * w_hh.size):
+        packed = around.packed(plain(w_hh))
         return packed, packed[:0]
     both = about.products[0] * size if about.between else len(w_hh)
     return storage.pack(w_hh[:both]), storage.pack(w_hh[both:])

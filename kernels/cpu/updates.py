@@ -30,7 +30,7 @@ def adam(
     made = [np.empty(data.size, data.dtype) for _ in range(3)]
     numbers = beta1, 1.0 - beta1, beta2, 1.0 - beta2, root, eps, rate
     threads.share(lambda first, last: _adam(*given, numbers, *made, first, last), data.size, OPERATIONS * data.size)
-    new_data, new_mean, new_square = (array.reshape(data.shape) for array in made)
+    new_data, new_mean, new_square = made if data.ndim == 1 else [array.reshape(data.shape) for array in made]
     return new_data, new_mean, new_square
 
 

@@ -22,12 +22,13 @@ def outputs_and_gradients(layer, x):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU", "CTRNN"])
+@pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU", "CTRNN", "layer-norm LSTM", "layer-norm GRU"])
 @pytest.mark.parametrize(
     ("steps", "batch", "inputs", "hidden"), [(1, 1, 19, 16), (2, 2, 1, 5), (1, 3, 16, 33), (2, 4, 5, 20)]
 )
 def test_one_call_has_the_bits_of_several(monkeypatch, cell, reverse, steps, batch, inputs, hidden):
-    layer = getattr(nn, cell)(inputs, hidden, reverse=reverse, rng=0)
+    normalised = {"layer_norm": True} if cell.startswith("layer-norm") else {}
+    layer = getattr(nn, cell.split()[-1])(inputs, hidden, reverse=reverse, rng=0, **normalised)
     x = np.random.default_rng(1).standard_normal((steps, batch, inputs)).astype("float32")
     found = outputs_and_gradients(layer, x)
     monkeypatch.setattr(around, "serves", lambda *about: False)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from xprnn import Parameter, Tensor
+from xprnn import Parameter, Tensor, host_kernels, use_kernels
 from xprnn.backend import get_backend
 from xprnn.train import clip_grad_norm, clip_grad_value
 from xprnn.train.clip import clip
@@ -121,3 +121,17 @@ def test_like_pytorch(home, rng):
     assert clip_grad_norm(ours, 0.7) == pytest.approx(float(torch.nn.utils.clip_grad_norm_(theirs, 0.7)), rel=1e-13)
     for p, t in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(p.grad.numpy(), t.grad.numpy(), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_norm_of_compiled_sums(dtype, rng):
+    """Against a sum that rounds once: gradients of many blocks, and of numbers whose squares float32 cannot hold."""
+    pytest.importorskip("numba")
+    host_kernels.kernels()
+    gradients = [rng.normal(size=shape) * 1e25 for shape in ((), (3, 700), (1,), (0, 2), (129,))]
+    held = with_gradients(NUMPY, *gradients, dtype=dtype)
+    held[1].grad = Tensor(np.asfortranarray(held[1].grad.data))
+    squares = [float(g) ** 2 for p in held for g in p.grad.data.reshape(-1)]
+    assert clip_grad_norm(held, math.inf) == pytest.approx(math.sqrt(math.fsum(squares)), rel=1e-15)
+    with use_kernels("reference"):
+        assert clip_grad_norm(held, math.inf) == pytest.approx(math.sqrt(math.fsum(squares)), rel=1e-15)

@@ -17,7 +17,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from xprnn.backend import DTYPES, Array, dtype_name, namespace
+from xprnn.backend import DTYPES, Array, dtype_name, zeros_beside
 from xprnn.cells import (
     GRU,
     LSTM,
@@ -296,10 +296,10 @@ def backward(
         for name, part, d in zip(call.cell.state_names, call.state, cotangents, strict=True):
             if d is not None:
                 _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype)
-    xp, dsequences = namespace(call.x), tuple(map(call.control.shown, dsequences))
+    dsequences = tuple(map(call.control.shown, dsequences))
     # Copies, since the kernels go on in place.
     dstate = tuple(
-        xp.zeros(part.shape, dtype=part.dtype) if d is None else d.copy(order="C")
+        zeros_beside(part, part.shape) if d is None else d.copy(order="C")
         for part, d in zip(call.state, dfinal, strict=True)
     )
     found = kernels.backward(

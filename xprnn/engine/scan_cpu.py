@@ -24,7 +24,7 @@ class CompiledScan(Scan):
     """
 
     def times(self, a: Array, b: Array) -> Array:
-        return host_kernels.matmul(np, a, b)
+        return host_kernels.matmul(a, b)
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
         return super().reasons_against(call) or cpu.reasons_of_arrays(call)
@@ -42,7 +42,7 @@ class CompiledScan(Scan):
         cell, w = linear(call), call.weights
         if kernels.linear_number_of(cell) is None or cell.late or cell.sees_x(w, call.state[0].shape[-1]):
             return super().project(call, x)
-        z = host_kernels.linear(np, x.reshape(-1, x.shape[2]), w["weight_ih"], w.get("bias_ih"))
+        z = host_kernels.linear(x.reshape(-1, x.shape[2]), w["weight_ih"], w.get("bias_ih"))
         return z.reshape(*x.shape[:2], -1)
 
     def walked_vjp(

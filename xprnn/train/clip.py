@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xprnn import host_kernels
 from xprnn.arguments import real_number
 from xprnn.backend import Array, dtype_name, namespace, to_numpy
 from xprnn.postponed import require
@@ -92,15 +93,18 @@ def _with_gradient(parameters: Sequence[Tensor]) -> Held:
 def _norm(owner: str, held: Held, waiting: bool = False) -> Number:
     """The joint norm, which is required to be finite; a float of NumPy's gradients and, if one waits for it, of all."""
     arrays = [gradient.data for _, gradient in held]
+    norm: Number = None
+    if set(map(type, arrays)) <= {np.ndarray}:  # the most common, and nothing to wait for
+        norm = math.sqrt(_total(arrays))
+        if not held or LEAST_NORM <= norm < math.inf:
+            return norm
     with np.errstate(over="ignore", under="ignore"):
-        if all(type(array) is np.ndarray for array in arrays):  # the most common, and nothing to wait for
-            norm = math.sqrt(_total(arrays))
-        else:
+        if norm is None:
             squares = _squares(owner, held)
             if not waiting:
                 return _unknown_norm(owner, held, squares)
             norm = math.sqrt(to_numpy(squares).sum())
-        if held and not LEAST_NORM <= norm < math.inf:  # NaN too
+        if not LEAST_NORM <= norm < math.inf:  # NaN too
             scale = LARGER if norm < LEAST_NORM else SMALLER
             squares = to_numpy(_squares(owner, held, scale))
             norm = math.sqrt(squares.sum()) / scale
@@ -111,10 +115,13 @@ def _norm(owner: str, held: Held, waiting: bool = False) -> Number:
 def _total(arrays: Sequence[np.ndarray[Any, Any]]) -> float:
     """The sum of all squares, in float64, since those of large float32 numbers overflow."""
     if 0 < sum([array.size for array in arrays]) <= SMALL:
-        wide = np.concatenate(arrays, axis=None, dtype=np.float64)
-        return float(np.add.reduce(np.square(wide, out=wide)))
-    squares = (np.square(array.astype(np.float64, copy=False)) for array in arrays)
-    return sum(float(np.add.reduce(square, axis=None)) for square in squares)
+        flat = np.concatenate(arrays, axis=None)
+        if (found := host_kernels.loaded_for(flat)) is not None:
+            return float(found.square_sum(flat))
+        arrays = [flat]
+    with np.errstate(over="ignore", under="ignore"):
+        squares = (np.square(array.astype(np.float64, copy=False)) for array in arrays)
+        return sum(float(np.add.reduce(square, axis=None)) for square in squares)
 
 
 def _squares(owner: str, held: Held, scale: float = 1.0) -> Array:

@@ -19,7 +19,7 @@ import numpy as np
 
 from xprnn import host_kernels, ops
 from xprnn.arguments import floating_input, input_tensor, probability, real_number, whole_number
-from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace
+from xprnn.backend import Array, backend_of, dtype_name, library, namespace, shared_namespace, summed
 from xprnn.postponed import within
 from xprnn.tape import is_grad_enabled, record
 from xprnn.tensor import Tensor
@@ -171,12 +171,11 @@ def _all_are_classes(target: Array, classes: int) -> bool:
 
 def _surprise(logits: Tensor, target: Array, mean: bool = False) -> Tensor:
     """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), or their mean, as one operation."""
-    x, home, classes = logits.data, backend_of(target), logits.shape[-1]
-    xp, share = home.xp, 1.0 / target.size if mean else 1.0
-    compiled = host_kernels.surprise(x, target)
+    x, xp, classes = logits.data, namespace(target), logits.shape[-1]
+    compiled, share = host_kernels.surprise(x, target), 1.0 / target.size if mean else 1.0
     if compiled is None:
         # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
-        places = home.arange(target.size) * classes + xp.reshape(target, (-1,))
+        places = backend_of(target).arange(target.size) * classes + xp.reshape(target, (-1,))
         chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
         # Of differences to the largest: of large logits, the logarithm of their sum has lost the digits behind the
         # point.
@@ -187,19 +186,18 @@ def _surprise(logits: Tensor, target: Array, mean: bool = False) -> Tensor:
         losses, softmax = compiled
 
     def rule(g: Tensor, y: Tensor) -> Tensor:
-        flow = g * share if mean else g
-        if home.name == "array_api_strict" or is_grad_enabled():
-            is_target = xp.astype(xp.expand_dims(target, axis=-1) == home.arange(classes), x.dtype)
-            return (flow if mean else ops.expand_dims(flow, -1)) * (ops.softmax(logits) - is_target)
+        if library(xp) == "array_api_strict" or is_grad_enabled():
+            is_target = xp.astype(xp.expand_dims(target, axis=-1) == backend_of(target).arange(classes), x.dtype)
+            return (g * share if mean else ops.expand_dims(g, -1)) * (ops.softmax(logits) - is_target)
+        flow = g.data * share if mean else g.data
         if compiled is not None:
-            return Tensor(host_kernels.surprise_back(softmax, target, flow.data))
-        each = flow.data if mean else flow.data[..., None]
-        found = xp.exp(x - top) * (each / total[..., None])
+            return Tensor(host_kernels.surprise_back(softmax, target, flow))
+        found = xp.exp(x - top) * ((flow if mean else flow[..., None]) / total[..., None])
         flat = found.reshape(-1)  # a copy, where the logits are not contiguous
-        flat[places] -= flow.data.reshape(-1)
+        flat[places] -= flow.reshape(-1)
         return Tensor(flat.reshape(x.shape))
 
-    data = xp.sum(losses) * share if mean else losses
+    data = summed(losses) * share if mean else losses
     return record("cross_entropy", data, (logits,), [rule], (logits,), ("logits",))
 
 
@@ -208,15 +206,11 @@ def _mean_square(prediction: Tensor, target: Tensor) -> Tensor:
     difference, share = prediction.data - target.data, 1.0 / prediction.size
 
     def slope(g: Tensor, sign: float) -> Tensor:
-        if is_grad_enabled():
-            return g * share * ((2.0 * sign) * (prediction - target))
-        found = (2.0 * sign) * difference
-        found *= g.data * share
-        return Tensor(found)
+        factor = 2.0 * sign * share
+        return g * factor * (prediction - target) if is_grad_enabled() else Tensor(difference * (g.data * factor))
 
-    total = namespace(difference).sum(difference * difference)
     rules = (lambda g, y: slope(g, 1.0), lambda g, y: slope(g, -1.0))
-    return record("mse", total * share, (prediction, target), rules)
+    return record("mse", summed(difference * difference) * share, (prediction, target), rules)
 
 
 def elementwise(

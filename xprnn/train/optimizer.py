@@ -159,9 +159,10 @@ class Optimizer:
         changes: list[Change] = []
         known: Known = {}
         for together in self._moved_together():
-            first, joined = together[0], Joined([self.parameters[k].data for k in together], self._known)
+            first, parameters = together[0], [self.parameters[k] for k in together]
+            joined = Joined([parameter.data for parameter in parameters], self._known)
             data, (view, names), step = joined.array, groups[self._group_of[first]], steps[first] + 1
-            gradient = joined.beside([self.parameters[k].grad.data for k in together])
+            gradient = joined.beside([parameter.grad.data for parameter in parameters])
             slots = self._slots_of(together, names, joined)
             new, kept = view.update(data, gradient, slots, step)
             if where is not None:
@@ -172,12 +173,11 @@ class Optimizer:
             if new.shape != data.shape or new.dtype != data.dtype:
                 came, expected = [f"shape {tuple(a.shape)} and dtype {dtype_name(a)}" for a in (new, data)]
                 raise ValueError(f"{type(self).__name__}: update gave parameter {first} {came}; expected {expected}")
-            changes += new_data([self.parameters[k] for k in together], joined.apart(new, known))
+            changes += new_data(parameters, joined.apart(new, known))
             own_slots = Kept(kept, joined.places)
             for position, k in enumerate(together):
                 steps[k], kept_of[k] = step, (own_slots, position)
-        own = {"_steps": steps, "_kept": kept_of, "_known": known}
-        make([*changes, *[new_attribute(self, name, value) for name, value in own.items()]])
+        make([*changes, new_items(vars(self), {"_steps": steps, "_kept": kept_of, "_known": known})])
 
     def _moved_together(self) -> Iterable[list[int]]:
         """Which parameters are moved, by their positions: small ones alike in all that ``update`` sees as one array."""
@@ -189,8 +189,9 @@ class Optimizer:
                 continue
             data = parameter.data
             self._check_gradient(k, data, gradient)
-            alike = self._group_of[k], self._steps[k], *kind_of(data)
-            sets.setdefault(k if one_by_one or data.size > SMALL else alike, []).append(k)
+            apart = one_by_one or data.size > SMALL
+            alike = k if apart else (self._group_of[k], self._steps[k], *kind_of(data))
+            sets.setdefault(alike, []).append(k)
         return sets.values()
 
     def _slots_of(self, together: Sequence[int], names: Sequence[str], joined: Joined) -> Slots:

@@ -166,7 +166,8 @@ class RecurrentLayer(SequenceLayer):
                 if rates is not None:
                     noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
                     own = rates.connected(self.rng, own, self.training)
-                call = partial(run, cells[direction], own, seen, before, control, reverse, self, k, noise, alone, every)
+                given = cells[direction], own, seen, before, control, reverse, self, k, noise, alone, every
+                call = partial(run, *given, own_state=state is None)
                 sequence, final = call()
                 outputs.append(sequence[0])
                 if every:

@@ -31,12 +31,13 @@ def run(
     noise: Noise | None = None,
     alone: bool = False,
     every: bool = True,
+    own_state: bool = False,
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
     ``alone`` says that these are all of the layer's, and gives the state at the end as layers do, (1, B, H). Parts that
     are not kept for every step are None among the first: of a cell that takes many steps at once, and unless ``every``
-    part is asked for.
+    part is asked for. ``own_state`` says that the state is the layer's own, which nobody else can write to.
     ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
     """
     observer = observing()
@@ -92,7 +93,7 @@ def run(
             found.append(Owned(array) if owned else Tensor(array))
         return found
 
-    reads = (*inputs, control.advance, control.restart)
+    reads = (x, *([None] * len(state) if own_state else state), *weights.values(), control.advance, control.restart)
     labels = _labels(cell.state_names, *weights)
     return both(record_joint(cell.name, (*there, *final), inputs, pullback, reads, labels))
 
