@@ -85,7 +85,9 @@ def walked(monkeypatch):
 
     monkeypatch.setattr(sequence, "np", SimpleNamespace(**vars(np) | {"empty": lambda shape, dtype: mapped(shape)}))
     monkeypatch.setattr(
-        sequence, "room", lambda n, shape, dtype: (mapped(shape), mapped(shape if n > 1 else (0, 0, 0)))
+        sequence,
+        "room",
+        lambda n, shape, dtype, slots: (mapped(shape), mapped((slots, *shape[1:]) if n > 1 else (0, 0, 0))),
     )
     monkeypatch.setattr(sequence, "scratch", scratch)
     monkeypatch.setattr(sequence.columns, "parts", lambda *_: 1)
@@ -129,6 +131,7 @@ def test_scans(monkeypatch):
     rows, draws = FAR // (2 * columns) + 2, np.random.default_rng(0)
     b, start, a = mapped((2, rows, columns)), mapped((rows, columns)), draws.random((1, 1, columns), "float32")
     b[:, -2:], start[-2:] = draws.random((2, 2, columns)), draws.random((2, columns))
+    scan.scan(False, a, b[:, -2:].copy(), start[-2:].copy(), Flags(None, None))  # compiled while np is NumPy
     monkeypatch.setattr(scan, "np", SimpleNamespace(**vars(np) | {"empty_like": lambda like: mapped(like.shape)}))
     monkeypatch.setattr(scan, "threads", LastTwo(ends=False))
     c = scan.scan(False, a, b, start, Flags(None, None))
