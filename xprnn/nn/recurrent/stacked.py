@@ -129,7 +129,7 @@ class RecurrentLayer(SequenceLayer):
             raise ValueError(
                 f"{owner}: reverse=True is one direction, and bidirectional=True both; expected one of them"
             )
-        if self.reverse_cell is not None and not (bidirectional and _alike(*cells, hidden_size)):
+        if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell, hidden_size)):
             raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
         self.regularisation = Regularisation.of(
             owner, cells, hidden_size, zoneout, recurrent_dropout, candidate_dropout, weight_dropout
