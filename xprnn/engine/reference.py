@@ -151,7 +151,7 @@ def _gradients(
     """Everything that needs no loop over time: one product for each weight."""
     w, xp = call.weights, namespace(call.x)
     before = stack_parts(xp, (entry.before for entry in trace))
-    after = stack_parts(xp, (entry.after for entry in trace))
+    after = tuple(map(call.control.moving, stack_parts(xp, (entry.after for entry in trace))))
     masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
     dx, of_input = project_vjp(call, call.control.moving(call.x), dzx, need_dx)
     return Gradients(dx, dstate, merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input))
