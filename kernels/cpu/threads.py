@@ -39,14 +39,18 @@ class Part:
 
     def __init__(self, work: Callable[..., object], *arguments: int) -> None:
         self._work: Callable[[], object] | None = lambda: work(*arguments)
-        self._begun, self._over = threading.Lock(), threading.Lock()
+        self._by, self._over = dict[str, int](), threading.Lock()
         self._over.acquire()
         self._done = np.zeros(1, np.int64)  # what waits looks at first
         self.error: BaseException | None = None
 
     def begin(self) -> bool:
-        """Whether nobody has begun it yet; the one who is told so must run it, or nobody will."""
-        return self._begun.acquire(blocking=False)
+        """Whether nobody else has begun it; the thread that is told so must run it, or nobody will.
+
+        Who it was is known as soon as it is begun: a thread that is interrupted then does not wait for itself.
+        """
+        here = threading.get_ident()
+        return self._by.setdefault("thread", here) == here
 
     def run(self) -> None:
         """Do it, and keep what it raises."""
@@ -61,10 +65,10 @@ class Part:
             self._over.release()
 
     def wait(self) -> None:
-        """Until it is over."""
+        """Until it is over; for the one who handed it out, also anew after an interrupt."""
         _watch(self._done, 0, LOOKS)
-        with self._over:
-            pass
+        if not self._done[0]:
+            self._over.acquire()
 
 
 class Pool:
@@ -197,14 +201,22 @@ def _beside(own: Callable[[], object], others: Sequence[Part]) -> None:
     """Do one's own work while helpers do the other parts; those that nobody has begun by then are not done.
 
     Whatever fails, this waits for what has begun: it writes into arrays that the caller will use for something else.
+    So it does when it is interrupted as it waits; whoever interrupts it twice has been warned.
     """
-    _pool_of(os.getpid(), max(workers() - 1, 1)).hand_out(others)
     try:
+        _pool_of(os.getpid(), max(workers() - 1, 1)).hand_out(others)
         own()
-    finally:
-        for part in others:
-            if not part.begin():
-                part.wait()
+        _settle(others)
+    except BaseException:
+        _settle(others)
+        raise
     for part in others:
         if part.error is not None:
             raise part.error
+
+
+def _settle(parts: Sequence[Part]) -> None:
+    """Keep helpers from beginning any more of them, and wait for those that they have begun."""
+    for part in parts:
+        if not part.begin():
+            part.wait()

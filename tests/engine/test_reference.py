@@ -118,6 +118,37 @@ def test_an_input_that_is_not_looked_at_has_no_gradient_even_where_the_state_is_
     assert np.isfinite(dx[:, 1:]).all()
 
 
+@each_cell
+def test_a_state_that_is_held_passes_its_cotangent_on_even_where_it_is_nan(cell, home):
+    call = sequence_call(cell, home, T=3, lengths=[0, 3, 3])
+    state = tuple(host(part).copy() for part in call.state)
+    for part in state:
+        part[0] = np.nan
+    call = replace(call, state=tuple(map(home.asarray, state)))
+    dfinal = tuple(home.asarray(np.full(part.shape, 2.0)) for part in call.state)
+    with np.errstate(invalid="ignore"):
+        _, trace = reference.forward(call)
+        found = reference.backward(call, trace, (None,) * len(dfinal), dfinal)
+    for part in found.state:
+        np.testing.assert_array_equal(host(part)[0], 2.0)
+    for name in {"bias_ih", "bias_hh"} & set(found.weights):
+        assert np.isfinite(host(found.weights[name])).all()
+
+
+@each_cell
+def test_what_a_held_step_computes_from_an_h_that_is_nan_reaches_no_other_weights(cell, home):
+    call = sequence_call(cell, home, T=3, lengths=[0, 3, 3])
+    h = host(call.state[0]).copy()
+    h[0] = np.nan
+    call = replace(call, state=(home.asarray(h), *call.state[1:]))
+    dfinal = tuple(home.asarray(np.ones(part.shape)) for part in call.state)
+    with np.errstate(invalid="ignore"):
+        _, trace = reference.forward(call)
+        found = reference.backward(call, trace, (None,) * len(dfinal), dfinal).weights
+    for name in found.keys() - {"weight_hh"}:
+        assert np.isfinite(host(found[name])).all(), name
+
+
 def explicit_and_taped(call, need_dx=True, skip=()):
     """All gradients of a call for random cotangents: by the cell's own way back, and by the tape."""
     rng = np.random.default_rng(1)

@@ -43,6 +43,50 @@ def test_an_error_of_a_helper_is_raised(monkeypatch):
         threads.share(work, 3, 1e12)
 
 
+def _interrupted(monkeypatch, owner, name, after):
+    """Have the first call of a function by this thread end in an interrupt, once ``after`` is set."""
+    function, caller, left = getattr(owner, name), threading.get_ident(), [1]
+
+    def interrupt(*arguments):
+        if threading.get_ident() == caller and left:
+            after.wait()
+            left.pop()
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    monkeypatch.setattr(owner, name, interrupt)
+
+
+@pytest.mark.parametrize("name", ["share", "together"])
+def test_an_interrupt_while_it_waits_waits_for_all_that_has_begun(name, monkeypatch):
+    begun, done = [threading.Event() for _ in range(3)], []
+
+    def work(part, last=None):
+        begun[part].set()
+        for event in begun:  # else a part would be withdrawn
+            event.wait()
+        if part:
+            time.sleep(0.05 * part)
+            done.append(part)
+
+    monkeypatch.setattr(threads, "workers", lambda: 3)
+    threads.share(lambda first, last: None, 3, 1e12)  # helpers sleep, or look around, from now on
+    _interrupted(monkeypatch, threads.Part, "wait", begun[0])
+    with pytest.raises(KeyboardInterrupt):
+        threads.share(work, 3, 1e12) if name == "share" else threads.together(work, 3)
+    assert sorted(done) == [1, 2]
+
+
+def test_an_interrupt_before_a_part_is_run_leaves_nobody_waiting_for_it(monkeypatch):
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    monkeypatch.setattr(threads, "_pool_of", lambda process, helpers: threads.Pool(0))
+    at_once = threading.Event()
+    at_once.set()
+    _interrupted(monkeypatch, threads.Part, "run", at_once)
+    with pytest.raises(KeyboardInterrupt):
+        threads.share(lambda first, last: None, 2, 1e12)
+
+
 def test_parts_that_no_helper_begins_are_done_by_the_caller(monkeypatch):
     """Since all helpers are busy, or no thread could be started."""
     monkeypatch.setattr(threads, "workers", lambda: 4)

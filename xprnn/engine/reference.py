@@ -127,7 +127,7 @@ def backward(
         dheld = None
         if control.advance is not None:  # a held state passes its cotangent on, and the step sees none of it
             go = control.advance[t, ...]
-            dheld = tuple(xp.where(go, xp.zeros_like(d), d) for d in dstate)
+            dheld = dstate
             dstate = tuple(xp.where(go, d, xp.zeros_like(d)) for d in dstate)
         dkept = None
         if noise is not None:
@@ -137,12 +137,12 @@ def backward(
         if dkept is not None:
             dstate = tuple(d + k for d, k in zip(dstate, dkept, strict=True))
         if dheld is not None:
-            dstate = tuple(d + h for d, h in zip(dstate, dheld, strict=True))
+            dstate = tuple(xp.where(go, d, h) for d, h in zip(dstate, dheld, strict=True))
         if control.restart is not None:
             dstate = tuple(xp.where(control.restart[t, ...], xp.zeros_like(d), d) for d in dstate)
     # Where a state is NaN, a step that is held has made NaN of its zeros.
-    seen = call.control.moving(xp.stack(dzx))
-    return _gradients(call, seen, stack_parts(xp, terms), trace, dstate, need_dx)
+    seen, *beside = map(call.control.moving, (xp.stack(dzx), *stack_parts(xp, terms)))
+    return _gradients(call, seen, tuple(beside), trace, dstate, need_dx)
 
 
 def _gradients(
@@ -151,7 +151,7 @@ def _gradients(
     """Everything that needs no loop over time: one product for each weight."""
     w, xp = call.weights, namespace(call.x)
     before = stack_parts(xp, (entry.before for entry in trace))
-    after = stack_parts(xp, (entry.after for entry in trace))
+    after = tuple(map(call.control.moving, stack_parts(xp, (entry.after for entry in trace))))
     masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
     dx, of_input = project_vjp(call, call.control.moving(call.x), dzx, need_dx)
     return Gradients(dx, dstate, merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input))

@@ -6,6 +6,7 @@ from helpers import assert_close
 
 import xprnn
 from xprnn import nn
+from xprnn.cells import SLSTM
 from xprnn.train import SGD
 
 T, B, I, H = 6, 2, 3, 8  # noqa: E741
@@ -116,6 +117,14 @@ def test_forget_bias_of_slstm():
     layer = nn.SLSTM(I, H, 2, forget_bias=3.0, rng=0)
     for weights in layer.weights():
         np.testing.assert_array_equal((weights["bias_ih"] + weights["bias_hh"]).data[H : 2 * H], 3.0)
+
+
+def test_heads_are_of_all_units_and_no_fewer():
+    """Whatever a layer looks at of its cell; 3 heads of 2 or of 4 units there are not."""
+    assert nn.SLSTM(I, 9, num_heads=3, weight_dropout=0.5, rng=0).train()(np.zeros((T, B, I), "float32"))[0].ndim == 3
+    layer = nn.RecurrentLayer((SLSTM(5), SLSTM(5, "exp")), I, 5, bidirectional=True, rng=0)
+    assert layer(np.zeros((T, B, I), "float32"))[0].shape == (T, B, 10)
+    assert isinstance(nn.CellModule(SLSTM(3), I, 9, weight_dropout=0.5), nn.CellModule)
 
 
 ERRORS = {

@@ -27,6 +27,7 @@ class Regularisation:
     def of(
         owner: str,
         cells: tuple[Cell, ...],
+        hidden_size: int,
         zoneout: float | tuple[float, ...],
         recurrent: float,
         candidate: float,
@@ -49,7 +50,7 @@ class Regularisation:
         ):
             if rate and (without := [cell.name for cell in cells if mask not in cell.masks]):
                 raise ValueError(f"{owner}: {name} is {rate}, but the cell {without[0]} has no {mask}")
-        if weight and "weight_hh" not in cells[0].weight_shapes(1, 2):
+        if weight and "weight_hh" not in cells[0].weight_shapes(1, hidden_size):
             raise ValueError(f"{owner}: weight_dropout is {weight}, but the cell {cells[0].name} has no weight_hh")
         if not any((*checked, recurrent, candidate, weight)):
             return None

@@ -60,7 +60,7 @@ class CellModule(Module):
         affordable(owner, cell.weight_shapes(input_size, hidden_size), input_size=input_size, hidden_size=hidden_size)
         self.dtype, bias = float_dtype(owner, dtype), true_or_false(owner, "bias", bias)
         self.regularisation = Regularisation.of(
-            owner, (cell,), zoneout, recurrent_dropout, candidate_dropout, weight_dropout
+            owner, (cell,), hidden_size, zoneout, recurrent_dropout, candidate_dropout, weight_dropout
         )
         self.rng = generator(rng)
         weights = initial_weights(cell, input_size, hidden_size, bias, dtype, self.rng)

@@ -129,10 +129,10 @@ class RecurrentLayer(SequenceLayer):
             raise ValueError(
                 f"{owner}: reverse=True is one direction, and bidirectional=True both; expected one of them"
             )
-        if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell)):
+        if self.reverse_cell is not None and not (bidirectional and _alike(self.cell, self.reverse_cell, hidden_size)):
             raise ValueError(f"{owner}: two cells need bidirectional=True, and weights and states of the same shapes")
         self.regularisation = Regularisation.of(
-            owner, cells, zoneout, recurrent_dropout, candidate_dropout, weight_dropout
+            owner, cells, hidden_size, zoneout, recurrent_dropout, candidate_dropout, weight_dropout
         )
         self.dtype, self.rng = float_dtype(owner, dtype), generator(rng)
         self.dropout = Dropout(dropout, rng=self.rng)
@@ -231,9 +231,9 @@ def side_by_side(layers: list[Parts], axis: int) -> Parts:
     return tuple(ops.stack(part, axis=axis) for part in zip(*layers, strict=True))
 
 
-def _alike(one: Cell, other: Cell) -> bool:
+def _alike(one: Cell, other: Cell, size: int) -> bool:
     """Whether two cells have weights and states by the same names, of the same shapes."""
-    return one.weight_shapes(2, 3) == other.weight_shapes(2, 3) and one.state_names == other.state_names
+    return one.weight_shapes(2, size) == other.weight_shapes(2, size) and one.state_names == other.state_names
 
 
 def initial_weights(
