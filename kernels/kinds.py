@@ -114,7 +114,7 @@ class Kind:
 
     @cached_property
     def regularised(self) -> bool:
-        """Whether the host's kernels have it with a mask of h, and with zoneout: where h goes into a product."""
+        """Whether the host's kernels have it with zoneout and masks of h and candidates: where a product has h."""
         return bool(self.places)
 
     def read(self, size: int) -> int:

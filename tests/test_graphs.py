@@ -26,6 +26,7 @@ def no_garbage_collection():
     gc.disable()
     yield
     gc.enable()
+    gc.unfreeze()
 
 
 def of_primitives(x):

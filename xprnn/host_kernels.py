@@ -133,7 +133,10 @@ def kernels_for(*arrays: Array) -> Any:
 
 
 def loaded_for(*arrays: Array) -> Any:
-    """The same where something has loaded them already: for what gives the same bits without them."""
+    """The same where something has loaded them already: for what has the same bits without them.
+
+    So has all but a sum in float64, which differs in its last places.
+    """
     return kernels_for(*arrays) if kernels.cache_info().currsize else None
 
 

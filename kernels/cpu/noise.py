@@ -1,5 +1,5 @@
 """What is done to a walk at its steps: a mask of h in its products, zoneout, which keeps a share of each unit's old
-state, a mask of the candidate, which equations see to (dropped.py), and h that fades before a step.
+state, a mask of the candidate, which equations see to (candidates.py), and h that fades before a step.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ _two_blocks, _one_number = _make_tile(1, blocks=2), _make_tile(1, single=True)
 
 @shared_kernel
 def multiply_unpacked(a, rows, lda, w, k, columns, c, ldc):
-    """C += A W^T for at most FEW rows of A, ``lda`` apart, and W (columns, K); all are addresses."""
+    """C += A W^T for at most FEW rows of A, or none, ``lda`` apart, and W (columns, K); all are addresses."""
     lane, column = lanes(c), 0
     while columns - column >= lane:
         some, to, taken = offset(w, column * k), offset(c, column), lane
@@ -117,7 +117,7 @@ def multiply_unpacked(a, rows, lda, w, k, columns, c, ldc):
             _t2(a, lda, some, k, to, ldc)
         elif rows == 3:
             _t3(a, lda, some, k, to, ldc)
-        else:
+        elif rows == 4:
             _t4(a, lda, some, k, to, ldc)
         column += taken
     for row in range(rows):

@@ -7,6 +7,7 @@ pytest.importorskip("numba")
 
 from xprnn.kernels import kinds
 from xprnn.kernels.cpu import around, at_once, single_step
+from xprnn.kernels.cpu.arguments import EMPTY
 
 from xprnn import nn, no_grad
 
@@ -60,3 +61,13 @@ def test_arrays_that_do_not_fit_reach_no_loop(which, shape):
 
     assert [part.shape for part in step()] == [(2, 5), (2, 5)]
     assert step(**{which: shape}) is None
+
+
+def test_products_of_no_rows_write_nothing():
+    """The engine asks for none, but kernels that are called by themselves may be."""
+    code, columns = single_step._plan(kinds.LSTM, 5, 4)
+    w_ih, w_hh, x, z = (np.ones(shape, "float32") for shape in ((20, 3), (20, 5), (1, 4, 3), (1, 4, columns)))
+    _, none, flat, _ = EMPTY[x.dtype]
+    initial, after = ((np.zeros(shape, "float32"),) * 2 for shape in ((4, 5), (0, 4, 5)))
+    assert at_once.walk(kinds.LSTM, code, w_ih, w_hh, none, none, flat, x[:0], initial, after, z[:0], False)
+    np.testing.assert_array_equal(z, 1.0)

@@ -124,7 +124,7 @@ def open_stack(steps: list[cpu.Step], weights: list[Array], batch: int) -> Any:
     """As :func:`xprnn.engine.cpu.open_stack`, of parts of which some have weights of 8 bits."""
     if missing := cpu.without_kernel(steps):
         return missing
-    if any(type(w) is not np.ndarray or w.dtype not in (np.int8, np.float32) or not w.dtype.isnative for w in weights):
+    if any(type(w) is not np.ndarray or w.dtype not in (np.int8, np.float32) for w in weights):
         return "not all weights are NumPy arrays of int8 and float32"
     host = host_kernels.int8_kernels()
     return host if isinstance(host, str) else host.Int8Stack(cpu.parts_of(host_kernels.kernels(), steps), batch)
