@@ -53,6 +53,7 @@ def test_reading_single_elements(home):
     one = leaf(home, [[2.5]])
     assert one.item() == float(one) == 2.5
     assert f"{one.sum():.2f}" == "2.50"
+    assert f"{Tensor(np.array(2**60 + 1)):d}" == str(2**60 + 1)
     assert bool(one)
     assert not bool(leaf(home, 0.0))
 

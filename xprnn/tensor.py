@@ -184,8 +184,8 @@ class Tensor:
         return self.item()
 
     def __format__(self, spec: str) -> str:
-        """A single number as Python's, as in f"{loss:.3f}"."""
-        return format(self.item(), spec) if self.ndim == 0 and spec else super().__format__(spec)
+        """A single number as NumPy's, as in f"{loss:.3f}"."""
+        return format(self.numpy(), spec) if self.ndim == 0 and spec else super().__format__(spec)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if type(self._data) is not np.ndarray:

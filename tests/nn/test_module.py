@@ -25,6 +25,15 @@ def test_parameters_are_found_by_name():
     }
 
 
+def test_a_part_that_is_replaced_on_the_way_is_walked_in_its_new_form():
+    model, seen = Model(), []
+    for name, module in model.named_modules():
+        seen.append(name)
+        if name == "":
+            module.embedding = nn.Sequential(nn.Dropout(0.5))
+    assert seen[:3] == ["", "embedding", "embedding.0"]
+
+
 def test_a_shared_parameter_counts_once():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[1].weight = model[0].weight

@@ -145,15 +145,18 @@ class Module:
         return ((prefix, module) for prefix, module, _ in self._walked())
 
     def _walked(self) -> Iterator[tuple[str, Module, list[tuple[str, Module | Parameter]]]]:
-        """The same, and beside each module its own parts, which are looked for once."""
+        """The same, and beside each module a list: who reads its parts puts them there, so that they are read once.
+
+        Else they are read when the module has been seen, and maybe been given others.
+        """
         seen: set[int] = set()
 
         def walk(prefix: str, module: Module) -> Iterator[tuple[str, Module, list[tuple[str, Module | Parameter]]]]:
             if id(module) not in seen:
                 seen.add(id(module))
-                parts = [*module._parts()]
+                parts: list[tuple[str, Module | Parameter]] = []
                 yield prefix, module, parts
-                for name, part in parts:
+                for name, part in parts or module._parts():
                     if isinstance(part, Module):
                         yield from walk(_joined(prefix, name), part)
 
@@ -162,7 +165,8 @@ class Module:
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter), a shared parameter once, under its first name."""
         seen: set[int] = set()
-        for prefix, _, parts in self._walked():
+        for prefix, module, parts in self._walked():
+            parts += module._parts()
             for name, part in parts:
                 if isinstance(part, Parameter) and id(part) not in seen:
                     seen.add(id(part))

@@ -176,6 +176,17 @@ def test_what_is_tied_stays_tied():
     np.testing.assert_allclose(found(X)[0].data, model(X)[0].data, atol=0.03)
 
 
+def test_a_bias_stays_tied_to_what_keeps_its_floats():
+    model = nn.Sequential(nn.Linear(4, 4, rng=0), nn.LayerNorm(4), nn.Embedding(4, 4, rng=1))
+    model[1].bias, model[2].weight = model[0].bias, model[0].weight
+    found = nn.quantize(model)
+    for copied in (found, copy.deepcopy(found)):
+        assert copied[1].bias is copied[0].bias
+        assert copied[2].weight.dtype == np.float32  # codes would not do
+        assert copied[0].weight.dtype == np.int8
+    assert found[0].bias is not model[0].bias
+
+
 def test_codes_are_no_numbers_to_calculate_with():
     class Functional(nn.Module):
         def __init__(self):
@@ -190,6 +201,8 @@ def test_codes_are_no_numbers_to_calculate_with():
     for attempt in (
         lambda: found(X), lambda: x @ square, lambda: X @ square, lambda: weight * 2.0, lambda: 1 - weight,
         lambda: weight.reshape(8), lambda: weight.mean(), lambda: weight[0], lambda: weight.astype("float32"),
+        lambda: weight < 0.5, lambda: square < X, lambda: x >= square, lambda: weight == 0.5, lambda: x != square,
+        lambda: weight.argmax(), lambda: weight.argmin(0),
     ):  # fmt: skip
         with pytest.raises(TypeError, match="a weight of 8 bits is codes"):
             attempt()

@@ -29,8 +29,9 @@ def quantize(model: M, to: str = "int8", *, calibration: Any = None) -> M:
     Inputs and states are coded at every step anew, sums are integers of 32 bits, gates and states float32: the scheme
     of Jacob et al. 2018 (arXiv 1712.05877), dynamic in its activations. The copy's interface is the model's, and so are
     the names in its ``state_dict`` but for the scales. It loads what another one of the same layers saved, and streams.
-    What parts share, they share in the copy too. All its parameters are frozen, no gradient goes through what has
-    weights of 8 bits, and nobody calculates with their codes as if they were numbers: that raises TypeError.
+    What parts share, they share in the copy too, but for weights of 8 bits with parts that stay as they were. All
+    parameters of the copy are frozen, no gradient goes through what has weights of 8 bits, and their operators and
+    methods raise TypeError, since codes without their scales are no numbers to calculate with.
 
     The copy's ``quantization`` is a :class:`Quantization`: its ``left`` names what keeps its float weights, and why,
     such as embeddings and cells with layer normalisation.
@@ -67,8 +68,8 @@ def quantize(model: M, to: str = "int8", *, calibration: Any = None) -> M:
     if not twins:
         why = "; ".join(f"{name or 'the model'}: {reason}" for name, reason in left.items()) or "it has no weights"
         raise ValueError(f"{OWNER}: nothing in the {type(model).__name__} can be quantized ({why})")
-    # Whatever holds a layer holds its twin in the copy: copies ask their memo first.
-    found: M = copy.deepcopy(model, {key: twin for key, (_, twin) in twins.items()})
+    # Whatever holds a layer or its bias holds its twin in the copy: copies ask their memo first.
+    found: M = copy.deepcopy(model, {key: twin for key, (_, twin) in twins.items()} | shared.floats())
     found.eval()
     for _, twin in twins.values():
         twin.eval()

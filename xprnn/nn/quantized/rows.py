@@ -31,8 +31,9 @@ for _name in ("add", "sub", "mul", "truediv", "matmul"):
     setattr(CodedWeight, f"__{_name}__", _refuse)
     setattr(CodedWeight, f"__r{_name}__", _refuse)
 for _name in (
-    *("__pow__", "__neg__", "__abs__", "__getitem__", "reshape", "permute", "transpose", "flatten", "squeeze"),
-    *("unsqueeze", *(method.__name__ for method in ops.METHODS)),
+    *("__pow__", "__neg__", "__abs__", "__getitem__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"),
+    *("reshape", "permute", "transpose", "flatten", "squeeze", "unsqueeze", "argmax", "argmin"),
+    *(method.__name__ for method in ops.METHODS),
 ):
     setattr(CodedWeight, _name, _refuse)
 CodedWeight.T = property(_refuse)  # type: ignore[assignment, method-assign]
@@ -52,6 +53,10 @@ class Twins:
         if weight not in self._made:
             self._made[weight] = _coded(owner, name, weight)
         return self._made[weight]
+
+    def floats(self) -> dict[int, Parameter]:
+        """Of what is no codes, by the id of what it is a copy of: as copies have it that hold the same."""
+        return {id(weight): made[0] for weight, made in self._made.items() if len(made) == 1}
 
     def kept(self, bias: Tensor) -> Parameter:
         """A copy that no optimizer moves."""
