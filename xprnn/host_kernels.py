@@ -133,10 +133,7 @@ def kernels_for(*arrays: Array) -> Any:
 
 
 def loaded_for(*arrays: Array) -> Any:
-    """The same where something has loaded them already: for what has the same bits without them.
-
-    So has all but a sum in float64, which differs in its last places.
-    """
+    """The same where something has loaded them already: for what has the same bits without them."""
     return kernels_for(*arrays) if kernels.cache_info().currsize else None
 
 

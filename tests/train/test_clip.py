@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from xprnn import Parameter, Tensor, host_kernels, use_kernels
+from xprnn import Parameter, Tensor, use_kernels
 from xprnn.backend import get_backend
 from xprnn.train import clip_grad_norm, clip_grad_value
 from xprnn.train.clip import clip
@@ -126,8 +126,6 @@ def test_like_pytorch(home, rng):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_norm_of_compiled_sums(dtype, rng):
     """Against a sum that rounds once: gradients of many blocks, and of numbers whose squares float32 cannot hold."""
-    pytest.importorskip("numba")
-    host_kernels.kernels()
     gradients = [rng.normal(size=shape) * 1e25 for shape in ((), (3, 700), (1,), (0, 2), (129,))]
     held = with_gradients(NUMPY, *gradients, dtype=dtype)
     held[1].grad = Tensor(np.asfortranarray(held[1].grad.data))

@@ -19,8 +19,9 @@ from xprnn.together import make, new_gradients
 Held = list[tuple[Tensor, Tensor]]
 """(parameter, gradient) for each parameter that has one."""
 
-SMALL = 2**16
-"""Numbers of all gradients together: up to so many NumPy's are squared as one array; more would take much memory."""
+LEAST, SMALL = 2**10, 2**16
+"""Numbers of all gradients together, of NumPy: from so many on kernels are worth their import, and up to so many are
+squared as one array; more would take much memory."""
 
 Number = Any
 """A float, or an array without axes on a device, which nobody has waited for."""
@@ -116,7 +117,8 @@ def _total(arrays: Sequence[np.ndarray[Any, Any]]) -> float:
     """The sum of all squares, in float64, since those of large float32 numbers overflow."""
     if 0 < sum([array.size for array in arrays]) <= SMALL:
         flat = np.concatenate(arrays, axis=None)
-        if (found := host_kernels.loaded_for(flat)) is not None:
+        # By its size alone, and not by whether kernels are loaded: last places shall not tell what ran before.
+        if flat.size >= LEAST and (found := host_kernels.kernels_for(flat)) is not None:
             return float(found.square_sum(flat))
         arrays = [flat]
     with np.errstate(over="ignore", under="ignore"):
