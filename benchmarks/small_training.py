@@ -151,7 +151,8 @@ class Clock:
         from numba.core.dispatcher import Dispatcher
 
         self.spent, self._inside = 0, False
-        for name in ("additive", "around", "columns", "elementwise", "loops", "product", "softmax", "sums", "updates"):
+        names = "additive around at_once columns elementwise loops product softmax sums updates"
+        for name in names.split():
             module = importlib.import_module(f"xprnn.kernels.cpu.{name}")
             for attribute, function in list(vars(module).items()):
                 if isinstance(function, Dispatcher):

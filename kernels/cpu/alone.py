@@ -73,7 +73,7 @@ def _steps(kind, x, w_ih, w_hh, bias, states, z, after, reverse):
     """The same of packed weights. ``states`` (2 S, R) are the old parts and the new ones, in whole vectors."""
     steps, inputs, size, (block, columns) = x.shape[0], x.shape[2], after[0].shape[2], z.shape
     parts, stride = states.shape[0] // 2, states.shape[1]
-    slots = slots_of(kind, after[1])
+    slots, tiles = slots_of(kind, after[1]), units.tiling(kind, size, stride, lanes(address(x, 0)))
     results = all_parts(addresses(after, 0), slots * size)
     old, new = spread(address(states, 0), stride), spread(address(states, parts * stride), stride)
     for begin in range(0, steps, block):
@@ -86,7 +86,7 @@ def _steps(kind, x, w_ih, w_hh, bias, states, z, after, reverse):
         for k in range(count):
             row = count - 1 - k if reverse else k
             z_here, apart = address(z, row * columns), address(bias, columns)
-            units.step(kind, size, stride, address(w_hh, 0), z_here, apart, old, new, k % 2 == 1)
+            units.step(kind, size, stride, tiles, address(w_hh, 0), z_here, apart, old, new, k % 2 == 1)
             here = state_after(results, low + row, slots, size)
             for part in range(parts):
                 copy(here[part], new[part], size)

@@ -106,11 +106,12 @@ def run_part(weights, memory, z, at, x, y, current, steps):
     states, stride = spread(offset(memory, at[STATE]), at[APART]), at[STRIDE]
     diagonals, always = offset(memory, at[DIAGONALS]), address(NEVER, 0)
     w_hh, w_second, apart = offset(weights, at[W_HH]), offset(weights, at[W_SECOND]), offset(bias, columns)
+    tiles = units.tiling(kind, size, stride, lane) if at[IN_UNITS] else (0, 0)
     for k in range(steps):
         here = offset(z, k * batch * columns)
         old, new = offsets(states, current * batch * stride), offsets(states, (1 - current) * batch * stride)
         if at[IN_UNITS]:
-            units.step(kind, size, stride, w_hh, here, apart, old, new, current == 1)
+            units.step(kind, size, stride, tiles, w_hh, here, apart, old, new, current == 1)
         else:
             first_product(old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0])
             second_product(

@@ -22,7 +22,7 @@ from numba.extending import intrinsic, register_jitable
 from .. import scalar_cells
 from ..kinds import GRU, KINDS, LSTM
 from .activations import tanh
-from .compiling import kernel
+from .compiling import inlined_kernel, kernel
 from .host import TILE
 from .intrinsics import emit_products, lanes, offset, offsets, vector_at
 from .lanes import Lanes
@@ -107,25 +107,36 @@ def width(kind, size, itemsize):
 
 
 @kernel
-def step(kind, size, stride, w, z, apart, old, new, turned):
+def tiling(kind, size, stride, lane):
+    """Vectors of units in a tile, and how many tiles there are: asked once for many steps, as divisions take long."""
+    wide = width(kind, size, VECTOR_BYTES // lane)
+    return wide, (stride // lane + wide - 1) // wide
+
+
+@inlined_kernel
+def _tile(kind, h, size, w, z, apart, old, new, vectors):
+    if kind == LSTM:
+        _lstm_tile(h, size, w, z, apart, old, new, vectors)
+    else:
+        _gru_tile(h, size, w, z, apart, old, new, vectors)
+
+
+@kernel
+def step(kind, size, stride, tiles, w, z, apart, old, new, turned):
     """One step of one sequence of ``size`` units, whose states have room for ``stride``, as ``apart`` has.
 
-    ``turned`` begins with the last units: at every other step, the weights that were read last are still in the first
-    cache.
+    ``tiles`` are those of :func:`tiling`. ``turned`` begins with the last units: at every other step, the weights that
+    were read last are still in the first cache.
     """
-    h, lane = old[0], lanes(z)
-    wide = width(kind, size, VECTOR_BYTES // lane)
-    all_vectors = stride // lane
-    tiles = (all_vectors + wide - 1) // wide
-    for number in range(tiles):
-        tile = tiles - 1 - number if turned else number
-        vectors, first = min(all_vectors - tile * wide, wide), tile * wide * lane
+    h, lane, (wide, count) = old[0], lanes(z), tiles
+    if count == 1:  # few units, whose steps a loop would make a tenth longer
+        _tile(kind, h, size, w, z, apart, old, new, stride // lane)
+        return
+    for number in range(count):
+        tile = count - 1 - number if turned else number
+        vectors, first = min(stride // lane - tile * wide, wide), tile * wide * lane
         w_here, z_here = offset(w, first * PRODUCTS[kind] * size), offset(z, first * GATES[kind])
-        apart_here, old_here, new_here = offset(apart, first), offsets(old, first), offsets(new, first)
-        if kind == LSTM:
-            _lstm_tile(h, size, w_here, z_here, apart_here, old_here, new_here, vectors)
-        else:
-            _gru_tile(h, size, w_here, z_here, apart_here, old_here, new_here, vectors)
+        _tile(kind, h, size, w_here, z_here, offset(apart, first), offsets(old, first), offsets(new, first), vectors)
 
 
 def serves(kind: int, batch: int) -> bool:
