@@ -796,7 +796,7 @@ def zeros_like(x: Operand) -> Tensor:
 
 def ones_like(x: Operand) -> Tensor:
     """Ones of the same shape, dtype and device; a constant."""
-    return Tensor(namespace(value(x)).ones_like(value(x)))
+    return Tensor(backend.ones_like(value(x)))
 
 
 def _is_numeric(dtype: Any) -> bool:

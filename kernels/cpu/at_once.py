@@ -13,11 +13,10 @@ from .around import PRODUCTS, packed_transpose, total_bias
 from .compiling import kernel
 from .intrinsics import address, addresses, all_parts, call_at, offset
 from .product import multiply
-from .recurrence import APART, PLACE, SECOND, TURNS, first_product, second_product, slots_of, state_after
+from .recurrence import APART, BLOCK_BYTES, PLACE, SECOND, TURNS, first_product, second_product, slots_of, state_after
 from .rows import copy
 from .unpacked import FEW, multiply_unpacked
 
-BLOCK_BYTES = 1 << 18  # of pre-activations: they must still be in the cache when their step comes
 PACKING = 8  # rows with which products take as long as packing does
 GATES = tuple(kind.gates for kind in KINDS)
 

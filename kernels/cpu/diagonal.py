@@ -176,10 +176,7 @@ def _walk(x, weights, p, zeros, control, c, h, progress):
     for place in range(begun.size):
         if not claim(address(begun, place)):
             continue
-        t0, t1, b0, b1 = _ends(place, steps, batch, block, groups)
-        # Steps follow each other in memory, or are groups of rows.
-        count, rows = (1, (t1 - t0) * batch) if groups == 1 else (t1 - t0, b1 - b0)
-        first = t0 * batch + b0
+        t0, t1, b0, b1, first, count, rows = _bounds(place, steps, batch, block, groups)
         x_here, c_here, h_here = (
             address(x, first * inputs), address(c, (first + batch) * wide), address(h, first * out),
         )  # fmt: skip
@@ -227,9 +224,7 @@ def _walk_back(dh, weights, p, control, c, given, carry, db, dx, dp, progress):
         place = begun.size - 1 - turned
         if not claim(address(begun, place)):
             continue
-        t0, t1, b0, b1 = _ends(place, steps, batch, block, groups)
-        count, rows = (1, (t1 - t0) * batch) if groups == 1 else (t1 - t0, b1 - b0)
-        first = t0 * batch + b0
+        t0, t1, b0, b1, first, count, rows = _bounds(place, steps, batch, block, groups)
         h_here, c_here, x_here = address(dh, first * size), address(db, first * wide), address(dx, first * across)
         if not given:
             for k in range(count):
@@ -273,7 +268,12 @@ def _walk_back(dh, weights, p, control, c, given, carry, db, dx, dp, progress):
 
 
 @kernel
-def _ends(place, steps, batch, block, groups):
-    """Steps t0 to t1 and sequences b0 to b1 of a block."""
+def _bounds(place, steps, batch, block, groups):
+    """Steps t0 to t1 and sequences b0 to b1 of a block, its first row, and how many groups of how many rows it has.
+
+    With all sequences in it its steps follow each other in memory, as one group.
+    """
     k, g = place // groups, place % groups
-    return k * block, min((k + 1) * block, steps), batch * g // groups, batch * (g + 1) // groups
+    t0, t1, b0, b1 = k * block, min((k + 1) * block, steps), batch * g // groups, batch * (g + 1) // groups
+    count, rows = (1, (t1 - t0) * batch) if groups == 1 else (t1 - t0, b1 - b0)
+    return t0, t1, b0, b1, t0 * batch + b0, count, rows

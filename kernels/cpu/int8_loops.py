@@ -20,10 +20,8 @@ from .compiling import PLAIN, plain_kernel
 from .int8_product import CODE, GROUP, Array, Packed, code_rows, linear_rows, multiply, pack
 from .intrinsics import address, addresses, all_parts, offset, offsets, spread
 from .product import plain
-from .recurrence import PLACE, SECOND, state_before
+from .recurrence import BLOCK_BYTES, PLACE, SECOND, state_before
 from .rows import copy
-
-BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead
 
 
 @plain_kernel

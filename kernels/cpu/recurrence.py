@@ -13,6 +13,7 @@ APART, BETWEEN = tuple(kind.apart for kind in KINDS), tuple(kind.between for kin
 GATES, KEPT = tuple(kind.gates for kind in KINDS), tuple(kind.kept for kind in KINDS)
 SECOND = tuple(kind.second for kind in KINDS)
 PLACE = tuple(kind.places[-kind.second] if kind.second else 0 for kind in KINDS)
+BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 TURNS = 2  # steps that take turns where parts of a state are not kept: one before and one after each step
 
 

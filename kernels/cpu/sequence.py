@@ -31,11 +31,9 @@ from .arguments import (
 from .matmul import matmul
 from .noise import noise_of
 from .product import EXACT, Array, Storage, padded, plain
-from .recurrence import TURNS
+from .recurrence import BLOCK_BYTES, TURNS
 from .scratch import scratch
 from .unpacked import FEW
-
-BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 
 
 def forward(

@@ -48,7 +48,7 @@ class Filling(Way):
             x[..., :inputs] - w["mean"], seen, x[..., -1], *call.state[1:], restart, call.reverse
         )
         of_x = decay(w, "x", passed * w["decay_x"])
-        of_h = decay(w, "h", rows_times(passed, w["decay_h"].T, _times))
+        of_h = decay(w, "h", rows_times(passed, w["decay_h"].T, host_kernels.matmul))
         filled = w["mean"] + np.where(seen, last, of_x[1] * last)
         fade = of_h[1] if control.advance is None else np.where(control.advance, of_h[1], of_h[1].dtype.type(1))
         gru = _gru(call, np.concatenate([filled, m], axis=-1))
@@ -68,7 +68,7 @@ class Filling(Way):
         dat_x = np.where(seen | (at_x < 0.0), np.zeros_like(at_x), -dfilled * last * fade_x)
         given = [np.zeros_like(last) if d is None else control.shown(d) for d in dsequences[1:]]
         dlast, dpassed = np.where(seen, dfilled, dfilled * fade_x), dat_x * w["decay_x"]
-        dpassed += rows_times(dat_h, w["decay_h"], _times)
+        dpassed += rows_times(dat_h, w["decay_h"], host_kernels.matmul)
         ends = [np.zeros_like(part) if d is None else d for part, d in zip(call.state[1:], dfinal[1:], strict=True)]
         dx, dpassed, *dbefore = host_kernels.kernels().carry.backward(
             seen, dlast + given[0], given[1], dpassed, ends, kernels.walk_flags(call).restart, call.reverse
@@ -78,7 +78,7 @@ class Filling(Way):
             "weight_oh": dgru["weight_ih"][:, inputs:],
             "weight_hh": dgru["weight_hh"],
             "decay_x": total(dat_x * passed),
-            "decay_h": outer_sum(dat_h, passed, _times),
+            "decay_h": outer_sum(dat_h, passed, host_kernels.matmul),
             "mean": total(dfilled - dx),
         }
         if "bias_ih" in w:
@@ -92,10 +92,6 @@ class Filling(Way):
     def how(self, call: SequenceCall) -> str:
         """What is said of the GRU."""
         return cpu.how(_gru(call, call.x[..., :-1]), faded=True)
-
-
-def _times(a: Array, b: Array) -> Array:
-    return host_kernels.matmul(a, b)
 
 
 def _gru(call: SequenceCall, x: Array) -> SequenceCall:

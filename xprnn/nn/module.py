@@ -142,35 +142,33 @@ class Module:
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) for this module and everything inside it, each once, under its first name."""
-        return ((prefix, module) for prefix, module, _ in self._walked())
-
-    def _walked(self) -> Iterator[tuple[str, Module, list[tuple[str, Module | Parameter]]]]:
-        """The same, and beside each module a list: who reads its parts puts them there, so that they are read once.
-
-        Else they are read when the module has been seen, and maybe been given others.
-        """
         seen: set[int] = set()
 
-        def walk(prefix: str, module: Module) -> Iterator[tuple[str, Module, list[tuple[str, Module | Parameter]]]]:
+        def walk(prefix: str, module: Module) -> Iterator[tuple[str, Module]]:
             if id(module) not in seen:
                 seen.add(id(module))
-                parts: list[tuple[str, Module | Parameter]] = []
-                yield prefix, module, parts
-                for name, part in parts or module._parts():
-                    if isinstance(part, Module):
-                        yield from walk(_joined(prefix, name), part)
+                yield prefix, module
+                for name, child in module.children():
+                    yield from walk(_joined(prefix, name), child)
 
         return walk("", self)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter), a shared parameter once, under its first name."""
-        seen: set[int] = set()
-        for prefix, module, parts in self._walked():
-            parts += module._parts()
+        seen = {id(self)}
+
+        def walk(prefix: str, module: Module) -> Iterator[tuple[str, Parameter]]:
+            parts = list(module._parts())  # read once, for the parameters and for the modules below
             for name, part in parts:
                 if isinstance(part, Parameter) and id(part) not in seen:
                     seen.add(id(part))
                     yield _joined(prefix, name), part
+            for name, part in parts:
+                if isinstance(part, Module) and id(part) not in seen:
+                    seen.add(id(part))
+                    yield from walk(_joined(prefix, name), part)
+
+        return walk("", self)
 
     def parameters(self) -> list[Parameter]:
         """All parameters, each once."""
