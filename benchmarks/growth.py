@@ -200,7 +200,7 @@ def plot(report: dict[str, Any], target: Path) -> None:
     if report["memory"]:
         for library in LIBRARIES:
             mib = [row[library] for row in report["memory"]]
-            panels_left[0].plot(MEMORY_STEPS, mib, color=colours[library], marker=".", label=library)
+            panels_left[0].plot(MEMORY_STEPS, mib, "--", color=colours[library], marker=".", label=library)
         panels_left[0].set(xscale="log", yscale="log", xlabel=NAMES["T"], ylabel="peak of a training call, MiB")
         panels_left[0].set_xticks(MEMORY_STEPS, labels=[str(steps) for steps in MEMORY_STEPS], minor=False)
         panels_left[0].minorticks_off()
