@@ -138,9 +138,9 @@ class use_precision(Choice[str]):  # noqa: N801 - reads as a verb in both of its
     as in tf32. Cotangents may well be so small, and are rounded as in bf16: no loss needs to be scaled.
 
     It is a permission, for speed: an implementation that knows float32 only is exact still, and ``explain`` says which
-    one runs. On the host only bf16 does anything: in the compiled kernels for x W, h W and their ways back, with the
-    instruction for pairs of bfloat16 where there is one, and elsewhere as float32 with the same values; but products
-    for the gradients of weights, which add up all steps, round nothing, and neither do streams but for their weights.
+    one runs. On the host only bf16 does anything, in the compiled kernels: for x W, h W and their ways back, gradients
+    of weights among them, with the instruction for pairs of bfloat16 where there is one, and elsewhere as float32 with
+    the same values. Gradients of biases and of elementwise weights round nothing, and streams nothing but weights.
     Parameters, optimizers, other layers, and all that is float64 are not touched. Backward has the precision that its
     forward had. Raises ValueError for an unknown precision.
     """

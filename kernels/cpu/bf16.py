@@ -24,20 +24,35 @@ LOWER = np.uint16 if BF16_DOT else np.float32
 """What rounded rows are kept as."""
 
 
+def _nearest(builder: Any, number: Any) -> Any:
+    """The bits of the bfloat16 that is nearest to a float32, ties to even, in a word; a NaN stays one."""
+    word = ir.IntType(32)
+    bits, half = builder.bitcast(number, word), ir.Constant(word, 16)
+    odd = builder.and_(builder.lshr(bits, half), ir.Constant(word, 1))
+    rounded = builder.lshr(builder.add(bits, builder.add(odd, ir.Constant(word, 0x7FFF))), half)
+    quiet = builder.or_(builder.lshr(bits, half), ir.Constant(word, 0x40))
+    return builder.select(builder.fcmp_unordered("uno", number, number), quiet, rounded)
+
+
 @intrinsic
 def bfloat16_bits(typingctx: Any, number: Any) -> Any:
-    """The 16 bits of the bfloat16 that is nearest to a float32, ties to even; a NaN stays one."""
+    """The 16 bits of the bfloat16 that is nearest to a float32."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word, i16 = ir.IntType(32), ir.IntType(16)
-        bits, half = builder.bitcast(args[0], word), ir.Constant(word, 16)
-        odd = builder.and_(builder.lshr(bits, half), ir.Constant(word, 1))
-        rounded = builder.lshr(builder.add(bits, builder.add(odd, ir.Constant(word, 0x7FFF))), half)
-        quiet = builder.or_(builder.lshr(bits, half), ir.Constant(word, 0x40))
-        is_nan = builder.fcmp_unordered("uno", args[0], args[0])
-        return builder.trunc(builder.select(is_nan, quiet, rounded), i16)
+        return builder.trunc(_nearest(builder, args[0]), ir.IntType(16))
 
     return types.uint16(types.float32), codegen
+
+
+@intrinsic
+def bfloat16_pair(typingctx: Any, first: Any, second: Any) -> Any:
+    """Those of two numbers, beside each other in the place of one float32: to be moved, not to be reckoned with."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        low, high = (_nearest(builder, number) for number in args)
+        return builder.bitcast(builder.or_(builder.shl(high, ir.Constant(high.type, 16)), low), ir.FloatType())
+
+    return types.float32(types.float32, types.float32), codegen
 
 
 @intrinsic

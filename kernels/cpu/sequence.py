@@ -187,7 +187,7 @@ def backward(
 
     ``dsequences`` are those of every state, None where zero; ``dstate`` those of the final one, which is overwritten.
     Where h faded, the cotangent of ``fade`` is among the gradients.
-    ``storage`` is of the weights; what multiplies cotangents with x and h, for the weights' gradients, rounds nothing.
+    ``storage`` says which products round what they multiply, as in :func:`forward`: all or none.
     """
     about, x, (states, noise) = KINDS[kind], plain(x), saved
     steps, batch, _ = x.shape
@@ -227,7 +227,9 @@ def backward(
     if control is FREE and noise is None and storage is EXACT and around.serves(about, own, size, most):
         dx, gradients = weight_gradients.at_once(about, w, x, states, dzx, dzh, sums, reverse, need_dx)
     else:
-        gradients = weight_gradients.of(about, w, x, states, dzx, dzh, sums, own, noise, flags.restart, reverse)
+        gradients = weight_gradients.of(
+            about, w, x, states, dzx, dzh, sums, own, noise, flags.restart, reverse, storage
+        )
         dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
     return dx, parted(state, len(about.parts)) if from_start else (None,) * len(about.parts), gradients
 

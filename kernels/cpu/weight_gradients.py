@@ -9,7 +9,7 @@ from ..kinds import Kind, State
 from . import around, norm_weights
 from .arguments import EMPTY, States
 from .noise import Noise
-from .product import Array, plain
+from .product import Array, Storage, plain
 from .sums import outer_sum, row_sum
 
 
@@ -49,13 +49,14 @@ def of(
     noise: Noise | None,
     restart: Array | None,
     reverse: bool,
+    storage: Storage,
 ) -> kinds.Weights:
-    """The gradients of the weights of any cell and call."""
+    """The gradients of the weights of any cell and call; ``storage`` says what their products round."""
     computed = states if noise is None or not noise.zoned else states._replace(after=noise.raw)  # by cells themselves
     gradients: kinds.Weights = {}
     if about.places:
         dzh = np.ascontiguousarray(dzh[..., : len(about.places) * states.after[0].shape[2]])
-        gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, restart, reverse, noise)
+        gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, restart, reverse, noise, storage)
     if noise is not None and noise.faded:
         gradients["fade"] = noise.dfade
     if about.norms:
@@ -67,7 +68,7 @@ def of(
         gradients[about.diagonals_in] = _diagonal_gradients(
             about, states, computed.after, dzx, restart, reverse
         ).reshape(w[about.diagonals_in].shape)
-    gradients["weight_ih"] = outer_sum([(dzx, x)])
+    gradients["weight_ih"] = outer_sum([(dzx, x)], storage)
     return gradients
 
 
@@ -80,13 +81,14 @@ def _recurrent_gradient(
     restart: Array | None,
     reverse: bool,
     noise: Noise | None,
+    storage: Storage,
 ) -> Array:
     """The gradient of weight_hh, whose units are in heads of ``own``."""
     h0, hs = states.initial[0], states.after[0]
     if noise is not None and noise.masked:
         h0, hs = h0 * noise.mask, hs * noise.mask
     if own < hs.shape[2]:
-        return _heads_gradient(len(about.places), own, dzh, _states_before(h0, hs, restart, reverse))
+        return _heads_gradient(len(about.places), own, dzh, _states_before(h0, hs, restart, reverse), storage)
     if about.between:
         size, (first, second) = hs.shape[2], about.products
         between = states.z[..., (about.kept - second) * size : about.kept * size]
@@ -94,22 +96,23 @@ def _recurrent_gradient(
         if noise is not None and noise.faded:
             h_before *= noise.fade
         parts = (dzx[..., : first * size], h_before), (dzx[..., first * size :], between)
-        return np.concatenate([outer_sum([part]) for part in parts])
+        return np.concatenate([outer_sum([part], storage) for part in parts])
     if restart is None:
         # Each step started from the state after the step before, and the first from the initial one.
         ahead, behind, start = (dzh[:-1], hs[1:], dzh[-1:]) if reverse else (dzh[1:], hs[:-1], dzh[:1])
-        return outer_sum([(ahead, behind), (start, h0[None])])
-    return outer_sum([(dzh, _states_before(h0, hs, restart, reverse))])
+        return outer_sum([(ahead, behind), (start, h0[None])], storage)
+    return outer_sum([(dzh, _states_before(h0, hs, restart, reverse))], storage)
 
 
-def _heads_gradient(blocks: int, own: int, dz: Array, h: Array) -> Array:
+def _heads_gradient(blocks: int, own: int, dz: Array, h: Array, storage: Storage) -> Array:
     """The same of heads: (blocks*H, own)."""
     steps, batch, size = h.shape
     heads, gradient = size // own, np.empty((blocks, size // own, own, own), dz.dtype)
     parts = dz.reshape(steps, batch, blocks, heads, own)
     for head in range(heads):
         d = parts[:, :, :, head].reshape(steps, batch, blocks * own)
-        gradient[:, head] = outer_sum([(d, h[..., head * own : (head + 1) * own])]).reshape(blocks, own, own)
+        found = outer_sum([(d, h[..., head * own : (head + 1) * own])], storage)
+        gradient[:, head] = found.reshape(blocks, own, own)
     return gradient.reshape(blocks * size, own)
 
 

@@ -235,6 +235,19 @@ def test_a_changed_parameter_is_seen_by_the_next_call(change, hidden):
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "reset before"])
+def test_gradients_of_weights_in_bf16_are_of_rounded_operands(name):
+    layer = CELLS[name](input_size=3, hidden_size=33, rng=0)
+    x, state = draw_call(layer, 1, 1, 3, 33, "float32", 0)
+    with xprnn.use_precision("bf16"):
+        layer(x, state[0] if len(state) == 1 else tuple(state))[0].sum().backward()
+    blocks = 2 * 33 if name == "reset before" else None  # whose other product is with r h
+    for operand, end in ((x[0, 0], "ih_l0"), (state[0][0, 0], "hh_l0")):
+        dz = getattr(layer, f"bias_{end}").grad.data  # of one row: no sum rounds anything
+        expected = np.outer(bf16(dz), bf16(operand))
+        np.testing.assert_array_equal(getattr(layer, f"weight_{end}").grad.data[:blocks], expected[:blocks])
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "reset before"])
 def test_training_in_bf16_is_near_and_goes_back_as_it_came(name):
     layer = CELLS[name](input_size=3, hidden_size=33, rng=0)
     x, state = draw_call(layer, 5, 7, 3, 33, "float32", 0)
