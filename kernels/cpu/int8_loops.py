@@ -23,6 +23,9 @@ from .product import plain
 from .recurrence import BLOCK_BYTES, PLACE, SECOND, state_before
 from .rows import copy
 
+PRODUCT = 0.5  # how many operations of float32 take as long as a product and its sum
+EQUATIONS = 64.0  # and as the equations of a gate, which beside such products are no trifle
+
 
 @plain_kernel
 def tanh(x):
@@ -67,7 +70,7 @@ def forward(kind: int, layer: Layer, x: Array, state: State, flags: Flags, rever
         block = min(max(BLOCK_BYTES // ((b1 - b0) * layer.bias.nbytes), 1), steps)
         walk(kind, x, weights, states, control, (b0, b1, reverse, block))
 
-    threads.share(work, batch, 0.5 * steps * batch * size * (inputs * KINDS[kind].gates + size * KINDS[kind].gates))
+    threads.share(work, batch, steps * batch * KINDS[kind].gates * size * (PRODUCT * (inputs + size) + EQUATIONS))
     return tuple(results)
 
 
@@ -75,9 +78,7 @@ def linear(packed: Packed, bias: Array, x: Array, outputs: int) -> Array:
     """Y (R, N) = X W^T + b for X (R, K), with a bias as long as the packed weight's scales."""
     x = plain(x)
     y = np.empty((len(x), outputs), np.float32)
-    threads.share(
-        lambda first, last: linear_rows(x, *packed, bias, y, first, last), len(x), 0.5 * x.size * outputs
-    )  # an operation takes a quarter of the time of one of float32
+    threads.share(lambda first, last: linear_rows(x, *packed, bias, y, first, last), len(x), PRODUCT * x.size * outputs)
     return y
 
 
