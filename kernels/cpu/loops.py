@@ -61,6 +61,7 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
     k_x, k_h = deep(w_x, inputs), deep(w_h, size)
     space = space_for(w_ih, max(block * rows * k_x, rows * k_h))
     x_step, x_row, h_row = lowered(w_x, batch * inputs, rows * k_x), lowered(w_x, inputs, k_x), lowered(w_h, size, k_h)
+    dense = rows == z_rows and x_step == rows * x_row  # rows of one step begin where those of the step before end
     for begin in range(0, steps, block):
         end = min(steps, begin + block)
         low = steps - end if reverse else begin
@@ -72,15 +73,16 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
             address(x, (low * batch + b0) * inputs), end - begin, batch * inputs, rows, inputs, inputs,
             address(space, 0), w_x,
         )  # fmt: skip
-        if rows < FEW:
+        if rows < FEW and not dense:
             for b in range(rows):
                 multiply(
                     offset(x_here, b * x_row), 1, 0, end - begin, x_step, w_x, k_x, w_ih.shape[0],
                     address(z, (z_low * z_rows + first + b) * columns), 0, z_rows * columns,
                 )  # fmt: skip
         else:
+            groups, together = (1, (end - begin) * rows) if dense else (end - begin, rows)
             multiply(
-                x_here, end - begin, x_step, rows, x_row, w_x, k_x, w_ih.shape[0],
+                x_here, groups, x_step, together, x_row, w_x, k_x, w_ih.shape[0],
                 address(z, (z_low * z_rows + first) * columns), z_rows * columns, columns,
             )  # fmt: skip
         for k in range(begin, end):

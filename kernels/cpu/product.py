@@ -67,6 +67,8 @@ class Storage(NamedTuple):
     def pack(self, w: Array) -> Array:
         """W (K, N), of any strides, in panels: (padded N, K) elements, of which only the number is in the shape."""
         k, n = w.shape
+        if self.group == 2 and w.flags.fnc:
+            return _pack_pairs(w.T, self.depth(k)).view(self.number)
         columnwise = w.flags.fnc  # Fortran's order, and not also C's
         flat = plain(w.T if columnwise else w)
         flat = flat if self.bits is None else flat.view(self.bits)
@@ -178,6 +180,30 @@ def _turned_block(source, source_step, target, target_step, block):
             _copy(offset(block, row * size), size, offset(target, row * target_step), size)
 
     return rounded
+
+
+def _pack_pairs(w: Array, depth: int) -> Array:
+    """The transpose of W (N, K) rounded and packed: neighbours of K are beside each other in its rows, so that two of
+    them are moved as if they were a float32.
+    """
+    n, width = len(w), TILE.columns(4)
+    flat, rounded = plain(w).view(np.uint32), np.empty((n, depth), np.uint16)
+    pairs = rounded.view(np.float32)
+    packed = np.empty((padded(n, 4), depth // 2), np.float32)
+
+    def work(first: int, last: int) -> None:
+        round_rows(flat, rounded, first * width, min(last * width, n))
+        pack_columns(pairs, n, packed, first, last)
+
+    threads.share(work, -(-n // width), 32.0 * w.size)
+    return packed
+
+
+@kernel
+def round_rows(w, rounded, first, last):
+    """Rows first to last of W as they are stored, and zeros behind them."""
+    for row in range(first, last):
+        _copy(address(w, row * w.shape[1]), w.shape[1], address(rounded, row * rounded.shape[1]), rounded.shape[1])
 
 
 @kernel

@@ -8,7 +8,17 @@ pytest.importorskip("numba")
 from xprnn.kernels.cpu.compiling import kernel
 from xprnn.kernels.cpu.host import TILE, best_tile
 from xprnn.kernels.cpu.intrinsics import address
-from xprnn.kernels.cpu.product import BFLOAT16, EXACT, add_rows, multiply, multiply_transposed, pack, padded, turn
+from xprnn.kernels.cpu.product import (
+    BFLOAT16,
+    EXACT,
+    PAIRED,
+    add_rows,
+    multiply,
+    multiply_transposed,
+    pack,
+    padded,
+    turn,
+)
 
 
 @kernel
@@ -94,6 +104,25 @@ def test_panels_of_every_size_and_layout(dtype, bf16):
                 assert packed.shape == (wide.shape[1], k)
                 found = (packed.astype(np.uint32) << 16).view(np.float32) if bf16 else packed
                 np.testing.assert_array_equal(found.ravel(), expected)
+
+
+def test_pairs_are_the_same_from_every_layout():
+    """Neighbours of K lie beside each other for each column; where there is but one, a zero is beside it."""
+    rng, lanes, group = np.random.default_rng(0), TILE.lanes(4), PAIRED.group
+    for k in (0, 1, 2, lanes + 1, 2 * lanes, 2 * lanes + 3):
+        for n in (1, lanes, TILE.columns(4), 2 * TILE.columns(4) + lanes + 1):
+            w = rng.integers(-99, 99, (k, n)).astype("float32")  # which a bfloat16 holds
+            wide = np.zeros((PAIRED.depth(k), padded(n, 4)), "float32")
+            wide[:k, :n] = w
+            starts = range(0, wide.shape[1], TILE.columns(4))
+            panels = [wide[:, start : start + TILE.columns(4)] for start in starts]
+            grouped = [panel.reshape(-1, group, panel.shape[1]).swapaxes(1, 2).ravel() for panel in panels]
+            expected = np.concatenate([*grouped, np.zeros(0, "float32")])
+            for array in (w, np.asfortranarray(w), w[::-1][::-1]):
+                packed = PAIRED.pack(array)
+                assert packed.shape == (padded(n, 4), PAIRED.depth(k))
+                bits = packed.view(np.uint16).ravel().astype(np.uint32)
+                np.testing.assert_array_equal((bits << 16).view(np.float32), expected)
 
 
 def test_bf16_rounds_to_nearest_even_and_keeps_nan_and_infinity():
