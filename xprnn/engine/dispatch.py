@@ -6,6 +6,7 @@ An implementation lists its reasons against a call; the first in the list that h
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from xprnn.backend import Array, library, logger, namespace
+from xprnn.backend import Array, library, namespace
 from xprnn.cells import Cell, State
 from xprnn.engine import cpu, cuda, kernels, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.settings import KERNELS, Choice
 from xprnn.witness import debugging
+
+logger = logging.getLogger("xprnn")
 
 
 @dataclass(frozen=True)

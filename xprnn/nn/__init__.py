@@ -8,9 +8,7 @@ from xprnn.nn.dropout import Dropout
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.layers import GRU, LSTM, RNN, IndRNN
-from xprnn.nn.recurrent.single_steps import CellModule, GRUCell, LSTMCell, RNNCell
 from xprnn.nn.recurrent.stacked import RecurrentLayer
-from xprnn.nn.sequential import Sequential
 
 if TYPE_CHECKING:
     from xprnn.nn.activations import ReLU, Sigmoid, Softmax, Tanh
@@ -35,12 +33,14 @@ if TYPE_CHECKING:
     from xprnn.nn.recurrent.linear_layers import QRNN, SRU, MinGRU, MinLSTM
     from xprnn.nn.recurrent.memory_layers import LMU, MLSTM
     from xprnn.nn.recurrent.own_step import Recurrent, StepCell
+    from xprnn.nn.recurrent.single_steps import CellModule, GRUCell, LSTMCell, RNNCell
     from xprnn.nn.recurrent.stream import Stream
     from xprnn.nn.recurrent.timed_layers import LTC, CfC
     from xprnn.nn.recurrent.wiring import ncp_wiring
     from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
     from xprnn.nn.seq2seq.model import Seq2Seq
     from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
+    from xprnn.nn.sequential import Sequential
     from xprnn.nn.tcn import TCN, CausalConv, TCNStream
 
 __all__ = [
@@ -141,12 +141,14 @@ LATER = {
     "recurrent.linear_layers": "MinGRU MinLSTM QRNN SRU",
     "recurrent.memory_layers": "LMU MLSTM",
     "recurrent.own_step": "Recurrent StepCell",
+    "recurrent.single_steps": "CellModule GRUCell LSTMCell RNNCell",
     "recurrent.stream": "Stream",
     "recurrent.timed_layers": "CfC LTC",
     "recurrent.wiring": "ncp_wiring",
     "seq2seq.encoder_decoder": "Decoder Encoder",
     "seq2seq.model": "Seq2Seq",
     "seq2seq.search": "Hypothesis beam_search greedy sample",
+    "sequential": "Sequential",
     "tcn": "CausalConv TCN TCNStream",
 }
 __getattr__, __dir__ = later(__name__, LATER)

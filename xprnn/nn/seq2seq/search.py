@@ -16,9 +16,10 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import real_number, size, whole_number
-from xprnn.backend import Array, Backend, Rng, backend_of, default_backend, dtype_name, namespace, to_numpy
+from xprnn.backend import Array, Backend, backend_of, default_backend, dtype_name, namespace, to_numpy
 from xprnn.nn.seq2seq.continuations import Host, best_continuations, check_values
 from xprnn.nn.seq2seq.sampling import Sampler
+from xprnn.randomness import Rng
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 
