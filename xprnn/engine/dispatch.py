@@ -16,8 +16,9 @@ from typing import Any
 
 from xprnn.backend import Array, library, namespace
 from xprnn.cells import Cell, State
-from xprnn.engine import cpu, cuda, kernels, reference
+from xprnn.engine import cpu, cuda, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine.cell_kinds import fills, is_reservoir, kind_of
 from xprnn.settings import KERNELS, Choice
 from xprnn.witness import debugging
 
@@ -81,8 +82,8 @@ COMPILED_SCAN, SCAN = (
     for name, module in (("compiled-scan", "scan_cpu"), ("scan", "scan"))
 )
 MANY = _later("many", "many", lambda cell: cell.many, "takes one step after another")
-RESERVOIR = _later("reservoir", "reservoir", kernels.is_reservoir, "is no reservoir")
-COMPILED_FILLED = _later("compiled-filled", "filling", kernels.fills, "is not GRU-D")
+RESERVOIR = _later("reservoir", "reservoir", is_reservoir, "is no reservoir")
+COMPILED_FILLED = _later("compiled-filled", "filling", fills, "is not GRU-D")
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
 HOST = [COMPILED, COMPILED_SCAN, COMPILED_FILLED, RESERVOIR]
@@ -167,7 +168,7 @@ def _tell(call: SequenceCall, told: set[str]) -> None:
     """A warning where the reference runs what kernels are made for, and nobody wanted that."""
     host = library(namespace(call.x)) == "numpy"
     impl, runs = (COMPILED, cpu.runs) if host else (CUDA_STEP, cuda.STEP.runs)
-    kind = kernels.kind_of(call.cell)
+    kind = kind_of(call.cell)
     if _forced_name() is not None or 0 in call.x.shape[:2] or kind is None or not runs(kind):
         return
     verdict = f"{call.cell.name} runs without kernels, many times slower: {'; '.join(impl.reasons_against(call))}"
