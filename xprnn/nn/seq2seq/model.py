@@ -15,8 +15,9 @@ from xprnn.nn.attention.scores import Memory
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.sequence_layer import outer_state
+from xprnn.nn.seq2seq.asking import Step
 from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
-from xprnn.nn.seq2seq.search import Hypothesis, Step, beam_search, greedy, sample
+from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
 from xprnn.randomness import Rng, generator
 from xprnn.tape import is_grad_enabled, no_grad, set_grad_enabled
 from xprnn.tensor import Tensor
