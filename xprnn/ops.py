@@ -23,13 +23,15 @@ from xprnn.backend import Array, namespace
 from xprnn.flags import several, true_or_false
 from xprnn.postponed import within
 from xprnn.tape import is_grad_enabled, is_recorded, record, record_joint
-from xprnn.tensor import Cotangents, Tensor
+from xprnn.tensor import Cotangents, Parameter, Tensor
 
 Axis = int | tuple[int, ...] | None
 Operand = Any  # Tensor, array or number
 P = ParamSpec("P")
 R = TypeVar("R")
 X = ("x",)
+ORDINARY = frozenset((Tensor, Parameter))
+"""Tensors that may be read without asking; a class of its own may refuse to be an operand."""
 CROSSWISE = ("the right operand", "the left operand")
 DIVISOR, FIRST = ("the right operand",) * 2, ("the left operand",) * 2
 """What errors call that which the rule of each operand reads."""
@@ -37,7 +39,7 @@ DIVISOR, FIRST = ("the right operand",) * 2, ("the left operand",) * 2
 
 def value(x: Operand) -> Any:
     """The array, or number, behind an operand."""
-    return x.data if isinstance(x, Tensor) else x
+    return x._read() if isinstance(x, Tensor) else x
 
 
 def values(a: Operand, b: Operand) -> tuple[Any, Any]:
@@ -63,7 +65,7 @@ def _plain(number: np.generic) -> Any:
 
 def as_tensor(x: Any) -> Tensor:
     """The operand itself where it is a Tensor, else a constant around it."""
-    return x if isinstance(x, Tensor) else Tensor(x)
+    return x if type(x) in ORDINARY or value(x) is not x else Tensor(x)
 
 
 def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Operand, P], R]:
@@ -71,14 +73,14 @@ def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatena
 
     @functools.wraps(primitive)
     def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return primitive(x if isinstance(x, Tensor) else _constant(primitive.__name__, x), *args, **kwargs)
+        return primitive(x if type(x) in ORDINARY else _operand(primitive.__name__, x), *args, **kwargs)
 
     return on_operand
 
 
-def _constant(name: str, x: Any) -> Tensor:
-    """A Tensor around what is none. Raises TypeError for arrays of what are no numbers."""
-    tensor = Tensor(x)
+def _operand(name: str, x: Any) -> Tensor:
+    """A Tensor, or one around what is none. Raises TypeError for arrays of what are no numbers."""
+    tensor = as_tensor(x)
     if type(tensor.data) is np.ndarray and tensor.data.dtype.kind in "OSUMmV":
         raise TypeError(f"{name}: x is an array of dtype {tensor.data.dtype}; expected numbers")
     return tensor
@@ -109,7 +111,7 @@ def _binary(
     reads: tuple[Operand, ...] = (),
     labels: tuple[str, ...] = CROSSWISE,
 ) -> Tensor:
-    left, right = a.data if isinstance(a, Tensor) else a, b.data if isinstance(b, Tensor) else b
+    left, right = a._read() if isinstance(a, Tensor) else a, b._read() if isinstance(b, Tensor) else b
     if type(left) is not np.ndarray or type(right) not in (np.ndarray, float):  # the most common, and nothing to check
         left, right = values(a, b)
         namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})
@@ -861,7 +863,8 @@ def _squeezed(x: Tensor, axis: Axis = None) -> Tensor:
 
 def _place_of(name: str, x: Tensor, axis: int | None) -> Array:
     """Where an extremum is, by argmax or argmin."""
-    return getattr(namespace(x.data), name)(x.data, axis=None if axis is None else _axis(axis, x.ndim))
+    array = value(x)
+    return getattr(namespace(array), name)(array, axis=None if axis is None else _axis(axis, x.ndim))
 
 
 def _give_operators() -> None:

@@ -135,6 +135,10 @@ class Tensor:
         self._data = _as_array(value)
         self.version += 1
 
+    def _read(self) -> Array:
+        """The array, for an operation: what is no operand refuses here."""
+        return self._data
+
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self._data.shape)
