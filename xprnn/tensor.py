@@ -179,6 +179,8 @@ class Tensor:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("a Tensor without axes has nothing to iterate over")
         return (self[i] for i in range(self.shape[0]))
 
     def __bool__(self) -> bool:
