@@ -68,6 +68,8 @@ def test_length_and_iteration(home):
     rows = leaf(home, [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     assert len(rows) == 3
     assert [host(row).tolist() for row in rows] == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    with pytest.raises(TypeError, match="a Tensor without axes has nothing to iterate over"):
+        list(leaf(home, 1.0))
 
 
 def test_numpy_never_swallows_a_tensor(x):

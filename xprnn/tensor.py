@@ -135,6 +135,10 @@ class Tensor:
         self._data = _as_array(value)
         self.version += 1
 
+    def _read(self) -> Array:
+        """The array, for an operation: what is no operand refuses here."""
+        return self._data
+
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self._data.shape)
@@ -175,6 +179,8 @@ class Tensor:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("a Tensor without axes has nothing to iterate over")
         return (self[i] for i in range(self.shape[0]))
 
     def __bool__(self) -> bool:

@@ -63,7 +63,7 @@ def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, 
                 to, rest = offset(here, PLACE[kind] * size), address(w_hh, both * size)
                 multiply_unpacked(h, batch, size, rest, size, SECOND[kind] * size, to, columns)
         else:
-            first_product(h, h, size, address(w_first, 0), w_first.shape[0], size, here, columns, size, batch, h)
+            first_product(h, h, size, address(w_first, 0), w_first.shape[0], size, here, columns, size, batch, h, h)
             second_product(
                 kind, 0, h, h, size, address(w_second, 0), w_second.shape[0], here, columns, address(bias, 0),
                 w_x.shape[0], address(diagonals, 0), size, False, address(NEVER, 0), batch, h,

@@ -113,7 +113,9 @@ def run_part(weights, memory, z, at, x, y, current, steps):
         if at[IN_UNITS]:
             units.step(kind, size, stride, tiles, w_hh, here, apart, old, new, current == 1)
         else:
-            first_product(old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0])
+            first_product(
+                old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0], apart,
+            )  # fmt: skip
             second_product(
                 kind, at[RESET], old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias,
                 at[COLUMNS_IH], diagonals, size, False, always, batch, old[0],
@@ -170,7 +172,8 @@ class Stack:
                 at[OWN] = part.size // part.heads
                 end = self._place_cell(at, part, batch, end, item)
         for at, part in zip(self._plan, stack, strict=True):
-            at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + at[STRIDE] + 1)
+            room = batch * (padded(int(at[OWN]), item) - at[OWN])  # for what lies beyond heads, behind the bias
+            at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + at[STRIDE] + 1 + room)
             end, weights_end = self._place_weights(at, part, end, weights_end)
         first, width, inputs, out = self._plan[0], int(self._plan[:, COLUMNS].max()), stack[0].inputs, stack[-1].size
         ahead = min(max(AHEAD_BYTES // max(batch * width * item, 1), 1), MOST_AHEAD)

@@ -39,6 +39,20 @@ def test_other_delimiters_and_a_byte_order_mark(write, delimiter):
     assert series.label(2) == "2020-01-01 08:00:00"
 
 
+def test_separators_in_quotes_part_nothing(write):
+    series = read_csv(write('when;"wind, rain, sun, all"\n2020-01-01;1\n2020-01-02;2\n'))
+    assert (series.columns, series.label(2)) == (("wind, rain, sun, all",), "2020-01-03")
+
+
+@pytest.mark.parametrize("behind", ["   \n", ",\n,\n", "\n \t \n,,\n".replace(",,", ",")])
+def test_lines_of_nothing_at_the_end_are_no_rows(write, behind):
+    np.testing.assert_array_equal(read_csv(write("a,b\n1,5\n2,6\n" + behind), ["a"]).values, [[1], [2]])
+
+
+def test_a_first_column_of_names_is_not_taken_for_dates(write):
+    assert read_csv(write("who,y\nMarch Hare,1\nMay 4th be,2\n")).calendar is None
+
+
 def test_the_only_column_of_numbers_needs_no_name(write):
     series = read_csv(write("y\n1\n2\n3\n"))
     assert series.calendar is None
@@ -88,7 +102,15 @@ def test_a_column_of_years_is_not_taken_for_dates(write):
         ("", {}, "expected a header and at least two rows, found 0 lines"),
         ("y\n1\n", {}, "expected a header and at least two rows, found 2 lines"),
         ('a,b\n"1,2\n', {}, "line 2: unexpected end of data"),
-        ("1,2\n3,4\n5,6\n", {}, "line 1 holds only numbers; expected a header"),
+        ("1,2\n3,4\n5,6\n", {}, "line 1 holds only numbers and dates; expected a header"),
+        ("2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n", {}, "line 1 holds only numbers and dates; expected a header"),
+        ("2020-01-01,1,\n2020-01-02,2,\n2020-01-03,3,\n", {"columns": ["1"]}, "line 1 holds only numbers and dates"),
+        ("when,when,y\n2020-01-01,5,1\n2020-01-02,6,2\n", {"date": "when"}, "more than one column 'when'"),
+        ("when,y\nJan 2020,1\nFeb 2020,2\n", {}, "line 2, column 'when': 'Jan 2020' is not an ISO 8601 date"),
+        ("when,y\n5-Mar-20,1\n6-Mar-20,2\n", {}, "line 2, column 'when': '5-Mar-20' is not an ISO 8601 date"),
+        ("when,y\n01/2020,1\n02/2020,2\n", {}, "line 2, column 'when': '01/2020' is not an ISO 8601 date"),
+        ("when;y\n2020-01-01;1,5\n2020-01-02;2,5\n", {"columns": ["y"]}, "'1,5' is not a finite number with a decimal"),
+        ("a,b\n1,2\n,\n3,4\n", {"columns": ["a"]}, "line 3, column 'a': '' is not a finite number"),
         ("t,t\n3,4\n5,6\n", {"columns": ["t"]}, "more than one column 't'"),
         ("when,y\n01/31/2020,1\n01/30/2020,2\n", {}, "line 2, column 'when': '01/31/2020' is not an ISO 8601 date"),
         ("y;z\n10,942;a\n10,95;b\n", {}, "columns of numbers: none, in line 2: '10,942', 'a'"),
@@ -153,7 +175,7 @@ def test_columns_that_are_known_for_longer(write):
         found = read_csv(path, ["y", "x"], ahead=["x"], fill="linear")
     np.testing.assert_array_equal(found.values[:, 0], [1, 2, 3, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(found.values[:, 1], [5, 6, 7, 7.5, 8, 9])
-    for text, line in (("y,x\n1,1\n,2\n3,3\n,4\n", 3), ("y,x\n,1\n,2\n", 2), ("y,x\n1,1\n2,2\n,\n", 4)):
+    for text, line in (("y,x\n1,1\n,2\n3,3\n,4\n", 3), ("y,x\n,1\n,2\n", 2), ("y,x\n1,1\n,\n2,2\n", 3)):
         with pytest.raises(ValueError, match=f"line {line}, column '.': '' is not a finite number"):
             read_csv(write(text), ["y", "x"], ahead=["x"])
     with pytest.raises(ValueError, match=r"read_csv: ahead has 'z'; expected some of the columns y, x"):

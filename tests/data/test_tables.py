@@ -223,3 +223,12 @@ def test_two_numbers_of_a_structured_array_are_two_columns():
         3,
         2,
     )
+
+
+def test_an_index_that_nobody_would_see_out_of_order_is_named():
+    days = pandas().Index([str(day) for day in DAYS])
+    with pytest.raises(TypeError, match=r"o: the index holds dates as text: .*to_datetime"):
+        as_series(pandas().Series(X, index=days), "o")
+    levels = pandas().MultiIndex.from_product([["a", "b"], range(N // 2)])
+    with pytest.raises(TypeError, match=r"o: the index has 2 levels; expected one row after another: .*Panel"):
+        as_series(pandas().DataFrame({"x": X}, index=levels), "o")

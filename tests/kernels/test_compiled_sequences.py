@@ -89,6 +89,23 @@ def test_infinite_inputs_do_as_in_the_reference(name, infinity):
     np.testing.assert_allclose(found["stream"], found["reference"], atol=1e-5)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_stays_in_its_head_where_that_is_no_whole_vector(value):
+    layer = nn.SLSTM(3, 6, num_heads=2, rng=0)
+    x, state = draw_call(layer, 4, 2, 3, 6, "float32", 0)
+    state[0][0, 1, 0] = value
+    found = {}
+    for name in ("compiled", "reference"):
+        with xprnn.use_kernels(name), np.errstate(invalid="ignore"):
+            given = [Tensor(a, requires_grad=True) for a in (x, *state)]
+            output, _ = layer(given[0], tuple(given[1:]))
+            gradients = xprnn.grad(output, [*given, *layer.parameters()], [Tensor(np.ones(output.shape, "float32"))])
+        found[name] = [a.data for a in (output, *gradients)]
+    assert np.isfinite(found["reference"][0][:, 1, 3:]).all()
+    for a, b in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 def test_odd_layouts_compile_nothing_new():
     from xprnn.kernels.cpu import loops
 

@@ -103,8 +103,12 @@ class Cell(ABC):
         """Whether x itself follows its product in zx, where h is so wide."""
         return False
 
+    def multiplied(self) -> slice:
+        """Which columns of x are in a product before the steps. A weight of zero is none: times infinity it is NaN."""
+        return slice(None)
+
     def input_weight(self, w: Weights) -> Array:
-        """What x is multiplied by."""
+        """What they are multiplied by."""
         return w["weight_ih"]
 
     def input_weight_vjp(self, w: Weights, d: Array) -> Weights:

@@ -29,6 +29,9 @@ class GRUD(Cell):
     def __init__(self, input_size: int) -> None:
         self.input_size = input_size
 
+    def multiplied(self) -> slice:
+        return slice(self.input_size, 2 * self.input_size)
+
     def state_sizes(self, hidden_size: int) -> tuple[int, ...]:
         return hidden_size, self.input_size, self.input_size
 
@@ -48,13 +51,10 @@ class GRUD(Cell):
         return True
 
     def input_weight(self, w: Weights) -> Array:
-        weight = w["weight_oh"]
-        xp = namespace(weight)
-        zeros = xp.zeros_like(weight)
-        return xp.concat([zeros, weight, zeros[:, :1]], axis=1)
+        return w["weight_oh"]
 
     def input_weight_vjp(self, w: Weights, d: Array) -> Weights:
-        return {"weight_oh": d[:, self.input_size : 2 * self.input_size]}
+        return {"weight_oh": d}
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
         (h, last, since), xp, inputs = state, namespace(zx), self.input_size

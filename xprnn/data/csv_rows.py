@@ -1,17 +1,24 @@
-"""Rows of CSV files: what parts their cells, what their columns are called, and the numbers in them."""
+"""Rows of CSV files: what parts their cells, what their columns are called, and the numbers and dates in them."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 import reprlib
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
+
+QUOTED = re.compile('"[^"]*"')
+MONTH = re.compile(r"\d{4}-\d{2}")
+QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
+YEAR = re.compile(r"\d{4}")
 
 
 def parted_by(header: str) -> str:
-    """What parts cells: commas, semicolons or tabs, whichever the line of the header has most of."""
-    return max(",;\t", key=header.count)
+    """What parts cells: commas, semicolons or tabs, whichever the line of the header has most of outside quotes."""
+    return max(",;\t", key=QUOTED.sub("", header).count)
 
 
 def place_of(path: Path, header: Sequence[str], name: str) -> int:
@@ -32,7 +39,10 @@ def check_cells(path: Path, line: int, cells: Sequence[str], header: Sequence[st
 
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row with its line number. Raises OSError and ValueError, naming file and line."""
+    """The header, and each row with its line number. Raises OSError and ValueError, naming file and line.
+
+    Lines of spaces are no rows, nor are those at the end of nothing but separators.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -41,14 +51,22 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
-        rows.extend((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
+        rows.extend(
+            (reader.line_num, [cell.strip() for cell in cells])
+            for cells in reader
+            if cells and not (len(cells) == 1 and cells[0].isspace())
+        )
     except csv.Error as error:
         raise ValueError(f"{path}: line {reader.line_num}: {error}") from None
+    while rows and not any(rows[-1][1]):  # spreadsheets write rows that somebody has emptied
+        rows.pop()
     if len(rows) < 3:
         raise ValueError(f"{path}: expected a header and at least two rows, found {len(rows)} lines")
     header = rows[0][1]
-    if all(number_of(cell) is not None for cell in header):
-        raise ValueError(f"{path}: line 1 holds only numbers; expected a header with the names of the columns")
+    if all(not cell or number_of(cell) is not None or parse_date(cell) is not None for cell in header):
+        raise ValueError(
+            f"{path}: line 1 holds only numbers and dates; expected a header with the names of the columns"
+        )
     for line, cells in rows[1:]:
         check_cells(path, line, cells, header)
     return header, rows[1:]
@@ -60,6 +78,24 @@ def number_of(text: str) -> float | None:
         return None
     try:
         return float(text)
+    except ValueError:
+        return None
+
+
+def parse_date(text: str, years: bool = False) -> datetime | None:
+    """A date in one of the forms that are read; of digits alone only where they are known to be years."""
+    if years and YEAR.fullmatch(text):
+        text += "-01-01"
+    if text.isdigit():  # "2020" may well be a number
+        return None
+    if quarter := QUARTER.fullmatch(text):
+        text = f"{quarter[1]}-{3 * int(quarter[2]) - 2:02}"
+    if MONTH.fullmatch(text):
+        text += "-01"
+    if text.endswith("Z"):  # which Python reads from 3.11 on
+        text = text[:-1] + "+00:00"
+    try:
+        return datetime.fromisoformat(text)
     except ValueError:
         return None
 

@@ -14,14 +14,16 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, close_gaps, out_of_order
-from xprnn.data.csv_rows import number_of, place_of, read_rows
+from xprnn.data.csv_rows import number_of, parse_date, place_of, read_rows
 from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]
-MONTH = re.compile(r"\d{4}-\d{2}")
-QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
-YEAR = re.compile(r"\d{4}")
-DATE_LIKE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
+NAMES = "jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|(oct|nov|dec)(o?(em)?ber)?"
+DATE_LIKE = re.compile(
+    rf"\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}|(\d{{1,2}}[/-]\d{{4}}|\d{{4}}/\d{{1,2}}|"
+    rf"(\d{{1,4}}[ ./-])?({NAMES})\.?[ ./-]\d{{1,4}}(,? \d{{2,4}})?)$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,15 @@ def read_csv(
                 continue
             number = number_of(cells[place])
             if number is None or not math.isfinite(number):
-                raise ValueError(f"{path}: line {line}, column {columns[k]!r}: {cells[place]!r} is not a finite number")
+                how = " with a decimal point" if "," in cells[place] else ""
+                where = f"{path}: line {line}, column {columns[k]!r}"
+                raise ValueError(f"{where}: {cells[place]!r} is not a finite number{how}")
             values[n, k] = number
     if date is None:
         if fill is not None:
             raise ValueError(f"{path}: fill is {fill!r}, but there are no dates to tell what is missing")
         return CsvSeries(values, tuple(columns), None)
-    values, calendar = close_gaps(str(path), values, _calendar(path, rows, header.index(date), date), fill)
+    values, calendar = close_gaps(str(path), values, _calendar(path, rows, place_of(path, header, date), date), fill)
     return CsvSeries(values, tuple(columns), calendar)
 
 
@@ -137,21 +141,3 @@ def _calendar(path: Path, rows: list[tuple[int, list[str]]], place: int, name: s
             raise ValueError(f"{where}: {cells[place]} {out_of_order(dates[-1], parsed)}")
         dates.append(parsed)
     return Calendar(dates)
-
-
-def parse_date(text: str, years: bool = False) -> datetime | None:
-    """A date in one of the forms that are read; of digits alone only where they are known to be years."""
-    if years and YEAR.fullmatch(text):
-        text += "-01-01"
-    if text.isdigit():  # "2020" may well be a number
-        return None
-    if quarter := QUARTER.fullmatch(text):
-        text = f"{quarter[1]}-{3 * int(quarter[2]) - 2:02}"
-    if MONTH.fullmatch(text):
-        text += "-01"
-    if text.endswith("Z"):  # which Python reads from 3.11 on
-        text = text[:-1] + "+00:00"
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None

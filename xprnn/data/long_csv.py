@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.csv_rows import number_of, read_rows
+from xprnn.data.csv_rows import number_of, parse_date, read_rows
 from xprnn.data.csv_rows import place_of as column_place
-from xprnn.data.csv_series import parse_date
 
 Host = np.ndarray[Any, Any]
 

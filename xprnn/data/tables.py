@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import to_numpy
+from xprnn.data.csv_rows import parse_date
 
 Host = np.ndarray[Any, Any]
 
@@ -32,7 +33,8 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     """What a table holds, missing numbers as NaN; None for what is no table.
 
     Dates are those of the index or of the one column of dates. Raises TypeError for a column of anything else, for more
-    than one of dates, and for none of numbers; ValueError for columns of several lengths, and for missing dates.
+    than one of dates, for none of numbers, and for an index of several levels or of dates as text; ValueError for
+    columns of several lengths, and for missing dates.
     """
     if hasattr(table, "to_native"):  # what narwhals wraps
         table = table.to_native()
@@ -42,7 +44,7 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     index: Any = getattr(table, "index", None) if hasattr(table, "iloc") else None
     if hasattr(index, "to_timestamp"):  # periods
         index = index.to_timestamp()
-    moments = None if index is None else dates_of(owner, "the index", index, np.asarray(index.to_numpy()))
+    moments = None if index is None else _dates_of_rows(owner, index)
     dates = [] if moments is None else [("the index", moments)]
     found: list[tuple[str, Host]] = []
     for name, column in named:
@@ -66,6 +68,18 @@ def columns_of(table: Any, owner: str) -> Columns | None:
         raise ValueError(f"{owner}: {told} rows; expected as many")
     values = np.stack([column for _, column in found], axis=1)
     return Columns(values, tuple(name for name, _ in found), dates[0][1] if dates else None)
+
+
+def _dates_of_rows(owner: str, index: Any) -> list[date] | Host | None:
+    """The dates of an index. Raises TypeError for several series in one, and for dates that are text."""
+    if getattr(index, "nlevels", 1) > 1:
+        raise TypeError(
+            f"{owner}: the index has {index.nlevels} levels; expected one row after another: droplevel() leaves levels "
+            "out, and estimators.Panel takes several series"
+        )
+    if len(index) and isinstance(index[0], str) and parse_date(index[0]) is not None:
+        raise TypeError(f"{owner}: the index holds dates as text: pandas.to_datetime(index) makes dates of them")
+    return dates_of(owner, "the index", index, np.asarray(index.to_numpy()))
 
 
 def is_table(given: Any) -> bool:

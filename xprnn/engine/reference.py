@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from xprnn.backend import Array, copied, namespace
 from xprnn.cells import State, Weights
-from xprnn.cells.cell import Product, Saved, merged, outer_sum, rows_times
+from xprnn.cells.cell import Cell, Product, Saved, merged, outer_sum, rows_times
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
@@ -39,7 +39,7 @@ def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
 def project(call: SequenceCall, x: Any, times: Product = operator.matmul) -> Any:
     """zx of every step, by a product of two matrices. For arrays and Tensors."""
     cell, w = call.cell, call.weights
-    zx = cell.zx_of(w, rows_times(x, cell.input_weight(w).T, times))
+    zx = cell.zx_of(w, rows_times(_multiplied(cell, x), cell.input_weight(w).T, times))
     return namespace(x).concat([zx, x], axis=-1) if cell.sees_x(w, call.state[0].shape[-1]) else zx
 
 
@@ -51,11 +51,21 @@ def project_vjp(
     if cell.sees_x(w, call.state[0].shape[-1]):  # each part laid out once, not for each of the products
         dzx, past = copied(dzx[..., : -x.shape[-1]]), dzx[..., -x.shape[-1] :]
     dproduct, gradients = cell.zx_vjp(w, x, dzx)
-    gradients = merged(gradients, cell.input_weight_vjp(w, outer_sum(dproduct, x, times)))
+    gradients = merged(gradients, cell.input_weight_vjp(w, outer_sum(dproduct, _multiplied(cell, x), times)))
     if not need_dx:
         return None, gradients
     dx = rows_times(dproduct, cell.input_weight(w), times)
-    return dx if past is None else dx + past, gradients
+    if past is None:
+        return dx, gradients
+    past, columns = copied(past), cell.multiplied()
+    past[..., columns] = past[..., columns] + dx
+    return past, gradients
+
+
+def _multiplied(cell: Cell, x: Any) -> Any:
+    """The columns of x that go into the product."""
+    columns = cell.multiplied()
+    return x if columns == slice(None) else x[..., columns]
 
 
 def scan(

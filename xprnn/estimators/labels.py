@@ -102,6 +102,8 @@ def share_right(owner: str, predicted: Host, labels: Sequence[Any], classes: Seq
 
 def listed(owner: str, name: str, things: Any, expected: str) -> list[Any]:
     """A list of things that come in an order, in that order; columns of tables may count their rows otherwise."""
+    if hasattr(things, "columns"):  # a table, which gives the names of its columns
+        raise TypeError(f"{owner}: {name} is a {type(things).__name__}; expected {expected}: give one column of it")
     if isinstance(things, (str, bytes, Mapping, Set)) or not isinstance(things, Iterable):
         raise TypeError(f"{owner}: {name} is a {type(things).__name__}; expected {expected}")
     return list(things)

@@ -29,7 +29,7 @@ def binary(
     labels: tuple[str, ...] = CROSSWISE,
 ) -> Tensor:
     """Record an operation of two operands, which are broadcast."""
-    left, right = a.data if isinstance(a, Tensor) else a, b.data if isinstance(b, Tensor) else b
+    left, right = a._read() if isinstance(a, Tensor) else a, b._read() if isinstance(b, Tensor) else b
     if type(left) is not np.ndarray or type(right) not in (np.ndarray, float):  # the most common, and nothing to check
         left, right = values(a, b)
         namespace(**{f"{name}'s left operand": left, f"{name}'s right operand": right})

@@ -13,7 +13,7 @@ from xprnn.ops.arithmetic import add, divide, multiply, negative, pow, subtract
 from xprnn.ops.choices import clip
 from xprnn.ops.elementwise import abs, astype, cos, exp, log, relu, sigmoid, sin, sqrt, square, tanh
 from xprnn.ops.indexing import getitem
-from xprnn.ops.operands import Operand, values
+from xprnn.ops.operands import Operand, value, values
 from xprnn.ops.products import matmul
 from xprnn.ops.reductions import log_softmax, logsumexp, max, mean, min, softmax, sum
 from xprnn.ops.shapes import Axis, all_axes, expand_dims, matrix_transpose, one_axis, permute_dims, reshape, squeeze
@@ -61,7 +61,8 @@ def _squeezed(x: Tensor, axis: Axis = None) -> Tensor:
 
 def _place_of(name: str, x: Tensor, axis: int | None) -> Array:
     """Where an extremum is, by argmax or argmin."""
-    return getattr(namespace(x.data), name)(x.data, axis=None if axis is None else one_axis(axis, x.ndim))
+    array = value(x)
+    return getattr(namespace(array), name)(array, axis=None if axis is None else one_axis(axis, x.ndim))
 
 
 def _give_operators() -> None:

@@ -10,19 +10,21 @@ import numpy as np
 
 from xprnn import backend
 from xprnn.backend import namespace
-from xprnn.tensor import Tensor
+from xprnn.tensor import Parameter, Tensor
 
 Operand = Any  # Tensor, array or number
 P = ParamSpec("P")
 R = TypeVar("R")
 X = ("x",)
+ORDINARY = frozenset((Tensor, Parameter))
+"""Tensors that may be read without asking; a class of its own may refuse to be an operand."""
 CROSSWISE = ("the right operand", "the left operand")
 """What errors call that which the rule of each operand reads."""
 
 
 def value(x: Operand) -> Any:
     """The array, or number, behind an operand."""
-    return x.data if isinstance(x, Tensor) else x
+    return x._read() if isinstance(x, Tensor) else x
 
 
 def values(a: Operand, b: Operand) -> tuple[Any, Any]:
@@ -48,7 +50,7 @@ def _plain(number: np.generic) -> Any:
 
 def as_tensor(x: Any) -> Tensor:
     """The operand itself where it is a Tensor, else a constant around it."""
-    return x if isinstance(x, Tensor) else Tensor(x)
+    return x if type(x) in ORDINARY or value(x) is not x else Tensor(x)
 
 
 def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Operand, P], R]:
@@ -56,14 +58,14 @@ def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatena
 
     @functools.wraps(primitive)
     def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return primitive(x if isinstance(x, Tensor) else _constant(primitive.__name__, x), *args, **kwargs)
+        return primitive(x if type(x) in ORDINARY else _operand(primitive.__name__, x), *args, **kwargs)
 
     return on_operand
 
 
-def _constant(name: str, x: Any) -> Tensor:
-    """A Tensor around what is none. Raises TypeError for arrays of what are no numbers."""
-    tensor = Tensor(x)
+def _operand(name: str, x: Any) -> Tensor:
+    """A Tensor, or one around what is none. Raises TypeError for arrays of what are no numbers."""
+    tensor = as_tensor(x)
     if type(tensor.data) is np.ndarray and tensor.data.dtype.kind in "OSUMmV":
         raise TypeError(f"{name}: x is an array of dtype {tensor.data.dtype}; expected numbers")
     return tensor

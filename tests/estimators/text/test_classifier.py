@@ -183,6 +183,13 @@ def test_loading_something_else_is_refused(fitted, tmp_path):
 def test_bad_texts_to_predict(fitted):
     with pytest.raises(TypeError, match="predict: texts is a str"):
         fitted.predict("good")
+    table = pytest.importorskip("pandas").DataFrame({"text": ["a good film"]})
+    with pytest.raises(
+        TypeError, match=r"predict: texts is a DataFrame; expected a list of str: give one column of it"
+    ):
+        fitted.predict(table)
+    with pytest.raises(TypeError, match="score: labels is a DataFrame"):
+        fitted.score(["good"], table)
     with pytest.raises(TypeError, match="text 0 is a float"):
         fitted.predict_proba([1.5])
     with pytest.raises(TypeError, match="expected a str"):

@@ -2,12 +2,13 @@
 
 import copy
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 
 import xprnn
-from xprnn import nn
+from xprnn import nn, ops
 from xprnn.estimators.text.network import TextNetwork
 from xprnn.storage import load_weights, write_tensors
 from xprnn.train import Adam
@@ -207,6 +208,33 @@ def test_codes_are_no_numbers_to_calculate_with():
         with pytest.raises(TypeError, match="a weight of 8 bits is codes"):
             attempt()
     assert weight.numpy().dtype == np.int8
+
+
+UNARY = (
+    *("abs", "clip", "cos", "erf", "exp", "flip", "gelu", "log", "log_softmax", "logsumexp", "matrix_transpose"),
+    *("max", "mean", "min", "negative", "ones_like", "relu", "sigmoid", "sin", "softmax", "softplus", "sqrt", "square"),
+    *("sum", "tanh", "unstack", "var", "vector_norm", "zeros_like"),
+)
+BINARY = (
+    *("add", "divide", "linear", "logaddexp", "matmul", "maximum", "minimum", "multiply", "squared_error", "subtract"),
+)
+
+
+def test_codes_are_no_operands_of_functions():
+    square, x = nn.quantize(nn.Linear(4, 4)).weight, xprnn.Tensor(X)
+    attempts = [partial(getattr(ops, name), square) for name in UNARY]
+    attempts += [partial(getattr(ops, name), x, square) for name in BINARY]
+    attempts += [partial(getattr(ops, name), square, 2.0) for name in (*BINARY, "pow")]
+    attempts += [
+        lambda: ops.concat([square, square]), lambda: ops.stack([x, square]), lambda: ops.where(X > 0.0, square, 1.0),
+        lambda: ops.reshape(square, (16,)), lambda: ops.getitem(square, 0), lambda: ops.take(square, np.array([0])),
+        lambda: ops.take_along_axis(square, np.zeros((4, 1), int)), lambda: ops.astype(square, "float32"),
+        lambda: ops.split(square, 2), lambda: ops.broadcast_to(square, (2, 4, 4)), lambda: ops.squeeze(square, 0),
+        lambda: ops.expand_dims(square, 0), lambda: ops.permute_dims(square, (1, 0)),
+    ]  # fmt: skip
+    for attempt in attempts:
+        with pytest.raises(TypeError, match="a weight of 8 bits is codes"):
+            attempt()
 
 
 def test_codes_are_not_taken_for_weights():

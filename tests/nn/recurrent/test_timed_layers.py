@@ -204,6 +204,30 @@ def test_kernels_of_gru_d_are_a_way_of_their_own():
     assert "  compiled-filled: declines (Other is not GRU-D)\n" in explain(other, np.zeros((5, 2, 7), "float32"))
 
 
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinite_value_saturates_gates_and_is_multiplied_by_no_weight_of_its_own(value, missing):
+    layer, x, m = nn.GRUD(2, 3, dtype="float64", rng=0), draw(4, 2, 2), np.ones((4, 2, 2), bool)
+    x[1, 0, 0], m[2:, 0, 0] = value, not missing
+    found = {}
+    for name in ("reference",) if isinstance(host_kernels.kernels(), str) else ("compiled-filled", "reference"):
+        with use_kernels(name), np.errstate(invalid="ignore"):
+            given = Tensor(x, requires_grad=True)
+            output, _ = layer(given, observed=m)
+            wanted = [p for p in layer.parameters() if p.requires_grad]
+            gradients = grad(output, [given, *wanted], [np.ones(output.shape)])
+        found[name] = [a.data for a in (output, *gradients)]
+        assert np.isfinite(output.data[:2]).all()  # gates of what is infinite are 0 or 1
+    for arrays in zip(*found.values(), strict=True):
+        assert_close(arrays[0], arrays[-1], 1e-12)
+
+
+def test_an_endless_span_is_the_limit_of_long_ones():
+    layer, x = nn.CfC(2, 3, dtype="float64", rng=0), draw(4, 2, 2)
+    ends = [layer(x, timespans=np.full((4, 2), t))[0].data for t in (1e6, np.inf)]
+    assert_close(ends[1], ends[0], 1e-12)
+
+
 def test_nan_is_missing_only_where_that_is_said():
     layer, x = nn.GRUD(3, 4, rng=0), np.full((2, 1, 3), np.nan, "float32")
     assert np.isnan(layer(x)[0].data).all()

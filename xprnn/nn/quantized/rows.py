@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from xprnn import ops
 from xprnn.backend import backend_of, copied, to_numpy
 from xprnn.engine.int8 import LARGEST, LEAST, MOST_INPUTS
 from xprnn.tape import is_recorded
@@ -15,28 +14,15 @@ from xprnn.tensor import Parameter, Tensor
 
 
 class CodedWeight(Parameter):
-    """Codes of a weight, with which nobody calculates by operators or methods: without their scales they are wrong."""
+    """Codes of a weight, which are no operands: without their scales they are wrong."""
 
     __slots__ = ()
 
-
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise TypeError(
-        "a weight of 8 bits is codes, which mean nothing without their scales: call the layer that has it, or leave "
-        "that layer in float32"
-    )
-
-
-for _name in ("add", "sub", "mul", "truediv", "matmul"):
-    setattr(CodedWeight, f"__{_name}__", _refuse)
-    setattr(CodedWeight, f"__r{_name}__", _refuse)
-for _name in (
-    *("__pow__", "__neg__", "__abs__", "__getitem__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"),
-    *("reshape", "permute", "transpose", "flatten", "squeeze", "unsqueeze", "argmax", "argmin"),
-    *(method.__name__ for method in ops.METHODS),
-):
-    setattr(CodedWeight, _name, _refuse)
-CodedWeight.T = property(_refuse)  # type: ignore[assignment, method-assign]
+    def _read(self) -> Any:
+        raise TypeError(
+            "a weight of 8 bits is codes, which mean nothing without their scales: call the layer that has it, or "
+            "leave that layer in float32"
+        )
 
 
 class Twins:

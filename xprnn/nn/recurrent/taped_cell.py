@@ -95,10 +95,10 @@ class TapedSteps(ManyStepCell):
 
 def _take_over(taped: Any, cell: Cell) -> None:
     """Whatever another cell is asked for that goes no way back."""
-    taped.gates, taped.gate_names, taped.state_names, taped.initial = (
-        cell.gates, cell.gate_names, cell.state_names, cell.initial,
-    )  # fmt: skip
-    for name in ("weight_shapes", "state_sizes", "sees_x", "zx_of", "zx_vjp", "input_weight", "input_weight_vjp"):
+    for name in (
+        *("gates", "gate_names", "state_names", "initial", "weight_shapes", "state_sizes", "sees_x"),
+        *("zx_of", "zx_vjp", "multiplied", "input_weight", "input_weight_vjp"),
+    ):
         setattr(taped, name, getattr(cell, name))
 
 
