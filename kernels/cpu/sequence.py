@@ -32,8 +32,10 @@ from .matmul import matmul
 from .noise import noise_of
 from .product import EXACT, Array, Storage, padded, plain
 from .recurrence import BLOCK_BYTES, TURNS
-from .scratch import scratch
+from .scratch import lined, scratch
 from .unpacked import FEW
+
+OWN_BYTES = 1 << 21  # of weights that each thread packs for itself; of more, caches that threads share should have one
 
 
 def forward(
@@ -62,41 +64,52 @@ def forward(
     about, x = KINDS[kind], plain(x)
     steps, batch, _ = x.shape
     size, dtype = state[0].shape[1], x.dtype
-    after = room(len(state), (steps, batch, size), dtype, steps if every or keep else min(TURNS, steps))
+    memory = len(state), (steps, batch, size), dtype, steps if every or keep else min(TURNS, steps)
     own = own_units(about, w, size)
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
-    noise = noise_of(mask, zoneout, drop, fade, after[0].shape, keep, dtype)
+    noise = noise_of(mask, zoneout, drop, fade, memory[1], keep, dtype)
     plainly = noise is None and control is FREE and storage is EXACT
     if plainly and one_call(about, x.shape, size, own, dtype.itemsize, keep):
-        z = _walk_at_once(about, w, diagonals, x, initial := filled(state, 2, dtype), after, reverse)
+        after, initial = room(*memory), filled(state, 2, dtype)
+        z = _walk_at_once(about, w, diagonals, x, initial, after, reverse)
         return parted(after, len(state)), (States(initial, after, z), None) if keep else None
+    after = room(*memory, lined if batch > 1 else np.empty)
     parts = 1 if noise is not None else column_parts(about, batch, size, own, dtype.itemsize)
     packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
     if packed_at_once and not keep and noise is None and control is FREE and units.serves(kind, batch):
         _walk_alone(about, w, x, filled(state, 2, dtype), after, reverse)
         return parted(after, len(state)), None
-    if packed_at_once:
-        w_ih, first, second, bias = _packed_at_once(about, w, size)
+    width = scratch_columns(about, size, own, dtype.itemsize)
+    initial, results = filled(state, 2, dtype), parted(after, len(state))
+    z = lined((steps, batch, width), dtype) if keep else EMPTY[dtype][3]
+    states, code = States(initial, after, z), equations.ahead(kind, dtype.itemsize, drop is not None)
+    if packed_at_once and noise is None and w["weight_ih"].nbytes + w["weight_hh"].nbytes <= OWN_BYTES:
+        plain_weights, groups = _plain_weights(about, w), plain_tuples(states, control)
+
+        def work(b0: int, b1: int) -> None:
+            span = b0, b1, reverse, _block(width * dtype.itemsize, b0, b1, steps), keep
+            around.walk(kind, code, *plain_weights, diagonals, width, x, *groups, span)
     else:
         w_ih, bias = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype)
         first, second = forward_products(about, w, size, storage) if parts == 1 else (w_ih, w_ih)
-    z = np.empty((steps, batch, len(bias)), dtype) if keep else EMPTY[dtype][3]
-    states, results = States(filled(state, 2, dtype), after, z), parted(after, len(state))
-    if parts > 1:
-        columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
-        return results, (states, None) if keep else None
-    weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
-    code = equations.ahead(kind, dtype.itemsize, drop is not None)
+        if parts > 1:
+            columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
+            return results, (states, None) if keep else None
+        weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
 
-    def work(b0: int, b1: int) -> None:
-        block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
-        own, span = states, Span(b0, b1, reverse, block, keep)
-        if not keep:
-            own = States(states.initial, states.after, np.empty((block, b1 - b0, len(bias)), dtype))
-        loops.walk(kind, code, x, w_ih, bias, *plain_tuples(weights, own, control, span), masks)
+        def work(b0: int, b1: int) -> None:
+            here, span = states, Span(b0, b1, reverse, _block(bias.nbytes, b0, b1, steps), keep)
+            if not keep:
+                here = States(initial, after, lined((span.block, b1 - b0, width), dtype))
+            loops.walk(kind, code, x, w_ih, bias, *plain_tuples(weights, here, control, span), masks)
 
     threads.share(work, batch, operations_of(about, x.shape, size, own))
     return results, (states, noise) if keep else None
+
+
+def _block(row_bytes: int, b0: int, b1: int, steps: int) -> int:
+    """How many steps' input products are one, for rows of z of so many bytes."""
+    return min(max(BLOCK_BYTES // ((b1 - b0) * row_bytes), 1), steps)
 
 
 def one_call(about: Kind, shape: tuple[int, ...], size: int, own: int, itemsize: int, keep: bool) -> bool:
@@ -131,12 +144,6 @@ def way(kind: int, w: kinds.Weights, x: Array, state: State, noisy: bool) -> str
         return f"units of each step on {parts} threads"
     parts = threads.shares(x.shape[1], operations_of(about, x.shape, size, own))
     return f"sequences on {parts} threads" if parts > 1 else ""
-
-
-def _packed_at_once(about: Kind, w: kinds.Weights, size: int) -> Any:
-    """What :func:`around.prepare` gives."""
-    weights = _plain_weights(about, w)
-    return around.prepare(about.number, *weights, scratch_columns(about, size, size, weights[0].itemsize))
 
 
 def _walk_at_once(

@@ -23,13 +23,20 @@ from .intrinsics import address, breathe, read_count
 
 SERIAL_BELOW = 2e7  # floating-point operations; waking a thread takes as long as these
 LOOKS = 6000  # at a number that another thread will change, before one sleeps: about as long as waking one takes
+MEANWHILE = 200  # looks that the caller takes to let go of the GIL: who asks for it before is put to sleep
 
 
 @kernel
-def _watch(number: Any, seen: Any, looks: Any) -> None:
-    """Look so many times whether a number (1,) is still the one that was seen, without the GIL."""
+def _watch(number: Any, seen: Any, looks: Any, meanwhile: Any, done: Any) -> None:
+    """Look so many times whether a number (1,) is still the one that was seen, without the GIL; then ``meanwhile``.
+
+    ``done`` is set before: who waits for what this thread has done needs the GIL, too.
+    """
+    done[0] = 1
     for _ in range(looks):
         if read_count(address(number, 0)) != seen:
+            for _ in range(meanwhile):
+                breathe()
             break
         breathe()
 
@@ -41,7 +48,7 @@ class Part:
         self._work: Callable[[], object] | None = lambda: work(*arguments)
         self._by, self._over = dict[str, int](), threading.Lock()
         self._over.acquire()
-        self._done = np.zeros(1, np.int64)  # what waits looks at first
+        self.done = np.zeros(1, np.int64)  # what waits looks at first; for whoever has run it to set
         self.error: BaseException | None = None
 
     def begin(self) -> bool:
@@ -61,14 +68,14 @@ class Part:
         except BaseException as error:
             self.error = error
         finally:
-            self._done[0] = 1
             self._over.release()
 
     def wait(self) -> None:
         """Until it is over; for the one who handed it out, also anew after an interrupt."""
-        _watch(self._done, 0, LOOKS)
-        if not self._done[0]:
+        _watch(self.done, 0, LOOKS, 0, np.zeros(1, np.int64))
+        if not self.done[0]:
             self._over.acquire()
+            self.done[0] = 1
 
 
 class Pool:
@@ -84,7 +91,8 @@ class Pool:
     def __init__(self, helpers: int) -> None:
         self._parts: SimpleQueue[Part] = SimpleQueue()
         self._handed = np.zeros(1, np.int64)  # how often, or at least another number each time
-        _watch(self._handed, 1, 0)  # compiled before a helper needs it: the process may end while that one is at it
+        # Compiled before a helper needs it: the process may end while that one is at it.
+        _watch(self._handed, 1, 0, 0, np.zeros(1, np.int64))
         self._threads: list[int] = []
         self._keeping_off: tuple[int, int] | None = None
         for _ in range(helpers):
@@ -93,19 +101,24 @@ class Pool:
 
     def _help(self) -> None:
         self._threads.append(threading.get_native_id())
+        done = np.zeros(1, np.int64)
         while True:
-            part = self._next()
+            part = self._next(done)
             if part.begin():
                 part.run()
+            done = part.done
             del part  # while this thread sleeps, nothing of it shall stay
 
-    def _next(self) -> Part:
-        """The next part, once there is one."""
+    def _next(self, done: Any) -> Part:
+        """The next part, once there is one; the one before is ``done``."""
         seen = int(self._handed[0])
-        with suppress(Empty):
-            return self._parts.get_nowait()
-        _watch(self._handed, seen, LOOKS)
-        return self._parts.get()
+        try:
+            part = self._parts.get_nowait()
+        except Empty:
+            _watch(self._handed, seen, LOOKS, MEANWHILE, done)
+            return self._parts.get()
+        done[0] = 1
+        return part
 
     def hand_out(self, parts: Sequence[Part]) -> None:
         """Let helpers begin them."""
@@ -171,7 +184,7 @@ def together(work: Callable[[int], object], parts: int) -> None:
     if parts == 1:
         work(0)
     else:
-        _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)])
+        _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)], workers())
 
 
 def shares(batch: int, operations: float) -> int:
@@ -181,7 +194,8 @@ def shares(batch: int, operations: float) -> int:
 
 def share(work: Callable[[int, int], object], batch: int, operations: float) -> None:
     """Call ``work(b0, b1)`` for parts of the batch, on as many threads as it pays for; returns when all are done."""
-    parts = shares(batch, operations)
+    there = workers() if operations >= SERIAL_BELOW else 1  # to ask takes microseconds
+    parts = min(there, batch)
     if parts <= 1:
         work(0, batch)
         return
@@ -194,17 +208,19 @@ def share(work: Callable[[int, int], object], batch: int, operations: float) -> 
             if part.begin():
                 part.run()
 
-    _beside(own, others)
+    _beside(own, others, there)
 
 
-def _beside(own: Callable[[], object], others: Sequence[Part]) -> None:
+def _beside(own: Callable[[], object], others: Sequence[Part], there: int) -> None:
     """Do one's own work while helpers do the other parts; those that nobody has begun by then are not done.
+
+    With this thread ``there`` may be so many.
 
     Whatever fails, this waits for what has begun: it writes into arrays that the caller will use for something else.
     So it does when it is interrupted as it waits; whoever interrupts it twice has been warned.
     """
     try:
-        _pool_of(os.getpid(), max(workers() - 1, 1)).hand_out(others)
+        _pool_of(os.getpid(), max(there - 1, 1)).hand_out(others)
         own()
         _settle(others)
     except BaseException:
