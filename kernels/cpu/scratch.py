@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 KEPT_BYTES = 1 << 26  # a larger array is not held on to
+LINE = 64  # bytes in a cache line
 LEARNED_BYTES = (1 << 25) - (1 << 13)  # the most that glibc learns from, its own header and rounding left out
 
 # glibc takes large arrays from the system and gives them back, until it has seen one freed: from then on it keeps what
@@ -37,3 +38,11 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, An
     if array is None or array.size < count:
         array = kept[name, dtype] = np.empty(count, dtype)
     return array[:count].reshape(shape)
+
+
+def aligned(length: int, dtype: Any) -> np.ndarray[Any, Any]:
+    """Zeros that begin on a cache line, as NumPy's need not."""
+    itemsize = np.dtype(dtype).itemsize
+    whole = np.zeros(length + LINE // itemsize, dtype)
+    first = -whole.ctypes.data % LINE // itemsize
+    return whole[first : first + length]

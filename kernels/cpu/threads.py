@@ -18,26 +18,16 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads, set_num_threads
 
-from .compiling import kernel
-from .intrinsics import address, breathe, read_count
+from .waiting import LOOKS, watch
 
+Array = np.ndarray[Any, Any]
 SERIAL_BELOW = 2e7  # floating-point operations; waking a thread takes as long as these
-LOOKS = 6000  # at a number that another thread will change, before one sleeps: about as long as waking one takes
-
-
-@kernel
-def _watch(number: Any, seen: Any, looks: Any) -> None:
-    """Look so many times whether a number (1,) is still the one that was seen, without the GIL."""
-    for _ in range(looks):
-        if read_count(address(number, 0)) != seen:
-            break
-        breathe()
 
 
 class Part:
     """A part of some work, done by whoever begins it first: a helper, or the caller who handed it out."""
 
-    def __init__(self, work: Callable[..., object], *arguments: int) -> None:
+    def __init__(self, work: Callable[..., object], *arguments: Any) -> None:
         self._work: Callable[[], object] | None = lambda: work(*arguments)
         self._by, self._over = dict[str, int](), threading.Lock()
         self._over.acquire()
@@ -66,7 +56,7 @@ class Part:
 
     def wait(self) -> None:
         """Until it is over; for the one who handed it out, also anew after an interrupt."""
-        _watch(self._done, 0, LOOKS)
+        watch(self._done, 0, LOOKS)
         if not self._done[0]:
             self._over.acquire()
 
@@ -83,8 +73,8 @@ class Pool:
 
     def __init__(self, helpers: int) -> None:
         self._parts: SimpleQueue[Part] = SimpleQueue()
-        self._handed = np.zeros(1, np.int64)  # how often, or at least another number each time
-        _watch(self._handed, 1, 0)  # compiled before a helper needs it: the process may end while that one is at it
+        self.calls = np.zeros(1, np.int64)  # how often parts were handed out, or at least another number each time
+        watch(self.calls, 1, 0)  # compiled before a helper needs it: the process may end while that one is at it
         self._threads: list[int] = []
         self._keeping_off: tuple[int, int] | None = None
         for _ in range(helpers):
@@ -101,18 +91,22 @@ class Pool:
 
     def _next(self) -> Part:
         """The next part, once there is one."""
-        seen = int(self._handed[0])
+        seen = int(self.calls[0])
         with suppress(Empty):
             return self._parts.get_nowait()
-        _watch(self._handed, seen, LOOKS)
+        watch(self.calls, seen, LOOKS)
         return self._parts.get()
 
     def hand_out(self, parts: Sequence[Part]) -> None:
         """Let helpers begin them."""
+        self.offer(parts)
+        self.calls[0] += 1
+
+    def offer(self, parts: Sequence[Part]) -> None:
+        """The same for helpers that sleep; others look for parts once ``calls`` is another number."""
         self._keep_off()
         for part in parts:
             self._parts.put(part)
-        self._handed[0] += 1
 
     def _keep_off(self) -> None:
         """Move the helpers away from this thread's processor, where they may run on another."""
@@ -172,6 +166,23 @@ def together(work: Callable[[int], object], parts: int) -> None:
         work(0)
     else:
         _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)])
+
+
+def led(work: Callable[[int, Array], object], parts: int) -> None:
+    """Call ``work(0, calls)`` here, and ``work(part, calls)`` on helpers that come while it lasts.
+
+    ``calls`` is a number (1,) to count up as soon as helpers may come: by work that has let go of the GIL, which they
+    need first. What helpers do must end by itself with the work here, and this work must not return before they have
+    touched anything for the last time: nobody waits for them, however it ends.
+    """
+    pool = _pool_of(os.getpid(), max(workers() - 1, 1))
+    others = [Part(work, part, pool.calls) for part in range(1, parts)]
+    try:
+        pool.offer(others)
+        work(0, pool.calls)
+    finally:
+        for part in others:
+            part.begin()  # those that nobody has begun are not needed any more
 
 
 def shares(batch: int, operations: float) -> int:

@@ -87,6 +87,29 @@ def test_an_interrupt_before_a_part_is_run_leaves_nobody_waiting_for_it(monkeypa
         threads.share(lambda first, last: None, 2, 1e12)
 
 
+def test_a_leader_waits_for_no_helper(monkeypatch):
+    """Neither for one that is busy, nor when it is interrupted; what nobody has begun by then is not begun later."""
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    busy, free, begun = threading.Event(), threading.Event(), []
+    keeper = threading.Thread(target=threads.together, args=(lambda part: (busy.set(), free.wait()), 2))
+    keeper.start()  # it and the one helper
+    busy.wait()
+    for _ in range(2):
+        threads.led(lambda part, calls: begun.append(part), 2)
+
+    def interrupted(part, calls):
+        begun.append(part)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.led(interrupted, 2)
+    free.set()
+    keeper.join()
+    threads.together(lambda part: None, 2)
+    assert begun.count(0) == 3
+    assert begun.count(1) <= 2  # where the keeper did both parts, the helper was free
+
+
 def test_parts_that_no_helper_begins_are_done_by_the_caller(monkeypatch):
     """Since all helpers are busy, or no thread could be started."""
     monkeypatch.setattr(threads, "workers", lambda: 4)
