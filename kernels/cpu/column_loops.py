@@ -58,12 +58,14 @@ def walk(kind, step, x, shares, states, control, private, numbers, calls, patien
     held, advance, restarts, restart = control
     first_states, states_after, kept_z = states
     z_rows, two_states, block = private
-    (steps, batch, inputs), size, parts, kept = x.shape, states_after[0].shape[2], ends.size - 1, KEPT[kind]
+    (steps, batch, inputs), size, parts = x.shape, states_after[0].shape[2], ends.size - 1
+    gates, kept = GATES[kind], KEPT[kind]
     slots, apart = slots_of(kind, states_after[1]), batch * size
     initial, after = all_parts(addresses(first_states, 0), apart), all_parts(addresses(states_after, 0), slots * apart)
     k_x, k_h = deep(address(w_ih, 0), inputs), deep(address(w_hh, 0), size)
     space = space_for(w_ih, max(block * batch * k_x, batch * k_h))
     x_row, h_row = lowered(address(w_ih, 0), inputs, k_x), lowered(address(w_hh, 0), size, k_h)
+    rest = np.empty(batch * lanes(address(x, 0)), x.dtype)  # what products add zeros to beside their own columns
     seen = address(two_states, ends[parts] * 2 * PARTS[kind] * batch + own * apart)
     seen_calls = read_count(address(calls, 0))
     turn = first_turn(numbers, own, calls)
@@ -76,44 +78,50 @@ def walk(kind, step, x, shares, states, control, private, numbers, calls, patien
             low = ends[part]
             wide = ends[part + 1] - low
             used, columns = min(wide, size - low), kept * wide
-            across = used if runs.shape[0] == 1 else wide
             z = address(z_rows, low * block * batch * kept)
             if k == begin:  # the input's product, for a block of steps
                 for r in range(count * batch):
                     copy(offset(z, r * columns), address(bias, low * kept), columns)
-                w = address(w_ih, low * GATES[kind] * k_x)
+                w = address(w_ih, low * gates * k_x)
                 x_here = address(x, (t * batch - row) * inputs)
                 x_here = operand(x_here, 1, 0, count * batch, inputs, inputs, address(space, 0), w)
-                wide_x = padded_columns(GATES[kind] * across, z)
-                multiply(x_here, 1, 0, count * batch, x_row, w, k_x, wide_x, z, 0, columns)
+                across = padded_columns(gates * used, z)
+                multiply(x_here, 1, 0, count * batch, x_row, w, k_x, across, z, 0, columns)
+                over, start = across - gates * used, low * kept + gates * used
+                for r in range(count * batch if over > 0 else 0):  # what it added beside may be NaN
+                    copy(offset(z, r * columns + gates * used), address(bias, start), min(over, (kept - gates) * used))
             z = offset(z, row * columns)
             own_states = address(two_states, low * 2 * PARTS[kind] * batch)
             old = spread(offset(own_states, k % 2 * PARTS[kind] * batch * wide), batch * wide)
             new = spread(offset(own_states, (1 - k % 2) * PARTS[kind] * batch * wide), batch * wide)
             before = initial if k == 0 else state_after(after, t + 1 if reverse else t - 1, slots, apart)
             for p in range(PARTS[kind] if k == 0 else 0):
-                _copy_rows(old[p], across, offset(before[p], low), size, batch, used)
+                _copy_rows(old[p], used, offset(before[p], low), size, batch, used)
             h = before[0]
             if restarts:
-                _clear_where(address(restart, t * batch), old, across, across, batch, PARTS[kind])
+                _clear_where(address(restart, t * batch), old, used, used, batch, PARTS[kind])
                 _copy_rows(seen, size, h, size, batch, size)
                 _clear_where(address(restart, t * batch), spread(seen, 0), size, size, batch, 1)
                 h = seen
             w = address(w_hh, low * PRODUCTS[kind] * k_h)
             h = operand(h, 1, 0, batch, size, size, address(space, 0), w)
             for run in range(runs.shape[0]):
-                wide_h = padded_columns(runs[run, 1] * across, z)
-                multiply(h, 1, 0, batch, h_row, w, k_h, wide_h, offset(z, runs[run, 0] * across), 0, columns)
-                w = offset(w, wide_h * k_h)
+                first, length = runs[run]
+                target, across = offset(z, first * used), padded_columns(length * used, z)
+                end, over = offset(target, length * used), across - length * used
+                _copy_rows(address(rest, 0), over, end, columns, batch, over)
+                multiply(h, 1, 0, batch, h_row, w, k_h, across, target, 0, columns)
+                _copy_rows(end, columns, address(rest, 0), over, batch, over)
+                w = offset(w, across * k_h)
             rows = address(diagonals, low * diagonals.size // ends[parts])
-            call_at(step, (kind, z, columns, old, new, rows, across, across, held, address(advance, t * batch), batch))
+            call_at(step, (kind, z, columns, old, new, rows, used, used, held, address(advance, t * batch), batch))
             results = offsets(state_after(after, t, slots, apart), low)
             for p in range(PARTS[kind]):
-                _copy_rows(results[p], size, new[p], across, batch, used)
+                _copy_rows(results[p], size, new[p], used, batch, used)
             for b in range(batch if keep else 0):
                 target = address(kept_z, (t * batch + b) * kept_z.shape[2] + low)
                 for gate in range(kept):
-                    copy(offset(target, gate * size), offset(z, b * columns + gate * across), used)
+                    copy(offset(target, gate * size), offset(z, b * columns + gate * used), used)
             part = _next_part(part, own, turn, parts)
         turn = next_turn(numbers, own, turn, steps, patience)
     if own > 0:
@@ -210,13 +218,13 @@ def walk_back(
 def prepare(w_ih, w_hh, bias, diagonals, lengths, ends, to_w_ih, to_w_hh, to_bias, to_diagonals, first, last):
     """What parts first to last have of weights, packed where there is room for them, and of numbers of each unit."""
     size = w_hh.shape[1]
-    gates, single = np.full(1, w_ih.shape[0] // size), lengths.size == 1
+    gates = np.full(1, w_ih.shape[0] // size)
     for part in range(first, last):
         if to_w_ih.size > 0:
-            _pack(w_ih, gates, size, ends, part, single, to_w_ih)
-            _pack(w_hh, lengths, size, ends, part, single, to_w_hh)
-        _by_part(bias, size, ends, part, single, to_bias)
-        _by_part(diagonals, size, ends, part, single, to_diagonals)
+            _pack(w_ih, gates, size, ends, part, to_w_ih)
+            _pack(w_hh, lengths, size, ends, part, to_w_hh)
+        _by_part(bias, size, ends, part, to_bias)
+        _by_part(diagonals, size, ends, part, to_diagonals)
 
 
 @kernel
@@ -224,7 +232,7 @@ def prepare_back(w_hh, diagonals, ends, to_w_hh, to_diagonals, first, last):
     """The same for the way back: weight_hh as it is, and its columns of each part's units."""
     (k, size), lane = w_hh.shape, lanes(address(w_hh, 0))
     for part in range(first, last):
-        _by_part(diagonals, size, ends, part, True, to_diagonals)
+        _by_part(diagonals, size, ends, part, to_diagonals)
         for start in range(ends[part], ends[part + 1] if to_w_hh.size > 0 else 0, VECTORS * lane):
             wide = min(VECTORS * lane, ends[part + 1] - start)
             used = min(wide, size - start)
@@ -233,15 +241,14 @@ def prepare_back(w_hh, diagonals, ends, to_w_hh, to_diagonals, first, last):
 
 
 @kernel
-def _pack(w, lengths, size, ends, part, close, packed):
-    """A part of W (G*H, K) as its transpose: so many blocks of its units at a time, side by side if they are close."""
+def _pack(w, lengths, size, ends, part, packed):
+    """A part of W (G*H, K) as its transpose: so many blocks of its units at a time, side by side."""
     k, count, low, gate = w.shape[1], w.shape[0] // size, ends[part], 0
-    wide, used, to = ends[part + 1] - low, min(ends[part + 1], size) - low, low * count * k
-    across = used if close else wide
+    used, to = min(ends[part + 1], size) - low, low * count * k
     for length in lengths:
-        rows = np.zeros((length * across, k), w.dtype)
+        rows = np.empty((length * used, k), w.dtype)
         for block in range(length):
-            copy(address(rows, block * across * k), address(w, ((gate + block) * size + low) * k), used * k)
+            copy(address(rows, block * used * k), address(w, ((gate + block) * size + low) * k), used * k)
         columns = padded_columns(len(rows), address(w, 0))
         panels = packed[to : to + columns * k].reshape(columns, k)
         pack_columns(rows, len(rows), panels, 0, -(-columns // (VECTORS * lanes(address(w, 0)))))
@@ -249,9 +256,9 @@ def _pack(w, lengths, size, ends, part, close, packed):
 
 
 @kernel
-def _by_part(numbers, size, ends, part, close, target):
+def _by_part(numbers, size, ends, part, target):
     """A part of rows of numbers, as many as there is room for."""
     low, rows = ends[part], target.size // ends[-1]
-    wide, used = ends[part + 1] - low, min(ends[part + 1], size) - low
+    used = min(ends[part + 1], size) - low
     for row in range(rows):
-        copy(address(target, low * rows + row * (used if close else wide)), address(numbers, row * size + low), used)
+        copy(address(target, low * rows + row * used), address(numbers, row * size + low), used)

@@ -70,7 +70,7 @@ def run(
     prepare = partial(column_loops.prepare, *matrices, bias, diagonals, plan.lengths, ends, *shares)
     threads.share(prepare, count, 16.0 * (w_ih.size + w_hh.size) * exact)
     if not exact:
-        shares[:2] = _packed(w_ih, [about.gates], plan, storage), _packed(w_hh, plan.lengths, plan, storage)
+        shares[:2] = _packed(w_ih, [about.gates], ends, storage), _packed(w_hh, plan.lengths, ends, storage)
     groups = (*shares, ends, plan.runs), *plain_tuples(states, control), (z, two_states, block)
     (step, _), numbers, patience = equations.ahead(kind, x.itemsize), exchange(count), _patience(w_hh.size * batch)
 
@@ -119,9 +119,6 @@ def _patience(products: int) -> int:
 class Plan(NamedTuple):
     """Where parts end, in whole vectors, the last one as far as its last vector. Runs of neighbouring blocks that a
     product with h is added to at once, the first one and how many; and how many alone.
-
-    With one run, blocks of the last part are as wide as it has units. Else they end in whole vectors, since a product
-    adds zeros up to there.
     """
 
     ends: Array
@@ -145,15 +142,12 @@ def _cut(units: int, rows: Sequence[int], more: int, dtype: np.dtype[Any]) -> li
     return [memory[low * units : high * units] for low, high in pairwise(starts[:-1])] + [memory[starts[-2] * units :]]
 
 
-def _packed(w: Array, lengths: Sequence[int] | Array, plan: Plan, storage: Storage) -> Array:
+def _packed(w: Array, lengths: Sequence[int] | Array, ends: Array, storage: Storage) -> Array:
     """W (G*H, K) packed as its transpose, for each part so many blocks of its units at a time."""
-    count, k = sum(lengths), w.shape[1]
-    whole = np.zeros((count, plan.ends[-1], k), w.dtype)
-    whole[:, : len(w) // count] = w.reshape(count, -1, k)
-    if len(plan.runs) == 1:
-        whole = whole[:, : len(w) // count]
+    k = w.shape[1]
+    whole = w.reshape(sum(lengths), -1, k)
     blocks = [slice(high - run, high) for run, high in zip(lengths, accumulate(lengths), strict=True)]
-    cut = [whole[block, low:high] for low, high in pairwise(plan.ends) for block in blocks]
+    cut = [whole[block, low:high] for low, high in pairwise(ends) for block in blocks]
     return _together([part.reshape(-1, k).T for part in cut], storage)
 
 
