@@ -9,9 +9,10 @@ and helpers take theirs when they come. The same numbers come out whoever comput
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate, pairwise
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,23 +24,35 @@ from .arguments import Control, Cotangents, States, plain_tuples
 from .host import TILE
 from .product import EXACT, Array, Storage, padded, plain
 from .scratch import aligned
-from .waiting import MOST, exchange
+from .waiting import ALONE, MOOD, MOST, exchange
 
-STEP = 1.5e4  # floating-point operations of a step in which sharing it costs as much as it saves
-CALL = 1e7  # those beyond, in all steps, with which it saves as much as it takes to begin
+STEP = (
+    2e4  # floating-point operations in a step, from which on sharing it beats its cost: weights beyond the first cache
+)
+CALL = 1.2e7  # and in all steps, from which on that beats what it costs to begin
 BLOCK = 24  # steps whose input product is one
 ENOUGH_ROWS = 2  # for each thread, and the batch is better cut by sequences
+BUSY = 0.02  # seconds for which nothing is shared after helpers came too late: the processors have other work
 MOST_THREADS = config.NUMBA_NUM_THREADS  # there never are more; to ask how many there are takes several microseconds
+
+
+class _Processors:
+    """What was seen of them."""
+
+    busy_until = 0.0
+
+
+_processors = _Processors()
 
 
 def parts(kind: int, steps: int, batch: int, size: int, operations: float, itemsize: int) -> int:
     """Into how many parts a step of so many operations is cut; 1 where that does not pay, or cannot be done."""
     about = KINDS[kind]
-    if steps * (operations - STEP) < CALL or batch >= ENOUGH_ROWS * MOST_THREADS:
+    if operations < STEP or steps * operations < CALL or batch >= ENOUGH_ROWS * MOST_THREADS:
         return 1
     if about.between or about.norms or about.functions or not about.places:
         return 1
-    if batch >= ENOUGH_ROWS * (workers := threads.workers()):
+    if batch >= ENOUGH_ROWS * (workers := threads.workers()) or monotonic() < _processors.busy_until:
         return 1
     return min(workers, padded(size, itemsize) // TILE.lanes(itemsize), MOST)
 
@@ -77,7 +90,7 @@ def run(
     def part(own: int, calls: Array) -> None:
         column_loops.walk(kind, step, x, *groups, numbers, calls, patience, own, reverse, keep)
 
-    threads.led(part, count)
+    _share(part, numbers)
 
 
 def run_back(
@@ -108,7 +121,14 @@ def run_back(
     def part(own: int, calls: Array) -> None:
         column_loops.walk_back(kind, step_back, *groups, numbers, calls, patience, own, reverse, first_too)
 
-    threads.led(part, count)
+    _share(part, numbers)
+
+
+def _share(part: Callable[[int, Array], None], numbers: Array) -> None:
+    """Do all parts of the steps whose exchange is ``numbers``, and remember whether helpers came too late."""
+    threads.led(part, len(numbers))
+    if numbers[0, MOOD] == ALONE:
+        _processors.busy_until = monotonic() + BUSY
 
 
 def _patience(products: int) -> int:

@@ -28,7 +28,10 @@ LAYERS = {  # of all shapes that a step has: gates, parts of the state, products
 
 def share(monkeypatch, workers):
     """Have each step shared among so many threads, however small it is."""
-    monkeypatch.setattr(columns, "CALL", -np.inf)
+    monkeypatch.setattr(columns, "STEP", 0.0)
+    monkeypatch.setattr(columns, "CALL", 0.0)
+    monkeypatch.setattr(columns, "BUSY", -np.inf)
+    monkeypatch.setattr(columns._processors, "busy_until", -np.inf)
     monkeypatch.setattr(columns, "MOST_THREADS", workers)
     monkeypatch.setattr(columns, "BLOCK", 4)  # steps; there shall be several
     monkeypatch.setattr(threads, "workers", lambda: workers)
@@ -128,6 +131,25 @@ def test_a_leader_that_is_interrupted_leaves_no_helper_waiting(monkeypatch):
             layer(x)
     done.wait()
     np.testing.assert_array_equal(layer(x)[0].data, expected)
+
+
+def test_nothing_is_shared_for_a_while_after_helpers_came_too_late(monkeypatch):
+    layer, x = nn.GRU(3, 64, rng=0), np.random.default_rng(0).standard_normal((7, 1, 3)).astype("float32")
+    expected, moods = layer(x)[0].data, [waiting.AS_EVER, waiting.ALONE, waiting.AS_EVER]
+
+    def exchange(parts):
+        """Of a leader that has no helpers yet, or has dismissed them."""
+        numbers = waiting.exchange(parts)
+        numbers[0, waiting.MOOD] = moods.pop(0)
+        return numbers
+
+    share(monkeypatch, 2)
+    monkeypatch.setattr(columns, "BUSY", np.inf)
+    monkeypatch.setattr(columns, "exchange", exchange)
+    monkeypatch.setattr(threads, "_pool_of", lambda process, helpers: threads.Pool(0))
+    for left in (2, 1, 1, 1):
+        np.testing.assert_array_equal(layer(x)[0].data, expected)
+        assert len(moods) == left
 
 
 # --- the exchange itself ---------------------------------------------------------------------------------------------
