@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # of a bare checkout too
 from xprnn import cells  # isort: skip - finds the kernels of a checkout
 from xprnn.kernels.cuda.plan import candidates
 
-from xprnn.engine import cpu, cuda, dispatch, int8, kernels
+from xprnn.engine import cell_kinds, cpu, cuda, dispatch, int8
 from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.settings import use_precision
@@ -74,7 +74,7 @@ def row(cell: cells.Cell) -> list[str]:
         rounded = any(impl.name == host[0] and "bfloat16" in impl.how(_call(cell, "float32")) for impl in dispatch.HOST)
     weights = [np.zeros(shape, "float32") for shape in cell.weight_shapes(_inputs(cell), 4).values()]
     stack = cpu.open_stack([cpu.Step(cell, _inputs(cell), 4)], weights, 1)
-    kind = kernels.kind_of(cell)
+    kind = cell_kinds.kind_of(cell)
     launch = kind is not None and cuda.PERSISTENT.runs(kind)
     plans = candidates(kind.persistent, False, "float32", *SMALL, *H100) if launch else ()
     return [

@@ -20,9 +20,9 @@ from common import COLOURS, example, plot, save, table
 
 import xprnn
 from xprnn import nn
-from xprnn.backend import generator
 from xprnn.data import Drawn, adding_problem, copy_memory, first_element_recall, memoryless_copy_loss
 from xprnn.nn import chrono_init, init
+from xprnn.randomness import generator
 from xprnn.train import Adam, Callback, Run, bce_with_logits, cross_entropy, fit, mse
 
 CELLS = {

@@ -63,12 +63,12 @@ def home(request):
 def _settings_survive():
     """A test that changes the default backend, the forced kernels or the seed does not change the next test."""
     settings = BACKEND, DEBUG, KERNELS, PRECISION, SEED
-    before, working = [setting.process for setting in settings], set(xprnn.backend._working)
+    before, working = [setting.process for setting in settings], set(xprnn.backend.places._working)
     yield
     on = is_grad_enabled()
     _grad_enabled.set(True)
     assert on, "the test left recording off"
     assert sys.exc_info()[1] is None, "the test left an exception being handled"
-    xprnn.backend._working.intersection_update(working)
+    xprnn.backend.places._working.intersection_update(working)
     for setting, value in zip(settings, before, strict=True):
         setting.process = value

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import xprnn
 from xprnn import ops
-from xprnn.beyond_standard import erf
+from xprnn.beyond_standard import erf, scatter_add
 
 EDGES = [0.0, -0.0, 0.5, 4.0, 5.0, 30.0, 1e-30, 1e30, math.inf]
 
@@ -39,3 +39,11 @@ def test_large_arrays_on_the_kernels(dtype):
         np.testing.assert_array_max_ulp(found, erf(array), maxulp=4)
         with xprnn.use_kernels("reference"):
             np.testing.assert_array_equal(ops.erf(array).data, erf(array))
+
+
+def test_scatter_add_sums_rows(home, rng):
+    index, values = np.array([2, 0, 2, 3]), rng.standard_normal((4, 2))
+    expected = np.zeros((5, 2))
+    np.add.at(expected, index, values)
+    found = scatter_add(home.asarray(index), home.asarray(values), 5)
+    np.testing.assert_allclose(host(found), expected, rtol=1e-15)

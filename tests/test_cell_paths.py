@@ -7,7 +7,7 @@ import pytest
 from xprnn.kernels.kinds import KINDS, LINEAR
 
 import xprnn
-from xprnn.engine import kernels
+from xprnn.engine import cell_kinds
 
 SCRIPT = Path(xprnn.__file__).parents[1] / "docs" / "cell_paths.py"
 
@@ -27,5 +27,5 @@ def test_the_page_says_what_the_code_says(paths):
 
 def test_every_kind_of_the_kernels_has_a_row(paths):
     every = list(paths.every())
-    assert {kernels.number_of(cell) for cell in every} - {None} == set(range(len(KINDS)))
-    assert {kernels.linear_number_of(cell) for cell in every} - {None} == set(range(len(LINEAR)))
+    assert {cell_kinds.number_of(cell) for cell in every} - {None} == set(range(len(KINDS)))
+    assert {cell_kinds.linear_number_of(cell) for cell in every} - {None} == set(range(len(LINEAR)))

@@ -163,7 +163,9 @@ def counted():
         if seen.setdefault(id(entry), name) == name:
             for parameter in inspect.signature(entry).parameters.values():
                 kinds = {kind.strip() for kind in str(parameter.annotation).split("|")}
-                if "int" in kinds and "float" not in kinds and parameter.name not in ("axis", "seed", "rng"):
+                if "axis" in parameter.name or parameter.name in ("seed", "rng"):
+                    continue
+                if "int" in kinds and "float" not in kinds:
                     yield name, parameter.name
 
 

@@ -35,7 +35,8 @@ THEMSELVES_LATE = {
     "xprnn.interop.torch.node": "torch",
 }  # with what they subclass
 KERNELS_MAY = {"", "__future__", "cupy", "cupyx", "llvmlite", "numba", "numpy"}  # "": each other, by relative imports
-KERNELS_CALLED_FROM = {"int8.py", "dispatch.py", "machine.py", "kernels.py"}  # the last for their table of kinds
+KERNELS_CALLED_FROM = {"int8.py", "dispatch.py", "machine.py", "kernels.py", "cell_kinds.py"}
+"""The last two for their table of kinds."""
 
 
 def files(folder):

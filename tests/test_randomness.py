@@ -6,8 +6,8 @@ from helpers import assert_close, host
 
 import xprnn
 from xprnn import nn, use_seed
-from xprnn.backend import generator
 from xprnn.data import Batches
+from xprnn.randomness import generator
 from xprnn.train import SGD, fit, mse
 
 
@@ -83,3 +83,16 @@ def test_what_is_no_seed(seed, error):
 
 def test_it_says_what_it_is():
     assert repr(use_seed(np.int64(5))) == "use_seed(5)"
+
+
+def test_generators_from_seeds():
+    first, second = generator(3), generator(np.int64(3))
+    assert first.random() == second.random()
+    assert generator(first) is first
+    assert generator().random() != generator().random()
+
+
+@pytest.mark.parametrize("rng", [True, 1.5, "seed", np.random.RandomState(0)])
+def test_what_gives_no_generator(rng):
+    with pytest.raises(TypeError, match=r"rng is a \w+; expected an int seed, a numpy.random.Generator or None"):
+        generator(rng)

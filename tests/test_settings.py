@@ -145,7 +145,7 @@ def test_what_is_chosen_while_the_default_is_looked_for_stays(monkeypatch):
         return found
 
     BACKEND.process = None
-    monkeypatch.setattr(xprnn.backend, "get_backend", slow)
+    monkeypatch.setattr(xprnn.backend.places, "get_backend", slow)
     monkeypatch.delenv("XPRNN_BACKEND", raising=False)
     assert xprnn.backend.default_backend().name == "array_api_strict"
     assert BACKEND.process.name == "array_api_strict"

@@ -100,7 +100,7 @@ def test_cuda_array_interface_is_that_of_the_data(monkeypatch):
         __module__ = "cupy"
         __cuda_array_interface__ = property(lambda self: {"version": 3})
 
-    monkeypatch.setattr("xprnn.backend.PLAIN", (np.ndarray, OnGPU))
+    monkeypatch.setattr("xprnn.backend.namespaces.PLAIN", (np.ndarray, OnGPU))
     array = np.ones(3, "float32").view(OnGPU)
     assert Tensor(array).__cuda_array_interface__ == {"version": 3}
     with pytest.raises(RuntimeError, match="requires a gradient is not handed on"):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from xprnn.settings import SEED, Choice
 
+Rng: TypeAlias = "int | np.random.Generator | None"  # a word for now: NumPy imports its generators when asked to
 Generators = Iterator["np.random.Generator"]
 
 
@@ -72,7 +73,19 @@ def _generator(seed: int, k: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,)))
 
 
-def new_generator() -> np.random.Generator:
-    """A generator for something that was given none."""
-    chosen: Generators | None = SEED.get()
-    return np.random.default_rng() if chosen is None else next(chosen)
+def generator(rng: Rng = None) -> np.random.Generator:
+    """A NumPy random generator from a seed, a generator (returned as it is), or None for one of ``use_seed``'s.
+
+    Where no seed was chosen, None is for a fresh one. All random numbers are drawn on the host, so that one seed gives
+    the same bits on every backend.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is None:
+        chosen: Generators | None = SEED.get()
+        return np.random.default_rng() if chosen is None else next(chosen)
+    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
+        raise TypeError(f"rng is a {type(rng).__name__}; expected an int seed, a numpy.random.Generator or None")
+    if rng < 0:
+        raise ValueError(f"rng is {rng}; expected a seed of at least 0, a numpy.random.Generator or None")
+    return np.random.default_rng(int(rng))

@@ -1,6 +1,6 @@
 """Tensor, and the node that remembers what it was computed from.
 
-A Tensor wraps an array. While gradients are enabled, each primitive (ops.py) and each recurrent layer records one
+A Tensor wraps an array. While gradients are enabled, each primitive (ops/) and each recurrent layer records one
 Node that says how cotangents of its outputs become cotangents of its inputs; tape.py records them and walks back.
 """
 
@@ -236,7 +236,7 @@ class Tensor:
         origin = f", from={self.node.name}" if self.node is not None else ""
         return f"{type(self).__name__}({self._data!r}{flag}{origin})"
 
-    if TYPE_CHECKING:  # tape.py and ops.py, which cannot be imported from here, give Tensor these
+    if TYPE_CHECKING:  # tape.py and ops/, which cannot be imported from here, give Tensor these
 
         def backward(
             self,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xprnn import cells, host_kernels
 from xprnn.backend import get_backend
-from xprnn.engine import dispatch, kernels
+from xprnn.engine import cell_kinds, dispatch, kernels
 from xprnn.engine.control import Control
 from xprnn.engine.dispatch import COMPILED, select
 
@@ -151,7 +151,7 @@ def test_kernels_go_by_the_exact_type_and_take_no_cell_with_changed_ways():
     elman, indrnn = cells.Elman("relu"), cells.IndRNN()
     elman.forward, indrnn.step = indrnn.forward, elman.step
     for cell in (changed, other, elman, indrnn):
-        assert kernels.kind_of(cell) is None
+        assert cell_kinds.kind_of(cell) is None
         call = sequence_call(cells.Elman("tanh"), get_backend("numpy"))
         assert any("no kernel for the cell" in why for why in COMPILED.reasons_against(replace(call, cell=cell)))
 
@@ -181,7 +181,7 @@ class Echo:
 
 
 def test_a_state_may_have_any_number_of_parts(monkeypatch):
-    monkeypatch.setitem(kernels.NUMBERS, FourParts, 0)
+    monkeypatch.setitem(cell_kinds.NUMBERS, FourParts, 0)
     call, echo = sequence_call(FourParts(), get_backend("numpy"), T=T, B=B, H=8, lengths=[5, 3, 0]), Echo()
     result, kept = kernels.forward(echo, call)
     assert echo.state is call.state

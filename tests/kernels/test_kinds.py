@@ -10,11 +10,11 @@ from xprnn.kernels import kinds
 
 from xprnn import cells
 from xprnn.backend import get_backend
-from xprnn.engine import cuda, kernels
+from xprnn.engine import cell_kinds, cuda
 
 CELLS = [
-    *(cell(nonlinearity) for cell, known in kernels.BY_NONLINEARITY.items() for nonlinearity in known),
-    *(cell() for cell in kernels.NUMBERS),
+    *(cell(nonlinearity) for cell, known in cell_kinds.BY_NONLINEARITY.items() for nonlinearity in known),
+    *(cell() for cell in cell_kinds.NUMBERS),
     *(cells.MGU(), cells.CTRNN(0.5, "tanh"), cells.CTRNN(0.5), cells.Antisymmetric(0.1), cells.GatedAntisymmetric(0.1)),
     *(cells.SLSTM(), cells.SLSTM(5, "exp"), cells.LayerNormLSTM(), cells.LayerNormGRU()),
     *(cells.GeneralElman("hard_sigmoid"), cells.GeneralLSTM("hard_sigmoid"), cells.GeneralLSTM(coupled=True)),
@@ -24,7 +24,7 @@ CELLS = [
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_a_row_says_what_the_cell_says(cell):
-    kind, shapes = kernels.kind_of(cell), cell.weight_shapes(3, 5)
+    kind, shapes = cell_kinds.kind_of(cell), cell.weight_shapes(3, 5)
     assert kind.gates == cell.gates
     assert kind.parts == cell.state_names
     assert len(kind.places) * 5 == (shapes["weight_hh"][0] if len(shapes["weight_hh"]) == 2 else 0)
@@ -35,7 +35,7 @@ def test_a_row_says_what_the_cell_says(cell):
 
 def test_rows_stand_at_their_numbers_and_each_is_some_cell():
     assert [kind.number for kind in kinds.KINDS] == list(range(len(kinds.KINDS)))
-    assert {kernels.number_of(cell) for cell in CELLS} == set(range(len(kinds.KINDS)))
+    assert {cell_kinds.number_of(cell) for cell in CELLS} == set(range(len(kinds.KINDS)))
 
 
 def test_the_page_on_gpus_says_which_cell_has_which_path():

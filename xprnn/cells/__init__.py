@@ -13,7 +13,6 @@ from xprnn.cells.gru_reset_before import ResetBeforeGRU
 from xprnn.cells.indrnn import IndRNN
 from xprnn.cells.lstm import LSTM
 from xprnn.cells.lstm_peephole import PeepholeLSTM
-from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
 from xprnn.cells.projected import Projected
 from xprnn.later import later
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from xprnn.cells.linear import LinearCell
     from xprnn.cells.lmu import LMU
     from xprnn.cells.lru import LRU
+    from xprnn.cells.lstm_peephole_full import FullPeepholeLSTM
     from xprnn.cells.ltc import LTC
     from xprnn.cells.mgu import MGU
     from xprnn.cells.mingru import MinGRU
@@ -104,6 +104,7 @@ __getattr__, __dir__ = later(
         "linear": "LinearCell",
         "lmu": "LMU",
         "lru": "LRU",
+        "lstm_peephole_full": "FullPeepholeLSTM",
         "ltc": "LTC",
         "mgu": "MGU",
         "mingru": "MinGRU",

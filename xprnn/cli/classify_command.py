@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from xprnn.backend import default_backend, generator
+from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import keep_inputs, writable_folder
@@ -23,6 +23,7 @@ from xprnn.estimators import SequenceClassifier
 from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.labels import encode_labels, hold_out
 from xprnn.estimators.text.report import TextReport
+from xprnn.randomness import generator
 from xprnn.storage import write_atomically
 
 Host = np.ndarray[Any, Any]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from xprnn.arguments import each_true_or_false, whole_number
-from xprnn.backend import Array, Rng, backend_of, generator, namespace
+from xprnn.backend import Array, backend_of, namespace
 from xprnn.data.generator_state import GeneratorState
 from xprnn.data.portions import Divisible, rows_of
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
 
 

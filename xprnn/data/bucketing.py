@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import each_true_or_false, whole_number
-from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
+from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.data.batching import Batches
 from xprnn.data.padding import alike, held, is_left, side_by_side
 from xprnn.data.portions import rows_of
 from xprnn.data.rows import Rows
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from xprnn.arguments import whole_number
-from xprnn.backend import Rng, generator
 from xprnn.data.generator_state import GeneratorState
 from xprnn.data.portions import Divisible, axes_of, cut
+from xprnn.randomness import Rng, generator
 
 
 class Drawn(Divisible, GeneratorState):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from xprnn.arguments import affordable, float_dtype, size, whole_number
-from xprnn.backend import Array, Rng, default_backend, generator
+from xprnn.backend import Array, default_backend
+from xprnn.randomness import Rng, generator
 
 
 def first_element_recall(steps: int, batch: int, *, rng: Rng = None, dtype: str = "float32") -> tuple[Array, Array]:

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import checked_state, true_or_false, whole_number
-from xprnn.backend import Rng, generator
 from xprnn.data.batching import Batches
 from xprnn.data.bucketing import Buckets
 from xprnn.data.passes import Passes, length_of, one_ahead, rows_between
 from xprnn.data.portions import axes_of
-from xprnn.randomness import restore
+from xprnn.randomness import Rng, generator, restore
 
 
 class Streamed(Passes):

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from xprnn.arguments import real_number, size
-from xprnn.backend import Rng, generator
 from xprnn.data.calendar import Calendar
 from xprnn.data.csv_series import CsvSeries
+from xprnn.randomness import Rng, generator
 
 
 def daily_temperatures(years: int = 6, *, rng: Rng = 0) -> CsvSeries:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from xprnn.arguments import float_dtype, size, sizes
-from xprnn.backend import Array, Rng, default_backend, generator
+from xprnn.backend import Array, default_backend
+from xprnn.randomness import Rng, generator
 
 
 def spike_delays(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import float_dtype, of_kind, several
-from xprnn.backend import Rng, generator
 from xprnn.data.vocabulary import Vocabulary
+from xprnn.randomness import Rng, generator
 from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]

@@ -11,10 +11,11 @@ from xprnn.backend import DTYPES, Array, dtype_name
 from xprnn.cells import Cell, State, Weights
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine.cell_kinds import Kind, kind_of, number_of, told
 from xprnn.settings import current_precision
 
 
-def runs(kind: kernels.Kind) -> bool:
+def runs(kind: Kind) -> bool:
     """Whether the host has kernels for a kind of cell: it has for all."""
     return True
 
@@ -26,7 +27,7 @@ def _of_numpy(array: Array) -> bool:
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
     reasons = kernels.reasons_against(call, _of_numpy, "a NumPy array", runs)
-    if call.noise is not None and (kind := kernels.kind_of(call.cell)) is not None:
+    if call.noise is not None and (kind := kind_of(call.cell)) is not None:
         reasons.remove(kernels.NOISE)
         if not kind.regularised:
             reasons.append(f"no kernel has zoneout, or dropout between steps, for the cell {call.cell.name}")
@@ -63,7 +64,7 @@ def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, n
 
 def how(call: SequenceCall, faded: bool = False) -> str:
     """What explain says of threads, and of products that are rounded; ``faded`` as :func:`forward` is given it."""
-    host, number = host_kernels.kernels(), kernels.number_of(call.cell)
+    host, number = host_kernels.kernels(), number_of(call.cell)
     shared = host.way(number, call.weights, call.x, call.state, faded or call.noise is not None)
     told = f", {shared}" if shared else ""
     if not rounded(call.x):
@@ -108,12 +109,12 @@ def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
 def without_kernel(steps: list[Step]) -> str | None:
     """Which cell there is that has none."""
     cells = [step.what for step in steps if isinstance(step.what, Cell)]
-    return next((f"no kernel for the cell {cell.name}" for cell in cells if kernels.kind_of(cell) is None), None)
+    return next((f"no kernel for the cell {cell.name}" for cell in cells if kind_of(cell) is None), None)
 
 
 def parts_of(host: Any, steps: list[Step]) -> list[Any]:
     """The steps as the kernels call them."""
-    numbers = [kernels.number_of(step.what) if isinstance(step.what, Cell) else host.PARTS[step.what] for step in steps]
+    numbers = [number_of(step.what) if isinstance(step.what, Cell) else host.PARTS[step.what] for step in steps]
     return [
         host.Part(number, step.inputs, step.size, getattr(step.what, "num_heads", 1), step.int8)
         for number, step in zip(numbers, steps, strict=True)
@@ -125,4 +126,4 @@ def load_cells(stack: Any, first: int, cell: Cell, layers: list[Weights], size: 
     for number, weights in enumerate(layers):
         kernels.check_weights(cell, weights, size if number else inputs, size)
     for number, weights in enumerate(layers):
-        stack.load(first + number, kernels.told(cell, weights))
+        stack.load(first + number, told(cell, weights))

@@ -14,7 +14,7 @@ from xprnn.backend import Array, dtype_name
 from xprnn.cells import State
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
-from xprnn.engine.kernels import Kind
+from xprnn.engine.cell_kinds import Kind, number_of
 from xprnn.settings import current_precision
 
 
@@ -46,7 +46,7 @@ class CudaPath:
         except Exception as error:  # a broken compiler stack raises far more than ImportError
             return [f"the kernels cannot be imported ({type(error).__name__}: {error})"]
         steps, batch, _ = call.x.shape
-        number, size = kernels.number_of(call.cell), call.state[0].shape[1]
+        number, size = number_of(call.cell), call.state[0].shape[1]
         with _device_of(call.x):
             found: list[str] = module.reasons_against(
                 number, steps, batch, size, dtype_name(call.x), current_precision()

@@ -6,6 +6,7 @@ An implementation lists its reasons against a call; the first in the list that h
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from xprnn.backend import Array, library, logger, namespace
+from xprnn.backend import Array, library, namespace
 from xprnn.cells import Cell, State
-from xprnn.engine import cpu, cuda, kernels, reference
+from xprnn.engine import cpu, cuda, reference
 from xprnn.engine.call import Gradients, Result, SequenceCall
+from xprnn.engine.cell_kinds import fills, is_reservoir, kind_of
 from xprnn.settings import KERNELS, Choice
 from xprnn.witness import debugging
+
+logger = logging.getLogger("xprnn")
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ COMPILED_SCAN, SCAN = (
     for name, module in (("compiled-scan", "scan_cpu"), ("scan", "scan"))
 )
 MANY = _later("many", "many", lambda cell: cell.many, "takes one step after another")
-RESERVOIR = _later("reservoir", "reservoir", kernels.is_reservoir, "is no reservoir")
-COMPILED_FILLED = _later("compiled-filled", "filling", kernels.fills, "is not GRU-D")
+RESERVOIR = _later("reservoir", "reservoir", is_reservoir, "is no reservoir")
+COMPILED_FILLED = _later("compiled-filled", "filling", fills, "is not GRU-D")
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
 HOST = [COMPILED, COMPILED_SCAN, COMPILED_FILLED, RESERVOIR]
@@ -164,7 +168,7 @@ def _tell(call: SequenceCall, told: set[str]) -> None:
     """A warning where the reference runs what kernels are made for, and nobody wanted that."""
     host = library(namespace(call.x)) == "numpy"
     impl, runs = (COMPILED, cpu.runs) if host else (CUDA_STEP, cuda.STEP.runs)
-    kind = kernels.kind_of(call.cell)
+    kind = kind_of(call.cell)
     if _forced_name() is not None or 0 in call.x.shape[:2] or kind is None or not runs(kind):
         return
     verdict = f"{call.cell.name} runs without kernels, many times slower: {'; '.join(impl.reasons_against(call))}"

@@ -22,6 +22,7 @@ from xprnn.cells import Cell, State, Weights
 from xprnn.cells.cell import rows_times, split
 from xprnn.engine import cpu, kernels, reference
 from xprnn.engine.call import Result, SequenceCall
+from xprnn.engine.cell_kinds import number_of
 from xprnn.kernels import kinds
 from xprnn.kernels.scalar_cells import END32, P32, Q32
 from xprnn.settings import KERNELS
@@ -34,7 +35,7 @@ EXACT_IN_FLOAT32 = 2**24 // (127 * 128)
 
 def serves(cell: Cell) -> bool:
     """Whether a cell can have weights of 8 bits."""
-    return kernels.number_of(cell) in EQUATIONS
+    return number_of(cell) in EQUATIONS
 
 
 class Codes:
@@ -110,7 +111,7 @@ def arrays_of(call: SequenceCall) -> tuple[Array, ...]:
 
 def forward(codes: Codes, call: SequenceCall) -> Result:
     """Run a layer in one direction, whose weights weight_ih and weight_hh are codes, with scale_ih and scale_hh."""
-    host, number, w = _compiled(*arrays_of(call)), kernels.number_of(call.cell), call.weights
+    host, number, w = _compiled(*arrays_of(call)), number_of(call.cell), call.weights
     if host is None:
         return _array_code(call)
     layer = codes.get(tuple(w.values()), lambda: host.pack_layer(number, w))
@@ -147,7 +148,7 @@ def product(x: Array, weight: Array, scale: Array) -> Array:
 
 
 def _array_code(call: SequenceCall) -> Result:
-    w, number = call.weights, kernels.number_of(call.cell)
+    w, number = call.weights, number_of(call.cell)
     assert number is not None
     of_input, of_state = BIASES[number](w)
     zx = product(call.control.moving(call.x), w["weight_ih"], w["scale_ih"])

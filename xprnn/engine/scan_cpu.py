@@ -13,6 +13,7 @@ from xprnn.cells.diagonal import rowwise
 from xprnn.cells.linear import summed_to
 from xprnn.engine import cpu, kernels
 from xprnn.engine.call import Gradients, SequenceCall
+from xprnn.engine.cell_kinds import is_diagonal, linear_number_of
 from xprnn.engine.control import Control
 from xprnn.engine.scan import Given, Saved, Scan, held, held_vjp, linear
 
@@ -30,7 +31,7 @@ class CompiledScan(Scan):
         return super().reasons_against(call) or cpu.reasons_of_arrays(call)
 
     def walked(self, call: SequenceCall, x: Array, control: Control) -> tuple[State, Any]:
-        if not kernels.is_diagonal(call.cell):
+        if not is_diagonal(call.cell):
             return super().walked(call, x, control)
         cell, host = diagonal(call), host_kernels.kernels().diagonal
         (p, q), (b, d) = cell.diagonals(call.weights), cell.apart(call.weights["weight_ih"])
@@ -40,7 +41,7 @@ class CompiledScan(Scan):
 
     def project(self, call: SequenceCall, x: Array) -> Array:
         cell, w = linear(call), call.weights
-        if kernels.linear_number_of(cell) is None or cell.late or cell.sees_x(w, call.state[0].shape[-1]):
+        if linear_number_of(cell) is None or cell.late or cell.sees_x(w, call.state[0].shape[-1]):
             return super().project(call, x)
         z = host_kernels.linear(x.reshape(-1, x.shape[2]), w["weight_ih"], w.get("bias_ih"))
         return z.reshape(*x.shape[:2], -1)
@@ -69,7 +70,7 @@ class CompiledScan(Scan):
         return Gradients(dx, (dh_start, dstart), gradients)
 
     def states(self, call: SequenceCall, z: Array, control: Control) -> State:
-        number = kernels.linear_number_of(call.cell)
+        number = linear_number_of(call.cell)
         if number is None:
             return super().states(call, z, control)
         cell, host = linear(call), host_kernels.kernels().scan
@@ -81,7 +82,7 @@ class CompiledScan(Scan):
     def states_vjp(
         self, call: SequenceCall, saved: Saved, control: Control, cotangents: list[tuple[Array, Array]]
     ) -> tuple[Array, State, Weights]:
-        number = kernels.linear_number_of(call.cell)
+        number = linear_number_of(call.cell)
         if number is None:
             return super().states_vjp(call, saved, control, cotangents)
         cell, host = linear(call), host_kernels.kernels().scan

@@ -12,10 +12,11 @@ import numpy as np
 from xprnn import host_kernels
 from xprnn.backend import Array
 from xprnn.cells import GRU, LSTM, Cell, Elman, State, Weights
-from xprnn.engine import dispatch, kernels
+from xprnn.engine import dispatch
+from xprnn.engine.cell_kinds import BY_NONLINEARITY, NUMBERS, number_of
 from xprnn.engine.observer import observing
 
-WHOLE = frozenset({kernels.NUMBERS[LSTM], kernels.NUMBERS[GRU], *kernels.BY_NONLINEARITY[Elman].values()})
+WHOLE = frozenset({NUMBERS[LSTM], NUMBERS[GRU], *BY_NONLINEARITY[Elman].values()})
 """Kinds whose steps read these weights, and nothing else."""
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -26,7 +27,7 @@ def new_state(cell: Cell, weights: Weights, x: Array, state: Sequence[Array] | N
     A state of None is zero. None where a sequence call must look at it: where an array is not a plain one of NumPy's,
     or does not fit the others, where somebody forces another implementation, rounds, or looks on.
     """
-    number = kernels.number_of(cell)
+    number = number_of(cell)
     if number not in WHOLE or tuple(weights) not in (WEIGHTS, WEIGHTS[:2]):
         return None
     if observing() is not None or not dispatch.left_to_the_host(x):

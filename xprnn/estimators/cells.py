@@ -9,11 +9,11 @@ from typing import Any
 
 from xprnn import nn
 from xprnn.arguments import one_of
-from xprnn.backend import Rng
 from xprnn.cells import DiagonalCell
 from xprnn.nn.pooling import AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling
 from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
 from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.randomness import Rng
 
 Made = Callable[..., RecurrentLayer]
 ASKED = ("num_layers", "dropout", "bidirectional", "dtype", "rng")

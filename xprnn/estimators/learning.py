@@ -9,12 +9,13 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import several
-from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace, to_numpy
+from xprnn.backend import Array, backend_of, dtype_name, namespace, to_numpy
 from xprnn.data.bucketing import Buckets
 from xprnn.data.padding import lengths_to_mask, pad_sequences
 from xprnn.data.rows import Rows
 from xprnn.estimators.estimator import Estimator
 from xprnn.estimators.portions import STEPS_AT_ONCE, portions
+from xprnn.randomness import Rng, generator
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit

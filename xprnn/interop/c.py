@@ -12,8 +12,9 @@ from xprnn import __version__
 from xprnn.arguments import input_tensor, several
 from xprnn.backend import backend_of, to_numpy
 from xprnn.cells import Elman, Projected
+from xprnn.interop.c_file import FILE
 from xprnn.interop.c_int8 import BEFORE, coded_function, packed_codes
-from xprnn.interop.c_source import FILE, functions
+from xprnn.interop.c_source import functions
 from xprnn.interop.c_weights import CELLS, packed
 from xprnn.interop.chain import Stage, arrays, stages
 from xprnn.interop.nam import Capture

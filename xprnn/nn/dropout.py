@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn.arguments import floating_input, probability
-from xprnn.backend import Rng, backend_of, dtype_name, generator
+from xprnn.backend import backend_of, dtype_name
 from xprnn.nn.module import Module
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import float_dtype, input_tensor, sizes, true_or_false, whole_number
-from xprnn.backend import Rng, dtype_name, namespace
+from xprnn.backend import dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
 from xprnn.postponed import within
+from xprnn.randomness import Rng
 from xprnn.tensor import Parameter, Tensor
 
 

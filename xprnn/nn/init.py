@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import affordable, any_number, at_least_zero, finite_number, float_dtype, size, whole_number
-from xprnn.backend import Array, Rng, backend_of, default_backend, dtype_name, generator, to_numpy
+from xprnn.backend import Array, backend_of, default_backend, dtype_name, to_numpy
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Parameter
 
 Shape = tuple[int, ...]

@@ -7,10 +7,10 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import float_dtype, input_tensor, sizes, true_or_false
-from xprnn.backend import Rng, generator
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Parameter, Tensor
 
 

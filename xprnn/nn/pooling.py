@@ -6,10 +6,11 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import input_tensor, size, true_or_false
-from xprnn.backend import Rng, backend_of, dtype_name, generator, namespace, shared_namespace
+from xprnn.backend import backend_of, dtype_name, namespace, shared_namespace
 from xprnn.nn.attention.weights import masked_softmax
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
 
 

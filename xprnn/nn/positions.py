@@ -8,11 +8,12 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import float_dtype, floating_input, size, sizes, true_or_false
-from xprnn.backend import Array, Rng, backend_of, dtype_name, namespace
+from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.nn import init
 from xprnn.nn.form import Form
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
+from xprnn.randomness import Rng
 from xprnn.tensor import Parameter, Tensor
 
 

@@ -19,7 +19,7 @@ from xprnn.beyond_standard import scatter_add
 from xprnn.postponed import require, within
 from xprnn.tape import is_grad_enabled, record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
-from xprnn.train.losses import check_reduction
+from xprnn.train.reductions import check_reduction
 from xprnn.train.weighted import Mean
 
 OWNER = "ctc_loss"

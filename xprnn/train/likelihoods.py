@@ -13,7 +13,7 @@ from xprnn import ops
 from xprnn.arguments import floating_input, real_number
 from xprnn.backend import backend_of, dtype_name
 from xprnn.tensor import Tensor
-from xprnn.train.losses import elementwise
+from xprnn.train.reductions import elementwise
 
 LEAST_MEAN = 1e-30  # of counts; what is masked has the mean 0, whose logarithm nobody shall meet
 SHIFT = 8

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,8 @@ from xprnn.backend import Array, backend_of, dtype_name, library, namespace, sha
 from xprnn.postponed import within
 from xprnn.tape import is_grad_enabled, record
 from xprnn.tensor import Tensor
+from xprnn.train.reductions import check_reduction, check_weight, elementwise, leading, reduced
 from xprnn.train.weighted import Mean
-
-REDUCTIONS = ("mean", "sum", "none")
 
 
 def mse(prediction: Any, target: Any, mask: Any = None, *, weight: Any = None, reduction: str = "mean") -> Tensor:
@@ -90,7 +88,7 @@ def bce_with_logits(
 
     def loss(x: Tensor, t: Tensor) -> Tensor:
         if not isinstance(positive, float):
-            _check_weight("bce_with_logits", "pos_weight", positive, x)
+            check_weight("bce_with_logits", "pos_weight", positive, x)
         return t * positive * ops.softplus(-x) + (1.0 - t) * ops.softplus(x)
 
     return elementwise("bce_with_logits", "logits", logits, target, mask, loss, reduction, weight)
@@ -141,7 +139,7 @@ def cross_entropy(
         return Mean(_surprise(logits, target, mean=True), float(target.size))
     selected = target != ignore_index
     if mask is not None:
-        selected = xp.logical_and(selected, _leading(owner, mask, target, "target"))
+        selected = xp.logical_and(selected, leading(owner, mask, target, "target"))
 
     def outside(number: int) -> ValueError:
         return ValueError(f"{owner}: target contains {number}; expected class numbers from 0 to {classes - 1}")
@@ -155,13 +153,13 @@ def cross_entropy(
     counted = weights = xp.astype(selected, logits.dtype)
     if weight is not None:
         weight = input_tensor(owner, "weight", weight).data
-        _check_weight(owner, "weight", weight, logits)
+        check_weight(owner, "weight", weight, logits)
         weights = weights * xp.reshape(xp.take(weight, xp.reshape(target, (-1,)), axis=0), target.shape)
     losses = losses * weights
     if smoothing:
         spread = ops.log_softmax(logits) if weight is None else ops.log_softmax(logits) * weight
         losses = (1.0 - smoothing) * losses - (smoothing / classes) * (ops.sum(spread, axis=-1) * counted)
-    return _reduced(losses, reduction, xp.sum(weights) if reduction == "mean" else None)
+    return reduced(losses, reduction, xp.sum(weights) if reduction == "mean" else None)
 
 
 def _all_are_classes(target: Array, classes: int) -> bool:
@@ -211,104 +209,3 @@ def _mean_square(prediction: Tensor, target: Tensor) -> Tensor:
 
     rules = (lambda g, y: slope(g, 1.0), lambda g, y: slope(g, -1.0))
     return record("mse", summed(difference * difference) * share, (prediction, target), rules)
-
-
-def elementwise(
-    owner: str,
-    name: str,
-    prediction: Any,
-    target: Any,
-    mask: Any,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    reduction: str,
-    weight: Any,
-    by_weight: bool = False,
-    whole: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> Tensor:
-    """A loss that compares element with element; its mean is over the sum of weights or the number of elements.
-
-    ``whole`` is the mean of all of them as one operation, where there is one.
-    """
-    check_reduction(owner, reduction)
-    prediction = floating_input(owner, name, prediction)
-    target = input_tensor(owner, "target", target)
-    if target.shape != prediction.shape:
-        shapes = f"{prediction.shape} and target {target.shape}"
-        raise ValueError(f"{owner}: {name} has shape {shapes}; expected equal shapes: nothing is broadcast")
-    xp = shared_namespace(owner, (name, "target"), prediction.data, target.data)
-    if target.dtype != prediction.dtype:
-        dtypes = dtype_name(target.data), dtype_name(prediction.data)
-        raise TypeError(f"{owner}: target has dtype {dtypes[0]}; expected {dtypes[1]}, as {name}: cast it first")
-    if weight is not None:
-        weight = _broadcast_weight(owner, name, weight, prediction)
-    if mask is None and weight is None and reduction == "mean" and whole is not None and prediction.size:
-        return Mean(whole(prediction, target), float(prediction.size))
-    if mask is None:
-        chosen, losses = None, loss(prediction, target)
-    else:
-        chosen = _leading(owner, mask, prediction.data, name)
-        # Selected before and after: the first keeps NaN away from the gradients, the second drops the loss of 0 and 0.
-        losses = loss(ops.where(chosen, prediction, 0.0), ops.where(chosen, target, 0.0))
-        losses = ops.where(chosen, losses, 0.0)
-    if weight is not None:
-        weight = weight if chosen is None else xp.where(chosen, weight, xp.zeros_like(weight))
-        losses = losses * weight
-    if reduction != "mean":
-        return _reduced(losses, reduction, None)
-    if weight is not None and by_weight:
-        return _reduced(losses, reduction, xp.sum(weight))
-    if chosen is None:
-        return Mean(ops.mean(losses) if prediction.size else ops.sum(losses), float(prediction.size))
-    counted = xp.broadcast_to(xp.astype(chosen, prediction.dtype), prediction.shape)
-    return _reduced(losses, reduction, xp.sum(counted))
-
-
-def _reduced(losses: Tensor, reduction: str, total: Array | None) -> Tensor:
-    """The losses of the elements; their sum; or their sum over the total, which is the weight of that mean."""
-    if reduction == "none":
-        return losses
-    if total is None:
-        return ops.sum(losses)
-    xp = namespace(losses.data)
-    return Mean(ops.sum(losses) / xp.where(total == 0, xp.ones_like(total), total), total)
-
-
-def check_reduction(owner: str, reduction: Any) -> None:
-    """Raise ValueError for a reduction that there is not."""
-    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-        raise ValueError(f"{owner}: reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
-
-
-def _broadcast_weight(owner: str, name: str, weight: Any, like: Tensor) -> Any:
-    """A weight of each element, which broadcasts to the prediction's shape."""
-    weight = input_tensor(owner, "weight", weight).data
-    xp = shared_namespace(owner, (name, "weight"), like.data, weight)
-    if weight.dtype != like.dtype:
-        dtypes = dtype_name(weight), dtype_name(like.data)
-        raise TypeError(f"{owner}: weight has dtype {dtypes[0]}; expected {dtypes[1]}, as {name}: cast it first")
-    try:
-        return xp.broadcast_to(weight, like.shape)
-    except ValueError:
-        shapes = f"{tuple(weight.shape)}; expected {like.shape}, as {name}, or one that broadcasts to it"
-        raise ValueError(f"{owner}: weight has shape {shapes}") from None
-
-
-def _leading(owner: str, mask: Any, like: Array, name: str) -> Array:
-    """A mask over the leading axes of an array, with axes of length 1 in place of the others."""
-    mask = input_tensor(owner, "mask", mask).data
-    shape, expected = tuple(mask.shape), tuple(like.shape)
-    if dtype_name(mask) != "bool":
-        raise TypeError(f"{owner}: mask has dtype {dtype_name(mask)}; expected bool")
-    if shape != expected[: len(shape)]:
-        raise ValueError(f"{owner}: mask has shape {shape}; expected {expected}, as {name}, or its leading axes")
-    xp = shared_namespace(owner, (name, "mask"), like, mask)
-    return xp.reshape(mask, (*shape, *[1] * (len(expected) - len(shape))))
-
-
-def _check_weight(owner: str, name: str, weight: Any, logits: Tensor) -> None:
-    shared_namespace(owner, ("logits", name), logits.data, weight)
-    if tuple(weight.shape) != logits.shape[-1:] or weight.dtype != logits.dtype:
-        raise ValueError(
-            f"{owner}: {name} has shape {tuple(weight.shape)} and dtype {dtype_name(weight)}; "
-            f"expected {logits.shape[-1:]} and {dtype_name(logits.data)}"
-        )

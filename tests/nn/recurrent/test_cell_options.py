@@ -191,7 +191,7 @@ class Doubled(cells.Activation):
 
 
 def test_kernels_take_no_cell_that_was_changed():
-    from xprnn.engine import kernels
+    from xprnn.engine import cell_kinds
 
     def changed(cell, **attributes):
         vars(cell).update(attributes)
@@ -206,4 +206,4 @@ def test_kernels_take_no_cell_that_was_changed():
         changed(cells.GeneralGRU(), step=None),
         cells.GeneralElman(doubled),
     ):
-        assert kernels.number_of(cell) is None
+        assert cell_kinds.number_of(cell) is None

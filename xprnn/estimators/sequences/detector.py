@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xprnn.arguments import among, real_number
-from xprnn.backend import Array, Rng
+from xprnn.backend import Array
 from xprnn.data.padding import lengths_to_mask
 from xprnn.estimators.estimator import TRAINING
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.estimator import SEQUENCES, SequenceEstimator
 from xprnn.estimators.sequences.input import as_sequences
 from xprnn.estimators.sequences.network import NextStepNetwork, ReconstructionNetwork, SequenceNetwork
+from xprnn.randomness import Rng
 from xprnn.storage import HostArrays
 from xprnn.tensor import Tensor
 from xprnn.train import Callback, mse

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import optional, probability, true_or_false, whole_number
-from xprnn.backend import Rng, generator
 from xprnn.data.series import StandardScaler
 from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.labels import hold_out
 from xprnn.estimators.learning import Loss, Measure, learn, outputs
 from xprnn.estimators.sequences.input import Sequences, as_sequences, as_weights
 from xprnn.estimators.sequences.network import SequenceNetwork
+from xprnn.randomness import Rng, generator
 from xprnn.storage import HostArrays
 from xprnn.train import Callback
 from xprnn.train.communicator import Communicator

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.backend import Rng, backend_of, generator, namespace
+from xprnn.backend import backend_of, namespace
 from xprnn.data.padding import lengths_to_mask
 from xprnn.estimators.cells import Shapes, layer_of, pooling_of, pooling_shapes, recurrent_shapes
 from xprnn.nn import Dropout, Linear, Module
 from xprnn.nn.pooling import LastPooling
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
 
 

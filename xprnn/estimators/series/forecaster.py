@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import among, optional, real_number, several, size, whole_number
-from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
 from xprnn.distributed.work import check_executor
@@ -23,6 +22,7 @@ from xprnn.estimators.series.panel import Kind, Panel, is_vector, names_of, read
 from xprnn.estimators.series.rolling import RollingForecaster
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import periods_of
+from xprnn.randomness import Rng
 from xprnn.train import Callback, Checkpoint
 from xprnn.train.communicator import Communicator
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Array, Backend, backend_of, generator, namespace
+from xprnn.backend import Array, Backend, backend_of, namespace
 from xprnn.data import Batches, Drawn
 from xprnn.distributed.alone import Alone
 from xprnn.estimators.series.distributions import DISTRIBUTIONS, Zero
@@ -17,6 +17,7 @@ from xprnn.estimators.series.linear import flat, lagged, said
 from xprnn.estimators.series.member import ROWS_AT_ONCE, Common, Member, sizes_of, turned
 from xprnn.estimators.series.network import ForecastNetwork
 from xprnn.estimators.series.plans import Plan, moments_at
+from xprnn.randomness import generator
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, fit

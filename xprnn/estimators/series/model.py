@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import Backend, Rng, backend_of, generator
+from xprnn.backend import Backend, backend_of
 from xprnn.distributed.alone import Alone
 from xprnn.distributed.work import each
 from xprnn.estimators.series.conformal import rolling_widths, width
@@ -21,6 +21,7 @@ from xprnn.estimators.series.learning import Task, carry_on, learn, relearn
 from xprnn.estimators.series.member import Common, Member
 from xprnn.estimators.series.plans import MANY, MEMBERS, MEMBERS_OF_MANY, WINDOW, Plan, candidates, choose
 from xprnn.estimators.series.transforms import Transform
+from xprnn.randomness import Rng, generator
 from xprnn.train import Callback, History
 from xprnn.train.communicator import Communicator
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from xprnn import ops
-from xprnn.backend import Array, Rng, generator
+from xprnn.backend import Array
 from xprnn.estimators.cells import Shapes, layer_of, recurrent_shapes
 from xprnn.estimators.series.frame import FAR
 from xprnn.nn import Embedding, Linear, Module
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
 
 Host = np.ndarray[Any, Any]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import probability, real_number, several, size
-from xprnn.backend import Rng
 from xprnn.data.series import as_series
 from xprnn.estimators.estimator import no_target
 from xprnn.estimators.metrics import r_squared
@@ -20,6 +19,7 @@ from xprnn.estimators.series.named import by_names
 from xprnn.estimators.series.panel import Panel
 from xprnn.estimators.series.panel_backtest import backtest_panel
 from xprnn.estimators.series.series_estimator import LEAST_LEARNED, SeriesEstimator
+from xprnn.randomness import Rng
 
 Host = np.ndarray[Any, Any]
 

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from xprnn.arguments import real_number, size
-from xprnn.backend import Rng
 from xprnn.data.series import as_series, check_origins
 from xprnn.data.tables import is_table
 from xprnn.estimators.estimator import Estimator
@@ -27,6 +26,7 @@ from xprnn.estimators.series.model import Model
 from xprnn.estimators.series.named import Names
 from xprnn.estimators.series.network import ForecastNetwork, Members
 from xprnn.estimators.series.panel import Kind, Panel, covariates
+from xprnn.randomness import Rng
 from xprnn.storage import HostArrays
 
 Host = np.ndarray[Any, Any]

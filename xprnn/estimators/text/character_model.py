@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xprnn.arguments import probability, several, size, whole_number
-from xprnn.backend import Array, Rng, generator
+from xprnn.backend import Array
 from xprnn.data.characters import Alphabet, read_characters
 from xprnn.data.lanes import Lanes
 from xprnn.estimators.cells import Shapes, layer_of, recurrent_shapes
@@ -19,6 +19,7 @@ from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.parameters import Role
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.seq2seq.sampling import Sampler
+from xprnn.randomness import Rng, generator
 from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import (

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xprnn.arguments import among, at_least_zero, whole_number
-from xprnn.backend import backend_of, generator
+from xprnn.backend import backend_of
 from xprnn.data.tokenizer import is_word
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
@@ -34,6 +34,7 @@ from xprnn.estimators.text.input import (
     tokenizer_setting,
 )
 from xprnn.estimators.text.subwords import MARKS, Subwords
+from xprnn.randomness import generator
 from xprnn.tape import no_grad
 from xprnn.train import Callback
 from xprnn.train.communicator import Communicator

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xprnn.arguments import at_least, of_kind, optional, probability, size, true_or_false, whole_number
-from xprnn.backend import Rng, generator
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
 from xprnn.estimators.estimator import TRAINING, Estimator
@@ -16,6 +15,7 @@ from xprnn.estimators.labels import classes_described, classes_restored
 from xprnn.estimators.sequences.calibration import restored_temperature
 from xprnn.estimators.sequences.labelled import LABELLED
 from xprnn.estimators.text.network import TextNetwork
+from xprnn.randomness import Rng, generator
 
 Host = np.ndarray[Any, Any]
 EMBEDDING = 100

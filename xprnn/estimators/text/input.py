@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import one_of, share
-from xprnn.backend import Rng, generator
 from xprnn.data.rows import Rows, RowWriter
 from xprnn.data.tokenizer import split_characters, split_words
 from xprnn.estimators.labels import encode_labels, hold_out, listed
 from xprnn.estimators.text.subwords import Subwords, json_of
+from xprnn.randomness import Rng, generator
 
 Host = np.ndarray[Any, Any]
 Labelled = tuple[list[str], list[Any]]

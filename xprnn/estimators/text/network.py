@@ -6,11 +6,12 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import probability
-from xprnn.backend import Rng, backend_of, generator, namespace
+from xprnn.backend import backend_of, namespace
 from xprnn.data.padding import lengths_to_mask
 from xprnn.estimators.cells import Shapes, layer_of, pooling_of, pooling_shapes, recurrent_shapes
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.pooling import AttentionPooling
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
 
 SPREAD = 0.1  # deviation of the first embeddings

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xprnn.arguments import among
-from xprnn.backend import generator
 from xprnn.data.word_vectors import WordVectors
 from xprnn.estimators.labels import hold_out, listed
 from xprnn.estimators.learning import learn, outputs, step_loss
@@ -22,6 +21,7 @@ from xprnn.estimators.sequences.labelled import MEASURES
 from xprnn.estimators.sequences.targets import read_tags, step_weights, tag_rows, weights_of_classes
 from xprnn.estimators.text.estimator import TEXTS, TextEstimator
 from xprnn.estimators.text.spans import span_f1
+from xprnn.randomness import generator
 from xprnn.train import Callback
 from xprnn.train.communicator import Communicator
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from xprnn import nn
-from xprnn.backend import Rng, generator
 from xprnn.interop.extras import needed
 from xprnn.interop.naming import called
 from xprnn.interop.torch.places import Convert, every_parameter
 from xprnn.nn.module import Module
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Parameter
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import affordable, each_true_or_false, float_dtype, input_tensor, size
-from xprnn.backend import Array, Rng, generator, shared_namespace
+from xprnn.backend import Array, shared_namespace
 from xprnn.nn import init
 from xprnn.nn.attention.weights import allowed, masked_softmax
 from xprnn.nn.dropout import Dropout
@@ -15,6 +15,7 @@ from xprnn.nn.form import Form
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Parameter, Tensor
 
 OWNER = "MultiheadAttention"

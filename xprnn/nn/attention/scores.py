@@ -10,7 +10,7 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import float_dtype, floating_input, input_tensor, size, true_or_false
-from xprnn.backend import Array, Rng, dtype_name, generator, shared_namespace
+from xprnn.backend import Array, dtype_name, shared_namespace
 from xprnn.engine.control import Control
 from xprnn.nn import init
 from xprnn.nn.attention.additive import additive_scores
@@ -18,6 +18,7 @@ from xprnn.nn.attention.weights import masked_softmax
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Parameter, Tensor
 
 

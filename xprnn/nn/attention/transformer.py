@@ -7,7 +7,7 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import each_true_or_false, float_dtype, input_tensor, one_of, size
-from xprnn.backend import Array, Rng, backend_of, generator, shared_namespace
+from xprnn.backend import Array, backend_of, shared_namespace
 from xprnn.nn.attention.multihead import MultiheadAttention
 from xprnn.nn.attention.weights import allowed
 from xprnn.nn.dropout import Dropout
@@ -15,6 +15,7 @@ from xprnn.nn.form import Form
 from xprnn.nn.layer_norm import LayerNorm
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
 
 ACTIVATIONS = {"relu": ops.relu, "gelu": ops.gelu}

@@ -13,7 +13,6 @@ from xprnn.cells import (
     Activation,
     Cell,
     Elman,
-    FullPeepholeLSTM,
     PeepholeLSTM,
     ResetBeforeGRU,
 )
@@ -46,7 +45,11 @@ def lstm_cell(
 ) -> Cell:
     """The LSTM with the peepholes and options asked for."""
     coupled, layer_norm = each_true_or_false(owner, coupled=coupled, layer_norm=layer_norm)
-    plain: dict[str | None, Callable[[], Cell]] = {None: LSTM, "diagonal": PeepholeLSTM, "full": FullPeepholeLSTM}
+    plain: dict[str | None, Callable[[], Cell]] = {
+        None: LSTM,
+        "diagonal": PeepholeLSTM,
+        "full": lambda: cells.FullPeepholeLSTM(),
+    }
     if not isinstance(peephole, (str, type(None))) or peephole not in plain:
         raise ValueError(f"{owner}: peephole is {peephole!r}; expected None, 'diagonal' or 'full'")
     gate, candidate = (

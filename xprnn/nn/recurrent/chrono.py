@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from xprnn.arguments import whole_number
-from xprnn.backend import Rng, backend_of, dtype_name, generator, to_numpy
+from xprnn.backend import backend_of, dtype_name, to_numpy
 from xprnn.nn.recurrent.layers import GRU, LSTM
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Parameter
 
 

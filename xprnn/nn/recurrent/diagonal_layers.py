@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from xprnn.arguments import above_zero, real_number, size
-from xprnn.backend import Rng
 from xprnn.cells import LRU as LRUSpec
 from xprnn.cells import S5 as S5Spec
 from xprnn.cells import DiagonalCell
 from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
+from xprnn.randomness import Rng
 
 
 class _Diagonal(RecurrentLayer):

@@ -8,12 +8,12 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import size
-from xprnn.backend import Rng
 from xprnn.cells.gru_d import GRUD as GRUDSpec
 from xprnn.engine.control import booleans
 from xprnn.nn.recurrent.sequence_layer import SequenceLayer
 from xprnn.nn.recurrent.stacked import begin_with
 from xprnn.nn.recurrent.timed_layers import Timed
+from xprnn.randomness import Rng
 
 
 class GRUD(Timed):

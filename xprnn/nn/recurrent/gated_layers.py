@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from xprnn.arguments import one_of, probability
-from xprnn.backend import Rng
 from xprnn.cells import MGU as MGUSpec
 from xprnn.cells import SLSTM as SLSTMSpec
 from xprnn.nn.recurrent.layers import set_forget_biases
 from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.randomness import Rng
 
 
 class SLSTM(RecurrentLayer):

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from xprnn.arguments import real_number, size
-from xprnn.backend import Rng
 from xprnn.cells import Cell, Projected
 from xprnn.cells import IndRNN as IndRNNSpec
 from xprnn.nn.recurrent.cell_options import PerDirection, for_directions, gru_cell, lstm_cell, rnn_cell
 from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
+from xprnn.randomness import Rng
 
 
 class RNN(RecurrentLayer):

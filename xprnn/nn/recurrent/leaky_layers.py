@@ -9,10 +9,11 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import above_zero, at_least_zero, one_of, real_number, size, true_or_false
-from xprnn.backend import Rng, backend_of, dtype_name
+from xprnn.backend import backend_of, dtype_name
 from xprnn.cells import CTRNN as CTRNNSpec
 from xprnn.cells import Antisymmetric, GatedAntisymmetric
 from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
+from xprnn.randomness import Rng
 from xprnn.tensor import Tensor
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from xprnn.backend import Rng
 from xprnn.cells import QRNN as QRNNSpec
 from xprnn.cells import SRU as SRUSpec
 from xprnn.cells import MinGRU as MinGRUSpec
 from xprnn.cells import MinLSTM as MinLSTMSpec
 from xprnn.nn.recurrent.stacked import RecurrentLayer
+from xprnn.randomness import Rng
 
 
 class MinGRU(RecurrentLayer):

@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from xprnn.arguments import above_zero, size, true_or_false
-from xprnn.backend import Rng, to_numpy
+from xprnn.backend import to_numpy
 from xprnn.cells.lmu import LMU as LMUSpec
 from xprnn.cells.lmu import legendre_memory
 from xprnn.cells.mlstm import MLSTM as MLSTMSpec
 from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
+from xprnn.randomness import Rng
 
 
 class LMU(RecurrentLayer):

@@ -11,7 +11,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import affordable, each_true_or_false, float_dtype, probability, size, sizes
-from xprnn.backend import Rng, default_backend, dtype_name, generator, shared_namespace
+from xprnn.backend import default_backend, dtype_name, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import Control
 from xprnn.engine.dispatch import use_kernels
@@ -22,6 +22,7 @@ from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer, zero_state
 from xprnn.nn.recurrent.tape_node import run
 from xprnn.nn.weights import Declared
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Parameter, Tensor
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from xprnn.backend import Array, namespace
 from xprnn.cells import Cell
-from xprnn.engine import cpu, kernels
+from xprnn.engine import cpu
+from xprnn.engine.cell_kinds import number_of
 from xprnn.nn.activations import Activation, ReLU, Sigmoid, Tanh
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.layer_norm import LayerNorm
@@ -125,11 +126,11 @@ class RecurrentLink(Link):
             raise ValueError(f"{whose}: a {kind} layer needs the whole sequence; it cannot be streamed")
         self.inputs, self.outputs, self.dtype = module.input_size + self.beside, module.state_sizes[0], module.dtype
         self.layers, self.state_sizes = module.num_layers, module.state_sizes
-        self._opened = module.cell, module.reverse, kernels.number_of(module.cell)
+        self._opened = module.cell, module.reverse, number_of(module.cell)
 
     def present(self) -> list[Held]:
         cell, reverse, number = self._opened
-        if self.module.cell is not cell or self.module.reverse != reverse or kernels.number_of(cell) != number:
+        if self.module.cell is not cell or self.module.reverse != reverse or number_of(cell) != number:
             raise ValueError(f"{self.owner}: {self.name} has another cell or direction since; open another stream")
         parameters = [parameter for each in self.module.weights() for parameter in each.values()]
         names, attributes = self.module.attributes(), vars(self.module)

@@ -8,7 +8,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import floating_input, input_tensor, one_of, real_number
-from xprnn.backend import Array, Rng, namespace, shared_namespace, to_numpy
+from xprnn.backend import Array, namespace, shared_namespace, to_numpy
 from xprnn.cells.cell import Cell
 from xprnn.cells.cfc import MODES
 from xprnn.cells.cfc import CfC as CfCSpec
@@ -18,6 +18,7 @@ from xprnn.nn.form import Form
 from xprnn.nn.recurrent.sequence_layer import Parts, SequenceLayer
 from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
 from xprnn.postponed import require
+from xprnn.randomness import Rng
 from xprnn.tensor import Tensor
 
 

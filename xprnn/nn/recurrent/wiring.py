@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xprnn.arguments import affordable, size, sizes
-from xprnn.backend import Rng, generator
+from xprnn.randomness import Rng, generator
 
 Signs = np.ndarray
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from xprnn import ops
 from xprnn.arguments import float_dtype, input_tensor, one_of, size, true_or_false
-from xprnn.backend import Array, Rng, backend_of, dtype_name, generator, namespace
+from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.engine.control import Control
 from xprnn.nn.attention.scores import Attention, Memory, named_attention
 from xprnn.nn.dropout import Dropout
@@ -15,6 +15,7 @@ from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.layers import LAYERS
 from xprnn.postponed import within
+from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
 
 

@@ -10,13 +10,15 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import probability, size, true_or_false, whole_number
-from xprnn.backend import Rng, backend_of, generator
+from xprnn.backend import backend_of
 from xprnn.nn.attention.scores import Memory
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.sequence_layer import outer_state
+from xprnn.nn.seq2seq.asking import Step
 from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
-from xprnn.nn.seq2seq.search import Hypothesis, Step, beam_search, greedy, sample
+from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
+from xprnn.randomness import Rng, generator
 from xprnn.tape import is_grad_enabled, no_grad, set_grad_enabled
 from xprnn.tensor import Tensor
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import probability, real_number, whole_number
-from xprnn.backend import Rng, generator
+from xprnn.randomness import Rng, generator
 
 Host = np.ndarray[Any, Any]
 

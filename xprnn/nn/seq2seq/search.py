@@ -8,7 +8,7 @@ once every 16 tokens (greedy) or once a token (sample, beam).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,12 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import real_number, size, whole_number
-from xprnn.backend import Array, Backend, Rng, backend_of, default_backend, dtype_name, namespace, to_numpy
+from xprnn.backend import Array, backend_of, namespace, to_numpy
+from xprnn.nn.seq2seq.asking import Step, ask, checked, first_tokens
 from xprnn.nn.seq2seq.continuations import Host, best_continuations, check_values
 from xprnn.nn.seq2seq.sampling import Sampler
-from xprnn.tape import no_grad
+from xprnn.randomness import Rng
 from xprnn.tensor import Tensor
-
-Step = Callable[[Any, Any], tuple[Any, Any]]
 
 BLOCK = 16
 """Tokens of greedy decoding on a GPU before the host asks whether all sequences have ended."""
@@ -73,12 +72,12 @@ def greedy(step: Step, state: Any, *, batch: int, start: int, end: int, max_leng
     ValueError, TypeError, FloatingPointError
         Wrong arguments; log-probabilities of the wrong shape or type, above 0 or NaN.
     """
-    batch, start, end = _checked("greedy", step, batch, start, end)
+    batch, start, end = checked("greedy", step, batch, start, end)
     max_length = size("greedy", "max_length", max_length)
     if batch == 0:
         return []
     running, totals, chosen = np.full(batch, True), np.zeros(batch), list[Host]()
-    for tokens, gains in _most_probable(step, _start(state, batch, start), state, end, max_length):
+    for tokens, gains in _most_probable(step, first_tokens(state, batch, start), state, end, max_length):
         check_values("greedy", gains[running])  # what would follow an end is nothing
         totals += np.where(running, gains, 0.0)
         chosen.append(tokens)
@@ -96,7 +95,7 @@ def _most_probable(step: Step, fed: Array, state: Any, end: int, max_length: int
     tokens, block = None, list[tuple[Array, Array]]()
     for length in range(1, max_length + 1):
         try:
-            scores, state = _ask("greedy", step, fed, state, end)
+            scores, state = ask("greedy", step, fed, state, end)
         except Exception:
             yield from _brought(block)  # the last token that anybody needs may be among them
             raise
@@ -155,14 +154,15 @@ def sample(
     ValueError, TypeError, FloatingPointError
         Wrong arguments; log-probabilities of the wrong shape or type, above 0, NaN or all -inf.
     """
-    batch, start, end = _checked("sample", step, batch, start, end)
+    batch, start, end = checked("sample", step, batch, start, end)
     max_length = size("sample", "max_length", max_length)
     sampler = Sampler("sample", temperature, top_k, top_p, rng)
     if batch == 0:
         return []
-    running, totals, chosen, fed = np.full(batch, True), np.zeros(batch), list[Host](), _start(state, batch, start)
+    running, totals, chosen = np.full(batch, True), np.zeros(batch), list[Host]()
+    fed = first_tokens(state, batch, start)
     while running.any() and len(chosen) < max_length:
-        scores, state = _ask("sample", step, fed, state, end)
+        scores, state = ask("sample", step, fed, state, end)
         here = np.where(running[:, None], to_numpy(scores).astype(float), 0.0)  # what would follow an end is nothing
         check_values("sample", here)
         tokens = np.where(running, sampler.draw(here), end)
@@ -219,7 +219,7 @@ def beam_search(
         Wrong arguments; log-probabilities of the wrong shape or type, above 0 or NaN; a state of something else.
     """
     owner = "beam_search"
-    (batch, start, end), width = _checked(owner, step, batch, start, end), size(owner, "width", width)
+    (batch, start, end), width = checked(owner, step, batch, start, end), size(owner, "width", width)
     max_length, n_best = size(owner, "max_length", max_length), whole_number(owner, "n_best", n_best)
     alpha = real_number(owner, "length_penalty", length_penalty, "a number from 0 to 100", high=100.0)
     if n_best > width:
@@ -232,9 +232,9 @@ def beam_search(
     tokens, totals = np.full((1, batch, 1), start), np.zeros((1, batch))  # (k, B, n + 1) and (k, B); dead ones: -inf
     # On a GPU the log-probabilities are searched there. What is kept of a few hypotheses stays here: small operations,
     # each of which would be a launch.
-    fed = _start(state, batch, start)
+    fed = first_tokens(state, batch, start)
     while batch and tokens.shape[2] <= max_length and np.isfinite(totals).any():
-        scores, state = _ask(owner, step, fed, state, end)
+        scores, state = ask(owner, step, fed, state, end)
         length = tokens.shape[2]
         totals, parents, following = best_continuations(owner, scores, totals, width)
         tokens = np.concatenate([tokens[parents, np.arange(batch)[:, None]], following[:, :, None]], axis=2)
@@ -278,47 +278,7 @@ def _pick(state: Any, rows: Array, count: int) -> Any:
     return Tensor(picked) if isinstance(state, Tensor) else picked
 
 
-def _start(state: Any, batch: int, start: int) -> Array:
-    """Start tokens (batch,) where the state is or, where it has no arrays, where new ones are made."""
-    return (_home(state) or default_backend()).asarray(np.full(batch, start))
-
-
-def _home(state: Any) -> Backend | None:
-    """Where the first array of a state is."""
-    if isinstance(state, (tuple, list)):
-        return next(filter(None, map(_home, state)), None)
-    try:
-        return backend_of(ops.value(state))
-    except TypeError:  # None, or anything else that only the step knows how to read
-        return None
-
-
 def _hypothesis(tokens: Host, total: float, score: float, ended: Any, end: int) -> Hypothesis:
     numbers = tokens.tolist()
     kept = numbers[: numbers.index(end)] if ended else numbers
     return Hypothesis(tuple(kept), float(total), float(score), bool(ended))
-
-
-def _checked(owner: str, step: Any, batch: Any, start: Any, end: Any) -> tuple[int, int, int]:
-    if not callable(step):
-        raise TypeError(f"{owner}: step is a {type(step).__name__}; expected a function of tokens and state")
-    whole = whole_number
-    return size(owner, "batch", batch, 0), whole(owner, "start", start, 0), whole(owner, "end", end, 0)
-
-
-def _ask(owner: str, step: Step, tokens: Array, state: Any, end: int) -> tuple[Array, Any]:
-    """One step, without recording: the log-probabilities as an array, and the next state."""
-    with no_grad():
-        answer = step(tokens, state)
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        raise TypeError(f"{owner}: step returned a {type(answer).__name__}; expected log-probabilities and a state")
-    scores, rows = ops.value(answer[0]), tokens.shape[0]
-    if not hasattr(scores, "shape"):
-        raise TypeError(f"{owner}: step returned a {type(scores).__name__}; expected log-probabilities ({rows}, C)")
-    if len(scores.shape) != 2 or scores.shape[0] != rows or not 0 <= end < scores.shape[1]:
-        came, expected = tuple(scores.shape), f"({rows}, C) with the end token {end} among C"
-        raise ValueError(f"{owner}: step returned log-probabilities of shape {came}; expected {expected}")
-    namespace(scores)
-    if not dtype_name(scores).startswith("float"):
-        raise TypeError(f"{owner}: step returned log-probabilities of dtype {dtype_name(scores)}; expected floats")
-    return scores, answer[1]

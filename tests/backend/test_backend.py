@@ -14,7 +14,6 @@ from helpers import host, leaf
 import xprnn
 from xprnn import backend, namespace, nn, to_backend, to_numpy, use_backend
 from xprnn.backend import backend_of, default_backend
-from xprnn.beyond_standard import scatter_add
 
 STRICT = array_api_strict
 DEVICE1 = STRICT.Device("device1")
@@ -379,30 +378,6 @@ def test_environment_variable_sets_the_default():
 
 def test_environment_variable_with_an_unknown_name():
     assert "backend 'tpu' is unknown; expected" in default_with("tpu").stderr
-
-
-# --- random numbers and sums by index -------------------------------------------------------------------------------
-
-
-def test_generators_from_seeds():
-    first, second = backend.generator(3), backend.generator(np.int64(3))
-    assert first.random() == second.random()
-    assert backend.generator(first) is first
-    assert backend.generator().random() != backend.generator().random()
-
-
-@pytest.mark.parametrize("rng", [True, 1.5, "seed", np.random.RandomState(0)])
-def test_what_is_no_seed(rng):
-    with pytest.raises(TypeError, match=r"rng is a \w+; expected an int seed, a numpy.random.Generator or None"):
-        backend.generator(rng)
-
-
-def test_scatter_add_sums_rows(home, rng):
-    index, values = np.array([2, 0, 2, 3]), rng.standard_normal((4, 2))
-    expected = np.zeros((5, 2))
-    np.add.at(expected, index, values)
-    found = scatter_add(home.asarray(index), home.asarray(values), 5)
-    np.testing.assert_allclose(host(found), expected, rtol=1e-15)
 
 
 def test_devices_have_names(monkeypatch):
