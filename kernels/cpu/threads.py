@@ -42,6 +42,13 @@ class Part:
         here = threading.get_ident()
         return self._by.setdefault("thread", here) == here
 
+    def withdraw(self) -> bool:
+        """Keep others from beginning it, if nobody has; it lets go of its arrays then, however long it stays queued."""
+        mine = self.begin()
+        if mine:
+            self._work = None
+        return mine
+
     def run(self) -> None:
         """Do it, and keep what it raises."""
         work, self._work = self._work, None  # a queue may hold this part for long, but not its arrays
@@ -182,7 +189,7 @@ def led(work: Callable[[int, Array], object], parts: int) -> None:
         work(0, pool.calls)
     finally:
         for part in others:
-            part.begin()  # those that nobody has begun are not needed any more
+            part.withdraw()
 
 
 def shares(batch: int, operations: float) -> int:
@@ -229,5 +236,5 @@ def _beside(own: Callable[[], object], others: Sequence[Part]) -> None:
 def _settle(parts: Sequence[Part]) -> None:
     """Keep helpers from beginning any more of them, and wait for those that they have begun."""
     for part in parts:
-        if not part.begin():
+        if not part.withdraw():
             part.wait()

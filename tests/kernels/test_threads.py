@@ -143,6 +143,24 @@ def test_what_is_done_keeps_no_arrays(monkeypatch):
     assert alive() is None, "a helper still holds what it worked on"
 
 
+@pytest.mark.parametrize("name", ["led", "together"])
+def test_what_no_helper_begins_keeps_no_arrays(name, monkeypatch):
+    """Though all helpers may be busy for long, and the queue be kept."""
+
+    class Held:
+        pass
+
+    pool = threads.Pool(0)
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    monkeypatch.setattr(threads, "_pool_of", lambda process, helpers: pool)
+    held = Held()
+    alive = weakref.ref(held)
+    getattr(threads, name)(lambda *arguments, held=held: None, 2)
+    del held
+    gc.collect()
+    assert alive() is None
+
+
 def test_who_waits_for_a_part_sleeps_when_it_takes_long(monkeypatch):
     monkeypatch.setattr(threads, "LOOKS", 1)
     pool, done = threads.Pool(1), []
