@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,13 @@ class _Kept(threading.local):
 _kept = _Kept()
 
 
-def lined(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
-    """An array of any content that begins on a cache line, as NumPy's need not.
+def lined(shape: tuple[int, ...], dtype: Any, make: Callable[..., Any] = np.empty) -> np.ndarray[Any, Any]:
+    """An array of any content, or of what ``make`` gives, that begins on a cache line, as NumPy's need not.
 
     Threads that write rows beside each other's would else take the line where these meet from each other, every step.
     """
     dtype, count = np.dtype(dtype), math.prod(shape)
-    whole = np.empty(count + LINE // dtype.itemsize, dtype)
+    whole: np.ndarray[Any, Any] = make(count + LINE // dtype.itemsize, dtype)
     first = -whole.ctypes.data % LINE // dtype.itemsize
     return whole[first : first + count].reshape(shape)
 
