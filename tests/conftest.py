@@ -26,7 +26,7 @@ def pytest_configure(config):
     Those of BLAS and of OpenMP do, which PyTorch and scikit-learn use. What libraries and compilers leave behind is
     large, and seldom garbage: it is looked through less often.
     """
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(50_000, 20, 20)
     with suppress(ImportError):  # a machine with a GPU need not have it for tests/gpu
         import quick_strict  # noqa: F401
     if config.getoption("numprocesses", None):
