@@ -17,7 +17,7 @@ from .intrinsics import address, addresses, all_parts, call_at, lanes, offset, o
 from .loops import BACK
 from .product import VECTORS, multiply, pack_columns, padded_columns
 from .recurrence import slots_of, state_after
-from .rows import add, clear, copy
+from .rows import add, clear, copy, copy_rows
 from .waiting import LOOKS, MEANWHILE, MOST, first_turn, look, next_turn
 
 GATES, KEPT = tuple(kind.gates for kind in KINDS), tuple(kind.kept for kind in KINDS)
@@ -29,12 +29,6 @@ APART = tuple(kind.apart for kind in KINDS)
 def _next_part(part, own, turn, parts):
     """The part that a thread does after another: the leader's are its own, and those that no helper does."""
     return max(part, turn % MOST) + 1 if own == 0 else parts
-
-
-@inlined_kernel
-def _copy_rows(target, target_step, source, source_step, rows, size):
-    for row in range(rows):
-        copy(offset(target, row * target_step), offset(source, row * source_step), size)
 
 
 @inlined_kernel
@@ -96,11 +90,11 @@ def walk(kind, step, x, shares, states, control, private, numbers, calls, patien
             new = spread(offset(own_states, (1 - k % 2) * PARTS[kind] * batch * wide), batch * wide)
             before = initial if k == 0 else state_after(after, t + 1 if reverse else t - 1, slots, apart)
             for p in range(PARTS[kind] if k == 0 else 0):
-                _copy_rows(old[p], used, offset(before[p], low), size, batch, used)
+                copy_rows(old[p], used, offset(before[p], low), size, batch, used)
             h = before[0]
             if restarts:
                 _clear_where(address(restart, t * batch), old, used, used, batch, PARTS[kind])
-                _copy_rows(seen, size, h, size, batch, size)
+                copy_rows(seen, size, h, size, batch, size)
                 _clear_where(address(restart, t * batch), spread(seen, 0), size, size, batch, 1)
                 h = seen
             w = address(w_hh, low * PRODUCTS[kind] * k_h)
@@ -109,15 +103,15 @@ def walk(kind, step, x, shares, states, control, private, numbers, calls, patien
                 first, length = runs[run]
                 target, across = offset(z, first * used), padded_columns(length * used, z)
                 end, over = offset(target, length * used), across - length * used
-                _copy_rows(address(rest, 0), over, end, columns, batch, over)
+                copy_rows(address(rest, 0), over, end, columns, batch, over)
                 multiply(h, 1, 0, batch, h_row, w, k_h, across, target, 0, columns)
-                _copy_rows(end, columns, address(rest, 0), over, batch, over)
+                copy_rows(end, columns, address(rest, 0), over, batch, over)
                 w = offset(w, across * k_h)
             rows = address(diagonals, low * diagonals.size // ends[parts])
             call_at(step, (kind, z, columns, old, new, rows, used, used, held, address(advance, t * batch), batch))
             results = offsets(state_after(after, t, slots, apart), low)
             for p in range(PARTS[kind]):
-                _copy_rows(results[p], size, new[p], used, batch, used)
+                copy_rows(results[p], size, new[p], used, batch, used)
             for b in range(batch if keep else 0):
                 target = address(kept_z, (t * batch + b) * kept_z.shape[2] + low)
                 for gate in range(kept):
@@ -166,7 +160,7 @@ def walk_back(
             d = offset(dx, gates * block) if APART[kind] else dx
             if k == steps - 1:
                 for p in range(count):
-                    _copy_rows(back[p], wide if p == 0 else used, offset(last[p], low), size, batch, used)
+                    copy_rows(back[p], wide if p == 0 else used, offset(last[p], low), size, batch, used)
             else:
                 w = address(weights, low * k_d)
                 flow = address(dzh, t_after * batch * inner)
@@ -176,12 +170,12 @@ def walk_back(
                     _clear_where(address(restart, t_after * batch), back, wide, used, batch, count)
             if k < 0:
                 for p in range(count):
-                    _copy_rows(offset(last[p], low), size, back[p], wide if p == 0 else used, batch, used)
+                    copy_rows(offset(last[p], low), size, back[p], wide if p == 0 else used, batch, used)
             else:
                 before = initial if k == 0 else offsets(after, t_before * apart)
                 for p in range(count):
-                    _copy_rows(old[p], used, offset(before[p], low), size, batch, used)
-                    _copy_rows(new[p], used, offset(after[p], t * apart + low), size, batch, used)
+                    copy_rows(old[p], used, offset(before[p], low), size, batch, used)
+                    copy_rows(new[p], used, offset(after[p], t * apart + low), size, batch, used)
                     for b in range(batch if given[min(p, 1)] else 0):
                         add(
                             offset(back[p], b * (wide if p == 0 else used)),
