@@ -31,7 +31,7 @@ class Part:
         self._work: Callable[[], object] | None = lambda: work(*arguments)
         self._by, self._over = dict[str, int](), threading.Lock()
         self._over.acquire()
-        self.done = np.zeros(1, np.int64)  # what waits looks at first; for whoever has run it to set
+        self.done = np.zeros(1, np.int64)  # what waits looks at first; for a helper that has run it to set
         self.error: BaseException | None = None
 
     def begin(self) -> bool:
@@ -63,9 +63,8 @@ class Part:
     def wait(self) -> None:
         """Until it is over; for the one who handed it out, also anew after an interrupt."""
         watch(self.done, 0, LOOKS, 0, np.zeros(1, np.int64))
-        if not self.done[0]:
-            self._over.acquire()
-            self.done[0] = 1
+        with self._over:  # which tells this thread what the other has written, too
+            pass
 
 
 class Pool:

@@ -56,7 +56,7 @@ def wait_for(counter, count, patience):
 MOST = 64  # parts
 OVER = 1 << 62  # the leader's number before it begins and when it is done: no helpers
 LINE = 16  # numbers from one thread's to the next one's: two cache lines, since processors fetch them in pairs
-MOOD = 1  # behind the leader's number, for itself alone: whether helpers are
+MOOD = 1  # behind the leader's number, which it alone writes: whether helpers are
 AS_EVER, NEW, ALONE = range(3)  # the same, or some new ones; or were dismissed, all of them and for good
 
 
@@ -81,9 +81,17 @@ def first_turn(numbers, own, calls):
     turn = read_count(leader)
     if turn != OVER:
         publish(address(numbers, own * LINE), 0)
+    looks = 0
     while turn != OVER and turn % MOST < own:
-        breathe()
+        looks += 1
+        if looks > PATIENCE:
+            give_way()
+        else:
+            breathe()
+        alone = read_count(address(numbers, MOOD)) == ALONE  # looked at first: whom it let in before that, it waits for
         turn = read_count(leader)
+        if alone and turn % MOST < own:
+            return -1
     return turn if turn != OVER else -1
 
 
@@ -126,7 +134,7 @@ def _lead(numbers, step, helpers, steps, patience):
     if not early:
         publish(leader, step * MOST + come)
     if numbers[0, MOOD] != ALONE:
-        numbers[0, MOOD] = ALONE if late else NEW if come > helpers else AS_EVER
+        publish(address(numbers, MOOD), ALONE if late else NEW if come > helpers else AS_EVER)
     if step < steps:
         return step * MOST + come
     publish(leader, OVER)

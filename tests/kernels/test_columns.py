@@ -217,6 +217,7 @@ def test_a_helper_begins_where_the_leader_lets_it_in():
     numbers[1:, 0] = 4
     turn = waiting.next_turn(numbers, 0, turn, 9, many)
     assert divmod(turn, waiting.MOST) == (4, 0)
+    assert waiting.first_turn(numbers, 2, calls) == -1  # it would wait for the rest of the call
     assert waiting.next_turn(numbers, 1, 3 * waiting.MOST + 2, 9, many) == -1
     for step in range(5, 9):
         turn = waiting.next_turn(numbers, 0, turn, 9, many)

@@ -77,6 +77,15 @@ def test_an_interrupt_while_it_waits_waits_for_all_that_has_begun(name, monkeypa
     assert sorted(done) == [1, 2]
 
 
+def test_a_part_is_waited_for_anew_whatever_was_left_of_waiting_before():
+    part = threads.Part(lambda: None)
+    part.begin()
+    part.run()
+    part.wait()
+    part.done[0] = 0  # as where an interrupt came behind the last of it
+    part.wait()
+
+
 def test_an_interrupt_before_a_part_is_run_leaves_nobody_waiting_for_it(monkeypatch):
     monkeypatch.setattr(threads, "workers", lambda: 2)
     monkeypatch.setattr(threads, "_pool_of", lambda process, helpers: threads.Pool(0))
