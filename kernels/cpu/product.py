@@ -190,7 +190,7 @@ def _pack_pairs(w: Array, depth: int) -> Array:
     n, width = len(w), TILE.columns(4)
     flat, rounded = plain(w).view(np.uint32), np.empty((n, depth), np.uint16)
     pairs = rounded.view(np.float32)
-    packed = np.empty((padded(n, 4), depth // 2), np.float32)
+    packed = lined((padded(n, 4), depth // 2), np.float32)
 
     def work(first: int, last: int) -> None:
         round_rows(flat, rounded, first * width, min(last * width, n))

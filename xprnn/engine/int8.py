@@ -177,7 +177,7 @@ def _odd(x: Array, p: tuple[Any, ...], q: tuple[Any, ...], end: Any) -> Array:
     within = xp.clip(x, -float(end), float(end))
     s = within * within
     top, low = s * float(p[0]) + float(p[1]), s + float(q[0])
-    for above, below in zip(p[2:], q[1:], strict=False):
+    for above, below in zip(p[2:], q[1:], strict=True):
         top, low = top * s + float(above), low * s + float(below)
     return x * (top / low)
 
