@@ -40,14 +40,15 @@ def run(function, x):
 
 
 def arguments(dtype):
-    """Every magnitude, denormals too, and the range where the functions bend."""
+    """Every magnitude, denormals too, the range where the functions bend, and where float32 was found to be worst."""
     info = np.finfo(dtype)
     logs = np.logspace(np.log10(float(info.smallest_subnormal)), np.log10(float(info.max)) - 0.01, 200001)
     bend = np.linspace(-25, 25, 1000001)
-    return np.concatenate([logs, -logs, bend]).astype(dtype)
+    worst = [7.889801025390625, 15.92745304107666, -15.92745304107666]
+    return np.concatenate([logs, -logs, bend, worst]).astype(dtype)
 
 
-@pytest.mark.parametrize(("dtype", "ulp", "absolute"), [("float32", 5.0, 1.6e-7), ("float64", 2.0, 2.3e-16)])
+@pytest.mark.parametrize(("dtype", "ulp", "absolute"), [("float32", 7.0, 2.1e-7), ("float64", 2.0, 2.3e-16)])
 def test_errors_are_within_the_stated_bounds(dtype, ulp, absolute):
     x = arguments(dtype)
     with np.errstate(under="ignore", over="ignore"):
