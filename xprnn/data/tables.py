@@ -88,6 +88,15 @@ def is_table(given: Any) -> bool:
     return isinstance(given, Mapping) or hasattr(given, "columns") or named
 
 
+def names_given(table: Any) -> list[Any]:
+    """What the columns of a table are called, as it has them: text, or anything else; none of what is no table."""
+    if isinstance(table, Mapping):
+        return list(table)
+    if isinstance(table, np.ndarray):
+        return list(table.dtype.names or ())
+    return list(getattr(table, "column_names", getattr(table, "columns", ())))  # the columns of Arrow are arrays
+
+
 def named_columns(table: Any) -> list[tuple[str, Any]] | None:
     if isinstance(table, Mapping):
         return _by_names(list(table), list(table.values()))
