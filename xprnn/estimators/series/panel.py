@@ -18,6 +18,7 @@ from xprnn.estimators.series.frame import Series
 
 Host = np.ndarray[Any, Any]
 LARGEST = 1e150  # the square of it is finite, and the sum of many
+SMALLEST = 1e-140  # the square of its twelfth digit is not yet rounded to 0
 
 
 class Panel:
@@ -246,9 +247,14 @@ def _names_of_all(owner: str, name: str, given: Any) -> tuple[str, ...]:
 
 
 def _can_be_scaled(shown: str, rows: Host) -> None:
-    """Raise ValueError for values, NaN where missing, whose squares overflow."""
+    """Raise ValueError for values, NaN where missing, whose squares overflow, and for columns of which they vanish."""
     if (most := np.abs(rows[~np.isnan(rows)]).max(initial=0.0)) > LARGEST:
         raise ValueError(f"{shown}: values up to {most:.3g} are too large to be scaled")
+    for column, values in enumerate(np.abs(rows).T):
+        if 0.0 < (most := values[~np.isnan(values)].max(initial=0.0)) < SMALLEST:
+            raise ValueError(
+                f"{shown}: column {column} has values up to {most:.3g}, which are too small to be scaled: multiply them"
+            )
 
 
 def _by_key(owner: str, name: str, given: Any) -> dict[Any, Any]:
