@@ -17,19 +17,18 @@ import numpy as np
 # An integer of 8 bits takes the floating-point type of what it meets; a plain 1 would make float64 of float32.
 ZERO, ONE, TWO = np.int8(0), np.int8(1), np.int8(2)
 
-# Rational minimax approximation of tanh on [-9, 9] in float32, odd degree 13 over even degree 6, as used in Eigen. From
-# END32 on it is 1, which is half a unit in the last place from tanh.
+# Rational minimax approximation of tanh in float32, x P(x^2) / Q(x^2), both of degree 4, from the highest coefficient;
+# Q's is 1, and left out. Beyond END32 the ratio stays what it is there, and cut to 1 its product with x is soon right.
 P32 = tuple(
     np.float32(p)
-    for p in (
-        -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
-        1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03,
-    )
+    for p in (0.01758868247270584, 26.009628295898438, 4308.5751953125, 163256.828125, 1216556.875)
 )  # fmt: skip
-Q32 = tuple(
-    np.float32(q) for q in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
-)
-END32 = np.float32(9.0)
+Q32 = tuple(np.float32(q) for q in (408.93603515625, 31693.046875, 568775.75, 1216556.875))
+END32 = np.float32(8.4)
+# The same of tanh(x / 2) / 2; powers of two round nothing.
+SIGMOID_P32 = tuple(p * np.float32(4.0) ** (k - 1) for k, p in enumerate(P32))
+SIGMOID_Q32 = tuple(q * np.float32(4.0) ** (k + 1) for k, q in enumerate(Q32))
+SIGMOID_END32 = END32 * np.float32(2.0)
 
 
 class Cells(NamedTuple):
@@ -73,12 +72,17 @@ class Exponential(NamedTuple):
     slstm_scale_back: Any
 
 
-def build(compiled: Callable[[Any], Any], tanh: Any) -> Cells:
-    """All functions, each passed through ``compiled``, on top of a hyperbolic tangent that compiled code can call."""
+def build(compiled: Callable[[Any], Any], tanh: Any, faster_sigmoid: Any = None) -> Cells:
+    """All functions, each passed through ``compiled``, on top of a hyperbolic tangent that compiled code can call.
+
+    A ``faster_sigmoid`` than that of this tangent takes its place.
+    """
 
     @compiled
     def sigmoid(z):
         return (tanh(z / TWO) + ONE) / TWO  # cannot overflow
+
+    sigmoid = faster_sigmoid or sigmoid
 
     # --- Elman: h = f(z) --------------------------------------------------------------------------------------------
 

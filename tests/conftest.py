@@ -21,15 +21,23 @@ settings.load_profile("quick")
 
 
 def pytest_configure(config):
-    """Workers share the cores, and so do the programs that tests start: BLAS's own threads would spin in their way.
+    """Workers share the cores, and so do the programs that tests start: other threads would spin in their way.
 
-    What libraries and compilers leave behind is large, and seldom garbage: it is looked through less often.
+    Those of BLAS and of OpenMP do, which PyTorch and scikit-learn use. What libraries and compilers leave behind is
+    large, and seldom garbage: it is looked through less often.
     """
     gc.set_threshold(50_000, 20, 20)
     with suppress(ImportError):  # a machine with a GPU need not have it for tests/gpu
         import quick_strict  # noqa: F401
     if config.getoption("numprocesses", None):
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish():
+    """Python looks through everything once more before it ends."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""tanh and exp as vectorisable arithmetic, for float32 and float64; the scalar cells' sigmoid is made of tanh.
+"""tanh, sigmoid and exp as vectorisable arithmetic, for float32 and float64.
 
 And log(1 + x) for x from 0 to 1, as the logarithm of a sigmoid needs it: at most 3 ulp.
 
@@ -14,12 +14,13 @@ import numpy as np
 from numba import types
 from numba.extending import overload, register_jitable
 
-from ..scalar_cells import END32, P32, Q32
+from ..scalar_cells import END32, P32, Q32, SIGMOID_END32, SIGMOID_P32, SIGMOID_Q32
 from .compiling import OPTIONS, kernel
 from .lanes import choose, two_to
 
 f4 = np.float32
-ONE32 = f4(1.0)
+ONE32, HALF32, ZERO32 = f4(1.0), f4(0.5), f4(0.0)
+MOST32, SIGMOID_MOST32 = END32 * END32, SIGMOID_END32 * SIGMOID_END32
 
 # Cephes: tanh(x) = x + x^3 P(x^2) / Q(x^2) near 0, else from e^2x; e^r = 1 + 2 r P(r^2) / (Q(r^2) - r P(r^2)).
 NEAR, END64 = 0.625, 22.0
@@ -38,31 +39,56 @@ def _tanh(x):
     return {types.float32: lambda x: _tanh32(x), types.float64: lambda x: _tanh64(x)}.get(x)
 
 
+def sigmoid(x):
+    """1 / (1 + e^-x), likewise."""
+    return (_sigmoid32 if x.single else _sigmoid64).py_func(x)
+
+
+@overload(sigmoid)
+def _sigmoid(x):
+    return {types.float32: lambda x: _sigmoid32(x), types.float64: lambda x: _sigmoid64(x)}.get(x)
+
+
+@register_jitable(inline="always", **OPTIONS)
+def _ratio(s, p, q):
+    """P(s) / Q(s), where Q's highest coefficient is 1."""
+    top = p[0] * s + p[1]
+    top = top * s + p[2]
+    top = top * s + p[3]
+    low = s + q[0]
+    low = low * s + q[1]
+    low = low * s + q[2]
+    return (top * s + p[4]) / (low * s + q[3])
+
+
 @register_jitable(inline="always", **OPTIONS)
 def tanh_equation(x):
     """Of float32. It has no machine code of its own: with fused multiply-adds or without says who calls it."""
-    x = choose(x > END32, END32, x)  # written so that NaN passes, each as one instruction
-    x = choose(x < -END32, -END32, x)
     s = x * x
-    p = P32[0]
-    p = p * s + P32[1]
-    p = p * s + P32[2]
-    p = p * s + P32[3]
-    p = p * s + P32[4]
-    p = p * s + P32[5]
-    p = p * s + P32[6]
-    q = Q32[0]
-    q = q * s + Q32[1]
-    q = q * s + Q32[2]
-    q = q * s + Q32[3]
-    y = x * (p / q)
+    s = choose(s > MOST32, MOST32, s)  # written so that NaN passes, each as one instruction
+    y = x * _ratio(s, P32, Q32)
     y = choose(y > ONE32, ONE32, y)
     return choose(y < -ONE32, -ONE32, y)
+
+
+@register_jitable(inline="always", **OPTIONS)
+def sigmoid_equation(x):
+    """Likewise: tanh(x / 2) / 2 + 1/2, with all halves in the coefficients."""
+    s = x * x
+    s = choose(s > SIGMOID_MOST32, SIGMOID_MOST32, s)
+    y = x * _ratio(s, SIGMOID_P32, SIGMOID_Q32) + HALF32
+    y = choose(y > ONE32, ONE32, y)
+    return choose(y < ZERO32, ZERO32, y)
 
 
 @kernel
 def _tanh32(x):
     return tanh_equation(x)
+
+
+@kernel
+def _sigmoid32(x):
+    return sigmoid_equation(x)
 
 
 @register_jitable(inline="always", **OPTIONS)
@@ -92,9 +118,14 @@ def _tanh64(x):
     return choose((x == 0.0) | (x != x), x, y)
 
 
+@kernel
+def _sigmoid64(x):
+    return (tanh(x * 0.5) + 1.0) * 0.5
+
+
 # Cephes' e^r in float32, for |r| up to log(2) / 2; beyond the ends e^x is 0 or infinite, a little early.
 P_EXP32 = tuple(f4(p) for p in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1))
-ROUND32, HALF32, LOG2E32 = f4(1.5 * 2.0**23), f4(0.5), f4(LOG2E)
+ROUND32, LOG2E32 = f4(1.5 * 2.0**23), f4(LOG2E)
 LN2_HIGH32, LN2_LOW32 = f4(0.693359375), f4(-2.12194440e-4)
 LOWEST32, HIGHEST32, INF32 = f4(-87.33), f4(88.37), f4(np.inf)
 

@@ -6,7 +6,7 @@ fast as single arguments, while a named one costs it most of a microsecond.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,7 +108,9 @@ def parted(arrays: Sequence[Array], count: int) -> tuple[Array, ...]:
     return arrays[0], *arrays[1].reshape(count - 1, -1, *arrays[0].shape[1:])
 
 
-def room(count: int, shape: tuple[int, ...], dtype: Any, slots: int) -> tuple[Array, ...]:
+def room(
+    count: int, shape: tuple[int, ...], dtype: Any, slots: int, make: Callable[..., Array] = np.empty
+) -> tuple[Array, ...]:
     """Memory for a state of so many parts, as compiled code takes it; for so many steps but of h."""
     others = max(count - 1, 0) * slots, *shape[1:]
-    return np.empty(shape, dtype), (np.empty(others, dtype) if count > 1 else EMPTY[dtype][len(shape)])
+    return make(shape, dtype), (make(others, dtype) if count > 1 else EMPTY[dtype][len(shape)])

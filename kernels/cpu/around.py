@@ -1,7 +1,7 @@
 """What stands around the loops of a small layer, in one compiled function each: packing, and sums for the gradients.
 
 Numbers are those of product.py and sums.py, one by one. What is saved is Python between them, which in a small layer
-takes as long as the arithmetic. Serves plain cells in one thread, and affine maps.
+takes as long as the arithmetic. Serves plain cells whose weights one thread packs, and affine maps.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..kinds import KINDS, Kind
-from . import threads
+from . import loops, threads
 from .compiling import kernel, shared_kernel
 from .intrinsics import address, lanes
 from .product import (
@@ -139,6 +139,21 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
     both = PRODUCTS[kind] * size
     bias = total_bias(kind, b_ih, b_hh, size, columns, w_hh)
     return packed_transpose(w_ih), packed_transpose(w_hh[:both]), packed_transpose(w_hh[both:]), bias
+
+
+@kernel
+def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, columns, x, states, control, span):
+    """:func:`loops.walk` with weights that are packed here, and pre-activations that are thrown away unless it keeps
+    them.
+
+    Each thread packs for itself: what one processor has written comes slowly to another.
+    """
+    b0, b1, _, block, keep = span
+    w_x, first, second, bias = prepare(kind, w_ih, w_hh, b_ih, b_hh, columns)
+    weights, (initial, after, z) = (first, second, diagonals, w_hh.shape[1]), states
+    if not keep:
+        z = aligned(block * (b1 - b0), columns, x).reshape(block, b1 - b0, columns)
+    loops.walk(kind, equations, x, w_x, bias, weights, (initial, after, z), control, span, None)
 
 
 @kernel

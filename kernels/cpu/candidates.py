@@ -11,11 +11,11 @@ from numba import types
 from numba.extending import overload
 
 from .. import scalar_cells
-from .activations import tanh
+from .activations import sigmoid, tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
 
-_cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
+_cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh, sigmoid)
 gru_update, gru_update_back = _cells.gru_update, _cells.gru_update_back
 mgu_update, mgu_update_back = _cells.mgu_update, _cells.mgu_update_back
 

@@ -1,80 +1,60 @@
 """Few sequences and many units: the columns of every step are shared among threads.
 
-A step is cut into parts of neighbouring units, all their gates together. A thread computes its own part first, then any
-that no other thread has begun: one that is late, or busy elsewhere, is not waited for. All parts of a step done, its h
-is whole, and the next step may begin. The same numbers come out whoever computes them.
+A step is cut into parts of neighbouring units, all their gates together, one part a thread. A thread computes its part
+from the whole h of the step before, by the weights of its own units alone, which stay in its processor's caches; then h
+is whole, and the next step may begin. The way back is alike: from the cotangents of all pre-activations of the step
+behind, those of its own units. So there is one exchange a step (waiting.py). The caller begins alone with all parts,
+and helpers take theirs when they come. The same numbers come out whoever computes them.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from itertools import accumulate, pairwise
+from time import monotonic
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import config
 
 from ..kinds import KINDS, PARTS
-from . import equations, threads
-from .arguments import Control, States, plain_tuples
-from .bf16 import deep, lowered, operand, space_for
-from .compiling import kernel
+from . import column_loops, equations, threads
+from .arguments import Control, Cotangents, States, plain_tuples
 from .host import TILE
-from .intrinsics import (
-    address,
-    addresses,
-    all_parts,
-    call_at,
-    claim,
-    count_up,
-    offset,
-    offsets,
-    spread,
-)
-from .loops import rows_times
-from .product import Array, Storage, multiply
-from .recurrence import slots_of, state_after, state_before
-from .waiting import wait_for
+from .product import EXACT, Array, Storage, padded, plain
+from .scratch import lined
+from .waiting import ALONE, MOOD, MOST, exchange
 
-SCRATCH_BYTES = 1 << 24  # of pre-activations computed ahead, where they are not kept
-WORTHWHILE = 2.5e5  # floating-point operations in a step, from which on sharing it beats its cost
-ENOUGH_ROWS = 3  # for each thread, and the batch is better cut by sequences
+STEP = (
+    2e4  # floating-point operations in a step, from which on sharing it beats its cost: weights beyond the first cache
+)
+CALL = 1.2e7  # and in all steps, from which on that beats what it costs to begin
+BLOCK = 24  # steps whose input product is one
+ENOUGH_ROWS = 2  # for each thread, and the batch is better cut by sequences
+BUSY = 0.02  # seconds for which nothing is shared after helpers came too late: the processors have other work
 MOST_THREADS = config.NUMBA_NUM_THREADS  # there never are more; to ask how many there are takes several microseconds
 
 
-def parts(kind: int, batch: int, size: int, operations: float, itemsize: int) -> int:
+class _Processors:
+    """What was seen of them."""
+
+    busy_until = 0.0
+
+
+_processors = _Processors()
+
+
+def parts(kind: int, steps: int, batch: int, size: int, operations: float, itemsize: int) -> int:
     """Into how many parts a step of so many operations is cut; 1 where that does not pay, or cannot be done."""
     about = KINDS[kind]
-    if operations < WORTHWHILE or about.between or about.norms or about.functions or not about.places:
+    if operations < STEP or steps * operations < CALL or batch >= ENOUGH_ROWS * MOST_THREADS:
         return 1
-    lanes = TILE.lanes(itemsize)
-    if batch >= ENOUGH_ROWS * MOST_THREADS or size % lanes or batch >= ENOUGH_ROWS * (workers := threads.workers()):
+    if about.between or about.norms or about.functions or not about.places:
         return 1
-    return min(workers, size // lanes)
-
-
-class Shares(NamedTuple):
-    """Parts of a step: packed weights, the block of z that each gate's product is added to, and where parts end."""
-
-    weights: Array
-    places: Array
-    ends: Array
-    diagonals: Array
-
-
-class Chunk(NamedTuple):
-    """Steps begin to end, in which direction; z[0] belongs to x[low]."""
-
-    begin: int
-    end: int
-    low: int
-    reverse: bool
-
-
-class Progress(NamedTuple):
-    """Which parts have been begun (S, parts), and how many of a step are done (S, 8), a cache line a step."""
-
-    begun: Array
-    done: Array
+    if batch >= ENOUGH_ROWS * (workers := threads.workers()) or monotonic() < _processors.busy_until:
+        return 1
+    return min(workers, padded(size, itemsize) // TILE.lanes(itemsize), MOST)
 
 
 def run(
@@ -92,78 +72,107 @@ def run(
     storage: Storage,
 ) -> None:
     """Fill the states after every step, and z if it is to be kept, in ``count`` parts."""
-    (steps, batch, _), size = x.shape, w_hh.shape[1]
-    lanes = TILE.lanes(x.itemsize)
-    # Parts are whole vectors, so that no part's product writes into another's columns.
-    ends = np.array([size // lanes * k // count * lanes for k in range(count + 1)])
-    gates_of = [w_hh[first : first + size] for first in range(0, len(w_hh), size)]
-    packed = np.concatenate([storage.pack(w[low:high].T).reshape(-1) for low, high in pairwise(ends) for w in gates_of])
-    shares = Shares(packed, np.array(KINDS[kind].places), ends, diagonals)
-    block = steps if keep else min(max(SCRATCH_BYTES // (batch * bias.nbytes), 1), steps)
-    z = states.z if keep else np.empty((block, batch, len(bias)), x.dtype)
-    states, (step, _) = States(states.initial, states.after, z), equations.ahead(kind, x.itemsize)
+    (steps, batch, inputs), (_, size), about = x.shape, w_hh.shape, KINDS[kind]
+    plan = _plan(kind, count, size, x.itemsize)
+    ends, units, block = plan.ends, int(plan.ends[-1]), min(BLOCK, steps)
+    exact, seen = storage is EXACT, count * batch * size if control.restarts else 0
+    room = [inputs * about.gates * exact, size * len(about.places) * exact, about.kept, len(diagonals)]
+    room += [block * batch * about.kept, 2 * PARTS[kind] * batch]
+    *shares, z, two_states = _cut(units, room, seen, x.dtype)
+    matrices = plain(w_ih), plain(w_hh)
+    prepare = partial(column_loops.prepare, *matrices, bias, diagonals, plan.lengths, ends, *shares)
+    threads.share(prepare, count, 16.0 * (w_ih.size + w_hh.size) * exact)
+    if not exact:
+        shares[:2] = _packed(w_ih, [about.gates], ends, storage), _packed(w_hh, plan.lengths, ends, storage)
+    groups = (*shares, ends, plan.runs), *plain_tuples(states, control), (z, two_states, block)
+    (step, _), numbers, patience = equations.ahead(kind, x.itemsize), exchange(count), _patience(w_hh.size * batch)
 
-    def run_block(begin: int, end: int) -> None:
-        chunk = Chunk(begin, end, steps - end if reverse else begin, reverse)
-        z[: end - begin] = bias
-        _add_input_product(x[chunk.low : chunk.low + end - begin], w_ih, z)
-        progress = Progress(np.zeros((end - begin, count), np.int64), np.zeros((end - begin, 8), np.int64))
-        groups = plain_tuples(shares, states, control, chunk, progress)
-        threads.together(lambda own: run_part(kind, step, *groups, own), count)
+    def part(own: int, calls: Array) -> None:
+        column_loops.walk(kind, step, x, *groups, numbers, calls, patience, own, reverse, keep)
 
-    for begin in range(0, steps, block):
-        run_block(begin, min(begin + block, steps))
+    _share(part, numbers)
 
 
-def _add_input_product(x: Array, w_ih: Array, z: Array) -> None:
-    """z += x W_ih^T, for as many steps as x has."""
-    rows = x.shape[0] * x.shape[1]
-    flat = z.reshape(-1, z.shape[2])
-    threads.share(lambda first, last: rows_times(x, w_ih, flat, first, last), rows, 2.0 * w_ih.size * rows)
+def run_back(
+    count: int,
+    kind: int,
+    w_hh: Array,
+    diagonals: Array,
+    states: States,
+    cotangents: Cotangents,
+    control: Control,
+    reverse: bool,
+    first_too: bool,
+    storage: Storage,
+) -> None:
+    """Fill the cotangents of pre-activations, and those of the initial state if they are asked for, likewise."""
+    about, batch, size = KINDS[kind], states.after[0].shape[1], w_hh.shape[1]
+    ends, exact = _plan(kind, count, size, w_hh.itemsize).ends, storage is EXACT
+    room = [len(w_hh) * exact, len(diagonals), (3 * PARTS[kind] + about.kept + 2 * about.gates) * batch]
+    *shares, private = _cut(int(ends[-1]), room, 0, w_hh.dtype)
+    prepare = partial(column_loops.prepare_back, plain(w_hh), diagonals, ends, *shares)
+    threads.share(prepare, count, 16.0 * w_hh.size * exact)
+    if not exact:
+        shares[0] = _together([w_hh[:, low:high] for low, high in pairwise(ends)], storage)
+    groups = (*shares, ends), *plain_tuples(states, cotangents, control), private
+    (step_back, _), numbers = equations.back(kind, w_hh.itemsize), exchange(count)
+    patience = _patience(w_hh.size * batch)
+
+    def part(own: int, calls: Array) -> None:
+        column_loops.walk_back(kind, step_back, *groups, numbers, calls, patience, own, reverse, first_too)
+
+    _share(part, numbers)
 
 
-@kernel
-def run_part(kind, step, shares, states, control, chunk, progress, own):
-    """One thread's part in running a cell over a chunk of steps, from z (S, B, N) with the input's pre-activations.
+def _share(part: Callable[[int, Array], None], numbers: Array) -> None:
+    """Do all parts of the steps whose exchange is ``numbers``, and remember whether helpers came too late."""
+    threads.led(part, len(numbers))
+    if numbers[0, MOOD] == ALONE:
+        _processors.busy_until = monotonic() + BUSY
 
-    ``own`` is the part of a step that this thread tries first.
+
+def _patience(products: int) -> int:
+    """How often to look for helpers that work at a step of so many products, each time some 20 nanoseconds."""
+    return 5000 + products // 1000
+
+
+class Plan(NamedTuple):
+    """Where parts end, in whole vectors, the last one as far as its last vector. Runs of neighbouring blocks that a
+    product with h is added to at once, the first one and how many; and how many alone.
     """
-    begin, end, low_step, reverse = chunk
-    w_hh, places, ends, diagonals = shares
-    held, advance, restarts, restart = control
-    first_states, states_after, z = states
-    begun, done = progress
-    steps, batch, size = states_after[0].shape
-    columns, count, apart = z.shape[2], ends.size - 1, batch * size
-    slots = slots_of(kind, states_after[1])
-    initial, after = all_parts(addresses(first_states, 0), apart), all_parts(addresses(states_after, 0), slots * apart)
-    spare, k_h = np.empty(PARTS[kind] * apart if restarts else 0, z.dtype), deep(address(w_hh, 0), size)
-    space, h_row = space_for(w_hh, batch * k_h), lowered(address(w_hh, 0), size, k_h)
-    for k in range(begin, end):
-        t = steps - 1 - k if reverse else k
-        for turn in range(count):
-            part = (own + turn) % count
-            if not claim(address(begun, (k - begin) * count + part)):
-                continue
-            low, high = ends[part], ends[part + 1]
-            old = state_before(
-                kind, k, t, reverse, initial, after, slots, apart, restarts, address(restart, t * batch),
-                spread(address(spare, 0), apart), batch, size,
-            )  # fmt: skip
-            z_here = address(z, (t - low_step) * batch * columns)
-            w = address(w_hh, low * k_h * places.size)
-            h = operand(old[0], 1, 0, batch, size, size, address(space, 0), w)
-            for gate in range(places.size):
-                target = offset(z_here, places[gate] * size + low)
-                multiply(h, 1, 0, batch, h_row, w, k_h, high - low, target, 0, columns)
-                w = offset(w, (high - low) * k_h)
-            call_at(
-                step,
-                (
-                    kind, offset(z_here, low), columns, offsets(old, low),
-                    offsets(state_after(after, t, slots, apart), low), address(diagonals, low), size, high - low, held,
-                    address(advance, t * batch), batch,
-                ),
-            )  # fmt: skip
-            count_up(address(done, (k - begin) * 8))
-        wait_for(address(done, (k - begin) * 8), count)
+
+    ends: Array
+    runs: Array
+    lengths: Array
+
+
+@lru_cache
+def _plan(kind: int, count: int, size: int, itemsize: int) -> Plan:
+    """That of so many parts."""
+    lanes, places = TILE.lanes(itemsize), KINDS[kind].places
+    ends = np.array([padded(size, itemsize) // lanes * k // count * lanes for k in range(count + 1)])
+    starts = [k for k, place in enumerate(places) if k == 0 or place != places[k - 1] + 1]
+    runs = np.array([(places[low], high - low) for low, high in pairwise([*starts, len(places)])])
+    return Plan(ends, runs, runs[:, 1].copy())
+
+
+def _cut(units: int, rows: Sequence[int], more: int, dtype: np.dtype[Any]) -> list[Array]:
+    """Memory for so many rows of numbers of all units, and for some numbers more, which the last ones are given."""
+    memory, starts = lined((sum(rows) * units + more,), dtype, np.zeros), [0, *accumulate(rows)]
+    return [memory[low * units : high * units] for low, high in pairwise(starts[:-1])] + [memory[starts[-2] * units :]]
+
+
+def _packed(w: Array, lengths: Sequence[int] | Array, ends: Array, storage: Storage) -> Array:
+    """W (G*H, K) packed as its transpose, for each part so many blocks of its units at a time."""
+    k = w.shape[1]
+    whole = w.reshape(sum(lengths), -1, k)
+    blocks = [slice(high - run, high) for run, high in zip(lengths, accumulate(lengths), strict=True)]
+    cut = [whole[block, low:high] for low, high in pairwise(ends) for block in blocks]
+    return _together([part.reshape(-1, k).T for part in cut], storage)
+
+
+def _together(matrices: list[Array], storage: Storage) -> Array:
+    """Matrices packed one by one."""
+    packed = [storage.pack(w).reshape(-1) for w in matrices]
+    result = lined((sum(part.size for part in packed),), packed[0].dtype, np.zeros)
+    return np.concatenate(packed, out=result)

@@ -24,7 +24,7 @@ from .intrinsics import address, claim, count_up
 from .product import ROWS, Array, multiply, multiply_transposed, pack, padded, plain
 from .rows import add, clear, copy
 from .turning import turn, turn_back
-from .waiting import wait_for
+from .waiting import PATIENCE, wait_for
 
 BLOCK = 11 * ROWS  # rows, in whole tiles
 SLICES = 48  # that products for the gradients of weights are cut in, to be shared among threads
@@ -189,7 +189,7 @@ def _walk(x, weights, p, zeros, control, c, h, progress):
         multiply(
             x_here, count, batch * inputs, rows, inputs, address(w_beside, 0), inputs, out, h_here, batch * out, out
         )
-        wait_for(address(done, (place % groups) * 8), place // groups)
+        wait_for(address(done, (place % groups) * 8), place // groups, PATIENCE)
         for b in range(b0, b1):
             t = t0
             while t < t1:
@@ -230,7 +230,7 @@ def _walk_back(dh, weights, p, control, c, given, carry, db, dx, dp, progress):
             for k in range(count):
                 clear(address(db, (first + k * batch) * wide), rows * wide)
         multiply(h_here, count, batch * size, rows, size, address(w_behind, 0), size, wide, c_here, batch * wide, wide)
-        wait_for(address(done, (place % groups) * 8), begun.shape[0] - 1 - place // groups)
+        wait_for(address(done, (place % groups) * 8), begun.shape[0] - 1 - place // groups, PATIENCE)
         for b in range(b0, b1):
             after, t = address(carry, b * wide), t1 - 1
             while t >= t0:

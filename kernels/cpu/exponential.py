@@ -8,14 +8,14 @@ from __future__ import annotations
 import numba
 
 from .. import scalar_cells
-from .activations import exp, log1p, tanh
+from .activations import exp, log1p, sigmoid, tanh
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
 from .rows import clear
 
 _inlined = numba.njit(inline="always", **OPTIONS)
-_cells, _plain = scalar_cells.build_exponential(_inlined, exp, log1p), scalar_cells.build(_inlined, tanh)
-sigmoid, tanh_back = _plain.sigmoid, _plain.tanh_back
+_cells, _plain = scalar_cells.build_exponential(_inlined, exp, log1p), scalar_cells.build(_inlined, tanh, sigmoid)
+tanh_back = _plain.tanh_back
 log_forget, slstm_scale, mix = _cells.log_forget, _cells.slstm_scale, _cells.mix
 slstm_output, slstm_output_back = _cells.slstm_output, _cells.slstm_output_back
 slstm_gates_back, slstm_scale_back = _cells.slstm_gates_back, _cells.slstm_scale_back

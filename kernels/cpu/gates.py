@@ -42,7 +42,7 @@ from ..kinds import (
     TANH,
 )
 from . import exponential, norm_gates
-from .activations import tanh
+from .activations import sigmoid, tanh
 from .candidates import row, share, share_back, update, update_back
 from .compiling import OPTIONS, kernel, shared_kernel
 from .intrinsics import offset, offsets
@@ -51,8 +51,8 @@ from .rows import add_product, clear, copy
 
 # The equations, inlined before types are known: only so does LLVM see whole loops, and vectorise them. By names of
 # their own, since compiled code cannot look into a tuple of functions.
-_cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
-sigmoid, tanh_back, relu, relu_back = _cells.sigmoid, _cells.tanh_back, _cells.relu, _cells.relu_back
+_cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh, sigmoid)
+tanh_back, relu, relu_back = _cells.tanh_back, _cells.relu, _cells.relu_back
 gru_candidate, gru_candidate_back, gru_update = _cells.gru_candidate, _cells.gru_candidate_back, _cells.gru_update
 opened, opened_back = _cells.opened, _cells.opened_back
 

@@ -28,15 +28,15 @@ from ..kinds import (
     OF_SIGMOID,
 )
 from ..scalar_cells import ONE, ZERO
-from .activations import tanh
+from .activations import sigmoid, tanh
 from .candidates import row, scale
 from .compiling import PLAIN, kernel, plain_kernel, shared_kernel
 from .intrinsics import offset
 from .rows import add_product, clear, copy
 
 _inlined = numba.njit(inline="always", **PLAIN)
-_cells = scalar_cells.build(_inlined, tanh)
-sigmoid, relu = _cells.sigmoid, _cells.relu
+_cells = scalar_cells.build(_inlined, tanh, sigmoid)
+relu = _cells.relu
 LSTMS = GENERAL_LSTM, COUPLED_LSTM  # by a name, as in gates.py
 GATES, PARTS = tuple(kind.gates for kind in KINDS), tuple(len(kind.parts) for kind in KINDS)
 

@@ -14,7 +14,7 @@ import numpy as np
 from .. import kinds, scalar_cells
 from ..kinds import GRU, KINDS, LSTM, PARTS, TANH, Flags, State
 from . import sequence, threads
-from .activations import tanh_equation
+from .activations import sigmoid_equation, tanh_equation
 from .arguments import control_of, filled, plain_tuples
 from .compiling import PLAIN, plain_kernel
 from .int8_product import CODE, GROUP, Array, Packed, code_rows, linear_rows, multiply, pack
@@ -33,7 +33,13 @@ def tanh(x):
     return tanh_equation(x)
 
 
-_cells = scalar_cells.build(numba.njit(inline="always", **PLAIN), tanh)
+@plain_kernel
+def sigmoid(x):
+    """Likewise."""
+    return sigmoid_equation(x)
+
+
+_cells = scalar_cells.build(numba.njit(inline="always", **PLAIN), tanh, sigmoid)
 lstm_state, lstm_output, relu = _cells.lstm_state, _cells.lstm_output, _cells.relu
 gru_candidate, gru_update = _cells.gru_candidate, _cells.gru_update
 

@@ -193,6 +193,17 @@ def read_count(typingctx: Any, counter: Any) -> Any:
 
 
 @intrinsic
+def publish(typingctx: Any, counter: Any, number: Any) -> Any:
+    """Set an integer at an address, which this thread alone changes, after all that it has written."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store_atomic(args[1], args[0], "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(counter, types.int64), codegen
+
+
+@intrinsic
 def give_way(typingctx: Any) -> Any:
     """Let another thread have this core, if one wants it."""
 

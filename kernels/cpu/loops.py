@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kinds import KINDS, PARTS
 from .bf16 import deep, lowered, operand, space_for
-from .compiling import kernel
+from .compiling import kernel, shared_kernel
 from .intrinsics import address, addresses, all_parts, call_at, offset, offsets, spread
 from .noise import add_masked, fade_back, masked, zone, zone_back
 from .product import multiply, padded_columns
@@ -33,7 +33,7 @@ FEW = 6  # with fewer rows than a tile has, the rows of the input product are st
 BACK = tuple(kind.products[0] if kind.between else len(kind.places) for kind in KINDS)
 
 
-@kernel
+@shared_kernel
 def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
     """Run a cell over time, by its ``equations`` (equations.py).
 

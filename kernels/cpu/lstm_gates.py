@@ -9,18 +9,18 @@ from __future__ import annotations
 import numba
 
 from .. import scalar_cells
-from .activations import tanh
+from .activations import sigmoid, tanh
 from .candidates import remix, scale
 from .compiling import OPTIONS, kernel
 from .intrinsics import offset
 from .lanes import loop_of
 from .rows import clear
 
-_cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh)
+_cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh, sigmoid)
 lstm_state, lstm_output, lstm_output_back = _cells.lstm_state, _cells.lstm_output, _cells.lstm_output_back
 lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_back
 
-_back_loop = loop_of(scalar_cells.build(lambda equation: equation, tanh).lstm_back)
+_back_loop = loop_of(scalar_cells.build(lambda equation: equation, tanh, sigmoid).lstm_back)
 
 
 @kernel

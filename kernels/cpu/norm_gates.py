@@ -10,14 +10,14 @@ from functools import partial
 
 from .. import scalar_cells
 from . import norms
-from .activations import tanh
+from .activations import sigmoid, tanh
 from .candidates import update
 from .compiling import kernel
 from .intrinsics import offset
 from .lanes import loop_of
 from .rows import add, clear
 
-_lanes = scalar_cells.build(lambda equation: equation, tanh)
+_lanes = scalar_cells.build(lambda equation: equation, tanh, sigmoid)
 GATES = range(4)
 
 

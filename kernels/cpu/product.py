@@ -18,6 +18,7 @@ from . import threads
 from .compiling import kernel, shared_kernel
 from .host import BF16_DOT, TILE
 from .intrinsics import address, lanes, make_tile, offset, transpose
+from .scratch import lined
 
 Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel
@@ -72,14 +73,14 @@ class Storage(NamedTuple):
         columnwise = w.flags.fnc  # Fortran's order, and not also C's
         flat = plain(w.T if columnwise else w)
         flat = flat if self.bits is None else flat.view(self.bits)
-        packed = np.empty((padded(n, w.itemsize), k), self.number or w.dtype)
+        packed = lined((padded(n, w.itemsize), k), self.number or w.dtype)
         if packed.size == 0:
             return packed
         panels, do = -(-n // TILE.columns(w.itemsize)), pack_columns if columnwise else pack_rows
         threads.share(lambda first, last: do(flat, n, packed, first, last), panels, 16.0 * w.size)
         if self.group == 1:
             return packed
-        paired = np.empty((len(packed), self.depth(k)), packed.dtype)
+        paired = lined((len(packed), self.depth(k)), packed.dtype)
         threads.share(lambda first, last: _pair(packed, paired, first, last), panels, 16.0 * w.size)
         return paired
 

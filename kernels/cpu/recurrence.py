@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from ..kinds import KINDS, PARTS
 from .bf16 import deep, lowered, operand
 from .compiling import inlined_kernel, kernel
 from .intrinsics import call_at, offset, offsets_apart
 from .product import multiply, padded_columns
-from .rows import clear, copy
+from .rows import clear, copy, copy_rows, finite
 
 APART, BETWEEN = tuple(kind.apart for kind in KINDS), tuple(kind.between for kind in KINDS)
 GATES, KEPT = tuple(kind.gates for kind in KINDS), tuple(kind.kept for kind in KINDS)
@@ -51,30 +49,6 @@ def state_before(kind, k, t, reverse, initial, after, slots, apart, restarts, re
 
 
 @kernel
-def finite(a, rows, row, size):
-    """Whether all of a[:rows, :size] is, in rows so far apart."""
-    wrong = 0
-    for b in range(rows):
-        for j in range(size):
-            wrong += not math.isfinite(a[b * row + j])
-    return wrong == 0
-
-
-@kernel
-def keep(kept, a, rows, row, size):
-    """kept (rows, size) = a[:rows, :size], whose rows are so far apart."""
-    for b in range(rows):
-        copy(offset(kept, b * size), offset(a, b * row), size)
-
-
-@kernel
-def give_back(kept, a, rows, row, size):
-    """a[:rows, :size] = kept (rows, size)."""
-    for b in range(rows):
-        copy(offset(a, b * row), offset(kept, b * size), size)
-
-
-@kernel
 def beyond_heads(own, size, wide, rows):
     """How many numbers of other heads lie where products of one have padding, 0 where there is none."""
     return rows * (wide - own) if own < size else 0
@@ -91,31 +65,31 @@ def first_product(h, h_here, h_row, w, w_columns, own, z, columns, size, rows, s
         multiply(h_here, 1, 0, rows, h_row, w, deep(w, size), w_columns, z, 0, columns)
         return
     heads, wide, k = size // own, padded_columns(own, z), deep(w, own)
-    apart = wide > own and not finite(h, rows, size, size)
+    apart = wide > own and not finite(h, size, rows, size)
     for head in range(heads):
         part = operand(offset(h, head * own), 1, 0, rows, size, own, space, w)
         for block in range(head, w_columns // wide, heads):
             matrix, to = offset(w, block * wide * k), offset(z, block * own)
             if apart:
-                keep(beyond, offset(to, own), rows, columns, wide - own)
+                copy_rows(beyond, wide - own, offset(to, own), columns, rows, wide - own)
             multiply(part, 1, 0, rows, lowered(w, size, k), matrix, k, wide, to, 0, columns)
             if apart:
-                give_back(beyond, offset(to, own), rows, columns, wide - own)
+                copy_rows(offset(to, own), columns, beyond, wide - own, rows, wide - own)
 
 
 @inlined_kernel
 def heads_back(d, inner, w, gates_back, own, dh, dh_columns, size, rows, space, beyond):
     """The way back of it, where there are heads: dh += d W, for so many blocks of d."""
     heads, wide, k = size // own, padded_columns(own, dh), deep(w, own)
-    apart = wide > own and not finite(d, rows, inner, gates_back * size)
+    apart = wide > own and not finite(d, inner, rows, gates_back * size)
     for block in range(gates_back * heads):
         part, to = operand(offset(d, block * own), 1, 0, rows, inner, own, space, w), offset(dh, block % heads * own)
         matrix = offset(w, block * wide * k)
         if apart:
-            keep(beyond, offset(to, own), rows, dh_columns, wide - own)
+            copy_rows(beyond, wide - own, offset(to, own), dh_columns, rows, wide - own)
         multiply(part, 1, 0, rows, lowered(w, inner, k), matrix, k, wide, to, 0, dh_columns)
         if apart:
-            give_back(beyond, offset(to, own), rows, dh_columns, wide - own)
+            copy_rows(offset(to, own), dh_columns, beyond, wide - own, rows, wide - own)
 
 
 @inlined_kernel

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from .compiling import kernel
+from .intrinsics import offset
 
 
 @kernel
@@ -10,6 +13,23 @@ def copy(target, source, size):
     """target[:size] = source[:size]."""
     for j in range(size):
         target[j] = source[j]
+
+
+@kernel
+def copy_rows(target, target_step, source, source_step, rows, size):
+    """The same of some rows, which are so far apart."""
+    for row in range(rows):
+        copy(offset(target, row * target_step), offset(source, row * source_step), size)
+
+
+@kernel
+def finite(a, step, rows, size):
+    """Whether all numbers of some rows are."""
+    wrong = 0
+    for row in range(rows):
+        for j in range(size):
+            wrong += not math.isfinite(a[row * step + j])
+    return wrong == 0
 
 
 @kernel

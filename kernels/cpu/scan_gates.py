@@ -11,15 +11,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from .. import scalar_cells
 from ..kinds import MINGRU, MINGRU_LOG, MINLSTM, MINLSTM_LOG, SRU
-from .activations import exp, tanh
+from .activations import exp, sigmoid, tanh
 from .compiling import PLAIN, plain_kernel
 from .intrinsics import offset
 
 # Inlined before types are known: only so does LLVM see whole loops, and vectorise them.
 inlined = numba.njit(inline="always", **PLAIN)
-sigmoid = scalar_cells.build(inlined, tanh).sigmoid
 HALF, ONE, ZERO = np.float32(0.5), np.int8(1), np.int8(0)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 KEPT_BYTES = 1 << 26  # a larger array is not held on to
+LINE = 64  # bytes in a cache line
 LEARNED_BYTES = (1 << 25) - (1 << 13)  # the most that glibc learns from, its own header and rounding left out
 
 # glibc takes large arrays from the system and gives them back, until it has seen one freed: from then on it keeps what
@@ -26,14 +28,25 @@ class _Kept(threading.local):
 _kept = _Kept()
 
 
+def lined(shape: tuple[int, ...], dtype: Any, make: Callable[..., Any] = np.empty) -> np.ndarray[Any, Any]:
+    """An array of any content, or of what ``make`` gives, that begins on a cache line, as NumPy's need not.
+
+    Threads that write rows beside each other's would else take the line where these meet from each other, every step.
+    """
+    dtype, count = np.dtype(dtype), math.prod(shape)
+    whole: np.ndarray[Any, Any] = make(count + LINE // dtype.itemsize, dtype)
+    first = -whole.ctypes.data % LINE // dtype.itemsize
+    return whole[first : first + count].reshape(shape)
+
+
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
     """An array of any content; it is lost when this thread asks for the same name again."""
     dtype = np.dtype(dtype)
     count = math.prod(shape)
     if count * dtype.itemsize > KEPT_BYTES:
-        return np.empty(shape, dtype)
+        return lined(shape, dtype)
     kept = _kept.arrays
     array = kept.get((name, dtype))
     if array is None or array.size < count:
-        array = kept[name, dtype] = np.empty(count, dtype)
+        array = kept[name, dtype] = lined((count,), dtype)
     return array[:count].reshape(shape)

@@ -18,6 +18,7 @@ from . import alone, around, at_once, columns, equations, loops, norm_weights, t
 from .arguments import (
     EMPTY,
     FREE,
+    Control,
     Cotangents,
     Span,
     States,
@@ -29,11 +30,13 @@ from .arguments import (
     room,
 )
 from .matmul import matmul
-from .noise import noise_of
+from .noise import Noise, noise_of
 from .product import EXACT, Array, Storage, padded, plain
 from .recurrence import BLOCK_BYTES, TURNS
-from .scratch import scratch
+from .scratch import lined, scratch
 from .unpacked import FEW
+
+OWN_BYTES = 1 << 21  # of weights that each thread packs for itself; of more, caches that threads share should have one
 
 
 def forward(
@@ -62,41 +65,53 @@ def forward(
     about, x = KINDS[kind], plain(x)
     steps, batch, _ = x.shape
     size, dtype = state[0].shape[1], x.dtype
-    after = room(len(state), (steps, batch, size), dtype, steps if every or keep else min(TURNS, steps))
+    memory = len(state), (steps, batch, size), dtype, steps if every or keep else min(TURNS, steps)
     own = own_units(about, w, size)
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
-    noise = noise_of(mask, zoneout, drop, fade, after[0].shape, keep, dtype)
+    noise = noise_of(mask, zoneout, drop, fade, memory[1], keep, dtype)
     plainly = noise is None and control is FREE and storage is EXACT
     if plainly and one_call(about, x.shape, size, own, dtype.itemsize, keep):
-        z = _walk_at_once(about, w, diagonals, x, initial := filled(state, 2, dtype), after, reverse)
+        after, initial = room(*memory), filled(state, 2, dtype)
+        z = _walk_at_once(about, w, diagonals, x, initial, after, reverse)
         return parted(after, len(state)), (States(initial, after, z), None) if keep else None
-    parts = 1 if noise is not None else column_parts(about, batch, size, own, dtype.itemsize)
+    after = room(*memory, lined if batch > 1 else np.empty)
+    parts = 1 if noise is not None else column_parts(about, x.shape, size, own, dtype.itemsize)
     packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
     if packed_at_once and not keep and noise is None and control is FREE and units.serves(kind, batch):
         _walk_alone(about, w, x, filled(state, 2, dtype), after, reverse)
         return parted(after, len(state)), None
-    if packed_at_once:
-        w_ih, first, second, bias = _packed_at_once(about, w, size)
+    width = scratch_columns(about, size, own, dtype.itemsize)
+    initial, results = filled(state, 2, dtype), parted(after, len(state))
+    z = lined((steps, batch, width), dtype) if keep else EMPTY[dtype][3]
+    states, code = States(initial, after, z), equations.ahead(kind, dtype.itemsize, drop is not None)
+    if parts > 1:
+        matrices, bias = (w["weight_ih"], w["weight_hh"]), total_bias(about, w, size, dtype)
+        columns.run(parts, kind, x, *matrices, bias, diagonals, states, control, reverse, keep, storage)
+        return results, (states, None) if keep else None
+    if packed_at_once and noise is None and w["weight_ih"].nbytes + w["weight_hh"].nbytes <= OWN_BYTES:
+        plain_weights, groups = _plain_weights(about, w), plain_tuples(states, control)
+
+        def work(b0: int, b1: int) -> None:
+            span = b0, b1, reverse, _block(width * dtype.itemsize, b0, b1, steps), keep
+            around.walk(kind, code, *plain_weights, diagonals, width, x, *groups, span)
     else:
         w_ih, bias = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype)
-        first, second = forward_products(about, w, size, storage) if parts == 1 else (w_ih, w_ih)
-    z = np.empty((steps, batch, len(bias)), dtype) if keep else EMPTY[dtype][3]
-    states, results = States(filled(state, 2, dtype), after, z), parted(after, len(state))
-    if parts > 1:
-        columns.run(parts, kind, x, w_ih, w["weight_hh"], bias, diagonals, states, control, reverse, keep, storage)
-        return results, (states, None) if keep else None
-    weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
-    code = equations.ahead(kind, dtype.itemsize, drop is not None)
+        first, second = forward_products(about, w, size, storage)
+        weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
 
-    def work(b0: int, b1: int) -> None:
-        block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
-        own, span = states, Span(b0, b1, reverse, block, keep)
-        if not keep:
-            own = States(states.initial, states.after, np.empty((block, b1 - b0, len(bias)), dtype))
-        loops.walk(kind, code, x, w_ih, bias, *plain_tuples(weights, own, control, span), masks)
+        def work(b0: int, b1: int) -> None:
+            here, span = states, Span(b0, b1, reverse, _block(bias.nbytes, b0, b1, steps), keep)
+            if not keep:
+                here = States(initial, after, lined((span.block, b1 - b0, width), dtype))
+            loops.walk(kind, code, x, w_ih, bias, *plain_tuples(weights, here, control, span), masks)
 
     threads.share(work, batch, operations_of(about, x.shape, size, own))
     return results, (states, noise) if keep else None
+
+
+def _block(row_bytes: int, b0: int, b1: int, steps: int) -> int:
+    """How many steps' input products are one, for rows of z of so many bytes."""
+    return min(max(BLOCK_BYTES // ((b1 - b0) * row_bytes), 1), steps)
 
 
 def one_call(about: Kind, shape: tuple[int, ...], size: int, own: int, itemsize: int, keep: bool) -> bool:
@@ -106,13 +121,14 @@ def one_call(about: Kind, shape: tuple[int, ...], size: int, own: int, itemsize:
     if not at_once.serves(about, own, size, inputs, steps, batch, row_bytes):
         return False
     alone = not keep and units.serves(about.number, batch)
-    return steps * batch <= FEW or not (alone or column_parts(about, batch, size, own, itemsize) > 1)
+    return steps * batch <= FEW or not (alone or column_parts(about, shape, size, own, itemsize) > 1)
 
 
-def column_parts(about: Kind, batch: int, size: int, own: int, itemsize: int) -> int:
-    """Into how many parts the columns of each step are cut; 1 where they are not."""
+def column_parts(about: Kind, shape: tuple[int, ...], size: int, own: int, itemsize: int) -> int:
+    """Into how many parts the columns of each step are cut, for x of a shape; 1 where they are not."""
+    steps, batch, _ = shape
     step = 2.0 * batch * size * own * len(about.places)
-    return columns.parts(about.number, batch, size, step, itemsize) if own == size else 1
+    return columns.parts(about.number, steps, batch, size, step, itemsize) if own == size else 1
 
 
 def operations_of(about: Kind, shape: tuple[int, ...], size: int, own: int) -> float:
@@ -127,16 +143,10 @@ def way(kind: int, w: kinds.Weights, x: Array, state: State, noisy: bool) -> str
     own = own_units(about, w, size)
     if not noisy and one_call(about, x.shape, size, own, x.itemsize, False):
         return ""
-    if not noisy and (parts := column_parts(about, x.shape[1], size, own, x.itemsize)) > 1:
+    if not noisy and (parts := column_parts(about, x.shape, size, own, x.itemsize)) > 1:
         return f"units of each step on {parts} threads"
     parts = threads.shares(x.shape[1], operations_of(about, x.shape, size, own))
     return f"sequences on {parts} threads" if parts > 1 else ""
-
-
-def _packed_at_once(about: Kind, w: kinds.Weights, size: int) -> Any:
-    """What :func:`around.prepare` gives."""
-    weights = _plain_weights(about, w)
-    return around.prepare(about.number, *weights, scratch_columns(about, size, size, weights[0].itemsize))
 
 
 def _walk_at_once(
@@ -196,31 +206,12 @@ def backward(
     dzh = scratch("dzh", dzx.shape, dtype) if about.apart else dzx
     control, own = control_of(flags), own_units(about, w, size)
     first_too = from_start or (noise is not None and noise.faded)
-    if steps > 1 or first_too or about.between:
-        first, second = _backward_products(about, w, size, storage)
-    else:  # no product goes back
-        first = second = np.empty((padded(size, dtype.itemsize), 0), storage.dtype(dtype))
-    weights = Weights(first, second, diagonals_of(about, w, x), own)
     after, state = filled(dsequences, 3, dtype), filled(dstate, 2, dtype)
     sums = norm_weights.sums_for(about, steps, batch, size, dtype) if about.norms else EMPTY[dtype][3]
     group = norm_weights.together(about, batch)
-    code = equations.back(kind, dtype.itemsize, noise is not None and noise.dropped)
-    cotangents = Cotangents(
-        tuple([len(part) > 0 for part in after]),
-        after,
-        state,
-        dzx,
-        dzh,
-        sums,
-        group,
-        norm_weights.steps_together(group),
-    )
-
-    def work(g0: int, g1: int) -> None:
-        span = Span(g0 * group, min(g1 * group, batch), reverse, steps, keep=first_too)
-        loops.walk_back(kind, code, *plain_tuples(weights, states, cotangents, control, span), noise and tuple(noise))
-
-    threads.share(work, -(-batch // group), 2.0 * steps * batch * size * dzx.shape[2])
+    given, alike = tuple([len(part) > 0 for part in after]), norm_weights.steps_together(group)
+    cotangents = Cotangents(given, after, state, dzx, dzh, sums, group, alike)
+    _walk_back(about, w, x, states, noise, cotangents, control, own, reverse, first_too, storage)
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
     most = 2.0 * dzx.size * max(size, x.shape[2])  # operations of one product
@@ -232,6 +223,40 @@ def backward(
         )
         dx = matmul(dzx.reshape(-1, dzx.shape[2]), w["weight_ih"], storage).reshape(x.shape) if need_dx else None
     return dx, parted(state, len(about.parts)) if from_start else (None,) * len(about.parts), gradients
+
+
+def _walk_back(
+    about: Kind,
+    w: kinds.Weights,
+    x: Array,
+    states: States,
+    noise: Noise | None,
+    cotangents: Cotangents,
+    control: Control,
+    own: int,
+    reverse: bool,
+    first_too: bool,
+    storage: Storage,
+) -> None:
+    """Fill the cotangents of pre-activations, and those of the initial state, which those of the final one become."""
+    (steps, batch, size), kind = states.after[0].shape, about.number
+    diagonals, group = diagonals_of(about, w, x), cotangents.group
+    if noise is None and (parts := column_parts(about, x.shape, size, own, x.itemsize)) > 1:
+        given = states, cotangents, control, reverse, first_too, storage
+        columns.run_back(parts, kind, w["weight_hh"], diagonals, *given)
+        return
+    if steps > 1 or first_too or about.between:
+        first, second = _backward_products(about, w, size, storage)
+    else:  # no product goes back
+        first = second = np.empty((padded(size, x.itemsize), 0), storage.dtype(x.dtype))
+    weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
+    code = equations.back(kind, x.itemsize, noise is not None and noise.dropped)
+
+    def work(g0: int, g1: int) -> None:
+        span = Span(g0 * group, min(g1 * group, batch), reverse, steps, keep=first_too)
+        loops.walk_back(kind, code, *plain_tuples(weights, states, cotangents, control, span), masks)
+
+    threads.share(work, -(-batch // group), 2.0 * steps * batch * size * cotangents.zx.shape[2])
 
 
 def forward_products(about: Kind, w: kinds.Weights, size: int, storage: Storage = EXACT) -> tuple[Array, Array]:

@@ -23,6 +23,7 @@ from .intrinsics import address, call_at, copy_vector, lanes, offset, offsets, s
 from .parts import LINEAR, NORM
 from .product import EXACT, Storage, multiply, padded
 from .recurrence import first_product, second_product
+from .scratch import lined
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +37,6 @@ W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, OWN, STEP, RESET, FIELDS = range(1
 
 MOST_AHEAD = 64  # steps
 AHEAD_BYTES = 1 << 18  # of their pre-activations, which must still be in the cache when their turn comes
-LINE = 64  # bytes in a cache line
 
 
 class Part(NamedTuple):
@@ -140,13 +140,6 @@ def _copy_rows(target, size, source, stride, rows, whole):
             target[row * size + j] = source[row * stride + j]
 
 
-def _aligned(length: int, dtype: np.dtype[Any]) -> Array:
-    """Zeros that begin on a cache line, as NumPy's need not."""
-    whole = np.zeros(length + LINE // dtype.itemsize, dtype)
-    first = -whole.ctypes.data % LINE // dtype.itemsize
-    return whole[first : first + length]
-
-
 class Stack:
     """The memory of parts that feed each other, and its steps.
 
@@ -183,8 +176,8 @@ class Stack:
         first[Z], end = self._place(end, ahead * batch * width)
         first[OUT], end = self._place(end, 2 * batch * out)
         end, weights_end = self._place_more(end, weights_end)
-        self._memory = _aligned(end, dtype)
-        self._weights = _aligned(weights_end, np.dtype(self.weights_type or storage.dtype(dtype)))
+        self._memory = lined((end,), dtype, np.zeros)
+        self._weights = lined((weights_end,), self.weights_type or storage.dtype(dtype), np.zeros)
         self.x = self._memory[first[X] : first[X] + batch * inputs].reshape(batch, inputs)
         self.outputs = self._memory[first[OUT] : first[OUT] + 2 * batch * out].reshape(2, batch, out)
 

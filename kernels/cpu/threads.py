@@ -18,30 +18,20 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads, set_num_threads
 
-from .compiling import kernel
-from .intrinsics import address, breathe, read_count
+from .waiting import LOOKS, MEANWHILE, watch
 
+Array = np.ndarray[Any, Any]
 SERIAL_BELOW = 2e7  # floating-point operations; waking a thread takes as long as these
-LOOKS = 6000  # at a number that another thread will change, before one sleeps: about as long as waking one takes
-
-
-@kernel
-def _watch(number: Any, seen: Any, looks: Any) -> None:
-    """Look so many times whether a number (1,) is still the one that was seen, without the GIL."""
-    for _ in range(looks):
-        if read_count(address(number, 0)) != seen:
-            break
-        breathe()
 
 
 class Part:
     """A part of some work, done by whoever begins it first: a helper, or the caller who handed it out."""
 
-    def __init__(self, work: Callable[..., object], *arguments: int) -> None:
+    def __init__(self, work: Callable[..., object], *arguments: Any) -> None:
         self._work: Callable[[], object] | None = lambda: work(*arguments)
         self._by, self._over = dict[str, int](), threading.Lock()
         self._over.acquire()
-        self._done = np.zeros(1, np.int64)  # what waits looks at first
+        self.done = np.zeros(1, np.int64)  # what waits looks at first; for whoever has run it to set
         self.error: BaseException | None = None
 
     def begin(self) -> bool:
@@ -52,6 +42,13 @@ class Part:
         here = threading.get_ident()
         return self._by.setdefault("thread", here) == here
 
+    def withdraw(self) -> bool:
+        """Keep others from beginning it, if nobody has; it lets go of its arrays then, however long it stays queued."""
+        mine = self.begin()
+        if mine:
+            self._work = None
+        return mine
+
     def run(self) -> None:
         """Do it, and keep what it raises."""
         work, self._work = self._work, None  # a queue may hold this part for long, but not its arrays
@@ -61,14 +58,14 @@ class Part:
         except BaseException as error:
             self.error = error
         finally:
-            self._done[0] = 1
             self._over.release()
 
     def wait(self) -> None:
         """Until it is over; for the one who handed it out, also anew after an interrupt."""
-        _watch(self._done, 0, LOOKS)
-        if not self._done[0]:
+        watch(self.done, 0, LOOKS, 0, np.zeros(1, np.int64))
+        if not self.done[0]:
             self._over.acquire()
+            self.done[0] = 1
 
 
 class Pool:
@@ -83,8 +80,9 @@ class Pool:
 
     def __init__(self, helpers: int) -> None:
         self._parts: SimpleQueue[Part] = SimpleQueue()
-        self._handed = np.zeros(1, np.int64)  # how often, or at least another number each time
-        _watch(self._handed, 1, 0)  # compiled before a helper needs it: the process may end while that one is at it
+        self.calls = np.zeros(1, np.int64)  # how often parts were handed out, or at least another number each time
+        # Compiled before a helper needs it: the process may end while that one is at it.
+        watch(self.calls, 1, 0, 0, np.zeros(1, np.int64))
         self._threads: list[int] = []
         self._keeping_off: tuple[int, int] | None = None
         for _ in range(helpers):
@@ -93,26 +91,35 @@ class Pool:
 
     def _help(self) -> None:
         self._threads.append(threading.get_native_id())
+        done = np.zeros(1, np.int64)
         while True:
-            part = self._next()
+            part = self._next(done)
             if part.begin():
                 part.run()
+            done = part.done
             del part  # while this thread sleeps, nothing of it shall stay
 
-    def _next(self) -> Part:
-        """The next part, once there is one."""
-        seen = int(self._handed[0])
-        with suppress(Empty):
-            return self._parts.get_nowait()
-        _watch(self._handed, seen, LOOKS)
-        return self._parts.get()
+    def _next(self, done: Array) -> Part:
+        """The next part, once there is one; the one before is ``done``."""
+        seen = int(self.calls[0])
+        try:
+            part = self._parts.get_nowait()
+        except Empty:
+            watch(self.calls, seen, LOOKS, MEANWHILE, done)
+            return self._parts.get()
+        done[0] = 1
+        return part
 
     def hand_out(self, parts: Sequence[Part]) -> None:
         """Let helpers begin them."""
+        self.offer(parts)
+        self.calls[0] += 1
+
+    def offer(self, parts: Sequence[Part]) -> None:
+        """The same for helpers that sleep; others look for parts once ``calls`` is another number."""
         self._keep_off()
         for part in parts:
             self._parts.put(part)
-        self._handed[0] += 1
 
     def _keep_off(self) -> None:
         """Move the helpers away from this thread's processor, where they may run on another."""
@@ -171,7 +178,24 @@ def together(work: Callable[[int], object], parts: int) -> None:
     if parts == 1:
         work(0)
     else:
-        _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)])
+        _beside(lambda: work(0), [Part(work, part) for part in range(1, parts)], workers())
+
+
+def led(work: Callable[[int, Array], object], parts: int) -> None:
+    """Call ``work(0, calls)`` here, and ``work(part, calls)`` on helpers that come while it lasts.
+
+    ``calls`` is a number (1,) to count up as soon as helpers may come: by work that has let go of the GIL, which they
+    need first. What helpers do must end by itself with the work here, and this work must not return before they have
+    touched anything for the last time: nobody waits for them, however it ends.
+    """
+    pool = _pool_of(os.getpid(), max(workers() - 1, 1))
+    others = [Part(work, part, pool.calls) for part in range(1, parts)]
+    try:
+        pool.offer(others)
+        work(0, pool.calls)
+    finally:
+        for part in others:
+            part.withdraw()
 
 
 def shares(batch: int, operations: float) -> int:
@@ -181,7 +205,8 @@ def shares(batch: int, operations: float) -> int:
 
 def share(work: Callable[[int, int], object], batch: int, operations: float) -> None:
     """Call ``work(b0, b1)`` for parts of the batch, on as many threads as it pays for; returns when all are done."""
-    parts = shares(batch, operations)
+    there = workers() if operations >= SERIAL_BELOW else 1  # to ask takes microseconds
+    parts = min(there, batch)
     if parts <= 1:
         work(0, batch)
         return
@@ -194,17 +219,19 @@ def share(work: Callable[[int, int], object], batch: int, operations: float) -> 
             if part.begin():
                 part.run()
 
-    _beside(own, others)
+    _beside(own, others, there)
 
 
-def _beside(own: Callable[[], object], others: Sequence[Part]) -> None:
+def _beside(own: Callable[[], object], others: Sequence[Part], there: int) -> None:
     """Do one's own work while helpers do the other parts; those that nobody has begun by then are not done.
+
+    With this thread ``there`` may be so many.
 
     Whatever fails, this waits for what has begun: it writes into arrays that the caller will use for something else.
     So it does when it is interrupted as it waits; whoever interrupts it twice has been warned.
     """
     try:
-        _pool_of(os.getpid(), max(workers() - 1, 1)).hand_out(others)
+        _pool_of(os.getpid(), max(there - 1, 1)).hand_out(others)
         own()
         _settle(others)
     except BaseException:
@@ -218,5 +245,5 @@ def _beside(own: Callable[[], object], others: Sequence[Part]) -> None:
 def _settle(parts: Sequence[Part]) -> None:
     """Keep helpers from beginning any more of them, and wait for those that they have begun."""
     for part in parts:
-        if not part.begin():
+        if not part.withdraw():
             part.wait()

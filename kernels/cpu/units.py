@@ -21,7 +21,7 @@ from numba.extending import intrinsic, register_jitable
 
 from .. import scalar_cells
 from ..kinds import GRU, KINDS, LSTM
-from .activations import tanh
+from .activations import sigmoid, tanh
 from .compiling import inlined_kernel, kernel
 from .host import TILE
 from .intrinsics import emit_products, lanes, offset, offsets, vector_at
@@ -34,7 +34,7 @@ WIDEST = {LSTM: 2, GRU: 4}  # vectors of units in a tile: enough products to hid
 CACHED = 1 << 14  # bytes of weights in a tile, of a layer whose weights are too many for the first cache
 IN_FLIGHT = 4 * 64 // VECTOR_BYTES  # vectors of products at once that keep up with the second cache
 
-_cells = scalar_cells.build(lambda equation: equation, tanh)
+_cells = scalar_cells.build(lambda equation: equation, tanh, sigmoid)
 
 
 def _lstm(z: list[Lanes], h: Lanes, c: Lanes) -> tuple[Lanes, ...]:

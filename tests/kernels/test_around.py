@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import around, at_once, linear, threads
+from xprnn.kernels.cpu import around, at_once, linear, sequence, threads
 
 import xprnn
 from xprnn import nn
@@ -34,6 +34,22 @@ def test_packing_and_gradients_of_one_call_have_the_bits_of_several(
     monkeypatch.setattr(at_once, "serves", lambda *about: False)
     for one, other in zip(found, outputs_and_gradients(layer, x), strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+def test_weights_that_each_thread_packs_give_the_bits_of_those_that_all_share(monkeypatch):
+    monkeypatch.setattr(threads, "SERIAL_BELOW", 0.0)
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    monkeypatch.setattr(at_once, "serves", lambda *about: False)
+    monkeypatch.setattr(around, "serves", lambda *about: True)  # though there are two threads
+    walks, walk = [], around.walk
+    monkeypatch.setattr(around, "walk", lambda *given: walks.append(walk(*given)))
+    layer, x = nn.LSTM(3, 5, rng=0), np.random.default_rng(1).standard_normal((4, 9, 3)).astype("float32")
+    found = outputs_and_gradients(layer, x)
+    assert len(walks) == 2
+    monkeypatch.setattr(sequence, "OWN_BYTES", 0)
+    for one, other in zip(found, outputs_and_gradients(layer, x), strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert len(walks) == 2
 
 
 @pytest.mark.parametrize("biased", [True, False])

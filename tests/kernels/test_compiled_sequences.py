@@ -152,28 +152,6 @@ def test_noise_is_that_of_the_reference(name, training):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(1.0, np.abs(b).max(initial=0.0)))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", [name for name in CELLS if name != "reset before"])
-def test_columns_shared_among_threads_give_the_same_numbers(name, dtype, monkeypatch):
-    from xprnn.kernels.cpu import columns, threads
-
-    draws = np.random.default_rng(0)
-    layer = CELLS[name](input_size=3, hidden_size=64, dtype=dtype, rng=0, bidirectional=True)
-    x, state = draw_call(layer, 9, 2, 3, 64, dtype, 0)
-    controls = {"mask": draws.random((9, 2)) > 0.4, "reset": draws.random((9, 2)) > 0.7}, {"lengths": [9, 0]}, {}
-    for control in controls:
-        whole = everything(layer, x, state, control, "compiled")
-        for workers in (2, 3):
-            monkeypatch.setattr(columns, "WORTHWHILE", 0.0)
-            monkeypatch.setattr(columns, "SCRATCH_BYTES", 1 << 12)  # a few steps at a time
-            monkeypatch.setattr(threads, "workers", lambda workers=workers: workers)
-            assert columns.parts(0, 2, 64, 1.0, x.itemsize) == workers
-            shared = everything(layer, x, state, control, "compiled")
-            monkeypatch.undo()
-            for a, b in zip(whole, shared, strict=True):
-                np.testing.assert_array_equal(a, b)
-
-
 @pytest.mark.parametrize("name", ["lstm", "layer-norm lstm", "layer-norm gru"])
 def test_gradients_have_the_same_bits_on_however_many_threads(name, monkeypatch):
     from xprnn.kernels.cpu import threads
@@ -283,17 +261,6 @@ def test_training_in_bf16_is_near_and_goes_back_as_it_came(name):
             output.backward(np.ones_like(output.data), retain_graph=True)
         found.append(layer.weight_ih_l0.grad.data)
     np.testing.assert_array_equal(*found)
-
-
-def test_a_thread_alone_finishes_all_parts(monkeypatch):
-    from xprnn.kernels.cpu import columns, threads
-
-    layer, x = nn.GRU(3, 64, rng=0), np.random.default_rng(0).standard_normal((7, 1, 3)).astype("float32")
-    expected = layer(x)[0].data
-    monkeypatch.setattr(columns, "WORTHWHILE", 0.0)
-    monkeypatch.setattr(threads, "workers", lambda: 2)
-    monkeypatch.setattr(threads, "together", lambda work, parts: work(1))
-    np.testing.assert_array_equal(layer(x)[0].data, expected)
 
 
 def test_reasons_are_given():

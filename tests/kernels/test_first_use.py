@@ -31,7 +31,7 @@ tell()
 nn.GRU(4, 8, rng=0)(x)
 tell()
 """
-MOST = {"inference": 22, "training": 22, "a stream": 11, "a GRU": 3}  # functions that each adds to those before
+MOST = {"inference": 24, "training": 23, "a stream": 11, "a GRU": 3}  # functions that each adds to those before
 OTHER_CELLS = (
     "exponential",
     "norm_gates",

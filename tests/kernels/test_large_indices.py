@@ -87,9 +87,10 @@ def walked(monkeypatch):
     monkeypatch.setattr(
         sequence,
         "room",
-        lambda n, shape, dtype, slots: (mapped(shape), mapped((slots, *shape[1:]) if n > 1 else (0, 0, 0))),
+        lambda n, shape, dtype, slots, make=None: (mapped(shape), mapped((slots, *shape[1:]) if n > 1 else (0, 0, 0))),
     )
     monkeypatch.setattr(sequence, "scratch", scratch)
+    monkeypatch.setattr(sequence, "lined", lambda shape, dtype: mapped(shape))
     monkeypatch.setattr(sequence.columns, "parts", lambda *_: 1)
 
     def run(kind, w, ends, batch, keep):
@@ -111,14 +112,15 @@ def walked(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [TANH, LSTM, GRU])
-def test_sequences(walked, kind):
+def test_sequences(walked, kind, monkeypatch):
     """Forward, where states have so many elements, and both ways, where kept blocks have."""
     steps, size, draws, about = 2, 8, np.random.default_rng(0), KINDS[kind]
     rows = about.gates * size
     shapes = {"weight_ih": (rows, 1), "weight_hh": (rows, size), "bias_ih": (rows,), "bias_hh": (rows,)}
     w = {name: draws.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
     ends = [draws.standard_normal(shape).astype("float32") for shape in [(steps, 2, 1), *[(2, size)] * 4]]
-    for keep, width in ((False, size), (True, about.kept * size)):
+    for keep, width, own_bytes in ((False, size, 0), (False, size, 1 << 20), (True, about.kept * size, 1 << 20)):
+        monkeypatch.setattr(sequence, "OWN_BYTES", own_bytes)  # weights are packed for all threads, or by each
         most, far = walked(kind, w, ends, FAR // (steps * width) + 2, keep)
         assert most > 2**31
         for one, other in zip(far, walked(kind, w, ends, 2, keep)[1], strict=True):

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu.scratch import KEPT_BYTES, scratch
+from xprnn.kernels.cpu.scratch import KEPT_BYTES, LINE, lined, scratch
 
 FAULTS = """
 import resource
@@ -27,6 +27,15 @@ for _ in range(10):
     step()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 10)
 """
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint16"])
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4, 7)])
+def test_an_array_begins_on_a_cache_line(shape, dtype):
+    arrays = [lined(shape, dtype) for _ in range(4)]
+    assert {array.ctypes.data % LINE for array in arrays} == {0}
+    assert {(array.shape, array.dtype.name, array.flags.c_contiguous) for array in arrays} == {(shape, dtype, True)}
+    assert scratch("in a line", shape, dtype).ctypes.data % LINE == 0
 
 
 def test_an_array_of_the_same_name_is_used_again():

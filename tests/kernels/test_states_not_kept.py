@@ -36,8 +36,10 @@ def both_ways(layer, x, state, control):
 def test_the_bits_are_those_of_states_that_are_kept(monkeypatch, name, shared):
     layer, draws = LAYERS[name](num_layers=2, bidirectional=True, rng=0), np.random.default_rng(0)
     if shared:  # the columns of each step, among threads
-        monkeypatch.setattr(columns, "WORTHWHILE", 0.0)
-        monkeypatch.setattr(threads, "workers", lambda: 2)
+        monkeypatch.setattr(columns, "STEP", 0.0)
+        monkeypatch.setattr(columns, "CALL", 0.0)
+        monkeypatch.setattr(columns, "MOST_THREADS", 3)
+        monkeypatch.setattr(threads, "workers", lambda: 3)
     for steps in (1, 2, 3, 8):
         for batch in (1, 4):
             x, state = draw_call(layer, steps, batch, 3, 32, "float32", steps)

@@ -87,6 +87,29 @@ def test_an_interrupt_before_a_part_is_run_leaves_nobody_waiting_for_it(monkeypa
         threads.share(lambda first, last: None, 2, 1e12)
 
 
+def test_a_leader_waits_for_no_helper(monkeypatch):
+    """Neither for one that is busy, nor when it is interrupted; what nobody has begun by then is not begun later."""
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    busy, free, begun = threading.Event(), threading.Event(), []
+    keeper = threading.Thread(target=threads.together, args=(lambda part: (busy.set(), free.wait()), 2))
+    keeper.start()  # it and the one helper
+    busy.wait()
+    for _ in range(2):
+        threads.led(lambda part, calls: begun.append(part), 2)
+
+    def interrupted(part, calls):
+        begun.append(part)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.led(interrupted, 2)
+    free.set()
+    keeper.join()
+    threads.together(lambda part: None, 2)
+    assert begun.count(0) == 3
+    assert begun.count(1) <= 2  # where the keeper did both parts, the helper was free
+
+
 def test_parts_that_no_helper_begins_are_done_by_the_caller(monkeypatch):
     """Since all helpers are busy, or no thread could be started."""
     monkeypatch.setattr(threads, "workers", lambda: 4)
@@ -118,6 +141,24 @@ def test_what_is_done_keeps_no_arrays(monkeypatch):
         time.sleep(0.001)
     gc.collect()
     assert alive() is None, "a helper still holds what it worked on"
+
+
+@pytest.mark.parametrize("name", ["led", "together"])
+def test_what_no_helper_begins_keeps_no_arrays(name, monkeypatch):
+    """Though all helpers may be busy for long, and the queue be kept."""
+
+    class Held:
+        pass
+
+    pool = threads.Pool(0)
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    monkeypatch.setattr(threads, "_pool_of", lambda process, helpers: pool)
+    held = Held()
+    alive = weakref.ref(held)
+    getattr(threads, name)(lambda *arguments, held=held: None, 2)
+    del held
+    gc.collect()
+    assert alive() is None
 
 
 def test_who_waits_for_a_part_sleeps_when_it_takes_long(monkeypatch):

@@ -24,7 +24,7 @@ from xprnn.engine import cpu, kernels, reference
 from xprnn.engine.call import Result, SequenceCall
 from xprnn.engine.cell_kinds import number_of
 from xprnn.kernels import kinds
-from xprnn.kernels.scalar_cells import END32, P32, Q32
+from xprnn.kernels.scalar_cells import END32, P32, Q32, SIGMOID_END32, SIGMOID_P32, SIGMOID_Q32
 from xprnn.settings import KERNELS
 
 LARGEST, LEAST = 127.0, 1e-30
@@ -163,21 +163,23 @@ def _array_code(call: SequenceCall) -> Result:
 def tanh(x: Array) -> Array:
     """As the kernels have it."""
     xp: Any = namespace(x)
-    x = xp.clip(x, -float(END32), float(END32))
-    s = x * x
-    p, q = (_polynomial(coefficients, s) for coefficients in (P32, Q32))
-    return xp.clip(x * (p / q), -1.0, 1.0)
-
-
-def _polynomial(coefficients: tuple[Any, ...], s: Array) -> Array:
-    total = s * float(coefficients[0]) + float(coefficients[1])
-    for coefficient in coefficients[2:]:
-        total = total * s + float(coefficient)
-    return total
+    return xp.clip(_odd(x, P32, Q32, END32), -1.0, 1.0)
 
 
 def _sigmoid(z: Array) -> Array:
-    return (tanh(z / 2.0) + 1.0) / 2.0
+    xp: Any = namespace(z)
+    return xp.clip(_odd(z, SIGMOID_P32, SIGMOID_Q32, SIGMOID_END32) + 0.5, 0.0, 1.0)
+
+
+def _odd(x: Array, p: tuple[Any, ...], q: tuple[Any, ...], end: Any) -> Array:
+    """x P(x^2) / Q(x^2), where Q's highest coefficient is 1."""
+    xp: Any = namespace(x)
+    within = xp.clip(x, -float(end), float(end))
+    s = within * within
+    top, low = s * float(p[0]) + float(p[1]), s + float(q[0])
+    for above, below in zip(p[2:], q[1:], strict=False):
+        top, low = top * s + float(above), low * s + float(below)
+    return x * (top / low)
 
 
 def _lstm(z: Array, product: Array, own: Array | None, state: State) -> State:

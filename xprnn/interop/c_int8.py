@@ -78,39 +78,49 @@ static void add8(const signed char *w, const float *scales, int rows, const sign
 }
 """
 
-# The rational approximation of tanh that the compiled kernels of xprnn use, from x and s = x * x.
+# The rational approximation of tanh that the compiled kernels of xprnn use, from s = x * x.
 TANH_RATIO = """\
-p = -2.76076847742355e-16f;
-    p = p * s + 2.00018790482477e-13f;
-    p = p * s - 8.60467152213735e-11f;
-    p = p * s + 5.12229709037114e-08f;
-    p = p * s + 1.48572235717979e-05f;
-    p = p * s + 6.37261928875436e-04f;
-    p = p * s + 4.89352455891786e-03f;
-    q = 1.19825839466702e-06f;
-    q = q * s + 1.18534705686654e-04f;
-    q = q * s + 2.26843463243900e-03f;
-    q = q * s + 4.89352518554385e-03f;
-    y = x * (p / q);"""
+s = s > 70.5599899f ? 70.5599899f : s;
+    p = 0.0175886825f;
+    p = p * s + 26.0096283f;
+    p = p * s + 4308.5752f;
+    p = p * s + 163256.828f;
+    p = p * s + 1216556.88f;
+    q = s + 408.936035f;
+    q = q * s + 31693.0469f;
+    q = q * s + 568775.75f;
+    q = q * s + 1216556.88f;
+    y = x * (p / q);
+    y = y > 1.0f ? 1.0f : y;
+    return y < -1.0f ? -1.0f : y;"""
 
 TANH = """
 /* As the kernels of xprnn have it, to the bit. */
 static float tanh8_of(float x)
 {
-    float s, p, q, y;
-    x = x > 9.0f ? 9.0f : x;
-    x = x < -9.0f ? -9.0f : x;
-    s = x * x;
+    float s = x * x, p, q, y;
     @RATIO@
-    y = y > 1.0f ? 1.0f : y;
-    return y < -1.0f ? -1.0f : y;
 }
 """.replace("@RATIO@", TANH_RATIO)
 
 SIGMOID = """
+/* Likewise: half of tanh(x / 2), whose halves are in the coefficients, and 1/2. */
 static float sigmoid8_of(float x)
 {
-    return (tanh8_of(x / 2.0f) + 1.0f) / 2.0f;
+    float s = x * x, p, q, y;
+    s = s > 282.23996f ? 282.23996f : s;
+    p = 0.00439717062f;
+    p = p * s + 26.0096283f;
+    p = p * s + 17234.3008f;
+    p = p * s + 2612109.25f;
+    p = p * s + 77859640.0f;
+    q = s + 1635.74414f;
+    q = q * s + 507088.75f;
+    q = q * s + 36401648.0f;
+    q = q * s + 311438560.0f;
+    y = x * (p / q) + 0.5f;
+    y = y > 1.0f ? 1.0f : y;
+    return y < 0.0f ? 0.0f : y;
 }
 """
 

@@ -50,7 +50,10 @@ def _plain(number: np.generic) -> Any:
 
 def as_tensor(x: Any) -> Tensor:
     """The operand itself where it is a Tensor, else a constant around it."""
-    return x if type(x) in ORDINARY or value(x) is not x else Tensor(x)
+    if not isinstance(x, Tensor):
+        return Tensor(x)
+    value(x)  # which may refuse
+    return x
 
 
 def factor(name: str, x: Any) -> Tensor:
