@@ -144,8 +144,10 @@ class SequenceEstimator(Estimator):
         if width != ((steps or width) * len(mean) if steps or width else 0):
             raise ValueError(f"width is {width}; expected {steps or 'as many'} steps of {len(mean)} features")
         names = metadata.get("feature_names", [])  # which files of before 2026-12 lack
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError("feature_names are not names in a list")
+        if not isinstance(names, list):
+            raise ValueError(f"feature_names is a {type(names).__name__}; expected a list")
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"feature_names are {names!r}; expected names")
         if len(names) not in (0, width):
             raise ValueError(f"feature_names are {len(names)}; expected none, or one for each of {width} columns")
         return {"_scaler": StandardScaler(mean, std), "_width": width, "_names": tuple(names)}

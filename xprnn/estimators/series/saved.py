@@ -205,10 +205,14 @@ def _kind(metadata: Mapping[str, Any], count: int, widths: Mapping[str, int]) ->
     if not all(type(key) in (int, str) for key in keys) or len(set(keys)) != len(keys):
         raise ValueError("keys are not names or whole numbers, each another")
     called = metadata.get("columns", {})  # which files of before 2026-12 lack
-    if not isinstance(called, dict) or not all(isinstance(names, list) for names in called.values()):
-        raise ValueError("columns are not lists of names")
+    if not isinstance(called, dict):
+        raise ValueError(f"columns is a {type(called).__name__}; expected a dict of names")
     for name, names in called.items():
-        if len(names) not in (0, widths.get(name, 0)) or not all(isinstance(each, str) for each in names):
+        if (
+            not isinstance(names, list)
+            or len(names) not in (0, widths.get(name, 0))
+            or not all(isinstance(each, str) for each in names)
+        ):
             raise ValueError(f"columns of {name} are {names!r}; expected {widths.get(name, 0)} names")
     called = {name: tuple(names) for name, names in called.items()}
     return Kind(tuple(keys) if several else None, named, vector, None, called)
