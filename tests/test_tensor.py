@@ -160,3 +160,14 @@ def test_a_leaf_from_a_mapped_file_is_of_plain_arrays(tmp_path):
 def test_what_holds_a_graph_cannot(duplicate, x):
     with pytest.raises(TypeError, match=r"by multiply\) cannot be pickled or copied, .*detach\(\) it first"):
         duplicate(x * 2.0)
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, True, 0.5])
+def test_an_item_is_a_number_of_the_dtypes_own_kind(value, home):
+    found = Tensor(home.xp.asarray([value])).item()
+    assert (found, type(found)) == (value, type(value))
+    assert float(Tensor(home.xp.asarray(value))) == float(value)
+
+
+def test_an_item_of_a_long_double_is_a_float():
+    assert type(Tensor(np.ones(1, np.longdouble)).item()) is float

@@ -160,10 +160,11 @@ class Tensor:
         return self._data.device
 
     def item(self) -> float:
-        """The only element as a Python number; on a GPU this waits for it."""
+        """The only element as Python's float, int or bool, as its dtype is; on a GPU this waits for it."""
         if self.size != 1:
             raise ValueError(f"item() needs a tensor of one element; this one has shape {self.shape}")
-        return float(to_numpy(self._data).reshape(()))
+        found = to_numpy(self._data).item()
+        return float(found) if isinstance(found, np.floating) else found  # long doubles stay NumPy's
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The data as a NumPy array; from a GPU it is copied, on the host it is the same memory."""
@@ -187,7 +188,7 @@ class Tensor:
         return bool(self.item())
 
     def __float__(self) -> float:
-        return self.item()
+        return float(self.item())
 
     def __format__(self, spec: str) -> str:
         """A single number as NumPy's, as in f"{loss:.3f}"."""

@@ -26,9 +26,7 @@ from .product import EXACT, Array, Storage, padded, plain
 from .scratch import lined
 from .waiting import ALONE, MOOD, MOST, exchange
 
-STEP = (
-    2e4  # floating-point operations in a step, from which on sharing it beats its cost: weights beyond the first cache
-)
+STEP = 2e4  # floating-point operations in a step, whose weights the first cache does not hold: sharing beats its cost
 CALL = 1.2e7  # and in all steps, from which on that beats what it costs to begin
 BLOCK = 24  # steps whose input product is one
 ENOUGH_ROWS = 2  # for each thread, and the batch is better cut by sequences

@@ -44,6 +44,18 @@ def test_separators_in_quotes_part_nothing(write):
     assert (series.columns, series.label(2)) == (("wind, rain, sun, all",), "2020-01-03")
 
 
+@pytest.mark.parametrize("behind", ["", "\n;\n", "2020-01-03;3"])
+def test_what_parts_all_rows_alike_is_the_separator(write, behind):
+    series = read_csv(write("date;T [C, mean, 2 m, hourly]\n2020-01-01;1\n2020-01-02;2\n" + behind))
+    assert series.columns == ("T [C, mean, 2 m, hourly]",)
+    assert series.values[:2].tolist() == [[1], [2]]
+
+
+def test_where_no_separator_parts_all_rows_alike_it_is_the_most_common_of_the_header(write):
+    with pytest.raises(ValueError, match="line 3 has 4 cells, the header has 3"):
+        read_csv(write("a;b,c,d\n1;1,2,3\n1;1,2,3,4;5\n"), ["c"])
+
+
 @pytest.mark.parametrize("behind", ["   \n", ",\n,\n", "\n \t \n,,\n".replace(",,", ",")])
 def test_lines_of_nothing_at_the_end_are_no_rows(write, behind):
     np.testing.assert_array_equal(read_csv(write("a,b\n1,5\n2,6\n" + behind), ["a"]).values, [[1], [2]])
@@ -202,3 +214,8 @@ def test_months_and_utc_are_dates(write):
 def test_quoted_line_breaks_and_leading_blank_lines(write):
     series = read_csv(write('\n\nnote;y\n"two\nlines\u2028more";1\nb;2\n'), ["y"])
     np.testing.assert_array_equal(series.values[:, 0], [1, 2])
+
+
+def test_a_header_may_begin_with_an_empty_cell(write):
+    series = read_csv(write("  \n\n\tT [C, mean]\n0\t1\n1\t2\n"), ["T [C, mean]"])
+    assert series.values.tolist() == [[1], [2]]

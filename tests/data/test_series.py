@@ -76,3 +76,10 @@ def test_as_series_names_the_first_bad_row():
         as_series(["a", "b"])
     with pytest.raises(ValueError, match=r"shape is \(2, 2, 2\); expected \(N,\) or \(N, F\)"):
         as_series(np.zeros((2, 2, 2)))
+
+
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**-500, 1.0, 2.0**500])
+def test_a_scaler_takes_any_scale(scale):
+    series = np.random.default_rng(0).normal(3.0, 1.0, (20, 2))
+    z = StandardScaler().fit(series * scale).transform(series * scale)
+    np.testing.assert_array_equal(z, StandardScaler().fit(series).transform(series))

@@ -232,3 +232,10 @@ def test_an_index_that_nobody_would_see_out_of_order_is_named():
     levels = pandas().MultiIndex.from_product([["a", "b"], range(N // 2)])
     with pytest.raises(TypeError, match=r"o: the index has 2 levels; expected one row after another: .*Panel"):
         as_series(pandas().DataFrame({"x": X}, index=levels), "o")
+
+
+def test_an_index_of_time_spans_is_no_calendar():
+    pandas = pytest.importorskip("pandas")
+    spans = pandas.timedelta_range("0h", periods=4, freq="h")
+    with pytest.raises(TypeError, match=r"f: the index holds time spans: add .* a date.* reset_index\(drop=True\)"):
+        as_series(pandas.Series(np.arange(4.0), index=spans), "f")

@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from xprnn.data.text_file import decode, read_lines, read_table
+from xprnn.data.text_stream import TextFile
 
 
 def write(path, text, encoding="utf-8"):
@@ -63,6 +64,13 @@ def test_no_such_file(tmp_path):
         read_lines(tmp_path / "none")
     with pytest.raises(OSError, match="directory"):
         read_lines(tmp_path)
+
+
+def test_the_separator_parts_all_rows_alike(tmp_path):
+    path = write(tmp_path / "a.csv", "text (one, two, or three);label\nso, so;fair\nwell;good\n")
+    name = "text (one, two, or three)"
+    assert read_table(path, name).texts == ("so, so", "well")
+    assert list(TextFile(path, name)) == [("so, so", "fair"), ("well", "good")]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import around, at_once, linear, sequence, threads
+from xprnn.kernels.cpu import around, at_once, columns, linear, sequence, threads
 
 import xprnn
 from xprnn import nn
@@ -84,7 +84,9 @@ def test_the_way_back_through_an_affine_map(monkeypatch, rows, inputs, outputs, 
 
 def test_explain_says_what_threads_share(monkeypatch):
     monkeypatch.setattr(threads, "workers", lambda: 2)
-    layer, short, many = nn.LSTM(4, 16, rng=0), np.zeros((3, 2, 4), "float32"), np.zeros((600, 20, 4), "float32")
+    monkeypatch.setattr(columns, "MOST_THREADS", 2)
+    monkeypatch.setattr(columns._processors, "busy_until", 0.0)
+    layer, short, many = nn.LSTM(4, 16, rng=0), np.zeros((16, 2, 4), "float32"), np.zeros((600, 20, 4), "float32")
     assert "compiled: runs\n" in xprnn.explain(layer, short)
     assert "compiled: runs, sequences on 2 threads\n" in xprnn.explain(layer, many)
     assert "compiled: runs, units of each step on 2 threads\n" in xprnn.explain(nn.LSTM(4, 256, rng=0), short)

@@ -265,3 +265,35 @@ def test_comparisons_refuse_other_libraries(compare):
     other = get_backend("array_api_strict").zeros((2,), "float64")
     with pytest.raises(TypeError, match=r"comparison's left operand is a numpy ndarray .* array_api_strict Array"):
         compare(Tensor(np.ones(2)), other)
+
+
+@pytest.mark.parametrize("numbers", [[[1.0, 2.0], [3.0, 4.0]], ((1.0, 2.0), (3.0, 4.0))], ids=["list", "tuple"])
+@pytest.mark.parametrize(
+    "operate",
+    [
+        operator.add,
+        operator.sub,
+        operator.mul,
+        operator.truediv,
+        operator.matmul,
+        operator.lt,
+        operator.eq,
+        operator.ne,
+    ],
+)
+def test_lists_are_no_operands_as_they_have_no_dtype(operate, numbers):
+    x = Tensor(np.ones((2, 2), "float32"))
+    with pytest.raises(TypeError, match="right operand is a (list|tuple); expected an array"):
+        operate(x, numbers)
+    if operate not in (operator.lt, operator.eq, operator.ne):  # which Python turns round
+        with pytest.raises(TypeError, match="left operand is a (list|tuple); expected an array"):
+            operate(numbers, x)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min"])
+def test_reductions_of_numpy_name_the_method(name):
+    x = Tensor(np.ones((2, 2)), requires_grad=True)
+    with pytest.raises(TypeError, match=rf"^{name}: .*numpy\.{name}.* use x\.{name}\(axis, keepdims\)"):
+        getattr(np, name)(x, axis=0)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'axes'"):
+        getattr(x, name)(axes=0)

@@ -10,15 +10,40 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+LINE_END = re.compile("\r\n|\n|\r")  # and not str.splitlines, for which \x85 ends a line: in cp1252 it is an ellipsis
+EMPTY_LINES = re.compile(r"\A\s*[\r\n]")  # a tab at the start of a header parts an empty cell
 QUOTED = re.compile('"[^"]*"')
 MONTH = re.compile(r"\d{4}-\d{2}")
 QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
 YEAR = re.compile(r"\d{4}")
 
 
-def parted_by(header: str) -> str:
-    """What parts cells: commas, semicolons or tabs, whichever the line of the header has most of outside quotes."""
-    return max(",;\t", key=QUOTED.sub("", header).count)
+def parted_by(text: str, cut: bool = False) -> str:
+    """What parts cells: commas, semicolons or tabs, by which all rows part into as many cells as the header.
+
+    Where several do, or none, the one that the line of the header has most of outside quotes. ``cut``: the text is the
+    start of a longer one, and its last row maybe not whole.
+    """
+    text = EMPTY_LINES.sub("", text)
+    header = QUOTED.sub("", LINE_END.split(text, maxsplit=1)[0])
+    ranked = sorted((mark for mark in ",;\t" if mark in header), key=header.count, reverse=True)
+    fitting = (mark for mark in ranked if _as_many(text, mark, cut)) if len(ranked) > 1 else iter(ranked)
+    return next(fitting, ranked[0] if ranked else ",")
+
+
+def _as_many(text: str, delimiter: str, cut: bool) -> bool:
+    """Whether all rows have as many cells as the first; empty ones aside."""
+    expected = last = 0
+    try:
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            if last != expected:
+                return False
+            if any(cell.strip() for cell in cells):
+                last = len(cells)
+                expected = expected or last
+    except csv.Error:
+        return False
+    return cut or last == expected
 
 
 def place_of(path: Path, header: Sequence[str], name: str) -> int:
@@ -47,8 +72,7 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    delimiter = parted_by(text.lstrip().split("\n", 1)[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=parted_by(text), strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
         rows.extend(

@@ -84,7 +84,10 @@ class StandardScaler:
         """Take mean and standard deviation from a series (N, F). Raises ValueError where they overflow."""
         series = _numbers(series, "StandardScaler")
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, std = series.mean(axis=0), series.std(axis=0)
+            mean = series.mean(axis=0)
+            # Squares of small numbers would vanish; times a power of 2 nothing is rounded.
+            up = np.minimum(np.frexp(np.abs(series).max(axis=0, initial=0.0))[1], 0)
+            std = np.ldexp(np.ldexp(series, -up).std(axis=0), up)
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
             raise ValueError(f"StandardScaler: values up to {np.abs(series).max():.3g} are too large to be scaled")
         # Rounding leaves a constant column with a tiny deviation, and dividing by it would blow noise up.

@@ -33,8 +33,8 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     """What a table holds, missing numbers as NaN; None for what is no table.
 
     Dates are those of the index or of the one column of dates. Raises TypeError for a column of anything else, for more
-    than one of dates, for none of numbers, and for an index of several levels or of dates as text; ValueError for
-    columns of several lengths, and for missing dates.
+    than one of dates, for none of numbers, and for an index of several levels, of dates as text, or of time spans;
+    ValueError for columns of several lengths, and for missing dates.
     """
     if hasattr(table, "to_native"):  # what narwhals wraps
         table = table.to_native()
@@ -71,7 +71,7 @@ def columns_of(table: Any, owner: str) -> Columns | None:
 
 
 def _dates_of_rows(owner: str, index: Any) -> list[date] | Host | None:
-    """The dates of an index. Raises TypeError for several series in one, and for dates that are text."""
+    """The dates of an index. Raises TypeError for several series in one, for dates that are text, and for spans."""
     if getattr(index, "nlevels", 1) > 1:
         raise TypeError(
             f"{owner}: the index has {index.nlevels} levels; expected one row after another: droplevel() leaves levels "
@@ -79,13 +79,28 @@ def _dates_of_rows(owner: str, index: Any) -> list[date] | Host | None:
         )
     if len(index) and isinstance(index[0], str) and parse_date(index[0]) is not None:
         raise TypeError(f"{owner}: the index holds dates as text: pandas.to_datetime(index) makes dates of them")
-    return dates_of(owner, "the index", index, np.asarray(index.to_numpy()))
+    array = np.asarray(index.to_numpy())
+    if array.dtype.kind == "m":
+        raise TypeError(
+            f"{owner}: the index holds time spans: add them to a date, as pandas.Timestamp('2000-01-01') + index does, "
+            "or number the rows: reset_index(drop=True)"
+        )
+    return dates_of(owner, "the index", index, array)
 
 
 def is_table(given: Any) -> bool:
     """Whether it has columns by names: a frame, a table, a dict of columns, a structured array."""
     named = isinstance(given, np.ndarray) and given.dtype.names is not None
     return isinstance(given, Mapping) or hasattr(given, "columns") or named
+
+
+def names_given(table: Any) -> list[Any]:
+    """What the columns of a table are called, as it has them: text, or anything else; none of what is no table."""
+    if isinstance(table, Mapping):
+        return list(table)
+    if isinstance(table, np.ndarray):
+        return list(table.dtype.names or ())
+    return list(getattr(table, "column_names", getattr(table, "columns", ())))  # the columns of Arrow are arrays
 
 
 def named_columns(table: Any) -> list[tuple[str, Any]] | None:

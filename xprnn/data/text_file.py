@@ -5,14 +5,12 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from xprnn.data.csv_rows import check_cells, parted_by, place_of, with_long_cells
+from xprnn.data.csv_rows import LINE_END, check_cells, parted_by, place_of, with_long_cells
 from xprnn.storage import checked_path
 
-LINE_END = re.compile("\r\n|\n|\r")  # and not str.splitlines, for which \x85 ends a line: in cp1252 it is an ellipsis
 MARKS = {  # that of UTF-32 begins as that of UTF-16 does
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -77,7 +75,7 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> TextTable:
 def read_table(path: str | Path, text: str = "text", label: str | None = "label", encoding: str = "utf-8") -> TextTable:
     """Columns of a CSV file with a header: texts and, unless ``label`` is None, their labels.
 
-    Cells are parted by commas, semicolons or tabs, whichever the header has most of; a quoted one may go over lines.
+    Cells are parted by commas, semicolons or tabs, by which all rows part into as many; a quoted one may go over lines.
 
     Raises
     ------
@@ -89,8 +87,7 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
     """
     path = Path(checked_path(path))
     content = decode(path.read_bytes(), encoding, str(path))
-    first = LINE_END.split(content.lstrip(), maxsplit=1)[0]
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=parted_by(first), strict=True)
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=parted_by(content), strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1
     try:

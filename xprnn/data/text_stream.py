@@ -9,13 +9,16 @@ from pathlib import Path
 
 from xprnn.data.csv_rows import check_cells, parted_by, place_of, with_long_cells
 
+START = 4096  # characters by which the separator is found: few, as what cannot be decoded is told of by its row
+
 
 class TextFile:
     """The pairs (text, label) of a CSV file with a header, read anew by each ``iter()``, a row at a time.
 
     >>> classifier.fit(TextFile("reviews.csv", text="review", label="stars"))  # doctest: +SKIP
 
-    Cells are parted by commas, semicolons or tabs, whichever the header has most of; a quoted one may go over lines.
+    Cells are parted by commas, semicolons or tabs, by which the first rows part into as many; a quoted one may go over
+    lines.
 
     Raises, when it is read, OSError where the file cannot be read; ValueError, naming file and line, for an unknown
     encoding and bytes that are no text in it, no such column or two, a row with another number of cells than the
@@ -37,9 +40,9 @@ class TextFile:
         line, size = 0, self.path.stat().st_size
         try:
             with open(self.path, encoding=self.encoding, newline="") as file:
-                first = next((row for row in file if row.strip()), "")
+                start = file.read(START)
                 file.seek(0)
-                reader = csv.reader(file, delimiter=parted_by(first), strict=True)
+                reader = csv.reader(file, delimiter=parted_by(start, len(start) == START), strict=True)
                 header: list[str] | None = None
                 for cells in with_long_cells(reader, size):
                     begin, line = line + 1, reader.line_num

@@ -25,7 +25,7 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], A
 
     def compared(a: Tensor, b: Operand) -> Any:
         left, right = values(a, b)
-        if hasattr(right, "shape") and type(right) is not type(left):
+        if type(right) is not type(left) and (hasattr(right, "shape") or isinstance(right, (list, tuple))):
             namespace(**{"the comparison's left operand": left, "the comparison's right operand": right})
         return compare(left, right)
 

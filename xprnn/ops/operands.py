@@ -56,12 +56,27 @@ def as_tensor(x: Any) -> Tensor:
     return x
 
 
+def factor(name: str, x: Any) -> Tensor:
+    """As :func:`as_tensor`, but for lists, which have no dtype. Raises TypeError for these."""
+    if isinstance(x, (list, tuple)):
+        namespace(**{name: x})  # which refuses them as those of all operators
+    return as_tensor(x)
+
+
 def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Operand, P], R]:
     """Let a primitive take an array or a number where it is written for a Tensor."""
 
     @functools.wraps(primitive)
     def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return primitive(x if type(x) in ORDINARY else _operand(primitive.__name__, x), *args, **kwargs)
+        try:
+            return primitive(x if type(x) in ORDINARY else _operand(primitive.__name__, x), *args, **kwargs)
+        except TypeError:
+            if "out" not in kwargs:
+                raise
+            name = primitive.__name__
+            raise TypeError(
+                f"{name}: out is an argument of numpy.{name}, which knows no gradients: use x.{name}(axis, keepdims)"
+            ) from None
 
     return on_operand
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from xprnn import backend, host_kernels
 from xprnn.backend import namespace
-from xprnn.ops.operands import CROSSWISE, Operand, as_tensor
+from xprnn.ops.operands import CROSSWISE, Operand, as_tensor, factor
 from xprnn.ops.shapes import expand_dims, matrix_transpose, reshape, squeeze, unbroadcast
 from xprnn.tape import is_grad_enabled, record, record_joint
 from xprnn.tensor import Cotangents, Tensor
@@ -15,7 +15,7 @@ from xprnn.tensor import Cotangents, Tensor
 
 def matmul(a: Operand, b: Operand) -> Tensor:
     """The matrix product, with the array API's rules for one axis and for broadcasting of leading axes."""
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = factor("matmul's left operand", a), factor("matmul's right operand", b)
     if b.ndim == 1:
         return squeeze(matmul(a, expand_dims(b, 1)), -1)
     if a.ndim == 1:

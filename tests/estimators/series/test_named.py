@@ -152,3 +152,26 @@ def test_files_from_before_there_were_names(tmp_path):
         write_tensors(path, arrays, metadata | {"names": odd})
         with pytest.raises(ModelFileError, match="cannot load this forecaster"):
             Forecaster.load(path)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_columns_are_held_against_those_fitted_in_panels_and_after_loading_too(several, tmp_path):
+    rng = np.random.default_rng(0)
+    table = {"a": rng.normal(size=40), "b": 50.0 + rng.normal(size=40)}
+    known = {"p": rng.normal(size=40), "q": 9.0 + rng.normal(size=40)}
+
+    def given(columns):
+        return {"one": columns, "two": columns} if several else columns
+
+    def exchanged(columns, steps):
+        return given({name: columns[name][:steps] for name in reversed(columns)})
+
+    forecaster = Forecaster(hidden=2, epochs=1, members=1, transforms="none")
+    forecaster.fit(Panel(given(table)) if several else table, future=given(known))
+    forecaster.save(tmp_path / "model")
+    for each in (forecaster, Forecaster.load(tmp_path / "model")):
+        with pytest.raises(ValueError, match="the columns are 'q', 'p'; expected 'p', 'q', as fitted"):
+            each.predict(2, future=exchanged(known, 2))
+        for steps in (exchanged(table, 3), Panel(exchanged(table, 3)) if several else exchanged(table, 3)):
+            with pytest.raises(ValueError, match="the columns are 'b', 'a'; expected 'a', 'b', as fitted"):
+                each.observe(steps, future=given(known))

@@ -381,3 +381,17 @@ def test_covariates_that_are_missing_or_too_many_are_told_of():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_forecasts_follow_the_scale_of_the_series_or_it_is_refused():
+    options = {"hidden": 4, "epochs": 1, "members": 1, "validation": 0.3}
+    expected = Forecaster(**options).fit(series(0, 40)).predict(3)
+    for scale in (1e-130, 1e-12, 1e140):
+        np.testing.assert_allclose(Forecaster(**options).fit(series(0, 40) * scale).predict(3) / scale, expected, 1e-6)
+    for scale in (1e-300, 1e-200):
+        tiny = series(0, 40) * scale
+        with pytest.raises(ValueError, match=r"^Forecaster: column 0 has values up to .*e-.* too small to be scaled"):
+            Forecaster(**options).fit(tiny)
+        with pytest.raises(ValueError, match="past: column 1 has values up to .* too small to be scaled"):
+            Forecaster(**options).fit(series(0, 40), past=np.stack([series(1, 40), tiny], axis=1))
+    np.testing.assert_array_equal(Forecaster(**options).fit(np.zeros(40)).predict(2), 0.0)

@@ -37,7 +37,8 @@ class SequenceClassifier(LabelledEstimator):
     X is an array (N, T, F), a list of arrays (T_n, F) or (T_n,) of different lengths, or a table (N, C), each row of
     which is a sequence of C steps of one value or, with ``steps``, of so many steps of C / steps values. Long tables of
     a row a step come by :func:`xprnn.estimators.long_table`. y holds the class of each, or (N, L) of 0 and 1 for L
-    labels at once. Features are scaled with mean and deviation of the training part.
+    labels at once. Features are scaled with mean and deviation of the training part. A table whose columns have names,
+    ``feature_names_in_``, is asked for by the same names in the same order afterwards.
 
     >>> classifier = SequenceClassifier(seed=0).fit(X, y)  # doctest: +SKIP
     >>> classifier.predict_proba(X[:3])  # doctest: +SKIP

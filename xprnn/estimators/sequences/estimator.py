@@ -12,6 +12,7 @@ from xprnn.data.series import StandardScaler
 from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.labels import hold_out
 from xprnn.estimators.learning import Loss, Measure, learn, outputs
+from xprnn.estimators.sequences.feature_names import require_names
 from xprnn.estimators.sequences.input import Sequences, as_sequences, as_weights
 from xprnn.estimators.sequences.network import SequenceNetwork
 from xprnn.randomness import Rng, generator
@@ -39,15 +40,30 @@ class SequenceEstimator(Estimator):
 
     _scaler: StandardScaler
     _width = 0  # the columns of the table fitted on, 0 for none
+    _names: tuple[str, ...] = ()
 
     @property
     def n_features_in_(self) -> int:
         """The columns of the table that it was fitted on; of other sequences the values of a step."""
         return self._width or int(self._of_fit("n_features_in_").recurrent.input_size)
 
+    @property
+    def feature_names_in_(self) -> Host:
+        """The names (C,) of the columns of the table that it was fitted on, where they have names that are text."""
+        self._of_fit("feature_names_in_")
+        if not self._names:
+            raise AttributeError(
+                f"{type(self).__name__}: feature_names_in_ is not known, as it was fitted without names"
+            )
+        return np.array(self._names, dtype=object)
+
     def _read(self, method: str, X: Any) -> Sequences:
-        """Sequences as those fitted on. Raises RuntimeError before ``fit``, ValueError for others."""
+        """Sequences as those fitted on. Raises RuntimeError before ``fit``, ValueError for others.
+
+        Columns of a table have the same names in the same order; a warning where only one of both has names.
+        """
         network, owner = self._fitted(self._network), self._owner(method)
+        require_names(owner, X, self._names, self._width > 0)
         given = as_sequences(owner, X, self.settings["steps"])
         came, expected = given.features, network.recurrent.input_size
         if self._width and given.width:
@@ -93,7 +109,8 @@ class SequenceEstimator(Estimator):
         them.
         """
         draws = generator(self.settings["seed"])
-        self._width, self._scaler = given.width, StandardScaler().fit(np.concatenate(given.taken(~held).rows))
+        self._width, self._names = given.width, given.names
+        self._scaler = StandardScaler().fit(np.concatenate(given.taken(~held).rows))
         network = self._build(given.features, said, draws)
         data, batch_size = (self._scaled(given.rows), *beside), self.settings["batch_size"]
         batch_size = batch_size or min(64, max(4, len(held) // 20))
@@ -114,7 +131,8 @@ class SequenceEstimator(Estimator):
 
     def _common(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a file holds of each."""
-        return {"scaler.mean": self._scaler.mean, "scaler.std": self._scaler.std}, {"width": self._width}
+        metadata = {"width": self._width, "feature_names": list(self._names)}
+        return {"scaler.mean": self._scaler.mean, "scaler.std": self._scaler.std}, metadata
 
     def _restored_common(self, arrays: HostArrays, metadata: dict[str, Any]) -> dict[str, Any]:
         mean, std, width = arrays["scaler.mean"], arrays["scaler.std"], metadata["width"]
@@ -125,7 +143,14 @@ class SequenceEstimator(Estimator):
         steps = self.settings["steps"]
         if width != ((steps or width) * len(mean) if steps or width else 0):
             raise ValueError(f"width is {width}; expected {steps or 'as many'} steps of {len(mean)} features")
-        return {"_scaler": StandardScaler(mean, std), "_width": width}
+        names = metadata.get("feature_names", [])  # which files of before 2026-12 lack
+        if not isinstance(names, list):
+            raise ValueError(f"feature_names is a {type(names).__name__}; expected a list")
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"feature_names are {names!r}; expected names")
+        if len(names) not in (0, width):
+            raise ValueError(f"feature_names are {len(names)}; expected none, or one for each of {width} columns")
+        return {"_scaler": StandardScaler(mean, std), "_width": width, "_names": tuple(names)}
 
     def _filled(
         self, weights: Mapping[str, Host], features: int, said: int, kind: type[SequenceNetwork] = SequenceNetwork

@@ -9,16 +9,21 @@ import numpy as np
 
 from xprnn.backend import to_numpy
 from xprnn.data.tables import columns_of
+from xprnn.estimators.sequences.feature_names import feature_names
 
 Host = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences (T_n, F) of finite float64, and the columns of the table that they were the rows of, 0 for none."""
+    """Sequences (T_n, F) of finite float64, and the columns of the table that they were the rows of, 0 for none.
+
+    ``names`` of those columns, where they have some.
+    """
 
     rows: list[Host]
     width: int
+    names: tuple[str, ...] = ()
 
     @property
     def features(self) -> int:
@@ -53,7 +58,7 @@ def as_sequences(owner: str, X: Any, steps: int | None = None) -> Sequences:
             raise ValueError(f"{owner}: steps is {steps}, which is for tables (N, C); X is a list of sequences")
         found = Sequences(_listed(owner, X), 0)
     elif array.ndim == 2:
-        found = Sequences(_cut(owner, array, steps), int(array.shape[1]))
+        found = Sequences(_cut(owner, array, steps), int(array.shape[1]), feature_names(owner, X))
     elif array.ndim != 3:
         shape = f"X has shape {array.shape}; expected (N, T, F), or (N, T) for one value a step"
         raise ValueError(f"{owner}: {shape}. Reshape your data: X[None] is one sequence")

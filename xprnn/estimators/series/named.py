@@ -121,6 +121,7 @@ class Names:
         each = dict(zip(found.keys, found.values, strict=True))
         count = len(self.target)
         panel = with_values(found, {key: rows[:, :count] for key, rows in each.items()}, self.one)
+        panel.names = self.target
         parts = ([values.index(name) for name in names] for names in (self.past, self.future))
         past, future = ({key: rows[:, part] for key, rows in each.items()} if part else None for part in parts)
         return panel, past, future

@@ -18,6 +18,7 @@ from xprnn.estimators.series.frame import Series
 
 Host = np.ndarray[Any, Any]
 LARGEST = 1e150  # the square of it is finite, and the sum of many
+SMALLEST = 1e-140  # the square of its twelfth digit is not yet rounded to 0
 
 
 class Panel:
@@ -62,6 +63,7 @@ class Panel:
             if own != names[first]:
                 shown, expected = (", ".join(map(repr, some)) for some in (own, names[first]))
                 raise ValueError(f"{owner}: series {key!r} has columns {shown}; expected {expected}, as {first!r}")
+        self.names: tuple[str, ...] = next(iter(names.values()), ())
         self.vector = columns == 1 and all(map(is_vector, pairs.values()))
         self.static = np.zeros((len(pairs), 0)) if static is None else _static(owner, static, self.keys)
 
@@ -92,7 +94,7 @@ class Panel:
             dict(zip(keys, (rows[:, free] for rows in found.X), strict=True)),
             static=dict(zip(keys, (rows[0, fixed] for rows in found.X), strict=True)) if fixed else None,
         )
-        panel.vector = len(free) == 1
+        panel.vector, panel.names = len(free) == 1, tuple(found.features[k] for k in free)
         return panel
 
     def first(self, lengths: Sequence[int]) -> Panel:
@@ -128,11 +130,12 @@ class Kind:
     table: TableForm | None = None
     """Of one series that was a table."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of one series: how the columns of its steps, of its past and of its future were called, where they were."""
+    """How the columns of steps, of the past and of the future were called, where they were."""
 
     def require_names(self, owner: str, name: str, given: Any) -> None:
-        """Raises ValueError for a table whose columns have the names of those fitted, or others, in another order."""
-        found, fitted = names_of(given, owner), self.names.get(name, ())
+        """Raises ValueError for a table or a panel whose columns are not called as those fitted, in their order."""
+        found = given.names if isinstance(given, Panel) else names_of(given, owner)
+        fitted = self.names.get(name, ())
         if len(found) == len(fitted) > 1 and found != fitted:
             shown, expected = (", ".join(map(repr, names)) for names in (found, fitted))
             raise ValueError(f"{owner}: the columns are {shown}; expected {expected}, as fitted")
@@ -179,7 +182,9 @@ def read(owner: str, given: Panel | Host, one: Kind, past: Any, future: Any) -> 
     Raises TypeError and ValueError, naming the series and the row.
     """
     if isinstance(given, Panel):
-        kind, values, static = Kind(given.keys, given.named, given.vector), given.values, given.static
+        called = {"steps": given.names, "past": _names_of_all(owner, "past", past)}
+        called["future"] = _names_of_all(owner, "future", future)
+        kind, values, static = Kind(given.keys, given.named, given.vector, None, called), given.values, given.static
     else:
         kind, values, static = one, (given,), np.zeros((1, 0))
     for k, each in enumerate(values):
@@ -235,10 +240,21 @@ def names_of(table: Any, owner: str) -> tuple[str, ...]:
     return () if found is None else found.names
 
 
+def _names_of_all(owner: str, name: str, given: Any) -> tuple[str, ...]:
+    """How the columns are called of what is given for each of several series: by the first that is a table."""
+    parts = {} if given is None else _by_key(owner, name, given)
+    return next((names for part in parts.values() if (names := names_of(part, f"{owner}: {name}"))), ())
+
+
 def _can_be_scaled(shown: str, rows: Host) -> None:
-    """Raise ValueError for values, NaN where missing, whose squares overflow."""
+    """Raise ValueError for values, NaN where missing, whose squares overflow, and for columns of which they vanish."""
     if (most := np.abs(rows[~np.isnan(rows)]).max(initial=0.0)) > LARGEST:
         raise ValueError(f"{shown}: values up to {most:.3g} are too large to be scaled")
+    for column, values in enumerate(np.abs(rows).T):
+        if 0.0 < (most := values[~np.isnan(values)].max(initial=0.0)) < SMALLEST:
+            raise ValueError(
+                f"{shown}: column {column} has values up to {most:.3g}, which are too small to be scaled: multiply them"
+            )
 
 
 def _by_key(owner: str, name: str, given: Any) -> dict[Any, Any]:

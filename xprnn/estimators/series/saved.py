@@ -106,6 +106,7 @@ def described(
         "unit": model.unit,
     }
     keys = {"keys": list(kind.keys or ()), "several": kind.keys is not None, "named": kind.named, "vector": kind.vector}
+    keys["columns"] = {name: list(names) for name, names in kind.names.items()}
     return arrays, {"plans": [m.plan.plain() for m in model.members], "gaps": common.gaps, **keys}
 
 
@@ -155,7 +156,7 @@ def restored(arrays: HostArrays, metadata: Mapping[str, Any], settings: Mapping[
     values, errors = (_where_known(name, arrays) for name in ("recent", "errors"))
     parts = zip(values, arrays["recent.past"], arrays["recent.future"], start.tolist(), strict=True)
     recent = tuple(Series(rows, p, f, int(first)) for rows, p, f, first in parts)
-    kind = _kind(metadata, count, columns)
+    kind = _kind(metadata, count, {"steps": columns, "past": past, "future": future})
     each = tuple(Scale(*scale) for scale in scales)
     moments = _moments(arrays["moments"], plans, common, columns, horizon)
     return Found(plans, each, common, moments, recent, kind, tuple(arrays["residuals"]), errors, arrays["unit"])
@@ -196,13 +197,25 @@ def _plan(given: Any, window: int) -> Plan:
     return plan
 
 
-def _kind(metadata: Mapping[str, Any], count: int, columns: int) -> Kind:
+def _kind(metadata: Mapping[str, Any], count: int, widths: Mapping[str, int]) -> Kind:
+    columns = widths["steps"]
     keys, several, named, vector = (metadata[name] for name in ("keys", "several", "named", "vector"))
     if len(keys) != (count if several else 0) or (not several and count != 1) or (vector and columns > 1):
         raise ValueError(f"keys are {len(keys)} of {count} series of {columns} columns, and vector is {vector}")
     if not all(type(key) in (int, str) for key in keys) or len(set(keys)) != len(keys):
         raise ValueError("keys are not names or whole numbers, each another")
-    return Kind(tuple(keys) if several else None, named, vector)
+    called = metadata.get("columns", {})  # which files of before 2026-12 lack
+    if not isinstance(called, dict):
+        raise ValueError(f"columns is a {type(called).__name__}; expected a dict of names")
+    for name, names in called.items():
+        if (
+            not isinstance(names, list)
+            or len(names) not in (0, widths.get(name, 0))
+            or not all(isinstance(each, str) for each in names)
+        ):
+            raise ValueError(f"columns of {name} are {names!r}; expected {widths.get(name, 0)} names")
+    called = {name: tuple(names) for name, names in called.items()}
+    return Kind(tuple(keys) if several else None, named, vector, None, called)
 
 
 def is_of_before(path: str | os.PathLike[str]) -> bool:

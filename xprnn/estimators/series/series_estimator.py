@@ -133,15 +133,14 @@ class SeriesEstimator(Estimator):
         kind = self._kind
         steps, past, future = self._by_name(owner, steps, past, future)
         if isinstance(steps, Panel):
-            steps = dict(zip(steps.keys, steps.values, strict=True))
-        given = [
-            as_series(part, kind.shown(owner, k), gaps=True) for k, part in enumerate(kind.split(owner, "steps", steps))
-        ]
-        for k, rows in enumerate(given):
-            self._check_columns(kind.shown("Forecaster", k), rows)
-        self._require_counts(owner, kind, given)
-        if kind.keys is None:
             kind.require_names(owner, "steps", steps)
+            steps = dict(zip(steps.keys, steps.values, strict=True))
+        given = []
+        for k, part in enumerate(kind.split(owner, "steps", steps)):
+            given.append(as_series(part, kind.shown(owner, k), gaps=True))
+            self._check_columns(kind.shown("Forecaster", k), given[k])
+            kind.require_names(kind.shown(owner, k), "steps", part)
+        self._require_counts(owner, kind, given)
         if kind.table is not None:
             kind.table.require_next(owner, steps, self._recent[0].start + len(self._recent[0]))
         lengths = [len(rows) for rows in given]
