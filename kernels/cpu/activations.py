@@ -3,7 +3,8 @@
 And log(1 + x) for x from 0 to 1, as the logarithm of a sigmoid needs it: at most 3 ulp.
 
 Errors over the whole range (tests/kernels/test_activations.py), with fused multiply-adds or without: tanh at most 7 ulp
-in float32 and 2 ulp in float64; sigmoid at most 2.1e-7 and 2.3e-16 absolute. Exact at 0, within [-1, 1] and [0, 1], NaN for NaN, limits for infinities.
+in float32 and 2 ulp in float64; sigmoid at most 2.1e-7 and 2.3e-16 absolute. Exact at 0, within [-1, 1] and [0, 1], NaN
+for NaN, limits for infinities.
 """
 
 from __future__ import annotations
