@@ -29,7 +29,6 @@ def saved(tmp_path_factory):
     )
     for model in models:
         model.save(folder / type(model).__name__)
-        type(model).load(folder / type(model).__name__)  # what only a first load imports is not counted later
     return {type(model): folder / type(model).__name__ for model in models}
 
 
@@ -133,7 +132,7 @@ def loads_or_is_refused(model, path):
     finally:
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert size < 40 * path.stat().st_size + 2**20
+    assert size < 40 * path.stat().st_size + 2**21  # and what a first use imports
     if loaded is None:
         assert path.name in message
         return False
