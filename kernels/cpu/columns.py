@@ -26,8 +26,8 @@ from .product import EXACT, Array, Storage, padded, plain
 from .scratch import lined
 from .waiting import ALONE, MOOD, MOST, exchange
 
-STEP = 2e4  # floating-point operations in a step, whose weights the first cache does not hold: sharing beats its cost
-CALL = 1.2e7  # and in all steps, from which on that beats what it costs to begin
+STEP = 3e4  # floating-point operations in a step, from which on the cache that sharing adds is worth more than its cost
+CALL = 2.5e7  # and in all steps, from which on that beats what it costs to begin
 BLOCK = 24  # steps whose input product is one
 ENOUGH_ROWS = 2  # for each thread, and the batch is better cut by sequences
 BUSY = 0.02  # seconds for which nothing is shared after helpers came too late: the processors have other work

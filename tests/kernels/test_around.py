@@ -86,7 +86,7 @@ def test_explain_says_what_threads_share(monkeypatch):
     monkeypatch.setattr(threads, "workers", lambda: 2)
     monkeypatch.setattr(columns, "MOST_THREADS", 2)
     monkeypatch.setattr(columns._processors, "busy_until", 0.0)
-    layer, short, many = nn.LSTM(4, 16, rng=0), np.zeros((16, 2, 4), "float32"), np.zeros((600, 20, 4), "float32")
+    layer, short, many = nn.LSTM(4, 16, rng=0), np.zeros((32, 2, 4), "float32"), np.zeros((600, 20, 4), "float32")
     assert "compiled: runs\n" in xprnn.explain(layer, short)
     assert "compiled: runs, sequences on 2 threads\n" in xprnn.explain(layer, many)
     assert "compiled: runs, units of each step on 2 threads\n" in xprnn.explain(nn.LSTM(4, 256, rng=0), short)
