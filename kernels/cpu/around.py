@@ -24,9 +24,9 @@ from .product import (
     turns,
 )
 from .rows import add_times, clear, copy
+from .scratch import LINE
 from .unpacked import FEW
 
-LINE = 64  # bytes in a cache line
 PRODUCTS, APART = tuple(kind.products[0] for kind in KINDS), tuple(kind.apart for kind in KINDS)
 OWN = tuple(kind.places[-1] if kind.apart else 0 for kind in KINDS)  # the block of a product that stays apart
 

@@ -27,6 +27,9 @@ from xprnn.kernels import kinds
 from xprnn.kernels.scalar_cells import END32, P32, Q32, SIGMOID_END32, SIGMOID_P32, SIGMOID_Q32
 from xprnn.settings import KERNELS
 
+# Of tanh, and of the sigmoid less 1/2, as x P(x^2) / Q(x^2): P, Q without its highest coefficient, which is 1, and the
+# x beyond which this ratio stays.
+TANH, SIGMOID = (P32, Q32, END32), (SIGMOID_P32, SIGMOID_Q32, SIGMOID_END32)
 LARGEST, LEAST = 127.0, 1e-30
 MOST_INPUTS = 2**31 // (127 * 128)
 """Numbers of a row whose sum integers of 32 bits hold, whatever they are."""
@@ -163,12 +166,12 @@ def _array_code(call: SequenceCall) -> Result:
 def tanh(x: Array) -> Array:
     """As the kernels have it."""
     xp: Any = namespace(x)
-    return xp.clip(_odd(x, P32, Q32, END32), -1.0, 1.0)
+    return xp.clip(_odd(x, *TANH), -1.0, 1.0)
 
 
 def _sigmoid(z: Array) -> Array:
     xp: Any = namespace(z)
-    return xp.clip(_odd(z, SIGMOID_P32, SIGMOID_Q32, SIGMOID_END32) + 0.5, 0.0, 1.0)
+    return xp.clip(_odd(z, *SIGMOID) + 0.5, 0.0, 1.0)
 
 
 def _odd(x: Array, p: tuple[Any, ...], q: tuple[Any, ...], end: Any) -> Array:

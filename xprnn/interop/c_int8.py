@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.cells import GRU, Cell, Elman
+from xprnn.engine import int8
 
 Host = np.ndarray[Any, Any]
 
@@ -78,18 +79,24 @@ static void add8(const signed char *w, const float *scales, int rows, const sign
 }
 """
 
-# The rational approximation of tanh that the compiled kernels of xprnn use, from s = x * x.
-TANH_RATIO = """\
-s = s > 70.5599899f ? 70.5599899f : s;
-    p = 0.0175886825f;
-    p = p * s + 26.0096283f;
-    p = p * s + 4308.5752f;
-    p = p * s + 163256.828f;
-    p = p * s + 1216556.88f;
-    q = s + 408.936035f;
-    q = q * s + 31693.0469f;
-    q = q * s + 568775.75f;
-    q = q * s + 1216556.88f;
+
+def _float(number: Any) -> str:
+    """A number of float32 as C has it, to the bit."""
+    text = f"{float(number):.9g}"
+    return text + ("f" if "." in text or "e" in text else ".0f")
+
+
+def _ratio(above: tuple[Any, ...], below: tuple[Any, ...], end: Any) -> str:
+    """x P(s) / Q(s) of s = x * x, as the kernels have it: Q's highest coefficient is 1, and beyond ``end`` s stays."""
+    most, (first, *others) = _float(end * end), map(_float, above)
+    lines = [f"s = s > {most} ? {most} : s;", f"p = {first};", *(f"p = p * s + {number};" for number in others)]
+    first, *others = map(_float, below)
+    lines += [f"q = s + {first};", *(f"q = q * s + {number};" for number in others)]
+    return "\n    ".join(lines)
+
+
+TANH_RATIO = f"""\
+{_ratio(*int8.TANH)}
     y = x * (p / q);
     y = y > 1.0f ? 1.0f : y;
     return y < -1.0f ? -1.0f : y;"""
@@ -108,21 +115,12 @@ SIGMOID = """
 static float sigmoid8_of(float x)
 {
     float s = x * x, p, q, y;
-    s = s > 282.23996f ? 282.23996f : s;
-    p = 0.00439717062f;
-    p = p * s + 26.0096283f;
-    p = p * s + 17234.3008f;
-    p = p * s + 2612109.25f;
-    p = p * s + 77859640.0f;
-    q = s + 1635.74414f;
-    q = q * s + 507088.75f;
-    q = q * s + 36401648.0f;
-    q = q * s + 311438560.0f;
+    @RATIO@
     y = x * (p / q) + 0.5f;
     y = y > 1.0f ? 1.0f : y;
     return y < 0.0f ? 0.0f : y;
 }
-"""
+""".replace("@RATIO@", _ratio(*int8.SIGMOID))
 
 RELU = """
 static float relu8_of(float x)
