@@ -22,10 +22,10 @@ class RNN(RecurrentLayer):
     Parameters
     ----------
     nonlinearity
-        f: the name of a :class:`xprnn.cells.Activation`, or one, or with ``bidirectional`` a pair of them. There are
-        kernels for tanh and relu; with any other the reference runs.
+        f: the name of a :class:`xprnn.cells.Activation`, or one, or with ``bidirectional`` a pair of them. The host
+        has kernels for tanh, relu, sigmoid and hard_sigmoid, CUDA for tanh and relu; with others the reference runs.
     clip
-        What f is taken of is cut to -clip ... clip first, by the reference.
+        What f is taken of is cut to -clip ... clip first.
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class LSTM(RecurrentLayer):
         :class:`xprnn.cells.LayerNormLSTM` writes it: gain_ih and gain_hh (4H), gain_c and bias_c (H). Gains start from
         1, biases from 0.
 
-    With activations, a clip or coupled gates there is no kernel, and the reference runs; for ``layer_norm`` there is
-    one on the host, and none for CUDA.
+    The host has kernels for gates and candidates of sigmoid, tanh, relu and hard_sigmoid, clipped or coupled or not,
+    and for ``layer_norm``; CUDA for the plain cell and diagonal peepholes. For all else the reference runs.
     """
 
     _fixed = RecurrentLayer._fixed | {"proj_size"}
@@ -196,9 +196,10 @@ class GRU(RecurrentLayer):
     ----------
     gate_activation, activation
         In the place of sigmoid and tanh: the name of a :class:`xprnn.cells.Activation`, or one, or with
-        ``bidirectional`` a pair of them. There is no kernel then, and the reference runs; likewise with a clip.
+        ``bidirectional`` a pair of them. The host has kernels for sigmoid, tanh, relu and hard_sigmoid; with others,
+        and on CuPy with any but the usual two, the reference runs.
     clip
-        What comes to an activation is cut to -clip ... clip first.
+        What comes to an activation is cut to -clip ... clip first. CUDA has no kernel for that.
     layer_norm
         Normalise both products of a step (Ba et al. 2016, arXiv 1607.06450), as :class:`xprnn.cells.LayerNormGRU`
         writes it: gain_ih and gain_hh (3H) start from 1, biases from 0. There is a kernel for the host, none for CUDA.
