@@ -7,6 +7,7 @@ from types import FunctionType
 
 import numpy as np
 import pytest
+from helpers import exported
 from test_flags import IDS, X, model, public
 
 from xprnn import Tensor, cells, data, diagnose, distributed, estimators, nn, ops, testing, train
@@ -17,10 +18,6 @@ SGD = train.SGD(model().parameters(), lr=0.1)
 SEARCHED = {"state": None, "batch": 2, "start": 0, "end": 1, "max_length": 3}
 SEQ2SEQ = nn.Seq2Seq(nn.Encoder(5, 4, embedding_dim=2), nn.Decoder(5, 4, embedding_dim=2), start=0, end=1)
 TASKS = ("adding_problem", "spike_delays", "timed_spikes", "sum_sign", "first_element_recall")
-LAYERS = (
-    *("RNN", "LSTM", "GRU", "IndRNN", "MinGRU", "MinLSTM", "SRU", "QRNN", "LRU", "S5", "LMU", "MLSTM", "CfC", "LTC"),
-    *("GRUD", "SLSTM", "MGU", "CTRNN", "AntisymmetricRNN", "RNNCell", "LSTMCell", "GRUCell", "EchoState"),
-)
 
 
 def step(tokens, state):
@@ -49,7 +46,7 @@ def of(method, name):
 
 
 CALLS = {
-    **{name: partial(getattr(nn, name), **HIDDEN) for name in LAYERS},
+    **{kind.__name__: partial(kind, **HIDDEN) for kind in exported(nn, nn.RecurrentLayer, nn.CellModule)},
     "RecurrentLayer": partial(nn.RecurrentLayer, cells.LSTM(), **HIDDEN),
     "CellModule": partial(nn.CellModule, cells.LSTM(), **HIDDEN),
     "EchoStateNetwork": partial(nn.EchoStateNetwork, **HIDDEN, output_size=2, connectivity=1.0),
@@ -147,8 +144,8 @@ OTHERS = {
     *("Run", "Chunk", "Backtest", "Stream", "TCNStream", "DiagonalCell", "reshape", "Calendar.require_next"),
     *("Backtest.scores", "Backtest.intervals", "CsvSeries.label", "TextClassifier.predict_best"),
     *("EchoStateNetwork.stream", "QuantizedRecurrent.stream", "PanelBacktest.scores"),
-    *("Optimizer.update", "SGD.update", "Adam.update", "RMSprop.update", "Borrowed.forecast"),
-    *("SeriesForecaster.forecast", "AutoRegression.forecast", "within"),
+    *(f"{kind.__name__}.update" for kind in exported(train, train.Optimizer)),
+    *("Optimizer.update", "Borrowed.forecast", "SeriesForecaster.forecast", "AutoRegression.forecast", "within"),
 }
 """Made or called by the library and not by its users; or a fitted thing's, whose check another call here shows."""
 

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers import exported
 
 from xprnn import nn
 from xprnn.cells import LSTM
@@ -19,23 +20,9 @@ class Held:
 
 ENCODER = nn.TransformerEncoderLayer(4, 2, 8)
 LAYERS = [
-    nn.RNN(4, 2),
-    nn.IndRNN(4, 2),
-    nn.SLSTM(4, 2, num_heads=2),
-    nn.MGU(4, 2),
-    nn.CTRNN(4, 2, dale=0.5),
-    nn.AntisymmetricRNN(4, 2),
-    nn.LSTM(4, 2, proj_size=1),
-    nn.GRU(4, 2),
+    *(kind(4, 4, rng=0) for kind in exported(nn, nn.RecurrentLayer, nn.CellModule)),
     nn.RecurrentLayer(LSTM(), 4, 2),
-    nn.RNNCell(4, 2),
-    nn.LSTMCell(4, 2),
-    nn.GRUCell(4, 2),
     nn.Recurrent(Held()),
-    nn.LMU(4, 2, order=3),
-    nn.MLSTM(4, 2, heads=2),
-    nn.GRUD(4, 2),
-    nn.EchoState(4, 20, rng=0),
     nn.EchoStateNetwork(4, 20, 1, rng=0),
     nn.CausalConv(4, 2, 2),
     nn.TCN(4, [2]),
@@ -109,5 +96,5 @@ def test_others_count_from_the_next_call_on():
 @pytest.mark.parametrize("layer", LAYERS[:3], ids=lambda layer: type(layer).__name__)
 def test_copies_are_fixed_too(layer):
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        with pytest.raises(AttributeError, match="hidden_size is 2 and was given 5"):
+        with pytest.raises(AttributeError, match="hidden_size is 4 and was given 5"):
             twin.hidden_size = 5
