@@ -11,6 +11,8 @@ from helpers import exported
 from test_flags import IDS, X, model, public
 
 from xprnn import Tensor, cells, data, diagnose, distributed, estimators, nn, ops, testing, train
+from xprnn.estimators.estimator import Estimator
+from xprnn.estimators.sequences.estimator import SequenceEstimator
 
 ROWS = np.arange(40.0)
 HIDDEN = {"input_size": 4, "hidden_size": 4}
@@ -110,7 +112,7 @@ CALLS = {
     "check_gradients": partial(testing.check_gradients, ops.tanh, [np.ones(2)]),
     "check_laws": partial(testing.check_laws, nn.LSTM(4, 2)),
     "Example.draw": partial(testing.Example.draw, nn.LSTM(4, 2), input_size=4),
-    **{name: kind for name, kind in vars(estimators).items() if hasattr(kind, "SETTINGS")},
+    **{kind.__name__: kind for kind in exported(estimators, Estimator)},
     "SeasonalNaive": estimators.SeasonalNaive,
     "AutoRegression": estimators.AutoRegression,
     "Persistence.forecast": partial(estimators.Persistence().forecast, ROWS, [9]),
@@ -136,7 +138,7 @@ COUNTED = {
     *("max_vocabulary", "min_count", "max_size", "top_k", "jacobians", "k1", "k2", "longest", "refit", "delay"),
     *("period", "row", "washout", "start", "end", "ignore_index"),
     *("Streamed.window", "Lanes.window", "Lanes.ahead", "AutoRegression.order", "LinearRatio.steps"),
-    *(f"{name}.steps" for name in ("SequenceClassifier", "SequenceRegressor", "SequenceTagger", "AnomalyDetector")),
+    *(f"{kind.__name__}.steps" for kind in exported(estimators, SequenceEstimator)),
 }
 """What is counted up to or looked up, and takes no memory: sys.maxsize means without end."""
 INNER = ("weight_shapes", "state_sizes", "sees_x", "gate_rows", "parts", "portion", "factor", "start_step")

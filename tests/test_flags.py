@@ -10,6 +10,7 @@ from helpers import exported
 
 import xprnn
 from xprnn import cells, data, diagnose, estimators, nn, ops, testing, train
+from xprnn.estimators.estimator import Estimator
 
 X, IDS = np.ones((3, 2, 4), "float32"), np.zeros((3, 2), "int64")
 SUM = ops.sum(xprnn.Parameter(X))
@@ -97,15 +98,8 @@ CALLS = {
     "split_words": lambda **flag: data.split_words("a", **flag),
     "Example.draw": lambda **flag: testing.Example.draw(nn.LSTM(4, 2), 4, **flag),
     "GeneralLSTM": cells.GeneralLSTM,
-    "CharacterModel": estimators.CharacterModel,
-    "Forecaster": estimators.Forecaster,
     "NaiveBayes": estimators.NaiveBayes,
-    "TextClassifier": estimators.TextClassifier,
-    "TextTagger": estimators.TextTagger,
-    "SequenceClassifier": estimators.SequenceClassifier,
-    "SequenceRegressor": estimators.SequenceRegressor,
-    "SequenceTagger": estimators.SequenceTagger,
-    "AnomalyDetector": estimators.AnomalyDetector,
+    **{kind.__name__: kind for kind in exported(estimators, Estimator)},
 }
 OTHERS = {"Hypothesis", "Run", "Parameters.get_params"}
 """Made by the library and not by its users; called by scikit-learn, with a flag that has no meaning here."""

@@ -118,7 +118,12 @@ def test_bad_arguments_are_named(estimator, name):
         assert "expected" in said, (bad, said)
 
 
-WITH_NETWORKS = [kind for kind in BAD if hasattr(kind, "SETTINGS")]
+WITH_NETWORKS = exported(estimators, Estimator)
+
+
+def test_every_estimator_is_asked():
+    missing = {*WITH_NETWORKS} - BAD.keys()
+    assert not missing, "give these an entry in BAD, with what their own arguments may not be"
 
 
 @pytest.mark.parametrize("estimator", WITH_NETWORKS)
@@ -208,10 +213,7 @@ def test_a_prompt_is_a_text():
             model.sample(3, prompt=bad)
 
 
-OF_CELLS = [kind for kind in exported(estimators, Estimator) if "cell" in kind.SETTINGS]
-
-
-@pytest.mark.parametrize("kind", OF_CELLS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", WITH_NETWORKS, ids=lambda kind: kind.__name__)
 def test_every_cell_is_named(kind):
     unnamed = [name for name in cells() if f'"{name}"' not in kind.__doc__]
     assert not unnamed, f"name these in the docstring of {kind.__name__}, where it says what cell may be"
