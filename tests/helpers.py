@@ -57,6 +57,12 @@ def lines_run(work):
     return count
 
 
+def exported(room, *bases):
+    """The classes that a room exports and that are derived from some, without these: what a new one is among."""
+    found = (getattr(room, name) for name in room.__all__)
+    return [kind for kind in found if isinstance(kind, type) and issubclass(kind, bases) and kind not in bases]
+
+
 CELLS = {
     "elman tanh": lambda: cells.Elman("tanh"),
     "elman relu": lambda: cells.Elman("relu"),

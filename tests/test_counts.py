@@ -7,9 +7,12 @@ from types import FunctionType
 
 import numpy as np
 import pytest
+from helpers import exported
 from test_flags import IDS, X, model, public
 
 from xprnn import Tensor, cells, data, diagnose, distributed, estimators, nn, ops, testing, train
+from xprnn.estimators.estimator import Estimator
+from xprnn.estimators.sequences.estimator import SequenceEstimator
 
 ROWS = np.arange(40.0)
 HIDDEN = {"input_size": 4, "hidden_size": 4}
@@ -17,10 +20,6 @@ SGD = train.SGD(model().parameters(), lr=0.1)
 SEARCHED = {"state": None, "batch": 2, "start": 0, "end": 1, "max_length": 3}
 SEQ2SEQ = nn.Seq2Seq(nn.Encoder(5, 4, embedding_dim=2), nn.Decoder(5, 4, embedding_dim=2), start=0, end=1)
 TASKS = ("adding_problem", "spike_delays", "timed_spikes", "sum_sign", "first_element_recall")
-LAYERS = (
-    *("RNN", "LSTM", "GRU", "IndRNN", "MinGRU", "MinLSTM", "SRU", "QRNN", "LRU", "S5", "LMU", "MLSTM", "CfC", "LTC"),
-    *("GRUD", "SLSTM", "MGU", "CTRNN", "AntisymmetricRNN", "RNNCell", "LSTMCell", "GRUCell", "EchoState"),
-)
 
 
 def step(tokens, state):
@@ -49,7 +48,7 @@ def of(method, name):
 
 
 CALLS = {
-    **{name: partial(getattr(nn, name), **HIDDEN) for name in LAYERS},
+    **{kind.__name__: partial(kind, **HIDDEN) for kind in exported(nn, nn.RecurrentLayer, nn.CellModule)},
     "RecurrentLayer": partial(nn.RecurrentLayer, cells.LSTM(), **HIDDEN),
     "CellModule": partial(nn.CellModule, cells.LSTM(), **HIDDEN),
     "EchoStateNetwork": partial(nn.EchoStateNetwork, **HIDDEN, output_size=2, connectivity=1.0),
@@ -113,7 +112,7 @@ CALLS = {
     "check_gradients": partial(testing.check_gradients, ops.tanh, [np.ones(2)]),
     "check_laws": partial(testing.check_laws, nn.LSTM(4, 2)),
     "Example.draw": partial(testing.Example.draw, nn.LSTM(4, 2), input_size=4),
-    **{name: kind for name, kind in vars(estimators).items() if hasattr(kind, "SETTINGS")},
+    **{kind.__name__: kind for kind in exported(estimators, Estimator)},
     "SeasonalNaive": estimators.SeasonalNaive,
     "AutoRegression": estimators.AutoRegression,
     "Persistence.forecast": partial(estimators.Persistence().forecast, ROWS, [9]),
@@ -139,7 +138,7 @@ COUNTED = {
     *("max_vocabulary", "min_count", "max_size", "top_k", "jacobians", "k1", "k2", "longest", "refit", "delay"),
     *("period", "row", "washout", "start", "end", "ignore_index"),
     *("Streamed.window", "Lanes.window", "Lanes.ahead", "AutoRegression.order", "LinearRatio.steps"),
-    *(f"{name}.steps" for name in ("SequenceClassifier", "SequenceRegressor", "SequenceTagger", "AnomalyDetector")),
+    *(f"{kind.__name__}.steps" for kind in exported(estimators, SequenceEstimator)),
 }
 """What is counted up to or looked up, and takes no memory: sys.maxsize means without end."""
 INNER = ("weight_shapes", "state_sizes", "sees_x", "gate_rows", "parts", "portion", "factor", "start_step")
@@ -147,8 +146,8 @@ OTHERS = {
     *("Run", "Chunk", "Backtest", "Stream", "TCNStream", "DiagonalCell", "reshape", "Calendar.require_next"),
     *("Backtest.scores", "Backtest.intervals", "CsvSeries.label", "TextClassifier.predict_best"),
     *("EchoStateNetwork.stream", "QuantizedRecurrent.stream", "PanelBacktest.scores"),
-    *("Optimizer.update", "SGD.update", "Adam.update", "RMSprop.update", "Borrowed.forecast"),
-    *("SeriesForecaster.forecast", "AutoRegression.forecast", "within"),
+    *(f"{kind.__name__}.update" for kind in exported(train, train.Optimizer)),
+    *("Optimizer.update", "Borrowed.forecast", "SeriesForecaster.forecast", "AutoRegression.forecast", "within"),
 }
 """Made or called by the library and not by its users; or a fitted thing's, whose check another call here shows."""
 

@@ -7,17 +7,17 @@ training it is one copy for every 64 batches, and one at the end of an epoch. te
 import array_api_strict
 import numpy as np
 import pytest
+from helpers import exported
 from host_copies import counted, random
 
 import xprnn
-from xprnn import Tensor, nn, ops
+from xprnn import Tensor, nn, ops, train
 from xprnn.backend import get_backend, to_backend, to_numpy, use_backend
 from xprnn.data import Batches, lengths_to_mask
 from xprnn.estimators import CharacterModel, Forecaster, TextClassifier
 from xprnn.train import (
     SGD,
     Adam,
-    AdamW,
     ConstantRatio,
     RMSprop,
     TeacherForcing,
@@ -35,8 +35,8 @@ HOME = get_backend("array_api_strict", array_api_strict.Device("device1"))
 OPTIMIZERS = {
     "sgd": lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adam": lambda p: Adam(p, weight_decay=0.1),
-    "adamw": AdamW,
     "rmsprop": lambda p: RMSprop(p, momentum=0.9, centered=True),
+    **{kind.__name__: kind for kind in exported(train, train.Optimizer)},
 }
 
 

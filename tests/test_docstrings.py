@@ -90,3 +90,11 @@ def test_roles_name_what_is_there(path):
         if not any(map(exists, (role, f"{module}.{role}", ".".join((module, *classes, role)), f"{room}.{role}")))
     ]
     assert not gone
+
+
+def test_every_format_stands_in_the_reference():
+    formats = {path for path in (ROOT / "xprnn" / "interop").rglob("*.py") if "\n__all__ = " in path.read_text("utf-8")}
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in formats}
+    shown = re.findall(r"^\.\. automodule:: (\S+)$", (ROOT / "docs/api/interop.rst").read_text("utf-8"), re.MULTILINE)
+    assert len(names) > 7
+    assert names <= {*shown}, "give these a heading in docs/api/interop.rst"

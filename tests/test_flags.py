@@ -1,13 +1,16 @@
 """Every option that is True or False takes these and nothing else: "no" would be true."""
 
 import inspect
+from functools import partial
 from types import FunctionType
 
 import numpy as np
 import pytest
+from helpers import exported
 
 import xprnn
 from xprnn import cells, data, diagnose, estimators, nn, ops, testing, train
+from xprnn.estimators.estimator import Estimator
 
 X, IDS = np.ones((3, 2, 4), "float32"), np.zeros((3, 2), "int64")
 SUM = ops.sum(xprnn.Parameter(X))
@@ -42,8 +45,6 @@ def fit(**flag):
     train.fit(model(), batches, lambda net, batch: ops.sum(net(*batch)), optimizer(train.SGD)(), epochs=0, **flag)
 
 
-OTHER = ("LMU", "MLSTM", "CfC", "LTC", "GRUD", "SLSTM", "MGU", "CTRNN", "AntisymmetricRNN")
-LINEAR = ("MinGRU", "MinLSTM", "SRU", "QRNN", "LRU", "S5")
 CALLS = {
     "Tensor": lambda **flag: xprnn.Tensor(X, **flag),
     "Parameter": lambda **flag: xprnn.Parameter(X, **flag),
@@ -54,9 +55,7 @@ CALLS = {
     "vector_norm": lambda **flag: ops.vector_norm(X, **flag),
     "logsumexp": lambda **flag: ops.logsumexp(X, **flag),
     "astype": lambda **flag: ops.astype(X, "float64", **flag),
-    **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in ("RNN", "LSTM", "GRU", "IndRNN")},
-    **{name: lambda name=name, **flag: getattr(nn, name)(4, 4, **flag) for name in (*LINEAR, *OTHER)},
-    **{name: lambda name=name, **flag: getattr(nn, name)(4, 2, **flag) for name in ("RNNCell", "LSTMCell", "GRUCell")},
+    **{kind.__name__: partial(kind, 4, 4) for kind in exported(nn, nn.RecurrentLayer, nn.CellModule)},
     "RecurrentLayer": lambda **flag: nn.RecurrentLayer(cells.LSTM(), 4, 2, **flag),
     "CellModule": lambda **flag: nn.CellModule(cells.LSTM(), 4, 2, **flag),
     "SequenceLayer.forward": forward(nn.LSTM(4, 2)),
@@ -83,10 +82,7 @@ CALLS = {
     "Encoder": lambda **flag: nn.Encoder(4, 2, **flag),
     "Decoder.forward": forward(nn.Decoder(4, 2), state=None),
     "Seq2Seq.forward": seq2seq,
-    "SGD": optimizer(train.SGD),
-    "Adam": optimizer(train.Adam),
-    "AdamW": optimizer(train.AdamW),
-    "RMSprop": optimizer(train.RMSprop),
+    **{kind.__name__: optimizer(kind) for kind in exported(train, train.Optimizer)},
     "Checkpoint": lambda **flag: train.Checkpoint("unwritten", **flag),
     "EarlyStopping": lambda **flag: train.EarlyStopping(1, **flag),
     "ctc_loss": lambda **flag: train.ctc_loss(X, IDS[:2], [3, 3], [0, 0], **flag),
@@ -102,15 +98,8 @@ CALLS = {
     "split_words": lambda **flag: data.split_words("a", **flag),
     "Example.draw": lambda **flag: testing.Example.draw(nn.LSTM(4, 2), 4, **flag),
     "GeneralLSTM": cells.GeneralLSTM,
-    "CharacterModel": estimators.CharacterModel,
-    "Forecaster": estimators.Forecaster,
     "NaiveBayes": estimators.NaiveBayes,
-    "TextClassifier": estimators.TextClassifier,
-    "TextTagger": estimators.TextTagger,
-    "SequenceClassifier": estimators.SequenceClassifier,
-    "SequenceRegressor": estimators.SequenceRegressor,
-    "SequenceTagger": estimators.SequenceTagger,
-    "AnomalyDetector": estimators.AnomalyDetector,
+    **{kind.__name__: kind for kind in exported(estimators, Estimator)},
 }
 OTHERS = {"Hypothesis", "Run", "Parameters.get_params"}
 """Made by the library and not by its users; called by scikit-learn, with a flag that has no meaning here."""

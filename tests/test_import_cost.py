@@ -1,6 +1,8 @@
 """What `import xprnn` costs, and what it leaves alone."""
 
+import ast
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -60,9 +62,20 @@ def test_a_first_line_imports_what_it_needs(first, unneeded):
     assert loaded.split() == []
 
 
-@pytest.mark.parametrize("room", ["cells", "data", "distributed", "estimators", "nn", "train"])
+LATE = [path.parent.name for path in sorted((ROOT / "xprnn").glob("*/__init__.py")) if " = later(" in path.read_text()]
+
+
+@pytest.mark.parametrize("room", LATE)
 def test_names_that_are_imported_late_are_all_there(room):
+    """In ``__all__``, for type checkers, and in the call of ``later``, all of which are written by hand."""
     package = importlib.import_module(f"xprnn.{room}")
+    tree = ast.parse(Path(package.__file__).read_text())
+    (typed,) = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {name.name: node.module for node in typed.body for name in node.names}
+    assert told.keys() - {*package.__all__} == set(), f"put these into __all__ of {room}"
+    places = inspect.getclosurevars(package.__getattr__).nonlocals["places"]
+    given = {name: f"{package.__name__}.{module}" for name, module in places.items()}
+    assert given == told, f"TYPE_CHECKING and later() of {room} name different things"
     assert [name for name in package.__all__ if not hasattr(package, name)] == []
     assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError, match=f"module 'xprnn.{room}' has no attribute 'nothing'"):

@@ -10,30 +10,13 @@ import pytest
 import xprnn
 
 ROOT = Path(xprnn.__file__).parents[1]
-LATE = {
-    "array_api_strict",
-    "casadi",
-    "cupy",
-    "cupyx",
-    "distributed",
-    "h5py",
-    "joblib",
-    "matplotlib",
-    "mpi4py",
-    "numba",
-    "onnx",
-    "pyarrow",
-    "safetensors",
-    "sklearn",
-    "tokenizers",
-    "torch",
-    "tqdm",
-    "zarr",
-}
+EARLY = {"array_api_compat", "numpy", "xprnn"}
+"""What may be imported where a module begins, beside Python's own; all else where it is needed."""
 THEMSELVES_LATE = {
     "xprnn.interop.torch.layers": "torch",
     "xprnn.interop.torch.node": "torch",
 }  # with what they subclass
+THEIR_OWN = THEMSELVES_LATE | {"xprnn.testing.strategies": "hypothesis"}
 KERNELS_MAY = {"", "__future__", "cupy", "cupyx", "llvmlite", "numba", "numpy"}  # "": each other, by relative imports
 KERNELS_CALLED_FROM = {"int8.py", "dispatch.py", "machine.py", "kernels.py", "cell_kinds.py"}
 """The last two for their table of kinds."""
@@ -93,7 +76,11 @@ def top(names):
 def test_heavy_libraries_are_imported_where_they_are_needed(path):
     found = imports(path, everywhere=False)
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    assert not top(found) & LATE - {THEMSELVES_LATE.get(name)}
+    own = (
+        {"click"} if name.startswith("xprnn.cli.") else {"hypothesis"} if name == "xprnn.testing.strategies" else set()
+    )
+    late = top(found) - EARLY - sys.stdlib_module_names - own - {THEMSELVES_LATE.get(name)}
+    assert not late, "import these inside the functions that need them"
     if name not in THEMSELVES_LATE:
         assert not [late for late in THEMSELVES_LATE if any(one.startswith(late) for one in found)]
 
@@ -110,7 +97,7 @@ def test_kernels_know_arrays_and_numbers_only(path):
 
 
 def test_importing_kernels_imports_no_compiler():
-    assert not top(imports(ROOT / "kernels" / "__init__.py", everywhere=False)) & LATE
+    assert top(imports(ROOT / "kernels" / "__init__.py", everywhere=False)) <= {"", "numpy"} | sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("folder", ["xprnn", "kernels"])

@@ -12,8 +12,13 @@ ROOT = Path(xprnn.__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 
 
-def test_there_are_pages():
+def test_every_page_stands_in_the_contents():
+    """The notes of decisions too; a page that stands nowhere is a warning of the site's, and so an error."""
     assert len(PAGES) >= 3
+    for folder, contents in (("tutorials", "index.md"), ("decisions", "decisions/index.md")):
+        pages = {path.stem for path in (ROOT / "docs" / folder).glob("*.md")} - {"index"}
+        listed = re.findall(rf"^(?:{folder}/)?([\w-]+)$", (ROOT / "docs" / contents).read_text("utf-8"), re.MULTILINE)
+        assert not pages - {*listed}, f"put these into docs/{contents}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])

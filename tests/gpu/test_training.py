@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import pytest
 from gpu_home import gpu, needs_cupy
-from helpers import host
+from helpers import exported, host
 from host_copies import counted, random
 
 import xprnn
@@ -13,7 +13,7 @@ from xprnn import nn, ops
 from xprnn.backend import to_backend, use_backend
 from xprnn.data import Batches
 from xprnn.estimators import Forecaster
-from xprnn.train import SGD, Adam, AdamW, RMSprop, clip_grad_norm, cross_entropy, fit, losses, mse
+from xprnn.train import Adam, clip_grad_norm, cross_entropy, fit, losses, mse
 
 pytestmark = pytest.mark.gpu
 HOME = gpu()
@@ -99,7 +99,7 @@ def test_a_bad_batch_ends_the_run_as_on_the_host(kind):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("make", [SGD, Adam, AdamW, RMSprop])
+@pytest.mark.parametrize("make", exported(xprnn.train, xprnn.train.Optimizer))
 def test_optimizers_go_as_on_the_host(make):
     results = []
     for home in (HOME, xprnn.backend.get_backend("numpy")):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from helpers import exported
 
-from xprnn import Parameter, Tensor
+from xprnn import Parameter, Tensor, train
 from xprnn.train import SGD, Adam, AdamW, Exponential, ReduceOnPlateau, RMSprop, StepDecay
 
 torch = pytest.importorskip("torch")
@@ -13,6 +14,8 @@ SECOND = {
     AdamW: {"lr": 0.1, "amsgrad": True, "weight_decay": 0.5, "eps": 1e-3},
     RMSprop: {"lr": 0.1, "alpha": 0.5, "centered": True, "momentum": 0.5},
 }
+for kind in exported(train, train.Optimizer):
+    SECOND.setdefault(kind, {"lr": 0.1, "weight_decay": 0.1})
 
 
 def pairs(kind, settings, second):

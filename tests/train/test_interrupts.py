@@ -5,18 +5,17 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import exported
 
-from xprnn import Parameter, Tensor, grad, nn, ops
+from xprnn import Parameter, Tensor, grad, nn, ops, train
 from xprnn.data import Batches
 from xprnn.train import (
     SGD,
     Adam,
-    AdamW,
     Callback,
     Checkpoint,
     Cosine,
     ReduceOnPlateau,
-    RMSprop,
     clip_grad_norm,
     clip_grad_value,
     fit,
@@ -130,7 +129,7 @@ def test_a_step_of_sgd_at_every_instruction():
     assert_whole(lambda: ready(SGD, momentum=0.9), lambda optimizer: optimizer.step(), everything)
 
 
-@pytest.mark.parametrize("kind", [SGD, Adam, AdamW, RMSprop])
+@pytest.mark.parametrize("kind", exported(train, train.Optimizer))
 def test_a_step_at_every_line(kind):
     assert_whole(lambda: ready(kind), lambda optimizer: optimizer.step(), everything, lines=True)
 

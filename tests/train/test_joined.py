@@ -4,20 +4,22 @@ import copy
 
 import numpy as np
 import pytest
+from helpers import exported
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xprnn import Parameter, Tensor, host_kernels, use_kernels
+from xprnn import Parameter, Tensor, host_kernels, train, use_kernels
 from xprnn.backend import get_backend
 from xprnn.train import SGD, Adam, AdamW, RMSprop
 from xprnn.train.optimizer import SMALL, Optimizer
 
-KINDS = {
+DRAWN = {
     SGD: st.fixed_dictionaries({"momentum": st.sampled_from([0.0, 0.9]), "weight_decay": st.sampled_from([0.0, 0.1])}),
     Adam: st.fixed_dictionaries({"weight_decay": st.sampled_from([0.0, 0.1]), "amsgrad": st.booleans()}),
     AdamW: st.fixed_dictionaries({"weight_decay": st.sampled_from([0.0, 0.1]), "amsgrad": st.booleans()}),
     RMSprop: st.fixed_dictionaries({"momentum": st.sampled_from([0.0, 0.9]), "centered": st.booleans()}),
 }
+KINDS = {kind: DRAWN.get(kind, st.just({})) for kind in exported(train, Optimizer) if kind.elementwise}
 SHAPES = ((), (3,), (5, 7), (2, 0), (1, 33), (SMALL + 1,))
 
 

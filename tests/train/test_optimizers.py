@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from helpers import exported
 
-from xprnn import Parameter, Tensor, nn
+from xprnn import Parameter, Tensor, nn, train
 from xprnn.backend import get_backend
-from xprnn.train import SGD, Adam, AdamW, Exponential, RMSprop, StepDecay, clip_grad_norm
+from xprnn.train import SGD, Adadelta, Adagrad, Adam, AdamW, Exponential, RAdam, RMSprop, StepDecay, clip_grad_norm
 
 VARIANTS = [
     (SGD, {"lr": 0.1}),
@@ -18,8 +19,20 @@ VARIANTS = [
     (RMSprop, {"lr": 0.01}),
     (RMSprop, {"lr": 0.01, "alpha": 0.9, "momentum": 0.5, "weight_decay": 0.1}),
     (RMSprop, {"lr": 0.01, "centered": True, "momentum": 0.5}),
+    (Adagrad, {"lr": 0.1}),
+    (Adagrad, {"lr": 0.1, "lr_decay": 0.3, "weight_decay": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3}),
+    (Adadelta, {"lr": 1.0}),
+    (Adadelta, {"lr": 0.5, "rho": 0.5, "eps": 1e-3, "weight_decay": 0.1}),
+    (RAdam, {"lr": 0.02}),  # whose sixth step is the first with a variance
+    (RAdam, {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1}),
+    (RAdam, {"lr": 0.02, "eps": 1e-3, "weight_decay": 0.1, "decoupled_weight_decay": True}),
 ]
 variants = pytest.mark.parametrize(("kind", "settings"), VARIANTS, ids=lambda value: str(value))
+
+
+def test_every_optimizer_is_asked():
+    missing = {*exported(train, train.Optimizer)} - {kind for kind, _ in VARIANTS}
+    assert not missing, "give these rows in VARIANTS"
 
 
 def parameters(home, dtype="float64"):
@@ -91,6 +104,12 @@ def test_closed_forms():
     assert one_step(Adam, lr=0.1) == pytest.approx([0.9, 0.8], abs=1e-7)
     assert one_step(AdamW, lr=0.1, weight_decay=1.0) == pytest.approx([0.8, 0.62], abs=1e-7)
     assert one_step(RMSprop, lr=0.1, alpha=0.75, eps=0.0)[0] == pytest.approx(0.8)
+    # sqrt(4), then sqrt(8), of which half the rate is taken; sqrt(4 + 12) where 12 were there before.
+    assert one_step(Adagrad, lr=0.1, eps=0.0, lr_decay=1.0) == pytest.approx([0.9, 0.9 - 0.1 / 8**0.5])
+    assert one_step(Adagrad, lr=0.1, eps=0.0, initial_accumulator_value=12.0)[0] == pytest.approx(0.95)
+    # u is 0 at first, so that the step is lr sqrt(eps / (v + eps)) g.
+    assert one_step(Adadelta, lr=0.5, rho=0.25, eps=1.0)[0] == pytest.approx(0.5)
+    assert one_step(RAdam, lr=0.1) == pytest.approx([0.8, 0.6])
 
 
 def test_centered_variance_never_goes_below_zero():

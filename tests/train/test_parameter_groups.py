@@ -4,8 +4,9 @@ import copy
 
 import numpy as np
 import pytest
+from helpers import exported
 
-from xprnn import Parameter, Tensor, nn
+from xprnn import Parameter, Tensor, nn, train
 from xprnn.data import Batches
 from xprnn.train import (
     SGD,
@@ -44,7 +45,7 @@ def test_each_group_moves_by_its_own_settings():
     )
 
 
-@pytest.mark.parametrize("kind", [SGD, Adam, AdamW, RMSprop])
+@pytest.mark.parametrize("kind", exported(train, train.Optimizer))
 def test_groups_with_the_same_settings_are_as_none(kind):
     grouped, *_ = two(kind)
     plain = kind([Parameter(np.ones(2)), Parameter(np.ones(3))], lr=0.1)

@@ -12,7 +12,7 @@ from xprnn.train.likelihoods import gaussian_nll, negative_binomial_nll, pinball
 from xprnn.train.loop import fit
 from xprnn.train.losses import bce_with_logits, cross_entropy, huber, mae, mse
 from xprnn.train.optimizer import Optimizer
-from xprnn.train.optimizers import SGD, Adam, AdamW, RMSprop
+from xprnn.train.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, RAdam, RMSprop
 from xprnn.train.run import History, Run
 from xprnn.train.schedules import Cosine, Exponential, ReduceOnPlateau, Schedule, StepDecay, Warmup
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SGD",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
     "Callback",
@@ -47,6 +49,7 @@ __all__ = [
     "ModelFileError",
     "Optimizer",
     "ProgressBar",
+    "RAdam",
     "RMSprop",
     "ReduceOnPlateau",
     "Run",

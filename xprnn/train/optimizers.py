@@ -163,3 +163,125 @@ class RMSprop(Optimizer):
         if group["momentum"]:
             direction = new["momentum"] = group["momentum"] * slots["momentum"] + direction
         return data - group["lr"] * direction, new
+
+
+class Adagrad(Optimizer):
+    """Gradients over the root of the sum of their squares so far (Duchi, Hazan and Singer 2011, JMLR 12).
+
+    v = v + g^2;  w = w - lr / (1 + (t - 1) lr_decay) g / (sqrt(initial_accumulator_value + v) + eps). g includes
+    weight_decay w.
+    """
+
+    elementwise = True
+    settings = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
+    squares = ("square",)
+    lr_decay, weight_decay = Setting(number()), Setting(number())
+    initial_accumulator_value, eps = Setting(number()), Setting(number())
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+    ) -> None:
+        own = {"weight_decay": weight_decay, "initial_accumulator_value": initial_accumulator_value, "eps": eps}
+        super().__init__(parameters, lr, lr_decay=lr_decay, **own)
+
+    def slots(self) -> tuple[str, ...]:
+        return ("square",)
+
+    def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
+        group = self.group
+        if group["weight_decay"]:
+            gradient = gradient + group["weight_decay"] * data
+        square = slots["square"] + gradient * gradient
+        root = namespace(data).sqrt(square + group["initial_accumulator_value"])
+        rate = group["lr"] / (1.0 + (step - 1) * group["lr_decay"])
+        return data - rate * (gradient / (root + group["eps"])), {"square": square}
+
+
+class Adadelta(Optimizer):
+    """Gradients over their root mean square, times that of the changes before (Zeiler 2012, arXiv 1212.5701).
+
+    v = rho v + (1 - rho) g^2;  d = sqrt(u + eps) / sqrt(v + eps) g;  u = rho u + (1 - rho) d^2;  w = w - lr d. g
+    includes weight_decay w.
+    """
+
+    elementwise = True
+    settings, squares = ("lr", "rho", "eps", "weight_decay"), ("square", "change")
+    rho, eps, weight_decay = Setting(number(below=1.0)), Setting(number()), Setting(number())
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr, rho=rho, eps=eps, weight_decay=weight_decay)
+
+    def slots(self) -> tuple[str, ...]:
+        return ("square", "change")
+
+    def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
+        group, sqrt = self.group, namespace(data).sqrt
+        rho, eps = group["rho"], group["eps"]
+        if group["weight_decay"]:
+            gradient = gradient + group["weight_decay"] * data
+        square = rho * slots["square"] + (1.0 - rho) * (gradient * gradient)
+        change = sqrt(slots["change"] + eps) / sqrt(square + eps) * gradient
+        kept = {"square": square, "change": rho * slots["change"] + (1.0 - rho) * (change * change)}
+        return data - group["lr"] * change, kept
+
+
+class RAdam(Optimizer):
+    """Adam that does without the variance until that is known well enough (Liu et al. 2020, arXiv 1908.03265).
+
+    m and v as of :class:`Adam`;  r = R - 2 t b2^t / (1 - b2^t), with R = 2 / (1 - b2) - 1;  w = w - lr m / (1 - b1^t)
+    and, where r > 5, this change times sqrt((r - 4) (r - 2) R / ((R - 4) (R - 2) r)) sqrt(1 - b2^t) / (sqrt(v) + eps).
+    g includes weight_decay w, but with ``decoupled_weight_decay`` it is w that decays, as of :class:`AdamW`.
+    """
+
+    elementwise = True
+    settings = ("lr", "betas", "eps", "weight_decay", "decoupled_weight_decay")
+    squares = ("square",)
+    betas, eps = Setting(pair(number(below=1.0))), Setting(number())
+    weight_decay, decoupled_weight_decay = Setting(number()), Setting(true_or_false)
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        own = {"weight_decay": weight_decay, "decoupled_weight_decay": decoupled_weight_decay}
+        super().__init__(parameters, lr, betas=betas, eps=eps, **own)
+
+    def slots(self) -> tuple[str, ...]:
+        return ("mean", "square")
+
+    def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
+        group = self.group
+        beta1, beta2 = group["betas"]
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
+            data = data * (1.0 - group["lr"] * group["weight_decay"])
+        elif group["weight_decay"]:
+            gradient = gradient + group["weight_decay"] * data
+        mean = beta1 * slots["mean"] + (1.0 - beta1) * gradient
+        square = beta2 * slots["square"] + (1.0 - beta2) * (gradient * gradient)
+        rate, unseen = group["lr"] / (1.0 - beta1**step), 1.0 - beta2**step
+        longest = 2.0 / (1.0 - beta2) - 1.0
+        length = longest - 2.0 * step * beta2**step / unseen
+        if length <= 5.0:
+            return data - rate * mean, {"mean": mean, "square": square}
+        known = (length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length)
+        rate *= math.sqrt(known * unseen)
+        change = rate * (mean / (namespace(data).sqrt(square) + group["eps"]))
+        return data - change, {"mean": mean, "square": square}

@@ -40,7 +40,7 @@ class QuantizedRecurrent(SequenceLayer):
 
     _fixed = RecurrentLayer._fixed
     input_size: int
-    dtype: str = "float32"
+    dtype: str
     weight_bits, zoned = 8, False
 
     def __init__(self, layer: RecurrentLayer, name: str = "", twins: Twins | None = None) -> None:
@@ -48,7 +48,7 @@ class QuantizedRecurrent(SequenceLayer):
         self.cell, self.num_layers, self.directions = layer.cell, layer.num_layers, layer.directions
         self.input_size, self.hidden_size, self.bias = layer.input_size, layer.hidden_size, layer.bias
         self.batch_first, self.bidirectional, self.reverse = layer.batch_first, layer.bidirectional, layer.reverse
-        self.zero_masked = layer.zero_masked
+        self.zero_masked, self.dtype = layer.zero_masked, "float32"
         self.state_names, self.state_sizes, self.state_lead = layer.state_names, layer.state_sizes, layer.state_lead
         self.declared = []
         for weights, declared in zip(layer.weights(), layer.declared, strict=True):

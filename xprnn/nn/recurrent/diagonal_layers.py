@@ -62,6 +62,8 @@ class LRU(_Diagonal):
     Raises ValueError for radii that are not 0 <= r_min < r_max <= 1.
     """
 
+    _fixed = RecurrentLayer._fixed | {"r_min", "r_max", "max_phase"}
+
     def __init__(
         self,
         input_size: int,
@@ -128,6 +130,8 @@ class S5(_Diagonal):
 
     Raises ValueError for steps that are not 0 < step_min <= step_max.
     """
+
+    _fixed = RecurrentLayer._fixed | {"step_min", "step_max"}
 
     def __init__(
         self,

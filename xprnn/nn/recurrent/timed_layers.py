@@ -41,6 +41,7 @@ class Timed(RecurrentLayer):
         bidirectional: bool,
         **options: Any,
     ) -> None:
+        self.beside = self.beside  # the layer's own, which is fixed
         super().__init__(cell, input_size, hidden_size, 1, bias, batch_first, 0.0, bidirectional, **options)
 
     def forward(
