@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 
@@ -72,7 +72,7 @@ class Calendar:
         except OverflowError:
             return None
 
-    def require_next(self, owner: str, row: int, first: date) -> None:
+    def require_next(self, owner: str, row: int, first: date, stacklevel: int = 5) -> None:
         """Raise ValueError where a date cannot be that of a row past the end, as it does not come after those before.
 
         Warns where the rule says another one.
@@ -80,15 +80,17 @@ class Calendar:
         (moment,) = _checked([first])
         ruled = None if self._vague else self.dates_of([row - 1, row])
         before = self.dates[-1] if ruled is None else ruled[0]
-        if (moment.tzinfo is None) != (before.tzinfo is None) or moment <= before:
-            raise ValueError(
-                f"{owner}: the first row is of {self._text(moment)}; expected one after {self._text(before)}"
-            )
+        where = f"{owner}: the first row is of {self._text(moment)}"
+        if (moment.tzinfo is None) != (before.tzinfo is None):
+            how = "without" if before.tzinfo is None else "with"
+            raise ValueError(f"{where} ({moment.tzinfo}); expected a date {how} a time zone, as {self._text(before)}")
+        if moment <= before:
+            raise ValueError(f"{where}; expected one after {self._text(before)}")
         if ruled is not None and moment != ruled[1]:
             warnings.warn(
                 f"{owner}: the first row is of {self._text(moment)}, where {self._text(ruled[1])} comes next: rows are "
                 "counted as steps; put rows of NaN where some are missing",
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
 
     def periods(self) -> tuple[float, ...]:
@@ -184,6 +186,49 @@ def close_gaps(
         notice += "; rows are counted as steps, so seasons slide: read_csv's fill, --fill and Calendar.fill close gaps"
     warnings.warn(f"{owner}: {notice}", stacklevel=stacklevel)
     return values, calendar
+
+
+def calendars_of(owner: str, dates: Mapping[Any, Any], stacklevel: int | None = None) -> tuple[Calendar | None, ...]:
+    """The calendar of each series by its key, None where fewer than two dates are known of it.
+
+    With a ``stacklevel`` one warning tells of rows that are missing, of the first series that lacks some.
+    """
+    known: dict[bytes, Calendar] = {}  # series of one table mostly have the same dates
+    found: list[Calendar | None] = []
+    for key, own in dates.items():
+        if own is None or len(own) < 2:
+            found.append(None)
+            continue
+        same = own.tobytes() if isinstance(own, np.ndarray) and own.dtype.kind == "M" else None
+        try:
+            calendar = known[same] if same in known else Calendar(own if same is not None else list(own))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{owner}: series {key!r}: {error}") from None
+        found.append(calendar)
+        if same is not None:
+            known[same] = calendar
+    lacking = [(key, each) for key, each in zip(dates, found, strict=True) if each is not None and each.missing]
+    if lacking and stacklevel is not None:
+        (key, first), more = lacking[0], len(lacking) - 1
+        others = f"; so it is with {more} more series" if more else ""
+        warnings.warn(
+            f"{owner}: series {key!r}: {first.notice()}{others}; rows are counted as steps: add those that are missing",
+            stacklevel=stacklevel,
+        )
+    return tuple(found)
+
+
+def require_same(owner: str, dates: Any, expected: Any) -> None:
+    """Raise ValueError for the first row whose date is not that of the series; None are dates that nobody knows."""
+    if dates is None or expected is None:
+        return
+    for row, (own, other) in enumerate(zip(_listed(dates), _listed(expected), strict=False)):
+        if own != other:
+            raise ValueError(f"{owner}: row {row} is of {own}, where the series has {other}")
+
+
+def _listed(dates: Any) -> list[datetime]:
+    return _checked(dates.tolist() if isinstance(dates, np.ndarray) else dates)
 
 
 def out_of_order(before: datetime, after: datetime) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from xprnn.data.calendar import Calendar, calendars_of, require_same
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
 from xprnn.data.tables import array_of, columns_of, is_table, named_columns
-from xprnn.estimators.sequences.long_table import LongTable, long_table
+from xprnn.estimators.sequences.long_table import LongTable, read_long
 from xprnn.estimators.series.frame import Series
 
 Host = np.ndarray[Any, Any]
@@ -66,6 +67,7 @@ class Panel:
         self.names: tuple[str, ...] = next(iter(names.values()), ())
         self.vector = columns == 1 and all(map(is_vector, pairs.values()))
         self.static = np.zeros((len(pairs), 0)) if static is None else _static(owner, static, self.keys)
+        self.dates = tuple(dates_of_rows(each, owner) for each in pairs.values())
 
     @classmethod
     def from_table(cls, table: Any, *, id: str, time: str | None = None, static: Sequence[str] = ()) -> Panel:  # noqa: A002
@@ -95,12 +97,17 @@ class Panel:
             static=dict(zip(keys, (rows[0, fixed] for rows in found.X), strict=True)) if fixed else None,
         )
         panel.vector, panel.names = len(free) == 1, tuple(found.features[k] for k in free)
+        dates = found.dates()
+        calendars_of("Panel", dates, 3)
+        panel.dates = tuple(dates.values())
         return panel
 
     def first(self, lengths: Sequence[int]) -> Panel:
         """The first so many steps of each series."""
         cut = zip(self.keys, self.values, lengths, strict=True)
-        return with_values(self, {key: values[:length] for key, values, length in cut}, self.vector)
+        found = with_values(self, {key: values[:length] for key, values, length in cut}, self.vector)
+        found.dates = tuple(None if d is None else d[:length] for d, length in zip(self.dates, lengths, strict=True))
+        return found
 
     def __repr__(self) -> str:
         lengths, columns = [len(values) for values in self.values], self.values[0].shape[1]
@@ -131,6 +138,8 @@ class Kind:
     """Of one series that was a table."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """How the columns of steps, of the past and of the future were called, where they were."""
+    calendars: tuple[Calendar | None, ...] = ()
+    """Those of the fitted series, where their dates are known."""
 
     def require_names(self, owner: str, name: str, given: Any) -> None:
         """Raises ValueError for a table or a panel whose columns are not called as those fitted, in their order."""
@@ -139,6 +148,13 @@ class Kind:
         if len(found) == len(fitted) > 1 and found != fitted:
             shown, expected = (", ".join(map(repr, names)) for names in (found, fitted))
             raise ValueError(f"{owner}: the columns are {shown}; expected {expected}, as fitted")
+
+    def require_next(self, owner: str, k: int, dates: Any, row: int, stacklevel: int = 5) -> None:
+        """Raises ValueError where the first of these dates, if known, cannot be that of this row of series k."""
+        calendar = self.calendars[k] if self.calendars else None
+        if calendar is not None and dates is not None and len(dates):
+            first = dates[0] if isinstance(dates, list) else dates[0].item()
+            calendar.require_next(owner, row, first, stacklevel)
 
     def answer(self, found: Sequence[Host], columns: int = 1) -> Any:
         """Arrays of each series; those of a vector without the axis of ``columns``."""
@@ -184,25 +200,36 @@ def read(owner: str, given: Panel | Host, one: Kind, past: Any, future: Any) -> 
     if isinstance(given, Panel):
         called = {"steps": given.names, "past": _names_of_all(owner, "past", past)}
         called["future"] = _names_of_all(owner, "future", future)
-        kind, values, static = Kind(given.keys, given.named, given.vector, None, called), given.values, given.static
+        calendars = calendars_of(owner, dict(zip(given.keys, given.dates, strict=True)))
+        kind = Kind(given.keys, given.named, given.vector, None, called, calendars)
+        values, static = given.values, given.static
     else:
         kind, values, static = one, (given,), np.zeros((1, 0))
     for k, each in enumerate(values):
         for column in np.flatnonzero(np.isnan(each).all(axis=0)) if len(each) else ():
             raise ValueError(f"{kind.shown(owner, k)}: column {column} has no value that is known")
         _can_be_scaled(kind.shown(owner, k), each)
-    pasts = covariates(owner, "past", past, kind, [len(each) for each in values], None)
-    futures = covariates(owner, "future", future, kind, [len(each) for each in values], None)
+    lengths = [len(each) for each in values]
+    dates = [None if each is None else each.dates for each in kind.calendars]
+    pasts = covariates(owner, "past", past, kind, lengths, None, dates)
+    futures = covariates(owner, "future", future, kind, lengths, None, dates)
     series = tuple(Series(*parts) for parts in zip(values, pasts, futures, strict=True))
     return kind, series, static
 
 
 def covariates(
-    owner: str, name: str, given: Any, kind: Kind, lengths: Sequence[int], columns: int | None
+    owner: str,
+    name: str,
+    given: Any,
+    kind: Kind,
+    lengths: Sequence[int],
+    columns: int | None,
+    dates: Sequence[Any] = (),
 ) -> list[Host]:
     """Rows (T, C) of what is known beside each series, one for each of its steps.
 
-    ``columns`` of a fitted model: how many it has, 0 for none. Raises TypeError and ValueError.
+    ``columns`` of a fitted model: how many it has, 0 for none; ``dates`` of the steps of each series, None where nobody
+    knows them, which tables have to share. Raises TypeError and ValueError.
     """
     if given is None:
         if columns:
@@ -220,6 +247,8 @@ def covariates(
         kind.require_names(f"{shown}: {name}", name, part)
         if len(rows) != length:
             raise ValueError(f"{shown}: {name} has {len(rows)} rows; expected {length}, one for each step")
+        if dates and dates[k] is not None:
+            require_same(f"{shown}: {name}", dates_of_rows(part, shown), dates[k])
         expected = (found[0].shape[1] if found else rows.shape[1]) if columns is None else columns
         if rows.shape[1] != expected:
             raise ValueError(f"{shown}: {name} has {rows.shape[1]} columns; expected {expected}")
@@ -232,6 +261,12 @@ def covariates(
 def is_vector(given: Any) -> bool:
     """Whether a series has no axis of columns; a table has one, and tables of Arrow do not say so themselves."""
     return not is_table(given) and np.ndim(given) == 1
+
+
+def dates_of_rows(table: Any, owner: str) -> Any:
+    """The dates of a table's rows; None of what has none. Raises what :func:`columns_of` does."""
+    found = columns_of(table, owner)
+    return None if found is None else found.dates
 
 
 def names_of(table: Any, owner: str) -> tuple[str, ...]:
@@ -280,7 +315,7 @@ def _long(table: Any, id: str, time: str | None) -> tuple[LongTable, list[Host]]
         if array.dtype.kind == "f" and np.isnan(array).any():
             columns[name], filled[name] = np.nan_to_num(array, nan=0.0, posinf=np.inf, neginf=-np.inf), np.isnan(array)
     flags = {f"{name}\0missing": missing for name, missing in filled.items()}
-    found = long_table(columns | flags if columns else table, id=id, time=time)
+    found = read_long(columns | flags if columns else table, id, time)
     count = len(found.features) - len(flags)
     features = found.features[:count]
     gaps = []
@@ -289,7 +324,7 @@ def _long(table: Any, id: str, time: str | None) -> tuple[LongTable, list[Host]]
         for name, flag in zip(filled, rows[:, count:].T, strict=True):
             missing[:, features.index(name)] = flag == 1.0
         gaps.append(missing)
-    return LongTable(found.ids, [rows[:, :count] for rows in found.X], None, None, features), gaps
+    return replace(found, X=[rows[:, :count] for rows in found.X], features=features), gaps
 
 
 def _static(owner: str, given: Any, keys: Sequence[Any]) -> Host:
