@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import one_of
-from xprnn.data.calendar import FILLS, Calendar, close_gaps, out_of_order
+from xprnn.data.calendar import FILLS, Calendar, out_of_order
 from xprnn.data.csv_rows import number_of, parse_date, place_of, read_rows
+from xprnn.data.gaps import close_gaps
 from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.calendar import calendars_of
 from xprnn.data.csv_rows import number_of, parse_date, read_rows
 from xprnn.data.csv_rows import place_of as column_place
+from xprnn.data.gaps import calendars_of
 
 Host = np.ndarray[Any, Any]
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from xprnn.arguments import above_zero, several, size
 from xprnn.backend import to_numpy
-from xprnn.data.calendar import Calendar, close_gaps
+from xprnn.data.calendar import Calendar
+from xprnn.data.gaps import close_gaps
 from xprnn.data.tables import columns_of, in_float64
 
 Host = np.ndarray[Any, Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.calendar import calendars_of
+from xprnn.data.gaps import calendars_of
 from xprnn.data.tables import array_of, dates_of, in_float64, is_missing, named_columns
 
 Host = np.ndarray[Any, Any]

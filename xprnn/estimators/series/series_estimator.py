@@ -21,11 +21,12 @@ from xprnn.estimators.series import saved
 from xprnn.estimators.series.conformal import INSIDE
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Series
+from xprnn.estimators.series.kind import Kind, covariates
 from xprnn.estimators.series.member import Common, Member, sizes_of
 from xprnn.estimators.series.model import Model
 from xprnn.estimators.series.named import Names
 from xprnn.estimators.series.network import ForecastNetwork, Members
-from xprnn.estimators.series.panel import Kind, Panel, covariates, dates_of_rows
+from xprnn.estimators.series.panel import Panel, dates_of_rows
 from xprnn.randomness import Rng
 from xprnn.storage import HostArrays
 
