@@ -219,3 +219,11 @@ def test_quoted_line_breaks_and_leading_blank_lines(write):
 def test_a_header_may_begin_with_an_empty_cell(write):
     series = read_csv(write("  \n\n\tT [C, mean]\n0\t1\n1\t2\n"), ["T [C, mean]"])
     assert series.values.tolist() == [[1], [2]]
+
+
+def test_dates_that_are_not_in_the_first_column_are_told_of(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text(",day,v\n0,2024-01-01,1\n1,2024-01-02,2\n")
+    with pytest.warns(UserWarning, match="column 'day' holds dates, and is not the first: .*date='day', --date day"):
+        assert read_csv(path, ["v"]).calendar is None
+    assert read_csv(path, ["v"], "day").label(2) == "2024-01-03"

@@ -63,3 +63,10 @@ def test_complaints_name_the_line(file, text, options, message):
     with pytest.raises(ValueError, match=message) as error:
         read_long_csv(file(text), **options)
     assert "long.csv: " in str(error.value)
+
+
+def test_dates_that_are_missing_are_told(file):
+    days = [f"{who},2024-01-{day:02},1\n" for who in "abc" for day in range(1, 15) if (who, day) != ("b", 9)]
+    with pytest.warns(UserWarning, match="long.csv: series 'b': 1 of 14 rows are missing .*2024-01-09; rows are count"):
+        found = read_long_csv(file("who,day,x\n" + "".join(days)), id="who", time="day")
+    assert [len(rows) for rows in found.X] == [14, 13, 14]

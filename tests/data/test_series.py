@@ -1,5 +1,7 @@
 """Scaling, windows and seasonal features of series."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,19 @@ def test_a_scaler_takes_any_scale(scale):
     series = np.random.default_rng(0).normal(3.0, 1.0, (20, 2))
     z = StandardScaler().fit(series * scale).transform(series * scale)
     np.testing.assert_array_equal(z, StandardScaler().fit(series).transform(series))
+
+
+def test_columns_that_vary_by_little_beside_their_size_are_no_constants():
+    series = 1e15 + np.arange(60.0)[:, None]
+    np.testing.assert_allclose(StandardScaler().fit(series).transform(series).std(), 1.0)
+    flat = 1e15 * np.full((60, 3), [0.1, 0.7, 1.1])
+    np.testing.assert_array_equal(StandardScaler().fit(flat).std, 0.0)
+
+
+@pytest.mark.parametrize("kind", [np.array, list, lambda v: {"v": v}, "pandas"])
+def test_integers_that_float64_does_not_tell_apart_are_refused(kind):
+    if kind == "pandas":
+        kind = partial(pytest.importorskip("pandas").Series, dtype="Int64")
+    with pytest.raises(ValueError, match="has 1152921504606846976 and 1152921504606846977, which float64 does not"):
+        as_series(kind(2**60 + np.arange(60)))
+    assert as_series(kind(2**60 + 1024 * np.arange(60))).shape == (60, 1)

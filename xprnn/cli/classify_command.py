@@ -17,8 +17,8 @@ from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cel
 from xprnn.cli.outputs import keep_inputs, writable_folder
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.labels import Answers, label_page
-from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted
-from xprnn.data.long_csv import LongCsv, read_long_csv
+from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted, read_told
+from xprnn.data.long_csv import LongCsv
 from xprnn.estimators import SequenceClassifier
 from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.labels import encode_labels, hold_out
@@ -87,7 +87,7 @@ def _train(
     classifier = SequenceClassifier(progress=True, **settings)  # checks the options
     ranks, training = together(resume, *(out / name for name in FILES))
     writable_folder(out)  # before the work, not after it
-    source = read_long_csv(file, id=id, time=time, label=label, columns=columns)
+    source = read_told(file, id=id, time=time, label=label, columns=columns)
     held = held_out(file, source, test, settings["seed"])
     known, unseen = np.flatnonzero(~held), np.flatnonzero(held)
     labels = source.labels or ()

@@ -16,8 +16,8 @@ from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cel
 from xprnn.cli.outputs import keep_inputs, writable_file, writable_folder
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.anomalies import LISTED, Scored, anomaly_page
-from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted
-from xprnn.data.long_csv import LongCsv, read_long_csv
+from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted, read_told
+from xprnn.data.long_csv import LongCsv
 from xprnn.estimators import AnomalyDetector
 from xprnn.estimators.sequences.detector import NETWORKS
 from xprnn.estimators.series.report import readable
@@ -87,7 +87,7 @@ def _train(
     detector = AnomalyDetector(progress=True, **settings)  # checks the options
     ranks, training = together(resume, *(out / name for name in FILES))
     writable_folder(out)  # before the work, not after it
-    source, things = _cut(read_long_csv(file, id=id, time=time, columns=columns), window)
+    source, things = _cut(read_told(file, id=id, time=time, columns=columns), window)
     told(
         ranks,
         f"{len(source.ids)} {things} of {len(source.features)} numbers a step; computing on {default_backend()}",

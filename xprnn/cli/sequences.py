@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from xprnn.cli.errors import one_line_warnings
 from xprnn.cli.options import PATH, Option, options
 from xprnn.data.long_csv import LongCsv, read_long_csv
 from xprnn.estimators.model_file import notes_of
@@ -31,10 +32,16 @@ def notes(source: LongCsv, **columns: Any) -> dict[str, Any]:
     return {"columns": list(source.features), **columns}
 
 
+def read_told(file: Path, **columns: Any) -> LongCsv:
+    """Its sequences, as :func:`read_long_csv` reads them, with a line for what it warns of."""
+    with one_line_warnings():
+        return read_long_csv(file, **columns)
+
+
 def read_as_noted(model: Path, file: Path, names: Sequence[str]) -> tuple[LongCsv, dict[str, Any]]:
     """Another file, its columns as the model's notes name them, and those notes, which are looked at by these names."""
     found = notes_of(model)
     columns = found.get("columns")
     if not isinstance(columns, list) or not all(name in found for name in names):
         raise ValueError(f"{model}: it does not say which columns it reads; it was not written by this command")
-    return read_long_csv(file, id=found["id"], time=found["time"], columns=columns), found
+    return read_told(file, id=found["id"], time=found["time"], columns=columns), found

@@ -39,7 +39,7 @@ class Calendar:
         given = _given(dates)
         if len(given) < 2:
             raise ValueError(f"Calendar: {len(given)} dates; expected at least two")
-        self.dates = tuple(_checked(given.tolist() if isinstance(given, np.ndarray) else given))
+        self.dates = tuple(checked(given.tolist() if isinstance(given, np.ndarray) else given))
         aware = self.dates[0].tzinfo is not None
         wall = _microseconds([moment.replace(tzinfo=None) for moment in self.dates] if aware else given)
         moments = _microseconds([_utc(moment) for moment in self.dates]) if aware else wall
@@ -72,23 +72,25 @@ class Calendar:
         except OverflowError:
             return None
 
-    def require_next(self, owner: str, row: int, first: date) -> None:
+    def require_next(self, owner: str, row: int, first: date, stacklevel: int = 5) -> None:
         """Raise ValueError where a date cannot be that of a row past the end, as it does not come after those before.
 
         Warns where the rule says another one.
         """
-        (moment,) = _checked([first])
+        (moment,) = checked([first])
         ruled = None if self._vague else self.dates_of([row - 1, row])
         before = self.dates[-1] if ruled is None else ruled[0]
-        if (moment.tzinfo is None) != (before.tzinfo is None) or moment <= before:
-            raise ValueError(
-                f"{owner}: the first row is of {self._text(moment)}; expected one after {self._text(before)}"
-            )
+        where = f"{owner}: the first row is of {self._text(moment)}"
+        if (moment.tzinfo is None) != (before.tzinfo is None):
+            how = "without" if before.tzinfo is None else "with"
+            raise ValueError(f"{where} ({moment.tzinfo}); expected a date {how} a time zone, as {self._text(before)}")
+        if moment <= before:
+            raise ValueError(f"{where}; expected one after {self._text(before)}")
         if ruled is not None and moment != ruled[1]:
             warnings.warn(
                 f"{owner}: the first row is of {self._text(moment)}, where {self._text(ruled[1])} comes next: rows are "
                 "counted as steps; put rows of NaN where some are missing",
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
 
     def periods(self) -> tuple[float, ...]:
@@ -162,30 +164,6 @@ class Calendar:
         return moment.date().isoformat() if self._whole_days else moment.isoformat(sep=" ")
 
 
-def close_gaps(
-    owner: str, values: Host, calendar: Calendar, fill: str | None, stacklevel: int = 3
-) -> tuple[Host, Calendar]:
-    """Values (N, F) and their calendar without gaps if these are to be filled; with a warning if there are any.
-
-    fill: "previous", "linear", "refuse" for a ValueError, or None for rows that are counted as steps.
-    """
-    notice = calendar.notice()
-    if notice is None:
-        return values, calendar
-    if fill == "refuse":
-        raise ValueError(f"{owner}: {notice}")
-    if fill is not None:
-        try:
-            values, calendar = calendar.fill(values, fill)
-        except ValueError as error:
-            raise ValueError(f"{owner}: {error}") from None
-        notice += f"; they are filled by fill={fill!r}"
-    elif calendar.rule is not None:
-        notice += "; rows are counted as steps, so seasons slide: read_csv's fill, --fill and Calendar.fill close gaps"
-    warnings.warn(f"{owner}: {notice}", stacklevel=stacklevel)
-    return values, calendar
-
-
 def out_of_order(before: datetime, after: datetime) -> str:
     """What is wrong with two dates, of which the second does not come after the first."""
     if before == after:
@@ -250,7 +228,8 @@ def _given(dates: Any) -> Sequence[date] | Host:
     return found
 
 
-def _checked(dates: Sequence[date]) -> list[datetime]:
+def checked(dates: Sequence[date]) -> list[datetime]:
+    """Dates as datetimes. Raises TypeError for what is no date, ValueError for zones on some of them only."""
     found: list[datetime] = []
     for row, moment in enumerate(dates):
         if not isinstance(moment, date):

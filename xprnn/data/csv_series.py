@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import one_of
-from xprnn.data.calendar import FILLS, Calendar, close_gaps, out_of_order
+from xprnn.data.calendar import FILLS, Calendar, out_of_order
 from xprnn.data.csv_rows import number_of, parse_date, place_of, read_rows
+from xprnn.data.gaps import close_gaps
 from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]
@@ -79,7 +81,8 @@ def read_csv(
     TypeError
         One name in the place of a list.
 
-    Warns of missing dates, filled or not, and of dates that follow no rule, or one only about.
+    Warns of missing dates, filled or not, of dates that follow no rule, or one only about, and of dates that stand in
+    another column than the first where ``date`` names none.
     """
     for argument, names in (("columns", columns), ("ahead", ahead)):
         if isinstance(names, str):
@@ -120,11 +123,24 @@ def read_csv(
                 raise ValueError(f"{where}: {cells[place]!r} is not a finite number{how}")
             values[n, k] = number
     if date is None:
+        _tell_of_dates(path, header, first, columns)
         if fill is not None:
             raise ValueError(f"{path}: fill is {fill!r}, but there are no dates to tell what is missing")
         return CsvSeries(values, tuple(columns), None)
     values, calendar = close_gaps(str(path), values, _calendar(path, rows, place_of(path, header, date), date), fill)
     return CsvSeries(values, tuple(columns), calendar)
+
+
+def _tell_of_dates(path: Path, header: Sequence[str], first: Sequence[str], columns: Sequence[str]) -> None:
+    """Warn of the first column of dates that nobody asked for."""
+    for name, cell in zip(header, first, strict=True):
+        if name not in columns and parse_date(cell) is not None:
+            warnings.warn(
+                f"{path}: column {name!r} holds dates, and is not the first: rows are numbered, and no season is "
+                f"known; date={name!r}, --date {name} takes them",
+                stacklevel=3,
+            )
+            return
 
 
 def _calendar(path: Path, rows: list[tuple[int, list[str]]], place: int, name: str) -> Calendar:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from xprnn.data.csv_rows import number_of, parse_date, read_rows
 from xprnn.data.csv_rows import place_of as column_place
+from xprnn.data.gaps import calendars_of
 
 Host = np.ndarray[Any, Any]
 
@@ -88,7 +90,7 @@ def read_long_csv(
 
     Raises OSError where the file cannot be read; ValueError, naming line and column, for a column that is not there or
     there twice, an id, time or label that is missing, what is no finite number, a time that is neither number nor date
-    or comes twice in a sequence, and a label that changes in one.
+    or comes twice in a sequence, and a label that changes in one. Warns of dates that are missing in a sequence.
     """
     path = Path(path)
     header, rows = read_rows(path)
@@ -123,6 +125,8 @@ def read_long_csv(
                 first, last = sorted((before.line, after.line))
                 whose = "" if id is None else f" of {id} {key!r}"
                 raise ValueError(f"{path}: line {last}: {time} {after.name}{whose} is in line {first} already")
+    if isinstance(moments[0], datetime):
+        calendars_of(str(path), {key: [step.time for step in group] for key, group in groups.items()}, 3)
     return LongCsv(
         tuple(groups),
         [np.array([step.values for step in group]) for group in groups.values()],

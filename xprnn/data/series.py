@@ -13,10 +13,12 @@ import numpy as np
 
 from xprnn.arguments import above_zero, several, size
 from xprnn.backend import to_numpy
-from xprnn.data.calendar import Calendar, close_gaps
-from xprnn.data.tables import columns_of
+from xprnn.data.calendar import Calendar
+from xprnn.data.gaps import close_gaps
+from xprnn.data.tables import columns_of, in_float64
 
 Host = np.ndarray[Any, Any]
+ROUNDING = 2.0**-48  # of the largest number, what sums of few such numbers may be off
 
 
 def as_series(values: Any, owner: str = "series", *, gaps: bool = False) -> Host:
@@ -68,7 +70,7 @@ def _numbers(values: Any, owner: str) -> Host:
         ) from error
     if found.dtype.kind not in "fiu":
         raise TypeError(f"{owner}: dtype is {found.dtype}; expected numbers")
-    return found.astype(np.float64)
+    return in_float64(owner, "the series", found)
 
 
 class StandardScaler:
@@ -91,7 +93,7 @@ class StandardScaler:
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
             raise ValueError(f"StandardScaler: values up to {np.abs(series).max():.3g} are too large to be scaled")
         # Rounding leaves a constant column with a tiny deviation, and dividing by it would blow noise up.
-        varies = std > 1e-12 * np.abs(series).max(axis=0)
+        varies = std > ROUNDING * np.abs(series).max(axis=0)
         self.mean, self.std = np.where(varies, mean, series[0]), np.where(varies, std, 0.0)
         return self
 

@@ -51,13 +51,6 @@ class TableForm:
         dated = found.dates is not None and len(found.dates) > 1
         return cls(empty, found.names, others[0] if others else None, Calendar(found.dates) if dated else None, wrapped)
 
-    def require_next(self, owner: str, table: Any, row: int) -> None:
-        """Raises ValueError where its first row, which has this number, has a date that cannot be the next one's."""
-        found = columns_of(table, owner)
-        if self.calendar is not None and found is not None and found.dates is not None and len(found.dates):
-            dates = found.dates
-            self.calendar.require_next(owner, row, dates[0] if isinstance(dates, list) else dates[0].item())
-
     def made(self, values: Host, first: int) -> Any:
         """Rows (H, F), the first of which has this number, counted from the first of the table."""
         rows = range(first, first + len(values))

@@ -18,6 +18,7 @@ from xprnn.backend import to_numpy
 from xprnn.data.csv_rows import parse_date
 
 Host = np.ndarray[Any, Any]
+EXACT = 2.0**53  # up to which every integer is a number of float64
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,7 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     named = named_columns(table)
     if named is None:
         return None
-    index: Any = getattr(table, "index", None) if hasattr(table, "iloc") else None
-    if hasattr(index, "to_timestamp"):  # periods
-        index = index.to_timestamp()
-    moments = None if index is None else _dates_of_rows(owner, index)
+    moments = dates_of_index(owner, table)
     dates = [] if moments is None else [("the index", moments)]
     found: list[tuple[str, Host]] = []
     for name, column in named:
@@ -53,7 +51,7 @@ def columns_of(table: Any, owner: str) -> Columns | None:
         if array.ndim != 1:
             raise ValueError(f"{owner}: {shown} has shape {array.shape}; expected one number a row")
         if array.dtype.kind in "fiu":
-            found.append((name, array.astype(np.float64)))
+            found.append((name, in_float64(owner, shown, array)))
         elif (moments := dates_of(owner, shown, column, array)) is not None:
             dates.append((shown, moments))
         else:
@@ -70,8 +68,14 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     return Columns(values, tuple(name for name, _ in found), dates[0][1] if dates else None)
 
 
-def _dates_of_rows(owner: str, index: Any) -> list[date] | Host | None:
-    """The dates of an index. Raises TypeError for several series in one, for dates that are text, and for spans."""
+def dates_of_index(owner: str, table: Any) -> list[date] | Host | None:
+    """The dates of pandas' index. Raises TypeError for several series in one, for dates as text, and for spans."""
+    table = table.to_native() if hasattr(table, "to_native") else table
+    index: Any = getattr(table, "index", None) if hasattr(table, "iloc") else None
+    if index is None:
+        return None
+    if hasattr(index, "to_timestamp"):  # periods
+        index = index.to_timestamp()
     if getattr(index, "nlevels", 1) > 1:
         raise TypeError(
             f"{owner}: the index has {index.nlevels} levels; expected one row after another: droplevel() leaves levels "
@@ -86,6 +90,16 @@ def _dates_of_rows(owner: str, index: Any) -> list[date] | Host | None:
             "or number the rows: reset_index(drop=True)"
         )
     return dates_of(owner, "the index", index, array)
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN, or what pandas has for either, of which nobody may ask whether it differs from itself."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+    except ValueError:  # an array
+        return False
 
 
 def is_table(given: Any) -> bool:
@@ -133,12 +147,26 @@ def array_of(owner: str, name: str, column: Any) -> Host:
     if hasattr(dtype, "categories"):
         raise _no_numbers(owner, name, dtype)
     if not isinstance(dtype, np.dtype) and (getattr(dtype, "kind", None) or "O") in "fiu":  # pandas' own numbers
-        return column.to_numpy(dtype="float64", na_value=np.nan)
+        whole = column.dtype.kind in "iu" and not column.isna().any()
+        return column.to_numpy() if whole else column.to_numpy(dtype="float64", na_value=np.nan)
     if isinstance(column, (list, tuple)):
         return np.asarray(column)
     if not any(hasattr(column, way) for way in ("to_numpy", "shape", "__array__")):
         raise TypeError(f"{owner}: {name} is a {type(column).__name__}; expected an array or a list")
     return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else to_numpy(column))
+
+
+def in_float64(owner: str, name: str, numbers: Host) -> Host:
+    """Numbers of any dtype. Raises ValueError for integers that differ, and would not any more."""
+    found = numbers.astype(np.float64)
+    if numbers.dtype.kind in "iu" and numbers.size and np.abs(found).max() > EXACT:
+        own = np.unique(numbers)
+        for k in np.flatnonzero(np.diff(own.astype(np.float64)) == 0.0)[:1]:
+            raise ValueError(
+                f"{owner}: {name} has {own[k]} and {own[k + 1]}, which float64 does not tell apart: subtract what all "
+                "its numbers share"
+            )
+    return found
 
 
 def _no_numbers(owner: str, name: str, kind: Any) -> TypeError:

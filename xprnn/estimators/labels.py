@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from xprnn.data.tables import is_missing
 
 Host = np.ndarray[Any, Any]
 KINDS: dict[str, Any] = {"bool": bool, "number": (int, float), "str": str}
@@ -114,7 +114,5 @@ def _kinds(labels: Iterable[Any]) -> set[str]:
 
 
 def _is_missing(label: Any) -> bool:
-    """None, NaN, or a text of spaces."""
-    if isinstance(label, str):
-        return not label.strip()
-    return label is None or (isinstance(label, numbers.Real) and math.isnan(label))
+    """None, NaN, what pandas has for either, or a text of spaces."""
+    return not label.strip() if isinstance(label, str) else is_missing(label)

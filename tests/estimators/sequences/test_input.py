@@ -111,6 +111,13 @@ def test_labels_in_all_forms():
         assert classes.chosen(np.array([[0.2, 0.6]])).dtype == np.asarray(y).dtype
 
 
+def test_what_pandas_has_for_no_label_is_none():
+    pandas = pytest.importorskip("pandas")
+    for y in (pandas.Series(["a", None, "b"], dtype="string"), pandas.Series([1, None, 2], dtype="Int64")):
+        with pytest.raises(ValueError, match="f: 1 rows have no label: 1; label them"):
+            read_labels("f", y, 3)
+
+
 @pytest.mark.parametrize(
     ("y", "error", "message"),
     [
@@ -172,6 +179,14 @@ def test_a_long_table():
     assert unsorted.features == ("x", "up")
 
 
+def test_dates_that_are_missing_in_a_long_table_are_told():
+    days = np.datetime64("2024-01-01") + np.delete(np.arange(30), [3, 4, 20])
+    table = {"who": ["a"] * 27 + ["b"] * 27, "day": [*days.tolist()] * 2, "x": np.arange(54.0)}
+    with pytest.warns(UserWarning, match="series 'a': 3 of 30 rows are missing .*2024-01-04.*; so it is with 1 more"):
+        found = long_table(table, id="who", time="day")
+    assert (found.times[1] == days).all()
+
+
 def test_long_frames_with_dates():
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     days = [datetime(2024, 1, 1 + day, tzinfo=timezone.utc) for day in LONG["when"]]
@@ -191,6 +206,7 @@ def test_long_frames_with_dates():
         ({"who": ["b", None, "b", "a", "b"]}, {}, ValueError, "row 1 of column 'who' is missing"),
         ({"x": list("abcde")}, {}, TypeError, "column 'x' is of .*; expected numbers"),
         ({"x": [1, 2]}, {}, ValueError, "column 'x' has 2 rows; column 'who' has 5"),
+        ({"when": ["9", "10", "11", "12", "13"]}, {"time": "when"}, TypeError, "column 'when' is of <U2, whose order"),
     ],
 )
 def test_wrong_long_tables(change, arguments, error, message):

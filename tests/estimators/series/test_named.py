@@ -175,3 +175,61 @@ def test_columns_are_held_against_those_fitted_in_panels_and_after_loading_too(s
         for steps in (exchanged(table, 3), Panel(exchanged(table, 3)) if several else exchanged(table, 3)):
             with pytest.raises(ValueError, match="the columns are 'b', 'a'; expected 'a', 'b', as fitted"):
                 each.observe(steps, future=given(known))
+
+
+def dated(first, last, index=None, off=0):
+    pandas = pytest.importorskip("pandas")
+    given = columns()
+    days = pandas.date_range("2026-01-01", periods=last)[first:] + pandas.Timedelta(days=off)
+    found = pandas.DataFrame({name: given[name][first:last] for name in ("price", "sold")} | {"day": days})
+    return found.set_index("day") if index else found
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_dates_of_what_is_known_beforehand_are_held_against_those_to_come(index, recwarn):
+    model = Forecaster(**TINY).fit(dated(0, STEPS, index), target="sold", future=["price"])
+    said = model.predict(3, future=dated(STEPS, STEPS + 3, index))
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="future: the first row is of 2026-03-07, where 2026-03-02 comes next"):
+        assert model.predict(3, future=dated(STEPS, STEPS + 3, index, 5)).equals(said)
+    with pytest.raises(ValueError, match="future: the first row is of 2026-03-01; expected one after 2026-03-01"):
+        model.predict(3, future=dated(STEPS, STEPS + 3, index, -1))
+    with pytest.raises(ValueError, match="future: .* does not come after the row before"):
+        model.predict(3, future=dated(STEPS, STEPS + 3, index)[::-1])
+    rows = dated(STEPS, STEPS + 3, True).tz_localize("UTC")
+    with pytest.raises(ValueError, match=r"of 2026-03-02 \(UTC\); expected a date without a time zone"):
+        model.predict(3, future=rows if index else rows.reset_index())
+    assert model.predict(3, future=dated(STEPS, STEPS + 3, index)).equals(said)
+
+
+def test_dates_of_several_series_are_held_against_those_to_come(recwarn):
+    pandas = pytest.importorskip("pandas")
+
+    def both(first, last, off=0):
+        parts = [dated(first, last, off=off * (shop == "v")).assign(shop=shop) for shop in "uv"]
+        return pandas.concat(parts).sample(frac=1.0, random_state=0)
+
+    roles = {"target": "sold", "future": ["price"], "id": "shop", "time": "day"}
+    model = Forecaster(**TINY).fit(both(0, STEPS), **roles)
+    model.predict(1, future=both(STEPS, STEPS + 1))
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="series 'v': future: the first row is of 2026-03-07, where 2026-03-02 comes"):
+        model.predict(1, future=both(STEPS, STEPS + 1, 5))
+    with pytest.raises(ValueError, match="series 'v': the first row is of 2026-03-01; expected one after"):
+        model.observe(both(STEPS, STEPS + 1, -1))
+    table = both(0, STEPS)
+    with pytest.warns(UserWarning, match="Panel: series '.': 1 of 60 rows are missing .*so it is with 1 more series"):
+        Forecaster(**TINY).fit(table[table["day"] != pandas.Timestamp("2026-01-20")], **roles)
+
+
+def test_rows_beside_a_series_have_its_dates():
+    table, late = dated(0, STEPS, True), dated(0, STEPS, True, 3)
+    with pytest.raises(ValueError, match="future: row 0 is of 2026-01-04 00:00:00, where the series has 2026-01-01"):
+        Forecaster(**TINY).fit(table[["sold"]], future=late[["price"]])
+    model = Forecaster(**TINY).fit(table[["sold"]], future=table[["price"]])
+    new, late = dated(STEPS, STEPS + 2, True), dated(STEPS, STEPS + 2, True, 1)
+    with pytest.raises(ValueError, match="future: row 0 is of 2026-03-03 00:00:00, where the series has 2026-03-02"):
+        model.observe(new[["sold"]], future=late[["price"]])
+    with pytest.raises(ValueError, match="Forecaster.forecast: future: row 0 is of 2026-01-04"):
+        model.forecast(table[["sold"]], [30], 1, future=dated(0, STEPS, True, 3)[["price"]])
+    model.observe(new[["sold"]], future=new[["price"]])

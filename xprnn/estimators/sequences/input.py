@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import to_numpy
-from xprnn.data.tables import columns_of
+from xprnn.data.tables import columns_of, in_float64
 from xprnn.estimators.sequences.feature_names import feature_names
 
 Host = np.ndarray[Any, Any]
@@ -107,6 +107,8 @@ def _numbers(owner: str, name: str, X: Any) -> Host:
         raise ValueError(f"{owner}: {name} is complex. Complex data not supported: give both parts as features")
     if array.dtype.kind not in "biufO":
         raise TypeError(f"{owner}: {name} has dtype {array.dtype}; expected numbers")
+    if array.dtype.kind in "iu":
+        return in_float64(owner, name, array)
     try:
         return array.astype(np.float64)
     except OverflowError:

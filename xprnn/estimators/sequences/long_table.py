@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.tables import array_of, dates_of, named_columns
+from xprnn.data.gaps import calendars_of
+from xprnn.data.tables import array_of, dates_of, in_float64, is_missing, named_columns
 
 Host = np.ndarray[Any, Any]
 
@@ -36,6 +37,14 @@ class LongTable:
     y: Host | None
     tags: list[Host] | None
     features: tuple[str, ...]
+    times: list[Host] | None = None
+    """N arrays (T_n,), when each step was: numbers, dates, or datetimes of a time zone. None without a time."""
+
+    def dates(self) -> dict[Any, Host | None]:
+        """The times of each series by its id, None where they are no dates."""
+        if self.times is None or self.times[0].dtype.kind not in "MO":
+            return dict.fromkeys(self.ids.tolist())
+        return dict(zip(self.ids.tolist(), self.times, strict=True))
 
 
 def long_table(
@@ -63,8 +72,15 @@ def long_table(
 
     Raises TypeError for what is no table and for features that are not numbers; ValueError for columns that are not
     there, no features, values that are missing, a time that comes twice in a series, and a target that changes in one;
-    the message names the series and the column.
+    the message names the series and the column. Warns of dates that are missing in a series.
     """
+    found = read_long(table, id, time, target, tag)
+    calendars_of("long_table", found.dates(), 3)
+    return found
+
+
+def read_long(table: Any, id: str, time: str | None, target: str | None = None, tag: str | None = None) -> LongTable:  # noqa: A002
+    """As :func:`long_table`, without a word about dates that are missing."""
     owner = "long_table"
     table = table.to_native() if hasattr(table, "to_native") else table
     named = named_columns(table)
@@ -79,6 +95,12 @@ def long_table(
     if not features:
         raise ValueError(f"{owner}: there are no columns beside {', '.join(roles)}; expected at least one feature")
     arrays = {name: _values(owner, name, columns[name]) for name in roles}
+    if time is not None and arrays[time].dtype.kind not in "biufM":
+        kind = getattr(columns[time], "dtype", arrays[time].dtype)
+        raise TypeError(
+            f"{owner}: column {time!r} is of {kind}, whose order is not that of time: make it numbers or dates, as "
+            "pandas.to_datetime does of text"
+        )
     numbers = {name: _numbers(owner, name, columns[name]) for name in features}
     count = len(arrays[id])
     for name, array in (arrays | numbers).items():
@@ -91,6 +113,7 @@ def long_table(
     order = np.argsort(series, kind="stable") if time is None else np.lexsort((arrays[time], series))
     ends = np.cumsum(np.bincount(series))[:-1]
     parts = {name: np.split(array[order], ends) for name, array in (arrays | numbers).items()}
+    times = None if time is None else np.split(_zoned(owner, time, columns[time], arrays[time])[order], ends)
     for k, key in enumerate(places):
         _check_series(owner, key, {name: part[k] for name, part in parts.items()}, time, target, features)
     return LongTable(
@@ -99,6 +122,7 @@ def long_table(
         None if target is None else np.array([part[0] for part in parts[target]], dtype=arrays[target].dtype),
         None if tag is None else parts[tag],
         features,
+        times,
     )
 
 
@@ -110,10 +134,20 @@ def _values(owner: str, name: str, column: Any) -> Host:
     moments = dates_of(owner, f"column {name!r}", column, array)
     if moments is not None:
         return np.array([_without_zone(m) for m in moments], "datetime64[us]") if isinstance(moments, list) else moments
-    missing = [k for k, value in enumerate(array.tolist()) if _is_missing(value)]
+    missing = [k for k, value in enumerate(array.tolist()) if is_missing(value)]
     if missing:
         raise ValueError(f"{owner}: row {missing[0]} of column {name!r} is missing")
     return array
+
+
+def _zoned(owner: str, name: str, column: Any, values: Host) -> Host:
+    """Times as they were given, which are values, but for datetimes of a time zone."""
+    if values.dtype.kind != "M":
+        return values
+    array = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
+    moments = dates_of(owner, f"column {name!r}", column, array)
+    zoned = isinstance(moments, list) and any(getattr(moment, "tzinfo", None) for moment in moments)
+    return np.array(moments, dtype=object) if zoned else values
 
 
 def _without_zone(moment: date) -> date:
@@ -123,20 +157,12 @@ def _without_zone(moment: date) -> date:
     return moment
 
 
-def _is_missing(value: Any) -> bool:
-    """None, NaN, or what pandas has for either, of which nobody may ask whether it differs from itself."""
-    try:
-        return value is None or bool(value != value)
-    except TypeError:
-        return True
-
-
 def _numbers(owner: str, name: str, column: Any) -> Host:
     array = array_of(owner, f"column {name!r}", column)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         kind = getattr(column, "dtype", array.dtype)
         raise TypeError(f"{owner}: column {name!r} is of {kind}; expected numbers: make it numbers, or leave it out")
-    return array.astype(np.float64)
+    return in_float64(owner, f"column {name!r}", array)
 
 
 def _check_series(

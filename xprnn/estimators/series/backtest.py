@@ -17,7 +17,8 @@ from xprnn.distributed.work import check_executor, each
 from xprnn.estimators.series.accuracy import coverage, crps, mae, mase, pinball, rmse, rmsse, smape
 from xprnn.estimators.series.baselines import SeriesForecaster
 from xprnn.estimators.series.conformal import INSIDE, rolling_widths
-from xprnn.estimators.series.panel import Kind, Panel
+from xprnn.estimators.series.kind import Kind
+from xprnn.estimators.series.panel import Panel
 
 Host = np.ndarray[Any, Any]
 LEVELS = np.linspace(0.05, 0.95, 19)  # of the quantiles that chances are judged by

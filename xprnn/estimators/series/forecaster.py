@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import among, optional, real_number, several, size, whole_number
+from xprnn.data.gaps import calendars_of
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
 from xprnn.distributed.work import check_executor
 from xprnn.estimators.estimator import TRAINING, no_target
 from xprnn.estimators.series.conformal import INSIDE
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
+from xprnn.estimators.series.kind import Kind, names_of, read
 from xprnn.estimators.series.model import learn_model, learn_more
 from xprnn.estimators.series.named import by_names
 from xprnn.estimators.series.network import Members
-from xprnn.estimators.series.panel import Kind, Panel, is_vector, names_of, read
+from xprnn.estimators.series.panel import Panel, dates_of_rows, is_vector
 from xprnn.estimators.series.rolling import RollingForecaster
 from xprnn.estimators.series.saved import common_of
 from xprnn.estimators.series.series_estimator import periods_of
@@ -188,7 +190,9 @@ class Forecaster(RollingForecaster):
         vector = is_vector(series) and isinstance(given, np.ndarray) and given.shape[1] == 1
         beside = {} if isinstance(given, Panel) else {"steps": series, "past": past, "future": future}
         called = {name: names_of(table, f"Forecaster: {name}") for name, table in beside.items()}
-        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), called)
+        dates = None if isinstance(given, Panel) else dates_of_rows(series, "Forecaster")
+        calendars = calendars_of("Forecaster", {None: dates})
+        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), called, calendars)
         kind, values, fixed = read("Forecaster", given, one, past, future)
         new = self._unfitted(communicator)
         new._require_counts("Forecaster", kind, [each.values for each in values])

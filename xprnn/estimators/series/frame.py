@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.series import harmonics
+from xprnn.data.series import ROUNDING, harmonics
 from xprnn.estimators.series.transforms import Transform, held, since_known
 
 Host = np.ndarray[Any, Any]
@@ -69,7 +69,7 @@ class Scale:
             std = np.sqrt(np.square(steps - mean).sum(axis=0) / count)
             # Rounding leaves a constant column with a tiny deviation, and dividing by it would blow noise up.
             size = np.abs(transform.powered(values, floor)).max(axis=0, initial=0.0)
-            varies = std > 1e-12 * size
+            varies = std > ROUNDING * size
             means.append(np.where(varies, mean, steps[0] if len(steps) else 0.0))
             stds.append(np.where(varies, std, 0.0))
             floors.append(floor)

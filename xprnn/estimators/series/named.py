@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.series import as_series
-from xprnn.data.tables import array_of, dates_of, is_table, named_columns
+from xprnn.data.tables import array_of, dates_of, dates_of_index, is_table, named_columns
 from xprnn.estimators.series.panel import Panel, with_values
 
 Host = np.ndarray[Any, Any]
+DATES = "\0dates"
+"""What the dates of rows to come are called beside their columns."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,19 @@ class Names:
         if not is_table(table) or not self.future:
             return table
         if self.id is not None:
-            _, _, future = replace(self, target=self.future, past=(), one=False)._panel(owner, table, False)
-            return future
-        return _some(_columns(owner, table, self.future), self.future)
+            panel, _, _ = replace(self, target=self.future, past=(), future=(), one=False)._panel(owner, table, False)
+            return {
+                key: dict(zip(self.future, rows.T, strict=True)) | ({} if dates is None else {DATES: dates})
+                for key, rows, dates in zip(panel.keys, panel.values, panel.dates, strict=True)
+            }
+        columns = _columns(owner, table, self.future)
+        found = {name: columns[name] for name in self.future}
+        dated = [name for name in columns.keys() - found.keys() if _dated(owner, name, columns[name])]
+        if self.time in dated or len(dated) == 1:
+            found[DATES] = columns[self.time if self.time in dated else dated[0]]
+        elif (dates := dates_of_index(owner, table)) is not None:
+            found[DATES] = dates
+        return found
 
     def _panel(self, owner: str, table: Any, static: bool) -> tuple[Panel, Any, Any]:
         fixed, roles = self.static if static else (), [name for name in (self.id, self.time) if name is not None]

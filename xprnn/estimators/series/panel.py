@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from xprnn.data.gaps import calendars_of
 from xprnn.data.series import as_series
-from xprnn.data.table_form import TableForm
 from xprnn.data.tables import array_of, columns_of, is_table, named_columns
-from xprnn.estimators.sequences.long_table import LongTable, long_table
-from xprnn.estimators.series.frame import Series
+from xprnn.estimators.sequences.long_table import LongTable, read_long
 
 Host = np.ndarray[Any, Any]
 LARGEST = 1e150  # the square of it is finite, and the sum of many
@@ -41,7 +40,7 @@ class Panel:
 
     def __init__(self, series: Any, *, static: Any = None) -> None:
         owner = "Panel"
-        pairs = _by_key(owner, "series", series)
+        pairs = by_key(owner, "series", series)
         if not pairs:
             raise ValueError(f"{owner}: there are no series; expected at least one")
         for key in pairs:
@@ -66,6 +65,7 @@ class Panel:
         self.names: tuple[str, ...] = next(iter(names.values()), ())
         self.vector = columns == 1 and all(map(is_vector, pairs.values()))
         self.static = np.zeros((len(pairs), 0)) if static is None else _static(owner, static, self.keys)
+        self.dates = tuple(dates_of_rows(each, owner) for each in pairs.values())
 
     @classmethod
     def from_table(cls, table: Any, *, id: str, time: str | None = None, static: Sequence[str] = ()) -> Panel:  # noqa: A002
@@ -95,12 +95,17 @@ class Panel:
             static=dict(zip(keys, (rows[0, fixed] for rows in found.X), strict=True)) if fixed else None,
         )
         panel.vector, panel.names = len(free) == 1, tuple(found.features[k] for k in free)
+        dates = found.dates()
+        calendars_of("Panel", dates, 3)
+        panel.dates = tuple(dates.values())
         return panel
 
     def first(self, lengths: Sequence[int]) -> Panel:
         """The first so many steps of each series."""
         cut = zip(self.keys, self.values, lengths, strict=True)
-        return with_values(self, {key: values[:length] for key, values, length in cut}, self.vector)
+        found = with_values(self, {key: values[:length] for key, values, length in cut}, self.vector)
+        found.dates = tuple(None if d is None else d[:length] for d, length in zip(self.dates, lengths, strict=True))
+        return found
 
     def __repr__(self) -> str:
         lengths, columns = [len(values) for values in self.values], self.values[0].shape[1]
@@ -118,146 +123,18 @@ def with_values(panel: Panel, values: Mapping[str | int, Host], vector: bool) ->
     return found
 
 
-@dataclass(frozen=True)
-class Kind:
-    """How series were given, and how forecasts of them are given back: ``keys`` of several, None of one; whether they
-    had names, and whether they had no columns.
-    """
-
-    keys: tuple[str | int, ...] | None
-    named: bool
-    vector: bool
-    table: TableForm | None = None
-    """Of one series that was a table."""
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """How the columns of steps, of the past and of the future were called, where they were."""
-
-    def require_names(self, owner: str, name: str, given: Any) -> None:
-        """Raises ValueError for a table or a panel whose columns are not called as those fitted, in their order."""
-        found = given.names if isinstance(given, Panel) else names_of(given, owner)
-        fitted = self.names.get(name, ())
-        if len(found) == len(fitted) > 1 and found != fitted:
-            shown, expected = (", ".join(map(repr, names)) for names in (found, fitted))
-            raise ValueError(f"{owner}: the columns are {shown}; expected {expected}, as fitted")
-
-    def answer(self, found: Sequence[Host], columns: int = 1) -> Any:
-        """Arrays of each series; those of a vector without the axis of ``columns``."""
-        found = [each.take(0, axis=columns) if self.vector else each for each in found]
-        if self.keys is None:
-            return found[0]
-        return dict(zip(self.keys, found, strict=True)) if self.named else list(found)
-
-    def split(self, owner: str, name: str, given: Any) -> list[Any]:
-        """What was given for each series: of one series the thing itself. Raises ValueError for other names."""
-        if self.keys is None:
-            return [given]
-        pairs = _by_key(owner, name, given)
-        for key in self.keys:
-            if key not in pairs:
-                raise ValueError(f"{owner}: {name} lacks series {key!r}")
-        if unknown := [key for key in pairs if key not in self.keys]:
-            raise ValueError(f"{owner}: {name} has a series {unknown[0]!r}, which was not fitted")
-        return [pairs[key] for key in self.keys]
-
-    def place(self, owner: str, key: Any) -> int:
-        """The number of a series. Raises ValueError for another key than a fitted one, and for one of one series."""
-        if self.keys is None:
-            if key is not None:
-                raise ValueError(f"{owner}: key is {key!r}; expected none, as it was fitted on one series")
-            return 0
-        if key not in self.keys:
-            raise ValueError(f"{owner}: fitted on several series; expected the key of one of them, and not {key!r}")
-        return self.keys.index(key)
-
-    def shown(self, owner: str, k: int) -> str:
-        """How an error begins that is about series k."""
-        return owner if self.keys is None else f"{owner}: series {self.keys[k]!r}"
-
-
-def read(owner: str, given: Panel | Host, one: Kind, past: Any, future: Any) -> tuple[Kind, tuple[Series, ...], Host]:
-    """How series came, they themselves with their covariates, and what is static of each (N, S).
-
-    ``one`` is how a single series (T, F) came.
-
-    Raises TypeError and ValueError, naming the series and the row.
-    """
-    if isinstance(given, Panel):
-        called = {"steps": given.names, "past": _names_of_all(owner, "past", past)}
-        called["future"] = _names_of_all(owner, "future", future)
-        kind, values, static = Kind(given.keys, given.named, given.vector, None, called), given.values, given.static
-    else:
-        kind, values, static = one, (given,), np.zeros((1, 0))
-    for k, each in enumerate(values):
-        for column in np.flatnonzero(np.isnan(each).all(axis=0)) if len(each) else ():
-            raise ValueError(f"{kind.shown(owner, k)}: column {column} has no value that is known")
-        _can_be_scaled(kind.shown(owner, k), each)
-    pasts = covariates(owner, "past", past, kind, [len(each) for each in values], None)
-    futures = covariates(owner, "future", future, kind, [len(each) for each in values], None)
-    series = tuple(Series(*parts) for parts in zip(values, pasts, futures, strict=True))
-    return kind, series, static
-
-
-def covariates(
-    owner: str, name: str, given: Any, kind: Kind, lengths: Sequence[int], columns: int | None
-) -> list[Host]:
-    """Rows (T, C) of what is known beside each series, one for each of its steps.
-
-    ``columns`` of a fitted model: how many it has, 0 for none. Raises TypeError and ValueError.
-    """
-    if given is None:
-        if columns:
-            raise ValueError(
-                f"{owner}: {name} is missing; fitted with {columns} column{'s' * (columns > 1)} of it, which have to "
-                f"be known for each of {max(lengths)} steps"
-            )
-        return [np.zeros((0, 0))] * len(lengths)
-    if columns == 0:
-        raise ValueError(f"{owner}: {name} was given, but fitted without it")
-    found: list[Host] = []
-    for k, (part, length) in enumerate(zip(kind.split(owner, name, given), lengths, strict=True)):
-        shown = kind.shown(owner, k)
-        rows = as_series(part, f"{shown}: {name}")
-        kind.require_names(f"{shown}: {name}", name, part)
-        if len(rows) != length:
-            raise ValueError(f"{shown}: {name} has {len(rows)} rows; expected {length}, one for each step")
-        expected = (found[0].shape[1] if found else rows.shape[1]) if columns is None else columns
-        if rows.shape[1] != expected:
-            raise ValueError(f"{shown}: {name} has {rows.shape[1]} columns; expected {expected}")
-        if columns is None:
-            _can_be_scaled(f"{shown}: {name}", rows)
-        found.append(rows)
-    return found
-
-
 def is_vector(given: Any) -> bool:
     """Whether a series has no axis of columns; a table has one, and tables of Arrow do not say so themselves."""
     return not is_table(given) and np.ndim(given) == 1
 
 
-def names_of(table: Any, owner: str) -> tuple[str, ...]:
-    """How the columns of a table are called; none of what is no table. Raises what :func:`columns_of` does."""
+def dates_of_rows(table: Any, owner: str) -> Any:
+    """The dates of a table's rows; None of what has none. Raises what :func:`columns_of` does."""
     found = columns_of(table, owner)
-    return () if found is None else found.names
+    return None if found is None else found.dates
 
 
-def _names_of_all(owner: str, name: str, given: Any) -> tuple[str, ...]:
-    """How the columns are called of what is given for each of several series: by the first that is a table."""
-    parts = {} if given is None else _by_key(owner, name, given)
-    return next((names for part in parts.values() if (names := names_of(part, f"{owner}: {name}"))), ())
-
-
-def _can_be_scaled(shown: str, rows: Host) -> None:
-    """Raise ValueError for values, NaN where missing, whose squares overflow, and for columns of which they vanish."""
-    if (most := np.abs(rows[~np.isnan(rows)]).max(initial=0.0)) > LARGEST:
-        raise ValueError(f"{shown}: values up to {most:.3g} are too large to be scaled")
-    for column, values in enumerate(np.abs(rows).T):
-        if 0.0 < (most := values[~np.isnan(values)].max(initial=0.0)) < SMALLEST:
-            raise ValueError(
-                f"{shown}: column {column} has values up to {most:.3g}, which are too small to be scaled: multiply them"
-            )
-
-
-def _by_key(owner: str, name: str, given: Any) -> dict[Any, Any]:
+def by_key(owner: str, name: str, given: Any) -> dict[Any, Any]:
     if isinstance(given, Mapping):
         return dict(given)
     if isinstance(given, (list, tuple)):
@@ -265,6 +142,17 @@ def _by_key(owner: str, name: str, given: Any) -> dict[Any, Any]:
     raise TypeError(
         f"{owner}: {name} is a {type(given).__name__}; expected a dict or a list, with a part for each series"
     )
+
+
+def parts_of(owner: str, name: str, given: Any, keys: Sequence[Any]) -> list[Any]:
+    """What was given for each series. Raises ValueError for other names than these."""
+    pairs = by_key(owner, name, given)
+    for key in keys:
+        if key not in pairs:
+            raise ValueError(f"{owner}: {name} lacks series {key!r}")
+    if unknown := [key for key in pairs if key not in keys]:
+        raise ValueError(f"{owner}: {name} has a series {unknown[0]!r}, which was not fitted")
+    return [pairs[key] for key in keys]
 
 
 def _long(table: Any, id: str, time: str | None) -> tuple[LongTable, list[Host]]:  # noqa: A002
@@ -280,7 +168,7 @@ def _long(table: Any, id: str, time: str | None) -> tuple[LongTable, list[Host]]
         if array.dtype.kind == "f" and np.isnan(array).any():
             columns[name], filled[name] = np.nan_to_num(array, nan=0.0, posinf=np.inf, neginf=-np.inf), np.isnan(array)
     flags = {f"{name}\0missing": missing for name, missing in filled.items()}
-    found = long_table(columns | flags if columns else table, id=id, time=time)
+    found = read_long(columns | flags if columns else table, id, time)
     count = len(found.features) - len(flags)
     features = found.features[:count]
     gaps = []
@@ -289,12 +177,12 @@ def _long(table: Any, id: str, time: str | None) -> tuple[LongTable, list[Host]]
         for name, flag in zip(filled, rows[:, count:].T, strict=True):
             missing[:, features.index(name)] = flag == 1.0
         gaps.append(missing)
-    return LongTable(found.ids, [rows[:, :count] for rows in found.X], None, None, features), gaps
+    return replace(found, X=[rows[:, :count] for rows in found.X], features=features), gaps
 
 
 def _static(owner: str, given: Any, keys: Sequence[Any]) -> Host:
     """(N, S). Raises TypeError and ValueError."""
-    parts = Kind(tuple(keys), True, False).split(owner, "static", given)
+    parts = parts_of(owner, "static", given, keys)
     rows: list[Host] = []
     for key, part in zip(keys, parts, strict=True):
         row = np.asarray(part)

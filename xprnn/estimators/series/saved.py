@@ -13,10 +13,10 @@ import numpy as np
 
 from xprnn.estimators.estimator import TRAINING
 from xprnn.estimators.series.frame import Scale, Series
+from xprnn.estimators.series.kind import Kind
 from xprnn.estimators.series.linear import Moments
 from xprnn.estimators.series.member import Common
 from xprnn.estimators.series.model import Model
-from xprnn.estimators.series.panel import Kind
 from xprnn.estimators.series.plans import HARMONICS, MEMBERS, POWERS, Plan
 from xprnn.estimators.series.transforms import Transform
 from xprnn.storage import HostArrays, read_tensors

@@ -21,11 +21,12 @@ from xprnn.estimators.series import saved
 from xprnn.estimators.series.conformal import INSIDE
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Series
+from xprnn.estimators.series.kind import Kind, covariates
 from xprnn.estimators.series.member import Common, Member, sizes_of
 from xprnn.estimators.series.model import Model
 from xprnn.estimators.series.named import Names
 from xprnn.estimators.series.network import ForecastNetwork, Members
-from xprnn.estimators.series.panel import Kind, Panel, covariates
+from xprnn.estimators.series.panel import Panel, dates_of_rows
 from xprnn.randomness import Rng
 from xprnn.storage import HostArrays
 
@@ -117,14 +118,18 @@ class SeriesEstimator(Estimator):
         future: Any,
         steps: Sequence[int],
         ahead: Sequence[int],
+        dates: Sequence[Any],
         kind: Kind | None = None,
     ) -> tuple[list[Host], list[Host]]:
-        """Those of each series, as many columns as were fitted; ``kind``, how they come if not as the series did."""
+        """Those of each series, as many columns as were fitted; ``kind``, how they come if not as the series did.
+
+        ``dates`` of the steps, None where nobody knows them.
+        """
         recent, kind = self._recent[0], self._kind if kind is None else kind
         columns = [part.shape[1] if part.size else 0 for part in (recent.past, recent.future)]
         return (
-            covariates(owner, "past", past, kind, steps, columns[0]),
-            covariates(owner, "future", future, kind, ahead, columns[1]),
+            covariates(owner, "past", past, kind, steps, columns[0], dates),
+            covariates(owner, "future", future, kind, ahead, columns[1], dates),
         )
 
     def _joined(self, owner: str, steps: Any, past: Any, future: Any) -> list[Series]:
@@ -132,19 +137,23 @@ class SeriesEstimator(Estimator):
         self._fitted(self._network)
         kind = self._kind
         steps, past, future = self._by_name(owner, steps, past, future)
+        known: list[Any] = []
         if isinstance(steps, Panel):
             kind.require_names(owner, "steps", steps)
+            known = kind.split(owner, "steps", dict(zip(steps.keys, steps.dates, strict=True)))
             steps = dict(zip(steps.keys, steps.values, strict=True))
-        given = []
+        given: list[Host] = []
+        dates: list[Any] = []
         for k, part in enumerate(kind.split(owner, "steps", steps)):
             given.append(as_series(part, kind.shown(owner, k), gaps=True))
             self._check_columns(kind.shown("Forecaster", k), given[k])
             kind.require_names(kind.shown(owner, k), "steps", part)
+            dates.append(known[k] if known else dates_of_rows(part, kind.shown(owner, k)))
         self._require_counts(owner, kind, given)
-        if kind.table is not None:
-            kind.table.require_next(owner, steps, self._recent[0].start + len(self._recent[0]))
+        for k, (own, recent) in enumerate(zip(dates, self._recent, strict=True)):
+            kind.require_next(kind.shown(owner, k), k, own, recent.start + len(recent))
         lengths = [len(rows) for rows in given]
-        covered = zip(self._recent, given, *self._covariates(owner, past, future, lengths, lengths), strict=True)
+        covered = zip(self._recent, given, *self._covariates(owner, past, future, lengths, lengths, dates), strict=True)
         return [
             Series(np.concatenate([s.values, rows]), joined(s.past, known), joined(s.future, ahead), s.start)
             for s, rows, known, ahead in covered
@@ -162,6 +171,9 @@ class SeriesEstimator(Estimator):
         horizon, recent = self._steps(owner, horizon), self._recent
         columns = recent[0].future.shape[1] if recent[0].future.size else 0
         ahead = covariates(owner, "future", future, self._kind, [horizon] * len(recent), columns)
+        for k, part in enumerate([] if future is None else self._kind.split(owner, "future", future)):
+            shown = f"{self._kind.shown(owner, k)}: future"
+            self._kind.require_next(shown, k, dates_of_rows(part, shown), recent[k].start + len(recent[k]), 6)
         return horizon, [
             Series(s.values, s.past, joined(s.future, rows), s.start) for s, rows in zip(recent, ahead, strict=True)
         ]
@@ -181,7 +193,7 @@ class SeriesEstimator(Estimator):
         self._kind.require_names(owner, "steps", series)
         horizon, count = self._steps("Forecaster", horizon), [len(values)]
         one = replace(self._kind, keys=None)
-        pasts, futures = self._covariates(owner, past, future, count, count, one)
+        pasts, futures = self._covariates(owner, past, future, count, count, [dates_of_rows(series, owner)], one)
         places = check_origins(values, origins, self._model.window)
         if futures[0].size and len(places) and places.max() + horizon > len(values):
             needed = f"one for each of {places.max() + horizon}"

@@ -1,0 +1,81 @@
+"""What the dates of one series or several lack, told or filled, and whether rows beside a series have its dates."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from xprnn.data.calendar import Calendar, checked
+
+Host = np.ndarray[Any, Any]
+
+
+def close_gaps(
+    owner: str, values: Host, calendar: Calendar, fill: str | None, stacklevel: int = 3
+) -> tuple[Host, Calendar]:
+    """Values (N, F) and their calendar without gaps if these are to be filled; with a warning if there are any.
+
+    fill: "previous", "linear", "refuse" for a ValueError, or None for rows that are counted as steps.
+    """
+    notice = calendar.notice()
+    if notice is None:
+        return values, calendar
+    if fill == "refuse":
+        raise ValueError(f"{owner}: {notice}")
+    if fill is not None:
+        try:
+            values, calendar = calendar.fill(values, fill)
+        except ValueError as error:
+            raise ValueError(f"{owner}: {error}") from None
+        notice += f"; they are filled by fill={fill!r}"
+    elif calendar.rule is not None:
+        notice += "; rows are counted as steps, so seasons slide: read_csv's fill, --fill and Calendar.fill close gaps"
+    warnings.warn(f"{owner}: {notice}", stacklevel=stacklevel)
+    return values, calendar
+
+
+def calendars_of(owner: str, dates: Mapping[Any, Any], stacklevel: int | None = None) -> tuple[Calendar | None, ...]:
+    """The calendar of each series by its key, None where fewer than two dates are known of it.
+
+    With a ``stacklevel`` one warning tells of rows that are missing, of the first series that lacks some.
+    """
+    known: dict[bytes, Calendar] = {}  # series of one table mostly have the same dates
+    found: list[Calendar | None] = []
+    for key, own in dates.items():
+        if own is None or len(own) < 2:
+            found.append(None)
+            continue
+        same = own.tobytes() if isinstance(own, np.ndarray) and own.dtype.kind == "M" else None
+        try:
+            calendar = known[same] if same in known else Calendar(own if same is not None else list(own))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{owner}: series {key!r}: {error}") from None
+        found.append(calendar)
+        if same is not None:
+            known[same] = calendar
+    lacking = [(key, each) for key, each in zip(dates, found, strict=True) if each is not None and each.missing]
+    if lacking and stacklevel is not None:
+        (key, first), more = lacking[0], len(lacking) - 1
+        others = f"; so it is with {more} more series" if more else ""
+        warnings.warn(
+            f"{owner}: series {key!r}: {first.notice()}{others}; rows are counted as steps: add those that are missing",
+            stacklevel=stacklevel,
+        )
+    return tuple(found)
+
+
+def require_same(owner: str, dates: Any, expected: Any) -> None:
+    """Raise ValueError for the first row whose date is not that of the series; None are dates that nobody knows."""
+    if dates is None or expected is None:
+        return
+    for row, (own, other) in enumerate(zip(_listed(dates), _listed(expected), strict=False)):
+        if own != other:
+            raise ValueError(f"{owner}: row {row} is of {own}, where the series has {other}")
+
+
+def _listed(dates: Any) -> list[datetime]:
+    return checked(dates.tolist() if isinstance(dates, np.ndarray) else dates)

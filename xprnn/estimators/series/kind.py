@@ -1,0 +1,169 @@
+"""How series were given to a forecaster, how they are answered, and what is known beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xprnn.data.calendar import Calendar
+from xprnn.data.gaps import calendars_of, require_same
+from xprnn.data.series import as_series
+from xprnn.data.table_form import TableForm
+from xprnn.data.tables import columns_of
+from xprnn.estimators.series.frame import Series
+from xprnn.estimators.series.panel import Panel, by_key, dates_of_rows, parts_of
+
+Host = np.ndarray[Any, Any]
+LARGEST = 1e150  # the square of it is finite, and the sum of many
+SMALLEST = 1e-140  # the square of its twelfth digit is not yet rounded to 0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How series were given, and how forecasts of them are given back: ``keys`` of several, None of one; whether they
+    had names, and whether they had no columns.
+    """
+
+    keys: tuple[str | int, ...] | None
+    named: bool
+    vector: bool
+    table: TableForm | None = None
+    """Of one series that was a table."""
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """How the columns of steps, of the past and of the future were called, where they were."""
+    calendars: tuple[Calendar | None, ...] = ()
+    """Those of the fitted series, where their dates are known."""
+
+    def require_names(self, owner: str, name: str, given: Any) -> None:
+        """Raises ValueError for a table or a panel whose columns are not called as those fitted, in their order."""
+        found = given.names if isinstance(given, Panel) else names_of(given, owner)
+        fitted = self.names.get(name, ())
+        if len(found) == len(fitted) > 1 and found != fitted:
+            shown, expected = (", ".join(map(repr, names)) for names in (found, fitted))
+            raise ValueError(f"{owner}: the columns are {shown}; expected {expected}, as fitted")
+
+    def require_next(self, owner: str, k: int, dates: Any, row: int, stacklevel: int = 5) -> None:
+        """Raises ValueError where the first of these dates, if known, cannot be that of this row of series k."""
+        calendar = self.calendars[k] if self.calendars else None
+        if calendar is not None and dates is not None and len(dates):
+            first = dates[0] if isinstance(dates, list) else dates[0].item()
+            calendar.require_next(owner, row, first, stacklevel)
+
+    def answer(self, found: Sequence[Host], columns: int = 1) -> Any:
+        """Arrays of each series; those of a vector without the axis of ``columns``."""
+        found = [each.take(0, axis=columns) if self.vector else each for each in found]
+        if self.keys is None:
+            return found[0]
+        return dict(zip(self.keys, found, strict=True)) if self.named else list(found)
+
+    def split(self, owner: str, name: str, given: Any) -> list[Any]:
+        """What was given for each series: of one series the thing itself. Raises ValueError for other names."""
+        return [given] if self.keys is None else parts_of(owner, name, given, self.keys)
+
+    def place(self, owner: str, key: Any) -> int:
+        """The number of a series. Raises ValueError for another key than a fitted one, and for one of one series."""
+        if self.keys is None:
+            if key is not None:
+                raise ValueError(f"{owner}: key is {key!r}; expected none, as it was fitted on one series")
+            return 0
+        if key not in self.keys:
+            raise ValueError(f"{owner}: fitted on several series; expected the key of one of them, and not {key!r}")
+        return self.keys.index(key)
+
+    def shown(self, owner: str, k: int) -> str:
+        """How an error begins that is about series k."""
+        return owner if self.keys is None else f"{owner}: series {self.keys[k]!r}"
+
+
+def read(owner: str, given: Panel | Host, one: Kind, past: Any, future: Any) -> tuple[Kind, tuple[Series, ...], Host]:
+    """How series came, they themselves with their covariates, and what is static of each (N, S).
+
+    ``one`` is how a single series (T, F) came.
+
+    Raises TypeError and ValueError, naming the series and the row.
+    """
+    if isinstance(given, Panel):
+        called = {"steps": given.names, "past": _names_of_all(owner, "past", past)}
+        called["future"] = _names_of_all(owner, "future", future)
+        calendars = calendars_of(owner, dict(zip(given.keys, given.dates, strict=True)))
+        kind = Kind(given.keys, given.named, given.vector, None, called, calendars)
+        values, static = given.values, given.static
+    else:
+        kind, values, static = one, (given,), np.zeros((1, 0))
+    for k, each in enumerate(values):
+        for column in np.flatnonzero(np.isnan(each).all(axis=0)) if len(each) else ():
+            raise ValueError(f"{kind.shown(owner, k)}: column {column} has no value that is known")
+        _can_be_scaled(kind.shown(owner, k), each)
+    lengths = [len(each) for each in values]
+    dates = [None if each is None else each.dates for each in kind.calendars]
+    pasts = covariates(owner, "past", past, kind, lengths, None, dates)
+    futures = covariates(owner, "future", future, kind, lengths, None, dates)
+    series = tuple(Series(*parts) for parts in zip(values, pasts, futures, strict=True))
+    return kind, series, static
+
+
+def covariates(
+    owner: str,
+    name: str,
+    given: Any,
+    kind: Kind,
+    lengths: Sequence[int],
+    columns: int | None,
+    dates: Sequence[Any] = (),
+) -> list[Host]:
+    """Rows (T, C) of what is known beside each series, one for each of its steps.
+
+    ``columns`` of a fitted model: how many it has, 0 for none; ``dates`` of the steps of each series, None where nobody
+    knows them, which tables have to share. Raises TypeError and ValueError.
+    """
+    if given is None:
+        if columns:
+            raise ValueError(
+                f"{owner}: {name} is missing; fitted with {columns} column{'s' * (columns > 1)} of it, which have to "
+                f"be known for each of {max(lengths)} steps"
+            )
+        return [np.zeros((0, 0))] * len(lengths)
+    if columns == 0:
+        raise ValueError(f"{owner}: {name} was given, but fitted without it")
+    found: list[Host] = []
+    for k, (part, length) in enumerate(zip(kind.split(owner, name, given), lengths, strict=True)):
+        shown = kind.shown(owner, k)
+        rows = as_series(part, f"{shown}: {name}")
+        kind.require_names(f"{shown}: {name}", name, part)
+        if len(rows) != length:
+            raise ValueError(f"{shown}: {name} has {len(rows)} rows; expected {length}, one for each step")
+        if dates and dates[k] is not None:
+            require_same(f"{shown}: {name}", dates_of_rows(part, shown), dates[k])
+        expected = (found[0].shape[1] if found else rows.shape[1]) if columns is None else columns
+        if rows.shape[1] != expected:
+            raise ValueError(f"{shown}: {name} has {rows.shape[1]} columns; expected {expected}")
+        if columns is None:
+            _can_be_scaled(f"{shown}: {name}", rows)
+        found.append(rows)
+    return found
+
+
+def names_of(table: Any, owner: str) -> tuple[str, ...]:
+    """How the columns of a table are called; none of what is no table. Raises what :func:`columns_of` does."""
+    found = columns_of(table, owner)
+    return () if found is None else found.names
+
+
+def _names_of_all(owner: str, name: str, given: Any) -> tuple[str, ...]:
+    """How the columns are called of what is given for each of several series: by the first that is a table."""
+    parts = {} if given is None else by_key(owner, name, given)
+    return next((names for part in parts.values() if (names := names_of(part, f"{owner}: {name}"))), ())
+
+
+def _can_be_scaled(shown: str, rows: Host) -> None:
+    """Raise ValueError for values, NaN where missing, whose squares overflow, and for columns of which they vanish."""
+    if (most := np.abs(rows[~np.isnan(rows)]).max(initial=0.0)) > LARGEST:
+        raise ValueError(f"{shown}: values up to {most:.3g} are too large to be scaled")
+    for column, values in enumerate(np.abs(rows).T):
+        if 0.0 < (most := values[~np.isnan(values)].max(initial=0.0)) < SMALLEST:
+            raise ValueError(
+                f"{shown}: column {column} has values up to {most:.3g}, which are too small to be scaled: multiply them"
+            )
