@@ -164,7 +164,8 @@ def _in_a_row(config: dict[str, Any]) -> list[dict[str, Any]]:
                 )
             found.append(layer)
             before = {name}
-    if "output_layers" in inner and {*_outputs(inner["output_layers"])} != before:
+    outputs = inner.get("output_layers", [*before]) if isinstance(inner, dict) else None
+    if {*_outputs(outputs)} != before:
         raise ValueError("its outputs are others than what its last layer gives; expected that alone")
     return found
 
