@@ -6,6 +6,8 @@ packing weights that are multiplied by few rows (unpacked.py).
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..kinds import KINDS, PARTS, Kind
 from . import threads
 from .arguments import NEVER
@@ -13,7 +15,19 @@ from .around import PRODUCTS, packed_transpose, total_bias
 from .compiling import kernel
 from .intrinsics import address, addresses, all_parts, call_at, offset
 from .product import multiply
-from .recurrence import APART, BLOCK_BYTES, PLACE, SECOND, TURNS, first_product, second_product, slots_of, state_after
+from .recurrence import (
+    APART,
+    BLOCK_BYTES,
+    PLACE,
+    SECOND,
+    TURNS,
+    first_product,
+    may_be_infinite,
+    room_beyond,
+    second_product,
+    slots_of,
+    state_after,
+)
 from .rows import copy
 from .unpacked import FEW, multiply_unpacked
 
@@ -51,8 +65,9 @@ def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, 
         multiply_unpacked(address(x, 0), rows, inputs, address(w_ih, 0), inputs, whole, address(z, 0), columns)
     else:
         multiply(address(x, 0), 1, 0, rows, inputs, address(w_x, 0), inputs, w_x.shape[0], address(z, 0), 0, columns)
-    slots = slots_of(kind, after[1])
+    beyond, slots = np.empty(room_beyond(address(z, 0), 0 if few else batch), x.dtype), slots_of(kind, after[1])
     before, results = all_parts(addresses(initial, 0), apart), all_parts(addresses(after, 0), slots * apart)
+    wild = not few and may_be_infinite(kind, before[0], size, batch)
     for k in range(steps):
         t = steps - 1 - k if reverse else k
         old = before if k == 0 else state_after(results, t + 1 if reverse else t - 1, slots, apart)
@@ -63,10 +78,14 @@ def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, 
                 to, rest = offset(here, PLACE[kind] * size), address(w_hh, both * size)
                 multiply_unpacked(h, batch, size, rest, size, SECOND[kind] * size, to, columns)
         else:
-            first_product(h, h, size, address(w_first, 0), w_first.shape[0], size, here, columns, size, batch, h, h)
+            first_product(
+                kind, h, h, size, address(w_first, 0), w_first.shape[0], size, here, columns, size, batch, h,
+                address(beyond, 0), wild,
+            )  # fmt: skip
             second_product(
                 kind, 0, h, h, size, address(w_second, 0), w_second.shape[0], here, columns, address(bias, 0),
-                w_x.shape[0], address(diagonals, 0), size, False, address(NEVER, 0), batch, h,
+                w_x.shape[0], address(diagonals, 0), size, False, address(NEVER, 0), batch, h, address(beyond, 0),
+                wild,
             )  # fmt: skip
         call_at(
             equations,

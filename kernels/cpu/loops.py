@@ -18,9 +18,10 @@ from .noise import add_masked, fade_back, masked, zone, zone_back
 from .product import multiply, padded_columns
 from .recurrence import (
     BETWEEN,
-    beyond_heads,
     first_product,
     heads_back,
+    may_be_infinite,
+    room_beyond,
     second_product,
     slots_of,
     state_after,
@@ -61,7 +62,8 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
     w_x, w_h = address(w_ih, 0), address(w_first, 0)
     k_x, k_h = deep(w_x, inputs), deep(w_h, size)
     space = space_for(w_ih, max(block * rows * k_x, rows * k_h))
-    beyond = np.empty(beyond_heads(own, size, padded_columns(own, address(z, 0)), rows), x.dtype)
+    beyond = np.empty(room_beyond(address(z, 0), rows), x.dtype)
+    wild = noise is not None or may_be_infinite(kind, initial[0], size, rows)
     x_step, x_row, h_row = lowered(w_x, batch * inputs, rows * k_x), lowered(w_x, inputs, k_x), lowered(w_h, size, k_h)
     dense = rows == z_rows and x_step == rows * x_row  # rows of one step begin where those of the step before end
     for begin in range(0, steps, block):
@@ -108,12 +110,13 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
                     new = offsets(raw, t * raw_apart)
             h_here = operand(h, 1, 0, rows, size, size, address(space, 0), w_h)
             first_product(
-                h, h_here, h_row, w_h, w_first.shape[0], own, z_here, columns, size, rows, address(space, 0),
-                address(beyond, 0),
+                kind, h, h_here, h_row, w_h, w_first.shape[0], own, z_here, columns, size, rows, address(space, 0),
+                address(beyond, 0), wild,
             )  # fmt: skip
             second_product(
                 kind, equations[1], h, h_here, h_row, address(w_second, 0), w_second.shape[0], z_here, columns,
                 address(bias, 0), w_ih.shape[0], address(diagonals, 0), size, held, here, rows, address(space, 0),
+                address(beyond, 0), wild,
             )  # fmt: skip
             given = kind, z_here, columns, old, new, address(diagonals, 0), size, size, held, here, rows
             if noise is not None and is_dropped:
@@ -162,7 +165,7 @@ def walk_back(kind, equations, weights, states, cotangents, control, span, noise
         share_apart = apart if zones[0].shape[0] > 1 else 0
     w_d, w_n = address(w_first, 0), address(w_second, 0)
     k_d, k_n = deep(w_d, BACK[kind] * size), deep(w_n, size)
-    beyond = np.empty(beyond_heads(own, size, wide - size, rows), z.dtype)
+    beyond = np.empty(room_beyond(address(z, 0), rows if own < size else 0), z.dtype)
     space, d_row, n_row = space_for(w_first, rows * max(k_d, k_n)), lowered(w_d, inner, k_d), lowered(w_n, inner, k_n)
     for k in range(steps - 1, -1, -1):
         t = steps - 1 - k if reverse else k

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ..kinds import KINDS, PARTS
+from ..kinds import FIRST_GENERAL, KINDS, PARTS
 from .bf16 import deep, lowered, operand
 from .compiling import inlined_kernel, kernel
-from .intrinsics import call_at, offset, offsets_apart
+from .intrinsics import call_at, lanes, offset, offsets_apart
 from .product import multiply, padded_columns
 from .rows import clear, copy, copy_rows, finite
 
 APART, BETWEEN = tuple(kind.apart for kind in KINDS), tuple(kind.between for kind in KINDS)
 GATES, KEPT = tuple(kind.gates for kind in KINDS), tuple(kind.kept for kind in KINDS)
-SECOND = tuple(kind.second for kind in KINDS)
+FIRST, SECOND = (tuple(kind.products[number] for kind in KINDS) for number in range(2))
 PLACE = tuple(kind.places[-kind.second] if kind.second else 0 for kind in KINDS)
 BLOCK_BYTES = 1 << 18  # of pre-activations computed ahead: they must still be in the cache when their step comes
 TURNS = 2  # steps that take turns where parts of a state are not kept: one before and one after each step
@@ -49,18 +49,45 @@ def state_before(kind, k, t, reverse, initial, after, slots, apart, restarts, re
 
 
 @kernel
-def beyond_heads(own, size, wide, rows):
-    """How many numbers of other heads lie where products of one have padding, 0 where there is none."""
-    return rows * (wide - own) if own < size else 0
+def room_beyond(z, rows):
+    """How many numbers there may be ``beyond`` products of some rows: fewer than a vector has, of each row."""
+    return rows * lanes(z)
+
+
+@kernel
+def may_be_infinite(kind, h, size, rows):
+    """Whether h may be at some step while others of its row are finite, where padding lies among others' columns.
+
+    From a finite h GRUs and MGUs come to a finite one; of functions that are chosen nobody knows.
+    """
+    return SECOND[kind] > 0 and (kind >= FIRST_GENERAL or not finite(h, size, rows, size))
 
 
 @inlined_kernel
-def first_product(h, h_here, h_row, w, w_columns, own, z, columns, size, rows, space, beyond):
+def _among_others(h, h_step, size, h_here, h_row, rows, w, w_columns, z, columns, used, beyond, wild):
+    """The product with h, whose padding adds zeros to what is not of its ``used`` columns: these would be NaN where h
+    is infinite, so that what lies there is put ``beyond`` and back.
+    """
+    end, over = offset(z, used), w_columns - used
+    apart = wild and over > 0 and not finite(h, h_step, rows, size)
+    if apart:
+        copy_rows(beyond, over, end, columns, rows, over)
+    multiply(h_here, 1, 0, rows, h_row, w, deep(w, size), w_columns, z, 0, columns)
+    if apart:
+        copy_rows(end, columns, beyond, over, rows, over)
+
+
+@inlined_kernel
+def first_product(kind, h, h_here, h_row, w, w_columns, own, z, columns, size, rows, space, beyond, wild):
     """The product with h that is added to the gates, of all units; or of heads of ``own`` units, each with its own.
 
-    ``h_here`` is h as products take it, in rows ``h_row`` apart. Padding adds zeros to other heads: where h is not
-    finite they would be NaN, so that what lies there is put ``beyond`` and back.
+    ``h_here`` is h as products take it, in rows ``h_row`` apart; ``wild`` says whether it :func:`may_be_infinite`. What
+    lies where products have padding, be it of another gate or of other heads, is kept in :func:`room_beyond`.
     """
+    if SECOND[kind]:
+        used = FIRST[kind] * size
+        _among_others(h, size, size, h_here, h_row, rows, w, w_columns, z, columns, used, beyond, wild)
+        return
     if own == size:
         multiply(h_here, 1, 0, rows, h_row, w, deep(w, size), w_columns, z, 0, columns)
         return
@@ -95,7 +122,7 @@ def heads_back(d, inner, w, gates_back, own, dh, dh_columns, size, rows, space, 
 @inlined_kernel
 def second_product(
     kind, reset, h_old, h, h_row, w, w_columns, z, columns, bias, input_columns, diagonals, size, held, advance, rows,
-    space,
+    space, beyond, wild,
 ):  # fmt: skip
     """The product with h that stays apart from the sum, or waits for r: a GRU's for n alone, or all that is normalised.
 
@@ -113,4 +140,5 @@ def second_product(
         n, product = offset(z, (GATES[kind] - 1) * size), offset(z, (KEPT[kind] - 1) * size)
         call_at(reset, (z, product, columns, h_old, diagonals, size, held, advance, rows))
         given = operand(product, 1, 0, rows, columns, size, space, w)
-        multiply(given, 1, 0, rows, lowered(w, columns, deep_size), w, deep_size, w_columns, n, 0, columns)
+        row, used = lowered(w, columns, deep_size), SECOND[kind] * size
+        _among_others(product, columns, size, given, row, rows, w, w_columns, n, columns, used, beyond, wild)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
-from .compiling import kernel
+from ..scalar_cells import ZERO
+from .compiling import kernel, summing_kernel
 from .intrinsics import offset
 
 
@@ -22,14 +21,18 @@ def copy_rows(target, target_step, source, source_step, rows, size):
         copy(offset(target, row * target_step), offset(source, row * source_step), size)
 
 
-@kernel
+@summing_kernel
 def finite(a, step, rows, size):
-    """Whether all numbers of some rows are."""
-    wrong = 0
+    """Whether all numbers of some rows are: 0 times each is 0 then, and their sum is taken by whole vectors."""
+    if step == size:  # rows that follow each other are one
+        rows, size = 1, rows * size
     for row in range(rows):
-        for j in range(size):
-            wrong += not math.isfinite(a[row * step + j])
-    return wrong == 0
+        total, here = ZERO * a[row * step], offset(a, row * step)
+        for j in range(1, size):
+            total += ZERO * here[j]
+        if total != ZERO:  # NaN
+            return False
+    return True
 
 
 @kernel

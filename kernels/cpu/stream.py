@@ -22,7 +22,7 @@ from .compiling import kernel, shared_kernel
 from .intrinsics import address, call_at, copy_vector, lanes, offset, offsets, spread
 from .parts import LINEAR, NORM
 from .product import EXACT, Storage, multiply, padded
-from .recurrence import first_product, second_product
+from .recurrence import first_product, may_be_infinite, second_product
 from .scratch import lined
 
 Array = np.ndarray[Any, Any]
@@ -107,6 +107,7 @@ def run_part(weights, memory, z, at, x, y, current, steps):
     diagonals, always = offset(memory, at[DIAGONALS]), address(NEVER, 0)
     w_hh, w_second, apart = offset(weights, at[W_HH]), offset(weights, at[W_SECOND]), offset(bias, columns)
     tiles = units.tiling(kind, size, stride, lane) if at[IN_UNITS] else (0, 0)
+    wild = not at[IN_UNITS] and may_be_infinite(kind, offset(states[0], current * batch * stride), size, batch)
     for k in range(steps):
         here = offset(z, k * batch * columns)
         old, new = offsets(states, current * batch * stride), offsets(states, (1 - current) * batch * stride)
@@ -114,11 +115,12 @@ def run_part(weights, memory, z, at, x, y, current, steps):
             units.step(kind, size, stride, tiles, w_hh, here, apart, old, new, current == 1)
         else:
             first_product(
-                old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0], apart,
+                kind, old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0], apart,
+                wild,
             )  # fmt: skip
             second_product(
                 kind, at[RESET], old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias,
-                at[COLUMNS_IH], diagonals, size, False, always, batch, old[0],
+                at[COLUMNS_IH], diagonals, size, False, always, batch, old[0], apart, wild,
             )  # fmt: skip
             call_at(at[STEP], (kind, here, columns, old, new, diagonals, size, size, False, always, batch))
         _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)
@@ -165,8 +167,8 @@ class Stack:
                 at[OWN] = part.size // part.heads
                 end = self._place_cell(at, part, batch, end, item)
         for at, part in zip(self._plan, stack, strict=True):
-            room = batch * (padded(int(at[OWN]), item) - at[OWN])  # for what lies beyond heads, behind the bias
-            at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + at[STRIDE] + 1 + room)
+            beyond = batch * padded(1, item)  # for what lies beyond products, behind the bias
+            at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + max(at[STRIDE], beyond) + 1)
             end, weights_end = self._place_weights(at, part, end, weights_end)
         first, width, inputs, out = self._plan[0], int(self._plan[:, COLUMNS].max()), stack[0].inputs, stack[-1].size
         ahead = min(max(AHEAD_BYTES // max(batch * width * item, 1), 1), MOST_AHEAD)

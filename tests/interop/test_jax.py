@@ -71,6 +71,19 @@ def test_equinox(rng):
     assert not host(from_equinox(without).bias_hh_l0).any()
 
 
+def test_the_widest_dtype_of_all_arrays_is_kept():
+    cell = {"i": {"kernel": np.ones((2, 4), "float32")}, "h": {"kernel": np.full((4, 4), 0.1), "bias": np.ones(4)}}
+    np.testing.assert_array_equal(host(from_flax(cell).weight_hh_l0), np.full((4, 4), 0.1))
+
+
+SIMPLE = {"i": {"kernel": np.ones((2, 4))}, "h": {"kernel": np.ones((4, 4))}}
+
+
+def equinox_gru(**changes):
+    given = {"weight_ih": np.ones((9, 2)), "weight_hh": np.ones((9, 3)), "bias": np.ones(9), "bias_n": np.ones(3)}
+    return SimpleNamespace(**given | changes)
+
+
 @pytest.mark.parametrize(
     ("read", "cells", "message"),
     [
@@ -88,6 +101,13 @@ def test_equinox(rng):
             [{"dense_i": {"kernel": np.ones((3, 10))}, "dense_h": {"kernel": np.ones((2, 10))}}],
             r"cell 0 has weights of shapes \(10, 3\) and \(10, 2\)",
         ),
+        (from_flax, [SIMPLE | {"i": {"kernel": np.ones(4)}}], r"i\.kernel has shape \(4,\); expected two axes"),
+        (from_flax, [SIMPLE | {"h": {"kernel": np.float64(1)}}], r"h\.kernel has shape \(\); expected two axes"),
+        (from_flax, [{"i": {"kernel": np.ones((2, 0))}, "h": {"kernel": np.ones((0, 0))}}], "neither of them empty"),
+        (from_flax, [SIMPLE | {"norm": {"scale": np.ones(4)}}], "a cell has norm too, which no LSTMCell"),
+        (from_flax, [SIMPLE | {"peephole": np.ones(4)}], "a cell has peephole too"),
+        (from_equinox, [equinox_gru(weight_hh=np.ones(9))], r"weight_hh has shape \(9,\); expected two axes"),
+        (from_equinox, [equinox_gru(bias_n=np.ones(4))], r"bias_n has shape \(4,\); expected \(3,\)"),
         (from_equinox, [SimpleNamespace()], "a SimpleNamespace has no weight_ih; expected LSTMCell or GRUCell"),
     ],
 )

@@ -378,6 +378,27 @@ def test_layers_that_take_from_others_than_the_one_before(files, tmp_path):
         keras.load(path)
 
 
+@pytest.mark.parametrize("given", [["masking", 0, 0], [["masking", 0, 0], ["dense", 0, 0]], {"a": []}, None])
+def test_outputs_other_than_the_last_layer_s_are_not_left_out(given, files, tmp_path):
+    path = tmp_path / "model.keras"
+    change = lambda config: changed(config, ["config", "output_layers"], given)
+    path.write_bytes(rewritten((files / "last.keras").read_bytes(), change))
+    with pytest.raises(ModelFileError, match="its outputs are others than what its last layer gives"):
+        keras.load(path)
+
+
+def test_zeros_of_masked_steps(files, tmp_path):
+    path, (x, _) = tmp_path / "model.keras", played(files, "signal")
+    path.write_bytes(rewritten((files / "signal.keras").read_bytes(), layer(1, "zero_output_for_mask", True)))
+    mask = np.random.default_rng(0).random(x.shape[:2]) > 0.5
+    held, zeros = (keras.load(each).layers[0] for each in (files / "signal.keras", path))
+    np.testing.assert_array_equal(host(zeros(x, mask)), np.where(mask[..., None], host(held(x, mask)), 0.0))
+    alone = lambda config: layer(1, "return_sequences", False)(layer(1, "zero_output_for_mask", True)(config))
+    path.write_bytes(rewritten((files / "signal.keras").read_bytes(), alone))
+    with pytest.raises(ModelFileError, match="LSTM: zero_output_for_mask is True; expected False without return_seq"):
+        keras.load(path)
+
+
 def test_broken_files(files, tmp_path):
     path = tmp_path / "model.keras"
     whole = {ending: (files / f"signal{ending}").read_bytes() for ending in (".keras", ".h5", ".weights.h5")}

@@ -176,6 +176,28 @@ HOSTILE = {
     "direction": (lambda: small(nodes=rnn(direction="up")), "direction b'up'"),
     "oversized": (lambda: changed(oversized), "constant W of shape .* cannot be read"),
     "negative": (lambda: changed(lambda m: m.graph.initializer[0].dims.__setitem__(0, -1)), "constant W has shape"),
+    "a function for an operator": (
+        lambda: changed(
+            lambda m: m.functions.add(name="RNN", domain="", input=["x"], output=["y"]),
+        ),
+        "a function of its own called RNN, in the place of ONNX's operator",
+    ),
+    "an attribute that is none": (
+        lambda: small(nodes=rnn(activation="Relu")),
+        "an attribute activation, which is none of this operator's",
+    ),
+    "an attribute twice": (
+        lambda: changed(lambda m: m.graph.node[0].attribute.add(name="hidden_size", type=2, i=4)),
+        "an attribute hidden_size twice",
+    ),
+    "a constant of no name": (
+        lambda: small(nodes=[helper.make_node("Constant", [], [""], value_float=1.0), *rnn()]),
+        "gives 1 values; expected one, with a name",
+    ),
+    "a constant of no value": (
+        lambda: small(nodes=[helper.make_node("Constant", [], [], value_float=1.0), *rnn()]),
+        "gives 0 values; expected one, with a name",
+    ),
     "half": (lambda: small(weights=weights(H, "f2")), "dtype float16"),
     "no text": (lambda: small().SerializeToString().replace(b"the node", b"the \xffode"), "is no name"),
 }  # fmt: skip
@@ -189,6 +211,13 @@ def test_hostile_models_are_refused_by_name(case, tmp_path):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(ValueError, match=rf"load: .*model\.onnx: .*{words}"):
         interop.load(tmp_path / "model.onnx")
+
+
+def test_more_memory_than_there_is_names_the_node():
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["z"], "a"), helper.make_node("Add", ["z", "z"], ["y"], "b")]
+    model = interop.from_model(small(nodes=nodes, weights={"s": np.array([1 << 50], "int64")}))
+    with pytest.raises(MemoryError, match=r"node b \(Add\) takes more memory than there is"):
+        model(np.zeros((T, B, I), "float32"))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG" * 9, b"cut"], ids=["empty", "foreign", "cut"])

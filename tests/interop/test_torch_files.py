@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from xprnn import nn  # noqa: E402
 from xprnn.interop import torch as interop  # noqa: E402
-from xprnn.storage import load_weights, write_tensors  # noqa: E402
+from xprnn.storage import ModelFileError, load_weights, write_tensors  # noqa: E402
 
 
 def saved(path, what):
@@ -136,6 +136,26 @@ def test_hostile_files_are_named_and_run_nothing(case, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"load: .*weights\.pt is truncated, corrupt or no file of weights"):
         interop.load(path)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (lambda: torch.imag(torch.tensor([1 + 2j]).conj()), "sign is not in its numbers; save tensor.resolve_neg"),
+        (lambda: torch.zeros(2).to_sparse(), "a tensor by torch._utils._rebuild_sparse_tensor, and no plain one"),
+        (lambda: torch.zeros(2, dtype=torch.uint16), "a tensor by torch._utils._rebuild_tensor_v3, and no plain one"),
+    ],
+    ids=["signs apart", "sparse", "uint16"],
+)
+def test_tensors_that_are_no_plain_numbers(what, words, tmp_path):
+    with pytest.raises(ModelFileError, match=words):
+        interop.load(saved(tmp_path / "weights.pt", {"w": what()}))
+
+
+def test_a_file_of_an_older_format_tells_how_to_make_a_new_one(tmp_path):
+    torch.save({"w": torch.zeros(2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(ModelFileError, match=r"no zip file, .*torch\.save\(torch\.load\(path\), path\)"):
+        interop.load(tmp_path / "old.pt")
 
 
 def test_a_missing_file_and_open_ones(tmp_path):

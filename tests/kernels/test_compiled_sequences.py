@@ -89,6 +89,23 @@ def test_infinite_inputs_do_as_in_the_reference(name, infinity):
     np.testing.assert_allclose(found["stream"], found["reference"], atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["gru", "reset before", "mgu"])
+def test_an_infinite_state_does_as_in_the_reference(name, dtype):
+    """Where two products of a step lie side by side: padding of one adds zeros to what the other is added to."""
+    for seed, (steps, batch) in [(0, (5, 3)), (1, (4, 7)), (2, (60, 90)), (5, (4, 7))]:  # one call, threads
+        layer = CELLS[name](input_size=3, hidden_size=5, dtype=dtype, rng=seed)
+        x, state = draw_call(layer, steps, batch, 3, 5, dtype, seed)
+        state[0][0, 0, 1] = np.inf
+        with np.errstate(invalid="ignore"):
+            found, expected = (everything(layer, x, state, {}, way) for way in ("compiled", "reference"))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        stream = layer.stream(batch)
+        stream.state = state[0]
+        np.testing.assert_allclose(stream.block(x), expected[0], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_stays_in_its_head_where_that_is_no_whole_vector(value):
     layer = nn.SLSTM(3, 6, num_heads=2, rng=0)

@@ -54,6 +54,9 @@ def _of_flax(cell: Any) -> tuple[Host, Host, Host, Host]:
         if not kinds:
             raise ValueError("jax.from_flax: a cell has not the parameters of LSTMCell, GRUCell or SimpleCell")
         pairs = [(f"i{gate}", f"h{gate}") for gate in GATES[kinds[0]]]
+    known = {f"{name}{end}" for pair in pairs for name in pair for end in ("", "_")}
+    if isinstance(cell, Mapping) and (more := [name for name in cell if name not in known and _weighs(cell[name])]):
+        raise ValueError(f"jax.from_flax: a cell has {more[0]} too, which no LSTMCell, GRUCell or SimpleCell has")
     inputs, hidden = ([_dense(cell, name) for name in names] for names in zip(*pairs, strict=True))
     (w_ih, b_ih), (w_hh, b_hh) = (map(np.concatenate, zip(*each, strict=True)) for each in (inputs, hidden))
     return w_ih, w_hh, b_ih, b_hh
@@ -67,8 +70,13 @@ def _dense(cell: Any, name: str) -> tuple[Host, Host]:
     kernel, bias = _part(dense, "kernel"), _part(dense, "bias")
     if kernel is None:
         raise ValueError(f"jax.from_flax: a cell has no {name}.kernel")
-    weight = _host(kernel).T
+    weight = _matrix("jax.from_flax", f"{name}.kernel", kernel).T
     return weight, np.zeros(len(weight), weight.dtype) if bias is None else _host(bias)
+
+
+def _weighs(part: Any) -> bool:
+    """Whether it is an array, or a layer of arrays by the names that Flax gives them."""
+    return hasattr(part, "shape") or any(_part(part, name) is not None for name in ("kernel", "scale", "bias"))
 
 
 def _part(holder: Any, name: str) -> Any:
@@ -82,12 +90,21 @@ def _of_equinox(cell: Any) -> tuple[Host, Host, Host, Host]:
     missing = [name for name in ("weight_ih", "weight_hh") if getattr(cell, name, None) is None]
     if missing:
         raise ValueError(f"jax.from_equinox: a {type(cell).__name__} has no {missing[0]}; expected LSTMCell or GRUCell")
-    w_ih, w_hh = _host(cell.weight_ih), _host(cell.weight_hh)
+    w_ih, w_hh = (_matrix("jax.from_equinox", name, getattr(cell, name)) for name in ("weight_ih", "weight_hh"))
     b_ih = np.zeros(len(w_ih), w_ih.dtype) if cell.bias is None else _host(cell.bias)
     b_hh = np.zeros_like(b_ih)
     if (last := getattr(cell, "bias_n", None)) is not None:
+        if last.shape != (w_hh.shape[1],):
+            raise ValueError(f"jax.from_equinox: bias_n has shape {last.shape}; expected ({w_hh.shape[1]},)")
         b_hh[-len(last) :] = _host(last)
     return w_ih, w_hh, b_ih, b_hh
+
+
+def _matrix(owner: str, name: str, array: Any) -> Host:
+    host = _host(array)
+    if host.ndim != 2 or 0 in host.shape:
+        raise ValueError(f"{owner}: {name} has shape {host.shape}; expected two axes, neither of them empty")
+    return host
 
 
 def _host(array: Any) -> Host:
@@ -110,7 +127,7 @@ def _stack(owner: str, cells: Sequence[tuple[Host, Host, Host, Host]]) -> Recurr
                 f"cells of one kind, each of {hidden} units, which take what the one before gives"
             )
         state |= dict(zip((f"{name}_l{number}" for name in NAMES), cell, strict=True))
-    dtype = "float64" if cells[0][0].dtype == np.float64 else "float32"
+    dtype = "float64" if any(a.dtype == np.float64 for cell in cells for a in cell) else "float32"
     layer = LAYERS[kind](inputs, hidden, len(cells), dtype=dtype, rng=0)
     layer.load_state_dict(state)
     return layer

@@ -164,7 +164,19 @@ def _in_a_row(config: dict[str, Any]) -> list[dict[str, Any]]:
                 )
             found.append(layer)
             before = {name}
+    outputs = inner.get("output_layers", [*before]) if isinstance(inner, dict) else None
+    if {*_outputs(outputs)} != before:
+        raise ValueError("its outputs are others than what its last layer gives; expected that alone")
     return found
+
+
+def _outputs(given: Any) -> Iterator[str]:
+    """The names of the layers whose outputs a model gives: [name, 0, 0], or several, or several by name."""
+    if isinstance(given, list) and given and isinstance(given[0], str):
+        yield given[0]
+    elif isinstance(given, (list, dict)):
+        for each in given.values() if isinstance(given, dict) else given:
+            yield from _outputs(each)
 
 
 def _makes_mask(layer: dict[str, Any], layers: Sequence[Any]) -> bool:

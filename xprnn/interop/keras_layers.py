@@ -143,7 +143,11 @@ def built(
     if kind in IDLE:
         return []
     if kind in RECURRENT:
-        return [KerasRecurrent(_recurrent(kind, config, arrays, 1, dtype, functions), _sequences(config))]
+        zeros = bool(config.get("zero_output_for_mask", False))
+        if zeros and not _sequences(config):
+            raise ValueError(f"{kind}: zero_output_for_mask is True; expected False without return_sequences")
+        layer = _recurrent(kind, config, arrays, 1, dtype, functions)
+        return [KerasRecurrent(layer, _sequences(config), zeros=zeros)]
     if kind == "Bidirectional":
         return [_bidirectional(config, arrays, dtype, functions)]
     if kind == "TimeDistributed":

@@ -23,24 +23,28 @@ MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class KerasRecurrent(Module):
-    """A recurrent layer with Keras' ``return_sequences``, and ``merge`` of two directions; x (B, T, I)."""
+    """A recurrent layer with Keras' ``return_sequences``, and ``merge`` of two directions; x (B, T, I).
 
-    def __init__(self, layer: RecurrentLayer, sequences: bool, merge: str = "concat") -> None:
-        self.layer, self.sequences, self.merge = layer, sequences, merge
+    ``zeros`` is Keras' ``zero_output_for_mask``, of layers of one direction that give sequences.
+    """
+
+    def __init__(self, layer: RecurrentLayer, sequences: bool, merge: str = "concat", zeros: bool = False) -> None:
+        self.layer, self.sequences, self.merge, self.zeros = layer, sequences, merge, zeros
 
     def forward(self, x: Any, mask: Array | None = None) -> Tensor:
         """(B, T, O) or, of the last step alone, (B, O). Where the mask (B, T) is False the state is held.
 
-        Outputs are then the one before or, of two directions, zero, as in Keras.
+        Outputs are then the one before or, of two directions and with ``zeros``, zero, as in Keras.
         """
         output, state = self.layer(x, mask=mask)
         last = state[0] if isinstance(state, tuple) else state  # (directions, B, H)
-        if not self.layer.bidirectional:
-            return output if self.sequences else last[0]
+        both = self.layer.bidirectional
         if not self.sequences:
-            return MERGES[self.merge](last[0], last[1])
-        if mask is not None:
+            return MERGES[self.merge](last[0], last[1]) if both else last[0]
+        if mask is not None and (both or self.zeros):
             output = ops.where(namespace(mask).expand_dims(mask, axis=-1), output, 0.0)
+        if not both:
+            return output
         half = self.layer.hidden_size
         return MERGES[self.merge](output[..., :half], output[..., half:])
 

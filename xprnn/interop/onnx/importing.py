@@ -88,6 +88,8 @@ class Model(Module):
             while reads and reads[-1] is None:
                 reads.pop()
             results = OPERATIONS[node.operator](node, *_beside_each_other(reads))
+        except MemoryError as error:
+            raise MemoryError(str(node.error(f"takes more memory than there is: {error}"))) from error
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             if str(error).startswith("node "):
                 raise

@@ -132,6 +132,8 @@ def _gemm(node: Node, a: Any, b: Any, c: Any = None) -> Any:
     alpha, beta = node.attribute("alpha", float, 1.0), node.attribute("beta", float, 1.0)
     y = a @ b
     y = y if alpha == 1.0 else y * alpha
+    if c is not None and np.broadcast_shapes(tuple(c.shape), tuple(y.shape)) != tuple(y.shape):
+        raise node.error(f"adds C of shape {tuple(c.shape)} to a product of shape {tuple(y.shape)}")
     return y if c is None else y + (c if beta == 1.0 else c * beta)
 
 
@@ -163,7 +165,10 @@ def _expand(node: Node, x: Any, shape: Any) -> Any:
 
 
 def _range(node: Node, start: Any, limit: Any, delta: Any) -> Any:
-    return np.arange(*(whole_numbers(number)[0] for number in (start, limit, delta)), dtype=np.int64)
+    host = [np.asarray(to_numpy(ops.value(number))).reshape(()) for number in (start, limit, delta)]
+    (first, last, step), dtype = (number.item() for number in host), host[0].dtype
+    count = max(math.ceil((last - first) / step), 0)
+    return _held((first + np.arange(count) * step).astype(dtype))
 
 
 def _where(node: Node, condition: Any, a: Any, b: Any) -> Any:
@@ -188,8 +193,9 @@ def _reduction(
             raise node.error(f"has no counterpart here for numbers of {x.dtype}")
         chosen = tuple(node.attribute("axes", list, [])) if axes is None else whole_numbers(axes)
         if not chosen and node.attribute("noop_with_empty_axes", int, 0):
-            return x
-        return function(x, chosen or None, keepdims=bool(node.attribute("keepdims", int, 1)))
+            return ops.abs(x) if node.operator == "ReduceL2" else x  # nothing is summed, but squared and rooted
+        found = function(x, chosen or None, keepdims=bool(node.attribute("keepdims", int, 1)))
+        return found if isinstance(found, Tensor) else found.astype(x.dtype)  # which NumPy widens
 
     return reduced
 

@@ -73,6 +73,8 @@ def parsed(onnx: Any, model: Any, beside: Beside) -> Parsed:
     if version is None or not OPSETS[0] <= version <= OPSETS[1]:
         raise ValueError(f"its opset is {version}; expected one from {OPSETS[0]} to {OPSETS[1]}")
     graph = model.graph
+    if own := [f.name for f in model.functions if f.domain in ("", "ai.onnx")]:
+        raise ValueError(f"it has a function of its own called {own[0]}, in the place of ONNX's operator")
     if graph.sparse_initializer:
         raise ValueError("it has sparse constants, which are not supported")
     constants = {_text(one.name): array_of(onnx, one.name, one, beside) for one in graph.initializer}
@@ -82,7 +84,7 @@ def parsed(onnx: Any, model: Any, beside: Beside) -> Parsed:
         raise ValueError("two constants or inputs have one name")
     nodes: list[Node] = []
     for number, proto in enumerate(graph.node):
-        node = _node(onnx, number, proto)
+        node = _node(onnx, number, proto, version)
         for name in node.inputs:
             if name not in known:
                 raise node.error(f"reads {name}, which nothing before it gives")
@@ -91,6 +93,8 @@ def parsed(onnx: Any, model: Any, beside: Beside) -> Parsed:
                 raise node.error(f"gives {name}, which is there already")
             known.add(name)
         if node.operator == "Constant":
+            if not (len(node.outputs) == 1 and node.outputs[0]):
+                raise node.error(f"gives {len(node.outputs)} values; expected one, with a name")
             constants[node.outputs[0]] = _constant(node)
         else:
             nodes.append(node)
@@ -156,13 +160,17 @@ def _text(name: Any) -> str:
     return name
 
 
-def _node(onnx: Any, number: int, proto: Any) -> Node:
+def _node(onnx: Any, number: int, proto: Any, version: int) -> Node:
     name = _text(proto.name) or f"{number}"
     node = Node(_text(proto.op_type), name, tuple(map(_text, proto.input)), tuple(map(_text, proto.output)), {})
     if proto.domain not in ("", "ai.onnx"):
         raise node.error(f"is of the domain {proto.domain}, whose operators are not supported")
+    known = _attributes(onnx, node.operator, version)
     for attribute in proto.attribute:
-        _text(attribute.name)
+        if _text(attribute.name) in node.attributes:
+            raise node.error(f"has an attribute {attribute.name} twice")
+        if known is not None and attribute.name not in known:
+            raise node.error(f"has an attribute {attribute.name[:40]}, which is none of this operator's")
         kinds = onnx.AttributeProto
         if attribute.type == kinds.TENSOR:
             node.attributes[attribute.name] = array_of(onnx, f"{attribute.name} of node {name}", attribute.t, Beside())
@@ -173,6 +181,14 @@ def _node(onnx: Any, number: int, proto: Any) -> Node:
         else:
             raise node.error(f"has an attribute {attribute.name} of type {attribute.type}, which is not supported")
     return node
+
+
+def _attributes(onnx: Any, operator: str, version: int) -> set[str] | None:
+    """The names of an operator's attributes; None where there is no such operator."""
+    try:
+        return {*onnx.defs.get_schema(operator, version).attributes}
+    except onnx.defs.SchemaError:
+        return None
 
 
 def _constant(node: Node) -> Host:

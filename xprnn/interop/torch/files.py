@@ -39,6 +39,11 @@ def load(path: Path_) -> Any:
     """
     with open(checked_path(path), "rb") as file:
         try:
+            if not zipfile.is_zipfile(file):
+                raise ValueError(
+                    "it is no zip file, as torch.save has written since PyTorch 1.6; where PyTorch can read it, "
+                    "torch.save(torch.load(path), path) makes one of it"
+                )
             with zipfile.ZipFile(file) as archive:
                 return _Archive(archive, file).read()
         except Exception as error:  # zipfile, pickle and NumPy have many of their own
@@ -96,8 +101,14 @@ class _Storage:
         self.name = name
 
 
-def _tensor(numbers: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Host:
-    """A view of a storage. Raises ValueError for one that reaches beyond it, or is larger."""
+def _tensor(
+    numbers: Any, offset: Any, size: Any, stride: Any, grad: Any = None, hooks: Any = None, bits: Any = None
+) -> Host:
+    """A view of a storage. Raises ValueError for one that reaches beyond it, or is larger, and for ``bits``: that its
+    numbers stand for their negatives or conjugates.
+    """
+    if bits:
+        raise ValueError("a tensor's sign is not in its numbers; save tensor.resolve_neg(), or a clone of it")
     if not isinstance(numbers, np.ndarray) or numbers.ndim != 1:
         raise ValueError("a tensor has no storage")
     shape, steps = _whole(size), _whole(stride)
@@ -143,6 +154,11 @@ class _Reader(pickle._Unpickler):  # the one in Python, which takes no more memo
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGES:
             return _Storage(name)
+        if (module, name) not in KNOWN and name.startswith("_rebuild_"):
+            raise ValueError(
+                f"it holds a tensor by {module}.{name}, and no plain one of bool, int8 to int64, uint8 or floating "
+                "numbers; save tensor.to_dense(), .dequantize() or .float()"
+            )
         if (module, name) not in KNOWN:
             raise ValueError(f"it holds {module}.{name}, which is code and not data; save a state_dict")
         return KNOWN[module, name]
