@@ -318,16 +318,16 @@ def turns(n, k, like):
 
 
 @shared_kernel
-def turn(total, out):
-    """out (N, K) = the transpose of ``total`` (K, padded N), by square blocks of vectors."""
+def turn(total, out, first, last):
+    """Columns first to last of out (N, K) = the transpose of ``total`` (K, padded N), by square blocks of vectors."""
     (n, k), columns, lane = out.shape, total.shape[1], lanes(address(out, 0))
     for row in range(0, n, lane):
-        for column in range(0, k, lane):
+        for column in range(first, last, lane):
             source, target = address(total, column * columns + row), address(out, row * k + column)
-            if row + lane <= n and column + lane <= k:
+            if row + lane <= n and column + lane <= last:
                 transpose(source, columns, target, k)
             else:
-                _turn(source, columns, lane, target, k, min(lane, n - row), min(lane, k - column))
+                _turn(source, columns, lane, target, k, min(lane, n - row), min(lane, last - column))
 
 
 @kernel
