@@ -17,7 +17,7 @@ from .product import (
     ROWS,
     VECTORS,
     add_rows,
-    multiply_transposed,
+    multiply_transposed_part,
     pack_columns,
     pack_rows,
     padded_columns,
@@ -95,11 +95,14 @@ def _cut(count, step, share):
 
 
 @kernel
-def _products(a, b, more_a, more_b, total, first, last):
-    """Rows first to last of a^T b + more_a^T more_b, of padded rows."""
-    clear(address(total, first * total.shape[1]), (last - first) * total.shape[1])
-    multiply_transposed(a, b, total, first, last)
-    multiply_transposed(more_a, more_b, total, first, last)
+def _products(a, b, more_a, more_b, total, first, last, low_column, high_column):
+    """Rows first to last, and some columns, of a^T b + more_a^T more_b, from the beginning of a vector on."""
+    columns = total.shape[1]
+    for row in range(first, last):
+        to = address(total, row * columns + low_column)
+        clear(to, padded_columns(high_column - low_column, to))
+    multiply_transposed_part(a, b, total, first, last, low_column, high_column)
+    multiply_transposed_part(more_a, more_b, total, first, last, low_column, high_column)
 
 
 @shared_kernel
@@ -118,21 +121,20 @@ def _few_products(d, y, out, first, last):
 @shared_kernel
 def _outer_sum(d, y, more_d, more_y, out, share):
     """A share of out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
-    (n, k), lane = out.shape, lanes(address(out, 0))
-    first, last = _cut(n, lane, share)
+    n, k = out.shape
+    first, last = _cut(n, lanes(address(out, 0)), share)
     if len(more_d) == 0 and 0 < len(d) <= FEW:
         _few_products(d, y, out, first, last)
     elif len(d) == 0 and 0 < len(more_d) <= FEW:
         _few_products(more_d, more_y, out, first, last)
-    elif turns(n, k, out):
-        first, last = _cut(k, lane, share)
+    elif turns(n, k, out):  # nor does a thread read more of d then than its own columns
         total = np.empty((k, padded_columns(n, address(out, 0))), out.dtype)
-        _products(y, d, more_y, more_d, total, first, last)
+        _products(y, d, more_y, more_d, total, 0, k, first, last)
         turn(total, out, first, last)
     else:
         columns = padded_columns(k, address(out, 0))
         total = out if columns == k else np.empty((n, columns), out.dtype)
-        _products(d, y, more_d, more_y, total, first, last)
+        _products(d, y, more_d, more_y, total, first, last, 0, k)
         for row in range(first, last if columns != k else first):
             copy(address(out, row * k), address(total, row * columns), k)
 

@@ -250,9 +250,11 @@ def _walk_back(
     weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
     code = equations.back(kind, x.itemsize, noise is not None and noise.dropped)
 
+    groups = plain_tuples(weights, states, cotangents, control)  # who hands out parts shall soon let go of the GIL
+
     def work(g0: int, g1: int) -> None:
-        span = Span(g0 * group, min(g1 * group, batch), reverse, steps, keep=first_too)
-        loops.walk_back(kind, code, *plain_tuples(weights, states, cotangents, control, span), masks)
+        span = g0 * group, min(g1 * group, batch), reverse, steps, first_too
+        loops.walk_back(kind, code, *groups, span, masks)
 
     threads.share(work, -(-batch // group), 2.0 * steps * batch * size * cotangents.zx.shape[2])
 
