@@ -1,7 +1,8 @@
 """What stands around the loops of a small layer, in one compiled function each: packing, and sums for the gradients.
 
 Numbers are those of product.py and sums.py, one by one. What is saved is Python between them, which in a small layer
-takes as long as the arithmetic. Serves plain cells whose weights one thread packs, and affine maps.
+takes as long as the arithmetic, and handing over each of them to threads. Serves plain cells and affine maps, whose
+weights each thread packs for itself.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from . import loops, threads
 from .compiling import kernel, shared_kernel
 from .intrinsics import address, lanes
 from .product import (
+    ROWS,
     VECTORS,
     add_rows,
-    multiply,
-    multiply_transposed,
+    multiply_transposed_part,
     pack_columns,
     pack_rows,
     padded_columns,
@@ -29,6 +30,8 @@ from .unpacked import FEW
 
 PRODUCTS, APART = tuple(kind.products[0] for kind in KINDS), tuple(kind.apart for kind in KINDS)
 OWN = tuple(kind.places[-1] if kind.apart else 0 for kind in KINDS)  # the block of a product that stays apart
+OWN_BYTES = 1 << 21  # of weights that each thread packs for itself; of more, caches that threads share should have one
+SHARES = 1 << 10  # of what lies in rows, handed out to threads
 
 
 def serves(about: Kind, own: int, size: int, operations: float) -> bool:
@@ -83,50 +86,65 @@ def total_bias(kind, b_ih, b_hh, size, columns, like):
     return bias
 
 
-@shared_kernel
-def _products(a, b, more_a, more_b):
-    """a^T b + more_a^T more_b, with padded rows."""
-    total = np.zeros((a.shape[1], padded_columns(b.shape[1], address(b, 0))), b.dtype)
-    multiply_transposed(a, b, total, 0, len(total))
-    multiply_transposed(more_a, more_b, total, 0, len(total))
-    return total
+@kernel
+def _cut(count, step, share):
+    """The first and the last of so many rows in a share, two numbers of SHARES; but for all rows, whole steps."""
+    first, last = share
+    steps = (count + step - 1) // step
+    return steps * first // SHARES * step, min(steps * last // SHARES * step, count)
+
+
+@kernel
+def _products(a, b, more_a, more_b, total, first, last, low_column, high_column):
+    """Rows first to last, and some columns, of a^T b + more_a^T more_b, from the beginning of a vector on."""
+    columns = total.shape[1]
+    for row in range(first, last):
+        to = address(total, row * columns + low_column)
+        clear(to, padded_columns(high_column - low_column, to))
+    multiply_transposed_part(a, b, total, first, last, low_column, high_column)
+    multiply_transposed_part(more_a, more_b, total, first, last, low_column, high_column)
 
 
 @shared_kernel
-def _few_products(d, y, out):
-    """out (N, K) = d^T y for few rows: each row of it is written once, and added to while it is in the first cache."""
-    n, k = out.shape
-    for row in range(n):
+def _few_products(d, y, out, first, last):
+    """Rows first to last of out (N, K) = d^T y for few rows of these: each is written once, and added to while it is
+    in the first cache.
+    """
+    k = out.shape[1]
+    for row in range(first, last):
         to = address(out, row * k)
         clear(to, k)
         for other in range(len(d)):
             add_times(to, d[other, row], address(y, other * k), k)
 
 
-@kernel
-def _outer_sum(d, y, more_d, more_y, out):
-    """out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
+@shared_kernel
+def _outer_sum(d, y, more_d, more_y, out, share):
+    """A share of out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
     n, k = out.shape
+    first, last = _cut(n, lanes(address(out, 0)), share)
     if len(more_d) == 0 and 0 < len(d) <= FEW:
-        _few_products(d, y, out)
-        return
-    if len(d) == 0 and 0 < len(more_d) <= FEW:
-        _few_products(more_d, more_y, out)
-        return
-    if turns(n, k, out):
-        turn(_products(y, d, more_y, more_d), out)
+        _few_products(d, y, out, first, last)
+    elif len(d) == 0 and 0 < len(more_d) <= FEW:
+        _few_products(more_d, more_y, out, first, last)
+    elif turns(n, k, out):  # nor does a thread read more of d then than its own columns
+        total = np.empty((k, padded_columns(n, address(out, 0))), out.dtype)
+        _products(y, d, more_y, more_d, total, 0, k, first, last)
+        turn(total, out, first, last)
     else:
-        total = _products(d, y, more_d, more_y)
-        for row in range(n):
-            for j in range(k):
-                out[row, j] = total[row, j]
+        columns = padded_columns(k, address(out, 0))
+        total = out if columns == k else np.empty((n, columns), out.dtype)
+        _products(d, y, more_d, more_y, total, first, last, 0, k)
+        for row in range(first, last if columns != k else first):
+            copy(address(out, row * k), address(total, row * columns), k)
 
 
 @kernel
-def _row_sum(d, out):
-    """out (N) = the sum of all rows of d (R, N)."""
-    out[:] = 0
-    add_rows(d, out, 0, out.size)
+def _row_sum(d, out, share):
+    """A share of out (N) = the sum of all rows of d (R, N)."""
+    first, last = _cut(out.size, lanes(address(out, 0)), share)
+    out[first:last] = 0
+    add_rows(d, out, first, last)
 
 
 @kernel
@@ -157,57 +175,51 @@ def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, columns, x, states,
 
 
 @kernel
-def _add_product(x, packed, y):
-    """y (R, padded N) += x W, for x (R, K) and W packed."""
-    (rows, inputs), columns = x.shape, y.shape[1]
-    multiply(address(x, 0), 1, 0, rows, inputs, address(packed, 0), inputs, columns, address(y, 0), 0, columns)
-
-
-@kernel
-def _product(x, packed_w, b, out):
-    """out (R, O) = x W + b, for x (R, I) and W packed; b may be empty."""
+def _product(x, packed_w, b, out, first, last):
+    """Rows first to last of out (R, O) = x W + b, for x (R, I) and W packed; b may be empty."""
     rows, outputs = out.shape
     columns = padded_columns(outputs, address(out, 0))
     y = out if columns == outputs else np.empty((rows, columns), out.dtype)
-    for row in range(rows):
+    for row in range(first, last):
         to = address(y, row * columns)
         clear(to, columns)
         copy(to, address(b, 0), b.size)
-    _add_product(x, packed_w, y)
+    loops.rows_times(x, packed_w, y, first, last)
     if columns != outputs:
-        for row in range(rows):
+        for row in range(first, last):
             copy(address(out, row * outputs), address(y, row * columns), outputs)
 
 
 @kernel
 def affine(x, w, b, out):
     """out (R, O) = x W^T + b, for x (R, I) and W (O, I); b may be empty."""
-    _product(x, packed_transpose(w), b, out)
+    _product(x, packed_transpose(w), b, out, 0, len(out))
 
 
 @kernel
-def gradients(dz, x, w, dx, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh):
+def gradients(dz, x, w, dx, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh, share):
     """Those of x, W and b in x W^T + b, from dz (R, O) for rows x (R, I), and where dw_hh is not empty of h W_hh^T.
 
     The rows are then of T*B sequences at a step, and so are those of hs, the states after it; h0 (B, H) are before the
     first. ``dzh`` is dz unless that product stays ``apart``. What is not asked for is empty, and so may all be that is
-    for h.
+    for h. Of each there comes a ``share``, two numbers of SHARES, with the same bits whatever it is.
     """
     if dx.size > 0:
-        _product(dz, packed(w), db[:0], dx)
+        first, last = _cut(len(dx), ROWS, share)
+        _product(dz, packed(w), db[:0], dx, first, last)
     if dw.size > 0:
-        _outer_sum(dz, x, dz[:0], x[:0], dw)
+        _outer_sum(dz, x, dz[:0], x[:0], dw, share)
     if db.size > 0:
-        _row_sum(dz, db)
+        _row_sum(dz, db, share)
     if dw_hh.size > 0:
         rows, batch = hs.shape[0], h0.shape[0]
         if reverse:  # each step started from the state after the step before, and the first from the initial one
-            _outer_sum(dzh[: rows - batch], hs[batch:], dzh[rows - batch :], h0, dw_hh)
+            _outer_sum(dzh[: rows - batch], hs[batch:], dzh[rows - batch :], h0, dw_hh, share)
         else:
-            _outer_sum(dzh[batch:], hs[: rows - batch], dzh[:batch], h0, dw_hh)
+            _outer_sum(dzh[batch:], hs[: rows - batch], dzh[:batch], h0, dw_hh, share)
     if db_hh.size > 0:
         if apart:
-            _row_sum(dzh, db_hh)
+            _row_sum(dzh, db_hh, share)
         else:
-            for row in range(len(db)):  # an array as a whole would be checked, and the error be compiled
-                db_hh[row] = db[row]
+            first, last = _cut(db.size, lanes(address(db, 0)), share)
+            copy(address(db_hh, first), address(db, first), last - first)

@@ -25,12 +25,14 @@ def linear_back(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """The gradients in x (N, I), W (O, I) and b (O,) from that of the result g (N, O), all of one type."""
     g = plain(g)
-    if threads.shares(2, 2.0 * g.size * weight.shape[1]) > 1:
+    if weight.nbytes > around.OWN_BYTES:
         dx = matmul(g, weight) if need_x else None
         return dx, outer_sum([(g, x)]) if need_weight else None, row_sum(g) if need_bias else None
     _, bias, rows, _ = EMPTY[g.dtype]
     dx = np.empty(x.shape, g.dtype) if need_x else rows
     dw = np.empty(weight.shape, g.dtype) if need_weight else rows
     db = np.empty(len(weight), g.dtype) if need_bias else bias
-    around.gradients(g, plain(x), plain(weight), dx, dw, db, False, rows, rows, rows, False, rows, bias)
+    given = g, plain(x), plain(weight), dx, dw, db, False, rows, rows, rows, False, rows, bias
+    operations = 2.0 * g.size * weight.shape[1] * (need_x + need_weight)
+    threads.share(lambda first, last: around.gradients(*given, (first, last)), around.SHARES, operations)
     return dx if need_x else None, dw if need_weight else None, db if need_bias else None

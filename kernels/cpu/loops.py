@@ -250,8 +250,8 @@ CACHED = 1 << 18  # bytes of rows that are multiplied before others, by all pane
 
 @kernel
 def rows_times(a, w, c, first, last):
-    """Rows first to last of C += A W, for A (T, B, K) as T*B rows, and W packed."""
-    k, columns, wide, w0 = a.shape[2], c.shape[1], w.shape[0], address(w, 0)
+    """Rows first to last of C += A W, for A (..., K) as rows of K, and W packed."""
+    k, columns, wide, w0 = a.shape[-1], c.shape[1], w.shape[0], address(w, 0)
     k_w, row = deep(w0, k), lowered(w0, k, deep(w0, k))
     space, at_once = space_for(w, AT_ONCE * k_w), lowered(w0, max(CACHED // (k * a.itemsize), 2 * AT_ONCE), AT_ONCE)
     for low in range(first, last, at_once):

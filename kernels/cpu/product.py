@@ -270,19 +270,25 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
         left -= vectors
 
 
-@shared_kernel
+@kernel
 def multiply_transposed(a, b, c, first, last):
-    """C[first:last] += (A^T B)[first:last], for A (K, M), B (K, N), C (M, padded N): a sum of outer products.
+    """C[first:last] += (A^T B)[first:last], for A (K, M), B (K, N), C (M, padded N): a sum of outer products."""
+    multiply_transposed_part(a, b, c, first, last, 0, b.shape[1])
+
+
+@shared_kernel
+def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
+    """The same of some columns of C alone, from the beginning of a vector on.
 
     Both are packed a block of K at a time: B in panels that stay in the first cache while all rows of C pass over them,
     A in tiles, since a column of it would take a cache line, and maybe the same set of lines, for each number. What is
     narrow goes without: a B that is one panel as it is, and an A whose rows are a few lines.
     """
     size, columns = b.shape
-    lane, rows, across = VECTOR_BYTES // b.itemsize, last - first, a.shape[1]
+    lane, rows, across, used = VECTOR_BYTES // b.itemsize, last - first, a.shape[1], high_column - low_column
     width = VECTORS * lane
-    packed_a, packed_b = across * a.itemsize > NARROW, columns > width or columns % lane != 0
-    panels = np.empty(DEPTH * (columns + lane) if packed_b else 0, b.dtype)
+    packed_a, packed_b = across * a.itemsize > NARROW, columns > width or columns % lane != 0 or used < columns
+    panels = np.empty(DEPTH * (used + lane) if packed_b else 0, b.dtype)
     tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS if packed_a else 0, a.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
@@ -292,17 +298,17 @@ def multiply_transposed(a, b, c, first, last):
                 _pack_tiles(address(a, (low + k) * across + first), rows, address(tiles, k * ROWS), depth * ROWS)
             left, step, next_tile = address(tiles, 0), ROWS, depth * ROWS
         for k in range(depth if packed_b else 0):  # row by row: what lies apart is slow to come
-            for start in range(0, columns, width):
-                stop = min(start + width, columns)
+            for start in range(0, used, width):
+                stop = min(start + width, used)
                 wide = -(-(stop - start) // lane) * lane
-                to = address(panels, start * depth + k * wide)
-                _copy(address(b, (low + k) * columns + start), stop - start, to, wide)
-        for start in range(0, columns, width):
-            vectors = -(-min(width, columns - start) // lane)
+                to, source = address(panels, start * depth + k * wide), (low + k) * columns + low_column + start
+                _copy(address(b, source), stop - start, to, wide)
+        for start in range(0, used, width):
+            vectors = -(-min(width, used - start) // lane)
             right = address(panels, start * depth) if packed_b else address(b, low * columns)
             _panel(
-                left, 1, step, next_tile, rows, right, depth, address(c, first * c.shape[1] + start), c.shape[1],
-                vectors,
+                left, 1, step, next_tile, rows, right, depth, address(c, first * c.shape[1] + low_column + start),
+                c.shape[1], vectors,
             )  # fmt: skip
 
 
@@ -318,16 +324,16 @@ def turns(n, k, like):
 
 
 @shared_kernel
-def turn(total, out):
-    """out (N, K) = the transpose of ``total`` (K, padded N), by square blocks of vectors."""
-    (n, k), columns, lane = out.shape, total.shape[1], lanes(address(out, 0))
-    for row in range(0, n, lane):
+def turn(total, out, first, last):
+    """Rows first to last of out (N, K) = the transpose of ``total`` (K, padded N), by square blocks of vectors."""
+    k, columns, lane = out.shape[1], total.shape[1], lanes(address(out, 0))
+    for row in range(first, last, lane):
         for column in range(0, k, lane):
             source, target = address(total, column * columns + row), address(out, row * k + column)
-            if row + lane <= n and column + lane <= k:
+            if row + lane <= last and column + lane <= k:
                 transpose(source, columns, target, k)
             else:
-                _turn(source, columns, lane, target, k, min(lane, n - row), min(lane, k - column))
+                _turn(source, columns, lane, target, k, min(lane, last - row), min(lane, k - column))
 
 
 @kernel

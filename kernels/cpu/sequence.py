@@ -36,8 +36,6 @@ from .recurrence import BLOCK_BYTES, TURNS
 from .scratch import lined, scratch
 from .unpacked import FEW
 
-OWN_BYTES = 1 << 21  # of weights that each thread packs for itself; of more, caches that threads share should have one
-
 
 def forward(
     kind: int,
@@ -88,7 +86,7 @@ def forward(
         matrices, bias = (w["weight_ih"], w["weight_hh"]), total_bias(about, w, size, dtype)
         columns.run(parts, kind, x, *matrices, bias, diagonals, states, control, reverse, keep, storage)
         return results, (states, None) if keep else None
-    if packed_at_once and noise is None and w["weight_ih"].nbytes + w["weight_hh"].nbytes <= OWN_BYTES:
+    if packed_at_once and noise is None and w["weight_ih"].nbytes + w["weight_hh"].nbytes <= around.OWN_BYTES:
         plain_weights, groups = _plain_weights(about, w), plain_tuples(states, control)
 
         def work(b0: int, b1: int) -> None:
@@ -214,8 +212,8 @@ def backward(
     _walk_back(about, w, x, states, noise, cotangents, control, own, reverse, first_too, storage)
     if flags.advance is not None:  # what was not looked at may be NaN, and zero times NaN is NaN
         x = np.where(flags.advance[..., None], x, dtype.type(0))
-    most = 2.0 * dzx.size * max(size, x.shape[2])  # operations of one product
-    if control is FREE and noise is None and storage is EXACT and around.serves(about, own, size, most):
+    free = control is FREE and noise is None and storage is EXACT
+    if free and about.even and own == size and w["weight_ih"].nbytes <= around.OWN_BYTES:
         dx, gradients = weight_gradients.at_once(about, w, x, states, dzx, dzh, sums, reverse, need_dx)
     else:
         gradients = weight_gradients.of(
@@ -252,9 +250,11 @@ def _walk_back(
     weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
     code = equations.back(kind, x.itemsize, noise is not None and noise.dropped)
 
+    groups = plain_tuples(weights, states, cotangents, control)  # who hands out parts shall soon let go of the GIL
+
     def work(g0: int, g1: int) -> None:
-        span = Span(g0 * group, min(g1 * group, batch), reverse, steps, keep=first_too)
-        loops.walk_back(kind, code, *plain_tuples(weights, states, cotangents, control, span), masks)
+        span = g0 * group, min(g1 * group, batch), reverse, steps, first_too
+        loops.walk_back(kind, code, *groups, span, masks)
 
     threads.share(work, -(-batch // group), 2.0 * steps * batch * size * cotangents.zx.shape[2])
 

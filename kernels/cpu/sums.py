@@ -24,7 +24,7 @@ def outer_sum(pairs: list[tuple[Array, Array]], storage: Storage = EXACT) -> Arr
     if not turns(n, k, like):
         return np.ascontiguousarray(_product_sum(flat)[:, :k])
     out = np.empty((n, k), like.dtype)
-    turn(_product_sum([(x, dz) for dz, x in flat]), out)
+    turn(_product_sum([(x, dz) for dz, x in flat]), out, 0, n)
     return out
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import kinds
 from ..kinds import Kind, State
-from . import around, norm_weights
+from . import around, norm_weights, threads
 from .arguments import EMPTY, States
 from .noise import Noise
 from .product import Array, Storage, plain
@@ -24,17 +24,20 @@ def at_once(
     reverse: bool,
     need_dx: bool,
 ) -> tuple[Array | None, kinds.Weights]:
-    """dx, and the gradients of the weights, in one compiled call: of a small layer that :mod:`.around` serves."""
+    """dx, and the gradients of the weights, in one compiled call a thread: of a layer that :mod:`.around` serves."""
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     made = {name: np.empty(w[name].shape, x.dtype) for name in names[: 2 if about.norms else 4] if name in w}
     none = EMPTY[x.dtype]
     dw, dw_hh, db, db_hh = [made.get(name, none[1]) for name in names]
     rows_x, hs, dz, dz_hh = [array.reshape(-1, array.shape[2]) for array in (x, states.after[0], dzx, dzh)]
-    w_ih, dx, h0 = plain(w["weight_ih"]), np.empty(rows_x.shape, x.dtype) if need_dx else none[2], states.initial[0]
-    around.gradients(dz, rows_x, w_ih, dx, dw, db, about.apart, dz_hh, h0, hs, reverse, dw_hh, db_hh)
+    w_ih, h0, dx = plain(w["weight_ih"]), states.initial[0], np.empty(x.shape, x.dtype) if need_dx else None
+    rows_dx = none[2] if dx is None else dx.reshape(rows_x.shape)
+    given = dz, rows_x, w_ih, rows_dx, dw, db, about.apart, dz_hh, h0, hs, reverse, dw_hh, db_hh
+    operations = 2.0 * (dzx.size * x.shape[2] * (2 if need_dx else 1) + dzh.size * hs.shape[1])
+    threads.share(lambda first, last: around.gradients(*given, (first, last)), around.SHARES, operations)
     if about.norms:
         made |= norm_weights.gradients(about, w, sums)
-    return dx.reshape(x.shape) if need_dx else None, made
+    return dx, made
 
 
 def of(

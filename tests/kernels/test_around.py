@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import around, at_once, columns, linear, sequence, threads
+from xprnn.kernels.cpu import around, at_once, columns, linear, threads
 
 import xprnn
 from xprnn import nn
@@ -31,9 +31,27 @@ def test_packing_and_gradients_of_one_call_have_the_bits_of_several(
     x = np.random.default_rng(1).standard_normal((steps, batch, inputs)).astype("float32")
     found = outputs_and_gradients(layer, x)
     monkeypatch.setattr(around, "serves", lambda *about: False)
+    monkeypatch.setattr(around, "OWN_BYTES", 0)
     monkeypatch.setattr(at_once, "serves", lambda *about: False)
     for one, other in zip(found, outputs_and_gradients(layer, x), strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("cell", "steps", "batch", "inputs", "hidden"), [("GRU", 9, 7, 1, 70), ("LSTM", 2, 2, 90, 33)])
+def test_gradients_have_the_same_bits_whatever_threads_share_them(
+    monkeypatch, cell, reverse, steps, batch, inputs, hidden
+):
+    layer = getattr(nn, cell)(inputs, hidden, reverse=reverse, rng=0)
+    x = np.random.default_rng(1).standard_normal((steps, batch, inputs)).astype("float32")
+    found = outputs_and_gradients(layer, x)
+    monkeypatch.setattr(threads, "SERIAL_BELOW", 0.0)
+    monkeypatch.setattr(threads, "workers", lambda: 3)
+    shares, gradients = [], around.gradients
+    monkeypatch.setattr(around, "gradients", lambda *given: shares.append(given[-1]) or gradients(*given))
+    for one, other in zip(found, outputs_and_gradients(layer, x), strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert sorted(shares) == [(0, 341), (341, 682), (682, 1024)]
 
 
 def test_weights_that_each_thread_packs_give_the_bits_of_those_that_all_share(monkeypatch):
@@ -46,7 +64,7 @@ def test_weights_that_each_thread_packs_give_the_bits_of_those_that_all_share(mo
     layer, x = nn.LSTM(3, 5, rng=0), np.random.default_rng(1).standard_normal((4, 9, 3)).astype("float32")
     found = outputs_and_gradients(layer, x)
     assert len(walks) == 2
-    monkeypatch.setattr(sequence, "OWN_BYTES", 0)
+    monkeypatch.setattr(around, "OWN_BYTES", 0)
     for one, other in zip(found, outputs_and_gradients(layer, x), strict=True):
         assert one.tobytes() == other.tobytes()
     assert len(walks) == 2

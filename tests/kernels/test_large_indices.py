@@ -8,7 +8,7 @@ from mapped_memory import mapped
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import elementwise, loops, scan, sequence
+from xprnn.kernels.cpu import around, elementwise, loops, scan, sequence
 from xprnn.kernels.cpu.compiling import kernel
 from xprnn.kernels.cpu.intrinsics import address, offset
 from xprnn.kernels.cpu.product import padded
@@ -120,7 +120,7 @@ def test_sequences(walked, kind, monkeypatch):
     w = {name: draws.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
     ends = [draws.standard_normal(shape).astype("float32") for shape in [(steps, 2, 1), *[(2, size)] * 4]]
     for keep, width, own_bytes in ((False, size, 0), (False, size, 1 << 20), (True, about.kept * size, 1 << 20)):
-        monkeypatch.setattr(sequence, "OWN_BYTES", own_bytes)  # weights are packed for all threads, or by each
+        monkeypatch.setattr(around, "OWN_BYTES", own_bytes)  # weights are packed for all threads, or by each
         most, far = walked(kind, w, ends, FAR // (steps * width) + 2, keep)
         assert most > 2**31
         for one, other in zip(far, walked(kind, w, ends, 2, keep)[1], strict=True):

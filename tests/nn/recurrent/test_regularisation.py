@@ -98,10 +98,10 @@ OFF = {
 @pytest.mark.parametrize(("options", "training"), OFF.values(), ids=OFF.keys())
 def test_what_is_off_makes_the_same_call_of_kernels(options, training, monkeypatch):
     numba = pytest.importorskip("numba")
-    from xprnn.kernels.cpu import at_once, loops, sequence
+    from xprnn.kernels.cpu import around, at_once, loops
 
     monkeypatch.setattr(at_once, "serves", lambda *about: False)
-    monkeypatch.setattr(sequence, "OWN_BYTES", 0)
+    monkeypatch.setattr(around, "OWN_BYTES", 0)
     came, originals = [], {name: getattr(loops, name) for name in ("walk", "walk_back")}
 
     def watched(name):

@@ -37,9 +37,9 @@ def test_what_goes_to_the_state_alone_is_left_out(kind, options, steps, rng):
 
 @pytest.mark.parametrize("kernels", ["auto", "reference"])
 def test_gradients_are_arrays_of_their_own(kernels, rng):
-    layer, x = nn.LSTM(3, 4, rng=0), rng.standard_normal((1, 2, 3)).astype("float32")
-    flow = rng.standard_normal((1, 2, 4)).astype("float32")
-    parameters = layer.parameters()
+    layer, given = nn.LSTM(3, 4, rng=0), rng.standard_normal((1, 2, 3)).astype("float32")
+    flow, x = rng.standard_normal((1, 2, 4)).astype("float32"), Tensor(given, requires_grad=True)
+    parameters = [x, *layer.parameters()]
     with use_kernels(kernels):
         output, _ = layer(x)
         output.backward(flow, retain_graph=True)
@@ -50,6 +50,7 @@ def test_gradients_are_arrays_of_their_own(kernels, rng):
             p.grad.data[:] = np.nan
         again = grad(output, parameters, [flow], retain_graph=True)
         layer.zero_grad()
+        x.grad = None
         output.backward(flow)
         output.detach()
     for g, p, expected in zip(again, parameters, once, strict=True):

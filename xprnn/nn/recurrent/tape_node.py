@@ -86,12 +86,14 @@ def run(
         if (looking := observing()) is not None:
             looking.came_back(call, dsequences, dfinal)
         gradients = impl.backward(call, cache, dsequences, dfinal, x.requires_grad)
-        found: list[Tensor | None] = [None if g is None else Tensor(g) for g in (gradients.x, *gradients.state)]
-        for name, weight in weights.items():
-            array = gradients.weights[name]
-            owned = impl.gives_away and weight.node is None and array.base is None
-            found.append(Owned(array) if owned else Tensor(array))
-        return found
+
+        def handed(leaf: Tensor, array: Any) -> Tensor:
+            owned = impl.gives_away and leaf.node is None and array.base is None
+            return Owned(array) if owned else Tensor(array)
+
+        found = [None if gradients.x is None else handed(x, gradients.x)]
+        found += [None if g is None else Tensor(g) for g in gradients.state]
+        return [*found, *[handed(weight, gradients.weights[name]) for name, weight in weights.items()]]
 
     reads = (x, *([None] * len(state) if own_state else state), *weights.values(), control.advance, control.restart)
     labels = _labels(cell.state_names, *weights)
