@@ -15,7 +15,7 @@ from . import units
 from .around import aligned, total_bias
 from .compiling import kernel
 from .intrinsics import address, addresses, all_parts, lanes, spread
-from .product import VECTORS, multiply, pack_vector, padded_columns
+from .product import VECTORS, multiply, pack_block, pack_vector, padded_columns
 from .recurrence import slots_of, state_after
 from .rows import copy
 
@@ -23,25 +23,27 @@ KEPT = tuple(kind.kept for kind in KINDS)
 
 
 @kernel
-def _packed(w, count, size, tile):
-    """W (count*H, K), packed in panels of ``tile`` vectors whose columns are in the order of units.py."""
-    k, lane = w.shape[1], lanes(address(w, 0))
-    stride = padded_columns(size, address(w, 0))
-    columns, width, block = count * stride, tile * lane, np.empty(lane * lane, w.dtype)
+def _packed(w, count, size, columns, width):
+    """W (count*H, K), packed in panels so ``width`` of columns in the order of units.py."""
+    k, lane, whole = w.shape[1], units.in_vector(size, w.itemsize), lanes(address(w, 0))
+    block = np.empty(whole * whole, w.dtype)
     packed = aligned(columns, k, w)
     for j in range(0, columns, lane):
         unit, gate = j // lane // count * lane, j // lane % count
         start = j // width * width
         target = address(packed, start * k + j - start)
         rows = address(w, (gate * size + unit) * k)
-        pack_vector(rows, k, size - unit, target, min(width, columns - start), address(block, 0))
+        if lane == whole:
+            pack_vector(rows, k, size - unit, target, min(width, columns - start), address(block, 0))
+        else:
+            pack_block(rows, k, size - unit, target, min(width, columns - start), k, lane)
     return packed
 
 
 @kernel
 def _by_unit(numbers, count, size, target):
     """Numbers (count*H) in that order, and zeros for the units that fill up the last vector."""
-    lane = lanes(address(target, 0))
+    lane = units.in_vector(size, target.itemsize)
     for vector in range(count * ((size + lane - 1) // lane)):
         unit, gate = vector // count * lane, vector % count
         for j in range(lane):
@@ -55,17 +57,19 @@ def walk(kind, w_ih, w_hh, b_ih, b_hh, x, initial, after, reverse, block):
     The input product is done for a ``block`` of steps at a time.
     """
     size, gates, products = w_hh.shape[1], units.GATES[kind], units.PRODUCTS[kind]
-    stride = padded_columns(size, address(x, 0))
-    packed_ih = _packed(w_ih, gates, size, VECTORS)
-    packed_hh = _packed(w_hh, products, size, units.width(kind, size, x.itemsize) * products)
+    stride = units.room(size, x.itemsize)
+    columns = padded_columns(gates * stride, address(x, 0))
+    tile = units.width(kind, size, x.itemsize) * products * units.in_vector(size, x.itemsize)
+    packed_ih = _packed(w_ih, gates, size, columns, VECTORS * lanes(address(x, 0)))
+    packed_hh = _packed(w_hh, products, size, products * stride, tile)
     total = total_bias(kind, b_ih, b_hh, size, KEPT[kind] * size, w_hh)
-    bias = np.zeros((gates + 1) * stride, x.dtype)  # and what a product that stays apart starts from
+    bias = np.zeros(columns + stride, x.dtype)  # and what a product that stays apart starts from
     _by_unit(total[: gates * size], gates, size, bias)
-    _by_unit(total[gates * size :], KEPT[kind] - gates, size, bias[gates * stride :])
+    _by_unit(total[gates * size :], KEPT[kind] - gates, size, bias[columns:])
     states = aligned(2 * PARTS[kind], stride, x)
     for part in range(PARTS[kind]):
         copy(address(states, part * stride), all_parts(addresses(initial, 0), size)[part], size)
-    _steps(kind, x, packed_ih, packed_hh, bias, states, aligned(block, gates * stride, x), after, reverse)
+    _steps(kind, x, packed_ih, packed_hh, bias, states, aligned(block, columns, x), after, reverse)
 
 
 @kernel

@@ -127,17 +127,23 @@ def lanes(typingctx: Any, pointer: Any) -> Any:
     return types.intp(pointer), codegen
 
 
-@intrinsic
-def copy_vector(typingctx: Any, target: Any, source: Any) -> Any:
-    """As many elements as fill a vector, from one address to another."""
+def _copy_of(halves: int) -> Any:
+    @intrinsic
+    def copy(typingctx: Any, target: Any, source: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            align = signature.args[0].dtype.bitwidth // 8
+            lanes = TILE.lanes(align) * halves // 2
+            value = builder.load(vector_at(builder, args[1], 0, lanes), align=align)
+            builder.store(value, vector_at(builder, args[0], 0, lanes), align=align)
+            return context.get_dummy_value()
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        align = signature.args[0].dtype.bitwidth // 8
-        value = builder.load(vector_at(builder, args[1], 0), align=align)
-        builder.store(value, vector_at(builder, args[0], 0), align=align)
-        return context.get_dummy_value()
+        return types.void(target, source), codegen
 
-    return types.void(target, source), codegen
+    return copy
+
+
+copy_vector, copy_half = _copy_of(2), _copy_of(1)
+"""As many elements as fill a vector, or half of one, from one address to another."""
 
 
 @intrinsic
@@ -297,20 +303,24 @@ def _emit_block(
             builder.store(builder.fadd(builder.load(place, align=size), block[r][v]), place, align=size)
 
 
-def vector_at(builder: Any, base: Any, number: int) -> Any:
-    """The address of one of the vectors that begin at an address of numbers."""
+def vector_at(builder: Any, base: Any, number: int, lanes: int | None = None) -> Any:
+    """The address of one of the vectors that begin at an address of numbers; they are whole unless ``lanes`` says."""
     element = base.type.pointee
-    lanes = TILE.lanes(4 if isinstance(element, ir.FloatType) else 8)
+    lanes = lanes or TILE.lanes(4 if isinstance(element, ir.FloatType) else 8)
     place = builder.gep(base, [ir.Constant(ir.IntType(64), number * lanes)])
     return builder.bitcast(place, ir.VectorType(element, lanes).as_pointer())
 
 
 def emit_products(
-    builder: Any, element: Any, rows: int, width: int, panel: int, a: Any, row: Any, step: Any, w: Any, k: Any
-) -> list[list[Any]]:
-    """The instructions for a block of A W, with W in panels of so many vectors, and what they leave, by rows."""
+    builder: Any, element: Any, rows: int, width: int, panel: int, a: Any, row: Any, step: Any, w: Any, k: Any,
+    lanes: int | None = None,
+) -> list[list[Any]]:  # fmt: skip
+    """The instructions for a block of A W, with W in panels of so many vectors, and what they leave, by rows.
+
+    Vectors are whole, or have so many ``lanes``.
+    """
     size = 4 if isinstance(element, ir.FloatType) else 8
-    lanes = TILE.lanes(size)
+    lanes = lanes or TILE.lanes(size)
     vector, i32, i64 = ir.VectorType(element, lanes), ir.IntType(32), ir.IntType(64)
     # fmuladd and not fma: where there is no such instruction, it is a product and a sum and not a library call.
     kind = ir.FunctionType(vector, [vector] * 3)
@@ -323,7 +333,7 @@ def emit_products(
 
     def weights_at(base: Any, number: int) -> Any:
         if not bf16:
-            return builder.load(vector_at(builder, base, number), align=size)
+            return builder.load(vector_at(builder, base, number, lanes), align=size)
         halves = ir.VectorType(w.type.pointee, lanes)
         place = builder.bitcast(builder.gep(base, [ir.Constant(i64, number * lanes)]), halves.as_pointer())
         upper = builder.shl(builder.zext(builder.load(place, align=2), words), ir.Constant(words, [16] * lanes))

@@ -151,11 +151,11 @@ def pack_vector(source, k, used, target, wide, block):
         if lane <= used and low + lane <= k:
             _turn_block(offset(source, low), k, offset(target, low * wide), wide, block)
         else:
-            _turn(offset(source, low), k, used, offset(target, low * wide), wide, min(lane, k - low), lane)
+            pack_block(offset(source, low), k, used, offset(target, low * wide), wide, min(lane, k - low), lane)
 
 
 @kernel
-def _turn(source, source_step, used, target, target_step, rows, columns):
+def pack_block(source, source_step, used, target, target_step, rows, columns):
     """A block of columns to rows; zeros where there are no more columns."""
     for c in range(columns):
         for r in range(rows):
@@ -333,7 +333,7 @@ def turn(total, out, first, last):
             if row + lane <= last and column + lane <= k:
                 transpose(source, columns, target, k)
             else:
-                _turn(source, columns, lane, target, k, min(lane, last - row), min(lane, k - column))
+                pack_block(source, columns, lane, target, k, min(lane, last - row), min(lane, k - column))
 
 
 @kernel

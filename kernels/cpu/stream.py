@@ -19,7 +19,7 @@ from ..kinds import KINDS, Kind, Weights
 from . import equations, parts, sequence, units
 from .arguments import NEVER
 from .compiling import kernel, shared_kernel
-from .intrinsics import address, call_at, copy_vector, lanes, offset, offsets, spread
+from .intrinsics import address, call_at, copy_half, copy_vector, lanes, offset, offsets, spread
 from .parts import LINEAR, NORM
 from .product import EXACT, Storage, multiply, padded
 from .recurrence import first_product, may_be_infinite, second_product
@@ -123,7 +123,10 @@ def run_part(weights, memory, z, at, x, y, current, steps):
                 at[COLUMNS_IH], diagonals, size, False, always, batch, old[0], apart, wild,
             )  # fmt: skip
             call_at(at[STEP], (kind, here, columns, old, new, diagonals, size, size, False, always, batch))
-        _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)
+        if at[IN_UNITS] and size == stride < lane:  # no vector has other numbers behind it
+            copy_half(offset(y, k * size), new[0])
+        else:
+            _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)
         current = 1 - current
 
 
@@ -187,14 +190,14 @@ class Stack:
         """A recurrent layer's numbers and the places of its state; where these end."""
         about, size, own = KINDS[part.kind], part.size, int(at[OWN])
         at[IN_UNITS] = self._in_units(part, batch)
-        stride = at[STRIDE] = padded(size, item) if at[IN_UNITS] else size
+        stride = at[STRIDE] = units.room(size, item) if at[IN_UNITS] else size
         blocks = about.gates, *about.products
         at[COLUMNS_IH : COLUMNS_SECOND + 1] = [padded(count * size, item) for count in blocks]
         if own < size:
             at[COLUMNS_HH] = len(about.places) * size // own * padded(own, item)
         at[COLUMNS] = padded(sequence.scratch_columns(about, size, own, item), item)
         if at[IN_UNITS]:
-            at[COLUMNS] = at[COLUMNS_IH] = about.gates * stride
+            at[COLUMNS] = at[COLUMNS_IH] = padded(about.gates * stride, item)
             at[COLUMNS_HH], at[COLUMNS_SECOND] = len(about.places) * stride, 0
         else:
             at[STEP], at[RESET] = self._equations(part, item)
@@ -250,8 +253,9 @@ class Stack:
             both = about.gates * size
             self._keep(W_IH, at, pack(units.by_unit(w["weight_ih"], size).T))
             self._keep(W_HH, at, pack(units.panels(about.number, w["weight_hh"], size)))
-            apart = bias[both : about.kept * size]
-            bias = np.concatenate([units.by_unit(bias[:both], size), units.by_unit(apart, size)])
+            apart, behind = units.by_unit(bias[both : about.kept * size], size), at[BIAS] + at[COLUMNS]
+            memory[behind : behind + apart.size] = apart
+            bias = units.by_unit(bias[:both], size)
         else:
             self._keep(W_IH, at, pack(w["weight_ih"].T))
             w_hh, w_second = sequence.forward_products(about, w, size, self._storage)

@@ -6,7 +6,8 @@ one tile: the product with h, then the cell's equations on these very registers.
 those of ``multiply`` and ``gates.step``, number by number.
 
 For that the gates of some units must be neighbours: pre-activations come a vector of units after another, of each a
-vector for each gate, with zeros for the units that fill up the last one. The weights of a tile are one panel.
+vector for each gate, with zeros for the units that fill up the last one. The weights of a tile are one panel. Where
+half a vector holds all units, vectors are half as long: there are processors that take a whole one in two halves.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .compiling import inlined_kernel, kernel
 from .host import TILE
 from .intrinsics import emit_products, lanes, offset, offsets, vector_at
 from .lanes import Lanes
-from .product import VECTOR_BYTES, padded
+from .product import VECTOR_BYTES
 
 Array = np.ndarray[Any, Any]
 GATES, PRODUCTS = tuple(kind.gates for kind in KINDS), tuple(len(kind.places) for kind in KINDS)
@@ -50,7 +51,8 @@ def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
     """An intrinsic that moves some vectors of units on.
 
     ``h`` is the whole old h, ``w`` the weights of these units alone; ``z`` is what the input gives to their gates and
-    ``apart`` what a product that stays apart starts from, ``old`` and ``new`` are the parts of their states.
+    ``apart`` what a product that stays apart starts from, ``old`` and ``new`` are the parts of their states. No whole
+    vector is one of half the length.
     """
     about, products = KINDS[number], PRODUCTS[number]
 
@@ -62,10 +64,13 @@ def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
             align = 4 if isinstance(element, ir.FloatType) else 8
             zero, one = (ir.Constant(size.type, number) for number in range(2))
 
-            def read(base: Any, number: int) -> Any:
-                return builder.load(vector_at(builder, base, number), align=align)
-
             def emit(unit: int, sums: list[Any]) -> None:
+                def vector_of(base: Any, number: int) -> Any:
+                    return vector_at(builder, base, number, sums[0].type.count)
+
+                def read(base: Any, number: int) -> Any:
+                    return builder.load(vector_of(base, number), align=align)
+
                 gates = [read(z, unit * about.gates + gate) for gate in range(about.gates)]
                 gates += [read(apart, unit)] * (about.kept - about.gates)
                 for place, product in zip(about.places, sums, strict=True):
@@ -74,14 +79,14 @@ def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
                 before = [Lanes(builder, read(builder.extract_value(old, part), unit)) for part in places]
                 after = equations([Lanes(builder, gate) for gate in gates], *before)
                 for part, state in zip(places, after, strict=True):
-                    to = vector_at(builder, builder.extract_value(new, part), unit)
-                    builder.store(state.value, to, align=align)
+                    builder.store(state.value, vector_of(builder.extract_value(new, part), unit), align=align)
 
-            for width in range(1, WIDEST[number] + 1):
+            for width in range(WIDEST[number] + 1):
                 with builder.if_then(builder.icmp_signed("==", vectors, ir.Constant(vectors.type, width))):
-                    wide = width * products
-                    (sums,) = emit_products(builder, element, 1, wide, wide, h, zero, one, w, size)
-                    for unit in range(width):
+                    count, lanes = (width, TILE.lanes(align)) if width else (1, TILE.lanes(align) // 2)
+                    wide = count * products
+                    (sums,) = emit_products(builder, element, 1, wide, wide, h, zero, one, w, size, lanes)
+                    for unit in range(count):
                         emit(unit, sums[unit * products : (unit + 1) * products])
             return context.get_dummy_value()
 
@@ -95,6 +100,20 @@ WIDE = tuple(WIDEST.get(number, 0) for number in range(len(KINDS)))
 
 
 @register_jitable(inline="always")  # for Python too
+def in_vector(size, itemsize):
+    """Units in a vector: as many as fill it, or half of them if there are no more."""
+    lane = VECTOR_BYTES // itemsize
+    return lane >> int(2 * size <= lane)
+
+
+@register_jitable(inline="always")
+def room(size, itemsize):
+    """Units that vectors have room for."""
+    lane = in_vector(size, itemsize)
+    return (size + lane - 1) // lane * lane
+
+
+@register_jitable(inline="always")
 def width(kind, size, itemsize):
     """Vectors of units in a tile. Where the first cache cannot hold all weights, narrow tiles leave more of them there
     for the next step.
@@ -110,7 +129,7 @@ def width(kind, size, itemsize):
 def tiling(kind, size, stride, lane):
     """Vectors of units in a tile, and how many tiles there are: asked once for many steps, as divisions take long."""
     wide = width(kind, size, VECTOR_BYTES // lane)
-    return wide, (stride // lane + wide - 1) // wide
+    return wide, max((stride // lane + wide - 1) // wide, 1)
 
 
 @inlined_kernel
@@ -123,7 +142,7 @@ def _tile(kind, h, size, w, z, apart, old, new, vectors):
 
 @kernel
 def step(kind, size, stride, tiles, w, z, apart, old, new, turned):
-    """One step of one sequence of ``size`` units, whose states have room for ``stride``, as ``apart`` has.
+    """One step of one sequence of ``size`` units, whose states have :func:`room` for ``stride``, as ``apart`` has.
 
     ``tiles`` are those of :func:`tiling`. ``turned`` begins with the last units: at every other step, the weights that
     were read last are still in the first cache.
@@ -146,8 +165,8 @@ def serves(kind: int, batch: int) -> bool:
 
 def by_unit(rows: Array, size: int) -> Array:
     """Rows (G*H, K) of weights, or numbers (G*H,), in the order of pre-activations: vectors of units, of each G."""
-    count, lane = len(rows) // size, TILE.lanes(rows.itemsize)
-    wide, rest = padded(size, rows.itemsize), rows.shape[1:]
+    count, lane = len(rows) // size, in_vector(size, rows.itemsize)
+    wide, rest = room(size, rows.itemsize), rows.shape[1:]
     whole = np.zeros((count, wide, *rest), rows.dtype)
     whole[:, :size] = rows.reshape(count, size, *rest)
     return whole.reshape(count, wide // lane, lane, *rest).swapaxes(0, 1).reshape(count * wide, *rest)
@@ -155,6 +174,6 @@ def by_unit(rows: Array, size: int) -> Array:
 
 def panels(kind: int, weight: Array, size: int) -> Array:
     """weight_hh as :func:`step` reads it, a panel for each tile, in a row (1, G*H*H)."""
-    tile = width(kind, size, weight.itemsize) * PRODUCTS[kind] * TILE.lanes(weight.itemsize)
+    tile = width(kind, size, weight.itemsize) * PRODUCTS[kind] * in_vector(size, weight.itemsize)
     columns = by_unit(weight, size)
     return np.concatenate([columns[low : low + tile].T.reshape(1, -1) for low in range(0, len(columns), tile)], axis=1)
