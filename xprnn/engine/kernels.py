@@ -16,7 +16,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from xprnn.backend import DTYPES, Array, dtype_name, zeros_beside
+from xprnn.backend import NATIVE, Array, dtype_name, zeros_beside
 from xprnn.cells import Cell, State, Weights
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.cell_kinds import kind_of, number_of, told
@@ -64,16 +64,18 @@ def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: s
 
 def _other_array(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> str | None:
     """What is of another type than it should be, or of another dtype than x. One by one they are asked only then."""
-    x = call.x
+    x, alike = call.x, True
     exact, dtype, others = type(x), x.dtype, (*call.weights.values(), *call.state)
-    alike = [type(other) is exact and other.dtype is dtype for other in others]  # NumPy has one object for each dtype
-    if not fits(x) or (False in alike and len(set(map(type, (x, *others)))) > 1):
+    for other in others:
+        if type(other) is not exact or other.dtype is not dtype:  # NumPy has one object for each dtype
+            alike = False
+    if not fits(x) or (not alike and len(set(map(type, (x, *others)))) > 1):
         for name, array in arrays(call).items():
             if not fits(array):
                 return f"{name} is a {type(array).__module__.split('.')[0]}.{type(array).__name__}, not {what}"
-    if dtype_name(x) not in DTYPES or not dtype.isnative:
+    if dtype not in NATIVE.values():
         return f"no kernels for {dtype}"
-    if False in alike and len(set(map(_dtype, (x, *others)))) > 1:
+    if not alike and len(set(map(_dtype, (x, *others)))) > 1:
         name, array = next(pair for pair in arrays(call).items() if pair[1].dtype != x.dtype)
         return f"x has dtype {x.dtype}, but {name} has {array.dtype}"
     return None
@@ -95,9 +97,10 @@ def check(call: SequenceCall) -> None:
         )
     length, batch, inputs = call.x.shape
     size = call.state[0].shape[1]
+    expected = batch, size
     for name, part in zip(names, call.state, strict=True):
-        if part.shape != (batch, size):
-            raise ValueError(f"{cell.name}: state {name} has shape {tuple(part.shape)}; expected {(batch, size)}")
+        if part.shape != expected:
+            raise ValueError(f"{cell.name}: state {name} has shape {tuple(part.shape)}; expected {expected}")
     check_weights(cell, call.weights, inputs, size)
     if control.advance is None and control.inside is None and control.restart is None:  # the most common
         return

@@ -120,7 +120,8 @@ def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence
 def zero_state(x: Tensor, sizes: Sequence[int]) -> Parts:
     """Parts (B, H) of zeros for a batch x (..., B, I)."""
     batch = x.shape[-2]
-    return tuple([Tensor(zeros_beside(x.data, (batch, size))) for size in sizes])
+    zeros = {size: Tensor(zeros_beside(x.data, (batch, size))) for size in set(sizes)}
+    return tuple([zeros[size] for size in sizes])
 
 
 def outer_state(parts: Sequence[Tensor]) -> Any:
