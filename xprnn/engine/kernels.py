@@ -111,7 +111,7 @@ def check(call: SequenceCall) -> None:
 
 def check_weights(cell: Cell, weights: Weights, inputs: int, size: int) -> None:
     """Raise ValueError where a cell's weights are not those that it declares for so many inputs and units."""
-    for name, shape in _weight_shapes(cell, inputs, size):
+    for name, shape in weight_shapes(cell, inputs, size).items():
         weight = weights.get(name)
         if weight is None:
             if name.startswith("bias") and not any(other.startswith("bias") for other in weights):
@@ -122,9 +122,9 @@ def check_weights(cell: Cell, weights: Weights, inputs: int, size: int) -> None:
 
 
 @lru_cache
-def _weight_shapes(cell: Cell, inputs: int, size: int) -> list[tuple[str, tuple[int, ...]]]:
+def weight_shapes(cell: Cell, inputs: int, size: int) -> dict[str, tuple[int, ...]]:
     """Kept, since every call asks. A cell that kernels run has nothing that could change."""
-    return list(cell.weight_shapes(inputs, size).items())
+    return cell.weight_shapes(inputs, size)
 
 
 def _require(call: SequenceCall, name: str, array: Array, shape: tuple[int, ...], dtype: str) -> None:
@@ -138,16 +138,22 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, K
     """Run a call; ``options`` go to the kernels. Raises ValueError for arrays that do not fit each other."""
     check(call)
     number = number_of(call.cell)
-    sequences, saved = kernels.forward(
+    found = kernels.forward(
         number, told(call.cell, call.weights), call.x, call.state, walk_flags(call), call.reverse, call.keep, **options
     )
-    last = 0 if call.reverse else len(call.x) - 1
+    return finished(call, number, *found)
+
+
+def finished(call: SequenceCall, number: int | None, sequences: State, saved: Any) -> tuple[Result, Kept]:
+    """What kernels gave of a call, as it was asked for."""
+    steps = len(call.x)
+    last = 0 if call.reverse else steps - 1
     final = tuple([s[last % len(s)].copy() for s in sequences])
     if not call.every:  # of all but h there may be no more than the last two
-        sequences = tuple([s if len(s) == len(call.x) else None for s in sequences])
+        sequences = tuple([s if len(s) == steps else None for s in sequences])
     if call.control.inside is not None:
         sequences = tuple(map(call.control.shown, sequences))
-    return Result(sequences, final), Kept(saved, _sort(call, number))
+    return Result(sequences, final), Kept(saved, _sort(call, number) if call.keep else ())
 
 
 def backward(

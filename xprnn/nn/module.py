@@ -15,7 +15,7 @@ import numpy as np
 from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, copied, get_backend
 from xprnn.nn.loading import Unmatched, assign, named, read
-from xprnn.nn.parts import LEAVES, is_object, opener
+from xprnn.nn.parts import LEAVES, bare, is_object, opener
 from xprnn.tensor import Parameter, Tensor
 from xprnn.together import Change, make
 
@@ -118,7 +118,7 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, (Module, Parameter)):
                 yield name, value
-            elif not isinstance(value, LEAVES):
+            elif not bare(value):
                 yield from _parts_of(type(self).__name__, name, value, found)
         if found and hidden is None:
             known = self._known()

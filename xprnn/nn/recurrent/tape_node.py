@@ -60,7 +60,8 @@ def run(
     if alone:
         final = tuple([part[None, ...] for part in final])
     if not keep:
-        return tuple([None if part is None else Tensor(part) for part in there]), tuple(map(Tensor, final))
+        steps: Any = tuple([None if part is None else Tensor(part) for part in there])
+        return steps, tuple(map(Tensor, final))
     if cell.many or not every:
         there = tuple(part for part in there if part is not None)
 
