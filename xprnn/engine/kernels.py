@@ -169,7 +169,8 @@ def backward(
         for name, part, d in zip(call.cell.state_names, call.state, cotangents, strict=True):
             if d is not None:
                 _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype)
-    dsequences = tuple(map(call.control.shown, dsequences))
+    if call.control.inside is not None:
+        dsequences = tuple(map(call.control.shown, dsequences))
     # Copies, since the kernels go on in place.
     dstate = tuple(
         zeros_beside(part, part.shape) if d is None else d.copy(order="C")

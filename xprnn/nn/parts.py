@@ -19,13 +19,8 @@ Entries = Iterable[tuple[str, Any]]
 LEAVES = (str, int, float, type(None), Declared)
 """What most attributes are; they hold nothing but words and numbers."""
 
-_PLAIN = frozenset({*LEAVES, bool})
-
-
-def bare(value: Any) -> bool:
-    """Whether it is quickly seen to hold nothing, as most attributes do: a leaf, or a list or tuple of leaves."""
-    kind = type(value)
-    return kind in _PLAIN or ((kind is tuple or kind is list) and _PLAIN.issuperset(map(type, value)))
+BARE = frozenset({*LEAVES, bool, np.random.Generator})
+"""The types that nearly all attributes have: they hold no parts, as is quickly seen."""
 
 
 _ITERATED: tuple[Any, ...] = ([], (), set(), {}, {}.values(), {}.items())
