@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import DTYPES, dtype_name, plain
+from xprnn.backend import DTYPES, NATIVE, dtype_name, plain
 from xprnn.counts import affordable as affordable
 from xprnn.counts import integer as integer
 from xprnn.counts import shown
@@ -130,7 +130,7 @@ def input_tensor(owner: str, name: str, x: Any, dtype: str | None = None) -> Ten
         if not hasattr(x, "shape"):
             raise TypeError(f"{owner}: {name} is a {type(x).__name__}; expected an array or a Tensor")
         x = Tensor(x if type(x) is np.ndarray else plain(f"{owner}: {name}", x))
-    if dtype is not None and dtype_name(x.data) != dtype:
+    if dtype is not None and x.data.dtype is not NATIVE.get(dtype) and dtype_name(x.data) != dtype:
         raise TypeError(
             f"{owner}: {name} has dtype {dtype_name(x.data)}; the layer has {dtype}: "
             f"cast {name}, or build the layer with dtype='float64'"

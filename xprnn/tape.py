@@ -8,8 +8,8 @@ gradients of gradients need nothing further.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ContextDecorator
 from contextvars import ContextVar, copy_context
 from itertools import compress
 from operator import attrgetter
@@ -24,7 +24,8 @@ from xprnn.tensor import Cotangents, Node, Pullback, Tensor
 from xprnn.walk import walk_back
 from xprnn.witness import debug, debugging, sample, whole
 
-_grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
+_recording: ContextVar[tuple[bool, Any]] = ContextVar("xprnn_recording", default=(True, None))
+"""Whether operations are being recorded, and what held before the block that said so; None outside of all blocks."""
 
 _wants_gradient = attrgetter("requires_grad")
 
@@ -44,26 +45,35 @@ if hasattr(os, "register_at_fork"):
 
 def is_recorded(inputs: Iterable[Tensor]) -> bool:
     """Whether an operation on these has its way back recorded, in this thread or task."""
-    return _grad_enabled.get() and any(map(_wants_gradient, inputs))
+    return _recording.get()[0] and any(map(_wants_gradient, inputs))
 
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded, in this thread or task."""
-    return _grad_enabled.get()
+    return _recording.get()[0]
 
 
-@contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Record operations in this block, or do not."""
-    before = _grad_enabled.get()
-    try:  # begun first, so that an interrupt after the setting cannot leave it
-        _grad_enabled.set(enabled)
-        yield
-    finally:
-        _grad_enabled.set(before)
+class set_grad_enabled(ContextDecorator):  # noqa: N801 - reads as a verb in both of its uses
+    """Record operations in this block, or do not. It keeps nothing, so that any number of blocks may be its."""
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+
+    def __enter__(self) -> None:
+        before = _recording.get()
+        try:
+            _recording.set((self._enabled, before))
+        except BaseException:  # an interrupt, maybe after the setting
+            _recording.set(before)
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        _, before = _recording.get()
+        if before is not None:
+            _recording.set(before)
 
 
-def _recording(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+def _within(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function gives while operations are recorded, or are not.
 
     It runs in a context of its own, which is thrown away, so that there is nothing to set back and no interrupt that
@@ -71,7 +81,7 @@ def _recording(enabled: bool, function: Callable[..., Any], *arguments: Any) -> 
     """
 
     def run() -> Any:
-        _grad_enabled.set(enabled)
+        _recording.set((enabled, None))
         return function(*arguments)
 
     return copy_context().run(run)
@@ -79,7 +89,10 @@ def _recording(enabled: bool, function: Callable[..., Any], *arguments: Any) -> 
 
 def no_grad() -> Any:
     """Record nothing inside: ``with no_grad(): ...``, or ``@no_grad()`` on a function. For inference and evaluation."""
-    return set_grad_enabled(False)
+    return _NO_GRAD
+
+
+_NO_GRAD = set_grad_enabled(False)
 
 
 Reads = Sequence[Any]
@@ -101,7 +114,7 @@ def record(
     what rule k reads beside g and y, which nobody must write to in between, and ``labels[k]`` what errors call it.
     """
     output = Tensor(data)
-    if _grad_enabled.get():
+    if _recording.get()[0]:
         wanted = [isinstance(x, Tensor) and x.requires_grad for x in inputs]
         if True in wanted:
             rules = vjps
@@ -204,7 +217,7 @@ def backward(
         ``.data`` was assigned since.
     """
     _check_flags("backward", create_graph, retain_graph)
-    _recording(create_graph, _add_gradients, self, cotangent, create_graph, retain_graph)
+    _within(create_graph, _add_gradients, self, cotangent, create_graph, retain_graph)
 
 
 Tensor.backward = backward  # type: ignore[method-assign] # tensor.py cannot import it
@@ -259,7 +272,7 @@ def backward_telling(
         for leaf, gradient in walk_back([output], [cotangent], None, False, None, (expect, whole)):
             whole(leaf, gradient)
 
-    _recording(False, walk)
+    _within(False, walk)
 
 
 def grad(
@@ -284,7 +297,7 @@ def grad(
         raise TypeError(f"grad: cotangents is a {type(cotangents).__name__}; expected a list, one for each output")
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
-    pairs = _recording(create_graph, walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
+    pairs = _within(create_graph, walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
     found = {id(tensor): g.detach() if type(g) is Owned else g for tensor, g in pairs}
     return [found.get(id(tensor)) for tensor in inputs]
 

@@ -34,11 +34,12 @@ def walk_back(
     sums: set[Key] = set()  # those whose arrays were made here, and may be written to
 
     def accumulate(tensor: Tensor, cotangent: Tensor) -> None:
-        key = _key(tensor)
+        node = tensor.node
+        key = (id(tensor), -1) if node is None else (id(node), tensor.slot)  # as _key, which every gradient would call
         before = flows.get(key)
         if before is None:
             flows[key] = cotangent
-            if inputs is None and tensor.node is None:
+            if inputs is None and node is None:
                 leaves[key] = tensor
         elif create_graph:
             flows[key] = before + cotangent
@@ -63,9 +64,12 @@ def walk_back(
         last = _last_read(order)
         expect([*leaves.values(), *chain.from_iterable(last.values())])
     for node in reversed(order):
-        keys = [(id(node), slot) for slot in range(len(node.outputs))]
-        incoming = [None if key in stops else flows.pop(key, None) for key in keys]
-        if [g for g in incoming if g is not None]:
+        name, incoming, reached = id(node), [], False
+        for slot in range(len(node.outputs)):
+            flow = None if stops and (name, slot) in stops else flows.pop((name, slot), None)
+            incoming.append(flow)
+            reached = reached or flow is not None
+        if reached:
             sources, pullback = node.rule()
             results = pullback(incoming, [reference() for reference in node.outputs])
             for tensor, result in zip(sources, results, strict=True):

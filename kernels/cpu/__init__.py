@@ -8,8 +8,7 @@ from .linear import affine, linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
-from .sequence import backward, forward, way
-from .single_step import new_state
+from .sequence import at_one_go, backward, forward, way
 from .softmax import surprise, surprise_back
 from .stream import Part, Stack
 from .threads import one_thread
@@ -26,6 +25,7 @@ __all__ = [
     "adam",
     "additive",
     "affine",
+    "at_one_go",
     "carry",
     "backward",
     "compile_equations",
@@ -35,7 +35,6 @@ __all__ = [
     "linear_back",
     "matmul",
     "matmul_stacks",
-    "new_state",
     "one_thread",
     "reservoir",
     "row_max",

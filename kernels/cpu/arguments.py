@@ -98,7 +98,8 @@ def filled(parts: Sequence[Any], axes: int, dtype: Any) -> tuple[Array, ...]:
         missing = np.zeros_like(given[0]) if given else None
         rest = np.concatenate([missing if part is None else part for part in parts[1:]]) if given else None
         parts = (parts[0], rest)
-    return tuple([empty if part is None else plain(part) for part in parts] + [empty] * (2 - len(parts)))
+    h, c = parts if len(parts) == 2 else (*parts, None, None)[:2]
+    return empty if h is None else plain(h), empty if c is None else plain(c)
 
 
 def parted(arrays: Sequence[Array], count: int) -> tuple[Array, ...]:
@@ -112,5 +113,6 @@ def room(
     count: int, shape: tuple[int, ...], dtype: Any, slots: int, make: Callable[..., Array] = np.empty
 ) -> tuple[Array, ...]:
     """Memory for a state of so many parts, as compiled code takes it; for so many steps but of h."""
-    others = max(count - 1, 0) * slots, *shape[1:]
-    return make(shape, dtype), (make(others, dtype) if count > 1 else EMPTY[dtype][len(shape)])
+    if count == 1:
+        return make(shape, dtype), EMPTY[dtype][len(shape)]
+    return make(shape, dtype), make(((count - 1) * slots, *shape[1:]), dtype)

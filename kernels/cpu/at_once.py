@@ -38,8 +38,10 @@ GATES = tuple(kind.gates for kind in KINDS)
 def serves(about: Kind, own: int, size: int, inputs: int, steps: int, batch: int, row_bytes: int) -> bool:
     """Whether a call is small enough, of units that see ``own`` others, whose rows of z take so many bytes."""
     rows = steps * batch
-    if not about.even or own != size or rows <= FEW:
-        return about.even and own == size
+    if not about.even or own != size:
+        return False
+    if rows <= FEW:
+        return True
     work = 2.0 * size * (inputs * about.gates + size * len(about.places))  # operations of a row
     return rows * row_bytes <= BLOCK_BYTES and max(rows, PACKING) * work < threads.SERIAL_BELOW
 

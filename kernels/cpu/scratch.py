@@ -41,12 +41,10 @@ def lined(shape: tuple[int, ...], dtype: Any, make: Callable[..., Any] = np.empt
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
     """An array of any content; it is lost when this thread asks for the same name again."""
-    dtype = np.dtype(dtype)
-    count = math.prod(shape)
-    if count * dtype.itemsize > KEPT_BYTES:
-        return lined(shape, dtype)
-    kept = _kept.arrays
+    count, kept = math.prod(shape), _kept.arrays
     array = kept.get((name, dtype))
     if array is None or array.size < count:
-        array = kept[name, dtype] = lined((count,), dtype)
+        array = lined((count,), dtype)
+        if array.nbytes <= KEPT_BYTES:
+            kept[name, dtype] = array
     return array[:count].reshape(shape)

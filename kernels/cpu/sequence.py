@@ -7,6 +7,7 @@ bias_hh (G*H), and what the kind has of elementwise weights, such as weight_ch (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -67,17 +68,13 @@ def forward(
     own = own_units(about, w, size)
     diagonals, control = diagonals_of(about, w, x), control_of(flags)
     noise = noise_of(mask, zoneout, drop, fade, memory[1], keep, dtype)
-    plainly = noise is None and control is FREE and storage is EXACT
-    if plainly and one_call(about, x.shape, size, own, dtype.itemsize, keep):
-        after, initial = room(*memory), filled(state, 2, dtype)
-        z = _walk_at_once(about, w, diagonals, x, initial, after, reverse)
-        return parted(after, len(state)), (States(initial, after, z), None) if keep else None
+    if noise is None and control is FREE and storage is EXACT:
+        found = at_one_go(kind, w, x, state, reverse, keep, every)
+        if found is not None:
+            return found
     after = room(*memory, lined if batch > 1 else np.empty)
     parts = 1 if noise is not None else column_parts(about, x.shape, size, own, dtype.itemsize)
     packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
-    if packed_at_once and not keep and noise is None and control is FREE and units.serves(kind, batch):
-        _walk_alone(about, w, x, filled(state, 2, dtype), after, reverse)
-        return parted(after, len(state)), None
     width = scratch_columns(about, size, own, dtype.itemsize)
     initial, results = filled(state, 2, dtype), parted(after, len(state))
     z = lined((steps, batch, width), dtype) if keep else EMPTY[dtype][3]
@@ -110,6 +107,34 @@ def forward(
 def _block(row_bytes: int, b0: int, b1: int, steps: int) -> int:
     """How many steps' input products are one, for rows of z of so many bytes."""
     return min(max(BLOCK_BYTES // ((b1 - b0) * row_bytes), 1), steps)
+
+
+def at_one_go(
+    kind: int, w: kinds.Weights, x: Array, state: State, reverse: bool, keep: bool, every: bool
+) -> tuple[State, Any] | None:
+    """:func:`forward` of a call without flags, noise and rounding, if one compiled function is to run it; else None.
+
+    x is contiguous, aligned and writeable.
+    """
+    about, (steps, batch, _), size, dtype = KINDS[kind], x.shape, state[0].shape[1], x.dtype
+    walk = _whole_walk(about, w, x.shape, size, dtype.itemsize, keep)
+    if walk is None:
+        return None
+    after = room(len(state), (steps, batch, size), dtype, steps if every or keep else min(TURNS, steps))
+    initial = filled(state, 2, dtype)
+    z = walk(about, w, diagonals_of(about, w, x), x, initial, after, reverse)
+    return parted(after, len(state)), (States(initial, after, z), None) if keep else None
+
+
+def _whole_walk(
+    about: Kind, w: kinds.Weights, shape: tuple[int, ...], size: int, itemsize: int, keep: bool
+) -> Callable[..., Array] | None:
+    """That function, which gives z, where something is kept."""
+    (steps, batch, _), own = shape, own_units(about, w, size)
+    if keep or not units.serves(about.number, batch) or steps * batch <= FEW:
+        return _walk_at_once if one_call(about, shape, size, own, itemsize, keep) else None
+    whole = around.serves(about, own, size, 16.0 * w["weight_hh"].size)
+    return _walk_alone if whole and column_parts(about, shape, size, own, itemsize) == 1 else None
 
 
 def one_call(about: Kind, shape: tuple[int, ...], size: int, own: int, itemsize: int, keep: bool) -> bool:
@@ -161,18 +186,20 @@ def _walk_at_once(
 
 
 def _walk_alone(
-    about: Kind, w: kinds.Weights, x: Array, initial: tuple[Array, ...], after: tuple[Array, ...], reverse: bool
-) -> None:
-    """:func:`alone.walk` over x (T, 1, I)."""
+    about: Kind, w: kinds.Weights, diagonals: Array, x: Array, initial: tuple[Array, ...], after: tuple[Array, ...],
+    reverse: bool,
+) -> Array:  # fmt: skip
+    """:func:`alone.walk` over x (T, 1, I), of whose z nothing is kept."""
     weights, row = _plain_weights(about, w), about.gates * padded(initial[0].shape[1], x.itemsize) * x.itemsize
     block = min(max(BLOCK_BYTES // row, 1), len(x))
     alone.walk(about.number, *weights, x, initial, after, reverse, block)
+    return diagonals[:0]
 
 
 def _plain_weights(about: Kind, w: kinds.Weights) -> tuple[Array, ...]:
     """Weights and biases as compiled code takes them; biases may be empty, and are where they meet no product."""
     w_ih, w_hh = plain(w["weight_ih"]), plain(w["weight_hh"])
-    if "bias_ih" in w and not about.norms:
+    if not about.norms and "bias_ih" in w:
         return w_ih, w_hh, plain(w["bias_ih"]), plain(w["bias_hh"])
     none = EMPTY[w_hh.dtype][1]
     return w_ih, w_hh, none, none
@@ -321,12 +348,12 @@ def total_bias(about: Kind, w: kinds.Weights, size: int, dtype: Any) -> Array:
 
 def diagonals_of(about: Kind, w: kinds.Weights, x: Array) -> Array:
     """Elementwise weights (rows, H), or what functions are chosen, of the type of x."""
+    if not about.rows and not about.functions:
+        return EMPTY[x.dtype][2]
     if about.norms:
         return norm_weights.step_rows(about, w, len(w["gain_ih"]) // about.gates, x.dtype)
     if about.functions:
         return np.array(w["functions"], x.dtype)
     if about.constants:
         return np.repeat(np.array(w["constants"], x.dtype)[:, None], w["weight_hh"].shape[1], axis=1)
-    if not about.diagonals:
-        return np.empty((0, 0), x.dtype)
     return plain(w[about.diagonals_in]).reshape(len(about.diagonals), -1)

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("numba")
 
 from xprnn.kernels import kinds
-from xprnn.kernels.cpu import around, at_once, single_step
+from xprnn.kernels.cpu import around, at_once, equations, sequence
 from xprnn.kernels.cpu.arguments import EMPTY
 
 from xprnn import nn, no_grad
@@ -38,6 +38,11 @@ def test_one_call_has_the_bits_of_several(monkeypatch, cell, reverse, steps, bat
         assert one.tobytes() == other.tobytes()
 
 
+def plan():
+    """Where the equations of an LSTM lie, and how long a row of z is for 5 units."""
+    return equations.ahead(kinds.LSTM, 4)[0], sequence.scratch_columns(kinds.KINDS[kinds.LSTM], 5, 5, 4)
+
+
 def test_a_row_has_the_same_bits_in_any_batch():
     layer, x = nn.LSTM(35, 18, rng=0), np.random.default_rng(0).standard_normal((1, 9, 35)).astype("float32")
     whole = layer(x)[0].data
@@ -55,17 +60,20 @@ def test_a_row_has_the_same_bits_in_any_batch():
 def test_arrays_that_do_not_fit_reach_no_loop(which, shape):
     shapes = {"w_ih": (20, 3), "w_hh": (20, 5), "b_ih": (20,), "b_hh": (20,), "x": (2, 3), "h": (2, 5), "c": (2, 5)}
 
-    def step(**wrong):
-        w_ih, w_hh, b_ih, b_hh, x, h, c = (np.zeros(s, "float32") for s in (shapes | wrong).values())
-        return single_step.new_state(kinds.LSTM, [w_ih, w_hh], [b_ih, b_hh], x, (h, c), 5)
+    code, columns = plan()
 
-    assert [part.shape for part in step()] == [(2, 5), (2, 5)]
-    assert step(**{which: shape}) is None
+    def fit(**wrong):
+        *weights, x, h, c = (np.zeros(s, "float32") for s in (shapes | wrong).values())
+        after, z = (np.zeros((1, 2, 5), "float32"),) * 2, np.zeros((1, 2, columns), "float32")
+        return at_once.walk(kinds.LSTM, code, *weights, EMPTY[x.dtype][2], x[None], (h, c), after, z, False)
+
+    assert fit()
+    assert not fit(**{which: shape})
 
 
 def test_products_of_no_rows_write_nothing():
     """The engine asks for none, but kernels that are called by themselves may be."""
-    code, columns = single_step._plan(kinds.LSTM, 5, 4)
+    code, columns = plan()
     w_ih, w_hh, x, z = (np.ones(shape, "float32") for shape in ((20, 3), (20, 5), (1, 4, 3), (1, 4, columns)))
     _, none, flat, _ = EMPTY[x.dtype]
     initial, after = ((np.zeros(shape, "float32"),) * 2 for shape in ((4, 5), (0, 4, 5)))

@@ -5,7 +5,17 @@ Arrays carry their backend: code asks ``xp = namespace(x, w)`` and then speaks t
 """
 
 from xprnn.backend.arrays import copied, ones_like, reshaped, summed, to_numpy
-from xprnn.backend.namespaces import DTYPES, Array, admit, dtype_name, library, namespace, plain, shared_namespace
+from xprnn.backend.namespaces import (
+    DTYPES,
+    NATIVE,
+    Array,
+    admit,
+    dtype_name,
+    library,
+    namespace,
+    plain,
+    shared_namespace,
+)
 from xprnn.backend.places import (
     Backend,
     available_backends,
@@ -23,6 +33,7 @@ __all__ = [
     "Array",
     "Backend",
     "DTYPES",
+    "NATIVE",
     "admit",
     "available_backends",
     "backend_of",

@@ -24,6 +24,8 @@ NAMESPACES = {
     "array_api_strict": "array_api_strict",
 }
 DTYPES = ("float32", "float64")
+NATIVE = {name: np.dtype(name) for name in DTYPES}
+"""Most arrays' dtypes, which are quickly compared."""
 PLAIN = (np.ndarray, np.memmap)
 """NumPy's arrays that are memory and nothing more."""
 

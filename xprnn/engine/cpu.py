@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xprnn import host_kernels
-from xprnn.backend import DTYPES, Array, dtype_name
-from xprnn.cells import Cell, State, Weights
+from xprnn.backend import DTYPES, NATIVE, Array, dtype_name
+from xprnn.cells import GRU, LSTM, Cell, Elman, State, Weights
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
-from xprnn.engine.cell_kinds import Kind, kind_of, number_of, told
+from xprnn.engine.cell_kinds import BY_NONLINEARITY, NUMBERS, Kind, kind_of, number_of, told
+from xprnn.engine.control import FREE
 from xprnn.settings import current_precision
 
 
@@ -43,6 +44,43 @@ def _missing() -> list[str]:
     """Why there are no kernels, where there are none."""
     found = host_kernels.kernels()
     return [found] if isinstance(found, str) else []
+
+
+PLAIN = frozenset({NUMBERS[LSTM], NUMBERS[GRU], *BY_NONLINEARITY[Elman].values()})
+"""Kinds that read these weights, and nothing else."""
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def at_one_go(call: SequenceCall) -> tuple[State, Any] | None:
+    """Run a call that has nothing unusual about it and is small, in one call of the kernels: else Python takes longest.
+
+    None where :func:`forward` must look at it, which takes any array and any call, and says what is wrong. Here arrays
+    are as compiled code takes them, and of the shapes that the cell declares.
+    """
+    number, x, state, weights = number_of(call.cell), call.x, call.state, call.weights
+    if number not in PLAIN or call.noise is not None or call.control is not FREE or type(x) is not np.ndarray:
+        return None
+    dtype, arrays = x.dtype, (*weights.values(), *state)
+    for array in (x, *arrays):
+        if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
+            return None
+    if dtype not in NATIVE.values() or x.ndim != 3 or len(state) != len(call.cell.state_names) or state[0].ndim != 2:
+        return None
+    batch, inputs = x.shape[1:]
+    size, host = state[0].shape[1], host_kernels.kernels()
+    if x.size == 0 or tuple(weights) not in (WEIGHTS, WEIGHTS[:2]) or isinstance(host, str):
+        return None
+    shapes = [*kernels.weight_shapes(call.cell, inputs, size).values()][: len(weights)] + [(batch, size)] * len(state)
+    if [array.shape for array in arrays] != shapes:
+        return None
+    found: tuple[State, Any] | None = host.at_one_go(number, weights, x, state, call.reverse, call.keep, call.every)
+    return found
+
+
+def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, Any]:
+    """What :func:`at_one_go` gave, as :func:`forward` gives it."""
+    result, kept = kernels.finished(call, number_of(call.cell), sequences, saved)
+    return result, (kept, host_kernels.kernels().EXACT)
 
 
 def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from xprnn.backend import DTYPES, Array, dtype_name, zeros_beside
+from xprnn.backend import NATIVE, Array, dtype_name, zeros_beside
 from xprnn.cells import Cell, State, Weights
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.cell_kinds import kind_of, number_of, told
@@ -64,16 +64,18 @@ def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: s
 
 def _other_array(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> str | None:
     """What is of another type than it should be, or of another dtype than x. One by one they are asked only then."""
-    x = call.x
+    x, alike = call.x, True
     exact, dtype, others = type(x), x.dtype, (*call.weights.values(), *call.state)
-    alike = [type(other) is exact and other.dtype is dtype for other in others]  # NumPy has one object for each dtype
-    if not fits(x) or (False in alike and len(set(map(type, (x, *others)))) > 1):
+    for other in others:
+        if type(other) is not exact or other.dtype is not dtype:  # NumPy has one object for each dtype
+            alike = False
+    if not fits(x) or (not alike and len(set(map(type, (x, *others)))) > 1):
         for name, array in arrays(call).items():
             if not fits(array):
                 return f"{name} is a {type(array).__module__.split('.')[0]}.{type(array).__name__}, not {what}"
-    if dtype_name(x) not in DTYPES or not dtype.isnative:
+    if dtype not in NATIVE.values():
         return f"no kernels for {dtype}"
-    if False in alike and len(set(map(_dtype, (x, *others)))) > 1:
+    if not alike and len(set(map(_dtype, (x, *others)))) > 1:
         name, array = next(pair for pair in arrays(call).items() if pair[1].dtype != x.dtype)
         return f"x has dtype {x.dtype}, but {name} has {array.dtype}"
     return None
@@ -95,9 +97,10 @@ def check(call: SequenceCall) -> None:
         )
     length, batch, inputs = call.x.shape
     size = call.state[0].shape[1]
+    expected = batch, size
     for name, part in zip(names, call.state, strict=True):
-        if part.shape != (batch, size):
-            raise ValueError(f"{cell.name}: state {name} has shape {tuple(part.shape)}; expected {(batch, size)}")
+        if part.shape != expected:
+            raise ValueError(f"{cell.name}: state {name} has shape {tuple(part.shape)}; expected {expected}")
     check_weights(cell, call.weights, inputs, size)
     if control.advance is None and control.inside is None and control.restart is None:  # the most common
         return
@@ -108,7 +111,7 @@ def check(call: SequenceCall) -> None:
 
 def check_weights(cell: Cell, weights: Weights, inputs: int, size: int) -> None:
     """Raise ValueError where a cell's weights are not those that it declares for so many inputs and units."""
-    for name, shape in _weight_shapes(cell, inputs, size):
+    for name, shape in weight_shapes(cell, inputs, size).items():
         weight = weights.get(name)
         if weight is None:
             if name.startswith("bias") and not any(other.startswith("bias") for other in weights):
@@ -119,9 +122,9 @@ def check_weights(cell: Cell, weights: Weights, inputs: int, size: int) -> None:
 
 
 @lru_cache
-def _weight_shapes(cell: Cell, inputs: int, size: int) -> list[tuple[str, tuple[int, ...]]]:
+def weight_shapes(cell: Cell, inputs: int, size: int) -> dict[str, tuple[int, ...]]:
     """Kept, since every call asks. A cell that kernels run has nothing that could change."""
-    return list(cell.weight_shapes(inputs, size).items())
+    return cell.weight_shapes(inputs, size)
 
 
 def _require(call: SequenceCall, name: str, array: Array, shape: tuple[int, ...], dtype: str) -> None:
@@ -135,16 +138,22 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, K
     """Run a call; ``options`` go to the kernels. Raises ValueError for arrays that do not fit each other."""
     check(call)
     number = number_of(call.cell)
-    sequences, saved = kernels.forward(
+    found = kernels.forward(
         number, told(call.cell, call.weights), call.x, call.state, walk_flags(call), call.reverse, call.keep, **options
     )
-    last = 0 if call.reverse else len(call.x) - 1
+    return finished(call, number, *found)
+
+
+def finished(call: SequenceCall, number: int | None, sequences: State, saved: Any) -> tuple[Result, Kept]:
+    """What kernels gave of a call, as it was asked for."""
+    steps = len(call.x)
+    last = 0 if call.reverse else steps - 1
     final = tuple([s[last % len(s)].copy() for s in sequences])
     if not call.every:  # of all but h there may be no more than the last two
-        sequences = tuple([s if len(s) == len(call.x) else None for s in sequences])
+        sequences = tuple([s if len(s) == steps else None for s in sequences])
     if call.control.inside is not None:
         sequences = tuple(map(call.control.shown, sequences))
-    return Result(sequences, final), Kept(saved, _sort(call, number))
+    return Result(sequences, final), Kept(saved, _sort(call, number) if call.keep else ())
 
 
 def backward(
@@ -160,7 +169,8 @@ def backward(
         for name, part, d in zip(call.cell.state_names, call.state, cotangents, strict=True):
             if d is not None:
                 _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype)
-    dsequences = tuple(map(call.control.shown, dsequences))
+    if call.control.inside is not None:
+        dsequences = tuple(map(call.control.shown, dsequences))
     # Copies, since the kernels go on in place.
     dstate = tuple(
         zeros_beside(part, part.shape) if d is None else d.copy(order="C")

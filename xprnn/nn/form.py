@@ -27,7 +27,9 @@ class Form(Enum):
     @staticmethod
     def of(owner: str, name: str, x: Tensor, size: int | None, batch_first: bool) -> Form:
         """The form of x (T, B, size), (B, T, size) or (T, size); None for any size. Raises ValueError for others."""
-        shape = x.shape
+        shape = x.data.shape
+        if len(shape) == 3 and not batch_first and (size is None or shape[2] == size):  # the most common
+            return Form.TIME_MAJOR
         if len(shape) not in (2, 3) or size not in (None, shape[-1]):
             axes, last = "B, T" if batch_first else "T, B", size or "I"
             expected = f"({axes}, {last}), or (T, {last}) without a batch"

@@ -15,7 +15,7 @@ import numpy as np
 from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, copied, get_backend
 from xprnn.nn.loading import Unmatched, assign, named, read
-from xprnn.nn.parts import LEAVES, is_object, opener
+from xprnn.nn.parts import BARE, LEAVES, is_object, opener
 from xprnn.tensor import Parameter, Tensor
 from xprnn.together import Change, make
 
@@ -109,17 +109,21 @@ class Module:
         """(name, module) for each direct part."""
         return ((name, part) for name, part in self._parts() if isinstance(part, Module))
 
-    def _parts(self, hidden: list[tuple[str, Any, Any]] | None = None) -> Iterator[tuple[str, Module | Parameter]]:
+    def _parts(self, hidden: list[tuple[str, Any, Any]] | None = None) -> list[tuple[str, Module | Parameter]]:
         """(name, part) for each Module and Parameter in this module's attributes.
 
         Those in other containers are put on the list where one is given, else they must be found elsewhere too.
         """
+        parts: list[tuple[str, Module | Parameter]] = []
         found: list[tuple[str, Any, Any]] = [] if hidden is None else hidden
         for name, value in vars(self).items():
+            kind = type(value)
+            if kind in BARE or (kind is tuple and BARE.issuperset(map(type, value))):
+                continue
             if isinstance(value, (Module, Parameter)):
-                yield name, value
-            elif not isinstance(value, LEAVES):
-                yield from _parts_of(type(self).__name__, name, value, found)
+                parts.append((name, value))
+            else:
+                parts += _parts_of(type(self).__name__, name, value, found)
         if found and hidden is None:
             known = self._known()
             for place, holder, part in found:
@@ -128,6 +132,7 @@ class Module:
                         f"{type(self).__name__}: {place} holds a {type(part).__name__}, which would not be trained, "
                         f"moved or saved from a {type(holder).__name__}; expected an attribute of its own, or a list"
                     )
+        return parts
 
     def _known(self) -> set[int]:
         """The ids of this module and all parts in it."""
@@ -156,19 +161,23 @@ class Module:
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter), a shared parameter once, under its first name."""
         seen = {id(self)}
+        found: list[tuple[str, Parameter]] = []
 
-        def walk(prefix: str, module: Module) -> Iterator[tuple[str, Parameter]]:
-            parts = list(module._parts())  # read once, for the parameters and for the modules below
-            for name, part in parts:
-                if isinstance(part, Parameter) and id(part) not in seen:
+        def walk(prefix: str, module: Module) -> None:
+            below: list[tuple[str, Module]] = []
+            for name, part in module._parts():
+                if isinstance(part, Module):
+                    below.append((name, part))
+                elif id(part) not in seen:
                     seen.add(id(part))
-                    yield _joined(prefix, name), part
-            for name, part in parts:
-                if isinstance(part, Module) and id(part) not in seen:
+                    found.append((_joined(prefix, name), part))
+            for name, part in below:
+                if id(part) not in seen:
                     seen.add(id(part))
-                    yield from walk(_joined(prefix, name), part)
+                    walk(_joined(prefix, name), part)
 
-        return walk("", self)
+        walk("", self)
+        return iter(found)
 
     def parameters(self) -> list[Parameter]:
         """All parameters, each once."""

@@ -19,6 +19,10 @@ Entries = Iterable[tuple[str, Any]]
 LEAVES = (str, int, float, type(None), Declared)
 """What most attributes are; they hold nothing but words and numbers."""
 
+BARE = frozenset({*LEAVES, bool, np.random.Generator})
+"""The types that nearly all attributes have: they hold no parts, as is quickly seen."""
+
+
 _ITERATED: tuple[Any, ...] = ([], (), set(), {}, {}.values(), {}.items())
 GIVEN_ONCE: tuple[type, ...] = (
     *(GeneratorType, map, filter, zip, enumerate, reversed, itertools.chain, itertools.islice),

@@ -8,7 +8,7 @@ from typing import Any
 
 from xprnn.arguments import floating_input, input_tensor, true_or_false
 from xprnn.backend import dtype_name, shared_namespace, zeros_beside
-from xprnn.engine.control import Control
+from xprnn.engine.control import FREE, Control
 from xprnn.nn.form import Form
 from xprnn.nn.module import Module
 from xprnn.tensor import Tensor
@@ -87,7 +87,9 @@ class SequenceLayer(Module):
         size = self.input_size + self.beside if self.input_size else None
         form, axis = Form.of(owner, "x", x, size, self.batch_first), len(self.state_lead)
         came, x = x, form.inward(x)
-        control = form.control(owner, "x", came, x, lengths=lengths, mask=mask, reset=reset)
+        control = FREE
+        if lengths is not None or mask is not None or reset is not None:
+            control = form.control(owner, "x", came, x, lengths=lengths, mask=mask, reset=reset)
         parts = None
         if state is not None:
             lead = self.state_lead if form is Form.SINGLE else (*self.state_lead, x.shape[1])
@@ -120,7 +122,12 @@ def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence
 def zero_state(x: Tensor, sizes: Sequence[int]) -> Parts:
     """Parts (B, H) of zeros for a batch x (..., B, I)."""
     batch = x.shape[-2]
-    return tuple([Tensor(zeros_beside(x.data, (batch, size))) for size in sizes])
+    parts, first = [], None
+    for size in sizes:  # nobody writes to them, so that one may stand for another
+        if first is None or first.data.shape[1] != size:
+            first = Tensor(zeros_beside(x.data, (batch, size)))
+        parts.append(first)
+    return tuple(parts)
 
 
 def outer_state(parts: Sequence[Tensor]) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from xprnn import ops
 from xprnn.arguments import affordable, float_dtype, input_tensor, of_kind, sizes, true_or_false
-from xprnn.backend import shared_namespace
+from xprnn.backend import NATIVE, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import FREE
 from xprnn.engine.steps import new_state
@@ -19,7 +19,7 @@ from xprnn.nn.recurrent.regularisation import Regularisation
 from xprnn.nn.recurrent.sequence_layer import outer_state, state_parts, zero_state
 from xprnn.nn.recurrent.stacked import initial_weights
 from xprnn.nn.recurrent.tape_node import run
-from xprnn.nn.weights import NATIVE, Declared
+from xprnn.nn.weights import Declared
 from xprnn.randomness import Rng, generator
 from xprnn.tape import is_grad_enabled
 from xprnn.tensor import Parameter, Tensor

@@ -168,11 +168,10 @@ class RecurrentLayer(SequenceLayer):
                     noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
                     own = rates.connected(self.rng, own, self.training)
                 given = cells[direction], own, seen, before, control, reverse, self, k, noise, alone, every
-                call = partial(run, *given, own_state=state is None)
-                sequence, final = call()
+                sequence, final = run(*given, state is None)
                 outputs.append(sequence[0])
                 if every:
-                    sequences.append(_whole(sequence, call))
+                    sequences.append(_whole(sequence, partial(run, *given, state is None)))
                 finals.append(final)
             x = outputs[0] if self.directions == 1 else ops.concat(outputs, axis=-1)
         last = finals[0] if alone else side_by_side(finals, 0)

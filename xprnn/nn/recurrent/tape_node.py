@@ -57,10 +57,13 @@ def run(
     if observer is not None:
         observer.called(layer, number, call)
     there, final = result.sequences, result.final
-    if cell.many or not every:
-        there = tuple(part for part in there if part is not None)
     if alone:
         final = tuple([part[None, ...] for part in final])
+    if not keep:
+        steps: Any = tuple([None if part is None else Tensor(part) for part in there])
+        return steps, tuple(map(Tensor, final))
+    if cell.many or not every:
+        there = tuple(part for part in there if part is not None)
 
     def both(parts: Sequence[Any]) -> tuple[Any, Any]:
         """Those after every step, None for what there is not, and those at the end."""
@@ -68,9 +71,6 @@ def run(
             return tuple(parts[: len(state)]), tuple(parts[len(state) :])
         first = iter(parts)
         return tuple(None if part is None else next(first) for part in result.sequences), tuple(first)
-
-    if not keep:
-        return both([Tensor(part) for part in (*there, *final)])
 
     def pullback(cotangents: Cotangents, outputs: Sequence[Tensor | None]) -> Cotangents:
         if alone:
