@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from functools import partial
 from itertools import compress
 from operator import attrgetter
 from threading import RLock
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from xprnn.flags import several, true_or_false
 from xprnn.tensor import Cotangents, Node, Pullback, Tensor
 from xprnn.walk import walk_back
 from xprnn.witness import debug, debugging, sample, whole
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
 
@@ -52,15 +55,35 @@ def is_grad_enabled() -> bool:
     return _grad_enabled.get()
 
 
-@contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Record operations in this block, or do not."""
+def _block(enabled: bool) -> Iterator[None]:
     before = _grad_enabled.get()
     try:  # begun first, so that an interrupt after the setting cannot leave it
         _grad_enabled.set(enabled)
         yield
     finally:
         _grad_enabled.set(before)
+
+
+class set_grad_enabled:  # noqa: N801 - reads as a verb in both of its uses
+    """Record operations in this block, or in a function that it decorates, or do not."""
+
+    __slots__ = ("_enabled", "_entered")
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self._entered: list[Iterator[None]] = []  # several where a block stands within itself
+
+    def __enter__(self) -> None:
+        self._entered.append(_block(self._enabled))
+        next(self._entered[-1])
+
+    def __exit__(self, *error: object) -> None:
+        self._entered.pop().close()  # type: ignore[attr-defined] # a generator
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        from xprnn.decorated import inside  # seldom needed
+
+        return inside(partial(set_grad_enabled, self._enabled), function)
 
 
 def _recording(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -77,9 +100,13 @@ def _recording(enabled: bool, function: Callable[..., Any], *arguments: Any) -> 
     return copy_context().run(run)
 
 
-def no_grad() -> Any:
-    """Record nothing inside: ``with no_grad(): ...``, or ``@no_grad()`` on a function. For inference and evaluation."""
-    return set_grad_enabled(False)
+def no_grad(function: Any = None) -> Any:
+    """Record nothing inside: ``with no_grad(): ...``, or ``@no_grad()`` on a function. For inference and evaluation.
+
+    Of a generator and of an ``async def`` it is each step; what runs between them, outside, is as it was.
+    """
+    block = set_grad_enabled(False)
+    return block if function is None else block(function)
 
 
 Reads = Sequence[Any]
@@ -274,7 +301,8 @@ def grad(
 
     Each input counts as an independent variable: a path that leads from one input into another is not followed.
     An input that the outputs do not depend on gets None. ``cotangents`` may hold None for an output without one.
-    Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors.
+    Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors,
+    RuntimeError for an input that does not require a gradient.
     """
     _check_flags("grad", create_graph, retain_graph)
     outputs, inputs = tensors_of("grad", "outputs", outputs), tensors_of("grad", "inputs", inputs)
@@ -284,6 +312,12 @@ def grad(
         raise TypeError(f"grad: cotangents is a {type(cotangents).__name__}; expected a list, one for each output")
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
+    for position, tensor in enumerate(inputs):
+        if not tensor.requires_grad:
+            raise RuntimeError(
+                f"grad: inputs[{position}] does not require a gradient, so what was computed from it was not recorded; "
+                "expected Tensor(array, requires_grad=True), made before"
+            )
     pairs = _recording(create_graph, walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
     found = {id(tensor): g.detach() if type(g) is Owned else g for tensor, g in pairs}
     return [found.get(id(tensor)) for tensor in inputs]
