@@ -1,12 +1,13 @@
 """backward and grad: what they add up, what they refuse, and what is recorded."""
 
+import asyncio
 import threading
 
 import numpy as np
 import pytest
 from helpers import assert_close, host, leaf
 
-from xprnn import Tensor, grad, no_grad, ops
+from xprnn import Parameter, Tensor, grad, no_grad, ops
 from xprnn.tape import backward_telling, is_grad_enabled, record, set_grad_enabled
 
 
@@ -159,6 +160,81 @@ def test_no_grad_as_block_and_as_decorator(x):
     assert not double(x).requires_grad
     assert not double(x).requires_grad
     assert is_grad_enabled()
+
+
+def test_what_cannot_have_a_gradient_is_told_of(x):
+    constant, whole = Tensor(np.ones(3)), Tensor(np.array([1, 2, 3]))
+    with pytest.raises(RuntimeError, match=r"grad: inputs\[1\] does not require a gradient, so what was computed"):
+        grad((x * constant).sum(), [x, constant])
+    whole.requires_grad = True
+    for result in ((whole * 0.5).sum(), whole.mean(), (whole * whole).sum()):
+        with pytest.raises(TypeError, match=r"backward: a Tensor of int64 and shape \(3,\) requires a gradient"):
+            result.backward()
+    assert whole.grad is None
+    with pytest.raises(TypeError, match="this result was computed"):
+        Tensor(x * 2.0)
+    with pytest.raises(TypeError, match="this result was computed"):
+        Parameter((x * 2.0).sum())
+    assert not Tensor(x).requires_grad
+
+
+def test_no_grad_decorates_functions_of_every_kind(x):
+    def recorded():
+        return (x * 2.0).requires_grad
+
+    @no_grad
+    def plain():
+        return recorded()
+
+    @no_grad()
+    def generator():
+        """Its text."""
+        first = yield recorded()
+        try:
+            yield first, recorded()
+        except KeyError:
+            yield recorded()
+        finally:
+            ended.append(recorded())
+        return recorded()
+
+    @no_grad()
+    async def coroutine():
+        await asyncio.sleep(0)
+        return recorded()
+
+    ended = []
+    assert plain() is False
+    steps = generator()
+    assert (next(steps), recorded(), steps.send("sent"), recorded()) == (False, True, ("sent", False), True)
+    assert steps.throw(KeyError()) is False
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    left = generator()
+    next(left), left.send(None), left.close()
+    assert (end.value.value, ended, generator.__doc__) == (False, [False, False], "Its text.")
+
+    async def beside():
+        found = [recorded()]
+        await asyncio.sleep(0)
+        return [*found, recorded()]
+
+    async def together():
+        return await asyncio.gather(coroutine(), beside())
+
+    assert asyncio.run(together()) == [False, [True, True]]
+    assert recorded()
+    with pytest.raises(TypeError, match="a bool cannot be decorated"):
+        no_grad(True)
+
+
+def test_a_block_of_no_grad_may_stand_within_itself(x):
+    block = no_grad()
+    with block:
+        with block:
+            pass
+        assert not (x * 2.0).requires_grad
+    assert (x * 2.0).requires_grad
 
 
 def test_no_grad_ends_with_an_error():

@@ -1,6 +1,7 @@
 """A Tensor: what it wraps, how it reads, and what it refuses."""
 
 import copy
+import operator
 import pickle
 
 import numpy as np
@@ -112,10 +113,17 @@ def test_cuda_array_interface_is_that_of_the_data(monkeypatch):
 def test_no_change_in_place(x):
     with pytest.raises(TypeError, match="do not change in place.*assign .data"):
         x[0] = 1.0
-    before = x
-    x += 1.0  # makes a new Tensor
-    assert x is not before
-    assert host(before).tolist() == [1.0, 2.0, 3.0]
+    for change in (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow, operator.imatmul):
+        with pytest.raises(TypeError, match="does not change in place, and .*= would make another Tensor"):
+            change(Tensor(np.ones(3), requires_grad=True), 1.0)
+        with pytest.raises(TypeError, match="a Parameter does not change"):
+            change(Parameter(np.ones(3), requires_grad=False), 1.0)
+    for total in (x.detach(), x * 1.0):
+        before = total
+        total += 1.0  # makes a new Tensor
+        assert total is not before
+        assert host(before).tolist() == [1.0, 2.0, 3.0]
+        assert host(total).tolist() == [2.0, 3.0, 4.0]
 
 
 def test_repr_says_what_it_is(x):

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ContextDecorator
 from contextvars import ContextVar, copy_context
 from itertools import compress
 from operator import attrgetter
 from threading import RLock
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -26,6 +25,9 @@ from xprnn.witness import debug, debugging, sample, whole
 
 _recording: ContextVar[tuple[bool, Any]] = ContextVar("xprnn_recording", default=(True, None))
 """Whether operations are being recorded, and what held before the block that said so; None outside of all blocks."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _wants_gradient = attrgetter("requires_grad")
 
@@ -53,8 +55,11 @@ def is_grad_enabled() -> bool:
     return _recording.get()[0]
 
 
-class set_grad_enabled(ContextDecorator):  # noqa: N801 - reads as a verb in both of its uses
-    """Record operations in this block, or do not. It keeps nothing, so that any number of blocks may be its."""
+class set_grad_enabled:  # noqa: N801 - reads as a verb in both of its uses
+    """Record operations in this block, or in a function that it decorates, or do not.
+
+    It keeps nothing, so that any number of blocks may be its.
+    """
 
     def __init__(self, enabled: bool) -> None:
         self._enabled = enabled
@@ -72,6 +77,11 @@ class set_grad_enabled(ContextDecorator):  # noqa: N801 - reads as a verb in bot
         if before is not None:
             _recording.set(before)
 
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        from xprnn.decorated import inside  # seldom needed
+
+        return inside(self, function)
+
 
 def _within(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function gives while operations are recorded, or are not.
@@ -87,9 +97,12 @@ def _within(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any
     return copy_context().run(run)
 
 
-def no_grad() -> Any:
-    """Record nothing inside: ``with no_grad(): ...``, or ``@no_grad()`` on a function. For inference and evaluation."""
-    return _NO_GRAD
+def no_grad(function: Any = None) -> Any:
+    """Record nothing inside: ``with no_grad(): ...``, or ``@no_grad()`` on a function. For inference and evaluation.
+
+    Of a generator and of an ``async def`` it is each step; what runs between them, outside, is as it was.
+    """
+    return _NO_GRAD if function is None else _NO_GRAD(function)
 
 
 _NO_GRAD = set_grad_enabled(False)
@@ -287,7 +300,8 @@ def grad(
 
     Each input counts as an independent variable: a path that leads from one input into another is not followed.
     An input that the outputs do not depend on gets None. ``cotangents`` may hold None for an output without one.
-    Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors.
+    Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors,
+    RuntimeError for an input that does not require a gradient.
     """
     _check_flags("grad", create_graph, retain_graph)
     outputs, inputs = tensors_of("grad", "outputs", outputs), tensors_of("grad", "inputs", inputs)
@@ -297,6 +311,12 @@ def grad(
         raise TypeError(f"grad: cotangents is a {type(cotangents).__name__}; expected a list, one for each output")
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
+    for position, tensor in enumerate(inputs):
+        if not tensor.requires_grad:
+            raise RuntimeError(
+                f"grad: inputs[{position}] does not require a gradient, so what was computed from it was not recorded; "
+                "expected Tensor(array, requires_grad=True), made before"
+            )
     pairs = _within(create_graph, walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
     found = {id(tensor): g.detach() if type(g) is Owned else g for tensor, g in pairs}
     return [found.get(id(tensor)) for tensor in inputs]

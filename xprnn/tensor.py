@@ -95,7 +95,8 @@ class Tensor:
     of :mod:`xprnn.ops`; ``argmax`` and ``argmin`` give plain integers, ``max`` and ``min`` values only. As PyTorch's
     are ``reshape(*shape)``, ``permute(*axes)``, ``transpose(axis0, axis1)``, ``flatten``, ``unsqueeze``, and
     ``squeeze``, which leaves axes that are longer than 1.
-    There is no in-place arithmetic: assign ``.data`` to replace a value, outside the graph.
+    There is no in-place arithmetic: assign ``.data`` to replace a value, outside the graph. ``x += y`` makes another
+    Tensor, and so is refused for a Parameter and a leaf that requires a gradient.
     """
 
     __slots__ = ("__weakref__", "_data", "grad", "node", "requires_grad", "slot", "version")
@@ -105,7 +106,7 @@ class Tensor:
     __array_priority__ = 1000
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self._data: Array = data if type(data) is np.ndarray else _as_array(data)
+        self._data: Array = data if type(data) is np.ndarray else _given(type(self).__name__, data)
         self.requires_grad = False
         self.grad: Tensor | None = None
         self.node: Node | None = None
@@ -327,6 +328,16 @@ class Parameter(Tensor):
             )
         self._data = value
         self.version += 1
+
+
+def _given(kind: str, data: Any) -> Array:
+    """What a new Tensor is made of, as an array; not a result, whose graph would be lost without a word."""
+    if isinstance(data, Tensor) and data.node is not None:
+        raise TypeError(
+            f"{kind}: this result was computed (by {data.node.name}), and what is made of it would have lost its "
+            "graph: use it as it is, or its .data or .detach()"
+        )
+    return _as_array(data)
 
 
 def _as_array(data: Any) -> Array:

@@ -39,8 +39,10 @@ def walk_back(
         before = flows.get(key)
         if before is None:
             flows[key] = cotangent
-            if inputs is None and node is None:
-                leaves[key] = tensor
+            if node is None:
+                _check_leaf(tensor)
+                if inputs is None:
+                    leaves[key] = tensor
         elif create_graph:
             flows[key] = before + cotangent
         elif key in sums:  # a weight that many steps share: no new array for each of them
@@ -82,6 +84,15 @@ def walk_back(
         for node in order:
             node.release()
     return [(leaf, flows[key]) for key, leaf in leaves.items() if key in flows]
+
+
+def _check_leaf(tensor: Tensor) -> None:
+    """Raise TypeError for numbers that no gradient can be of: requires_grad was set without being asked."""
+    if getattr(tensor.dtype, "kind", "f") != "f":
+        raise TypeError(
+            f"backward: a Tensor of {tensor.dtype} and shape {tensor.shape} requires a gradient, which its dtype "
+            "cannot hold; expected float32 or float64: astype() makes a Tensor of these"
+        )
 
 
 def _initial_cotangent(output: Tensor, cotangent: Any) -> Tensor:

@@ -46,14 +46,10 @@ def test_a_cycle_of_modules_ends():
 # --- a module loses no part -----------------------------------------------------------------------------------------
 
 
-def a_step_by_hand(layer):
-    layer.weight -= 0.1 * ops.ones_like(layer.weight)
-
-
 @pytest.mark.parametrize(
     ("assign", "came"),
     [
-        (a_step_by_hand, "Tensor"),
+        (lambda layer: setattr(layer, "weight", layer.weight - 0.1 * ops.ones_like(layer.weight)), "Tensor"),
         (lambda layer: setattr(layer, "weight", Tensor(np.ones((3, 2), "float32"), requires_grad=True)), "Tensor"),
         (lambda layer: setattr(layer, "weight", layer.weight.data), "ndarray"),
         (lambda layer: setattr(layer, "weight", layer.weight.detach()), "Tensor"),
@@ -68,6 +64,17 @@ def test_a_parameter_is_replaced_by_a_parameter_only(assign, came):
         assign(layer)
     assert layer.weight is before
     assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+
+
+def test_a_step_by_hand_that_would_change_nothing_is_refused():
+    layer = nn.Linear(2, 3, rng=0)
+    before = layer.state_dict()
+    with pytest.raises(TypeError, match=r"a Parameter does not change in place, and -= would .*p.data = p.data - lr"):
+        layer.weight -= 0.1 * ops.ones_like(layer.weight)
+    for parameter in layer.parameters():
+        with pytest.raises(TypeError, match="a Parameter does not change in place"):
+            parameter -= 0.1 * ops.ones_like(parameter)
+    assert all(np.array_equal(array, before[name]) for name, array in layer.state_dict().items())
 
 
 def test_the_way_that_the_error_shows_is_a_step():

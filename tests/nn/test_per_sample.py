@@ -89,6 +89,7 @@ def test_tuples_none_what_is_shared_and_what_is_not_used(home):
             r"the batch has \[2, 3\] samples; expected the same in all",
         ),
         (lambda: xprnn.per_sample_grad(loss, Model(), None), ValueError, "the batch has no samples"),
+        (lambda: xprnn.per_sample_grad(loss, Model(), [1.0]), TypeError, "a part of the batch is a list; expected an"),
         (
             lambda: xprnn.per_sample_grad(loss, Model(), np.ones(2), axis=1),
             ValueError,

@@ -129,6 +129,14 @@ def test_no_element_of_the_next_row_is_taken(number, home):
         ops.take_along_axis(Tensor(home.asarray(np.zeros((2, 2)))), indices)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "bool"])
+def test_what_picks_elements_is_an_integer(dtype, home):
+    x, indices = Tensor(home.asarray(np.ones((2, 2)))), home.asarray(np.array([[0, 1], [1, 0]]).astype(dtype))
+    for pick in (ops.take, ops.take_along_axis):
+        with pytest.raises(TypeError, match=f"{pick.__name__}: indices has dtype {dtype}; expected integers"):
+            pick(x, indices)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
 def test_narrow_indices_into_a_large_array(dtype, home):
     x, index = np.arange(400.0).reshape(100, 4), np.arange(200).reshape(100, 2) % 4
@@ -215,7 +223,7 @@ WITH_NUMBERS = {
     "x / k": lambda x, k: x / k,
     "k / x": lambda x, k: k / x,
     "x ** k": lambda x, k: x**k,
-    "x += k": lambda x, k: operator.iadd(x, k),
+    "x += k": lambda x, k: operator.iadd(-x, k),
     "add": lambda x, k: ops.add(k, x),
     "multiply": lambda x, k: ops.multiply(x, k),
     "maximum": lambda x, k: ops.maximum(x, k),

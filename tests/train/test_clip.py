@@ -76,6 +76,19 @@ def test_a_norm_beyond_what_numbers_reach(home, clip):
 
 
 @pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
+def test_gradients_that_somebody_assigned_wrongly_are_named(clip):
+    weight = Parameter(np.ones((1, 3)))
+    for gradient, error, message in [
+        (np.ones((1, 3)), TypeError, "gradient 0 is a ndarray; expected a Tensor"),
+        (2.0, TypeError, "gradient 0 is a float; expected a Tensor"),
+        (Tensor(np.ones((3, 1))), ValueError, r"gradient 0 has shape \(3, 1\); expected \(1, 3\)"),
+    ]:
+        weight.grad = gradient
+        with pytest.raises(error, match=f"{clip.__name__}: {message}"):
+            clip([weight], 1.0)
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
 @pytest.mark.parametrize("wrong", [None, "x", [], True, np.array([1, 2])], ids=str)
 def test_arguments_that_are_no_numbers(clip, wrong):
     with pytest.raises(ValueError, match=f"{clip.__name__}: max_.*; expected a number above 0"):

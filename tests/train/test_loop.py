@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fitted_lines import Line, Model, data, line_loss, points, quiet
 
-from xprnn import Tensor, nn, ops
+from xprnn import Parameter, Tensor, nn, ops
 from xprnn.data import Batches
 from xprnn.tape import is_grad_enabled
 from xprnn.train import (
@@ -15,6 +15,7 @@ from xprnn.train import (
     Callback,
     Checkpoint,
     EarlyStopping,
+    Exponential,
     History,
     evaluate,
     fit,
@@ -224,6 +225,20 @@ def test_an_optimizer_of_another_model_is_refused():
     with pytest.raises(ValueError, match="gradient to none of the optimizer's parameters"):
         fit(model, points((1.0, 2.0)), line_loss, SGD(other.parameters()), epochs=1, **quiet)
     assert model.w.item() == other.w.item() == 0.0
+    optimizer, others = SGD(model.parameters()), Exponential(SGD(other.parameters()), 0.5)
+    with pytest.raises(ValueError, match="fit: schedule is of another optimizer"):
+        fit(model, points((1.0, 2.0)), line_loss, optimizer, epochs=1, schedule=others, **quiet)
+
+
+def test_a_parameter_that_was_replaced_under_its_optimizer_is_told_of(caplog):
+    model = nn.Linear(1, 1, rng=0)
+    of_before, of_a_part = SGD(model.parameters()), SGD([model.bias])
+    model.weight = Parameter(np.zeros((1, 1), "float32"))
+    batches = [(np.ones((2, 1), "float32"), np.ones((2, 1), "float32"))]
+    for optimizer in (of_before, of_a_part, SGD(model.parameters())):
+        fit(model, batches, lambda m, b: mse(m(b[0]), b[1]), optimizer, epochs=2, **quiet)
+    told = [record.message for record in caplog.records if "will not be learned" in record.message]
+    assert [message.split(", since")[0] for message in told] == ["fit: weight will not be learned"]
 
 
 @pytest.mark.parametrize(

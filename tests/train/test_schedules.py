@@ -70,6 +70,84 @@ def test_state_continues():
     assert second.state_dict() == first.state_dict()
 
 
+def test_several_schedules_of_one_optimizer_multiply():
+    torch = pytest.importorskip("torch")
+    library, ours = torch.optim.lr_scheduler, optimizer(0.3)
+    oracle = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    mine = [Exponential(ours, 0.8), StepDecay(ours, 2, 0.5), Warmup(ours, 3)]
+    theirs = [
+        library.ExponentialLR(oracle, 0.8),
+        library.StepLR(oracle, 2, 0.5),
+        library.LinearLR(oracle, 0.25, 1.0, 3),
+    ]
+    for _ in range(6):
+        assert ours.lr == pytest.approx(oracle.param_groups[0]["lr"], rel=1e-14)
+        oracle.step()
+        for schedule in (*mine, *theirs):
+            schedule.step()
+
+
+@pytest.mark.parametrize("optimizer_first", [True, False])
+def test_several_schedules_go_on_from_their_states(optimizer_first):
+    def made():
+        o = optimizer()
+        return o, Warmup(o, 4), Exponential(o, 0.5)
+
+    def steps(schedules, count):
+        for _ in range(count):
+            for schedule in schedules:
+                schedule.step()
+
+    first, *schedules = made()
+    steps(schedules, 2)
+    states = [part.state_dict() for part in (first, *schedules)]
+    second, *resumed = made()
+    order = list(zip((second, *resumed), states, strict=True))
+    for part, state in order if optimizer_first else reversed(order):
+        part.load_state_dict(state)
+    assert second.lr == first.lr
+    steps(schedules, 2)
+    steps(resumed, 2)
+    assert second.lr == first.lr == pytest.approx(0.5**4)
+
+
+def test_a_rate_that_somebody_set_is_gone_on_from():
+    schedule = Exponential(optimizer(), 0.5)
+    schedule.optimizer.lr = 10.0
+    assert rates(schedule, 3) == [10.0, 5.0, 2.5]
+    schedule = Exponential(optimizer(), 0.5)
+    plateau = ReduceOnPlateau(schedule.optimizer, gamma=0.1, patience=0)
+    plateau.step(1.0)
+    plateau.step(1.0)
+    assert rates(schedule, 2) == [0.1, 0.05]
+    ended = Cosine(optimizer(), total=1)
+    assert rates(ended, 3) == [1.0, 0.0, 0.0]
+    ended.optimizer.lr = 1.0
+    assert rates(ended, 2) == [1.0, 0.0]
+
+
+def test_a_state_alone_gives_its_rate_at_once():
+    first = Exponential(optimizer(), 0.5)
+    rates(first, 3)
+    second = Exponential(optimizer(), 0.5)
+    second.load_state_dict(first.state_dict())
+    assert rates(second, 2) == [0.125, 0.0625]
+
+
+def test_a_rate_beyond_all_numbers_is_refused_and_a_metric_is_a_number():
+    schedule = Exponential(optimizer(), 1e200)
+    schedule.step()
+    with pytest.raises(ValueError, match="Exponential: epoch 2 has no learning rate"):
+        schedule.step()
+    assert (schedule.epoch, schedule.optimizer.lr) == (1, 1e200)
+    plateau = ReduceOnPlateau(optimizer())
+    plateau.step(Parameter(2.0))
+    for metric in ("low", [1.0], None):
+        with pytest.raises(ValueError, match="ReduceOnPlateau: step needs the metric .* as a number; it came as"):
+            plateau.step(metric)
+    assert (plateau.epoch, plateau.best) == (1, 2.0)
+
+
 def test_errors_leave_the_rate_alone():
     o = optimizer()
     for make, message in [

@@ -45,7 +45,7 @@ def per_sample_grad(
     Raises
     ------
     TypeError
-        The model is no Module.
+        The model is no Module, or a part of the batch no array.
     ValueError
         There is nothing to tell N from, parts of the batch have different N, or an axis is none of theirs.
     """
@@ -81,6 +81,11 @@ def _counts(part: Any, axis: int | None) -> set[int]:
         return set()
     if isinstance(part, tuple):
         return {n for each in part for n in _counts(each, axis)}
+    if not hasattr(part, "shape"):
+        raise TypeError(
+            f"per_sample_grad: a part of the batch is a {type(part).__name__}; expected an array, a Tensor, a tuple of "
+            "them or None, or None as its axis"
+        )
     place = whole_number("per_sample_grad", "axis", axis, -part.ndim)
     if place >= part.ndim:
         raise ValueError(f"per_sample_grad: axis is {axis}, but a part of the batch has shape {tuple(part.shape)}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import backend, host_kernels, indices
-from xprnn.backend import Array, namespace
+from xprnn.backend import Array, dtype_name, namespace
 from xprnn.ops.operands import lifted, value
 from xprnn.ops.shapes import one_axis, permute_dims, reshape
 from xprnn.postponed import within
@@ -73,6 +73,9 @@ def _place(g: Tensor, key: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor:
 def _require_array(owner: str, indices: Any) -> None:
     if not hasattr(indices, "shape"):
         raise TypeError(f"{owner}: indices is a {type(indices).__name__}; expected an array of integers")
+    kind = indices.dtype.kind if type(indices) is np.ndarray else dtype_name(indices)[0]
+    if kind not in "iu":  # NumPy would take booleans for 0 and 1
+        raise TypeError(f"{owner}: indices has dtype {dtype_name(indices)}; expected integers")
 
 
 @lifted

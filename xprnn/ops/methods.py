@@ -17,7 +17,7 @@ from xprnn.ops.operands import Operand, value, values
 from xprnn.ops.products import matmul
 from xprnn.ops.reductions import log_softmax, logsumexp, max, mean, min, softmax, sum
 from xprnn.ops.shapes import Axis, all_axes, expand_dims, matrix_transpose, one_axis, permute_dims, reshape, squeeze
-from xprnn.tensor import Tensor
+from xprnn.tensor import Parameter, Tensor
 
 
 def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Any]:
@@ -65,6 +65,20 @@ def _place_of(name: str, x: Tensor, axis: int | None) -> Array:
     return getattr(namespace(array), name)(array, axis=None if axis is None else one_axis(axis, x.ndim))
 
 
+def _in_place(sign: str, operation: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
+    """What x += y does to a name: it stands for a new Tensor then, unless x is one that shall be trained."""
+
+    def changed(x: Tensor, y: Operand) -> Tensor:
+        if x.node is None and (x.requires_grad or isinstance(x, Parameter)):
+            raise TypeError(
+                f"a {type(x).__name__} does not change in place, and {sign} would make another Tensor, which nothing "
+                "trains: assign .data, as in p.data = p.data - lr * p.grad.data, or give the result a name of its own"
+            )
+        return operation(x, y)
+
+    return changed
+
+
 def _give_operators() -> None:
     """Tensor's operators are these primitives; tensor.py cannot import them, so they are set here."""
     operators: dict[str, Any] = {
@@ -82,6 +96,12 @@ def _give_operators() -> None:
         "__matmul__": matmul,
         "__rmatmul__": lambda a, b: matmul(b, a),
         "__getitem__": getitem,
+        "__iadd__": _in_place("+=", add),
+        "__isub__": _in_place("-=", subtract),
+        "__imul__": _in_place("*=", multiply),
+        "__itruediv__": _in_place("/=", divide),
+        "__ipow__": _in_place("**=", pow),
+        "__imatmul__": _in_place("@=", matmul),
         "__eq__": _comparison(operator.eq),
         "__ne__": _comparison(operator.ne),
         "__lt__": _comparison(operator.lt),

@@ -43,12 +43,12 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     FloatingPointError
         A gradient holds NaN or infinity, or the norm is above what float64 holds; all gradients are as they were.
     ValueError
-        max_norm is not above 0.
+        max_norm is not above 0, or a gradient has not its parameter's shape.
     TypeError
-        What parameters has is no Tensor.
+        What parameters has is no Tensor, or a gradient is none.
     """
     limit = _limit_of("clip_grad_norm", "max_norm", max_norm)
-    held = _with_gradient(tensors_of("clip_grad_norm", "parameters", parameters))
+    held = _checked("clip_grad_norm", parameters)
     norm: float = _norm("clip_grad_norm", held, waiting=True)
     _scale(held, norm, limit)
     return norm
@@ -57,7 +57,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
 def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> float:
     """Limit every element of every gradient to +-max_value; returns the joint norm before. Raises as clip_grad_norm."""
     limit = _limit_of("clip_grad_value", "max_value", max_value)
-    held = _with_gradient(tensors_of("clip_grad_value", "parameters", parameters))
+    held = _checked("clip_grad_value", parameters)
     norm: float = _norm("clip_grad_value", held, waiting=True)
     _limit(held, norm, limit)
     return norm
@@ -83,6 +83,17 @@ def clip(
 
 def _limit_of(owner: str, name: str, limit: Any) -> float:
     return real_number(owner, name, limit, "a number above 0", math.ulp(0.0))
+
+
+def _checked(owner: str, parameters: Iterable[Tensor]) -> Held:
+    """Those that have a gradient, each of its parameter's shape, which whoever assigned one may have overlooked."""
+    held = _with_gradient(tensors_of(owner, "parameters", parameters))
+    for k, (parameter, gradient) in enumerate(held):
+        if not isinstance(gradient, Tensor):
+            raise TypeError(f"{owner}: gradient {k} is a {type(gradient).__name__}; expected a Tensor")
+        if gradient.shape != parameter.shape:
+            raise ValueError(f"{owner}: gradient {k} has shape {gradient.shape}; expected {parameter.shape}")
+    return held
 
 
 def _with_gradient(parameters: Sequence[Tensor]) -> Held:

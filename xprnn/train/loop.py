@@ -12,7 +12,7 @@ from typing import Any
 
 from xprnn.arguments import function, of_kind, real_number, several, true_or_false, whole_number
 from xprnn.backend import Array, namespace, to_numpy
-from xprnn.engine.dispatch import slow_calls_told
+from xprnn.engine.dispatch import logger, slow_calls_told
 from xprnn.nn.module import Module
 from xprnn.postponed import postponed, require
 from xprnn.tape import no_grad
@@ -99,7 +99,7 @@ def fit(
         optimizer's parameters has a gradient.
 
     A recurrent layer that kernels are made for and that runs without them, many times slower, is told of once, with the
-    reason, on the logger "xprnn".
+    reason, on the logger "xprnn"; so is a parameter that was put in the place of one which the optimizer has.
 
     On a GPU no batch is waited for. Its numbers, and whether they are finite, whether tokens, classes and lengths in it
     were in range, come to the host with those of up to 64 batches, at the end of the epoch, or when a callback reads
@@ -109,8 +109,8 @@ def fit(
     of_kind("fit", "model", model, Module)
     of_kind("fit", "optimizer", optimizer, Optimizer)
     function("fit", "loss", loss)
-    if schedule is not None:
-        of_kind("fit", "schedule", schedule, Schedule)
+    if schedule is not None and of_kind("fit", "schedule", schedule, Schedule).optimizer is not optimizer:
+        raise ValueError("fit: schedule is of another optimizer; expected one that was made with this optimizer")
     callbacks = [
         of_kind("fit", f"callbacks[{k}]", callback, Callback)
         for k, callback in enumerate(several("fit", "callbacks", callbacks))
@@ -227,11 +227,8 @@ def _train(
                 if gathered is not None:
                     gathered.finish()
                 with ranks.everywhere(), postponed(checks):
-                    if run.batch <= accumulate and all(parameter.grad is None for parameter in optimizer.parameters):
-                        raise ValueError(
-                            "fit: the loss gives a gradient to none of the optimizer's parameters, so nothing would be "
-                            "learned: is the optimizer of this model, and made after the model's last change?"
-                        )
+                    if run.batch <= accumulate:
+                        _check_that_something_is_learned(run)
                     values += clipping(f"fit: in {place}", optimizer.parameters)
                     weights += [1.0, 1.0]
             measured.add(place, values, weights, checks, run.mark)
@@ -245,6 +242,28 @@ def _train(
     if run.batch == 0:
         raise ValueError(f"fit: batches had none in epoch {run.epoch}; each iter() must start anew")
     return dict(zip(("loss", *metrics, *NORMS), measured.means(), strict=True))
+
+
+def _check_that_something_is_learned(run: Run) -> None:
+    """Raise ValueError where no parameter that the optimizer moves has a gradient; tell of one that was replaced."""
+    moved, model = run.optimizer.parameters, run.model
+    if all(parameter.grad is None for parameter in moved):
+        raise ValueError(
+            "fit: the loss gives a gradient to none of the optimizer's parameters, so nothing would be "
+            "learned: is the optimizer of this model, and made after the model's last change?"
+        )
+    if run.history.epochs:
+        return
+    own, known = dict(model.named_parameters()), set(map(id, moved))
+    idle = [p for p in moved if p.requires_grad and p.grad is None and all(p is not each for each in own.values())]
+    missed = [name for name, p in own.items() if p.requires_grad and p.grad is not None and id(p) not in known]
+    if idle and missed:
+        logger.warning(
+            "fit: %s will not be learned, since the optimizer has another parameter, of shape %s, which is not the "
+            "model's: make the optimizer after the model's last change",
+            ", ".join(missed),
+            idle[0].shape,
+        )
 
 
 def _named(metrics: Mapping[str, Metric] | None) -> dict[str, Metric]:

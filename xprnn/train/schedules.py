@@ -9,7 +9,7 @@ from copy import copy
 from typing import Any
 
 from xprnn.arguments import above_zero, at_least_zero, checked_state, of_kind, real_number, whole_number
-from xprnn.together import Change, make, new_attribute
+from xprnn.together import Change, make, new_attribute, new_items
 from xprnn.train.optimizer import Optimizer
 
 
@@ -19,6 +19,9 @@ class Schedule:
     Each group of parameters has its own base and rate; a step that is interrupted changes none of them.
     Sets the rate of epoch 0 at once. Call ``step`` after each epoch, with the loss to watch where a schedule needs one.
     The rate itself belongs to the optimizer's state, the epoch to the schedule's.
+
+    A rate that something else has changed since, by hand or by another schedule, is gone on from: it is multiplied by
+    factor(epoch) / factor(epoch - 1). So the factors of several schedules of one optimizer multiply, as PyTorch's.
     """
 
     state: tuple[str, ...] = ("epoch", "base_lr")
@@ -31,12 +34,26 @@ class Schedule:
         self.optimizer, self.epoch = of_kind(type(self).__name__, "optimizer", optimizer, Optimizer), 0
         rates = [group["lr"] for group in optimizer.param_groups]
         self.base_lr: Any = rates if len(rates) > 1 else rates[0]
-        make(self._rates(0))
+        self._own = rates  # what the equation alone gives, from which is told whether somebody else set another
+        make(self._changes(*self._rates(0)))
 
-    def _rates(self, epoch: int) -> list[Change]:
-        """What gives each group its rate of an epoch."""
-        factor, bases = self.factor(epoch), self.base_lr if isinstance(self.base_lr, list) else [self.base_lr]
-        return self.optimizer.new_rates([base * factor for base in bases])
+    def _rates(self, epoch: int) -> tuple[list[float], list[float]]:
+        """The rates of an epoch for each group: those to set, and those by the equation alone."""
+        bases = self.base_lr if isinstance(self.base_lr, list) else [self.base_lr]
+        present = [group["lr"] for group in self.optimizer.param_groups]
+        try:
+            factor = self.factor(epoch)
+            own = [base * factor for base in bases]
+            last = 0.0 if present == self._own else self.factor(self.epoch)
+            change = factor / last if last else None
+        except ArithmeticError as error:
+            raise ValueError(f"{type(self).__name__}: epoch {epoch} has no learning rate: {error}") from error
+        each = zip(present, self._own, own, strict=True)
+        return [new if rate == old or change is None else rate * change for rate, old, new in each], own
+
+    def _changes(self, rates: list[float], own: list[float]) -> list[Change]:
+        """What gives the groups these rates. Raises ValueError for one that is out of range."""
+        return [*self.optimizer.new_rates(rates), new_attribute(self, "_own", own)]
 
     def factor(self, epoch: int) -> float:
         """What multiplies the base rate in an epoch."""
@@ -44,7 +61,7 @@ class Schedule:
 
     def step(self, metric: float | None = None) -> None:
         """Go on to the next epoch."""
-        make([new_attribute(self, "epoch", self.epoch + 1), *self._rates(self.epoch + 1)])
+        make([new_attribute(self, "epoch", self.epoch + 1), *self._changes(*self._rates(self.epoch + 1))])
 
     def state_dict(self) -> dict[str, Any]:
         """The numbers that say where the schedule stands."""
@@ -52,18 +69,21 @@ class Schedule:
         return {name: [*value] if isinstance(value, list) else value for name, value in values.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave. Raises ValueError, and loads nothing, where it does not fit."""
+        """Take what :meth:`state_dict` gave, and set its rates, but where somebody else has set others.
+
+        Raises ValueError, and loads nothing, where it does not fit.
+        """
         owner = type(self).__name__
         values = {name: self._read(name, value) for name, value in checked_state(owner, state, self.state).items()}
         trial = copy(self)
         vars(trial).update(values)
         try:
-            trial._rates(trial.epoch)
-        except (ArithmeticError, ValueError) as error:
+            changes = self._changes(*trial._rates(trial.epoch))
+        except ValueError as error:
             raise ValueError(
                 f"{owner}: the state's epoch {trial.epoch} has no learning rate; expected one that has: {error}"
             ) from error
-        vars(self).update(values)
+        make([new_items(vars(self), values), *changes])
 
     def _read(self, name: str, value: Any) -> Any:
         """An attribute from a state. Raises ValueError for what it can never be."""
@@ -137,7 +157,8 @@ class Cosine(Schedule):
 class ReduceOnPlateau(Schedule):
     """lr = max(gamma lr, floor) after more than ``patience`` epochs without a metric below the best one - min_delta.
 
-    ``floor`` is a learning rate here. ``step`` needs the metric; NaN counts as no improvement.
+    ``floor`` is a learning rate here. ``step`` needs the metric; NaN counts as no improvement. The rate is the
+    optimizer's own, be it from another schedule.
     """
 
     state, counts = ("epoch", "base_lr", "best", "waited"), ("epoch", "waited")
@@ -152,13 +173,20 @@ class ReduceOnPlateau(Schedule):
         self.best, self.waited = math.inf, 0
         super().__init__(optimizer)
 
+    def _rates(self, epoch: int) -> tuple[list[float], list[float]]:
+        return [group["lr"] for group in self.optimizer.param_groups], self._own
+
     def step(self, metric: float | None = None) -> None:
         """Go on to the next epoch. Raises ValueError without a metric."""
-        if metric is None:
-            raise ValueError("ReduceOnPlateau: step needs the metric to watch, such as the validation loss")
+        if metric is None or not hasattr(metric, "__float__"):
+            raise ValueError(
+                "ReduceOnPlateau: step needs the metric to watch, such as the validation loss, as a number; "
+                f"it came as {reprlib.repr(metric)}"
+            )
         changes, best, waited = [new_attribute(self, "epoch", self.epoch + 1)], self.best, self.waited + 1
-        if metric < self.best - self.min_delta:
-            best, waited = float(metric), 0
+        value = float(metric)
+        if value < self.best - self.min_delta:
+            best, waited = value, 0
         elif waited > self.patience:
             rates = [max(self.gamma * group["lr"], self.floor) for group in self.optimizer.param_groups]
             changes, waited = changes + self.optimizer.new_rates(rates), 0
