@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, host, leaf
 
-from xprnn import Tensor, grad, no_grad, ops
+from xprnn import Tensor, grad, no_grad, ops, tape
 from xprnn.tape import backward_telling, is_grad_enabled, record, set_grad_enabled
 
 
@@ -158,6 +158,44 @@ def test_no_grad_as_block_and_as_decorator(x):
 
     assert not double(x).requires_grad
     assert not double(x).requires_grad
+    assert is_grad_enabled()
+
+
+def test_one_block_may_be_entered_again_and_by_threads():
+    block, inside, seen = no_grad(), threading.Barrier(2), []
+
+    def enter():
+        with block:
+            inside.wait()
+            seen.append(is_grad_enabled())
+            inside.wait()
+        seen.append(is_grad_enabled())
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    with block:
+        inside.wait()
+        with block, set_grad_enabled(True):
+            assert is_grad_enabled()
+        assert not is_grad_enabled()
+        inside.wait()
+    thread.join()
+    assert (seen, is_grad_enabled()) == ([False, True], True)
+
+
+def test_an_interrupt_as_a_block_begins_leaves_what_held_before(monkeypatch):
+    class Recording:
+        get = tape._recording.get
+
+        @staticmethod
+        def set(value, variable=tape._recording):
+            variable.set(value)
+            if not value[0]:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(tape, "_recording", Recording)
+    with pytest.raises(KeyboardInterrupt), no_grad():
+        raise AssertionError("the block was entered")
     assert is_grad_enabled()
 
 

@@ -164,11 +164,11 @@ def backward(
     number = number_of(call.cell)
     if kept.saved is None or kept.sort != _sort(call, number):
         raise ValueError(f"{call.cell.name}: the cache is of another call, or of one that was not to keep it")
-    dtype = dtype_name(call.x)
+    dtype = call.x.dtype
     for what, cotangents, lead in (("", dsequences, call.x.shape[:1]), ("the last ", dfinal, ())):
         for name, part, d in zip(call.cell.state_names, call.state, cotangents, strict=True):
-            if d is not None:
-                _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype)
+            if d is not None and (d.shape != (*lead, *part.shape) or d.dtype is not dtype):
+                _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype_name(call.x))
     if call.control.inside is not None:
         dsequences = tuple(map(call.control.shown, dsequences))
     # Copies, since the kernels go on in place.
