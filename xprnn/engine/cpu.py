@@ -81,7 +81,7 @@ def run_plain(call: SequenceCall) -> tuple[State, Any] | None:
 
 def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, Any]:
     """What :func:`run_plain` gave, as :func:`forward` gives it."""
-    result, kept = kernels.finished(call, number_of(call.cell), sequences, saved)
+    result, kept = kernels.finished(call, sequences, saved)
     return result, (kept, host_kernels.kernels().EXACT)
 
 
