@@ -102,7 +102,7 @@ def _initial_cotangent(output: Tensor, cotangent: Any) -> Tensor:
             "(was it computed under no_grad, or from plain arrays only?)"
         )
     if cotangent is None:
-        if output.size != 1:
+        if output.data.size != 1:
             raise RuntimeError(
                 f"backward: a Tensor of shape {output.shape} has no single gradient; reduce it to a scalar "
                 "with .sum() or .mean(), or pass a cotangent of the same shape"

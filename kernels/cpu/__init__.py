@@ -8,7 +8,7 @@ from .linear import affine, linear_back
 from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
-from .sequence import at_one_go, backward, forward, way
+from .sequence import backward, forward, way
 from .softmax import surprise, surprise_back
 from .stream import Part, Stack
 from .threads import one_thread
@@ -25,7 +25,6 @@ __all__ = [
     "adam",
     "additive",
     "affine",
-    "at_one_go",
     "carry",
     "backward",
     "compile_equations",

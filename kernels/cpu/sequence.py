@@ -65,13 +65,12 @@ def forward(
     steps, batch, _ = x.shape
     size, dtype = state[0].shape[1], x.dtype
     memory = len(state), (steps, batch, size), dtype, steps if every or keep else min(TURNS, steps)
-    own = own_units(about, w, size)
-    diagonals, control = diagonals_of(about, w, x), control_of(flags)
-    noise = noise_of(mask, zoneout, drop, fade, memory[1], keep, dtype)
+    control, noise = control_of(flags), noise_of(mask, zoneout, drop, fade, memory[1], keep, dtype)
     if noise is None and control is FREE and storage is EXACT:
-        found = at_one_go(kind, w, x, state, reverse, keep, every)
+        found = _at_one_go(about, w, x, state, reverse, keep, memory)
         if found is not None:
             return found
+    own, diagonals = own_units(about, w, size), diagonals_of(about, w, x)
     after = room(*memory, lined if batch > 1 else np.empty)
     parts = 1 if noise is not None else column_parts(about, x.shape, size, own, dtype.itemsize)
     packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
@@ -109,19 +108,14 @@ def _block(row_bytes: int, b0: int, b1: int, steps: int) -> int:
     return min(max(BLOCK_BYTES // ((b1 - b0) * row_bytes), 1), steps)
 
 
-def at_one_go(
-    kind: int, w: kinds.Weights, x: Array, state: State, reverse: bool, keep: bool, every: bool
+def _at_one_go(
+    about: Kind, w: kinds.Weights, x: Array, state: State, reverse: bool, keep: bool, memory: tuple[Any, ...]
 ) -> tuple[State, Any] | None:
-    """:func:`forward` of a call without flags, noise and rounding, if one compiled function is to run it; else None.
-
-    x is contiguous, aligned and writeable.
-    """
-    about, (steps, batch, _), size, dtype = KINDS[kind], x.shape, state[0].shape[1], x.dtype
-    walk = _whole_walk(about, w, x.shape, size, dtype.itemsize, keep)
+    """:func:`forward` of a call without flags, noise and rounding, if one compiled function is to run it; else None."""
+    walk = _whole_walk(about, w, x.shape, state[0].shape[1], x.itemsize, keep)
     if walk is None:
         return None
-    after = room(len(state), (steps, batch, size), dtype, steps if every or keep else min(TURNS, steps))
-    initial = filled(state, 2, dtype)
+    after, initial = room(*memory), filled(state, 2, x.dtype)
     z = walk(about, w, diagonals_of(about, w, x), x, initial, after, reverse)
     return parted(after, len(state)), (States(initial, after, z), None) if keep else None
 

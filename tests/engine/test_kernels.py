@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xprnn import cells, host_kernels
 from xprnn.backend import get_backend
-from xprnn.engine import cell_kinds, dispatch, kernels
+from xprnn.engine import cell_kinds, cpu, dispatch, kernels
 from xprnn.engine.control import Control
 from xprnn.engine.dispatch import COMPILED, select
 
@@ -73,6 +73,49 @@ def test_a_call_built_by_hand(make, data, reverse, bias):
         kernels.forward(Kernels(), wrong)
     with pytest.raises(ValueError, match="has shape"):
         kernels.backward(Kernels(), wrong, None, (None,) * 2, (None,) * 2, True)
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+ODD = {
+    "strided": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "read-only": read_only,
+    "of another dtype": lambda a: a.astype("float64"),
+    "of another order of bytes": lambda a: a.astype(a.dtype.newbyteorder()),
+    "shorter": lambda a: a[..., :-1].copy(),
+    "with an axis more": lambda a: a[None],
+    "a memory map": lambda a: a.view(np.memmap),
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", ["tanh", "relu", "lstm", "gru"])
+def test_one_look_is_enough_for_plain_calls_alone(name):
+    call = sequence_call(KERNEL_CELLS[name](), get_backend("numpy"), T=2, B=3, H=8, dtype="float32")
+    expected = [part.tobytes() for part in dispatch.run_forward(call)[1].sequences]
+    assert [part.tobytes() for part in cpu.run_plain(call)[0]] == expected
+    for what, odd in ODD.items():
+        wrong = [replace(call, x=odd(call.x))]
+        wrong += [replace(call, weights=call.weights | {name: odd(w)}) for name, w in call.weights.items()]
+        wrong += [
+            replace(call, state=(*call.state[:k], odd(s), *call.state[k + 1 :])) for k, s in enumerate(call.state)
+        ]
+        for one in wrong:
+            assert cpu.run_plain(one) is None, what
+            if what in ("strided", "read-only"):
+                impl, result, _ = dispatch.run_forward(one)
+                assert (impl, [part.tobytes() for part in result.sequences]) == (COMPILED, expected)
+    lacking = {name: w for name, w in call.weights.items() if name != "bias_hh"}
+    flags = Control(advance=np.ones((2, 3, 1), bool))
+    others = {"weights": lacking}, {"state": call.state[1:]}, {"control": flags}, {"x": call.x[:0]}, {"x": call.x[0]}
+    for other in others:
+        assert cpu.run_plain(replace(call, **other)) is None
+    for name in ("peephole", "indrnn", "reset before"):
+        assert cpu.run_plain(sequence_call(KERNEL_CELLS[name](), get_backend("numpy"), dtype="float32")) is None
 
 
 @needs_kernels

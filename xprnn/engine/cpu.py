@@ -51,11 +51,11 @@ PLAIN = frozenset({NUMBERS[LSTM], NUMBERS[GRU], *BY_NONLINEARITY[Elman].values()
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def at_one_go(call: SequenceCall) -> tuple[State, Any] | None:
-    """Run a call that has nothing unusual about it and is small, in one call of the kernels: else Python takes longest.
+def run_plain(call: SequenceCall) -> tuple[State, Any] | None:
+    """Run a call that has nothing unusual about it, after one look: in a small one, Python takes longest.
 
-    None where :func:`forward` must look at it, which takes any array and any call, and says what is wrong. Here arrays
-    are as compiled code takes them, and of the shapes that the cell declares.
+    None where there is more to look at, and :func:`forward` may be asked, which says what is wrong. Here nothing is:
+    arrays are as compiled code takes them, and of the shapes that the cell declares.
     """
     number, x, state, weights = number_of(call.cell), call.x, call.state, call.weights
     if number not in PLAIN or call.noise is not None or call.control is not FREE or type(x) is not np.ndarray:
@@ -73,13 +73,15 @@ def at_one_go(call: SequenceCall) -> tuple[State, Any] | None:
     shapes = [*kernels.weight_shapes(call.cell, inputs, size).values()][: len(weights)] + [(batch, size)] * len(state)
     if [array.shape for array in arrays] != shapes:
         return None
-    found: tuple[State, Any] | None = host.at_one_go(number, weights, x, state, call.reverse, call.keep, call.every)
+    found: tuple[State, Any] = host.forward(
+        number, weights, x, state, kernels.NO_FLAGS, call.reverse, call.keep, every=call.every
+    )
     return found
 
 
 def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, Any]:
-    """What :func:`at_one_go` gave, as :func:`forward` gives it."""
-    result, kept = kernels.finished(call, number_of(call.cell), sequences, saved)
+    """What :func:`run_plain` gave, as :func:`forward` gives it."""
+    result, kept = kernels.finished(call, sequences, saved)
     return result, (kept, host_kernels.kernels().EXACT)
 
 

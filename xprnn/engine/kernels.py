@@ -137,14 +137,14 @@ def _require(call: SequenceCall, name: str, array: Array, shape: tuple[int, ...]
 def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, Kept]:
     """Run a call; ``options`` go to the kernels. Raises ValueError for arrays that do not fit each other."""
     check(call)
-    number = number_of(call.cell)
+    number, weights = number_of(call.cell), told(call.cell, call.weights)
     found = kernels.forward(
-        number, told(call.cell, call.weights), call.x, call.state, walk_flags(call), call.reverse, call.keep, **options
-    )
-    return finished(call, number, *found)
+        number, weights, call.x, call.state, walk_flags(call), call.reverse, call.keep, **options
+    )  # fmt: skip
+    return finished(call, *found)
 
 
-def finished(call: SequenceCall, number: int | None, sequences: State, saved: Any) -> tuple[Result, Kept]:
+def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, Kept]:
     """What kernels gave of a call, as it was asked for."""
     steps = len(call.x)
     last = 0 if call.reverse else steps - 1
@@ -153,7 +153,7 @@ def finished(call: SequenceCall, number: int | None, sequences: State, saved: An
         sequences = tuple([s if len(s) == steps else None for s in sequences])
     if call.control.inside is not None:
         sequences = tuple(map(call.control.shown, sequences))
-    return Result(sequences, final), Kept(saved, _sort(call, number) if call.keep else ())
+    return Result(sequences, final), Kept(saved, _sort(call, number_of(call.cell)) if call.keep else ())
 
 
 def backward(
@@ -164,11 +164,11 @@ def backward(
     number = number_of(call.cell)
     if kept.saved is None or kept.sort != _sort(call, number):
         raise ValueError(f"{call.cell.name}: the cache is of another call, or of one that was not to keep it")
-    dtype = dtype_name(call.x)
+    dtype = call.x.dtype
     for what, cotangents, lead in (("", dsequences, call.x.shape[:1]), ("the last ", dfinal, ())):
         for name, part, d in zip(call.cell.state_names, call.state, cotangents, strict=True):
-            if d is not None:
-                _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype)
+            if d is not None and (d.shape != (*lead, *part.shape) or d.dtype is not dtype):
+                _require(call, f"the cotangent of {what}{name}", d, (*lead, *part.shape), dtype_name(call.x))
     if call.control.inside is not None:
         dsequences = tuple(map(call.control.shown, dsequences))
     # Copies, since the kernels go on in place.
