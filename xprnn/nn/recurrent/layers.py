@@ -22,10 +22,10 @@ class RNN(RecurrentLayer):
     Parameters
     ----------
     nonlinearity
-        f: the name of a :class:`xprnn.cells.Activation`, or one, or with ``bidirectional`` a pair of them. There are
-        kernels for tanh and relu; with any other the reference runs.
+        f: the name of a :class:`xprnn.cells.Activation`, or one, or with ``bidirectional`` a pair of them. On the host
+        there are kernels for tanh, relu, sigmoid and the hard sigmoid; with any other the reference runs.
     clip
-        What f is taken of is cut to -clip ... clip first, by the reference.
+        What f is taken of is cut to -clip ... clip first.
     """
 
     def __init__(
@@ -127,8 +127,9 @@ class LSTM(RecurrentLayer):
         :class:`xprnn.cells.LayerNormLSTM` writes it: gain_ih and gain_hh (4H), gain_c and bias_c (H). Gains start from
         1, biases from 0.
 
-    With activations, a clip or coupled gates there is no kernel, and the reference runs; for ``layer_norm`` there is
-    one on the host, and none for CUDA.
+    With coupled gates, a clip, and activations out of tanh, relu, sigmoid and the hard sigmoid there are kernels for
+    the host, but not beside peepholes; for ``layer_norm`` there is one too. With other activations, and on CuPy with
+    any of these, the reference runs.
     """
 
     _fixed = RecurrentLayer._fixed | {"proj_size"}
@@ -196,7 +197,8 @@ class GRU(RecurrentLayer):
     ----------
     gate_activation, activation
         In the place of sigmoid and tanh: the name of a :class:`xprnn.cells.Activation`, or one, or with
-        ``bidirectional`` a pair of them. There is no kernel then, and the reference runs; likewise with a clip.
+        ``bidirectional`` a pair of them. Of tanh, relu, sigmoid and the hard sigmoid, with a clip or without, there
+        are kernels for the host; with any other, and on CuPy, the reference runs.
     clip
         What comes to an activation is cut to -clip ... clip first.
     layer_norm
