@@ -7,11 +7,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, host, leaf
 
-<<<<<<< HEAD
-from xprnn import Parameter, Tensor, grad, no_grad, ops
-=======
-from xprnn import Tensor, grad, no_grad, ops, tape
->>>>>>> calls
+from xprnn import Parameter, Tensor, grad, no_grad, ops, tape
 from xprnn.tape import backward_telling, is_grad_enabled, record, set_grad_enabled
 
 
@@ -166,7 +162,6 @@ def test_no_grad_as_block_and_as_decorator(x):
     assert is_grad_enabled()
 
 
-<<<<<<< HEAD
 def test_what_cannot_have_a_gradient_is_told_of(x):
     constant, whole = Tensor(np.ones(3)), Tensor(np.array([1, 2, 3]))
     with pytest.raises(RuntimeError, match=r"grad: inputs\[1\] does not require a gradient, so what was computed"):
@@ -233,14 +228,6 @@ def test_no_grad_decorates_functions_of_every_kind(x):
         no_grad(True)
 
 
-def test_a_block_of_no_grad_may_stand_within_itself(x):
-    block = no_grad()
-    with block:
-        with block:
-            pass
-        assert not (x * 2.0).requires_grad
-    assert (x * 2.0).requires_grad
-=======
 def test_one_block_may_be_entered_again_and_by_threads():
     block, inside, seen = no_grad(), threading.Barrier(2), []
 
@@ -277,7 +264,6 @@ def test_an_interrupt_as_a_block_begins_leaves_what_held_before(monkeypatch):
     with pytest.raises(KeyboardInterrupt), no_grad():
         raise AssertionError("the block was entered")
     assert is_grad_enabled()
->>>>>>> calls
 
 
 def test_no_grad_ends_with_an_error():

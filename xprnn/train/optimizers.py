@@ -42,8 +42,7 @@ class SGD(Optimizer):
 
     def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         group = self.group
-        if group["weight_decay"]:
-            gradient = gradient + group["weight_decay"] * data
+        gradient = _decayed(gradient, data, group["weight_decay"])
         if not group["momentum"]:
             return data - group["lr"] * gradient, slots
         velocity = group["momentum"] * slots["momentum"] + gradient
@@ -95,8 +94,7 @@ class Adam(Optimizer):
 
     def decay(self, data: Array, gradient: Array) -> tuple[Array, Array]:
         """Weight decay, before the step: here as a part of the gradient."""
-        rate = self.group["weight_decay"]
-        return data, gradient + rate * data if rate else gradient
+        return data, _decayed(gradient, data, self.group["weight_decay"])
 
 
 class AdamW(Adam):
@@ -151,8 +149,7 @@ class RMSprop(Optimizer):
 
     def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         group = self.group
-        if group["weight_decay"]:
-            gradient = gradient + group["weight_decay"] * data
+        gradient = _decayed(gradient, data, group["weight_decay"])
         xp, new = namespace(data), {}
         variance = new["square"] = group["alpha"] * slots["square"] + (1.0 - group["alpha"]) * (gradient * gradient)
         if group["centered"]:
@@ -195,8 +192,7 @@ class Adagrad(Optimizer):
 
     def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         group = self.group
-        if group["weight_decay"]:
-            gradient = gradient + group["weight_decay"] * data
+        gradient = _decayed(gradient, data, group["weight_decay"])
         square = slots["square"] + gradient * gradient
         root = namespace(data).sqrt(square + group["initial_accumulator_value"])
         rate = group["lr"] / (1.0 + (step - 1) * group["lr_decay"])
@@ -230,8 +226,7 @@ class Adadelta(Optimizer):
     def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         group, sqrt = self.group, namespace(data).sqrt
         rho, eps = group["rho"], group["eps"]
-        if group["weight_decay"]:
-            gradient = gradient + group["weight_decay"] * data
+        gradient = _decayed(gradient, data, group["weight_decay"])
         square = rho * slots["square"] + (1.0 - rho) * (gradient * gradient)
         change = sqrt(slots["change"] + eps) / sqrt(square + eps) * gradient
         kept = {"square": square, "change": rho * slots["change"] + (1.0 - rho) * (change * change)}
@@ -270,10 +265,10 @@ class RAdam(Optimizer):
     def update(self, data: Array, gradient: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         group = self.group
         beta1, beta2 = group["betas"]
-        if group["weight_decay"] and group["decoupled_weight_decay"]:
+        if group["decoupled_weight_decay"]:
             data = data * (1.0 - group["lr"] * group["weight_decay"])
-        elif group["weight_decay"]:
-            gradient = gradient + group["weight_decay"] * data
+        else:
+            gradient = _decayed(gradient, data, group["weight_decay"])
         mean = beta1 * slots["mean"] + (1.0 - beta1) * gradient
         square = beta2 * slots["square"] + (1.0 - beta2) * (gradient * gradient)
         rate, unseen = group["lr"] / (1.0 - beta1**step), 1.0 - beta2**step
@@ -285,3 +280,8 @@ class RAdam(Optimizer):
         rate *= math.sqrt(known * unseen)
         change = rate * (mean / (namespace(data).sqrt(square) + group["eps"]))
         return data - change, {"mean": mean, "square": square}
+
+
+def _decayed(gradient: Array, data: Array, rate: float) -> Array:
+    """A gradient with weight decay in it."""
+    return gradient + rate * data if rate else gradient

@@ -242,7 +242,7 @@ class TextClassifier(TextEstimator):
         Raises TypeError for texts that are not str, ValueError for another ``unknown``, RuntimeError before ``fit``.
         """
         tokens, (vocabulary, _) = self._tokens("predict", texts), self._known()
-        evidence = np.array([_has_word(vocabulary, text) for text in tokens], dtype=bool)
+        evidence = _with_words(vocabulary, tokens)
         best = self._probabilities(tokens).argmax(axis=1)
         return chosen_labels("TextClassifier.predict", self._labels, best, evidence, unknown)
 
@@ -265,7 +265,7 @@ class TextClassifier(TextEstimator):
     def has_evidence(self, texts: Sequence[str]) -> Host:
         """Whether each text (N,) has a word that is known."""
         tokens, (vocabulary, _) = self._tokens("has_evidence", texts), self._known()
-        return np.array([_has_word(vocabulary, text) for text in tokens], dtype=bool)
+        return _with_words(vocabulary, tokens)
 
     def score(self, texts: Sequence[str], labels: Sequence[Any], *, unknown: str = "frequent") -> float:
         """The share of texts whose label is what ``predict`` says; None is never right.
@@ -284,7 +284,7 @@ class TextClassifier(TextEstimator):
         known = tuple(token in vocabulary for token in tokens)
         everything = self._probabilities([tokens])[0]
         best, attention, effects = int(everything.argmax()), None, np.zeros(len(tokens))
-        evidence = _has_word(vocabulary, tokens)
+        evidence = bool(_with_words(vocabulary, [tokens])[0])
         if evidence:
             effects = leaving_out(tokens, lambda texts: self._probabilities(texts)[:, best], everything[best])
             if self.settings["pooling"] == "attention":
@@ -336,17 +336,17 @@ class TextClassifier(TextEstimator):
         """(N, C) float64, for texts as tokens."""
         vocabulary, network = self._known()
         found = np.tile(self._prior, (len(tokens), 1))
-        rows = [k for k, text in enumerate(tokens) if _has_word(vocabulary, text)]
-        if not rows:
+        rows = np.flatnonzero(_with_words(vocabulary, tokens))
+        if not len(rows):
             return found
         ids = [np.asarray(vocabulary.encode(tokens[k]), np.int64) for k in rows]
         found[rows] = softmax(np.stack(outputs(network, ids)) / self._temperature)
         return found
 
 
-def _has_word(vocabulary: Vocabulary, tokens: list[str]) -> bool:
-    """Whether some of the tokens are known words."""
-    return any(token in vocabulary and _is_word(token) for token in tokens)
+def _with_words(vocabulary: Vocabulary, tokens: list[list[str]]) -> Host:
+    """Which texts (N,) have a known word among their tokens."""
+    return np.array([any(token in vocabulary and _is_word(token) for token in text) for text in tokens], dtype=bool)
 
 
 def _is_word(token: str) -> bool:

@@ -96,10 +96,8 @@ class TextEstimator(Estimator):
     def _restored(
         self, arrays: Mapping[str, Host], metadata: dict[str, Any], weights: Mapping[str, Host]
     ) -> dict[str, Any]:
-        vocabulary, own = (
-            Vocabulary.from_state_dict(metadata["vocabulary"]),
-            classes_restored(arrays, metadata["classes"]),
-        )
+        vocabulary = Vocabulary.from_state_dict(metadata["vocabulary"])
+        own = classes_restored(arrays, metadata["classes"])
         size = self.settings["embedding"] or weights["embedding.weight"].shape[1]
         shapes = TextNetwork.shapes(len(vocabulary), len(own), embedding=size, **self._sizes())
         network = self._read_network(weights, shapes, lambda: self._build(vocabulary, len(own), None, 0, size))

@@ -169,18 +169,8 @@ class TextTagger(TextEstimator):
             return MEASURES[options["monitor"]](np.concatenate(right), np.concatenate(found), counted)
 
         batch_size = options["batch_size"] or min(50, max(4, len(ids) // 50))
-        history = learn(
-            new,
-            network,
-            (ids, tags, each),
-            held,
-            step_loss(of_class),
-            measure,
-            callbacks,
-            communicator,
-            draws,
-            batch_size,
-        )
+        loss, parts = step_loss(of_class), (ids, tags, each)
+        history = learn(new, network, parts, held, loss, measure, callbacks, communicator, draws, batch_size)
         temperature = 1.0
         if out and options["calibrate"]:
             temperature = class_temperature(np.concatenate(outputs(network, out)), np.concatenate(right), counted)

@@ -22,8 +22,8 @@ class RNN(RecurrentLayer):
     Parameters
     ----------
     nonlinearity
-        f: the name of a :class:`xprnn.cells.Activation`, or one, or with ``bidirectional`` a pair of them. The host
-        has kernels for tanh, relu, sigmoid and hard_sigmoid, CUDA for tanh and relu; with others the reference runs.
+        f: the name of a :class:`xprnn.cells.Activation`, or one, or with ``bidirectional`` a pair of them. On the host
+        there are kernels for tanh, relu, sigmoid and the hard sigmoid; with any other the reference runs.
     clip
         What f is taken of is cut to -clip ... clip first.
     """
@@ -127,8 +127,9 @@ class LSTM(RecurrentLayer):
         :class:`xprnn.cells.LayerNormLSTM` writes it: gain_ih and gain_hh (4H), gain_c and bias_c (H). Gains start from
         1, biases from 0.
 
-    The host has kernels for gates and candidates of sigmoid, tanh, relu and hard_sigmoid, clipped or coupled or not,
-    and for ``layer_norm``; CUDA for the plain cell and diagonal peepholes. For all else the reference runs.
+    With coupled gates, a clip, and activations out of tanh, relu, sigmoid and the hard sigmoid there are kernels for
+    the host, but not beside peepholes; for ``layer_norm`` there is one too. With other activations, and on CuPy with
+    any of these, the reference runs.
     """
 
     _fixed = RecurrentLayer._fixed | {"proj_size"}
@@ -196,10 +197,10 @@ class GRU(RecurrentLayer):
     ----------
     gate_activation, activation
         In the place of sigmoid and tanh: the name of a :class:`xprnn.cells.Activation`, or one, or with
-        ``bidirectional`` a pair of them. The host has kernels for sigmoid, tanh, relu and hard_sigmoid; with others,
-        and on CuPy with any but the usual two, the reference runs.
+        ``bidirectional`` a pair of them. Of tanh, relu, sigmoid and the hard sigmoid, with a clip or without, there
+        are kernels for the host; with any other, and on CuPy, the reference runs.
     clip
-        What comes to an activation is cut to -clip ... clip first. CUDA has no kernel for that.
+        What comes to an activation is cut to -clip ... clip first.
     layer_norm
         Normalise both products of a step (Ba et al. 2016, arXiv 1607.06450), as :class:`xprnn.cells.LayerNormGRU`
         writes it: gain_ih and gain_hh (3H) start from 1, biases from 0. There is a kernel for the host, none for CUDA.
