@@ -16,6 +16,7 @@ QUOTED = re.compile('"[^"]*"')
 MONTH = re.compile(r"\d{4}-\d{2}")
 QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
 YEAR = re.compile(r"\d{4}")
+BASIC = re.compile(r"(\d{4})(\d{2})(\d{2})")  # ISO 8601's date without hyphens
 
 
 def parted_by(text: str, cut: bool = False) -> str:
@@ -106,10 +107,12 @@ def number_of(text: str) -> float | None:
         return None
 
 
-def parse_date(text: str, years: bool = False) -> datetime | None:
-    """A date in one of the forms that are read; of digits alone only where they are known to be years."""
-    if years and YEAR.fullmatch(text):
+def parse_date(text: str, digits: bool = False) -> datetime | None:
+    """A date in one of the forms that are read; YYYY and YYYYMMDD only where ``digits`` are known to be no numbers."""
+    if digits and YEAR.fullmatch(text):
         text += "-01-01"
+    if digits and (day := BASIC.fullmatch(text)):
+        text = "-".join(day.groups())
     if text.isdigit():  # "2020" may well be a number
         return None
     if quarter := QUARTER.fullmatch(text):
