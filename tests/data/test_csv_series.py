@@ -204,6 +204,10 @@ def test_one_name_is_no_list_of_names(write):
 def test_quarters_and_years(write):
     assert read_csv(write("when,y\n2020-Q3,1\n2020-Q4,2\n2021Q1,3\n")).label(3) == "2021-04-01"
     assert read_csv(write("year,y\n2020,1\n2021,2\n2022,2\n"), ["y"], date="year").label(3) == "2023-01-01"
+    days = read_csv(write("day,y\n20240228,1\n20240229,2\n20240301,3\n"), ["y"], date="day")
+    assert days.label(3) == "2024-03-02"
+    with pytest.raises(ValueError, match="line 3, column 'day': '20240230' is not an ISO 8601 date"):
+        read_csv(write("day,y\n20240228,1\n20240230,2\n"), ["y"], date="day")
 
 
 def test_months_and_utc_are_dates(write):

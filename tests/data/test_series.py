@@ -101,3 +101,14 @@ def test_integers_that_float64_does_not_tell_apart_are_refused(kind):
     with pytest.raises(ValueError, match="has 1152921504606846976 and 1152921504606846977, which float64 does not"):
         as_series(kind(2**60 + np.arange(60)))
     assert as_series(kind(2**60 + 1024 * np.arange(60))).shape == (60, 1)
+
+
+def test_masks_are_not_lost_in_silence():
+    masked = np.ma.masked_greater(np.arange(4.0), 2)
+    for given in (masked, {"a": masked}):
+        with pytest.raises(TypeError, match="is a masked array; fill or drop what is masked first"):
+            as_series(given)
+    with pytest.raises(TypeError, match="StandardScaler: the series is a masked array"):
+        StandardScaler().fit(masked[:, None])
+    with pytest.raises(TypeError, match="series: the series is an np.matrix"):
+        as_series(np.asmatrix(np.arange(4.0)))

@@ -83,7 +83,8 @@ class Calendar:
         where = f"{owner}: the first row is of {self._text(moment)}"
         if (moment.tzinfo is None) != (before.tzinfo is None):
             how = "without" if before.tzinfo is None else "with"
-            raise ValueError(f"{where} ({moment.tzinfo}); expected a date {how} a time zone, as {self._text(before)}")
+            zone = "" if moment.tzinfo is None else f" ({moment.tzinfo})"
+            raise ValueError(f"{where}{zone}; expected a date {how} a time zone, as {self._text(before)}")
         if moment <= before:
             raise ValueError(f"{where}; expected one after {self._text(before)}")
         if ruled is not None and moment != ruled[1]:

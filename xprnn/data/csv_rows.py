@@ -16,6 +16,7 @@ QUOTED = re.compile('"[^"]*"')
 MONTH = re.compile(r"\d{4}-\d{2}")
 QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
 YEAR = re.compile(r"\d{4}")
+BASIC = re.compile(r"(\d{4})(\d{2})(\d{2})")  # ISO 8601's date without hyphens
 
 
 def parted_by(text: str, cut: bool = False) -> str:
@@ -52,6 +53,13 @@ def place_of(path: Path, header: Sequence[str], name: str) -> int:
         problem = "no column" if name not in header else "more than one column"
         raise ValueError(f"{path}: {problem} {name!r}; the header has {', '.join(map(reprlib.repr, header[:20]))}")
     return header.index(name)
+
+
+def require_once(path: Path, names: Sequence[str]) -> None:
+    """Raise ValueError for a column that is named twice."""
+    for k, name in enumerate(names):
+        if name in names[:k]:
+            raise ValueError(f"{path}: column {name!r} is named twice; expected each once")
 
 
 def check_cells(path: Path, line: int, cells: Sequence[str], header: Sequence[str]) -> None:
@@ -106,10 +114,12 @@ def number_of(text: str) -> float | None:
         return None
 
 
-def parse_date(text: str, years: bool = False) -> datetime | None:
-    """A date in one of the forms that are read; of digits alone only where they are known to be years."""
-    if years and YEAR.fullmatch(text):
+def parse_date(text: str, digits: bool = False) -> datetime | None:
+    """A date in one of the forms that are read; YYYY and YYYYMMDD only where ``digits`` are known to be no numbers."""
+    if digits and YEAR.fullmatch(text):
         text += "-01-01"
+    if digits and (day := BASIC.fullmatch(text)):
+        text = "-".join(day.groups())
     if text.isdigit():  # "2020" may well be a number
         return None
     if quarter := QUARTER.fullmatch(text):

@@ -15,7 +15,7 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, out_of_order
-from xprnn.data.csv_rows import number_of, parse_date, place_of, read_rows
+from xprnn.data.csv_rows import number_of, parse_date, place_of, read_rows, require_once
 from xprnn.data.gaps import close_gaps
 from xprnn.storage import checked_path
 
@@ -61,7 +61,7 @@ def read_csv(
         Names. Default: the only column of numbers there is.
     date
         The column with ISO 8601 dates (YYYY-MM-DD, with a time, YYYY-MM or YYYY-Qn). Default: the first column, if its
-        first value is such a date. The years of a column that is named may stand alone, YYYY.
+        first value is such a date. Dates of a column that is named may be digits alone, YYYY or YYYYMMDD.
     fill
         What to do about dates that are missing between others, by the rule that most of them follow: "previous" repeats
         the row before, "linear" goes straight to the row after, "refuse" raises. Default: a warning, and rows are
@@ -105,6 +105,7 @@ def read_csv(
         if len(columns) != 1:
             found = ", ".join(map(repr, columns)) or f"none, in line {first_line}: {', '.join(map(repr, first))}"
             raise ValueError(f"{path}: say which column to forecast; columns of numbers: {found}")
+    require_once(path, columns)
     places = [place_of(path, header, name) for name in columns]
     values, end = np.full((len(rows), len(columns)), np.nan), len(rows)
     if unknown := [name for name in ahead if name not in columns]:
@@ -148,7 +149,7 @@ def _calendar(path: Path, rows: list[tuple[int, list[str]]], place: int, name: s
     dates: list[datetime] = []
     for line, cells in rows:
         where = f"{path}: line {line}, column {name!r}"
-        parsed = parse_date(cells[place], years=True)
+        parsed = parse_date(cells[place], digits=True)
         if parsed is None:
             raise ValueError(f"{where}: {cells[place]!r} is not an ISO 8601 date")
         if dates and (parsed.tzinfo is None) != (dates[-1].tzinfo is None):

@@ -15,7 +15,7 @@ from xprnn.arguments import above_zero, several, size
 from xprnn.backend import to_numpy
 from xprnn.data.calendar import Calendar
 from xprnn.data.gaps import close_gaps
-from xprnn.data.tables import columns_of, in_float64
+from xprnn.data.tables import columns_of, in_float64, require_plain
 
 Host = np.ndarray[Any, Any]
 ROUNDING = 2.0**-48  # of the largest number, what sums of few such numbers may be off
@@ -33,8 +33,6 @@ def as_series(values: Any, owner: str = "series", *, gaps: bool = False) -> Host
     Raises TypeError for values that are not numbers, or are masked; ValueError for another rank, for values that are
     not finite, and for dates out of order; the message names the first such row.
     """
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(f"{owner}: a masked array; fill or drop what is masked first")
     table = columns_of(values, owner)
     series = _numbers(values, owner) if table is None else table.values
     if series.ndim == 1:
@@ -60,6 +58,7 @@ def as_series(values: Any, owner: str = "series", *, gaps: bool = False) -> Host
 
 def _numbers(values: Any, owner: str) -> Host:
     """An array or a list as float64. Raises TypeError and ValueError."""
+    require_plain(owner, "the series", values)
     if not isinstance(values, (list, tuple)) and not hasattr(values, "shape") and not hasattr(values, "__array__"):
         raise TypeError(f"{owner}: a {type(values).__name__}; expected numbers in an array, a list or a table")
     try:

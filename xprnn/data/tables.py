@@ -92,6 +92,14 @@ def dates_of_index(owner: str, table: Any) -> list[date] | Host | None:
     return dates_of(owner, "the index", index, array)
 
 
+def require_plain(owner: str, name: str, given: Any) -> None:
+    """Raise TypeError for kinds of NumPy arrays that would lose their meaning: a mask, or rows that stay rows."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{owner}: {name} is a masked array; fill or drop what is masked first")
+    if isinstance(given, np.matrix):
+        raise TypeError(f"{owner}: {name} is an np.matrix; expected an array, as np.asarray makes of it")
+
+
 def is_missing(value: Any) -> bool:
     """None, NaN, or what pandas has for either, of which nobody may ask whether it differs from itself."""
     try:
@@ -143,6 +151,7 @@ def _by_names(names: Sequence[Any], columns: Sequence[Any]) -> list[tuple[str, A
 
 def array_of(owner: str, name: str, column: Any) -> Host:
     """A column as an array; missing numbers are NaN. Raises TypeError for categories, which numbers may name."""
+    require_plain(owner, name, column)
     dtype = getattr(column, "dtype", None)
     if hasattr(dtype, "categories"):
         raise _no_numbers(owner, name, dtype)
@@ -185,6 +194,7 @@ def dates_of(owner: str, name: str, column: Any, array: Host) -> list[date] | Ho
     if array.dtype.kind not in "MO":
         return None
     items = column.to_list() if hasattr(column, "to_list") else array.tolist()
+    items = [item.to_timestamp() if hasattr(item, "to_timestamp") else item for item in items]  # periods
     found = [item.to_pydatetime() if hasattr(item, "to_pydatetime") else item for item in items]
     # NaT is what pandas has for no date; it is a date that differs from itself.
     if not any(isinstance(item, date) and item == item for item in found):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.tables import is_missing
+from xprnn.data.tables import is_missing, require_plain
 
 Host = np.ndarray[Any, Any]
 KINDS: dict[str, Any] = {"bool": bool, "number": (int, float), "str": str}
@@ -104,6 +104,7 @@ def listed(owner: str, name: str, things: Any, expected: str) -> list[Any]:
     """A list of things that come in an order, in that order; columns of tables may count their rows otherwise."""
     if hasattr(things, "columns"):  # a table, which gives the names of its columns
         raise TypeError(f"{owner}: {name} is a {type(things).__name__}; expected {expected}: give one column of it")
+    require_plain(owner, name, things)
     if isinstance(things, (str, bytes, Mapping, Set)) or not isinstance(things, Iterable):
         raise TypeError(f"{owner}: {name} is a {type(things).__name__}; expected {expected}")
     return list(things)

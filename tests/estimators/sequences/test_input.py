@@ -194,6 +194,15 @@ def test_long_frames_with_dates():
         found = long_table(frame, id="who", time="when", target="up")
         assert [series.tolist() for series in found.X] == [[[1], [2], [3]], [[10], [50]]]
         assert found.ids.tolist() == ["b", "a"]
+    found = long_table(pandas.DataFrame(LONG | {"when": days}).set_index("when"), id="who", target="up")
+    assert [series.tolist() for series in found.X] == [[[1], [2], [3]], [[10], [50]]]
+    assert found.features == ("x",)
+    months = pandas.PeriodIndex([f"2024-{month:02}" for month in LONG["when"]], freq="M")
+    for frame in (pandas.DataFrame(LONG | {"when": months}), pandas.DataFrame(LONG, index=months).drop(columns="when")):
+        found = long_table(frame, id="who", time="when" if "when" in frame else None, target="up")
+        assert [series.tolist() for series in found.X] == [[[1], [2], [3]], [[10], [50]]]
+    with pytest.raises(ValueError, match="long_table: series 'b' has the index .* twice"):
+        long_table(pandas.DataFrame(LONG, index=days[:1] * 5), id="who")
 
 
 @pytest.mark.parametrize(
@@ -237,3 +246,21 @@ def test_integers_beyond_float64_are_refused():
             as_sequences("f", big)
     with pytest.raises(ValueError, match="too large for float64"):
         SequenceRegressor(hidden=2, epochs=1).fit(np.ones((2, 3, 1)), [10**400, 1])
+
+
+def test_masks_are_not_lost_in_silence():
+    X, y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
+    for estimator, rows, target in (
+        (SequenceClassifier, np.ma.masked_greater(X, 5), y),
+        (SequenceClassifier, list(np.ma.masked_greater(X, 5)), y),
+        (SequenceClassifier, {"a": np.ma.masked_greater(X[:, 0], 5)}, y),
+        (SequenceClassifier, X, np.ma.masked_equal(y, 0)),
+        (SequenceTagger, X, np.ma.masked_greater(X, 5) > 2),
+        (SequenceRegressor, X, np.ma.masked_equal(y, 0)),
+    ):
+        with pytest.raises(TypeError, match="is a masked array; fill or drop what is masked first"):
+            estimator(hidden=2, epochs=1).fit(rows, target)
+    with pytest.raises(TypeError, match="sample_weight is a masked array"):
+        as_weights("f", np.ma.masked_equal(y, 0), 4)
+    with pytest.raises(TypeError, match="f: X is an np.matrix; expected an array"):
+        as_sequences("f", np.asmatrix(X))

@@ -233,3 +233,14 @@ def test_rows_beside_a_series_have_its_dates():
     with pytest.raises(ValueError, match="Forecaster.forecast: future: row 0 is of 2026-01-04"):
         model.forecast(table[["sold"]], [30], 1, future=dated(0, STEPS, True, 3)[["price"]])
     model.observe(new[["sold"]], future=new[["price"]])
+
+
+def test_what_was_tested_by_names_goes_on_by_names():
+    model = Forecaster(**TINY)
+    model.backtest(dated(0, STEPS), target="sold", future=["price"], test=5)
+    model.observe(dated(STEPS - 5, STEPS))
+    said = model.predict(2, future=dated(STEPS, STEPS + 2))
+    plain, given = Forecaster(**TINY), columns()
+    plain.backtest(given["sold"][:STEPS], future=given["price"][:STEPS], test=5)
+    plain.observe(given["sold"][STEPS - 5 : STEPS], future=given["price"][STEPS - 5 : STEPS])
+    np.testing.assert_array_equal(np.ravel(said), np.ravel(plain.predict(2, future=given["price"][STEPS : STEPS + 2])))

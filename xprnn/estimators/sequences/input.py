@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import to_numpy
-from xprnn.data.tables import columns_of, in_float64
+from xprnn.data.tables import columns_of, in_float64, require_plain
 from xprnn.estimators.sequences.feature_names import feature_names
 
 Host = np.ndarray[Any, Any]
@@ -50,8 +50,6 @@ def as_sequences(owner: str, X: Any, steps: int | None = None) -> Sequences:
     """
     if hasattr(X, "toarray"):
         raise TypeError(f"{owner}: X is a sparse {type(X).__name__}; expected a dense array, as X.toarray() is")
-    if isinstance(X, np.ma.MaskedArray):
-        raise TypeError(f"{owner}: X is a masked array; fill or drop what is masked first")
     array = None if _is_list(X) else _table(owner, X)
     if array is None:
         if steps is not None:
@@ -97,6 +95,7 @@ def _table(owner: str, X: Any) -> Host:
 
 
 def _numbers(owner: str, name: str, X: Any) -> Host:
+    require_plain(owner, name, X)
     if not isinstance(X, (list, tuple)) and not hasattr(X, "shape") and not hasattr(X, "__array__"):
         raise TypeError(f"{owner}: {name} is a {type(X).__name__}; expected numbers in an array, a list or a table")
     try:

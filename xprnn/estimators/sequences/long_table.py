@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.gaps import calendars_of
-from xprnn.data.tables import array_of, dates_of, in_float64, is_missing, named_columns
+from xprnn.data.tables import array_of, dates_of, dates_of_index, in_float64, is_missing, named_columns
 
 Host = np.ndarray[Any, Any]
+INDEX = "the index"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def long_table(
     table
         A frame of pandas or polars, a table of Arrow, a dict of columns, or a structured array.
     id, time
-        The columns that say whose step a row is, and when: numbers or dates. Without ``time`` rows are in their order.
+        The columns that say whose step a row is, and when: numbers or dates. Without ``time`` it is the index
+        of a frame of pandas, if that holds dates, and else rows are in their order.
     target, tag
         The columns of a value that all steps of a series share, and of a label of each step. All others are features.
 
@@ -87,6 +89,10 @@ def read_long(table: Any, id: str, time: str | None, target: str | None = None, 
     if named is None:
         raise TypeError(f"{owner}: a {type(table).__name__}; expected a table: a frame, or a dict of columns")
     columns = dict(named)
+    if time is None and getattr(getattr(table, "index", None), "nlevels", 1) == 1:
+        dates = dates_of_index(owner, table)
+        if dates is not None:
+            time, columns = INDEX, columns | {INDEX: dates}
     roles = [name for name in (id, time, target, tag) if name is not None]
     for name in roles:
         if not isinstance(name, str) or name not in columns:

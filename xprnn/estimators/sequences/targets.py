@@ -11,6 +11,7 @@ import numpy as np
 
 from xprnn.arguments import at_least_zero
 from xprnn.backend import to_numpy
+from xprnn.data.tables import require_plain
 from xprnn.estimators.labels import classes_described, classes_restored, number_labels
 
 Host = np.ndarray[Any, Any]
@@ -99,6 +100,7 @@ def host_labels(owner: str, y: Any) -> Host:
     """Labels of any library or list as an array of the host. Raises TypeError and ValueError."""
     if y is None:
         raise ValueError(f"{owner}: requires y to be passed, but the target y is None")
+    require_plain(owner, "y", y)
     if hasattr(y, "toarray"):
         raise TypeError(f"{owner}: y is a sparse {type(y).__name__}; expected a dense array, as y.toarray() is")
     try:

@@ -138,7 +138,11 @@ class RollingForecaster(SeriesEstimator):
         panel = series if isinstance(series, Panel) else None
         told = self if past is None and future is None else Informed(self, past, future, panel)
         compared: Callable[..., Any] = backtest if panel is None else backtest_panel
-        return compared(
+        before = getattr(self, "_model", None)
+        found = compared(
             [told, *several("Forecaster.backtest", "baselines", baselines)],
             series, test=test, horizon=horizon, refit=refit, paths=paths, executor=executor,
         )  # fmt: skip
+        if names is not None and getattr(self, "_model", None) is not before:  # it was fitted here, on arrays
+            self._become(_names=names)
+        return found
