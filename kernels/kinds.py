@@ -92,6 +92,8 @@ class Kind:
     "functions" among the weights, each a :class:`Function`. Equations of these kinds are in general_gates.py."""
     norms: tuple[int, ...] = ()
     """How many blocks of a product are normalised together, from the first on; none where products are not."""
+    by_state: bool = False
+    """Whether the way back needs no kept blocks: slopes follow from the state after a step."""
     step: str = ""
     """The CUDA kernels that run it step by step, by the name before "_forward" and "_backward"."""
     persistent: str = ""
@@ -140,8 +142,8 @@ class Kind:
 _OWN_STATE = (Diagonal(0, 0, False),)
 
 KINDS = (
-    Kind(TANH, gates=1, parts=("h",), kept=1, places=(0,), step="elman"),
-    Kind(RELU, gates=1, parts=("h",), kept=1, places=(0,), step="elman"),
+    Kind(TANH, gates=1, parts=("h",), kept=1, places=(0,), by_state=True, step="elman"),
+    Kind(RELU, gates=1, parts=("h",), kept=1, places=(0,), by_state=True, step="elman"),
     Kind(LSTM, gates=4, parts=("h", "c"), kept=4, places=(0, 1, 2, 3), step="lstm", persistent="Lstm"),
     Kind(
         PEEPHOLE,
@@ -155,8 +157,26 @@ KINDS = (
     ),
     Kind(GRU, gates=3, parts=("h",), kept=4, places=(0, 1, 3), second=1, step="gru", persistent="Gru"),
     Kind(RESET_BEFORE, gates=3, parts=("h",), kept=4, places=(0, 1, 2), second=1, between=True),
-    Kind(IND_TANH, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
-    Kind(IND_RELU, gates=1, parts=("h",), kept=1, places=(), diagonals=_OWN_STATE, diagonals_in="weight_hh"),
+    Kind(
+        IND_TANH,
+        gates=1,
+        parts=("h",),
+        kept=1,
+        places=(),
+        diagonals=_OWN_STATE,
+        diagonals_in="weight_hh",
+        by_state=True,
+    ),
+    Kind(
+        IND_RELU,
+        gates=1,
+        parts=("h",),
+        kept=1,
+        places=(),
+        diagonals=_OWN_STATE,
+        diagonals_in="weight_hh",
+        by_state=True,
+    ),
     Kind(NORM_LSTM, gates=4, parts=("h", "c"), kept=8, places=(4, 5, 6, 7), second=4, norms=(4,)),
     Kind(NORM_GRU, gates=3, parts=("h",), kept=9, places=(3, 4, 5), second=3, norms=(2, 1)),
     Kind(MGU, gates=2, parts=("h",), kept=3, places=(0, 1), second=1, between=True),

@@ -76,7 +76,8 @@ def forward(
     packed_at_once = parts == 1 and storage is EXACT and around.serves(about, own, size, 16.0 * w["weight_hh"].size)
     width = scratch_columns(about, size, own, dtype.itemsize)
     initial, results = filled(state, 2, dtype), parted(after, len(state))
-    z = lined((steps, batch, width), dtype) if keep else EMPTY[dtype][3]
+    whole = keep and not (about.by_state and parts == 1 and noise is None)
+    z = lined((steps, batch, width), dtype) if whole else EMPTY[dtype][3]
     states, code = States(initial, after, z), equations.ahead(kind, dtype.itemsize, drop is not None)
     if parts > 1:
         matrices, bias = (w["weight_ih"], w["weight_hh"]), total_bias(about, w, size, dtype)
@@ -86,7 +87,7 @@ def forward(
         plain_weights, groups = _plain_weights(about, w), plain_tuples(states, control)
 
         def work(b0: int, b1: int) -> None:
-            span = b0, b1, reverse, _block(width * dtype.itemsize, b0, b1, steps), keep
+            span = b0, b1, reverse, _block(width * dtype.itemsize, b0, b1, steps), whole
             around.walk(kind, code, *plain_weights, diagonals, width, x, *groups, span)
     else:
         w_ih, bias = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype)
@@ -94,8 +95,8 @@ def forward(
         weights, masks = Weights(first, second, diagonals, own), noise and tuple(noise)
 
         def work(b0: int, b1: int) -> None:
-            here, span = states, Span(b0, b1, reverse, _block(bias.nbytes, b0, b1, steps), keep)
-            if not keep:
+            here, span = states, Span(b0, b1, reverse, _block(bias.nbytes, b0, b1, steps), whole)
+            if not whole:
                 here = States(initial, after, lined((span.block, b1 - b0, width), dtype))
             loops.walk(kind, code, x, w_ih, bias, *plain_tuples(weights, here, control, span), masks)
 
@@ -260,7 +261,8 @@ def _walk_back(
     """Fill the cotangents of pre-activations, and those of the initial state, which those of the final one become."""
     (steps, batch, size), kind = states.after[0].shape, about.number
     diagonals, group = diagonals_of(about, w, x), cotangents.group
-    if noise is None and (parts := column_parts(about, x.shape, size, own, x.itemsize)) > 1:
+    there = len(states.z) == steps  # which columns are told of, whoever ran the way forward
+    if noise is None and there and (parts := column_parts(about, x.shape, size, own, x.itemsize)) > 1:
         given = states, cotangents, control, reverse, first_too, storage
         columns.run_back(parts, kind, w["weight_hh"], diagonals, *given)
         return

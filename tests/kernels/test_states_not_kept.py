@@ -8,7 +8,7 @@ from helpers import draw_call
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import columns, threads
+from xprnn.kernels.cpu import at_once, columns, threads
 
 import xprnn
 from xprnn import nn
@@ -64,3 +64,29 @@ def test_inference_takes_little_more_than_its_output():
 
     assert most(return_all_states=True) > 2.0
     assert most() < 1.3
+
+
+@pytest.mark.parametrize(("name", "arrays"), [("tanh", 1.3), ("relu", 1.3), ("lstm", 7.0)])
+def test_a_way_back_by_the_states_alone_keeps_nothing_else(name, arrays):
+    layer = LAYERS["lstm"](rng=0) if name == "lstm" else nn.RNN(3, 32, nonlinearity=name, rng=0)
+    x = np.zeros((500, 16, 3), "float32")
+    layer(x)
+    tracemalloc.start()
+    output = layer(x)[0].data
+    taken = tracemalloc.get_traced_memory()[1] / output.nbytes
+    tracemalloc.stop()
+    assert arrays - 1.3 < taken < arrays
+
+
+def test_what_was_not_kept_is_not_asked_for_by_threads_that_have_come_since(monkeypatch):
+    layer, x = nn.RNN(3, 32, rng=0), np.random.default_rng(0).standard_normal((9, 4, 3)).astype("float32")
+    monkeypatch.setattr(at_once, "serves", lambda *about: False)
+    gradients = []
+    for come in (1, 2):
+        monkeypatch.setattr(columns, "parts", lambda *about: 1)
+        output = layer(x)[0]
+        monkeypatch.setattr(columns, "parts", lambda *about, come=come: come)
+        layer.zero_grad()
+        output.sum().backward()
+        gradients.append(layer.weight_hh_l0.grad.data)
+    np.testing.assert_array_equal(*gradients)
