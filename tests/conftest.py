@@ -72,6 +72,26 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture
+def small_heap():
+    """Garbage is looked for among what the test makes. What was there before is passed over from now on."""
+    gc.freeze()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Files are written over and over without waiting for the disk, as a rename onto an old one does too."""
+    replace = os.replace
+
+    def replace_nothing(source, target):
+        with suppress(FileNotFoundError):
+            os.unlink(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    monkeypatch.setattr(os, "replace", replace_nothing)
+
+
 @pytest.fixture(params=["numpy", "strict", "strict on device1"])
 def home(request):
     """Where a test's arrays live."""
