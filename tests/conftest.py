@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
 import xprnn
@@ -51,9 +52,44 @@ def pytest_collection():
         gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """A worker tells how each test ended, and of its preparation and cleaning only what failed, skipped or took long.
+
+    For a test that takes a millisecond, to tell of all three takes another.
+    """
+    if not hasattr(item.config, "workerinput"):
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed or report.duration >= 1.0:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def small_heap():
+    """Garbage is looked for among what the test makes. What was there before is passed over from now on."""
+    gc.freeze()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Files are written over and over without waiting for the disk, as a rename onto an old one does too."""
+    replace = os.replace
+
+    def replace_nothing(source, target):
+        with suppress(FileNotFoundError):
+            os.unlink(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    monkeypatch.setattr(os, "replace", replace_nothing)
 
 
 @pytest.fixture(params=["numpy", "strict", "strict on device1"])

@@ -21,12 +21,10 @@ def x():
 
 
 @pytest.fixture
-def no_garbage_collection():
-    gc.freeze()  # what was there before need not be looked through each time
+def no_garbage_collection(small_heap):
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 def of_primitives(x):

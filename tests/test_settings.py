@@ -115,6 +115,7 @@ def test_statements_do_not_pile_up(setting):
         assert len(setting._standing) <= 2
 
 
+@pytest.mark.usefixtures("small_heap")
 def test_use_backend_as_a_statement_does_not_pile_up():
     for _ in range(50):
         xprnn.use_backend("numpy")

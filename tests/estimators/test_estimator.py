@@ -12,6 +12,8 @@ from xprnn.estimators import AnomalyDetector, CharacterModel, Forecaster, Sequen
 from xprnn.estimators.model_file import notes_of
 from xprnn.train import ModelFileError, load_checkpoint, read_tensors, write_tensors
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 ROWS = np.sin(np.arange(30.0)).reshape(10, 3)
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 8
 

@@ -1,5 +1,6 @@
 """Machine code on disk: whatever its files hold, results are right; what cannot be kept is compiled each time."""
 
+import gc
 import hashlib
 import os
 import pickle
@@ -197,6 +198,24 @@ def test_flush_and_disable(folder):
     assert function._cache.cache_path == str(folder)
 
 
+def failing(x):
+    return x.no_such_thing
+
+
+def test_the_garbage_collector_is_afterwards_as_it_was_before(folder):
+    """It stands still while Numba compiles."""
+    try:
+        for turn, on in ((gc.enable, True), (gc.disable, False)):
+            turn()
+            run(4.0 + on)
+            assert gc.isenabled() == on
+            with pytest.raises(numba.TypingError):
+                compiling.kernel(failing)(np.arange(4.0))
+            assert gc.isenabled() == on
+    finally:
+        gc.enable()
+
+
 def test_no_home(monkeypatch):
     for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -219,7 +238,7 @@ assert len(list(compiling.cache_folder().iterdir())) > 1
 @pytest.mark.slow
 def test_a_damaged_cache_and_several_processes_at_once(tmp_path):
     def start():
-        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "0"}  # half of the time
         return subprocess.Popen(
             [sys.executable, "-c", PRODUCT], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

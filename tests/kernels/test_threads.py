@@ -137,6 +137,7 @@ def _asleep(name):
     return waiting and all("_parts.get()" in linecache.getline(f.f_code.co_filename, f.f_lineno) for f in waiting)
 
 
+@pytest.mark.usefixtures("small_heap")
 def test_what_is_done_keeps_no_arrays(monkeypatch):
     class Held:
         pass
@@ -152,6 +153,7 @@ def test_what_is_done_keeps_no_arrays(monkeypatch):
     assert alive() is None, "a helper still holds what it worked on"
 
 
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.parametrize("name", ["led", "together"])
 def test_what_no_helper_begins_keeps_no_arrays(name, monkeypatch):
     """Though all helpers may be busy for long, and the queue be kept."""

@@ -31,6 +31,8 @@ from xprnn.train import (
 )
 from xprnn.train.teacher_forcing import LinearRatio, TeacherForcing
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 
 class Model(nn.Module):
     def __init__(self, rng):
@@ -101,11 +103,6 @@ def places(tree, path=()):
         yield (*path, key)
         if isinstance(value, (dict, list)):
             yield from places(value, (*path, key))
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_disks(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda file: None)
 
 
 def at(tree, path):

@@ -58,13 +58,12 @@ def test_one_copy_for_every_so_many_batches_and_an_error_is_late_by_no_more(monk
     assert_same(found, expected, rtol=1e-11)
 
 
+@pytest.mark.usefixtures("small_heap")
 @clips
-def test_what_waits_holds_no_arrays_of_its_batch(clip, request):
+def test_what_waits_holds_no_arrays_of_its_batch(clip):
     """Else 64 batches would lie in the device's memory, and their gradients."""
     model, optimizer = start(DEVICE)
     seen, alive = [], []
-    gc.freeze()  # what was there before need not be looked through each time
-    request.addfinalizer(gc.unfreeze)
 
     def watched(model, batch):
         gc.collect()
