@@ -36,9 +36,22 @@ def kernels() -> Any:
     try:
         if importlib.import_module("numba").config.DISABLE_JIT:
             return "NUMBA_DISABLE_JIT is set"
+        if _in_a_subinterpreter():
+            return "compiled code that lets other threads run would wait for ever in a subinterpreter"
         return importlib.import_module("xprnn.kernels.cpu")
     except Exception as error:  # a broken compiler stack raises far more than ImportError
         return f"Numba cannot be used ({type(error).__name__}: {error})"
+
+
+def _in_a_subinterpreter() -> bool:
+    """Whether this is not the main interpreter of its process: Numba asks for that one's lock."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on, and before
+        try:
+            interpreters = importlib.import_module(name)
+        except ImportError:
+            continue
+        return bool(interpreters.get_current() != interpreters.get_main())
+    return False
 
 
 @cache

@@ -145,7 +145,7 @@ def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[st
     Raises
     ------
     TypeError
-        An array's dtype has no place in the format, or the metadata is not JSON-able.
+        An array's name or dtype has no place in the format, or the metadata is not JSON-able.
     OSError
         The folder is missing or cannot be written to, or the disk is full.
     """
@@ -153,6 +153,9 @@ def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[st
 
     if not isinstance(arrays, Mapping):
         raise TypeError(f"write_tensors: arrays is a {type(arrays).__name__}; expected a dict of arrays by name")
+    for name in arrays:
+        if not isinstance(name, str) or name == "__metadata__":  # the format's own entry: no reader would take the file
+            raise TypeError(f"write_tensors: an array is named {name!r}; expected a str other than '__metadata__'")
     host = {name: _host(name, array) for name, array in arrays.items()}
     try:
         text = json.dumps(metadata)
@@ -241,6 +244,8 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _host(name: str, array: Array) -> np.ndarray[Any, Any]:
+    if not hasattr(array, "shape"):
+        raise TypeError(f"write_tensors: {name} is a {type(array).__name__}; expected an array")
     host = np.asarray(to_numpy(array), order="C")
     if host.dtype.name not in DTYPES:
         raise TypeError(f"write_tensors: {name} has dtype {host.dtype.name}; expected one of {', '.join(DTYPES)}")

@@ -379,6 +379,17 @@ def test_in_a_process_of_its_own(environment, verdict):
     assert verdict in done.stdout
 
 
+def test_in_a_subinterpreter_nothing_is_compiled():
+    """As some servers have one for each worker; NumPy warns of them. Compiled code would hang there."""
+    pytest.importorskip("_xxsubinterpreters")
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import numpy as np; from xprnn import explain, nn;"
+    code += "print(explain(nn.LSTM(3, 4, rng=0), np.ones((2, 1, 3), 'float32')))"
+    program = f"import _xxsubinterpreters as i; i.run_string(i.create(), {code!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "reference: runs" in done.stdout, done.stderr
+    assert "in a subinterpreter" in done.stdout
+
+
 def test_an_edit_of_any_kernel_file_moves_the_cache(tmp_path, monkeypatch):
     import shutil
     from pathlib import Path

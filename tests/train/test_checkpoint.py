@@ -73,6 +73,9 @@ def test_what_cannot_be_written(tmp_path):
     path = tmp_path / "f"
     for arrays, metadata, message in [
         ({"z": np.zeros(2, dtype=complex)}, {}, "write_tensors: z has dtype complex128; expected one of bool"),
+        ({1: np.zeros(2)}, {}, "write_tensors: an array is named 1; expected a str"),
+        ({"__metadata__": np.zeros(2)}, {}, "write_tensors: an array is named '__metadata__'"),
+        ({"x": [1.0]}, {}, "write_tensors: x is a list; expected an array"),
         ({}, {"x": {1, 2}}, "write_tensors: the metadata cannot be written as JSON"),
     ]:
         with pytest.raises(TypeError, match=message):

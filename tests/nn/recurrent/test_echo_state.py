@@ -96,6 +96,14 @@ def test_what_fails_changes_nothing():
     for wrong in ((x[:3], y[:3]), (x, y[:, :, :2])):
         with pytest.raises(ValueError, match=r"no step counts, of sequences that end within washout=3|y has shape"):
             net.fit(*wrong)
+    for k, number in ((0, np.nan), (1, np.nan), (1, np.inf)):
+        wrong = [x.copy(), y.copy()]
+        wrong[k][4] = number
+        with pytest.raises(ValueError, match="holds NaN or infinity in a step that counts; nothing was learned of it"):
+            net.partial_fit(*wrong)
+    wrong = y.copy()
+    wrong[0] = np.nan  # within the washout
+    net.fit(x, wrong)
     assert_close(net.readout.weight.data, before)
     net.partial_fit(x, y)
     assert net._sums["n"] == 6

@@ -69,10 +69,8 @@ def test_gradients(rng):
 
 
 class Wrong:
-    state_sizes = (4,)
-
-    def __init__(self, result):
-        self.result = result
+    def __init__(self, result, sizes=(4,)):
+        self.result, self.state_sizes = result, sizes
 
     def step(self, x, state):
         return self.result(x, state)
@@ -110,6 +108,11 @@ BAD = {
         lambda: nn.Recurrent(Wrong(lambda x, s: (x,)))(X),
         ValueError,
         r"Recurrent: step returned \[\(3, 2\)\]; expected a tuple of shapes \[\(3, 4\)\]",
+    ),
+    "sizes": (
+        lambda: nn.Recurrent(Wrong(lambda x, s: s, sizes=4)),
+        TypeError,
+        "Recurrent: the cell's state_sizes is a int; expected a list",
     ),
     "too many": (lambda: nn.Recurrent(Wrong(lambda x, s: (s[0], s[0])))(X), ValueError, "Recurrent: step returned"),
 }

@@ -213,6 +213,12 @@ class EchoStateNetwork(Module):
         """The weight (O, H) and the bias (O,)."""
         if sums["n"] == 0:
             raise ValueError(f"EchoStateNetwork: no step counts, of sequences that end within washout={self.washout}")
+        for name, holder in (("y", "y"), ("h", "x, or the state,")):
+            xp = namespace(sums[name])
+            if not xp.all(xp.isfinite(sums[name])):
+                raise ValueError(
+                    f"EchoStateNetwork: {holder} holds NaN or infinity in a step that counts; nothing was learned of it"
+                )
         xp, (h, y) = namespace(sums["h"]), (sums["h"] / sums["n"], sums["y"] / sums["n"])
         centred = sums["hh"] - sums["n"] * h[:, None] * h[None, :]
         size, home = h.shape[0], backend_of(h)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from xprnn import ops
-from xprnn.arguments import each_true_or_false
+from xprnn.arguments import each_true_or_false, several
 from xprnn.engine import dispatch, reference
 from xprnn.engine.control import Control
 from xprnn.engine.observer import observing
@@ -44,7 +44,7 @@ class Recurrent(SequenceLayer):
             )
         self.cell = cell
         self.batch_first, self.reverse = each_true_or_false("Recurrent", batch_first=batch_first, reverse=reverse)
-        self.state_sizes = tuple(cell.state_sizes)
+        self.state_sizes = tuple(several("Recurrent", "the cell's state_sizes", cell.state_sizes))
         self.state_names = tuple("h" if k == 0 else f"state part {k}" for k in range(len(self.state_sizes)))
 
     def _walk(self, x: Tensor, state: Parts | None, control: Control, every: bool) -> tuple[Tensor, Parts, Parts]:
