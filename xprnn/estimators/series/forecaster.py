@@ -267,8 +267,8 @@ class Forecaster(RollingForecaster):
         arrays where the model comes from a file).
         Default horizon: the one of the settings, which is the most that the direct strategy can say.
         ``future`` (horizon, Q) is what is known of these steps, where it was fitted; dates of such a table that do not
-        come after the series are a ValueError, and others than the next ones a warning. With ``quantiles`` (Q,) between 0
-        and 1 those of a thousand futures that might be, (horizon, Q) or (horizon, F, Q).
+        come after the series are a ValueError, and others than the next ones a warning. With ``quantiles`` (Q,) between
+        0 and 1 those of a thousand futures that might be, (horizon, Q) or (horizon, F, Q).
         """
         if quantiles is not None:
             levels = self._levels(quantiles)
