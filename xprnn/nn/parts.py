@@ -19,7 +19,7 @@ Entries = Iterable[tuple[str, Any]]
 LEAVES = (str, int, float, type(None), Declared)
 """What most attributes are; they hold nothing but words and numbers."""
 
-BARE = frozenset({*LEAVES, bool, np.random.Generator})
+BARE = frozenset({*LEAVES, bool})
 """The types that nearly all attributes have: they hold no parts, as is quickly seen."""
 
 
