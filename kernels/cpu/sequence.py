@@ -124,7 +124,7 @@ def _at_one_go(
 def _whole_walk(
     about: Kind, w: kinds.Weights, shape: tuple[int, ...], size: int, itemsize: int, keep: bool
 ) -> Callable[..., Array] | None:
-    """That function, which gives z, where something is kept."""
+    """That function, where there is one; it gives z, which is empty unless something is to be kept."""
     (steps, batch, _), own = shape, own_units(about, w, size)
     if keep or not units.serves(about.number, batch) or steps * batch <= FEW:
         return _walk_at_once if one_call(about, shape, size, own, itemsize, keep) else None

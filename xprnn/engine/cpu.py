@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,17 +67,22 @@ def run_plain(call: SequenceCall) -> tuple[State, Any] | None:
             return None
     if dtype not in NATIVE.values() or x.ndim != 3 or len(state) != len(call.cell.state_names) or state[0].ndim != 2:
         return None
-    batch, inputs = x.shape[1:]
-    size, host = state[0].shape[1], host_kernels.kernels()
-    if x.size == 0 or tuple(weights) not in (WEIGHTS, WEIGHTS[:2]) or isinstance(host, str):
+    host, names = host_kernels.kernels(), tuple(weights)
+    if x.size == 0 or (names != WEIGHTS and names != WEIGHTS[:2]) or isinstance(host, str):
         return None
-    shapes = [*kernels.weight_shapes(call.cell, inputs, size).values()][: len(weights)] + [(batch, size)] * len(state)
-    if [array.shape for array in arrays] != shapes:
+    if [array.shape for array in arrays] != _shapes(call.cell, *x.shape[1:], state[0].shape[1], len(weights)):
         return None
     found: tuple[State, Any] = host.forward(
         number, weights, x, state, kernels.NO_FLAGS, call.reverse, call.keep, every=call.every
     )
     return found
+
+
+@lru_cache
+def _shapes(cell: Cell, batch: int, inputs: int, size: int, weights: int) -> list[tuple[int, ...]]:
+    """Those of so many weights, the first that a cell declares, and of all parts of its state."""
+    declared = [*kernels.weight_shapes(cell, inputs, size).values()]
+    return declared[:weights] + [(batch, size)] * len(cell.state_names)
 
 
 def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, Any]:

@@ -34,6 +34,10 @@ class Kept(NamedTuple):
     sort: tuple[Any, ...]
 
 
+NOTHING = Kept(None, ())
+"""Of a call that was not to keep anything."""
+
+
 def arrays(call: SequenceCall) -> dict[str, Array]:
     """Every array of a call by name."""
     return {"x": call.x, **call.weights} | {f"state {k}": part for k, part in enumerate(call.state)}
@@ -153,7 +157,7 @@ def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, 
         sequences = tuple([s if len(s) == steps else None for s in sequences])
     if call.control.inside is not None:
         sequences = tuple(map(call.control.shown, sequences))
-    return Result(sequences, final), Kept(saved, _sort(call, number_of(call.cell)) if call.keep else ())
+    return Result(sequences, final), Kept(saved, _sort(call, number_of(call.cell))) if call.keep else NOTHING
 
 
 def backward(
