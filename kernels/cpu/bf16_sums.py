@@ -54,7 +54,8 @@ def add_outer(a, b, c, first, last):
         deep = (rows + GROUP - 1) // GROUP
         _round(address(b, low * columns), columns, rows, columns, address(right, 0), VECTORS * lanes(address(c, 0)))
         _round(address(a, low * across + first), across, rows, high, address(rounded, 0), across_padded)
-        turn(rounded[: deep * across_padded].reshape(deep, across_padded), left[: high * deep].reshape(high, deep))
+        deep_rows = rounded[: deep * across_padded].reshape(deep, across_padded)
+        turn(deep_rows, left[: high * deep].reshape(high, deep), 0, high)
         multiply(
             retyped(address(left, 0), LOWER), 1, 0, high, deep * GROUP, retyped(address(right, 0), WEIGHTS),
             deep * GROUP, wide, address(c, first * wide), 0, wide,
