@@ -64,7 +64,7 @@ def _step(weights, memory, plan):
 
 @kernel
 def _block(weights, memory, plan, x, out, steps):
-    """So many steps from x (T, B, I) to out (T, B, O), both flat."""
+    """So many steps from x (T, B, I) to out (T, B, O)."""
     _run(weights, memory, plan, address(x, 0), address(out, 0), steps)
 
 
@@ -280,11 +280,11 @@ class Stack:
         return number
 
     def block(self, x: Array, out: Array) -> None:
-        """Take x (T, B, I), and move every part on by T steps; their outputs go to out (T, B, O).
+        """Take x (T, B, I), or without B, and move every part on by T steps; their outputs go to out (T, B, O).
 
         Both are contiguous, aligned, writeable, of the stack's type; they are the same memory or do not overlap.
         """
-        _block(self._weights, self._memory, self._plan, x.ravel(), out.ravel(), len(x))
+        _block(self._weights, self._memory, self._plan, x, out, len(x))
 
     def views(self, number: int, current: int) -> tuple[Array, ...]:
         """Each part of the state (B, H) of a recurrent layer, in one of the two copies."""
