@@ -73,7 +73,8 @@ def test_beside_the_host(path, main, tmp_path, monkeypatch):
     """With --backend cupy, for which another library's second device stands in.
 
     Nothing of the host mixes with that device, and nothing beyond the array API's standard works there: what runs to
-    its end has neither in it. Two batches of each epoch do, since the others go the same way.
+    its end has neither in it. Two batches of each epoch do, since the others go the same way. What is drawn has come to
+    the host, and test_short_mode draws it.
     """
     strict = pytest.importorskip("array_api_strict")
     real = xprnn.backend.get_backend
@@ -89,6 +90,7 @@ def test_beside_the_host(path, main, tmp_path, monkeypatch):
     drawn = loop.drawn
     for module in (loop, evaluation):
         monkeypatch.setattr(module, "drawn", lambda batches: itertools.islice(drawn(batches), 2))
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, dpi: path.touch())
     main(path, "--quick", "--backend", "cupy", "--output", str(tmp_path))
     assert list(tmp_path.glob("*.png"))
 
