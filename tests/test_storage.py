@@ -1,12 +1,17 @@
 """Atomic writes: whole or not at all, and nothing else changed."""
 
+import math
 import os
 import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from xprnn import storage
 from xprnn.storage import write_atomically
 
 
@@ -196,3 +201,43 @@ def test_what_is_private_is_private_from_its_first_byte(tmp_path, monkeypatch):
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(IsADirectoryError, match="cannot write"):
         write_atomically(tmp_path, b"new")
+
+
+NAMES = st.text(max_size=3) | st.sampled_from(["__metadata__", "\ud800"]) | st.integers(0, 2)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(NAMES, st.tuples(st.sampled_from(storage.DTYPES), st.lists(st.integers(0, 3), max_size=3))),
+    st.dictionaries(NAMES, PLAIN, max_size=3) | PLAIN,
+    st.binary(min_size=8 * 27, max_size=8 * 27),
+)
+def test_what_is_written_is_read_to_the_bit_or_refused(tmp_path_factory, shapes, metadata, content):
+    path = tmp_path_factory.mktemp("tensors") / "a.safetensors"
+    arrays = {
+        name: np.frombuffer(content, "uint8" if dtype == "bool" else dtype)[: math.prod(shape)]
+        .astype(dtype)
+        .reshape(shape)
+        for name, (dtype, shape) in shapes.items()
+    }
+    problem = None
+    try:
+        storage.write_tensors(path, arrays, metadata)
+    except TypeError as error:
+        problem = str(error)
+    if problem is not None:
+        assert problem.startswith("write_tensors: ")
+        assert not path.exists()
+        return
+    found, told = storage.read_tensors(path)
+    assert told == metadata
+    for read in found, {} if any(a.dtype == "float16" for a in arrays.values()) else storage.load_weights(path):
+        assert {*read} <= {*arrays}
+        for name, array in read.items():
+            assert (array.dtype, array.shape) == (arrays[name].dtype, arrays[name].shape)
+            assert array.tobytes() == arrays[name].tobytes()
+    assert {*found} == {*arrays}

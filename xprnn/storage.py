@@ -153,16 +153,38 @@ def write_tensors(path: Path_, arrays: Mapping[str, Array], metadata: Mapping[st
 
     if not isinstance(arrays, Mapping):
         raise TypeError(f"write_tensors: arrays is a {type(arrays).__name__}; expected a dict of arrays by name")
-    for name in arrays:
-        if not isinstance(name, str) or name == "__metadata__":  # the format's own entry: no reader would take the file
-            raise TypeError(f"write_tensors: an array is named {name!r}; expected a str other than '__metadata__'")
+    if not isinstance(metadata, dict):
+        raise TypeError(f"write_tensors: metadata is a {type(metadata).__name__}; expected a dict")
+    for name in arrays:  # __metadata__ is the format's own entry: no reader would take the file
+        if not isinstance(name, str) or name == "__metadata__" or any("\ud800" <= mark <= "\udfff" for mark in name):
+            raise TypeError(f"write_tensors: an array is named {name!r}; expected a str of Unicode but '__metadata__'")
     host = {name: _host(name, array) for name, array in arrays.items()}
     try:
-        text = json.dumps(metadata)
+        text = json_text(metadata)
     except (TypeError, ValueError) as error:
         raise TypeError(f"write_tensors: the metadata cannot be written as JSON: {error}") from error
     content = save(host, {KEY: json.dumps({"sha256": _digest(text, host), "metadata": metadata})})
     write_atomically(path, content)
+
+
+def json_text(content: Any, *, allow_nan: bool = True) -> str:
+    """JSON that reads back to the same names.
+
+    Raises TypeError or ValueError for what it cannot say, and for names that are no str: they would become one, maybe
+    one that is there already.
+    """
+    try:
+        text = json.dumps(content, allow_nan=allow_nan)
+    except RecursionError:
+        raise ValueError("it lies too deep in itself") from None
+    waiting = [content]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, dict) and (wrong := [name for name in held if not isinstance(name, str)]):
+            raise TypeError(f"{wrong[0]!r} is a name in it; expected a str")
+        within = held.values() if isinstance(held, dict) else held
+        waiting += [each for each in within if isinstance(each, (dict, list, tuple))]
+    return text
 
 
 def read_tensors(path: Path_) -> tuple[HostArrays, dict[str, Any]]:

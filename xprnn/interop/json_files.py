@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.storage import ModelFileError, Path_, checked_path, without_repeats, write_atomically
+from xprnn.storage import ModelFileError, Path_, checked_path, json_text, without_repeats, write_atomically
 
 Host = np.ndarray[Any, Any]
 
@@ -57,8 +57,8 @@ def _refused(constant: str) -> Any:
 def write_json(owner: str, path: Path_, content: Mapping[str, Any]) -> None:
     """Write a file, whole or not at all. Raises ValueError or TypeError for what JSON cannot say, NaN too."""
     try:
-        text = json.dumps(content, allow_nan=False)
-    except (ValueError, TypeError, RecursionError) as error:
+        text = json_text(content, allow_nan=False)
+    except (ValueError, TypeError) as error:
         raise type(error)(f"{owner}: this cannot be written as JSON: {error}") from error
     write_atomically(path, text.encode())
 

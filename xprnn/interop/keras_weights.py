@@ -37,7 +37,7 @@ def from_keras(cell: Cell, weights: Sequence[Host]) -> dict[str, Host]:
     kernel, recurrent, *rest = (_turned(cell, each) for each in weights)
     found = {"weight_ih": kernel.T, "weight_hh": recurrent.T}
     if rest:
-        both = rest[0] if rest[0].ndim == 2 else np.stack([rest[0], np.zeros_like(rest[0])])
+        both = rest[0] if rest[0].ndim == 2 else np.stack([rest[0], 0.0 * rest[0]])  # whose sum has its signs too
         found |= {"bias_ih": both[0], "bias_hh": both[1]}
     return {name: np.ascontiguousarray(each) for name, each in found.items()}
 
@@ -51,7 +51,7 @@ def to_keras(cell: Cell, weights: Mapping[str, Host], bias: bool = True) -> list
     if bias:
         zeros = np.zeros(len(weights["weight_ih"]), weights["weight_ih"].dtype)
         both = np.stack([weights.get("bias_ih", zeros), weights.get("bias_hh", zeros)])
-        found.append(both if isinstance(cell, RESET_AFTER) else both.sum(axis=0))
+        found.append(both if isinstance(cell, RESET_AFTER) else both[0] + both[1])
     return [np.ascontiguousarray(_turned(cell, each)) for each in found]
 
 
