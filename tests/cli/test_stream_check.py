@@ -77,3 +77,12 @@ def test_more_than_memory_holds_is_refused_before_anything_is_measured(option):
     result = said("lstm:1:2", f"--{option}", 10**30)
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: stream-check: {option} is {10**30}; expected an integer from 1 to 2^44")
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf"])
+def test_a_rate_is_a_number(rate):
+    result = said("lstm:1:4", "--rate", rate, "--blocks", "1")
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: stream-check: --rate is {rate}; expected a number above 0\n",
+    )

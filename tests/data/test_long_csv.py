@@ -2,6 +2,7 @@
 
 import pytest
 
+from xprnn.data.csv_series import read_csv
 from xprnn.data.long_csv import read_long_csv
 
 
@@ -70,3 +71,9 @@ def test_dates_that_are_missing_are_told(file):
     with pytest.warns(UserWarning, match="long.csv: series 'b': 1 of 14 rows are missing .*2024-01-09; rows are count"):
         found = read_long_csv(file("who,day,x\n" + "".join(days)), id="who", time="day")
     assert [len(rows) for rows in found.X] == [14, 13, 14]
+
+
+def test_columns_are_named_once(file):
+    for read in (read_long_csv, lambda path, columns: read_csv(path, columns)):
+        with pytest.raises(ValueError, match="long.csv: column 'x' is named twice; expected each once"):
+            read(file(TABLE), columns=["x", "y", "x"])

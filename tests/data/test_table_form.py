@@ -39,6 +39,13 @@ def test_pandas():
     assert made["when"][N].date() == date(2023, 5, 31)
 
 
+def test_a_column_of_periods_goes_on_as_periods():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"m": pandas.period_range("2001-01", periods=N, freq="M"), "a": Y})
+    made = TableForm.of(frame, "owner").made(VALUES[:, :1], N)
+    assert made["m"].tolist() == [frame["m"].iloc[-1] + 1, frame["m"].iloc[-1] + 2]
+
+
 def test_polars():
     polars = pytest.importorskip("polars")
     made = TableForm.of(polars.DataFrame({"a": Y, "day": DAYS[:N], "b": Y}), "owner").made(VALUES, N)

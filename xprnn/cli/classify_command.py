@@ -14,7 +14,7 @@ import numpy as np
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
-from xprnn.cli.outputs import keep_inputs, writable_folder
+from xprnn.cli.outputs import in_a_line, keep_inputs, writable_folder
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted, read_told
@@ -166,4 +166,4 @@ def predict(model: Path, file: Path, backend: str | None, as_json: bool) -> None
         click.echo(json.dumps(rows, indent=2, allow_nan=False))
         return
     for row in rows:
-        click.echo(f"{row['id']}\t{row['label']}\t{max(row['probabilities'].values()):.3f}")
+        click.echo(f"{in_a_line(row['id'])}\t{in_a_line(row['label'])}\t{max(row['probabilities'].values()):.3f}")

@@ -13,7 +13,7 @@ import click
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
-from xprnn.cli.outputs import keep_inputs, writable_file, writable_folder
+from xprnn.cli.outputs import in_a_line, keep_inputs, writable_file, writable_folder
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.anomalies import LISTED, Scored, anomaly_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted, read_told
@@ -146,7 +146,7 @@ def predict(model: Path, file: Path, report: Path | None, backend: str | None, a
         return
     for row in scored.rows():
         called = "anomaly" if row["anomaly"] else "usual"
-        click.echo(f"{called}\t{readable(row['strangeness'])}\t{row['id']}\t{row['strangest_step']}")
+        click.echo(f"{called}\t{readable(row['strangeness'])}\t{in_a_line(row['id'])}\t{row['strangest_step']}")
 
 
 def _cut(source: LongCsv, window: int | None) -> tuple[LongCsv, str]:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
+
+
+def in_a_line(text: Any) -> str:
+    """A text as one cell of a line whose cells are parted by tabs."""
+    return " ".join(str(text).split())
 
 
 def keep_inputs(path: Path, *inputs: Path | None) -> None:

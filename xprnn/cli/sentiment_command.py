@@ -12,7 +12,7 @@ import click
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
-from xprnn.cli.outputs import keep_inputs, writable_file
+from xprnn.cli.outputs import in_a_line, keep_inputs, writable_file
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.data.text_file import TextTable, decode, lines_of, read_lines, read_table
@@ -185,7 +185,7 @@ def predict(
         return
     for row in rows:
         shown = f"{max(row['probabilities'].values()):.3f}" if row["evidence"] else "-"
-        click.echo(f"{row['label'] if row['evidence'] else NO_EVIDENCE}\t{shown}\t{' '.join(row['text'].split())}")
+        click.echo(f"{in_a_line(row['label']) if row['evidence'] else NO_EVIDENCE}\t{shown}\t{in_a_line(row['text'])}")
         if row.get("words"):
             click.echo("\t\t" + ", ".join(f"{word['token']} {word['effect']:+.2f}" for word in row["words"]))
 

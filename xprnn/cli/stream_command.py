@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from xprnn.arguments import size
+from xprnn.arguments import above_zero, size
 from xprnn.backend import use_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.export_command import READERS
@@ -138,5 +138,6 @@ def stream_check(model: str, rate: float, block: int, blocks: int) -> None:
     Linear of one output behind it, such as lstm:1:32. A block is late that takes longer than its samples last.
     """
     with one_line_errors(), use_backend("numpy"):
+        above_zero("stream-check", "--rate", rate)  # which may be nan or inf
         stream = opened(model)
         click.echo(told(model, stream, measure(stream, block, blocks), rate, block))

@@ -55,6 +55,13 @@ def place_of(path: Path, header: Sequence[str], name: str) -> int:
     return header.index(name)
 
 
+def require_once(path: Path, names: Sequence[str]) -> None:
+    """Raise ValueError for a column that is named twice."""
+    for k, name in enumerate(names):
+        if name in names[:k]:
+            raise ValueError(f"{path}: column {name!r} is named twice; expected each once")
+
+
 def check_cells(path: Path, line: int, cells: Sequence[str], header: Sequence[str]) -> None:
     """Raise ValueError for a row of another number of cells than the header."""
     if len(cells) != len(header):

@@ -15,7 +15,7 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, out_of_order
-from xprnn.data.csv_rows import number_of, parse_date, place_of, read_rows
+from xprnn.data.csv_rows import number_of, parse_date, place_of, read_rows, require_once
 from xprnn.data.gaps import close_gaps
 from xprnn.storage import checked_path
 
@@ -105,6 +105,7 @@ def read_csv(
         if len(columns) != 1:
             found = ", ".join(map(repr, columns)) or f"none, in line {first_line}: {', '.join(map(repr, first))}"
             raise ValueError(f"{path}: say which column to forecast; columns of numbers: {found}")
+    require_once(path, columns)
     places = [place_of(path, header, name) for name in columns]
     values, end = np.full((len(rows), len(columns)), np.nan), len(rows)
     if unknown := [name for name in ahead if name not in columns]:

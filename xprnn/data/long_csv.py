@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.csv_rows import number_of, parse_date, read_rows
+from xprnn.data.csv_rows import number_of, parse_date, read_rows, require_once
 from xprnn.data.csv_rows import place_of as column_place
 from xprnn.data.gaps import calendars_of
 
@@ -97,6 +97,7 @@ def read_long_csv(
     roles = [name for name in (id, time, label) if name is not None]
     columns = tuple(columns) or tuple(name for name in header if name not in roles)
     place_of = {name: column_place(path, header, name) for name in (*roles, *columns)}
+    require_once(path, columns)
     if not columns:
         raise ValueError(f"{path}: there are no columns beside {', '.join(map(repr, roles))}; expected some of numbers")
     places = [place_of[name] for name in columns]

@@ -194,6 +194,7 @@ def dates_of(owner: str, name: str, column: Any, array: Host) -> list[date] | Ho
     if array.dtype.kind not in "MO":
         return None
     items = column.to_list() if hasattr(column, "to_list") else array.tolist()
+    items = [item.to_timestamp() if hasattr(item, "to_timestamp") else item for item in items]  # periods
     found = [item.to_pydatetime() if hasattr(item, "to_pydatetime") else item for item in items]
     # NaT is what pandas has for no date; it is a date that differs from itself.
     if not any(isinstance(item, date) and item == item for item in found):

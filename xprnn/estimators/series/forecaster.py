@@ -179,8 +179,8 @@ class Forecaster(RollingForecaster):
         an ``executor`` of :mod:`concurrent.futures` members are learned side by side, to the same bits, and no progress
         is shown; threads call callbacks at the same time, and what these note in processes stays there.
 
-        Raises ValueError for a series that is too short or has infinite values, and FloatingPointError if training
-        diverges; a forecaster that was fitted before is then as it was.
+        Raises ValueError for a series that is too short or has infinite values, and for tables beside it with other
+        dates, and FloatingPointError if training diverges; a forecaster that was fitted before is then as it was.
         """
         no_target("Forecaster.fit", y)
         names = by_names("Forecaster.fit", target, past, future, static, id, time)
@@ -266,8 +266,9 @@ class Forecaster(RollingForecaster):
         frame or a column of pandas or polars, or a table of Arrow, one of that kind, with the dates that come next (but
         arrays where the model comes from a file).
         Default horizon: the one of the settings, which is the most that the direct strategy can say.
-        ``future`` (horizon, Q) is what is known of these steps, where it was fitted. With ``quantiles`` (Q,) between 0
-        and 1 those of a thousand futures that might be, (horizon, Q) or (horizon, F, Q).
+        ``future`` (horizon, Q) is what is known of these steps, where it was fitted; dates of such a table that do not
+        come after the series are a ValueError, and others than the next ones a warning. With ``quantiles`` (Q,) between
+        0 and 1 those of a thousand futures that might be, (horizon, Q) or (horizon, F, Q).
         """
         if quantiles is not None:
             levels = self._levels(quantiles)
