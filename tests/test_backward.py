@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, host, leaf
 
-from xprnn import Parameter, Tensor, grad, no_grad, ops, tape
+from xprnn import Parameter, Tensor, grad, nn, no_grad, ops, tape
 from xprnn.tape import backward_telling, is_grad_enabled, record, set_grad_enabled
 
 
@@ -176,6 +176,17 @@ def test_what_cannot_have_a_gradient_is_told_of(x):
     with pytest.raises(TypeError, match="this result was computed"):
         Parameter((x * 2.0).sum())
     assert not Tensor(x).requires_grad
+
+
+def test_frozen_weights_are_passed_over_in_gradients_of_gradients():
+    layer = nn.LSTM(2, 3, dtype="float64", rng=0)
+    a = Tensor(np.ones((4, 1, 2)), requires_grad=True)
+    found = []
+    for frozen in (False, True):
+        layer.weight_hh_l0.requires_grad = not frozen
+        (g,) = grad(layer(a)[0].sum(), [a], create_graph=True)
+        found.append(grad((g * g).sum(), [a])[0])
+    assert_close(found[0], host(found[1]), 0.0)
 
 
 def test_no_grad_decorates_functions_of_every_kind(x):

@@ -303,6 +303,25 @@ def grad(
     Arguments and errors otherwise as in :meth:`Tensor.backward`; TypeError for outputs or inputs that are no Tensors,
     RuntimeError for an input that does not require a gradient.
     """
+    inputs = tensors_of("grad", "inputs", inputs)
+    for position, tensor in enumerate(inputs):
+        if not tensor.requires_grad:
+            raise RuntimeError(
+                f"grad: inputs[{position}] does not require a gradient, so what was computed from it was not recorded; "
+                "expected Tensor(array, requires_grad=True), made before"
+            )
+    return gradients_in(outputs, inputs, cotangents, create_graph=create_graph, retain_graph=retain_graph)
+
+
+def gradients_in(
+    outputs: Tensor | Iterable[Tensor],
+    inputs: Tensor | Iterable[Tensor],
+    cotangents: Sequence[Tensor | Array | None] | None = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> list[Tensor | None]:
+    """:func:`grad`, where inputs that require none, as frozen weights, get None."""
     _check_flags("grad", create_graph, retain_graph)
     outputs, inputs = tensors_of("grad", "outputs", outputs), tensors_of("grad", "inputs", inputs)
     if cotangents is None:
@@ -311,12 +330,6 @@ def grad(
         raise TypeError(f"grad: cotangents is a {type(cotangents).__name__}; expected a list, one for each output")
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
-    for position, tensor in enumerate(inputs):
-        if not tensor.requires_grad:
-            raise RuntimeError(
-                f"grad: inputs[{position}] does not require a gradient, so what was computed from it was not recorded; "
-                "expected Tensor(array, requires_grad=True), made before"
-            )
     pairs = _within(create_graph, walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
     found = {id(tensor): g.detach() if type(g) is Owned else g for tensor, g in pairs}
     return [found.get(id(tensor)) for tensor in inputs]
@@ -328,7 +341,7 @@ def replayed(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Co
     The gradients, as :func:`grad` gives them; but of an input that stands in several places, such as a shared weight,
     all of it in the first, since the walk adds up what it is given.
     """
-    found, first = grad(outputs, inputs, cotangents, create_graph=True), dict[int, int]()
+    found, first = gradients_in(outputs, inputs, cotangents, create_graph=True), dict[int, int]()
     return [g if first.setdefault(id(x), k) == k else None for k, (x, g) in enumerate(zip(inputs, found, strict=True))]
 
 

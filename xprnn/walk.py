@@ -40,7 +40,8 @@ def walk_back(
         if before is None:
             flows[key] = cotangent
             if node is None:
-                _check_leaf(tensor)
+                if getattr(tensor._data.dtype, "kind", "f") != "f":
+                    raise _without_gradient(tensor)
                 if inputs is None:
                     leaves[key] = tensor
         elif create_graph:
@@ -86,13 +87,12 @@ def walk_back(
     return [(leaf, flows[key]) for key, leaf in leaves.items() if key in flows]
 
 
-def _check_leaf(tensor: Tensor) -> None:
-    """Raise TypeError for numbers that no gradient can be of: requires_grad was set without being asked."""
-    if getattr(tensor.dtype, "kind", "f") != "f":
-        raise TypeError(
-            f"backward: a Tensor of {tensor.dtype} and shape {tensor.shape} requires a gradient, which its dtype "
-            "cannot hold; expected float32 or float64: astype() makes a Tensor of these"
-        )
+def _without_gradient(leaf: Tensor) -> TypeError:
+    """Of a leaf whose requires_grad was set without asking: its numbers cannot hold a gradient."""
+    return TypeError(
+        f"backward: a Tensor of {leaf.dtype} and shape {leaf.shape} requires a gradient, which its dtype cannot hold; "
+        "expected float32 or float64: astype() makes a Tensor of these"
+    )
 
 
 def _initial_cotangent(output: Tensor, cotangent: Any) -> Tensor:

@@ -31,6 +31,21 @@ def test_scaler_says_what_is_too_large():
         StandardScaler().fit(np.array([[1e308], [-1e308], [1e308]]))
 
 
+def test_a_scaler_says_what_it_cannot_scale():
+    for series, message in [
+        (np.zeros((0, 2)), r"has shape \(0, 2\); expected \(N, F\) with N at least 1"),
+        (np.float64(3.0), r"has shape \(\); expected \(N, F\)"),
+        ([[1.0], [np.nan]], "holds NaN or infinity; expected finite numbers"),
+    ]:
+        with pytest.raises(ValueError, match=f"StandardScaler: the series {message}"):
+            StandardScaler().fit(series)
+    scaler = StandardScaler().fit([[1.0], [3.0]])
+    for wrong in (scaler.transform, scaler.inverse):
+        with pytest.raises(ValueError, match=r"StandardScaler: the series has shape \(4, 2\); expected \(..., 1\)"):
+            wrong(np.zeros((4, 2)))
+    assert scaler.transform(np.full((2, 5, 1), 3.0)).tolist() == [[[1.0]] * 5] * 2
+
+
 def test_windows_end_before_their_origin():
     series = np.arange(10.0)[:, None]
     found = windows(series, np.array([3, 10]), 3)

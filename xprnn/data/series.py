@@ -82,8 +82,17 @@ class StandardScaler:
         self.mean, self.std = mean, std
 
     def fit(self, series: Host) -> StandardScaler:
-        """Take mean and standard deviation from a series (N, F). Raises ValueError where they overflow."""
+        """Take mean and standard deviation from a series (N, F), N at least 1.
+
+        Raises ValueError without rows, for what is not finite, and where they overflow.
+        """
         series = _numbers(series, "StandardScaler")
+        if not series.ndim or not series.shape[0]:
+            raise ValueError(f"StandardScaler: the series has shape {series.shape}; expected (N, F) with N at least 1")
+        if not np.isfinite(series).all():
+            raise ValueError(
+                "StandardScaler: the series holds NaN or infinity; expected finite numbers: fill them first"
+            )
         with np.errstate(over="ignore", invalid="ignore"):
             mean = series.mean(axis=0)
             # Squares of small numbers would vanish; times a power of 2 nothing is rounded.
@@ -97,14 +106,22 @@ class StandardScaler:
         return self
 
     def transform(self, series: Host) -> Host:
-        """x (..., F) to z."""
-        mean, std = self._fitted()
-        return (_numbers(series, "StandardScaler") - mean) / np.where(std == 0.0, 1.0, std)
+        """x (..., F) to z. Raises ValueError for another F than was fitted."""
+        series, (mean, std) = self._columns(series)
+        return (series - mean) / np.where(std == 0.0, 1.0, std)
 
     def inverse(self, scaled: Host) -> Host:
-        """z (..., F) to x."""
-        mean, std = self._fitted()
-        return _numbers(scaled, "StandardScaler") * std + mean
+        """z (..., F) to x. Raises as :meth:`transform`."""
+        scaled, (mean, std) = self._columns(scaled)
+        return scaled * std + mean
+
+    def _columns(self, series: Any) -> tuple[Host, tuple[Host, Host]]:
+        """A series of the columns that were fitted, and their means and deviations."""
+        series, fitted = _numbers(series, "StandardScaler"), self._fitted()
+        expected = np.shape(fitted[0])
+        if series.shape[series.ndim - len(expected) :] != expected:  # one column would be taken for any number of them
+            raise ValueError(f"StandardScaler: the series has shape {series.shape}; expected (..., {expected[-1]})")
+        return series, fitted
 
     def _fitted(self) -> tuple[Host, Host]:
         if self.mean is None or self.std is None:

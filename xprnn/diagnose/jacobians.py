@@ -6,7 +6,7 @@ import numpy as np
 
 from xprnn.backend import Array, backend_of, dtype_name, namespace, to_numpy
 from xprnn.diagnose.watch import Taken, Walk
-from xprnn.tape import grad, set_grad_enabled
+from xprnn.tape import gradients_in, set_grad_enabled
 from xprnn.tensor import Tensor
 
 Host = np.ndarray
@@ -31,7 +31,7 @@ def step_jacobians(taken: Taken, sequences: int) -> Host:
     units = np.tile(np.eye(width), (sequences, 1))
     cotangents = [home.asarray(c, dtype_name(taken.input)) for c in np.split(units, np.cumsum(sizes)[:-1], axis=1)]
     flows = [(y, c) for y, c in zip(after, cotangents, strict=True) if isinstance(y, Tensor) and y.requires_grad]
-    found = grad([y for y, _ in flows], before, [c for _, c in flows])
+    found = gradients_in([y for y, _ in flows], before, [c for _, c in flows])
     rows = [np.zeros(b.shape) if g is None else to_numpy(g.data) for g, b in zip(found, before, strict=True)]
     jacobians = np.concatenate(rows, axis=1).astype(np.float64).reshape(sequences, width, width)
     for part in taken.after:  # a relu's rule makes a finite gradient of NaN

@@ -10,7 +10,7 @@ import numpy as np
 
 from xprnn.arguments import above_zero, at_least_zero, function, integer, several, size
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
-from xprnn.tape import grad, no_grad, set_grad_enabled, tensors_of
+from xprnn.tape import gradients_in, no_grad, set_grad_enabled, tensors_of
 from xprnn.tensor import Parameter, Tensor
 
 Function = Callable[..., Any]
@@ -97,7 +97,7 @@ def check_second_gradients(f: Function, inputs: Sequence[Array], *, rng: int = 0
             outputs = flatten(f(*leaves))
             if not cotangents:
                 cotangents.extend(_like(y.data, draws.standard_normal(y.shape)) for y in outputs)
-            found = grad(outputs, leaves, cotangents, create_graph=True)
+            found = gradients_in(outputs, leaves, cotangents, create_graph=True)
             return [t * 0.0 if g is None else g for g, t in zip(found, leaves, strict=True)]
 
     check_gradients(gradient, inputs, rng=rng + 1, **options)
@@ -182,7 +182,7 @@ def shifted(parameters: Sequence[Parameter], shifts: Sequence[Host]) -> Iterator
 
 def _grad(outputs: list[Tensor], wanted: Sequence[Tensor], cotangents: list[Array]) -> list[Tensor | None]:
     differentiable = [(y, c) for y, c in zip(outputs, cotangents, strict=True) if y.requires_grad]
-    return grad([y for y, _ in differentiable], wanted, [c for _, c in differentiable])
+    return gradients_in([y for y, _ in differentiable], wanted, [c for _, c in differentiable])
 
 
 def _host_gradient(gradient: Tensor | None, tensor: Tensor) -> Host:

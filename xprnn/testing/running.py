@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, dtype_name, to_numpy
-from xprnn.tape import grad, no_grad
+from xprnn.tape import gradients_in, no_grad
 from xprnn.tensor import Tensor
 from xprnn.testing.example import Example, Host, dtype_of, home_of
 from xprnn.testing.gradients import flatten
@@ -46,7 +46,7 @@ def gradients_of(layer: Any, example: Example, *, scale: float = 1.0, create_gra
     cotangents = [brought(layer, scale * draws.standard_normal(r.shape)) for r in results]
     names = ["x", *(f"state {k}" for k in range(len(example.state))), *(name for name, _ in layer.named_parameters())]
     wanted = [*tensors, *layer.parameters()]
-    found = grad(results, wanted, cotangents, create_graph=create_graph)
+    found = gradients_in(results, wanted, cotangents, create_graph=create_graph)
     return {n: np.zeros(t.shape) if g is None else g.numpy() for n, t, g in zip(names, wanted, found, strict=True)}
 
 

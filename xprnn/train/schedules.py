@@ -63,6 +63,10 @@ class Schedule:
         """Go on to the next epoch."""
         make([new_attribute(self, "epoch", self.epoch + 1), *self._changes(*self._rates(self.epoch + 1))])
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a pickle; those of before knew of no other schedules, and took all rates for their own."""
+        vars(self).update({"_own": [group["lr"] for group in state["optimizer"].param_groups], **state})
+
     def state_dict(self) -> dict[str, Any]:
         """The numbers that say where the schedule stands."""
         values = {name: getattr(self, name) for name in self.state}

@@ -10,7 +10,7 @@ from xprnn.backend import Array, Backend, backend_of, namespace
 from xprnn.cells import Cell, LinearCell, State, Weights
 from xprnn.cells.cell import Saved, merged
 from xprnn.cells.composed import ManyStepCell
-from xprnn.tape import grad, set_grad_enabled
+from xprnn.tape import gradients_in, set_grad_enabled
 from xprnn.tensor import Tensor
 
 ROWS = 256
@@ -132,7 +132,7 @@ def _gradients(
         weights = {name: Tensor(a, requires_grad=True) for name, a in w.items()}
         results = function(weights, *leaves)
         flows = [(y, g) for y, g in zip(results, cotangents, strict=True) if isinstance(y, Tensor) and y.requires_grad]
-    found = grad([y for y, _ in flows], [*leaves, *weights.values()], [g for _, g in flows])
+    found = gradients_in([y for y, _ in flows], [*leaves, *weights.values()], [g for _, g in flows])
     values = [*arguments, *w.values()]
     arrays = [namespace(a).zeros_like(a) if g is None else g.data for a, g in zip(values, found, strict=True)]
     return arrays[: len(leaves)], dict(zip(w, arrays[len(leaves) :], strict=True))
