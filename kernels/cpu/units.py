@@ -7,7 +7,7 @@ those of ``multiply`` and ``gates.step``, number by number.
 
 For that the gates of some units must be neighbours: pre-activations come a vector of units after another, of each a
 vector for each gate, with zeros for the units that fill up the last one. The weights of a tile are one panel. Where
-half a vector holds all units, vectors are half as long: there are processors that take a whole one in two halves.
+half a vector of AVX-512 holds all units, vectors are half as long: there are processors that take it in two halves.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ Array = np.ndarray[Any, Any]
 GATES, PRODUCTS = tuple(kind.gates for kind in KINDS), tuple(len(kind.places) for kind in KINDS)
 WIDEST = {LSTM: 2, GRU: 4}  # vectors of units in a tile: enough products to hide what a multiply-add takes
 CACHED = 1 << 14  # bytes of weights in a tile, of a layer whose weights are too many for the first cache
+HALVED = int(VECTOR_BYTES == 64)  # whether vectors may be half as long
 IN_FLIGHT = 4 * 64 // VECTOR_BYTES  # vectors of products at once that keep up with the second cache
 
 _cells = scalar_cells.build(lambda equation: equation, tanh, sigmoid)
@@ -81,7 +82,7 @@ def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
                 for part, state in zip(places, after, strict=True):
                     builder.store(state.value, vector_of(builder.extract_value(new, part), unit), align=align)
 
-            for width in range(WIDEST[number] + 1):
+            for width in range(1 - HALVED, WIDEST[number] + 1):
                 with builder.if_then(builder.icmp_signed("==", vectors, ir.Constant(vectors.type, width))):
                     count, lanes = (width, TILE.lanes(align)) if width else (1, TILE.lanes(align) // 2)
                     wide = count * products
@@ -103,7 +104,7 @@ WIDE = tuple(WIDEST.get(number, 0) for number in range(len(KINDS)))
 def in_vector(size, itemsize):
     """Units in a vector: as many as fill it, or half of them if there are no more."""
     lane = VECTOR_BYTES // itemsize
-    return lane >> int(2 * size <= lane)
+    return lane >> HALVED * int(2 * size <= lane)
 
 
 @register_jitable(inline="always")
