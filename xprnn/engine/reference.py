@@ -99,6 +99,8 @@ def scan(
         if control.advance is not None:
             new = tuple(xp.where(control.advance[t, ...], n, s) for n, s in zip(new, state, strict=True))
         outputs[t] = state = new
+    if not times:  # the last state is not the memory of the first, which is the caller's, or zeros that parts share
+        state = tuple(xp.stack([s])[0, ...] for s in state)
     return Result(_stack_outputs(xp, outputs, state, control), state), trace
 
 

@@ -134,3 +134,18 @@ def test_one_sequence_without_a_batch(rng):
     assert_close(found[2], [host(part)[:, 0] for part in everything], 0.0)
     with pytest.raises(ValueError, match="Recurrent: lengths, mask and reset need a batch"):
         layer(x, lengths=[5])
+
+
+class Idle:
+    """A step that hands its state on as it came."""
+
+    state_sizes = (2, 2)
+
+    def step(self, x, state):
+        return state
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_parts_of_a_state_that_are_handed_on_are_not_one(steps):
+    _, (h, c) = nn.Recurrent(Idle())(np.ones((steps, 3, 2)))
+    assert not np.shares_memory(h.data, c.data)

@@ -81,3 +81,15 @@ def test_a_weight_in_two_places_gets_both_gradients(rng):
             cell(x, (h, h))[0].sum().backward()
         found[kernels] = cell.weight_ih.grad.data
     np.testing.assert_allclose(found["auto"], found["reference"], atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("layer", ["LSTM", "SLSTM", "QRNN"])
+def test_the_last_state_of_no_steps_is_memory_of_its_own(layer, given):
+    layer = getattr(nn, layer)(3, 4, rng=0)
+    start = np.ones((1, 2, 4), "float32")
+    _, final = layer(np.zeros((0, 2, 3), "float32"), (start,) * len(layer.state_sizes) if given else None)
+    for k, part in enumerate(final):
+        part.data[...] = k + 2.0
+    assert [part.data.max() for part in final] == [k + 2.0 for k in range(len(final))]
+    assert start.max() == 1.0
