@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import DTYPES, Array, namespace
+from xprnn.backend import NATIVE, Array, namespace
 from xprnn.beyond_standard import erf as erf_array
 from xprnn.beyond_standard import scatter_add as scatter_add_array
 from xprnn.settings import KERNELS
@@ -25,9 +25,6 @@ MOST_KEPT = 2**20  # numbers of an array that is kept for the way back, beside o
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 WAYS = (None, "auto", "compiled", "compiled-scan", "compiled-filled", "reservoir")
 """What may be forced where these kernels run: a sequence by its own name has the products that it has by "auto"."""
-
-
-NATIVE = frozenset(map(np.dtype, DTYPES))  # in the order of bytes of this machine
 
 
 @cache
@@ -139,7 +136,7 @@ def kernels_for(*arrays: Array) -> Any:
     for array in arrays:
         if type(array) is not np.ndarray or array.dtype != arrays[0].dtype:
             return None
-    if arrays[0].dtype not in NATIVE:
+    if arrays[0].dtype not in NATIVE.values():  # or in another order of bytes
         return None
     found = kernels()
     return None if isinstance(found, str) else found

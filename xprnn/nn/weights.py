@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from xprnn.backend import DTYPES, dtype_name
+from xprnn.backend import NATIVE, dtype_name
 from xprnn.tensor import Parameter, Tensor
-
-NATIVE = {name: np.dtype(name) for name in DTYPES}
-"""Most arrays' dtypes, which are quickly compared."""
 
 
 @dataclass(frozen=True)

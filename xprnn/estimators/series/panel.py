@@ -16,8 +16,6 @@ from xprnn.data.tables import array_of, columns_of, is_table, named_columns
 from xprnn.estimators.sequences.long_table import LongTable, read_long
 
 Host = np.ndarray[Any, Any]
-LARGEST = 1e150  # the square of it is finite, and the sum of many
-SMALLEST = 1e-140  # the square of its twelfth digit is not yet rounded to 0
 
 
 class Panel:
