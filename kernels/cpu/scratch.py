@@ -41,7 +41,7 @@ def lined(shape: tuple[int, ...], dtype: Any, make: Callable[..., Any] = np.empt
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
     """An array of any content; it is lost when this thread asks for the same name again."""
-    count, kept = math.prod(shape), _kept.arrays
+    dtype, count, kept = np.dtype(dtype), math.prod(shape), _kept.arrays
     array = kept.get((name, dtype))
     if array is None or array.size < count:
         array = lined((count,), dtype)
