@@ -74,7 +74,9 @@ def require_same(owner: str, dates: Any, expected: Any) -> None:
         return
     for row, (own, other) in enumerate(zip(_listed(dates), _listed(expected), strict=False)):
         if own != other:
-            raise ValueError(f"{owner}: row {row} is of {own}, where the series has {other}")
+            raise ValueError(
+                f"{owner}: row {row} is of {own}, where the series has {other}: give rows of the same dates or an array"
+            )
 
 
 def _listed(dates: Any) -> list[datetime]:

@@ -212,7 +212,7 @@ def _moments(owner: str, name: str, array: Host) -> Host:
     if len(missing):
         raise ValueError(f"{owner}: row {missing[0]} of {name} is NaT; expected a date")
     if (moments != array).any():
-        raise ValueError(f"{owner}: {name} has dates finer than microseconds; leave it out")
+        raise ValueError(f"{owner}: {name} has dates finer than microseconds; round or leave it out")
     if len(moments) and not all(isinstance(end.item(), date) for end in (moments.min(), moments.max())):
         raise ValueError(f"{owner}: {name} has dates outside the years 1 to 9999")
     return moments

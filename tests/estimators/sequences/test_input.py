@@ -201,7 +201,7 @@ def test_long_frames_with_dates():
     for frame in (pandas.DataFrame(LONG | {"when": months}), pandas.DataFrame(LONG, index=months).drop(columns="when")):
         found = long_table(frame, id="who", time="when" if "when" in frame else None, target="up")
         assert [series.tolist() for series in found.X] == [[[1], [2], [3]], [[10], [50]]]
-    with pytest.raises(ValueError, match="long_table: series 'b' has the index .* twice"):
+    with pytest.raises(ValueError, match="long_table: series 'b' has the index .* twice; reset_index"):
         long_table(pandas.DataFrame(LONG, index=days[:1] * 5), id="who")
 
 

@@ -177,7 +177,8 @@ def _check_series(
     if time is not None:
         twice = np.flatnonzero(part[time][1:] == part[time][:-1])
         if len(twice):
-            raise ValueError(f"{owner}: series {key!r} has {time} {part[time][twice[0]]} twice")
+            how = "; reset_index(drop=True) leaves rows in their order" if time == INDEX else ""
+            raise ValueError(f"{owner}: series {key!r} has {time} {part[time][twice[0]]} twice{how}")
     if target is not None and (part[target] != part[target][0]).any():
         values = list(dict.fromkeys(part[target].tolist()))[:2]
         raise ValueError(f"{owner}: series {key!r} has several values of {target}: {values[0]!r}, {values[1]!r}")
