@@ -225,8 +225,11 @@ def test_a_header_may_begin_with_an_empty_cell(write):
     assert series.values.tolist() == [[1], [2]]
 
 
-def test_dates_that_are_not_in_the_first_column_are_told_of(tmp_path):
+def test_dates_that_are_not_in_the_first_column_are_told_of(tmp_path, recwarn):
     path = tmp_path / "in.csv"
+    path.write_text("v,made\n1,2024-01\n2,2024-01\n3,2024-02\n")  # not those of the rows
+    assert read_csv(path, ["v"]).calendar is None
+    assert not recwarn.list
     path.write_text(",day,v\n0,2024-01-01,1\n1,2024-01-02,2\n")
     with pytest.warns(UserWarning, match="column 'day' holds dates, and is not the first: .*date='day', --date day"):
         assert read_csv(path, ["v"]).calendar is None

@@ -124,7 +124,7 @@ def read_csv(
                 raise ValueError(f"{where}: {cells[place]!r} is not a finite number{how}")
             values[n, k] = number
     if date is None:
-        _tell_of_dates(path, header, first, columns)
+        _tell_of_dates(path, header, [cells for _, cells in rows[:2]], columns)
         if fill is not None:
             raise ValueError(f"{path}: fill is {fill!r}, but there are no dates to tell what is missing")
         return CsvSeries(values, tuple(columns), None)
@@ -132,10 +132,11 @@ def read_csv(
     return CsvSeries(values, tuple(columns), calendar)
 
 
-def _tell_of_dates(path: Path, header: Sequence[str], first: Sequence[str], columns: Sequence[str]) -> None:
-    """Warn of the first column of dates that nobody asked for."""
-    for name, cell in zip(header, first, strict=True):
-        if name not in columns and parse_date(cell) is not None:
+def _tell_of_dates(path: Path, header: Sequence[str], first: list[list[str]], columns: Sequence[str]) -> None:
+    """Warn of a column that nobody asked for, if dates that differ are in its first rows."""
+    for name, *cells in zip(header, *first, strict=True):
+        dates = [parse_date(cell) for cell in cells]
+        if name not in columns and None not in dates and len({*dates}) == len(dates):
             warnings.warn(
                 f"{path}: column {name!r} holds dates, and is not the first: rows are numbered, and no season is "
                 f"known; date={name!r}, --date {name} takes them",
