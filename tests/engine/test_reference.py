@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from xprnn import Tensor, cells
 from xprnn.backend import backend_of, get_backend
 from xprnn.engine import reference
+from xprnn.engine.control import FREE
 from xprnn.engine.noise import Noise
 from xprnn.tape import grad
 
@@ -101,6 +103,17 @@ def test_a_run_under_noise_can_be_split(cell):
     second = part(slice(2, 5), first.final)
     joined = tuple(np.concatenate(both) for both in zip(first.sequences, second.sequences, strict=True))
     assert_close((joined, second.final), (whole.sequences, whole.final))
+
+
+@each_cell
+def test_after_no_step_the_state_is_the_one_before_in_memory_of_its_own(cell, home):
+    call = sequence_call(cell, home)
+    before = [call.state[0]] * len(call.state)  # as a layer begins, whose parts have one size
+    call = replace(call, x=call.x[:0, ...], state=tuple(before), control=FREE)
+    final = reference.forward(call)[0].final
+    assert_close(final, call.state, 0.0)
+    parts = [host(part) for part in (call.state[0], *final)]
+    assert not any(np.shares_memory(*pair) for pair in combinations(parts, 2))
 
 
 @each_cell
