@@ -87,8 +87,6 @@ def scan(
     times = _times(inputs.shape[0], reverse)
     outputs: list[State] = [()] * len(times)
     trace: list[TraceEntry] = [TraceEntry((), (), ())] * len(times) if keep else []
-    if not times:  # nothing else makes a result of the caller's arrays, or of parts that are one array
-        state = tuple([xp.concat([s], axis=0) for s in state])
     slices = xp.unstack(inputs)  # all at once: on the tape, their cotangents are then stacked once
     for t in times:
         if control.restart is not None:
