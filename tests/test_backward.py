@@ -239,41 +239,41 @@ def test_no_grad_decorates_functions_of_every_kind(x):
         no_grad(True)
 
 
-def test_one_block_may_be_entered_again_and_by_threads():
-    block, inside, seen = no_grad(), threading.Barrier(2), []
-
-    def enter():
-        with block:
-            inside.wait()
-            seen.append(is_grad_enabled())
-            inside.wait()
-        seen.append(is_grad_enabled())
-
-    thread = threading.Thread(target=enter)
-    thread.start()
+def test_a_block_may_stand_within_itself():
+    block = no_grad()
     with block:
-        inside.wait()
         with block, set_grad_enabled(True):
             assert is_grad_enabled()
         assert not is_grad_enabled()
-        inside.wait()
-    thread.join()
-    assert (seen, is_grad_enabled()) == ([False, True], True)
+    assert is_grad_enabled()
 
 
 def test_an_interrupt_as_a_block_begins_leaves_what_held_before(monkeypatch):
-    class Recording:
-        get = tape._recording.get
+    class Setting:
+        get = tape._grad_enabled.get
 
         @staticmethod
-        def set(value, variable=tape._recording):
+        def set(value, variable=tape._grad_enabled):
             variable.set(value)
-            if not value[0]:
+            if not value:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(tape, "_recording", Recording)
+    monkeypatch.setattr(tape, "_grad_enabled", Setting)
     with pytest.raises(KeyboardInterrupt), no_grad():
         raise AssertionError("the block was entered")
+    assert is_grad_enabled()
+
+
+def test_an_interrupt_as_a_block_ends_leaves_what_held_before():
+    class Interrupted(set_grad_enabled):
+        def __exit__(self, *error):
+            raise KeyboardInterrupt
+
+    try:
+        with Interrupted(False):
+            pass
+    except KeyboardInterrupt:
+        pass
     assert is_grad_enabled()
 
 

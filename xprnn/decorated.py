@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
-Block = AbstractContextManager[Any]
+Block = Callable[[], AbstractContextManager[Any]]
 
 
 def inside(block: Block, function: Any) -> Any:
-    """A function that runs inside a block, which must be one to enter again and again; of a generator it is each step.
+    """A function that runs inside a block, which is made anew each time; of a generator it is each step.
 
     What stands between the steps, the caller's own code, is outside. Raises TypeError for what cannot be called, and
     for asynchronous generators.
@@ -24,7 +24,7 @@ def inside(block: Block, function: Any) -> Any:
     if inspect.iscoroutinefunction(function):
 
         async def awaited(*args: Any, **kwargs: Any) -> Any:
-            with block:  # a task has a context of its own
+            with block():  # a task has a context of its own
                 return await function(*args, **kwargs)
 
         return functools.wraps(function)(awaited)
@@ -36,7 +36,7 @@ def inside(block: Block, function: Any) -> Any:
         return functools.wraps(function)(stepped)
 
     def called(*args: Any, **kwargs: Any) -> Any:
-        with block:
+        with block():
             return function(*args, **kwargs)
 
     return functools.wraps(function)(called)
@@ -47,14 +47,14 @@ def _steps(block: Block, inner: Generator[Any, Any, Any]) -> Generator[Any, Any,
     go_on, value = inner.send, None
     while True:
         try:
-            with block:
+            with block():
                 item = go_on(value)
         except StopIteration as end:
             return end.value
         try:
             go_on, value = inner.send, (yield item)
         except GeneratorExit:
-            with block:
+            with block():
                 inner.close()
             raise
         except BaseException as error:  # that the caller throws in

@@ -8,8 +8,9 @@ gradients of gradients need nothing further.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextvars import ContextVar, copy_context
+from functools import partial
 from itertools import compress
 from operator import attrgetter
 from threading import RLock
@@ -23,8 +24,7 @@ from xprnn.tensor import Cotangents, Node, Pullback, Tensor
 from xprnn.walk import walk_back
 from xprnn.witness import debug, debugging, sample, whole
 
-_recording: ContextVar[tuple[bool, Any]] = ContextVar("xprnn_recording", default=(True, None))
-"""Whether operations are being recorded, and what held before the block that said so; None outside of all blocks."""
+_grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,40 +47,47 @@ if hasattr(os, "register_at_fork"):
 
 def is_recorded(inputs: Iterable[Tensor]) -> bool:
     """Whether an operation on these has its way back recorded, in this thread or task."""
-    return _recording.get()[0] and any(map(_wants_gradient, inputs))
+    return _grad_enabled.get() and any(map(_wants_gradient, inputs))
 
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded, in this thread or task."""
-    return _recording.get()[0]
+    return _grad_enabled.get()
+
+
+def _block(enabled: bool) -> Generator[None, None, None]:
+    """What a block does at its two ends; as it is a generator, it ends with whoever holds it, if an interrupt comes."""
+    before = _grad_enabled.get()
+    try:  # begun first, so that an interrupt after the setting cannot leave it
+        _grad_enabled.set(enabled)
+        yield
+    finally:
+        _grad_enabled.set(before)
 
 
 class set_grad_enabled:  # noqa: N801 - reads as a verb in both of its uses
-    """Record operations in this block, or in a function that it decorates, or do not.
+    """Record operations in this block, or in a function that it decorates, or do not. A block may stand within itself.
 
-    It keeps nothing, so that any number of blocks may be its.
+    Threads and tasks take one each.
     """
+
+    __slots__ = ("_enabled", "_entered")
 
     def __init__(self, enabled: bool) -> None:
         self._enabled = enabled
+        self._entered: list[Generator[None, None, None]] = []
 
     def __enter__(self) -> None:
-        before = _recording.get()
-        try:
-            _recording.set((self._enabled, before))
-        except BaseException:  # an interrupt, maybe after the setting
-            _recording.set(before)
-            raise
+        self._entered.append(_block(self._enabled))
+        next(self._entered[-1])
 
     def __exit__(self, *error: object) -> None:
-        _, before = _recording.get()
-        if before is not None:
-            _recording.set(before)
+        self._entered.pop().close()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         from xprnn.decorated import inside  # seldom needed
 
-        return inside(self, function)
+        return inside(partial(set_grad_enabled, self._enabled), function)
 
 
 def _within(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -91,7 +98,7 @@ def _within(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any
     """
 
     def run() -> Any:
-        _recording.set((enabled, None))
+        _grad_enabled.set(enabled)
         return function(*arguments)
 
     return copy_context().run(run)
@@ -102,10 +109,8 @@ def no_grad(function: Any = None) -> Any:
 
     Of a generator and of an ``async def`` it is each step; what runs between them, outside, is as it was.
     """
-    return _NO_GRAD if function is None else _NO_GRAD(function)
-
-
-_NO_GRAD = set_grad_enabled(False)
+    block = set_grad_enabled(False)
+    return block if function is None else block(function)
 
 
 Reads = Sequence[Any]
@@ -127,7 +132,7 @@ def record(
     what rule k reads beside g and y, which nobody must write to in between, and ``labels[k]`` what errors call it.
     """
     output = Tensor(data)
-    if _recording.get()[0]:
+    if _grad_enabled.get():
         wanted = [isinstance(x, Tensor) and x.requires_grad for x in inputs]
         if True in wanted:
             rules = vjps
