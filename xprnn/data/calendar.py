@@ -72,13 +72,14 @@ class Calendar:
         except OverflowError:
             return None
 
-    def require_next(self, owner: str, row: int, first: date, stacklevel: int = 5) -> None:
-        """Raise ValueError where a date cannot be that of a row past the end, as it does not come after those before.
+    def require_next(self, owner: str, row: int, dates: Sequence[date], stacklevel: int = 5) -> None:
+        """Raise ValueError where dates cannot be those of rows past the end, as they do not come after those before.
 
-        Warns where the rule says another one.
+        Warns of the first where the rule says another one.
         """
-        (moment,) = checked([first])
-        ruled = None if self._vague else self.dates_of([row - 1, row])
+        moments = checked(dates)
+        moment = moments[0]
+        ruled = None if self._vague else self.dates_of(range(row - 1, row + len(moments)))
         before = self.dates[-1] if ruled is None else ruled[0]
         where = f"{owner}: the first row is of {self._text(moment)}"
         if (moment.tzinfo is None) != (before.tzinfo is None):
@@ -87,12 +88,15 @@ class Calendar:
             raise ValueError(f"{where}{zone}; expected a date {how} a time zone, as {self._text(before)}")
         if moment <= before:
             raise ValueError(f"{where}; expected one after {self._text(before)}")
-        if ruled is not None and moment != ruled[1]:
-            warnings.warn(
-                f"{owner}: the first row is of {self._text(moment)}, where {self._text(ruled[1])} comes next: rows are "
-                "counted as steps; put rows of NaN where some are missing",
-                stacklevel=stacklevel,
-            )
+        for k, (moment, expected) in enumerate(zip(moments, () if ruled is None else ruled[1:], strict=False)):
+            if moment != expected:
+                which = f"row {k}" if k else "the first row"
+                warnings.warn(
+                    f"{owner}: {which} is of {self._text(moment)}, where {self._text(expected)} comes next: rows are "
+                    "counted as steps; put rows of NaN where some are missing",
+                    stacklevel=stacklevel,
+                )
+                break
 
     def periods(self) -> tuple[float, ...]:
         """Day, week and year in rows, where there are more than two rows in them and two of them in the series.

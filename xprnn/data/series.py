@@ -33,6 +33,17 @@ def as_series(values: Any, owner: str = "series", *, gaps: bool = False) -> Host
     Raises TypeError for values that are not numbers, or are masked; ValueError for another rank, for values that are
     not finite, and for dates out of order; the message names the first such row.
     """
+    series, calendar = _read(values, owner, gaps)
+    return series if calendar is None else close_gaps(owner, series, calendar, None, stacklevel=4)[0]
+
+
+def rows_of_series(values: Any, owner: str, *, gaps: bool = False) -> Host:
+    """The same of rows that belong to a series, whose calendar says which dates they should have: few tell no rule."""
+    return _read(values, owner, gaps)[0]
+
+
+def _read(values: Any, owner: str, gaps: bool) -> tuple[Host, Calendar | None]:
+    """Rows and, of a table with dates, their calendar."""
     table = columns_of(values, owner)
     series = _numbers(values, owner) if table is None else table.values
     if series.ndim == 1:
@@ -47,13 +58,12 @@ def as_series(values: Any, owner: str = "series", *, gaps: bool = False) -> Host
             f"{owner}: row {row}, column {name} is {series[row, column]} ({len(wrong)} values are not finite): "
             "fill or drop them first"
         )
-    if table is not None and table.dates is not None and len(table.dates) > 1:
-        try:
-            calendar = Calendar(table.dates)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{owner}: {error}") from None
-        series, _ = close_gaps(owner, series, calendar, None, stacklevel=4)
-    return series
+    if table is None or table.dates is None or len(table.dates) < 2:
+        return series, None
+    try:
+        return series, Calendar(table.dates)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{owner}: {error}") from None
 
 
 def _numbers(values: Any, owner: str) -> Host:

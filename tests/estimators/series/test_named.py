@@ -202,6 +202,19 @@ def test_dates_of_what_is_known_beforehand_are_held_against_those_to_come(index,
     assert model.predict(3, future=dated(STEPS, STEPS + 3, index)).equals(said)
 
 
+def test_few_rows_to_come_are_held_against_the_calendar_that_is_known(recwarn):
+    pandas = pytest.importorskip("pandas")
+    days = pandas.bdate_range("2026-01-01", periods=STEPS + 8)
+    values = {"sold": np.sin(np.arange(len(days))), "price": np.cos(np.arange(len(days)))}
+    table = pandas.DataFrame(values, index=days)
+    model = Forecaster(**TINY).fit(table[:STEPS], target="sold", future=["price"])
+    model.observe(table[STEPS : STEPS + 2]).observe(table[STEPS + 2 : STEPS + 5])  # one of these over a weekend
+    model.predict(3, future=table[["price"]][STEPS + 5 :])
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="row 1 is of .*, where .* comes next"):
+        model.observe(table[STEPS + 5 :].drop(index=days[STEPS + 6]))
+
+
 def test_dates_of_several_series_are_held_against_those_to_come(recwarn):
     pandas = pytest.importorskip("pandas")
 

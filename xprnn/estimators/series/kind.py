@@ -10,7 +10,7 @@ import numpy as np
 
 from xprnn.data.calendar import Calendar
 from xprnn.data.gaps import calendars_of, require_same
-from xprnn.data.series import as_series
+from xprnn.data.series import as_series, rows_of_series
 from xprnn.data.table_form import TableForm
 from xprnn.data.tables import columns_of
 from xprnn.estimators.series.frame import Series
@@ -46,11 +46,10 @@ class Kind:
             raise ValueError(f"{owner}: the columns are {shown}; expected {expected}, as fitted")
 
     def require_next(self, owner: str, k: int, dates: Any, row: int, stacklevel: int = 5) -> None:
-        """Raises ValueError where the first of these dates, if known, cannot be that of this row of series k."""
+        """Raises ValueError where these dates, if known, cannot be those from this row of series k on."""
         calendar = self.calendars[k] if self.calendars else None
         if calendar is not None and dates is not None and len(dates):
-            first = dates[0] if isinstance(dates, list) else dates[0].item()
-            calendar.require_next(owner, row, first, stacklevel)
+            calendar.require_next(owner, row, dates if isinstance(dates, list) else dates.tolist(), stacklevel)
 
     def answer(self, found: Sequence[Host], columns: int = 1) -> Any:
         """Arrays of each series; those of a vector without the axis of ``columns``."""
@@ -131,7 +130,7 @@ def covariates(
     found: list[Host] = []
     for k, (part, length) in enumerate(zip(kind.split(owner, name, given), lengths, strict=True)):
         shown = kind.shown(owner, k)
-        rows = as_series(part, f"{shown}: {name}")
+        rows = (as_series if columns is None else rows_of_series)(part, f"{shown}: {name}")
         kind.require_names(f"{shown}: {name}", name, part)
         if len(rows) != length:
             raise ValueError(f"{shown}: {name} has {len(rows)} rows; expected {length}, one for each step")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from xprnn.arguments import real_number, size
-from xprnn.data.series import as_series, check_origins
+from xprnn.data.series import as_series, check_origins, rows_of_series
 from xprnn.data.tables import is_table
 from xprnn.estimators.estimator import Estimator
 from xprnn.estimators.model_file import model_file
@@ -145,7 +145,7 @@ class SeriesEstimator(Estimator):
         given: list[Host] = []
         dates: list[Any] = []
         for k, part in enumerate(kind.split(owner, "steps", steps)):
-            given.append(as_series(part, kind.shown(owner, k), gaps=True))
+            given.append(rows_of_series(part, kind.shown(owner, k), gaps=True))
             self._check_columns(kind.shown("Forecaster", k), given[k])
             kind.require_names(kind.shown(owner, k), "steps", part)
             dates.append(known[k] if known else dates_of_rows(part, kind.shown(owner, k)))
