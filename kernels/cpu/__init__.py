@@ -9,6 +9,7 @@ from .matmul import matmul, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
 from .sequence import backward, forward, way
+from .single_step import new_state
 from .softmax import surprise, surprise_back
 from .stream import Part, Stack
 from .threads import one_thread
@@ -34,6 +35,7 @@ __all__ = [
     "linear_back",
     "matmul",
     "matmul_stacks",
+    "new_state",
     "one_thread",
     "reservoir",
     "row_max",
