@@ -52,7 +52,7 @@ PLAIN = frozenset({NUMBERS[LSTM], NUMBERS[GRU], *BY_NONLINEARITY[Elman].values()
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def run_plain(call: SequenceCall) -> tuple[State, Any] | None:
+def run_plain(call: SequenceCall) -> tuple[Result, Any] | None:
     """Run a call that has nothing unusual about it, after one look: in a small one, Python takes longest.
 
     None where there is more to look at, and :func:`forward` may be asked, which says what is wrong. Here nothing is:
@@ -72,10 +72,9 @@ def run_plain(call: SequenceCall) -> tuple[State, Any] | None:
         return None
     if [array.shape for array in arrays] != _shapes(call.cell, *x.shape[1:], state[0].shape[1], len(weights)):
         return None
-    found: tuple[State, Any] = host.forward(
-        number, weights, x, state, kernels.NO_FLAGS, call.reverse, call.keep, every=call.every
-    )
-    return found
+    given = number, weights, x, state, kernels.NO_FLAGS, call.reverse, call.keep
+    result, kept = kernels.finished(call, *host.forward(*given, every=call.every))
+    return result, (kept, host.EXACT)
 
 
 @lru_cache
@@ -83,12 +82,6 @@ def _shapes(cell: Cell, batch: int, inputs: int, size: int, weights: int) -> lis
     """Those of so many weights, the first that a cell declares, and of all parts of its state."""
     declared = [*kernels.weight_shapes(cell, inputs, size).values()]
     return declared[:weights] + [(batch, size)] * len(cell.state_names)
-
-
-def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, Any]:
-    """What :func:`run_plain` gave, as :func:`forward` gives it."""
-    result, kept = kernels.finished(call, sequences, saved)
-    return result, (kept, host_kernels.kernels().EXACT)
 
 
 def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]:

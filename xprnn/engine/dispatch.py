@@ -136,7 +136,7 @@ _listening: ContextVar[list[str] | None] = ContextVar("xprnn_explaining", defaul
 def run_forward(call: SequenceCall) -> tuple[Impl, Result, Any]:
     """Select an implementation and run it; returns which one, since only it can read its cache."""
     if left_to_the_host(call.x) and (found := cpu.run_plain(call)) is not None:
-        return COMPILED, *cpu.finished(call, *found)
+        return COMPILED, *found
     impl = select(call)
     if _listening.get() is not None:
         note(_verdicts(call, impl))
