@@ -142,7 +142,7 @@ def table(report: dict[str, Any]) -> str:
 def main() -> None:
     """Measure, print the table, write JSON and Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder")
+    parser.add_argument("--out", type=Path, default=history.results(), help="folder")
     options = parser.parse_args()
     torch.set_num_threads(1)
     report: dict[str, Any] = {

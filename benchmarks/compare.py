@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from history import HISTORY, geometric_mean, runs
+from history import FILE, geometric_mean, results, runs
 
 Run = dict[str, Any]
 
@@ -78,7 +78,7 @@ def main() -> int:
     parser.add_argument("--mean-bound", type=_share, default=0.05, help="the same of a geometric mean")
     parser.add_argument("--old", metavar="COMMIT", help="default: the run before")
     parser.add_argument("--new", metavar="COMMIT", help="default: the last run")
-    parser.add_argument("--history", type=Path, default=HISTORY, metavar="FILE")
+    parser.add_argument("--history", type=Path, default=results() / FILE, metavar="FILE")
     options = parser.parse_args()
     try:
         found = list(pairs(runs(options.history), options.old, options.new))

@@ -30,7 +30,7 @@ SHAPES = [
     (8, 200, 512, 512),
 ]  # B, T, I, H
 MIDDLE = [(4, 100, 96, 96), (24, 100, 200, 200), (96, 50, 384, 384)]
-"""Sizes between those, added where vector units are limited."""
+"""Sizes between those, added where vectors are narrower than those of AVX-512."""
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
 AVX2 = {
     "NUMBA_CPU_NAME": "haswell",
@@ -192,10 +192,7 @@ def table(report: dict[str, Any]) -> str:
 
 def device() -> str:
     """The processor's name and vector units."""
-    found = history.machine(1)
-    vectors = {"avx512f": "AVX-512", "avx2": "AVX2"}
-    named = [word for feature, word in vectors.items() if feature in found["features"]]
-    return f"{found['model']} ({named[0] if named else platform.machine()})"
+    return f"{history.processor()} ({history.vectors()})"
 
 
 def history_rows(report: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
@@ -214,12 +211,13 @@ def main() -> None:
         "--avx2", action="store_true", help="limit all to AVX2, without ONNX Runtime; results of its own"
     )
     parser.add_argument("--modes", nargs="+", default=["inference", "training"], choices=["inference", "training"])
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder")
+    parser.add_argument("--out", type=Path, default=history.results(), help="folder")
     options = parser.parse_args()
-    sizes, contenders, results = SHAPES, ["xprnn", "torch", "onnxruntime", "jax"], "cpu"
+    contenders, results = ["xprnn", "torch", "onnxruntime", "jax"], "cpu"
+    sizes = SHAPES + MIDDLE if options.avx2 or history.vectors() != "AVX-512" else SHAPES
     if options.avx2:
         os.environ |= AVX2  # before Numba is imported, here and in the processes
-        sizes, results = SHAPES + MIDDLE, "cpu_avx2"
+        results = "cpu_avx2"
         contenders.remove("onnxruntime")
     from peak import peak
 

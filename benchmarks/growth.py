@@ -22,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import history
 import numpy as np
 from cpu import Worker, device
 
@@ -215,7 +216,7 @@ def main() -> None:
     """Measure, print the table, write JSON, Markdown and PNG."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder")
+    parser.add_argument("--out", type=Path, default=history.results(), help="folder")
     parser.add_argument("--serve", choices=LIBRARIES, help="be the process of one contender")
     options = parser.parse_args()
     if options.serve:

@@ -19,8 +19,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 FILE = "history.jsonl"
-HISTORY = HERE / "results" / FILE
 FEATURES = ("avx2", "fma", "avx512f", "asimd", "sve")  # vector units that float32 products use
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 RUN = {"benchmark": str, "commit": str, "date": str, "machine": dict, "versions": dict, "means": dict, "ratios": dict}
 
 
@@ -97,9 +97,23 @@ def _git(*command: str) -> str:
 
 def machine(threads: int) -> dict[str, Any]:
     """What must be equal for two runs to be compared: the processor's name, its vector units, and how many threads."""
+    return {"model": processor(), "features": [name for name in FEATURES if has(name)], "threads": threads}
+
+
+def has(*flags: str) -> bool:
+    """Whether the processor has any of these features, by Linux' names."""
     lines = [line for line in _cpuinfo().splitlines() if line.startswith(("flags", "Features"))]
-    flags = {flag for line in lines for flag in line.split()}
-    return {"model": processor(), "features": [name for name in FEATURES if name in flags], "threads": threads}
+    return not {flag for line in lines for flag in line.split()}.isdisjoint(flags)
+
+
+def results() -> Path:
+    """Where the results of machines like this one are kept; those that have AVX2 and no AVX-512 have a folder."""
+    return HERE / "results" / ("avx2" if vectors() == "AVX2" else "")
+
+
+def vectors() -> str:
+    """The widest vector units of this machine, or its architecture."""
+    return next((word for feature, word in VECTORS.items() if has(feature)), platform.machine())
 
 
 def processor() -> str:

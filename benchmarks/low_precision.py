@@ -27,7 +27,7 @@ from typing import Any
 
 import history
 import numpy as np
-from cpu import AVX2, HERE, Worker, arrays_for, device, made, timed
+from cpu import AVX2, Worker, arrays_for, device, made, timed
 from low_precision_tasks import SCORES, tasks
 
 SHAPES = [
@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=CELLS)
     parser.add_argument("--shapes", nargs="+", default=[",".join(map(str, s)) for s in SHAPES], help="B,T,I,H")
     parser.add_argument("--avx2", action="store_true", help="limit all to AVX2, without ONNX Runtime; own results")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder")
+    parser.add_argument("--out", type=Path, default=history.results(), help="folder")
     options = parser.parse_args()
     results, names = "low_precision", [name for name in NAMES if importlib.util.find_spec(name.split()[0])]
     if options.avx2:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import history
 import numpy as np
 from cpu import device
 
@@ -156,7 +157,8 @@ def main() -> None:
         mib = {key: memory(*key.split(", "), steps, options.batch, options.size) for key in best}
         report["rows"].append({"steps": steps, "ms": best, "MiB": mib})
         print(table(report | {"rows": report["rows"][-1:]}))
-    folder = Path(__file__).parent / "results"
+    folder = history.results()
+    folder.mkdir(exist_ok=True)
     (folder / "scans.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "scans.md").write_text(table(report))
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import history
 import numpy as np
-from cpu import HERE, PAUSE, ROUNDS, SAMPLE, Worker, device, ratio
+from cpu import PAUSE, ROUNDS, SAMPLE, Worker, device, ratio
 
 SHAPES = [
     (64, 12, 12, 32, 64, 32),
@@ -279,7 +279,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=[",".join(map(str, s)) for s in SHAPES], help="B,S,L,E,H,C")
     parser.add_argument("--attentions", nargs="+", default=["general", "additive"], choices=["general", "additive"])
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder")
+    parser.add_argument("--out", type=Path, default=history.results(), help="folder")
     options = parser.parse_args()
     if options.work:
         work(options.work)

@@ -13,9 +13,9 @@ import datetime
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import history
 import numpy as np
 from cpu import device
 
@@ -118,7 +118,7 @@ def main() -> None:
         "",
         "The first call loads compiled kernels from the disk, or compiles them.",
     ]
-    folder = Path(__file__).parent / "results"
+    folder = history.results()
     folder.mkdir(exist_ok=True)
     (folder / "slides.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "slides.md").write_text("\n".join(lines) + "\n")

@@ -233,7 +233,7 @@ def table(report: dict[str, Any]) -> str:
 def main() -> None:
     """Measure, print the table, write JSON and Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder")
+    parser.add_argument("--out", type=Path, default=history.results(), help="folder")
     options = parser.parse_args()
     rows = [measure(name) for name in MODELS]
     clock = Clock()  # only now, since looking at it takes time too

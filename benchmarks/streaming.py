@@ -218,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, nargs="+", default=[32, 64, 128, 256], help="units, for single steps")
     parser.add_argument("--audio", type=int, nargs="+", default=[8, 16, 32, 64, 96], help="units, for samples")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder")
+    parser.add_argument("--out", type=Path, default=history.results(), help="folder")
     options = parser.parse_args()
     from peak import peak
 

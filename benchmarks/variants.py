@@ -20,9 +20,9 @@ import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import history
 from cpu import device
 from scans import MODES, call, draw
 
@@ -154,7 +154,8 @@ def main() -> None:
                 best = times(GROUPS[group], batch, steps, size, mode)
                 report["rows"].append({"group": group, "shape": (batch, steps, size), "mode": mode, "ms": best})
         print(table(report | {"rows": [row for row in report["rows"] if row["group"] == group]}), flush=True)
-    folder = Path(__file__).parent / "results"
+    folder = history.results()
+    folder.mkdir(exist_ok=True)
     (folder / "variants.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "variants.md").write_text(table(report))
 

@@ -175,8 +175,17 @@ def test_rows_of_the_results_that_scripts_write(modules, monkeypatch):
 
 def test_the_history_of_this_repository_can_be_read(modules):
     history, _, _ = modules
-    found = history.runs(history.HISTORY)
+    found = [run for file in (FOLDER / "results").rglob(history.FILE) for run in history.runs(file)]
     assert {run["benchmark"] for run in found} >= {"cpu", "streaming", "seq2seq"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "folder"), [("sse2 avx2 fma", "results/avx2"), ("avx2 fma avx512f", "results"), ("asimd", "results")]
+)
+def test_machines_without_avx512_have_results_of_their_own(modules, monkeypatch, flags, folder):
+    history, _, _ = modules
+    monkeypatch.setattr(history, "_cpuinfo", lambda: f"flags : {flags}")
+    assert history.results() == FOLDER / folder
 
 
 def test_a_row_that_fell_beyond_the_bound_is_named_and_fails(compared):
