@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from helpers import assert_close, host, leaf
 
-from xprnn import Parameter, Tensor, grad, nn, no_grad, ops, tape
-from xprnn.tape import backward_telling, is_grad_enabled, record, set_grad_enabled
+from xprnn import Parameter, Tensor, grad, grad_mode, nn, no_grad, ops
+from xprnn.grad_mode import is_grad_enabled, set_grad_enabled
+from xprnn.tape import backward_telling, record
 
 
 @pytest.fixture
@@ -250,15 +251,15 @@ def test_a_block_may_stand_within_itself():
 
 def test_an_interrupt_as_a_block_begins_leaves_what_held_before(monkeypatch):
     class Setting:
-        get = tape._grad_enabled.get
+        get = grad_mode.grad_enabled.get
 
         @staticmethod
-        def set(value, variable=tape._grad_enabled):
+        def set(value, variable=grad_mode.grad_enabled):
             variable.set(value)
             if not value:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(tape, "_grad_enabled", Setting)
+    monkeypatch.setattr(grad_mode, "grad_enabled", Setting)
     with pytest.raises(KeyboardInterrupt), no_grad():
         raise AssertionError("the block was entered")
     assert is_grad_enabled()

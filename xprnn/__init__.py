@@ -18,10 +18,11 @@ from xprnn.backend import (
     use_backend,
 )
 from xprnn.engine.dispatch import explain, use_kernels
+from xprnn.grad_mode import no_grad
 from xprnn.later import later
 from xprnn.randomness import use_seed
 from xprnn.settings import use_precision
-from xprnn.tape import grad, no_grad
+from xprnn.tape import grad
 from xprnn.tensor import Parameter, Tensor
 from xprnn.witness import debug
 

@@ -8,26 +8,20 @@ gradients of gradients need nothing further.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextvars import ContextVar, copy_context
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from operator import attrgetter
 from threading import RLock
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
 from xprnn.backend import Array, copied
 from xprnn.flags import several, true_or_false
+from xprnn.grad_mode import grad_enabled, with_grad_enabled
 from xprnn.tensor import Cotangents, Node, Pullback, Tensor
 from xprnn.walk import walk_back
 from xprnn.witness import debug, debugging, sample, whole
-
-_grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _wants_gradient = attrgetter("requires_grad")
 
@@ -47,70 +41,7 @@ if hasattr(os, "register_at_fork"):
 
 def is_recorded(inputs: Iterable[Tensor]) -> bool:
     """Whether an operation on these has its way back recorded, in this thread or task."""
-    return _grad_enabled.get() and any(map(_wants_gradient, inputs))
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations are being recorded, in this thread or task."""
-    return _grad_enabled.get()
-
-
-def _block(enabled: bool) -> Generator[None, None, None]:
-    """What a block does at its two ends; as it is a generator, it ends with whoever holds it, if an interrupt comes."""
-    before = _grad_enabled.get()
-    try:  # begun first, so that an interrupt after the setting cannot leave it
-        _grad_enabled.set(enabled)
-        yield
-    finally:
-        _grad_enabled.set(before)
-
-
-class set_grad_enabled:  # noqa: N801 - reads as a verb in both of its uses
-    """Record operations in this block, or in a function that it decorates, or do not. A block may stand within itself.
-
-    Threads and tasks take one each.
-    """
-
-    __slots__ = ("_enabled", "_entered")
-
-    def __init__(self, enabled: bool) -> None:
-        self._enabled = enabled
-        self._entered: list[Generator[None, None, None]] = []
-
-    def __enter__(self) -> None:
-        self._entered.append(_block(self._enabled))
-        next(self._entered[-1])
-
-    def __exit__(self, *error: object) -> None:
-        self._entered.pop().close()
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        from xprnn.decorated import inside  # seldom needed
-
-        return inside(partial(set_grad_enabled, self._enabled), function)
-
-
-def _within(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function gives while operations are recorded, or are not.
-
-    It runs in a context of its own, which is thrown away, so that there is nothing to set back and no interrupt that
-    could keep it from being set back.
-    """
-
-    def run() -> Any:
-        _grad_enabled.set(enabled)
-        return function(*arguments)
-
-    return copy_context().run(run)
-
-
-def no_grad(function: Any = None) -> Any:
-    """Record nothing inside: ``with no_grad(): ...``, or ``@no_grad()`` on a function. For inference and evaluation.
-
-    Of a generator and of an ``async def`` it is each step; what runs between them, outside, is as it was.
-    """
-    block = set_grad_enabled(False)
-    return block if function is None else block(function)
+    return grad_enabled.get() and any(map(_wants_gradient, inputs))
 
 
 Reads = Sequence[Any]
@@ -132,7 +63,7 @@ def record(
     what rule k reads beside g and y, which nobody must write to in between, and ``labels[k]`` what errors call it.
     """
     output = Tensor(data)
-    if _grad_enabled.get():
+    if grad_enabled.get():
         wanted = [isinstance(x, Tensor) and x.requires_grad for x in inputs]
         if True in wanted:
             rules = vjps
@@ -235,7 +166,7 @@ def backward(
         ``.data`` was assigned since.
     """
     _check_flags("backward", create_graph, retain_graph)
-    _within(create_graph, _add_gradients, self, cotangent, create_graph, retain_graph)
+    with_grad_enabled(create_graph, _add_gradients, self, cotangent, create_graph, retain_graph)
 
 
 Tensor.backward = backward  # type: ignore[method-assign] # tensor.py cannot import it
@@ -290,7 +221,7 @@ def backward_telling(
         for leaf, gradient in walk_back([output], [cotangent], None, False, None, (expect, whole)):
             whole(leaf, gradient)
 
-    _within(False, walk)
+    with_grad_enabled(False, walk)
 
 
 def grad(
@@ -335,7 +266,7 @@ def gradients_in(
         raise TypeError(f"grad: cotangents is a {type(cotangents).__name__}; expected a list, one for each output")
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
-    pairs = _within(create_graph, walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
+    pairs = with_grad_enabled(create_graph, walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
     found = {id(tensor): g.detach() if type(g) is Owned else g for tensor, g in pairs}
     return [found.get(id(tensor)) for tensor in inputs]
 

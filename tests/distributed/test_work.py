@@ -10,8 +10,8 @@ import pytest
 from xprnn import nn, no_grad, use_kernels, use_precision
 from xprnn.data import Batches
 from xprnn.distributed import each
+from xprnn.grad_mode import is_grad_enabled
 from xprnn.settings import KERNELS, PRECISION
-from xprnn.tape import is_grad_enabled
 from xprnn.train import Adam, fit, mse
 
 

@@ -8,7 +8,7 @@ from fitted_lines import Line, Model, data, line_loss, points, quiet
 
 from xprnn import Parameter, Tensor, nn, ops
 from xprnn.data import Batches
-from xprnn.tape import is_grad_enabled
+from xprnn.grad_mode import is_grad_enabled
 from xprnn.train import (
     SGD,
     Adam,

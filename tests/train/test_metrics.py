@@ -9,7 +9,7 @@ import pytest
 from xprnn import Parameter, Tensor, nn
 from xprnn.backend import get_backend
 from xprnn.data import Batches
-from xprnn.tape import is_grad_enabled
+from xprnn.grad_mode import is_grad_enabled
 from xprnn.train import (
     SGD,
     Adam,

@@ -14,8 +14,9 @@ from xprnn.arguments import function, whole_number
 from xprnn.backend import DTYPES, dtype_name, to_numpy
 from xprnn.diagnose.jacobians import jacobian_norms
 from xprnn.diagnose.watch import Host, Taken, columns, watched
+from xprnn.grad_mode import set_grad_enabled
 from xprnn.nn import Module
-from xprnn.tape import grad, set_grad_enabled
+from xprnn.tape import grad
 from xprnn.tensor import Tensor
 
 

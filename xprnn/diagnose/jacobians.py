@@ -6,7 +6,8 @@ import numpy as np
 
 from xprnn.backend import Array, backend_of, dtype_name, namespace, to_numpy
 from xprnn.diagnose.watch import Taken, Walk
-from xprnn.tape import gradients_in, set_grad_enabled
+from xprnn.grad_mode import set_grad_enabled
+from xprnn.tape import gradients_in
 from xprnn.tensor import Tensor
 
 Host = np.ndarray

@@ -14,8 +14,8 @@ from xprnn.arguments import function, real_number
 from xprnn.backend import Array, namespace, to_numpy
 from xprnn.cells.cell import sigmoid, split
 from xprnn.diagnose.watch import Host, Taken, columns, watched
+from xprnn.grad_mode import no_grad, set_grad_enabled
 from xprnn.nn import Module
-from xprnn.tape import no_grad, set_grad_enabled
 from xprnn.tensor import Node, Tensor
 
 SIGMOID, TANH, RELU = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)

@@ -25,8 +25,9 @@ from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
 from xprnn.engine.observer import observed
+from xprnn.grad_mode import is_grad_enabled
 from xprnn.nn import Module, Recurrent, RecurrentLayer, StepCell
-from xprnn.tape import is_grad_enabled, record
+from xprnn.tape import record
 from xprnn.tensor import Tensor
 
 Host = np.ndarray

@@ -8,8 +8,8 @@ from typing import Any
 from xprnn.arguments import whole_number
 from xprnn.backend import Array, backend_of
 from xprnn.distributed.work import alone
+from xprnn.grad_mode import no_grad
 from xprnn.nn.module import Module
-from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 
 

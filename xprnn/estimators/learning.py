@@ -15,8 +15,8 @@ from xprnn.data.padding import lengths_to_mask, pad_sequences
 from xprnn.data.rows import Rows
 from xprnn.estimators.estimator import Estimator
 from xprnn.estimators.portions import STEPS_AT_ONCE, portions
+from xprnn.grad_mode import no_grad
 from xprnn.randomness import Rng, generator
-from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, cross_entropy, fit
 from xprnn.train.communicator import Communicator

@@ -12,6 +12,7 @@ from xprnn import __version__
 from xprnn.arguments import input_tensor, several
 from xprnn.backend import backend_of, to_numpy
 from xprnn.cells import Elman, Projected
+from xprnn.grad_mode import no_grad
 from xprnn.interop.c_file import FILE
 from xprnn.interop.c_int8 import BEFORE, coded_function, packed_codes
 from xprnn.interop.c_source import functions
@@ -25,7 +26,6 @@ from xprnn.nn.quantized.linear import QuantizedLinear
 from xprnn.nn.quantized.recurrent import QuantizedRecurrent
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 from xprnn.storage import Path_, write_atomically
-from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 
 __all__ = ["Sizes", "export"]

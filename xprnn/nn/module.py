@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 from weakref import WeakSet, finalize
 
@@ -15,13 +13,9 @@ import numpy as np
 from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, copied, get_backend
 from xprnn.nn.loading import Unmatched, assign, named, read
+from xprnn.nn.modes import chosen_modes, modes_within, set_modes
 from xprnn.nn.parts import BARE, LEAVES, is_object, opener
 from xprnn.tensor import Parameter, Tensor
-from xprnn.together import Change, make
-
-_modes: ContextVar[dict[int, tuple[Module, bool]]] = ContextVar("xprnn_modes", default={})  # noqa: B039 - never changed
-"""The modes that blocks around the caller chose, by id of the module, which stands beside it to stay alive."""
-
 
 _watching: dict[int, WeakSet[Any]] = {}
 """Who is told of what is assigned to a module, by the module's id."""
@@ -92,12 +86,12 @@ class Module:
     @property
     def training(self) -> bool:
         """Whether it behaves as in training, so that dropout acts: until :meth:`eval`, or as :meth:`mode` says."""
-        chosen = _modes.get().get(id(self))
+        chosen = chosen_modes.get().get(id(self))
         return self._training if chosen is None else chosen[1]
 
     @training.setter
     def training(self, mode: bool) -> None:
-        self._set_modes({id(self): (self, true_or_false(type(self).__name__, "training", mode))})
+        set_modes(self, [self], true_or_false(type(self).__name__, "training", mode))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
@@ -200,7 +194,7 @@ class Module:
     def train(self, mode: bool = True) -> Module:
         """Switch to training behaviour (dropout acts), or away from it. Returns the module."""
         mode = true_or_false(type(self).__name__, "mode", mode)
-        self._set_modes({id(module): (module, mode) for _, module in self.named_modules()})
+        set_modes(self, [module for _, module in self.named_modules()], mode)
         return self
 
     def eval(self) -> Module:
@@ -210,42 +204,12 @@ class Module:
         """
         return self.train(False)
 
-    def _set_modes(self, modes: dict[int, tuple[Module, bool]]) -> None:
-        """Give modules, this one and what is in it, modes of their own, which count in a block of ``mode`` too."""
-        changes: list[Change] = []
-        for module, mode in modes.values():
-            changes.append(partial(object.__setattr__, module, "_training", mode))
-            if mode or module is self:
-                changes.append(partial(object.__setattr__, module, "_by_itself", not mode))
-        chosen = _modes.get()
-        if inside := {key: modes[key] for key in modes.keys() & chosen.keys()}:
-            changes.append(partial(_modes.set, {**chosen, **inside}))
-        make(changes)
-
-    @contextmanager
-    def mode(self, training: bool) -> Iterator[None]:
+    def mode(self, training: bool) -> AbstractContextManager[None]:
         """Train or evaluate inside the block, in this thread or task only; no module changes its own mode.
 
         To train leaves parts in evaluation that were set to it by themselves, and all that is in them as it is.
         """
-        before, training = _modes.get(), true_or_false(type(self).__name__, "training", training)
-        chosen = {id(module): (module, training) for module in self._switched(training)}
-        try:  # begun first, so that an interrupt after the setting cannot leave it
-            _modes.set({**before, **chosen})
-            yield
-        finally:
-            _modes.set(before)
-
-    def _switched(self, training: bool) -> Iterator[Module]:
-        """The module and those in it that go with it into training or evaluation."""
-        seen: set[int] = set()
-        waiting = [self]
-        while waiting:
-            module = waiting.pop()
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield module
-                waiting.extend(part for _, part in module.children() if not (training and part._by_itself))
+        return modes_within(self, true_or_false(type(self).__name__, "training", training))
 
     def to(self, backend: str | Backend, device: Any = None) -> Module:
         """Move all parameters, and their gradients, to a backend. Returns the module.

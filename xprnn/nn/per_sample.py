@@ -7,8 +7,9 @@ from typing import Any
 
 from xprnn.arguments import whole_number
 from xprnn.backend import Array, namespace
+from xprnn.grad_mode import set_grad_enabled
 from xprnn.nn.module import Module
-from xprnn.tape import grad, set_grad_enabled
+from xprnn.tape import grad
 from xprnn.tensor import Tensor
 
 

@@ -10,6 +10,7 @@ from xprnn import ops
 from xprnn.arguments import each_true_or_false, floating_input, input_tensor, size, sizes, true_or_false
 from xprnn.arguments import float_dtype as checked_dtype
 from xprnn.backend import Array, backend_of, shared_namespace, zeros_beside
+from xprnn.grad_mode import no_grad
 from xprnn.nn import init
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.form import Form
@@ -17,7 +18,6 @@ from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
 from xprnn.randomness import Rng, generator
-from xprnn.tape import no_grad
 from xprnn.tensor import Parameter, Tensor
 
 Past = tuple[Tensor, ...]

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from xprnn import backend, host_kernels
 from xprnn.backend import namespace
+from xprnn.grad_mode import is_grad_enabled
 from xprnn.ops.operands import CROSSWISE, Operand, as_tensor, factor
 from xprnn.ops.shapes import expand_dims, matrix_transpose, reshape, squeeze, unbroadcast
-from xprnn.tape import is_grad_enabled, record, record_joint
+from xprnn.tape import record, record_joint
 from xprnn.tensor import Cotangents, Tensor
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from xprnn.arguments import sizes, true_or_false
 from xprnn.backend import Backend, backend_of, dtype_name, get_backend
-from xprnn.tape import no_grad
+from xprnn.grad_mode import no_grad
 from xprnn.testing.gradients import flatten
 
 Host = np.ndarray[Any, Any]

@@ -10,7 +10,8 @@ import numpy as np
 
 from xprnn.arguments import above_zero, at_least_zero, function, integer, several, size
 from xprnn.backend import Array, backend_of, dtype_name, to_numpy
-from xprnn.tape import gradients_in, no_grad, set_grad_enabled, tensors_of
+from xprnn.grad_mode import no_grad, set_grad_enabled
+from xprnn.tape import gradients_in, tensors_of
 from xprnn.tensor import Parameter, Tensor
 
 Function = Callable[..., Any]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import Array, dtype_name, to_numpy
-from xprnn.tape import gradients_in, no_grad
+from xprnn.grad_mode import no_grad
+from xprnn.tape import gradients_in
 from xprnn.tensor import Tensor
 from xprnn.testing.example import Example, Host, dtype_of, home_of
 from xprnn.testing.gradients import flatten

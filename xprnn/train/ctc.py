@@ -16,8 +16,9 @@ from xprnn import ops
 from xprnn.arguments import floating_input, input_tensor, true_or_false, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace, to_numpy
 from xprnn.beyond_standard import scatter_add
+from xprnn.grad_mode import is_grad_enabled
 from xprnn.postponed import require, within
-from xprnn.tape import is_grad_enabled, record_joint, replayed
+from xprnn.tape import record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
 from xprnn.train.reductions import check_reduction
 from xprnn.train.weighted import Mean

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any
 
 from xprnn.arguments import function, of_kind
+from xprnn.grad_mode import no_grad
 from xprnn.nn.module import Module
 from xprnn.postponed import postponed
-from xprnn.tape import no_grad
 from xprnn.train.measured import Measured, drawn
 from xprnn.train.ranks import Ranks
 from xprnn.train.weighted import weighed_number

@@ -13,9 +13,9 @@ from typing import Any
 from xprnn.arguments import function, of_kind, real_number, several, true_or_false, whole_number
 from xprnn.backend import Array, namespace, to_numpy
 from xprnn.engine.dispatch import logger, slow_calls_told
+from xprnn.grad_mode import no_grad
 from xprnn.nn.module import Module
 from xprnn.postponed import postponed, require
-from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train.accumulation import Accumulated, in_groups
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar

@@ -19,8 +19,9 @@ import numpy as np
 from xprnn import host_kernels, ops
 from xprnn.arguments import floating_input, input_tensor, probability, real_number, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, library, namespace, shared_namespace, summed
+from xprnn.grad_mode import is_grad_enabled
 from xprnn.postponed import within
-from xprnn.tape import is_grad_enabled, record
+from xprnn.tape import record
 from xprnn.tensor import Tensor
 from xprnn.train.reductions import check_reduction, check_weight, elementwise, leading, reduced
 from xprnn.train.weighted import Mean

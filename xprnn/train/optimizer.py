@@ -1,36 +1,19 @@
-"""What all optimizers are: groups of parameters, steps that are made whole, and states."""
+"""What all optimizers are: groups of parameters, and steps that are made whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
-from xprnn.arguments import checked_state, several, whole_number
+from xprnn.arguments import several, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace
-from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
-from xprnn.together import Change, make, new_attribute, new_data, new_gradients, new_items
-from xprnn.train.joined import Joined, Known, Places, are_together, kind_of, part
+from xprnn.together import Change, make, new_data, new_gradients, new_items
+from xprnn.train.joined import Joined, Known, are_together, kind_of
+from xprnn.train.optimizer_state import NOTHING, Kept, Slots, loading, state_of
 from xprnn.train.parameter_groups import Setting, grouped, number
-
-Slots = dict[str, Array]
-"""The arrays that an optimizer keeps for one parameter, each of its shape, or for several that are joined."""
-
-
-class Kept(NamedTuple):
-    """What an optimizer keeps for parameters that were moved together, joined as they were; few ask for one's own."""
-
-    slots: Slots
-    places: Places
-
-    def of(self, position: int) -> Slots:
-        """The slots of one of the parameters."""
-        return {name: part(array, self.places, position) for name, array in self.slots.items()}
-
-
-NOTHING = Kept({}, ())
 
 SMALL = 2**14
 """Numbers of a parameter that is moved as one array with others: where it has more, what it costs is its numbers."""
@@ -228,21 +211,7 @@ class Optimizer:
         The settings are those of the only group, or a list with those of each group and, as "params", the positions of
         its parameters.
         """
-        groups = [
-            {**{name: getattr(view, name) for name in self.settings}, "params": self._positions(k)}
-            for k, view in enumerate(self._views())
-        ]
-        if len(groups) == 1:
-            del groups[0]["params"]
-        return {
-            "optimizer": type(self).__name__,
-            "settings": groups if len(groups) > 1 else groups[0],
-            "parameters": {
-                str(k): {"step": step, **kept.of(position)}
-                for k, (step, (kept, position)) in enumerate(zip(self._steps, self._kept, strict=True))
-                if step
-            },
-        }
+        return state_of(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what :meth:`state_dict` gave, arrays cast and moved to where each parameter is.
@@ -250,70 +219,11 @@ class Optimizer:
         Raises ValueError where it does not fit this optimizer, its groups or its parameters; nothing has been loaded
         then, nor after an interrupt.
         """
-        owner = type(self).__name__
-        if isinstance(state, Mapping) and state.get("optimizer", owner) != owner:
-            raise ValueError(f"{owner}: the state is of {state['optimizer']}; expected {owner}")
-        entries = checked_state(owner, state, ("optimizer", "settings", "parameters"))["parameters"]
-        if not isinstance(entries, Mapping):
-            raise ValueError(f"{owner}: the state's parameters are a {type(entries).__name__}; expected dict")
-        fresh = self._fresh(state["settings"])
-        places = {str(k): k for k in range(len(self.parameters))}
-        for name, entry in entries.items():
-            if name not in places:
-                raise ValueError(f"{owner}: the state has parameter {name!r}; expected 0 to {len(places) - 1}")
-            fresh._take(places[name], entry)
-        changes = [new_items(*groups) for groups in zip(self.param_groups, fresh.param_groups, strict=True)]
-        others = [name for name in self.settings if name not in self._declared()]
-        changes += [new_attribute(self, name, getattr(fresh, name)) for name in (*others, "_steps", "_kept")]
-        make(changes)
-
-    def _fresh(self, settings: Any) -> Any:
-        """An optimizer of the same parameters, in the same groups, with the settings of a state."""
-        owner = type(self).__name__
-        given = settings if isinstance(settings, (list, tuple)) else [settings]
-        if wrong := [type(group).__name__ for group in given if not isinstance(group, Mapping)]:
-            raise ValueError(f"{owner}: the state's settings are a {wrong[0]}; expected dict")
-        if given is not settings:
-            given = [{**settings, "params": [*range(len(self.parameters))]}]
-        expected = [self._positions(k) for k in range(len(self.param_groups))]
-        if (came := [group.get("params") for group in given]) != expected:
-            sizes = [[len(group) if isinstance(group, list) else 0 for group in some] for some in (came, expected)]
-            raise ValueError(f"{owner}: the state has groups of {sizes[0]} parameters; expected {sizes[1]}, in order")
-        try:
-            if len(given) == 1:
-                return type(self)(self.parameters, **{name: v for name, v in given[0].items() if name != "params"})
-            groups = [
-                {"params": old["params"], **{name: new[name] for name in self._declared() if name in new}}
-                for new, old in zip(given, self.param_groups, strict=True)
-            ]
-            others = {name: value for name, value in given[0].items() if name not in {"params", *self._declared()}}
-            return type(self)(groups, lr=given[0]["lr"], **others)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{owner}: the state's settings do not fit: {error}") from error
+        make(loading(self, state))
 
     def _positions(self, k: int) -> list[int]:
         """Which of the parameters are in a group."""
         return [position for position, group in enumerate(self._group_of) if group == k]
-
-    def _take(self, k: int, entry: Mapping[str, Any]) -> None:
-        names = self._views()[self._group_of[k]].slots()
-        where, expected = f"{type(self).__name__}: the state of parameter {k}", {"step", *names}
-        checked_state(where, entry, expected)
-        slots: Slots = {}
-        step, data = whole_number(where, "step", entry["step"]), self.parameters[k].data
-        for name in names:
-            if not hasattr(entry[name], "shape"):
-                raise ValueError(f"{where} has a {type(entry[name]).__name__} as {name}; expected an array")
-            try:
-                array = host_copy(entry[name], dtype_name(data))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{where} has {name} that cannot be read: {error}") from error
-            if array.shape != tuple(data.shape):
-                raise ValueError(f"{where} has {name} of shape {array.shape}; expected {tuple(data.shape)}")
-            if name in self.squares and (array < 0.0).any():
-                raise ValueError(f"{where} has {name} below 0; a mean of squares is not")
-            slots[name] = backend_of(data).asarray(array)
-        self._steps[k], self._kept[k] = step, (Kept(slots, Joined([data]).places), 0)
 
     def _check_gradient(self, k: int, data: Array, gradient: Any) -> None:
         if isinstance(gradient, Tensor):

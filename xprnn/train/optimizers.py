@@ -9,7 +9,8 @@ from typing import Any
 from xprnn import host_kernels
 from xprnn.arguments import true_or_false
 from xprnn.backend import Array, namespace
-from xprnn.train.optimizer import Optimizer, Slots
+from xprnn.train.optimizer import Optimizer
+from xprnn.train.optimizer_state import Slots
 from xprnn.train.parameter_groups import Setting, number, pair
 
 

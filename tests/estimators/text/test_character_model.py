@@ -11,7 +11,7 @@ from xprnn import nn, use_backend
 from xprnn.data import character_streams, characters
 from xprnn.estimators import CharacterModel
 from xprnn.estimators.text import character_model
-from xprnn.tape import no_grad
+from xprnn.grad_mode import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, clip_grad_norm, cross_entropy, write_tensors
 

@@ -73,7 +73,7 @@ def test_first_and_second_gradients(make):
     check_gradients(lambda x: layer(x, lengths=lengths), [x], layer.parameters())
 
     def slope(x):
-        with xprnn.tape.set_grad_enabled(True):
+        with xprnn.grad_mode.set_grad_enabled(True):
             x = x if x.requires_grad else Tensor(x.data, requires_grad=True)
             return grad(ops.sin(layer(x, lengths=lengths)[0]).sum(), [x], create_graph=True)
 

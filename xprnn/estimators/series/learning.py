@@ -17,8 +17,8 @@ from xprnn.estimators.series.linear import flat, lagged, said
 from xprnn.estimators.series.member import ROWS_AT_ONCE, Common, Member, sizes_of, turned
 from xprnn.estimators.series.network import ForecastNetwork
 from xprnn.estimators.series.plans import Plan, moments_at
+from xprnn.grad_mode import no_grad
 from xprnn.randomness import generator
-from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import Adam, Callback, EarlyStopping, History, fit
 from xprnn.train.communicator import Communicator

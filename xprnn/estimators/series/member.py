@@ -15,7 +15,7 @@ from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.linear import Moments
 from xprnn.estimators.series.network import ForecastNetwork, Sizes
 from xprnn.estimators.series.plans import Plan
-from xprnn.tape import no_grad
+from xprnn.grad_mode import no_grad
 from xprnn.tensor import Tensor
 
 Host = np.ndarray[Any, Any]

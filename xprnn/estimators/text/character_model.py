@@ -17,10 +17,10 @@ from xprnn.data.lanes import Lanes
 from xprnn.estimators.cells import Shapes, layer_of, recurrent_shapes
 from xprnn.estimators.estimator import TRAINING, Estimator
 from xprnn.estimators.parameters import Role
+from xprnn.grad_mode import no_grad
 from xprnn.nn import Dropout, Embedding, Linear, Module
 from xprnn.nn.seq2seq.sampling import Sampler
 from xprnn.randomness import Rng, generator
-from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 from xprnn.train import (
     Adam,

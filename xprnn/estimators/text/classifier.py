@@ -34,8 +34,8 @@ from xprnn.estimators.text.input import (
     tokenizer_setting,
 )
 from xprnn.estimators.text.subwords import MARKS, Subwords
+from xprnn.grad_mode import no_grad
 from xprnn.randomness import generator
-from xprnn.tape import no_grad
 from xprnn.train import Callback
 from xprnn.train.communicator import Communicator
 

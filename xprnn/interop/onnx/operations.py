@@ -5,25 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import reduce
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from xprnn import ops
-from xprnn.backend import backend_of, to_numpy
+from xprnn.backend import to_numpy
 from xprnn.cells import Activation
 from xprnn.interop.onnx import products
 from xprnn.interop.onnx.parsed import Node
+from xprnn.interop.onnx.rearranging import REARRANGING, as_operand, whole_numbers
 from xprnn.tensor import Tensor
 
 FLOATS = {1: "float32", 11: "float64"}
 WHOLE = {2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool"}
-
-
-def whole_numbers(values: Any) -> tuple[int, ...]:
-    """What a shape, axes or the like are given as."""
-    return tuple(int(number) for number in np.asarray(to_numpy(values)).reshape(-1))
 
 
 def _cast(node: Node, x: Any) -> Any:
@@ -33,95 +28,6 @@ def _cast(node: Node, x: Any) -> Any:
     if to in FLOATS:
         return ops.astype(x, FLOATS[to]) if isinstance(x, Tensor) else Tensor(x.astype(FLOATS[to]))
     return to_numpy(x).astype(WHOLE[to])
-
-
-def _shape(node: Node, x: Any) -> Any:
-    end = node.attribute("end", int, None)
-    return np.array(x.shape[node.attribute("start", int, 0) : end], np.int64)
-
-
-def _constant_of_shape(node: Node, shape: Any) -> Any:
-    value = node.attribute("value", np.ndarray, np.zeros(1, np.float32))
-    return _held(np.broadcast_to(value.reshape(()), whole_numbers(shape)))  # which takes no memory
-
-
-def _held(array: Any) -> Any:
-    """An array as the other operations take it."""
-    return Tensor(array) if array.dtype.kind == "f" else array
-
-
-def _gather(node: Node, x: Any, indices: Any) -> Any:
-    axis, numbers = node.attribute("axis", int, 0), to_numpy(indices)
-    length = x.shape[axis]
-    outside = (numbers < -length) | (numbers >= length)
-    if outside.any():
-        raise node.error(f"picks number {numbers[outside][0]} of {length}")
-    numbers = np.where(numbers < 0, numbers + length, numbers)
-    if not isinstance(x, Tensor):
-        return np.take(x, numbers, axis=axis)
-    return ops.take(x, backend_of(x.data).asarray(numbers), axis=axis)
-
-
-def _reshape(node: Node, x: Any, shape: Any) -> Any:
-    numbers, keep = whole_numbers(shape), not node.attribute("allowzero", int, 0)
-    target = tuple(x.shape[k] if n == 0 and keep else n for k, n in enumerate(numbers))
-    return x.reshape(target)
-
-
-def _flatten(node: Node, x: Any) -> Any:
-    axis = node.attribute("axis", int, 1)
-    axis = axis + len(x.shape) if axis < 0 else axis
-    rows = int(np.prod(x.shape[:axis]))
-    return x.reshape((rows, int(np.prod(x.shape[axis:]))))
-
-
-def _squeeze(node: Node, x: Any, axes: Any = None) -> Any:
-    chosen = whole_numbers(axes) if axes is not None else tuple(k for k, n in enumerate(x.shape) if n == 1)
-    return ops.squeeze(x, chosen) if isinstance(x, Tensor) else np.squeeze(x, chosen)
-
-
-def _unsqueeze(node: Node, x: Any, axes: Any) -> Any:
-    chosen = whole_numbers(axes)
-    rank = len(x.shape) + len(chosen)
-    for axis in sorted(node.place(axis, rank) for axis in chosen):
-        x = ops.expand_dims(x, axis) if isinstance(x, Tensor) else np.expand_dims(x, axis)
-    return x
-
-
-def _transpose(node: Node, x: Any) -> Any:
-    perm = tuple(node.attribute("perm", list, [*range(len(x.shape))][::-1]))
-    return ops.permute_dims(x, perm) if isinstance(x, Tensor) else np.transpose(x, perm)
-
-
-def _concat(node: Node, *parts: Any) -> Any:
-    axis = node.attribute("axis", int)
-    return ops.concat(parts, axis=axis) if isinstance(parts[0], Tensor) else np.concatenate(parts, axis)
-
-
-def _split(node: Node, x: Any, sizes: Any = None) -> Any:
-    axis, count = node.attribute("axis", int, 0), len(node.outputs)
-    axis = node.place(axis, len(x.shape))
-    largest = -(-x.shape[axis] // count)
-    found = whole_numbers(sizes) if sizes is not None else [largest] * (count - 1)
-    if sizes is not None and (min(found, default=0) < 0 or sum(found) != x.shape[axis]):
-        raise node.error(f"splits {x.shape[axis]} into {list(found)}")
-    edges = [0, *np.cumsum(found).tolist()]
-    edges = edges if sizes is not None else [*edges, x.shape[axis]]
-    lead = (slice(None),) * axis
-    return tuple(x[(*lead, slice(first, last))] for first, last in pairwise(edges))
-
-
-def _slice(node: Node, x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
-    first, last = whole_numbers(starts), whole_numbers(ends)
-    chosen = whole_numbers(axes) if axes is not None else range(len(first))
-    strides = whole_numbers(steps) if steps is not None else (1,) * len(first)
-    key = [slice(None)] * len(x.shape)
-    for axis, start, end, step in zip(chosen, first, last, strides, strict=True):
-        length = x.shape[axis]
-        if step < 0:  # then ONNX begins inside, and Python has None for what ends before the first
-            start = max(start, -length)
-        key[axis] = slice(start, None if step < 0 and end < -length else end, step)
-    return x[tuple(key)]
 
 
 def _gemm(node: Node, a: Any, b: Any, c: Any = None) -> Any:
@@ -159,16 +65,11 @@ def _power(node: Node, x: Any, exponent: Any) -> Any:
     return x ** float(exponent.reshape(()))
 
 
-def _expand(node: Node, x: Any, shape: Any) -> Any:
-    target = np.broadcast_shapes(tuple(x.shape), whole_numbers(shape))
-    return ops.broadcast_to(x, target) if isinstance(x, Tensor) else np.broadcast_to(x, target)
-
-
 def _range(node: Node, start: Any, limit: Any, delta: Any) -> Any:
     host = [np.asarray(to_numpy(ops.value(number))).reshape(()) for number in (start, limit, delta)]
     (first, last, step), dtype = (number.item() for number in host), host[0].dtype
     count = max(math.ceil((last - first) / step), 0)
-    return _held((first + np.arange(count) * step).astype(dtype))
+    return as_operand((first + np.arange(count) * step).astype(dtype))
 
 
 def _where(node: Node, condition: Any, a: Any, b: Any) -> Any:
@@ -223,19 +124,6 @@ def _clip(node: Node, x: Any, least: Any = None, most: Any = None) -> Any:
     return ops.clip(x, *ends) if isinstance(x, Tensor) else np.clip(x, *ends)
 
 
-def _triangle(node: Node, x: Any, diagonal: Any = None) -> Any:
-    rows, columns = x.shape[-2:]
-    k, upper = 0 if diagonal is None else whole_numbers(diagonal)[0], node.attribute("upper", int, 1)
-    lower = np.tri(rows, columns, k - 1 if upper else k, dtype=bool)
-    kept = ~lower if upper else lower
-    # And not a product, which would make NaN of the infinities that masks are made of.
-    return (
-        ops.where(backend_of(x.data).asarray(kept), x, 0.0)
-        if isinstance(x, Tensor)
-        else np.where(kept, x, x.dtype.type(0))
-    )
-
-
 def _cumulative(node: Node, x: Any, axis: Any) -> Any:
     if isinstance(x, Tensor) or node.attribute("exclusive", int, 0) or node.attribute("reverse", int, 0):
         raise node.error("has no counterpart here but for whole numbers, from the first to the last")
@@ -250,22 +138,6 @@ def _most(node: Node, x: Any) -> Any:
     axis, host = node.attribute("axis", int, 0), to_numpy(ops.value(x))
     found = np.argmax(host, axis)
     return np.expand_dims(found, axis) if node.attribute("keepdims", int, 1) else found
-
-
-def _gather_elements(node: Node, x: Any, indices: Any) -> Any:
-    axis = node.place(node.attribute("axis", int, 0), len(x.shape))
-    inner = tuple(slice(n if k != axis else None) for k, n in enumerate(indices.shape))
-    if not isinstance(x, Tensor):
-        return np.take_along_axis(x[inner], to_numpy(indices), axis)
-    return ops.take_along_axis(x[inner], backend_of(x.data).asarray(to_numpy(indices)), axis)
-
-
-def _gather_nd(node: Node, x: Any, indices: Any) -> Any:
-    if node.attribute("batch_dims", int, 0):
-        raise node.error("has batch_dims; expected none")
-    numbers = to_numpy(indices)
-    home = backend_of(ops.value(x))
-    return x[tuple(home.asarray(numbers[..., k]) for k in range(numbers.shape[-1]))]
 
 
 def _dropout(node: Node, x: Any, *_: Any) -> Any:
@@ -288,17 +160,14 @@ def _binary(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
-    "Cast": _cast, "Shape": _shape, "ConstantOfShape": _constant_of_shape, "Gather": _gather, "Reshape": _reshape,
-    "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Concat": _concat,
-    "Split": _split, "Slice": _slice, "Gemm": _gemm, "Div": _divide, "Pow": _power, "Expand": _expand, "Range": _range,
-    "Where": _where, "LayerNormalization": _layer_norm, "Gelu": _gelu, "Dropout": _dropout,
+    **REARRANGING, "Cast": _cast, "Gemm": _gemm, "Div": _divide, "Pow": _power, "Range": _range, "Where": _where,
+    "LayerNormalization": _layer_norm, "Gelu": _gelu, "Dropout": _dropout,
     "ReduceMean": _reduction(ops.mean), "ReduceSum": _reduction(ops.sum, np.sum),
     "ReduceMax": _reduction(ops.max, np.max), "ReduceMin": _reduction(ops.min, np.min),
     "ReduceProd": _reduction(None, np.prod), "ReduceL2": _reduction(ops.vector_norm),
     "ReduceLogSumExp": _reduction(ops.logsumexp), "Einsum": products.einsum, "Conv": products.conv,
     "MaxPool": products.max_pool, "BatchNormalization": products.batch_norm, "Attention": products.attention,
-    "Pad": products.pad, "Clip": _clip, "Trilu": _triangle, "CumSum": _cumulative, "ArgMax": _most,
-    "GatherElements": _gather_elements, "GatherND": _gather_nd,
+    "Pad": products.pad, "Clip": _clip, "CumSum": _cumulative, "ArgMax": _most,
     "Sin": _unary(ops.sin), "Cos": _unary(ops.cos), "Reciprocal": _unary(lambda x: 1.0 / x),
     "Not": _unary(lambda x: ~x), "And": _binary(lambda a, b: a & b), "Or": _binary(lambda a, b: a | b),
     "Softmax": lambda node, x: ops.softmax(x, axis=node.attribute("axis", int, -1)),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from xprnn import host_kernels, ops
 from xprnn.backend import namespace
-from xprnn.tape import is_grad_enabled, record_joint, replayed
+from xprnn.grad_mode import is_grad_enabled
+from xprnn.tape import record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
 
 LEAST_WORK = 2**15  # pairs times units: below, a call of the kernels is not worth their import

@@ -6,6 +6,7 @@ import copy
 from typing import Any, TypeVar
 
 from xprnn.engine import int8
+from xprnn.grad_mode import no_grad
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.quantized.linear import QuantizedLinear
@@ -14,7 +15,6 @@ from xprnn.nn.quantized.report import Error, Probe, Quantization, batches
 from xprnn.nn.quantized.rows import Twins
 from xprnn.nn.recurrent.layers import GRU, LSTM, RNN
 from xprnn.nn.recurrent.stacked import RecurrentLayer
-from xprnn.tape import no_grad
 from xprnn.tensor import Parameter
 
 M = TypeVar("M", bound=Module)

@@ -9,13 +9,13 @@ import numpy as np
 from xprnn.arguments import at_least_zero, floating_input, real_number, size, whole_number
 from xprnn.backend import Array, backend_of, namespace, shared_namespace
 from xprnn.cells.echo_state import EchoState as EchoStateSpec
+from xprnn.grad_mode import no_grad
 from xprnn.nn.form import Form
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.stacked import RecurrentLayer, begin_with
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.randomness import Rng
-from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 
 

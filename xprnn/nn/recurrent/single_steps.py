@@ -12,6 +12,7 @@ from xprnn.backend import NATIVE, shared_namespace
 from xprnn.cells import Cell
 from xprnn.engine.control import FREE
 from xprnn.engine.steps import new_state
+from xprnn.grad_mode import is_grad_enabled
 from xprnn.nn.module import Module
 from xprnn.nn.recurrent.cell_options import ActivationLike, gru_cell, lstm_cell, rnn_cell
 from xprnn.nn.recurrent.layers import set_forget_bias
@@ -21,7 +22,6 @@ from xprnn.nn.recurrent.stacked import initial_weights
 from xprnn.nn.recurrent.tape_node import run
 from xprnn.nn.weights import Declared
 from xprnn.randomness import Rng, generator
-from xprnn.tape import is_grad_enabled
 from xprnn.tensor import Parameter, Tensor
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from xprnn.arguments import input_tensor, size
 from xprnn.backend import Array, Backend, backend_of, copied, dtype_name, namespace
 from xprnn.engine import cpu, dispatch, int8
+from xprnn.grad_mode import no_grad
 from xprnn.nn.module import Module, watch
 from xprnn.nn.recurrent import stream_arguments as given
 from xprnn.nn.recurrent.stream_links import Head, Streamable, check_same_parts, links_of
 from xprnn.settings import current_precision, use_precision
-from xprnn.tape import no_grad
 from xprnn.tensor import Tensor
 
 _GONE: Any = object()

@@ -13,7 +13,8 @@ from xprnn.engine.call import SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
 from xprnn.engine.observer import observing
-from xprnn.tape import Owned, is_grad_enabled, is_recorded, record_joint, replayed
+from xprnn.grad_mode import is_grad_enabled
+from xprnn.tape import Owned, is_recorded, record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
 
 Parts = tuple[Tensor, ...]

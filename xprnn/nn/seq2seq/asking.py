@@ -10,7 +10,7 @@ import numpy as np
 from xprnn import ops
 from xprnn.arguments import size, whole_number
 from xprnn.backend import Array, Backend, backend_of, default_backend, dtype_name, namespace
-from xprnn.tape import no_grad
+from xprnn.grad_mode import no_grad
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 

@@ -11,6 +11,7 @@ import numpy as np
 from xprnn import ops
 from xprnn.arguments import probability, size, true_or_false, whole_number
 from xprnn.backend import backend_of
+from xprnn.grad_mode import is_grad_enabled, no_grad, set_grad_enabled
 from xprnn.nn.attention.scores import Memory
 from xprnn.nn.linear import Linear
 from xprnn.nn.module import Module
@@ -19,7 +20,6 @@ from xprnn.nn.seq2seq.asking import Step
 from xprnn.nn.seq2seq.encoder_decoder import Decoder, Encoder
 from xprnn.nn.seq2seq.search import Hypothesis, beam_search, greedy, sample
 from xprnn.randomness import Rng, generator
-from xprnn.tape import is_grad_enabled, no_grad, set_grad_enabled
 from xprnn.tensor import Tensor
 
 
