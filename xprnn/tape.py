@@ -74,7 +74,7 @@ def record(
                 return [rule(cotangents[0], outputs[0]) for rule in rules]  # type: ignore[arg-type]
 
             rule: Pullback = pullback
-            if debug.used or (reads and _callers(reads)):
+            if reads or debug.used:
                 rule = _witnessed(name, compress(zip(labels, reads, strict=False), wanted), (data,), pullback)
             Node(name, tuple(inputs), (output,), rule)
     return output
@@ -91,18 +91,10 @@ def record_joint(
     """Wrap the results of an operation with several outputs and one rule for all inputs: a whole recurrent layer."""
     outputs = tuple(map(Tensor, data))
     if is_recorded(inputs):
-        if debug.used or (reads and _callers(reads)):
+        if reads or debug.used:
             pullback = _witnessed(name, zip(labels, reads, strict=True), data, pullback)
         Node(name, tuple(inputs), outputs, pullback)
     return outputs
-
-
-def _callers(reads: Reads) -> bool:
-    """Whether there is something that a caller may have a hand on, unlike what was computed."""
-    for x in reads:  # noqa: SIM110 - a generator takes several times as long, and every operation asks
-        if (x.node is None) if x.__class__ is Tensor else (x.__class__ is np.ndarray):
-            return True
-    return False
 
 
 def _witnessed(name: str, reads: Iterable[tuple[str, Any]], results: Sequence[Array], pullback: Pullback) -> Pullback:

@@ -9,7 +9,7 @@ from typing import Any
 from xprnn.backend import ones_like
 from xprnn.tensor import Node, Tensor
 
-Key = tuple[int, int]
+Key = int | tuple[int, int]
 Listener = tuple[Callable[[Iterable[Tensor]], object], Callable[[Tensor, Tensor | None], None]]
 """What wants to know of a walk back before it ends: all leaves, and then one after the other."""
 
@@ -30,27 +30,29 @@ def walk_back(
     release = not (create_graph if retain_graph is None else retain_graph)
     stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
     leaves = {**stops}
-    flows: dict[Key, Tensor] = {}  # what has flowed so far into each output of a node that is no stop, or into a leaf
+    ends: dict[Key, Tensor] = {}  # what has flowed so far into each leaf and stop
+    flows: dict[Key, Tensor] = {}  # and into each other output of a node
     sums: set[Key] = set()  # those whose arrays were made here, and may be written to
 
     def accumulate(tensor: Tensor, cotangent: Tensor) -> None:
         node = tensor.node
-        key = (id(tensor), -1) if node is None else (id(node), tensor.slot)  # as _key, which every gradient would call
-        before = flows.get(key)
+        key: Key = id(tensor) if node is None else (id(node), tensor.slot)  # as _key, which every gradient would call
+        into = ends if node is None or key in stops else flows
+        before = into.get(key)
         if before is None:
-            flows[key] = cotangent
+            into[key] = cotangent
             if node is None:
                 if getattr(tensor._data.dtype, "kind", "f") != "f":
                     raise _without_gradient(tensor)
                 if inputs is None:
                     leaves[key] = tensor
         elif create_graph:
-            flows[key] = before + cotangent
+            into[key] = before + cotangent
         elif key in sums:  # a weight that many steps share: no new array for each of them
             total = before.data
             total += cotangent.data
         else:
-            flows[key] = Tensor(before.data + cotangent.data)
+            into[key] = Tensor(before.data + cotangent.data)
             sums.add(key)
 
     # With explicit inputs and explicit cotangents, an output without a cotangent is one that nothing flows into.
@@ -67,12 +69,9 @@ def walk_back(
         last = _last_read(order)
         expect([*leaves.values(), *chain.from_iterable(last.values())])
     for node in reversed(order):
-        name, incoming, reached = id(node), [], False
-        for slot in range(len(node.outputs)):
-            flow = None if stops and (name, slot) in stops else flows.pop((name, slot), None)
-            incoming.append(flow)
-            reached = reached or flow is not None
-        if reached:
+        name, waiting = id(node), len(flows)
+        incoming = [flows.pop((name, slot), None) for slot in range(len(node.outputs))]
+        if len(flows) < waiting:
             sources, pullback = node.rule()
             results = pullback(incoming, [reference() for reference in node.outputs])
             for tensor, result in zip(sources, results, strict=True):
@@ -80,11 +79,11 @@ def walk_back(
                     accumulate(tensor, result)
         if last:
             for leaf in last.get(id(node), ()):
-                whole(leaf, flows.pop(_key(leaf), None))
+                whole(leaf, ends.pop(_key(leaf), None))
     if release:
         for node in order:
             node.release()
-    return [(leaf, flows[key]) for key, leaf in leaves.items() if key in flows]
+    return [(leaf, ends[key]) for key, leaf in leaves.items() if key in ends]
 
 
 def _without_gradient(leaf: Tensor) -> TypeError:
@@ -130,7 +129,7 @@ def _last_read(order: Sequence[Node]) -> dict[int, list[Tensor]]:
 
 def _key(tensor: Tensor) -> Key:
     """Names a value on the tape: an output of a node, or a leaf."""
-    return (id(tensor), -1) if tensor.node is None else (id(tensor.node), tensor.slot)
+    return id(tensor) if tensor.node is None else (id(tensor.node), tensor.slot)
 
 
 def _topological(roots: Sequence[Node], stops: dict[Key, Tensor]) -> list[Node]:
@@ -147,6 +146,6 @@ def _topological(roots: Sequence[Node], stops: dict[Key, Tensor]) -> list[Node]:
             stack.append((node, True))
             for tensor in node.inputs:
                 behind = tensor.node
-                if behind is not None and id(behind) not in seen and not (stops and _key(tensor) in stops):
+                if behind is not None and id(behind) not in seen and (id(behind), tensor.slot) not in stops:
                     stack.append((behind, False))
     return order
