@@ -16,7 +16,7 @@ def in_a_line(text: Any) -> str:
 
 
 def echo_json(found: Any) -> None:
-    """Print JSON. Raises ValueError for numbers that JSON has not, NaN and infinity."""
+    """Print JSON. Raises ValueError for NaN and infinity, which JSON does not have."""
     click.echo(json.dumps(found, indent=2, allow_nan=False))
 
 
