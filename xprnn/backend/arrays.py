@@ -1,4 +1,4 @@
-"""What is asked of one array of any library: a copy, a sum, to come to the host. NumPy's take the shortest way."""
+"""What is asked of one array of any library: a copy, a sum, a copy on the host. NumPy's own take the shortest way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ones_like(array: Array) -> Array:
     if type(array) is not np.ndarray:
         return namespace(array).ones_like(array)
     ones = np.empty(array.shape, array.dtype)
-    ones.fill(1)  # in half of the time that np.ones takes
+    ones.fill(1)  # takes half of the time of np.ones
     return ones
 
 
@@ -56,7 +56,7 @@ def to_numpy(array: Any) -> np.ndarray[Any, Any]:
 
 
 def _nulls(array: Any) -> int:
-    """How many numbers an Arrow array lacks, which NumPy would have as NaN."""
+    """How many numbers an Arrow array lacks, which would be NaN in NumPy."""
     if not hasattr(array, "__arrow_c_array__") and not hasattr(array, "__arrow_c_stream__"):
         return 0
     count = getattr(array, "null_count", 0)

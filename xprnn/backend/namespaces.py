@@ -1,4 +1,4 @@
-"""Which array library an array belongs to, and what is none of ours.
+"""Which array library an array belongs to, and which arrays are refused.
 
 Code asks ``xp = namespace(x, w)`` and then speaks the Python array API standard
 (https://data-apis.org/array-api/2024.12).
@@ -27,7 +27,7 @@ DTYPES = ("float32", "float64")
 NATIVE = {name: np.dtype(name) for name in DTYPES}
 """Most arrays' dtypes, which are quickly compared."""
 PLAIN = (np.ndarray, np.memmap)
-"""NumPy's arrays that are memory and nothing more."""
+"""Types of NumPy arrays that are plain memory, with no meaning beside it."""
 
 
 def _labelled(arrays: tuple[Any, ...], named: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -71,7 +71,7 @@ def namespace(*arrays: Any, **named: Any) -> Any:
 
 
 def shared_namespace(owner: str, names: Sequence[str], *arrays: Any) -> Any:
-    """As :func:`namespace`, of arguments that the error shall call "owner: name"."""
+    """As :func:`namespace`, for arguments that errors call "owner: name"."""
     for array in arrays:
         if type(array) is not np.ndarray:
             return namespace(**{f"{owner}: {name}": array for name, array in zip(names, arrays, strict=True)})
@@ -79,7 +79,7 @@ def shared_namespace(owner: str, names: Sequence[str], *arrays: Any) -> Any:
 
 
 def is_ours(array: Any) -> bool:
-    """Whether it belongs to a library that we compute with."""
+    """Whether an array belongs to a library that we compute with."""
     try:
         namespace(array)
     except TypeError:
@@ -112,12 +112,12 @@ def _namespace_of(label: str, array: Any) -> Any:
 
 
 def admit(kind: type, xp: Any) -> None:
-    """Let arrays of a type of another library be computed with, in a namespace of the array API's functions."""
+    """Admit a type of arrays of another library, with the namespace of array API functions that computes with them."""
     _namespaces[kind] = xp
 
 
 def _meaning(array: np.ndarray[Any, Any]) -> str:
-    """What a kind of NumPy array is that is more than its memory, and what to give instead."""
+    """For kinds of NumPy arrays with a meaning beside their memory: what they are, and what to give instead."""
     if isinstance(array, np.ma.MaskedArray):
         return "a masked array, whose mask would be lost: use x.filled(0.0), and give losses and layers the mask"
     if isinstance(array, np.matrix):
@@ -127,7 +127,7 @@ def _meaning(array: np.ndarray[Any, Any]) -> str:
 
 
 def plain(label: str, array: Any) -> Array:
-    """The array; a memory map as the np.ndarray that it is in all but name, which compiled kernels take.
+    """The array itself; a memory map as a view of type np.ndarray, which compiled kernels take.
 
     Raises TypeError, naming it by its label, for what is no array of ours, and for kinds of NumPy arrays with a meaning
     of their own, such as masked arrays.
@@ -157,7 +157,7 @@ def dtype_name(array: Array) -> str:
 
 @cache
 def _word(library: str, dtype: Any) -> str:
-    """Looked up by library too: dtypes of different ones must not be compared."""
+    """Cached by library too: dtypes of different libraries must not be compared."""
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         native, order = dtype.newbyteorder("="), "big" if sys.byteorder == "little" else "little"
         return f"{order}-endian {native} (.astype('{native}') casts it)"

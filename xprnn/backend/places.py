@@ -1,4 +1,4 @@
-"""Where arrays are made: a library and a device of it; which can be used here, and which was chosen.
+"""Where arrays are made: a library and one of its devices; which of them work here, and which was chosen.
 
 Nothing here imports CuPy until somebody asks for it.
 """
@@ -72,7 +72,7 @@ class Backend:
         return self.name if self.device is None else f"{self.name} on {self.device}"
 
 
-_working = {"numpy"}  # backends that were tried with success; a failure may be repaired, and is tried again
+_working = {"numpy"}  # backends that were found to work; one that failed is tried again, as the cause may be gone
 
 
 def _reason_against(name: str) -> str:
@@ -199,7 +199,7 @@ def zeros_beside(array: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _is_foreign_on_gpu(array: Any) -> bool:
-    """Whether another library's array lies in the memory of a CUDA device: DLPack's device type 2."""
+    """Whether an array of another library lies on a CUDA device: DLPack's device type 2."""
     device = getattr(array, "__dlpack_device__", None)
     return not is_ours(array) and device is not None and int(device()[0]) == 2
 

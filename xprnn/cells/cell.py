@@ -26,20 +26,20 @@ Weights = dict[str, Array]
 """Arrays by PyTorch's names without the layer suffix: weight_ih, weight_hh, bias_ih, bias_hh, and a cell's own."""
 
 Saved = tuple[Array, ...]
-"""What a step keeps for its way back."""
+"""What a step keeps for the way back."""
 
 Product = Callable[[Any, Any], Any]
-"""What multiplies two matrices."""
+"""A function that multiplies two matrices."""
 
 
 class Cell(ABC):
     """A recurrence. Subclass :class:`PointwiseCell` where a step is one product with h and elementwise functions."""
 
     gate_names: tuple[str, ...] = ()
-    """The blocks of H columns in zx, in their order."""
+    """The blocks of H columns in zx, in order."""
 
     gates: int = 0
-    """G, their number. It follows from the names; a cell that only sets this has gates without names."""
+    """G, their number, which follows from the names. A cell may set it alone; its gates then have no names."""
 
     state_names: tuple[str, ...] = ("h",)
 
@@ -47,7 +47,7 @@ class Cell(ABC):
     """Whether a step is linear in the state, with coefficients of the input alone: see :class:`LinearCell`."""
 
     composed: bool = False
-    """Whether it leaves its way back to the tape: see :class:`ComposedCell`."""
+    """Whether the tape finds its way back: see :class:`ComposedCell`."""
 
     many: bool = False
     """Whether it can take many steps at once: see :class:`ManyStepCell`."""
@@ -55,9 +55,9 @@ class Cell(ABC):
     def __init_subclass__(cls) -> None:
         if "gate_names" in vars(cls) and "gates" not in vars(cls):
             cls.gates = len(cls.gate_names)
-        if "masks" not in vars(cls):  # equations of its own look for none, unless it says so
+        if "masks" not in vars(cls):  # new equations use none, unless the class says so
             cls.masks = () if "step" in vars(cls) else ("mask_h",) if "forward" in vars(cls) else cls.masks
-        if "step" in vars(cls):  # which other ways to take steps, that it inherits, know nothing of
+        if "step" in vars(cls):  # other ways to take steps are inherited, and know nothing of it
             if "steps" not in vars(cls):
                 cls.many = False
             if cls.linear and "coefficients" not in vars(cls):
@@ -100,15 +100,15 @@ class Cell(ABC):
         }
 
     def sees_x(self, w: Weights, hidden_size: int) -> bool:
-        """Whether x itself follows its product in zx, where h is so wide."""
+        """Whether zx holds x itself behind its product, in a layer with so many hidden units."""
         return False
 
     def multiplied(self) -> slice:
-        """Which columns of x are in a product before the steps. A weight of zero is none: times infinity it is NaN."""
+        """Which columns of x are multiplied before the steps; the others have no weight, as 0 times infinity is NaN."""
         return slice(None)
 
     def input_weight(self, w: Weights) -> Array:
-        """What they are multiplied by."""
+        """The weight that these columns are multiplied by."""
         return w["weight_ih"]
 
     def input_weight_vjp(self, w: Weights, d: Array) -> Weights:
@@ -116,8 +116,8 @@ class Cell(ABC):
         return {"weight_ih": d}
 
     masks: tuple[str, ...] = ()
-    """What its step looks for beside its weights: "mask_h", what h is multiplied by wherever it goes into a product,
-    and "mask_candidate". The way back finds them too, :meth:`weight_vjp` the first."""
+    """The masks that its step uses where they stand among its weights: "mask_h", by which h is multiplied before every
+    product, and "mask_candidate". They are there on the way back too; in :meth:`weight_vjp` only "mask_h" is."""
 
     initial: Mapping[str, float] = {}
     """The number that weights start from, by name; all others are drawn."""
@@ -127,7 +127,7 @@ class Cell(ABC):
         return product + w["bias_ih"] if "bias_ih" in w else product
 
     def zx_vjp(self, w: Weights, x: Array, dzx: Array) -> tuple[Array, Weights]:
-        """From dzx of all steps the cotangent of the product, and gradients of the weights that it met."""
+        """From dzx of all steps: the cotangent of the product, and gradients of the weights used in :meth:`zx_of`."""
         return dzx, {"bias_ih": total(dzx)} if "bias_ih" in w else {}
 
     @abstractmethod
@@ -199,14 +199,14 @@ def masked(w: Weights, x: Array, by: str = "mask_h") -> Array:
 
 
 def outer_sum(dz: Array, x: Array, times: Product = operator.matmul) -> Array:
-    """Sum over time and batch of dz^T x: (T, B, N) and (T, B, K) to (N, K), as one product."""
+    """The sum over time and batch of dz^T x, as one product: (T, B, N) and (T, B, K) to (N, K)."""
     xp = namespace(dz)
     rows = dz.shape[0] * dz.shape[1]
     return times(xp.reshape(dz, (rows, dz.shape[2])).T, xp.reshape(x, (rows, x.shape[2])))
 
 
 def rows_times(x: Any, w: Any, times: Product = operator.matmul) -> Any:
-    """x (..., K) times w (K, N), as one product; array libraries would make T of it. For arrays and Tensors."""
+    """x (..., K) times w (K, N), as one product, where array libraries would compute T. For arrays and Tensors."""
     xp = namespace(x)
     return xp.reshape(times(xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])), w), (*x.shape[:-1], w.shape[1]))
 
@@ -217,7 +217,7 @@ def total(dz: Array) -> Array:
 
 
 def merged(first: Weights, second: Weights) -> Weights:
-    """Gradients of weights from two ways, which are added where both have one."""
+    """Gradients of weights from two sources, added where both have one."""
     return first | {name: first[name] + g if name in first else g for name, g in second.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
-from xprnn.cli.outputs import in_a_line, keep_inputs, writable_folder
+from xprnn.cli.outputs import echo_json, in_a_line, keep_inputs, writable_folder
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted, read_told
@@ -114,7 +113,7 @@ def _train(
     written = [str(out / name) for name in FILES]
     if as_json:
         found = {"train_sequences": len(known), "test": report.as_json(), "files": written}
-        click.echo(json.dumps(found, indent=2, allow_nan=False))
+        echo_json(found)
         return
     click.echo(report.table())
     click.echo(f"\nwritten: {', '.join(written)}")
@@ -163,7 +162,7 @@ def predict(model: Path, file: Path, backend: str | None, as_json: bool) -> None
         for name, shares in zip(source.ids, probabilities, strict=True)
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2, allow_nan=False))
+        echo_json(rows)
         return
     for row in rows:
         click.echo(f"{in_a_line(row['id'])}\t{in_a_line(row['label'])}\t{max(row['probabilities'].values()):.3f}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import click
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
-from xprnn.cli.outputs import in_a_line, keep_inputs, writable_file, writable_folder
+from xprnn.cli.outputs import echo_json, in_a_line, keep_inputs, writable_file, writable_folder
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.anomalies import LISTED, Scored, anomaly_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted, read_told
@@ -109,7 +108,7 @@ def _train(
     written = [str(out / name) for name in FILES]
     if as_json:
         found = {"threshold": scored.threshold, things: scored.rows(), "files": written}
-        click.echo(json.dumps(found, indent=2, allow_nan=False))
+        echo_json(found)
         return
     click.echo(_table(scored))
     click.echo(f"\nwritten: {', '.join(written)}")
@@ -142,7 +141,7 @@ def predict(model: Path, file: Path, report: Path | None, backend: str | None, a
             settings = {"file": file.name, "model": model.name} | detector.settings
             write_atomically(report, anomaly_page(f"What is strange in {file.name}", lead, scored, None, settings))
     if as_json:
-        click.echo(json.dumps({"threshold": scored.threshold, scored.things: scored.rows()}, indent=2, allow_nan=False))
+        echo_json({"threshold": scored.threshold, scored.things: scored.rows()})
         return
     for row in scored.rows():
         called = "anomaly" if row["anomaly"] else "usual"

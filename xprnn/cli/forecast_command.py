@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, CELL, EPOCHS, JSON, PATH, SEED, Option, one_cell, options
-from xprnn.cli.outputs import keep_inputs, writable_folder
+from xprnn.cli.outputs import echo_json, keep_inputs, writable_folder
 from xprnn.cli.quantiles import Quantiles
 from xprnn.cli.report.forecast import forecast_page
 from xprnn.cli.series_file import FILE, Known, read_file
@@ -153,7 +152,7 @@ def _forecast(
     written = _write(report, said, forecaster, _told(source, known, called), out)
     if as_json:
         more = {} if said is None else {"quantiles": said.rows()}
-        click.echo(json.dumps(report.as_json() | more | {"files": written}, indent=2, allow_nan=False))
+        echo_json(report.as_json() | more | {"files": written})
     else:
         click.echo(f"\nwritten: {', '.join(written)}")
 
@@ -183,7 +182,7 @@ def _backtest(
     for path, content in zip(written, (report.csv_text().encode(), page), strict=True):
         write_atomically(path, content)
     if as_json:
-        click.echo(json.dumps(report.as_json() | {"files": written}, indent=2, allow_nan=False))
+        echo_json(report.as_json() | {"files": written})
         return
     click.echo(report.table())
     click.echo(f"\nwritten: {', '.join(written)}")

@@ -1,7 +1,8 @@
-"""What a command writes, looked at before the work and not after it."""
+"""What a command prints, and the files that it writes, checked before the work and not after it."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ import click
 def in_a_line(text: Any) -> str:
     """A text as one cell of a line whose cells are parted by tabs."""
     return " ".join(str(text).split())
+
+
+def echo_json(found: Any) -> None:
+    """Print JSON. Raises ValueError for NaN and infinity, which JSON does not have."""
+    click.echo(json.dumps(found, indent=2, allow_nan=False))
 
 
 def keep_inputs(path: Path, *inputs: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import click
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
-from xprnn.cli.outputs import in_a_line, keep_inputs, writable_file
+from xprnn.cli.outputs import echo_json, in_a_line, keep_inputs, writable_file
 from xprnn.cli.ranks import together, told
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.data.text_file import TextTable, decode, lines_of, read_lines, read_table
@@ -126,7 +125,7 @@ def _train(
             "file": str(out),
             "report": str(page_file) if found_out else None,
         }
-        click.echo(json.dumps(result, indent=2, allow_nan=False))
+        echo_json(result)
         return
     click.echo("no texts held out, so nothing is known of the accuracy" if found_out is None else found_out.table())
     click.echo(f"\nwritten: {out}" + (f", {page_file}" if page is not None else ""))
@@ -181,7 +180,7 @@ def predict(
             for row in zip(table.texts, table.lines, labels, probabilities, explained, strict=True)
         ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2, allow_nan=False))
+        echo_json(rows)
         return
     for row in rows:
         shown = f"{max(row['probabilities'].values()):.3f}" if row["evidence"] else "-"

@@ -79,7 +79,7 @@ class Batches(Divisible, GeneratorState):
         return self.parts(0, 1)
 
     def parts(self, rank: int, size: int) -> Iterator[tuple[Array, ...]]:
-        """One epoch of the parts of one of several ranks."""
+        """One epoch of the parts that one of several ranks computes."""
         orders = None
         if self.shuffle:
             order = self.rng.permutation(self.length)

@@ -1,4 +1,4 @@
-"""What the dates of one series or several lack, told or filled, and whether rows beside a series have its dates."""
+"""Gaps in the dates of series, warned of or filled, and whether rows beside a series have the same dates."""
 
 from __future__ import annotations
 

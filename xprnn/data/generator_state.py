@@ -1,4 +1,4 @@
-"""Batches that come from a generator say where it stands, so that a resumed run draws on."""
+"""The state of a generator that draws batches, so that a resumed run draws what an unbroken one would."""
 
 from __future__ import annotations
 

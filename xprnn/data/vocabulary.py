@@ -78,7 +78,7 @@ class Vocabulary:
         max_size: int | None = None,
         specials: Sequence[str] = SPECIALS,
     ) -> Vocabulary:
-        """The same of tokens that have been counted."""
+        """As :meth:`build`, from tokens that have been counted already."""
         least, specials = whole_number("Vocabulary", "min_count", min_count), _checked(specials)
         kept = sorted((token for token in counts if counts[token] >= least), key=lambda token: (-counts[token], token))
         if max_size is not None:
@@ -87,22 +87,22 @@ class Vocabulary:
 
     @property
     def pad_id(self) -> int:
-        """What fills up a batch. Raises ValueError, as the next three, where the vocabulary has no such special."""
+        """The number that fills up a batch. Raises ValueError, as the next three, without such a special."""
         return self._special("pad")
 
     @property
     def unknown_id(self) -> int:
-        """What stands for all other tokens."""
+        """The number of all other tokens."""
         return self._special("unknown")
 
     @property
     def start_id(self) -> int:
-        """What a sequence begins with."""
+        """The number that a sequence begins with."""
         return self._special("start")
 
     @property
     def end_id(self) -> int:
-        """What a sequence ends with."""
+        """The number that a sequence ends with."""
         return self._special("end")
 
     def encode(self, tokens: Sequence[str], *, start: bool = False, end: bool = False) -> list[int]:
@@ -147,12 +147,12 @@ class Vocabulary:
         return tokens
 
     def state_dict(self) -> dict[str, list[str]]:
-        """What JSON can hold and :meth:`from_state_dict` takes."""
+        """The vocabulary as plain values, for JSON and :meth:`from_state_dict`."""
         return {"specials": list(self.specials), "tokens": list(self.tokens)}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Vocabulary:
-        """The vocabulary that gave :meth:`state_dict`. Raises ValueError for anything else."""
+        """The vocabulary of a :meth:`state_dict`. Raises ValueError for anything else."""
         if not isinstance(state, Mapping):
             raise ValueError(f"Vocabulary: the state is a {type(state).__name__}; expected a dict")
         if set(state) != {"specials", "tokens"}:

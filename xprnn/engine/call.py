@@ -15,7 +15,7 @@ from xprnn.engine.noise import Noise
 class SequenceCall:
     """One layer in one direction: x (T, B, I), the initial state, and which way to walk.
 
-    Nobody changes one; if it could not be changed, making it would take three times as long.
+    Nobody changes one, though it is not frozen: to make a frozen one takes three times as long.
     """
 
     cell: Cell
@@ -28,14 +28,14 @@ class SequenceCall:
     """Whether the way back will be asked for."""
     noise: Noise | None = None
     every: bool = True
-    """Whether all parts of the state are asked for after every step; else h is, and the others may be None there."""
+    """Whether all parts of the state are wanted after every step. If not, only h is, and the others may be None."""
     from_start: bool = True
-    """Whether cotangents of the initial state will be asked for; else a way back may leave them out, as None."""
+    """Whether cotangents of the initial state will be wanted. If not, they may be None."""
 
 
 class Result(NamedTuple):
-    """``sequences``: each part of the state after each step (T, B, H), 0 past a sequence's end, or None of one that was
-    not kept. ``final``: the last.
+    """``sequences``: each part of the state after every step (T, B, H), 0 past a sequence's end; None if not kept.
+    ``final``: each part at the end (B, H).
     """
 
     sequences: State
@@ -43,7 +43,7 @@ class Result(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Cotangents of the arguments of a call. What was not asked for, of x or of the state, may be None."""
+    """Cotangents of the arguments of a call. Those of x and of the state may be None where nobody wanted them."""
 
     x: Array | None
     state: State
@@ -51,8 +51,8 @@ class Gradients(NamedTuple):
 
 
 class Way:
-    """What a module of the engine runs calls by, with what :class:`xprnn.engine.dispatch.Impl` asks for."""
+    """Base of the implementations that modules of the engine define: see :class:`xprnn.engine.dispatch.Impl`."""
 
     def how(self, call: SequenceCall) -> str:
-        """What is to be said of how it runs a call."""
+        """What ``explain`` adds about how a call is run."""
         return ""

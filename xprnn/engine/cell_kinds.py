@@ -40,10 +40,10 @@ OTHERS: dict[tuple[str, str | None], int] = {
     ("xprnn.cells.slstm.SLSTM", "sigmoid"): kinds.SLSTM,
     ("xprnn.cells.slstm.SLSTM", "exp"): kinds.SLSTM_EXP,
 }
-"""By the names of types, which are imported only where somebody asks for them, and of what their cells may choose."""
+"""By the name of a type, which is imported only where somebody uses it, and by the option that its cells have."""
 
 OPTIONS = {"nonlinearity", "keep", "rate", "num_heads", "forget"}
-"""What these cells have of their own."""
+"""The attributes that cells of OTHERS may have."""
 
 GENERAL: dict[tuple[str, bool], tuple[int, tuple[str, ...]]] = {
     ("xprnn.cells.general_elman.GeneralElman", False): (kinds.GENERAL_RNN, ("h",)),
@@ -52,10 +52,10 @@ GENERAL: dict[tuple[str, bool], tuple[int, tuple[str, ...]]] = {
     ("xprnn.cells.general_gru.GeneralGRU", False): (kinds.GENERAL_GRU, ("r", "z", "n")),
     ("xprnn.cells.general_gru.GeneralResetBeforeGRU", False): (kinds.GENERAL_RESET_BEFORE, ("r", "z", "n")),
 }
-"""By the names of types, and whether gates are coupled; and what such a cell has functions for, in their order."""
+"""By the name of a type and whether gates are coupled: the kind, and where functions are chosen, in order."""
 
 GENERAL_OPTIONS = {"activations", "coupled", "peephole", "gate_names", "gates"}
-"""What these cells have of their own."""
+"""The attributes that cells of GENERAL may have."""
 
 LINEAR: dict[tuple[str, str | None], int] = {
     ("xprnn.cells.mingru.MinGRU", "linear"): kinds.MINGRU,
@@ -67,11 +67,13 @@ LINEAR: dict[tuple[str, str | None], int] = {
 }
 
 LINEAR_OPTIONS = {"space", "window", "late", "state_names"}
-"""What these cells have of their own."""
+"""The attributes that cells of LINEAR may have."""
 
 
 def number_of(cell: Cell) -> int | None:
-    """The kernels' kind of a cell. By exact type: a subclass may compute something else, as may a changed object."""
+    """The number of a cell's kind, or None. Types must match exactly: a subclass, or an object with further attributes,
+    may compute something else.
+    """
     own, by_nonlinearity = vars(cell), BY_NONLINEARITY.get(type(cell))
     if by_nonlinearity is not None:
         return by_nonlinearity.get(own["nonlinearity"]) if len(own) == 1 else None
@@ -82,7 +84,7 @@ def number_of(cell: Cell) -> int | None:
 
 
 def _general_number(cell: Any) -> int | None:
-    """That of a cell whose functions are chosen, where there are kernels for each of them."""
+    """The kind of a cell whose activations are chosen, if kernels have all of them."""
     own = vars(cell)
     number, names = GENERAL.get((_type_name(cell), own.get("coupled", False)), (None, ()))
     if number is None or own.get("peephole") or not own.keys() <= GENERAL_OPTIONS:
@@ -101,9 +103,9 @@ def _function(chosen: Activation) -> kinds.Function:
 
 
 def linear_number_of(cell: Cell) -> int | None:
-    """The kernels' kind of a linear cell whose coefficients they compute as they go."""
+    """The kind of a linear cell whose coefficients kernels compute as they go, or None."""
     own = vars(cell)
-    if not own.keys() <= LINEAR_OPTIONS:  # as in number_of, a changed object may compute something else
+    if not own.keys() <= LINEAR_OPTIONS:  # as in number_of
         return None
     return LINEAR.get((_type_name(cell), own.get("space")))
 
@@ -114,22 +116,22 @@ def _type_name(cell: Cell) -> str:
 
 
 def fills(cell: Cell) -> bool:
-    """Whether it is GRU-D, by its exact type as in number_of."""
+    """Whether a cell is GRU-D, by its exact type as in :func:`number_of`."""
     return _type_name(cell) == "xprnn.cells.gru_d.GRUD" and vars(cell).keys() == {"input_size"}
 
 
 def is_diagonal(cell: Cell) -> bool:
-    """Whether it is LRU or S5, likewise."""
+    """Whether a cell is LRU or S5, likewise."""
     return _type_name(cell) in ("xprnn.cells.lru.LRU", "xprnn.cells.s5.S5") and vars(cell).keys() == {"state_size"}
 
 
 def is_reservoir(cell: Cell) -> bool:
-    """Whether it is an EchoState, likewise."""
+    """Whether a cell is an EchoState, likewise."""
     return _type_name(cell) == "xprnn.cells.echo_state.EchoState" and vars(cell).keys() == {"leak"}
 
 
 def told(cell: Cell, weights: Weights) -> dict[str, Any]:
-    """A cell's weights, and beside them what it tells kernels of itself."""
+    """A cell's weights, with its constants or activations, where it has some, beside them."""
     constants: tuple[float, ...] | None = getattr(cell, "constants", None)
     if constants is not None:
         return weights | {"constants": constants}
@@ -138,6 +140,6 @@ def told(cell: Cell, weights: Weights) -> dict[str, Any]:
 
 
 def kind_of(cell: Cell) -> kinds.Kind | None:
-    """What there is to know of it."""
+    """The row of a cell in the table of kinds, or None."""
     number = number_of(cell)
     return None if number is None else kinds.KINDS[number]

@@ -20,7 +20,7 @@ class Control:
     advance
         True where the state moves on; where False it is held and the input is not looked at.
     inside
-        False past the end of a sequence, where outputs are exactly zero; and where else they shall be.
+        False where outputs are exactly zero: past the end of a sequence, and by :meth:`zero_where_held` at held steps.
     restart
         True where the state, whatever it was, is zero before the step.
     """
@@ -74,7 +74,7 @@ class Control:
         return _zero_but(self.inside, output)
 
     def moving(self, values: Any) -> Any:
-        """What belongs to steps, x or a cotangent: zero where the state is held, whatever stood there, NaN too."""
+        """x, or a cotangent, with zeros at held steps, whatever stood there, even NaN."""
         return _zero_but(self.advance, values)
 
     def zero_where_held(self) -> Control:
@@ -105,7 +105,7 @@ def _zero_but(flags: Array | None, values: Any) -> Any:
 
 
 def _on(x: Array, name: str, values: Any, owner: str) -> Array:
-    """Control data beside x: host values are brought to x's device, anything else must be there already."""
+    """Control data on x's device: host values are brought there, anything else must be there already."""
     if isinstance(values, (list, tuple)):
         return backend_of(x).asarray(np.asarray(values))
     if isinstance(values, np.ndarray):

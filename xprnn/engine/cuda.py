@@ -55,7 +55,7 @@ class CudaPath:
 
     @staticmethod
     def how(call: SequenceCall) -> str:
-        """What explain says, until it is so no longer."""
+        """What ``explain`` says, as long as it is true."""
         return "" if type(call.x) is np.ndarray else " (tested without a GPU only: none has run it yet)"
 
     def forward(self, call: SequenceCall) -> tuple[Result, Any]:

@@ -38,9 +38,9 @@ class Impl:
     backward
         ``backward(call, cache, dsequences, dfinal, need_dx)`` turns its own cache into gradients.
     how
-        What is to be said of how it runs a call.
+        What ``explain`` adds about how a call is run.
     gives_away
-        Whether nobody else holds the arrays of weights' gradients that own their memory.
+        Whether a weight's gradient that owns its memory is held by nobody else, so that it need not be copied.
     """
 
     name: str
@@ -59,7 +59,9 @@ CUDA_PERSISTENT, CUDA_STEP = (
 
 
 def _later(name: str, module: str, about: Callable[[Cell], bool], otherwise: str) -> Impl:
-    """Of a module that is imported when a call of a cell comes that it is about; of others it says what they are."""
+    """The implementation of a module that is imported with the first call of such a cell; ``otherwise`` is its reason
+    against all other cells.
+    """
 
     def way() -> Any:
         return import_module(f"xprnn.engine.{module}").WAY
@@ -87,11 +89,11 @@ COMPILED_FILLED = _later("compiled-filled", "filling", fills, "is not GRU-D")
 REFERENCE = Impl("reference", lambda call: [], reference.forward, reference.backward)
 
 HOST = [COMPILED, COMPILED_SCAN, COMPILED_FILLED, RESERVOIR]
-"""On the kernels of the host."""
+"""Those that run on the host's kernels."""
 
 IMPLEMENTATIONS: list[Impl] = [*HOST, CUDA_PERSISTENT, CUDA_STEP, SCAN, MANY, REFERENCE]
-"""In order of preference. The scans run what is linear in its state, and MANY what takes many steps at once, on every
-library; the reference runs everything, and stands last."""
+"""In order of preference. On every array library, SCAN runs cells that are linear in their state, and MANY those that
+take many steps at once. The reference runs everything, and stands last."""
 
 
 class use_kernels(Choice[str]):  # noqa: N801 - reads as a verb in both of its uses
@@ -146,7 +148,7 @@ def run_forward(call: SequenceCall) -> tuple[Impl, Result, Any]:
 
 
 def left_to_the_host(x: Array) -> bool:
-    """Whether a call of x that the host's kernels can run is theirs, with exact products, and no one is to be told."""
+    """Whether the host's kernels come first, with exact products, and nobody listens: nothing need be selected."""
     if IMPLEMENTATIONS[0] is not COMPILED or KERNELS.get() not in (None, "auto", COMPILED.name):
         return False
     return _listening.get() is None and not cpu.rounded(x)
@@ -167,7 +169,7 @@ def slow_calls_told() -> Iterator[None]:
 
 
 def _tell(call: SequenceCall, told: set[str]) -> None:
-    """A warning where the reference runs what kernels are made for, and nobody wanted that."""
+    """Warn where the reference runs a cell that has kernels, unless it was forced to."""
     host = library(namespace(call.x)) == "numpy"
     impl, runs = (COMPILED, cpu.runs) if host else (CUDA_STEP, cuda.STEP.runs)
     kind = kind_of(call.cell)
@@ -180,7 +182,7 @@ def _tell(call: SequenceCall, told: set[str]) -> None:
 
 
 def note(verdict: str | Callable[[], str]) -> None:
-    """Tell :func:`explain`, where it listens, what ran; a function is called only then."""
+    """Tell :func:`explain` what ran, if it listens. A verdict that is a function is called only then."""
     log = _listening.get()
     if log is not None:
         log.append(verdict if isinstance(verdict, str) else verdict())

@@ -28,14 +28,14 @@ _dtype = attrgetter("dtype")
 
 
 class Kept(NamedTuple):
-    """What a way back needs: the kernels' own cache, and for what sort of call it was made."""
+    """What a way back needs: the kernels' own cache, and the sort of call that it was made for."""
 
     saved: Any
     sort: tuple[Any, ...]
 
 
 NOTHING = Kept(None, ())
-"""Of a call that was not to keep anything."""
+"""What a call keeps that needs no way back."""
 
 
 def arrays(call: SequenceCall) -> dict[str, Array]:
@@ -46,7 +46,7 @@ def arrays(call: SequenceCall) -> dict[str, Array]:
 def reasons_against(
     call: SequenceCall, fits: Callable[[Array], bool], what: str, runs: Callable[[kinds.Kind], bool]
 ) -> list[str]:
-    """What in a call itself is against kernels for some type of array, called ``what``, and some kinds of cells."""
+    """Why kernels cannot run a call: those for arrays that fit, called ``what`` in reasons, and for kinds that run."""
     reasons, kind = reasons_of_arrays(call, fits, what), kind_of(call.cell)
     if kind is None or not runs(kind):
         reasons.append(f"no kernel for the cell {call.cell.name}")
@@ -57,7 +57,7 @@ NOISE = "no kernel has zoneout, or dropout between steps"
 
 
 def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> list[str]:
-    """What in a call's arrays is against kernels for some type of them, called ``what``."""
+    """Why kernels cannot run on a call's arrays, which have to fit and are called ``what`` in reasons."""
     reasons = [] if (other := _other_array(call, fits, what)) is None else [other]
     if 0 in call.x.shape[:2]:
         reasons.append("there is no step or no sequence to run")
@@ -67,7 +67,9 @@ def reasons_of_arrays(call: SequenceCall, fits: Callable[[Array], bool], what: s
 
 
 def _other_array(call: SequenceCall, fits: Callable[[Array], bool], what: str) -> str | None:
-    """What is of another type than it should be, or of another dtype than x. One by one they are asked only then."""
+    """Which array has another type than it should, or another dtype than x. Most often all are alike, and one look is
+    enough.
+    """
     x, alike = call.x, True
     exact, dtype, others = type(x), x.dtype, (*call.weights.values(), *call.state)
     for other in others:
@@ -88,7 +90,7 @@ def _other_array(call: SequenceCall, fits: Callable[[Array], bool], what: str) -
 def check(call: SequenceCall) -> None:
     """Raise ValueError, or TypeError, where the arrays of a call do not fit each other.
 
-    Kernels read lengths off x and the state, and go on past the end of whatever is smaller than these say.
+    Kernels take lengths from x and the state: of a smaller array they would read past the end.
     """
     cell, control = call.cell, call.control
     names = cell.state_names
@@ -127,7 +129,7 @@ def check_weights(cell: Cell, weights: Weights, inputs: int, size: int) -> None:
 
 @lru_cache
 def weight_shapes(cell: Cell, inputs: int, size: int) -> dict[str, tuple[int, ...]]:
-    """Kept, since every call asks. A cell that kernels run has nothing that could change."""
+    """The shapes that a cell declares. Cached, as every call asks; cells that kernels run cannot change."""
     return cell.weight_shapes(inputs, size)
 
 
@@ -149,11 +151,11 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, K
 
 
 def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, Kept]:
-    """What kernels gave of a call, as it was asked for."""
+    """The result of a call from what kernels returned, and what the way back needs."""
     steps = len(call.x)
     last = 0 if call.reverse else steps - 1
     final = tuple([s[last % len(s)].copy() for s in sequences])
-    if not call.every:  # of all but h there may be no more than the last two
+    if not call.every:  # of all parts but h only the last two steps may be there
         sequences = tuple([s if len(s) == steps else None for s in sequences])
     if call.control.inside is not None:
         sequences = tuple(map(call.control.shown, sequences))
@@ -188,12 +190,12 @@ def backward(
 
 
 def _sort(call: SequenceCall, number: int | None) -> tuple[Any, ...]:
-    """What calls must have in common for one to go back on the other's cache without reading past its end."""
+    """What two calls must have in common for the cache of one to have the sizes that the other reads."""
     return number, call.x.shape, call.state[0].shape, call.reverse
 
 
 def walk_flags(call: SequenceCall) -> kinds.Flags:
-    """Those of a call, in the order of its walk."""
+    """The flags of a call, in the order of its walk."""
     return flags_of(call.control.reversed() if call.reverse else call.control)
 
 

@@ -32,7 +32,7 @@ class Many(Way):
     """All steps of a call at once."""
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
-        """What keeps a call of such a cell from being run so."""
+        """What keeps a call of such a cell from being run this way."""
         reasons = ["there is no step or no sequence to run"] if 0 in call.x.shape[:2] else []
         if call.control.restart is not None:
             reasons.append("resets go step by step")
@@ -85,7 +85,7 @@ class Many(Way):
 
 
 def _picked(values: Array, order: Array) -> Array:
-    """Of values (T, B, N) at each place the step that an order (T, B) says."""
+    """Values (T, B, N) reordered: at each place the step whose number stands there in ``order`` (T, B)."""
     xp, (steps, batch) = namespace(values), order.shape
     rows = xp.reshape(order * batch + backend_of(order).arange(batch), (-1,))
     return xp.reshape(xp.take(xp.reshape(values, (steps * batch, -1)), rows, axis=0), values.shape)

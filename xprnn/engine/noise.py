@@ -1,4 +1,4 @@
-"""What is drawn for one call and regularises it: masks, made before it, and the same on its way back."""
+"""The random masks of one call, for zoneout and dropout: drawn before it, and the same on its way back."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Noise:
     candidate: Array | None = None
 
     def at_any_step(self) -> Weights:
-        """What a cell finds beside its weights, whatever the step."""
+        """The masks that a cell finds among its weights at every step."""
         return {} if self.h is None else {"mask_h": self.h}
 
     def at(self, t: int) -> Weights:
-        """What a cell finds beside its weights at a step."""
+        """The masks that a cell finds among its weights at step t."""
         masks = self.at_any_step()
         return masks if self.candidate is None else masks | {"mask_candidate": self.candidate[t, ...]}
 
     def zoned(self, t: int, new: State, old: State) -> State:
-        """The state after step t, of which a share is the old one."""
+        """The state after step t: shares of the old one and of the new one."""
         if not self.zoneout:
             return new
-        # Tensors on the left: not every library leaves a product with one to it.
+        # States on the left, as they may be Tensors: not every array library leaves a product with one to the Tensor.
         return tuple(o * z + n * (1.0 - z) for z, o, n in zip(self._shares(t), old, new, strict=True))
 
     def zoned_vjp(self, t: int, dstate: State) -> tuple[State, State | None]:

@@ -1,6 +1,6 @@
-"""Who looks on while layers walk over time: :mod:`xprnn.diagnose`, in the blocks where it asks to.
+"""Observers of layers that walk over time, as :mod:`xprnn.diagnose` has them.
 
-Layers ask once a walk whether there is an observer; where there is none, that is all.
+A layer asks once a walk whether there is an observer. Where there is none, that is all it costs.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from xprnn.engine.control import Control
 
 
 class Observer(Protocol):
-    """What is told of walks: of whole calls of a cell, or step by step where steps are composed of primitives."""
+    """What an observer is told: of each call of a cell or, where steps are composed of primitives, of each step."""
 
     def called(self, layer: Any, number: int, call: SequenceCall) -> None:
-        """A layer runs a call: the one of this number among those that it has for its own layers and directions."""
+        """A layer runs the call of one of its layers and directions, which ``number`` counts."""
 
     def came_back(self, call: SequenceCall, dsequences: State, dfinal: State) -> None:
         """The cotangents of a call's result are known; None for zero."""
 
     def stepped(self, layer: Any, x: Any, before: State, after: State) -> State:
-        """A layer took a composed step. What is returned goes on in place of the state after it."""
+        """A layer took a composed step. It goes on with the state that is returned in place of ``after``."""
 
     def walked(self, layer: Any, count: int, control: Control) -> None:
-        """A layer took all its composed steps, so many."""
+        """A layer took all of its composed steps; ``count`` is their number."""
 
 
 _observer: ContextVar[Observer | None] = ContextVar("xprnn_observer", default=None)

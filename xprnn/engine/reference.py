@@ -46,9 +46,9 @@ def project(call: SequenceCall, x: Any, times: Product = operator.matmul) -> Any
 def project_vjp(
     call: SequenceCall, x: Array, dzx: Array, need_dx: bool, times: Product = operator.matmul
 ) -> tuple[Array | None, Weights]:
-    """dx, and the gradients of the weights in the product and of those that it met."""
+    """dx, and the gradients of all weights that are used before the steps."""
     cell, w, past = call.cell, call.weights, None
-    if cell.sees_x(w, call.state[0].shape[-1]):  # each part laid out once, not for each of the products
+    if cell.sees_x(w, call.state[0].shape[-1]):  # contiguous once, and not in each of the products
         dzx, past = copied(dzx[..., : -x.shape[-1]]), dzx[..., -x.shape[-1] :]
     dproduct, gradients = cell.zx_vjp(w, x, dzx)
     gradients = merged(gradients, cell.input_weight_vjp(w, outer_sum(dproduct, _multiplied(cell, x), times)))
@@ -79,8 +79,8 @@ def scan(
 ) -> tuple[Result, list[TraceEntry]]:
     """Apply ``step(inputs[t], state) -> state, saved`` at every t in order, or in reverse. For arrays and Tensors.
 
-    Without ``keep`` the trace is empty, and what steps save is dropped as they go. Where there is noise, ``step`` gets
-    its masks too.
+    Without ``keep`` the trace is empty, and what a step saves is dropped at once. With noise, ``step`` is also given
+    the masks of the step.
     """
     xp = namespace(inputs)
     control = control.reversed() if reverse else control
@@ -99,7 +99,7 @@ def scan(
         if control.advance is not None:
             new = tuple(xp.where(control.advance[t, ...], n, s) for n, s in zip(new, state, strict=True))
         outputs[t] = state = new
-    if not times:  # the last state is not the memory of the first, which is the caller's, or zeros that parts share
+    if not times:  # a copy: the first state is the caller's memory, or zeros that parts share
         state = tuple(xp.stack([s])[0, ...] for s in state)
     return Result(_stack_outputs(xp, outputs, state, control), state), trace
 
@@ -152,7 +152,7 @@ def backward(
             dstate = tuple(xp.where(go, d, h) for d, h in zip(dstate, dheld, strict=True))
         if control.restart is not None:
             dstate = tuple(xp.where(control.restart[t, ...], xp.zeros_like(d), d) for d in dstate)
-    # Where a state is NaN, a step that is held has made NaN of its zeros.
+    # A held step has been given zeros, but where its state is NaN it has made NaN of them.
     seen, *beside = map(call.control.moving, (xp.stack(dzx), *stack_parts(xp, terms)))
     return _gradients(call, seen, tuple(beside), trace, dstate, need_dx)
 

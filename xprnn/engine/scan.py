@@ -31,7 +31,7 @@ Given = tuple[Array | None, Array | None]
 
 
 class Saved(NamedTuple):
-    """What a way back needs: zx of now, and each part of the state after every step, held ones too. In time's order."""
+    """What a way back needs, in the order of the walk: zx, and the state after every step, held ones too."""
 
     z: Array
     sequences: State
@@ -43,7 +43,7 @@ class Scan(Way):
     times = staticmethod(operator.matmul)
 
     def reasons_against(self, call: SequenceCall) -> list[str]:
-        """What keeps a scan from running a call of a linear cell."""
+        """What keeps a scan from running a call."""
         reasons = ["there is no step or no sequence to run"] if 0 in call.x.shape[:2] else []
         return reasons if call.noise is None else [*reasons, "zoneout and dropout between steps go step by step"]
 

@@ -17,7 +17,7 @@ from xprnn.randomness import Rng
 
 Made = Callable[..., RecurrentLayer]
 ASKED = ("num_layers", "dropout", "bidirectional", "dtype", "rng")
-"""What estimators tell a layer, beside its sizes."""
+"""The arguments that estimators give a layer, beside its sizes."""
 
 PLAIN: Mapping[str, Made] = {
     "rnn": RNN,
@@ -42,7 +42,7 @@ def _layers() -> Iterator[type[RecurrentLayer]]:
 
 
 def _lacks(layer: type[RecurrentLayer]) -> list[str]:
-    """Which options a layer has not."""
+    """The arguments of ASKED that a layer lacks."""
     return [option for option in ASKED if option not in inspect.signature(layer).parameters]
 
 
@@ -65,7 +65,7 @@ def layer_of(cell: str) -> Made:
 
 
 def cell_name(owner: str, name: str, cell: Any) -> str:
-    """The check of a cell's name, which says of other layers why they are none."""
+    """The check of a cell's name. For other layers its error says why they cannot be one."""
     if isinstance(cell, str) and cell in PLAIN:
         return str(cell)
     if isinstance(cell, str) and cell in refused():
@@ -80,7 +80,7 @@ Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 
 def recurrent_shapes(prefix: str, cell: str, inputs: int, hidden: int, layers: int, directions: int = 1) -> Shapes:
-    """Those of a recurrent layer, without building it: a file may declare one that no memory holds."""
+    """The parameters of a recurrent layer, without building it: a file may declare one too large for memory."""
     equations = layer_of(cell)(1, 1, rng=0).cell
     if isinstance(equations, DiagonalCell):  # which has a state of its own size, by default that of h
         equations = type(equations)(hidden)

@@ -51,17 +51,17 @@ class Estimator(Parameters, ABC):
 
     SETTINGS: ClassVar[Mapping[str, Check]]
     ADDED: ClassVar[Mapping[str, Any]] = {}
-    """What settings were before they were settings: files from then lack them."""
+    """Settings that older files lack, with the values that they had in effect."""
     KIND: ClassVar[str]
-    """What a file says it is."""
+    """What a file of it says that it is."""
     VERSION: ClassVar[int] = 1
-    """Of its form."""
+    """The version of the file's form."""
     METADATA: ClassVar[Mapping[str, type]] = {}
-    """What a file holds beside the settings, by type."""
+    """The entries that a file holds beside the settings, by name, and their types."""
     ARRAYS: ClassVar[Mapping[str, int]] = {}
-    """What it holds beside the network's parameters and must: arrays of finite float64, by their numbers of axes."""
+    """The arrays that a file must hold beside the network's parameters, finite and float64: by name, their axes."""
     PREFIX: ClassVar[str] = "network."
-    """Of the parameters' names in a file."""
+    """What the parameters' names begin with in a file."""
 
     _network: Any = None
     _training: History | None = None
@@ -157,7 +157,7 @@ class Estimator(Parameters, ABC):
 
     @classmethod
     def _arguments(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """What ``__init__`` takes to have the settings of a file."""
+        """The arguments of ``__init__`` that give the settings of a file."""
         return settings
 
     @abstractmethod
@@ -173,7 +173,7 @@ class Estimator(Parameters, ABC):
     def _read_network(
         self, weights: Mapping[str, np.ndarray[Any, Any]], shapes: Shapes, build: Callable[[], Network]
     ) -> Network:
-        """The network of a file, built once its parameters are seen to be those that the settings declare."""
+        """The network of a file, built after its parameters have been found to be those that the settings declare."""
         check_weights(weights, shapes, self.settings["dtype"])
         network = build()
         if any(array.dtype == np.int8 for array in weights.values()):
@@ -190,7 +190,7 @@ class Estimator(Parameters, ABC):
         vars(self).update(fitted)
 
     def _unfitted(self: Self, communicator: Communicator | None = None) -> Self:
-        """One of the same arguments as they are now, whose settings and parts ``fit`` takes when all has gone well.
+        """A new one of the same arguments, on which ``fit`` works, and whose parts it takes when all has gone well.
 
         All ranks draw from the seed of rank 0. Raises TypeError for what is no communicator.
         """
@@ -222,6 +222,6 @@ class Estimator(Parameters, ABC):
 
 
 def no_target(owner: str, y: Any) -> None:
-    """Raise TypeError for a target where there is nothing to learn it."""
+    """Raise TypeError for a target, in estimators that learn without one."""
     if y is not None:
         raise TypeError(f"{owner}: y is a {type(y).__name__}; expected None, as all there is to learn from comes first")

@@ -1,4 +1,4 @@
-"""How estimators of sequences and of texts learn, and what their networks say."""
+"""How estimators of sequences and of texts train their networks, and what these then answer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Host = np.ndarray[Any, Any]
 Loss = Callable[[Any, tuple[Array, ...]], Tensor]
 Measure = Callable[[list[Host]], float]
 LOWER = ("mae",)
-"""The measures that are better the lower they are; all others the higher."""
+"""The measures of which less is better; of all others more is."""
 
 
 class Watch(Callback):
-    """Records a measure of the whole validation part after each epoch, for early stopping: what rank 0 measures."""
+    """Records a measure of the whole validation part after each epoch, for early stopping. Rank 0 measures for all."""
 
     def __init__(self, name: str, rows: Sequence[Host] | Rows, measure: Measure) -> None:
         self.name, self.rows, self.measure = f"validation_{name}", rows, measure
@@ -136,7 +136,7 @@ def weighted_mean(losses: Tensor, weight: Array | float, count: float | None = N
 
 
 def mean_one(weight: Host, dtype: str) -> Host:
-    """Weights over their mean."""
+    """Weights divided by their mean."""
     return (weight / weight.mean()).astype(dtype)
 
 
@@ -159,7 +159,10 @@ def class_loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
 
 
 def step_loss(of_class: Host) -> Loss:
-    """That of all steps, for (x, lengths, classes (T, B), lengths, weights (B,)), and what each class counts (C,)."""
+    """The weighted mean cross-entropy of all steps, for (x, lengths, classes (T, B), lengths, weights (B,)).
+
+    ``of_class`` (C,) says how much each class counts.
+    """
 
     def loss(model: Any, batch: tuple[Array, ...]) -> Tensor:
         x, lengths, wanted, _, per_row = batch

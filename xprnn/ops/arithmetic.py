@@ -42,7 +42,7 @@ def binary(
 
 
 def _unfit(name: str, left: Any, right: Any, error: Exception) -> Exception:
-    """What an array library said of two operands, with what they are."""
+    """An array library's error about two operands, with their shapes and dtypes."""
     shown = [
         f"an array of shape {tuple(x.shape)} and dtype {x.dtype}" if hasattr(x, "shape") else reprlib.repr(x)
         for x in (left, right)
@@ -77,7 +77,7 @@ def squared_error(a: Operand, b: Operand) -> Tensor:
 
 
 def _difference(a: Operand, b: Operand, data: Array) -> Tensor:
-    """a - b, which is known already."""
+    """a - b, whose value is known already."""
     return record("subtract", data, (a, b), (lambda g, y: unbroadcast(g, a), lambda g, y: unbroadcast(-g, b)))
 
 

@@ -80,7 +80,7 @@ def _require_array(owner: str, indices: Any) -> None:
 
 @lifted
 def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
-    """Slices of x picked by number along an axis. The axes of indices, of any shape, take that one's place."""
+    """Slices of x picked by number along an axis, in whose place the result has the axes of indices."""
     axis = one_axis(axis, x.ndim)
     _require_array("take", value(indices))
     if axis != 0:

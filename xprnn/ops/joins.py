@@ -1,4 +1,4 @@
-"""Several Tensors joined to one, and one taken apart into several."""
+"""Several Tensors joined into one, and one taken apart into several."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
 
 @lifted
 def split(x: Tensor, sections: int, axis: int = 0) -> tuple[Tensor, ...]:
-    """So many parts of one length along an axis, such as a cell's gates; all are recorded as one operation.
+    """``sections`` parts of equal length along an axis, such as a cell's gates, all recorded as one operation.
 
-    As NumPy's and PyTorch's ``chunk``. Raises ValueError where the axis has no whole multiple of that length.
+    As NumPy's ``split`` and PyTorch's ``chunk``. Raises ValueError where the axis has no whole multiple of sections.
     """
     axis, sections = one_axis(axis, x.ndim), counts.size("split", "sections", sections)
     length, rest = divmod(x.shape[axis], sections)

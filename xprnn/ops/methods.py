@@ -60,13 +60,13 @@ def _squeezed(x: Tensor, axis: Axis = None) -> Tensor:
 
 
 def _place_of(name: str, x: Tensor, axis: int | None) -> Array:
-    """Where an extremum is, by argmax or argmin."""
+    """The place of an extremum, by argmax or argmin."""
     array = value(x)
     return getattr(namespace(array), name)(array, axis=None if axis is None else one_axis(axis, x.ndim))
 
 
 def _in_place(sign: str, operation: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
-    """What x += y does to a name: it stands for a new Tensor then, unless x is one that shall be trained."""
+    """What ``x += y`` does: the name x then stands for a new Tensor. Refused where x is one that is trained."""
 
     def changed(x: Tensor, y: Operand) -> Tensor:
         if x.node is None and (x.requires_grad or isinstance(x, Parameter)):

@@ -17,9 +17,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 X = ("x",)
 ORDINARY = frozenset((Tensor, Parameter))
-"""Tensors that may be read without asking; a class of its own may refuse to be an operand."""
+"""Types of Tensors that are always operands; other subclasses may refuse to be one."""
 CROSSWISE = ("the right operand", "the left operand")
-"""What errors call that which the rule of each operand reads."""
+"""What errors call the array that each operand's rule reads: the other operand."""
 
 
 def value(x: Operand) -> Any:
@@ -43,7 +43,7 @@ def values(a: Operand, b: Operand) -> tuple[Any, Any]:
 
 
 def _plain(number: np.generic) -> Any:
-    """A number of NumPy as Python's."""
+    """A number of NumPy as one of Python's."""
     item = number.item()
     return float(item) if isinstance(item, np.floating) else item  # long doubles stay NumPy's
 
@@ -64,7 +64,7 @@ def factor(name: str, x: Any) -> Tensor:
 
 
 def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Operand, P], R]:
-    """Let a primitive take an array or a number where it is written for a Tensor."""
+    """Let a primitive that is written for a Tensor take an array or a number too."""
 
     @functools.wraps(primitive)
     def on_operand(x: Operand, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -82,7 +82,7 @@ def lifted(primitive: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatena
 
 
 def _operand(name: str, x: Any) -> Tensor:
-    """A Tensor, or one around what is none. Raises TypeError for arrays of what are no numbers."""
+    """The operand as a Tensor. Raises TypeError for arrays of anything but numbers."""
     tensor = as_tensor(x)
     if type(tensor.data) is np.ndarray and tensor.data.dtype.kind in "OSUMmV":
         raise TypeError(f"{name}: x is an array of dtype {tensor.data.dtype}; expected numbers")

@@ -20,17 +20,17 @@ Held = list[tuple[Tensor, Tensor]]
 """(parameter, gradient) for each parameter that has one."""
 
 LEAST, SMALL = 2**10, 2**16
-"""Numbers of all gradients together, of NumPy: from so many on kernels are worth their import, and up to so many are
-squared as one array; more would take much memory."""
+"""Of all gradients on NumPy together: from LEAST numbers on kernels are worth their import; up to SMALL they are
+squared as one array, which for more would take much memory."""
 
 Number = Any
 """A float, or an array without axes on a device, which nobody has waited for."""
 
 
 LEAST_NORM = 2.0**-400
-"""Below it some squares may be missing, which are below what float64 holds."""
+"""A norm below it may lack squares that are too small for float64."""
 SMALLER, LARGER = 2.0**-600, 2.0**600
-"""Of numbers times the one or the other no square is out of range; times a power of two, none loses a bit."""
+"""Factors that bring squares back into range; as powers of two they cost no bit."""
 
 
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
@@ -66,9 +66,9 @@ def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> float:
 def clip(
     place: str, parameters: Sequence[Tensor], clip_norm: float | None, clip_value: float | None
 ) -> tuple[Number, Number]:
-    """What fit does: clip by norm or by value or not at all; the joint norms before and after, without waiting.
+    """What ``fit`` does: clip by norm, by value or not at all. Returns the joint norms before and after; never waits.
 
-    ``place`` begins the message of a gradient that is not finite, a check that may be postponed.
+    ``place`` begins the error for a gradient that is not finite, which may come later.
     """
     owner = f"{place}: clip_grad_{'norm' if clip_value is None else 'value'}"
     held = _with_gradient(parameters)
@@ -86,7 +86,7 @@ def _limit_of(owner: str, name: str, limit: Any) -> float:
 
 
 def _checked(owner: str, parameters: Iterable[Tensor]) -> Held:
-    """Those that have a gradient, each of its parameter's shape, which whoever assigned one may have overlooked."""
+    """Those that have a gradient. Raises TypeError or ValueError where somebody assigned one that does not fit."""
     held = _with_gradient(tensors_of(owner, "parameters", parameters))
     for k, (parameter, gradient) in enumerate(held):
         if not isinstance(gradient, Tensor):
@@ -97,13 +97,13 @@ def _checked(owner: str, parameters: Iterable[Tensor]) -> Held:
 
 
 def _with_gradient(parameters: Sequence[Tensor]) -> Held:
-    """Those that have a gradient, a repeated one once."""
+    """The parameters that have a gradient, each once."""
     distinct = {id(parameter): parameter for parameter in parameters}.values()
     return [(parameter, parameter.grad) for parameter in distinct if parameter.grad is not None]
 
 
 def _norm(owner: str, held: Held, waiting: bool = False) -> Number:
-    """The joint norm, which is required to be finite; a float of NumPy's gradients and, if one waits for it, of all."""
+    """The joint norm, required to be finite: a float, or for gradients on a device, unless ``waiting``, an array."""
     arrays = [gradient.data for _, gradient in held]
     norm: Number = None
     if set(map(type, arrays)) <= {np.ndarray}:  # the most common, and nothing to wait for
@@ -128,7 +128,7 @@ def _total(arrays: Sequence[np.ndarray[Any, Any]]) -> float:
     """The sum of all squares, in float64, since those of large float32 numbers overflow."""
     if 0 < sum([array.size for array in arrays]) <= SMALL:
         flat = np.concatenate(arrays, axis=None)
-        # By its size alone, and not by whether kernels are loaded: last places shall not tell what ran before.
+        # By size alone, and not by whether kernels are loaded: the last bits must not depend on what ran before.
         if flat.size >= LEAST and (found := host_kernels.kernels_for(flat)) is not None:
             return float(found.square_sum(flat))
         arrays = [flat]
@@ -149,7 +149,7 @@ def _squares(owner: str, held: Held, scale: float = 1.0) -> Array:
 
 
 def _unknown_norm(owner: str, held: Held, squares: Array) -> Array:
-    """The same of arrays that nobody has waited for: what may be needed is computed, and chosen there."""
+    """The joint norm on a device, without waiting: all that may be needed is computed there, and chosen there."""
     xp = namespace(squares)
     norm = xp.sqrt(xp.sum(squares))
     if any(dtype_name(gradient.data) == "float64" for _, gradient in held):  # of float32 no square is out of range
@@ -161,7 +161,7 @@ def _unknown_norm(owner: str, held: Held, squares: Array) -> Array:
 
 
 def _not_finite(owner: str, held: Held, squares: Array) -> Callable[[], FloatingPointError]:
-    """What to raise for a norm that is not finite; squares are where their gradients are."""
+    """Makes the error for a norm that is not finite; ``squares`` are on the gradients' device."""
     shapes = [gradient.shape for _, gradient in held]
 
     def error() -> FloatingPointError:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from os import PathLike
 from typing import Any
 
-from xprnn.arguments import function, of_kind, real_number, several, true_or_false, whole_number
-from xprnn.backend import Array, namespace, to_numpy
-from xprnn.engine.dispatch import logger, slow_calls_told
+from xprnn.arguments import function, of_kind, several, true_or_false, whole_number
+from xprnn.engine.dispatch import slow_calls_told
 from xprnn.grad_mode import no_grad
 from xprnn.nn.module import Module
-from xprnn.postponed import postponed, require
+from xprnn.postponed import postponed
 from xprnn.tensor import Tensor
 from xprnn.train.accumulation import Accumulated, in_groups
 from xprnn.train.callbacks import Callback, Checkpoint, ProgressBar
 from xprnn.train.checkpoint import load_checkpoint
+from xprnn.train.checks import check_limits, check_sources, check_that_something_is_learned, finite, named_metrics
 from xprnn.train.clip import clip
 from xprnn.train.communicator import Communicator
-from xprnn.train.evaluation import Metric, check_batches, means_over, size_of
+from xprnn.train.evaluation import Metric, means_over, size_of
 from xprnn.train.measured import drawn
 from xprnn.train.optimizer import Optimizer
-from xprnn.train.ranks import Computed, ranks_of
-from xprnn.train.run import NORMS, RECORDED, History, Run
+from xprnn.train.ranks import Computed, Ranks, ranks_of
+from xprnn.train.run import NORMS, History, Run
 from xprnn.train.same_bits import SameBits
 from xprnn.train.schedules import Schedule
 from xprnn.train.weighted import weighed, weighed_number
@@ -116,31 +115,16 @@ def fit(
         for k, callback in enumerate(several("fit", "callbacks", callbacks))
     ]
     epochs, progress = whole_number("fit", "epochs", epochs, 0), true_or_false("fit", "progress", progress)
-    if clip_norm is not None and clip_value is not None:
-        raise ValueError("fit: clip_norm and clip_value are both given; expected at most one")
-    for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if limit is not None:
-            real_number("fit", name, limit, "a number above 0", low=math.ulp(0.0))
-    for name, source in (("batches", batches), ("validation", validation)):
-        if source is not None or name == "batches":
-            check_batches("fit", name, source)
-        if isinstance(source, Iterator):
-            raise TypeError(
-                f"fit: {name} is a {type(source).__name__}, which lasts one epoch; expected a list or Batches"
-            )
-    accumulate, metrics = whole_number("fit", "accumulate", accumulate), _named(metrics)
+    check_limits(clip_norm, clip_value)
+    check_sources(batches, validation)
+    accumulate, metrics = whole_number("fit", "accumulate", accumulate), named_metrics(metrics)
     count = len(batches) if isinstance(batches, Sized) else None
     ranks = ranks_of(communicator, optimizer.parameters, 1 + len(metrics))
     run = Run(model, optimizer, schedule, epochs, count, tuple(metrics), validation is not None, ranks)
-    called = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
     run.add_parts({"schedule": schedule, "batches": batches, "validation": validation})
     stateful = [callback for callback in callbacks if hasattr(callback, "state_dict")]
     run.add_parts({f"{type(callback).__name__}_{k}": callback for k, callback in enumerate(stateful)})
-    if progress and not any(isinstance(callback, ProgressBar) for callback in called):
-        called.insert(0, ProgressBar())
-    called = [callback for callback in called if ranks.rank == 0 or not isinstance(callback, ProgressBar)]
-    if ranks.size > 1 and not any(isinstance(callback, SameBits) for callback in called):
-        called.insert(0, SameBits())
+    called = _in_order(callbacks, progress, ranks)
     with ranks, model.mode(True), ExitStack() as closing:
         ranks.apart(model, (batches, validation))  # before states are loaded, which may be different ones
         begun = (callback.path for callback in called if isinstance(callback, Checkpoint) and callback.begun)
@@ -175,6 +159,17 @@ def fit(
     return run.history
 
 
+def _in_order(callbacks: Sequence[Callback], progress: bool, ranks: Ranks) -> list[Callback]:
+    """All callbacks as they are called: progress, where it is shown, and then all others before checkpoints."""
+    called = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
+    if progress and not any(isinstance(callback, ProgressBar) for callback in called):
+        called.insert(0, ProgressBar())
+    called = [callback for callback in called if ranks.rank == 0 or not isinstance(callback, ProgressBar)]
+    if ranks.size > 1 and not any(isinstance(callback, SameBits) for callback in called):
+        called.insert(0, SameBits())
+    return called
+
+
 def _train(
     run: Run,
     batches: Iterable[Any],
@@ -204,7 +199,7 @@ def _train(
             return Computed(nothing, nothing, checks, due)
         with postponed(checks):  # on the host nothing is, and what is wrong ends the run here
             result, weight = weighed("loss", loss(model, batch), size)
-            values, weights = [_finite(result.data, f"epoch {run.epoch}, batch {run.batch}")], [weight]
+            values, weights = [finite(result.data, f"epoch {run.epoch}, batch {run.batch}")], [weight]
             if gathered is None:
                 optimizer.zero_grad()
                 result.backward()
@@ -228,7 +223,7 @@ def _train(
                     gathered.finish()
                 with ranks.everywhere(), postponed(checks):
                     if run.batch <= accumulate:
-                        _check_that_something_is_learned(run)
+                        check_that_something_is_learned(run)
                     values += clipping(f"fit: in {place}", optimizer.parameters)
                     weights += [1.0, 1.0]
             measured.add(place, values, weights, checks, run.mark)
@@ -242,54 +237,3 @@ def _train(
     if run.batch == 0:
         raise ValueError(f"fit: batches had none in epoch {run.epoch}; each iter() must start anew")
     return dict(zip(("loss", *metrics, *NORMS), measured.means(), strict=True))
-
-
-def _check_that_something_is_learned(run: Run) -> None:
-    """Raise ValueError where no parameter that the optimizer moves has a gradient; tell of one that was replaced."""
-    moved, model = run.optimizer.parameters, run.model
-    if all(parameter.grad is None for parameter in moved):
-        raise ValueError(
-            "fit: the loss gives a gradient to none of the optimizer's parameters, so nothing would be "
-            "learned: is the optimizer of this model, and made after the model's last change?"
-        )
-    if run.history.epochs:
-        return
-    own, known = dict(model.named_parameters()), set(map(id, moved))
-    idle = [p for p in moved if p.requires_grad and p.grad is None and all(p is not each for each in own.values())]
-    missed = [name for name, p in own.items() if p.requires_grad and p.grad is not None and id(p) not in known]
-    if idle and missed:
-        logger.warning(
-            "fit: %s will not be learned, since the optimizer has another parameter, of shape %s, which is not the "
-            "model's: make the optimizer after the model's last change",
-            ", ".join(missed),
-            idle[0].shape,
-        )
-
-
-def _named(metrics: Mapping[str, Metric] | None) -> dict[str, Metric]:
-    """The metrics, whose names must not be those of something else in the history."""
-    metrics = {} if metrics is None else of_kind("fit", "metrics", metrics, Mapping)
-    for name, metric in metrics.items():
-        if not isinstance(name, str) or name in RECORDED or name.startswith(("validation_", "val_")):
-            raise ValueError(
-                f"fit: a metric is named {name!r}; expected another name than {', '.join(RECORDED)}, "
-                "and none that begins with validation_ or val_"
-            )
-        if not callable(metric):
-            raise TypeError(f"fit: metrics[{name!r}] is a {type(metric).__name__}; expected a function(model, batch)")
-    return dict(metrics)
-
-
-def _finite(loss: Array, place: str) -> Array:
-    """The loss as a float64 array without axes of its own, required to be finite."""
-    xp = namespace(loss)
-    value = xp.astype(xp.reshape(loss, ()), xp.float64)
-
-    def not_finite() -> FloatingPointError:
-        return FloatingPointError(
-            f"fit: the loss is {float(to_numpy(value))} in {place}; no parameter was changed. "
-            "Look for NaN in the data or a too large learning rate; clip_norm can help"
-        )
-
-    require(~xp.isfinite(value), not_finite)
-    return value

@@ -1,4 +1,4 @@
-"""What is measured of batches: on the host known at once, and from a device brought many batches at a time."""
+"""What is measured of batches: known at once on the host, and brought from a device for many batches at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from xprnn.backend import Array, Backend, backend_of, namespace, to_numpy
 from xprnn.postponed import Check, look_at, postponed
 
-AT_MOST = 64  # batches that wait: by so many may an error come late
+AT_MOST = 64  # batches that wait: an error may come so many batches late
 
 Undo = Callable[[], None]
 
@@ -78,7 +78,7 @@ class Measured:
     ) -> None:
         """Take the numbers of a batch and what they weigh in the means: floats or arrays of one element.
 
-        Where a batch has fewer numbers than others, it says nothing of the last ones.
+        A batch may have fewer numbers than others: the last ones are then not measured.
         ``mark()`` gives what undoes all that happened since, should the batch turn out to be wrong.
         """
         arrays = [array for array in (*numbers, *weights, *(check.wrong for check in checks)) if not _on_host(array)]
@@ -110,7 +110,7 @@ class Measured:
 
         Raises the error of the first check that found something, after the ``undo`` of its batch.
         """
-        self._raise()  # whoever asks again hears of it again
+        self._raise()  # an error stays until the block ends
         if not self._waiting:
             return
         rows = [batch.row for batch in self._waiting]
@@ -170,7 +170,7 @@ class Measured:
 
 
 def _nothing_to_undo() -> None:
-    """Where no counts have gone on."""
+    """For batches after which nothing has to be taken back."""
 
 
 def _on_host(number: Any) -> bool:
@@ -178,7 +178,7 @@ def _on_host(number: Any) -> bool:
 
 
 def _at(place: str, error: Exception) -> Exception:
-    """The error, with a note of the batch that it came from, which its traceback no longer tells."""
+    """The error, with a note of the batch that it came from, which the traceback of a late error does not show."""
     if sys.version_info >= (3, 11):
         error.add_note(f"This was in {place}, whose numbers came from the device later.")
     return error

@@ -1,4 +1,4 @@
-"""What the ranks of a run decide together, so that each of them goes the way that one alone would have gone."""
+"""What the ranks of a run decide together, so that all take the steps that one process alone would take."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Computed(NamedTuple):
-    """What a batch says: its numbers, what they weigh, its checks, and whether a step is due after it."""
+    """What a batch gives: its numbers and their weights, its checks, and whether a step is due after it."""
 
     values: Sequence[Any]
     weights: Sequence[Any]
@@ -34,12 +34,12 @@ class Computed(NamedTuple):
 
 
 class Ranks(AbstractContextManager["Ranks"]):
-    """One rank alone, which has nobody to ask."""
+    """One rank alone, which needs nobody. :class:`Several` has the same methods for ranks that are joined."""
 
     rank, size = 0, 1
 
     def portion(self, owner: str, source: Any) -> Any:
-        """Of each batch of a source what this rank computes."""
+        """The part of each batch of a source that this rank computes."""
         return source
 
     def is_idle(self, batch: Any) -> bool:
@@ -47,7 +47,7 @@ class Ranks(AbstractContextManager["Ranks"]):
         return False
 
     def agree(self, work: Callable[[], Computed | None]) -> Computed | None:
-        """What work gives of the whole batch; None after the last one."""
+        """What ``work`` computes, for the whole batch; None after the last one."""
         return work()
 
     def backward(self, loss: Tensor, cotangent: Array, due: bool) -> None:
@@ -59,15 +59,15 @@ class Ranks(AbstractContextManager["Ranks"]):
         return [(parameter, parameter.grad.data) for parameter in parameters if parameter.grad is not None]
 
     def tried(self, work: Callable[[], T]) -> T:
-        """What work gives; where it fails in one rank, all fail."""
+        """What ``work`` returns; where it fails in one rank, all fail."""
         return work()
 
     def once(self, work: Callable[[], object]) -> None:
-        """Let rank 0 do it; where that fails, all fail."""
+        """Let rank 0 do it alone; where that fails, all fail."""
         self.tried(work if self.rank == 0 else lambda: None)
 
     def add_up(self, numbers: Sequence[float]) -> list[float]:
-        """Numbers of the host, summed."""
+        """Numbers of the host, summed over all ranks."""
         return list(numbers)
 
     def of_first(self, value: T) -> T:
@@ -79,16 +79,16 @@ class Ranks(AbstractContextManager["Ranks"]):
         return [value]
 
     def bring_together(self, parts: Mapping[str, Any]) -> None:
-        """Let rank 0 know what of the states of parts each rank has for its own."""
+        """Collect in rank 0 what each rank alone has of the states of parts."""
 
     def same_start(self, parts: Mapping[str, Any]) -> None:
         """Give parts the states that they have in rank 0."""
 
     def apart(self, model: Module, sources: Sequence[Any]) -> None:
-        """Let a model draw from other generators than sources, whose order is that of rank 0 in all ranks."""
+        """Give a model copies of generators that it shares with sources, which draw the same order in all ranks."""
 
     def own_noise(self, model: Module) -> None:
-        """Let each rank draw other noise than the others; rank 0 that of one alone."""
+        """Let each rank draw noise of its own; rank 0 draws what one alone would draw."""
 
     def everywhere(self) -> AbstractContextManager[None]:
         """A block that fails in all ranks where it fails in one, since all compute the same in it."""
@@ -97,17 +97,17 @@ class Ranks(AbstractContextManager["Ranks"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave nobody behind."""
+        """End all ranks where this one fails alone, so that nobody waits for it."""
 
 
 class Several(Ranks):
-    """Ranks joined by a communicator, of an optimizer's parameters and batches that say so many numbers."""
+    """Ranks joined by a communicator, for an optimizer's parameters and batches with so many numbers to report."""
 
     def __init__(self, communicator: Communicator, parameters: Sequence[Tensor], numbers: int) -> None:
         self.communicator, self.parameters, self.numbers = communicator, parameters, numbers
         self.rank, self.size = communicator.rank, communicator.size
         self._sums, self._held = Sums(communicator, parameters), list[bool]()
-        self._common: BaseException | None = None  # what all ranks raise, so that nobody waits for anybody
+        self._common: BaseException | None = None  # an error that all ranks raise, after which nobody has to be ended
 
     def portion(self, owner: str, source: Any) -> Any:
         if not hasattr(source, "portion"):
@@ -122,10 +122,10 @@ class Several(Ranks):
         return len(arrays) > 0 and all(0 in getattr(array, "shape", ()) for array in arrays)
 
     def agree(self, work: Callable[[], Computed | None]) -> Computed | None:
-        """As for one, with the numbers of all ranks.
+        """As for one rank, with the numbers of all.
 
-        What each knows without its device goes first, in one sum: whether it failed, whether its batches are over,
-        whether it has begun to sum, and which parameters have a gradient. On the host the numbers go along.
+        One sum tells what each knows without asking its device: whether it failed, whether its batches are over,
+        whether it has begun to sum, and which parameters have a gradient. Numbers on the host go along with it.
         """
         found, failure = _outcome(work)
         held = [parameter.grad is not None for parameter in self.parameters]
@@ -155,7 +155,7 @@ class Several(Ranks):
         return self._agree_on_device(found, home)
 
     def _agree_on_device(self, found: Computed, home: Any) -> Computed:
-        """The same for numbers that nobody waits for, and whether a check has found something anywhere."""
+        """The same for numbers on a device, without waiting, and whether a check has found something anywhere."""
         xp = home.xp
         row = [xp.reshape(home.asarray(number, "float64"), ()) for number in _weighted(found)]
         wrong = xp.zeros_like(row[0])
@@ -263,7 +263,7 @@ def ranks_of(communicator: Communicator | None, parameters: Sequence[Tensor], nu
 
 
 def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """What work gives, or what it raises."""
+    """What ``work`` returns, or the error that it raises."""
     try:
         return work(), None
     except Exception as error:

@@ -115,7 +115,7 @@ class Run:
         self.parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "run": self}
 
     def measure(self) -> Measured:
-        """Begin to measure the batches of an epoch; until the first is known, the last one of before is the last."""
+        """Begin to measure the batches of an epoch. Until one is known, the last batch of the epoch before counts."""
         self.measured = Measured(self.measured.last)
         return self.measured
 
@@ -136,7 +136,7 @@ class Run:
         return self.measured.last[position]
 
     def mark(self) -> Callable[[], None]:
-        """What brings the counts of batches and of the optimizer's steps back to what they are now."""
+        """Returns a function that sets the counts of batches and of steps back to what they are now."""
         batch, counts = self.batch, self.optimizer.counts
 
         def undo() -> None:
@@ -162,13 +162,13 @@ class Run:
         return full_name(name)
 
     def add_parts(self, others: Mapping[str, Any]) -> None:
-        """Let checkpoints hold these too, those of them that have a state."""
+        """Let checkpoints hold these parts too, as far as they have a state."""
         self.parts.update({name: part for name, part in others.items() if hasattr(part, "state_dict")})
         self.parts["run"] = self.parts.pop("run")  # loaded last, when it can see whether all go together
 
     def state_dict(self) -> dict[str, Any]:
         """The history, whether the run was stopped, and the names of all parts."""
-        self.measured.settle()  # nothing is kept of a run that has gone wrong
+        self.measured.settle()  # raises if the run has gone wrong, so that no checkpoint is made of it
         return {**self.history.state_dict(), "stop": self.stop, "parts": sorted(self.parts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ class Sums:
         self._anew()
 
     def _anew(self) -> None:
-        """Nothing of the plan is done yet."""
+        """Begin the plan again: nothing of it is done yet."""
         self._begun: list[Begun] = []
         self._wanting: Counter[int] = Counter()  # parameters of each bucket that are still to come
         self._ended: dict[int, None] = {}  # buckets, in the order in which their last ones have come

@@ -101,7 +101,7 @@ class Backtest:
 
 
 def _chances(actual: Host, futures: Host) -> dict[str, float]:
-    """How well futures (paths, M, horizon) tell them."""
+    """Scores of futures (paths, M, horizon) against what came."""
     said = np.moveaxis(np.quantile(futures, LEVELS, axis=0), 0, -1)
     inside = coverage(actual, said[..., [0, -1]]) if len(futures) > 1 else float("nan")
     return {"crps": crps(actual, futures), "pinball": pinball(actual, said, LEVELS), "coverage": inside}
@@ -146,7 +146,7 @@ class Informed:
 
 @dataclass(frozen=True)
 class Work:
-    """A forecaster that is asked about a series, and how far and how often; ``key`` is that of one of several."""
+    """A forecaster, the series it is asked about, how far ahead and how often; ``key`` is one of several series."""
 
     forecaster: Any
     series: Host
@@ -164,7 +164,7 @@ class Work:
         return self.forecaster.forecast(*asked, **of), futures
 
     def fitted(self) -> Said:
-        """Likewise of a copy that is fitted on what comes before the first origin."""
+        """The same of a copy that is fitted on what comes before the first origin."""
         forecaster = copy.deepcopy(self.forecaster)
         forecaster.fit(self.series[: self.origins[0]])
         return replace(self, forecaster=forecaster).done()
@@ -179,7 +179,7 @@ Said = tuple[Host, "Host | None"]
 
 
 def learns_several(forecaster: Any) -> bool:
-    """Whether it is fitted to several series together, and asked about each by its ``key``."""
+    """Whether a forecaster is fitted to several series together, and asked about each by its ``key``."""
     return bool(getattr(forecaster, "several", False))
 
 

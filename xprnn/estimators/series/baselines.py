@@ -7,7 +7,7 @@ origin, ..., origin + horizon - 1 from series[:origin] alone, for series (N, F) 
 from __future__ import annotations
 
 import copy
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from xprnn.data.series import as_series, check_origins, windows
 from xprnn.estimators.parameters import Parameters, not_fitted
 
 Host = np.ndarray[Any, Any]
+Self = TypeVar("Self", bound="Naive")
 
 
 class SeriesForecaster(Protocol):
@@ -32,18 +33,22 @@ class SeriesForecaster(Protocol):
         """(M, horizon, F)."""
 
 
-class Persistence(Parameters):
-    """Tomorrow is like today: y[t + k] = y[t - 1]."""
-
-    name = "persistence"
+class Naive(Parameters):
+    """Base of those that have nothing to learn."""
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def fit(self, series: Any) -> Persistence:
-        """Nothing to learn."""
-        as_series(series, "Persistence")
+    def fit(self: Self, series: Any) -> Self:
+        """Nothing to learn. Raises TypeError or ValueError for what is no series."""
+        as_series(series, type(self).__name__)
         return self
+
+
+class Persistence(Naive):
+    """Tomorrow is like today: y[t + k] = y[t - 1]."""
+
+    name = "persistence"
 
     def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """The last value, again and again."""
@@ -51,18 +56,10 @@ class Persistence(Parameters):
         return np.repeat(series[check_origins(series, origins, 1) - 1][:, None], horizon, axis=1)
 
 
-class Drift(Parameters):
+class Drift(Naive):
     """As steep as it has been from the first step on: y[t + k] = y[t - 1] + (k + 1) (y[t - 1] - y[0]) / (t - 1)."""
 
     name = "drift"
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def fit(self, series: Any) -> Drift:
-        """Nothing to learn."""
-        as_series(series, "Drift")
-        return self
 
     def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
         """The line through the first step and the last one, carried on."""
@@ -72,7 +69,7 @@ class Drift(Parameters):
         return series[origins - 1][:, None] + np.arange(1, horizon + 1)[:, None] * slopes[:, None]
 
 
-class SeasonalNaive(Parameters):
+class SeasonalNaive(Naive):
     """As one period ago: y[t + k] = y[t + k - P], with as many whole periods back as it takes to be in the past.
 
     P is a whole number of steps: for a year of days, take 365. Raises ValueError for any other.
@@ -81,9 +78,6 @@ class SeasonalNaive(Parameters):
     def __init__(self, period: int) -> None:
         whole_number("SeasonalNaive", "period", period)
         self.period = period
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
 
     @property
     def name(self) -> str:

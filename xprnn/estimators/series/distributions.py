@@ -1,4 +1,4 @@
-"""What a step may be beside what a member says of it: how that is learned, and how futures are drawn from it."""
+"""Distributions of a step around what a member forecasts: how they are learned, and how futures are drawn."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Zero:
 
     @classmethod
     def of(cls, scale: Scale) -> Zero:
-        """Of all series."""
+        """Those of all series, on the scale of a member."""
         unit = np.where(scale.std == 0.0, 1.0, scale.std)
         return cls((-scale.mean / unit)[:, None], unit[:, None])
 

@@ -29,7 +29,7 @@ MOST_AN_EPOCH = 4096  # origins; of more, so many are drawn anew for each epoch
 
 @dataclass(frozen=True)
 class Task:
-    """What to learn from: series, and which of their steps are learned and which only looked at."""
+    """What to learn from: series, of which some steps are learned from and others only watched."""
 
     common: Common
     series: tuple[Series, ...]
@@ -44,7 +44,7 @@ class Task:
 
     @property
     def lengths(self) -> list[int]:
-        """Of the series."""
+        """The length of each series."""
         return [len(each) for each in self.series]
 
     def origins(self, firsts: Sequence[int], lengths: Sequence[int], horizon: int) -> tuple[Host, Host]:
@@ -204,7 +204,7 @@ def _rows(frame: Frame, places: tuple[Host, Host]) -> Host:
 
 
 def _loss(task: Task, member: Member, frame: Frame, reduction: str = "mean") -> Any:
-    """How surprising scaled steps are to the distribution, those that are known."""
+    """The negative log-likelihood, or the like, of scaled steps that are known, by the distribution."""
     distribution, zeros = member.distribution, Zero.of(member.scale).on(task.home, task.options["dtype"])
     home, dtype, horizon = task.home, task.options["dtype"], task.options["horizon"]
     inputs = home.asarray(np.concatenate([frame.scaled, frame.extras], axis=1).astype(dtype))

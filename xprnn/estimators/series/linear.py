@@ -1,4 +1,4 @@
-"""Linear autoregression with a penalty, in closed form: what a recurrent network only has to improve on."""
+"""Linear autoregression with a penalty, in closed form, on which a recurrent network then has to improve."""
 
 from __future__ import annotations
 

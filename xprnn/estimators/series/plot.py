@@ -24,47 +24,12 @@ def draw_forecast(report: ForecastReport, column: int = 0) -> bytes:
 
 
 def _draw(report: ForecastReport, column: int, figure_type: Any, canvas_type: Any) -> bytes:
-    test, name = report.backtest, report.source.columns[column]
-    scores = {row["forecaster"]: row["rmse"] for row in test.scores(column)}
-    model, *baselines = scores
-    rival = min(baselines, key=scores.__getitem__) if baselines else None
-    # At each step, what was said the longest time ahead: the hardest of the forecasts that were made.
-    at = test.origins + test.horizon - 1
-    ahead = "one step" if test.horizon == 1 else f"{test.horizon} steps"
-
+    name = report.source.columns[column]
     figure = figure_type(figsize=(11, 7.5), layout="constrained")
     canvas_type(figure)
     whole, close = figure.subplots(2, 1)
-    whole.plot(at, test.series[at, column], color=ACTUAL, linewidth=0.8, label="actual")
-    whole.plot(at, test.forecasts[model][:, -1, column], color=MODEL, linewidth=1.2, label=f"{model}, {ahead} ahead")
-    whole.set_title(f"{name}: {len(at)} test steps never seen in training, RMSE of {model} {readable(scores[model])}")
-
-    last = slice(-CLOSE_UP, None)
-    close.plot(
-        at[last], test.series[at[last], column], color=ACTUAL, marker="o", markersize=3, linewidth=1, label="actual"
-    )
-    close.plot(
-        at[last],
-        test.forecasts[model][last, -1, column],
-        color=MODEL,
-        linewidth=1.8,
-        label=f"{model} (RMSE {readable(scores[model])})",
-    )
-    if rival is not None:
-        label = f"{rival}, best baseline (RMSE {readable(scores[rival])})"
-        close.plot(
-            at[last], test.forecasts[rival][last, -1, column], color=OTHER, linewidth=1.2, linestyle="--", label=label
-        )
-    beyond = len(test.series) + np.arange(len(report.future))
-    close.plot(
-        beyond,
-        report.future[:, column],
-        color=MODEL,
-        marker="D",
-        linestyle=":",
-        label=f"{model}, after the end of the data",
-    )
-    close.set_title(f"The last {min(CLOSE_UP, len(at))} test steps, and what comes next")
+    _draw_test(whole, report, column)
+    _draw_end(close, report, column)
     for axes in (whole, close):
         axes.set_ylabel(name)
         axes.set_xlabel("step" if report.source.calendar is None else "date")
@@ -77,6 +42,48 @@ def _draw(report: ForecastReport, column: int, figure_type: Any, canvas_type: An
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110)
     return out.getvalue()
+
+
+def _draw_test(axes: Any, report: ForecastReport, column: int) -> None:
+    """The whole test part, and what the model said of it."""
+    test, at, name = report.backtest, _forecast_steps(report), report.source.columns[column]
+    model, error = next(iter(_errors(report, column).items()))
+    ahead = "one step" if test.horizon == 1 else f"{test.horizon} steps"
+    axes.plot(at, test.series[at, column], color=ACTUAL, linewidth=0.8, label="actual")
+    axes.plot(at, test.forecasts[model][:, -1, column], color=MODEL, linewidth=1.2, label=f"{model}, {ahead} ahead")
+    axes.set_title(f"{name}: {len(at)} test steps never seen in training, RMSE of {model} {readable(error)}")
+
+
+def _draw_end(axes: Any, report: ForecastReport, column: int) -> None:
+    """The last steps of the test part, by the model and the best baseline, and what comes after them."""
+    test, errors, at, last = report.backtest, _errors(report, column), _forecast_steps(report), slice(-CLOSE_UP, None)
+    model, *baselines = errors
+
+    def said(name: str) -> Any:
+        return test.forecasts[name][last, -1, column]
+
+    axes.plot(
+        at[last], test.series[at[last], column], label="actual", color=ACTUAL, marker="o", markersize=3, linewidth=1
+    )
+    axes.plot(at[last], said(model), label=f"{model} (RMSE {readable(errors[model])})", color=MODEL, linewidth=1.8)
+    if baselines:
+        rival = min(baselines, key=errors.__getitem__)
+        label = f"{rival}, best baseline (RMSE {readable(errors[rival])})"
+        axes.plot(at[last], said(rival), label=label, color=OTHER, linewidth=1.2, linestyle="--")
+    beyond = len(test.series) + np.arange(len(report.future))
+    label = f"{model}, after the end of the data"
+    axes.plot(beyond, report.future[:, column], label=label, color=MODEL, marker="D", linestyle=":")
+    axes.set_title(f"The last {min(CLOSE_UP, len(at))} test steps, and what comes next")
+
+
+def _errors(report: ForecastReport, column: int) -> dict[str, float]:
+    """The RMSE of each forecaster, the model's first."""
+    return {row["forecaster"]: row["rmse"] for row in report.backtest.scores(column)}
+
+
+def _forecast_steps(report: ForecastReport) -> Any:
+    """The steps that are shown, each with the forecast that was made the longest time before, and is the hardest."""
+    return report.backtest.origins + report.backtest.horizon - 1
 
 
 def _matplotlib() -> tuple[Any, Any, Any]:

@@ -212,7 +212,7 @@ class TextClassifier(TextEstimator):
             raise ValueError(f"{owner}: all texts with a {least} have the label {classes[learned.pop()]!r}")
         network = new._build(vocabulary, len(classes), vectors, draws)
         rows.renumber(np.array(vocabulary.encode(words), np.int32))
-        batch_size = options["batch_size"] or min(50, max(4, len(rows) // 50))
+        batch_size = new._batch_size(len(rows))
         ids, held, each = rows.taken(evidence), held_out[evidence], mean_one(each[evidence], options["dtype"])
         target, weight, prior = target[evidence], weight[evidence], np.bincount(target, weight) / weight.sum()
         if vectors is None and options["count_ratios"]:

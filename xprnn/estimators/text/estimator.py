@@ -60,6 +60,11 @@ class TextEstimator(Estimator):
         least, most = self.settings["min_count"], self.settings["max_vocabulary"]
         return Vocabulary.of_counts(counts, min_count=least, max_size=most, specials=("pad", "unknown"))
 
+    def _batch_size(self, count: int) -> int:
+        """How many of so many texts are a batch."""
+        given: int | None = self.settings["batch_size"]
+        return given or min(50, max(4, count // 50))
+
     def _sizes(self) -> dict[str, Any]:
         return {name: self.settings[name] for name in SIZES if name in self.settings}
 

@@ -168,7 +168,7 @@ class TextTagger(TextEstimator):
                 return span_f1(*([classes.own[row].tolist() for row in part] for part in (right, found)))
             return MEASURES[options["monitor"]](np.concatenate(right), np.concatenate(found), counted)
 
-        batch_size = options["batch_size"] or min(50, max(4, len(ids) // 50))
+        batch_size = new._batch_size(len(ids))
         loss, parts = step_loss(of_class), (ids, tags, each)
         history = learn(new, network, parts, held, loss, measure, callbacks, communicator, draws, batch_size)
         temperature = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xprnn import cells  # others are imported when first asked for
+from xprnn import cells  # other cells are imported when they are first wanted
 from xprnn.arguments import above_zero, each_true_or_false, one_of
 from xprnn.cells import (
     GRU,

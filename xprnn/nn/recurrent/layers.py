@@ -22,10 +22,10 @@ class RNN(RecurrentLayer):
     Parameters
     ----------
     nonlinearity
-        f: the name of a :class:`xprnn.cells.Activation`, or one, or with ``bidirectional`` a pair of them. On the host
-        there are kernels for tanh, relu, sigmoid and the hard sigmoid; with any other the reference runs.
+        f: an :class:`xprnn.cells.Activation` or its name, or with ``bidirectional`` a pair of them. On the host there
+        are kernels for tanh, relu, sigmoid and the hard sigmoid; with any other the reference runs.
     clip
-        What f is taken of is cut to -clip ... clip first.
+        The argument of f is cut to -clip ... clip first.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class LSTM(RecurrentLayer):
     forget_bias
         Starts the forget gate with this total bias (Jozefowicz et al. 2015 recommend 1); None leaves it random.
     gate_activation, activation, output_activation
-        In the place of sigmoid, of the tanh of z_g, and of that of c': the name of a :class:`xprnn.cells.Activation`,
-        or one, or with ``bidirectional`` a pair of them. Without the last one ``activation`` is in both places.
+        In the place of sigmoid, of the tanh of z_g, and of the tanh of c': an :class:`xprnn.cells.Activation` or its
+        name, or with ``bidirectional`` a pair of them. Default of the last: that of ``activation``.
     clip
         Every z is cut to -clip ... clip before its activation.
     coupled
@@ -196,11 +196,11 @@ class GRU(RecurrentLayer):
     Parameters
     ----------
     gate_activation, activation
-        In the place of sigmoid and tanh: the name of a :class:`xprnn.cells.Activation`, or one, or with
-        ``bidirectional`` a pair of them. Of tanh, relu, sigmoid and the hard sigmoid, with a clip or without, there
-        are kernels for the host; with any other, and on CuPy, the reference runs.
+        In the place of sigmoid and tanh: an :class:`xprnn.cells.Activation` or its name, or with ``bidirectional`` a
+        pair of them. For tanh, relu, sigmoid and the hard sigmoid, with a clip or without, there are kernels for the
+        host; with any other, and on CuPy, the reference runs.
     clip
-        What comes to an activation is cut to -clip ... clip first.
+        The argument of each activation is cut to -clip ... clip first.
     layer_norm
         Normalise both products of a step (Ba et al. 2016, arXiv 1607.06450), as :class:`xprnn.cells.LayerNormGRU`
         writes it: gain_ih and gain_hh (3H) start from 1, biases from 0. There is a kernel for the host, none for CUDA.
@@ -259,7 +259,7 @@ def set_forget_bias(module: Any, suffix: str, forget_bias: float) -> None:
 
 
 def set_forget_biases(layer: RecurrentLayer, forget_bias: float | None) -> None:
-    """The same of all layers and directions, where there is one."""
+    """The same for all layers and directions; None leaves them as they are."""
     if forget_bias is not None:
         for number in range(layer.num_layers):
             for suffix in ("", "_reverse")[: layer.directions]:

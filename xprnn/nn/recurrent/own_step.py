@@ -48,7 +48,7 @@ class Recurrent(SequenceLayer):
         self.state_names = tuple("h" if k == 0 else f"state part {k}" for k in range(len(self.state_sizes)))
 
     def _walk(self, x: Tensor, state: Parts | None, control: Control, every: bool) -> tuple[Tensor, Parts, Parts]:
-        if state is None:  # each part by itself: a step may write to one, or hand it on
+        if state is None:  # not shared: a step of somebody else may write to a part, or hand it on
             state = tuple([part for size in self.state_sizes for part in zero_state(x, [size])])
         shapes = [part.shape for part in state]
         if control.advance is not None:

@@ -1,4 +1,4 @@
-"""What is drawn for a call of a recurrent layer while it trains: zoneout, dropout between steps, weights left out."""
+"""Regularisation of recurrent layers while they train: zoneout, dropout between steps, and dropped weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Regularisation:
     ) -> Regularisation | None:
         """The arguments of a layer, checked; None where all rates are 0.
 
-        Raises ValueError for what is no rate, and for masks that the cell of a direction does not look for.
+        Raises ValueError for what is no rate, and for masks that the cell of a direction does not use.
         """
         parts = cells[0].state_names
         rates = zoneout if isinstance(zoneout, (tuple, list)) else (zoneout,) * len(parts)
@@ -59,13 +59,13 @@ class Regularisation:
     def noise(
         self, rng: np.random.Generator, x: Array, sizes: tuple[int, ...], hidden_size: int, training: bool
     ) -> Noise | None:
-        """The masks of a call with x (T, B, I); without training zoneout alone, by its expectation."""
+        """The masks of a call with x (T, B, I). Outside training there is zoneout alone, as its expected value."""
         steps, batch, _ = x.shape
         if not training:
             return Noise(self.zoneout) if any(self.zoneout) else None
 
         def drawn(rate: float, *shape: int) -> Array:
-            """Ones, and zeros with the probability of the rate."""
+            """Zeros with the probability ``rate``, and ones."""
             ones = rng.random(shape, dtype="float32") >= rate
             return backend_of(x).asarray(ones.astype(dtype_name(x)))
 
@@ -81,7 +81,7 @@ class Regularisation:
         return None if not zoneout and h is None and candidate is None else Noise(zoneout, h, candidate)
 
     def connected(self, rng: np.random.Generator, weights: dict[str, Any], training: bool) -> dict[str, Any]:
-        """The weights of a call: of weight_hh some are zero while training, and the others larger."""
+        """The weights of a call. While training some of weight_hh are zero, and the others larger to make up for it."""
         if not (training and self.weight):
             return weights
         w = weights["weight_hh"]

@@ -23,7 +23,9 @@ class SequenceLayer(Module):
     input_size: int | None = None
     """The length of x's last axis; None where any will do."""
     beside: int = 0
-    """Columns that come behind x's own, in a stream too: of layers that take more, whose ``forward`` joins them."""
+    """How many further columns a layer takes behind x's own, as of times. Its ``forward`` joins them to x; a stream's x
+    has them already.
+    """
     dtype: str | None = None
     """What x must have; None for float32 or float64."""
     state_names: tuple[str, ...]
@@ -39,7 +41,7 @@ class SequenceLayer(Module):
         """
 
     def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
-        """What the cell is given in the place of the parameters of a layer and direction: the same, or made of them."""
+        """The weights that the cell is given: the parameters of a layer and direction, or what is made of them."""
         return weights
 
     def forward(
@@ -104,7 +106,7 @@ class SequenceLayer(Module):
 
 
 def state_parts(owner: str, names: tuple[str, ...], state: Any, shapes: Sequence[tuple[int, ...]], x: Tensor) -> Parts:
-    """A state argument, an array or a tuple of one a name, as a tuple of Tensors beside x."""
+    """A state argument, one array or a tuple with one for each name, as a tuple of Tensors beside x."""
     dtype = dtype_name(x.data)
     parts = (state,) if len(names) == 1 and not isinstance(state, (tuple, list)) else state
     if not isinstance(parts, (tuple, list)) or len(parts) != len(names):
@@ -123,7 +125,7 @@ def zero_state(x: Tensor, sizes: Sequence[int]) -> Parts:
     """Parts (B, H) of zeros for a batch x (..., B, I)."""
     batch = x.shape[-2]
     parts, first = [], None
-    for size in sizes:  # nobody writes to them, so that one may stand for another
+    for size in sizes:  # nobody writes to them, so parts of one size share their zeros
         if first is None or first.data.shape[1] != size:
             first = Tensor(zeros_beside(x.data, (batch, size)))
         parts.append(first)

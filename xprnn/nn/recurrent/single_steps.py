@@ -33,8 +33,8 @@ class CellModule(Module):
     part is one Tensor, a state of two is a tuple. Raises TypeError and ValueError for wrong types and shapes.
 
     ``zoneout``, ``recurrent_dropout``, ``candidate_dropout`` and ``weight_dropout`` are those of
-    :class:`RecurrentLayer`; a call is a sequence of one step here, so that each draws anew, also what there is one of
-    for all steps of a sequence.
+    :class:`RecurrentLayer`. A call is a sequence of one step, so that each call draws all masks anew, even those that a
+    layer draws once for a sequence.
     """
 
     weight_ih: Parameter
@@ -83,7 +83,7 @@ class CellModule(Module):
             parts = tuple(part[None] for part in parts) if single else parts
         x = x[None] if single else x
         parts = zero_state(x, sizes) if state is None else parts
-        x = x[None] if x.requires_grad else Tensor(x.data[None])  # the second takes a fifth of the time
+        x = x[None] if x.requires_grad else Tensor(x.data[None])  # Tensor(...) takes a fifth of the time
         rates, noise = self.regularisation, None
         if rates is not None:
             noise = rates.noise(self.rng, x.data, sizes, self.hidden_size, self.training)
@@ -92,9 +92,9 @@ class CellModule(Module):
         return outer_state([ops.squeeze(part, 0) for part in final] if single else final)
 
     def _at_once(self, x: Any, state: Any) -> Any:
-        """The same without a way back, where :func:`new_state` answers; else None, and all that is given is looked at.
+        """The step without a way back in one call of kernels, where nothing about it is unusual; else None.
 
-        Whatever could have changed since the last call is asked again: nothing is kept.
+        Nothing is remembered from the last call: whatever could have changed since is asked again.
         """
         parts = state if state is None or isinstance(state, (tuple, list)) else (state,)
         x, *old = [a.data if isinstance(a, Tensor) else a for a in (x, *(parts or ()))]

@@ -60,7 +60,7 @@ class RecurrentLayer(SequenceLayer):
         Probability that a unit of the state stays as it was (Krueger et al. 2017, arXiv 1606.01305), anew for each step
         and sequence; of each part one, or the same of all. In evaluation the state is the expected one.
     recurrent_dropout
-        Probability of a zero in what h is multiplied by wherever it goes into a product: one mask for all steps of a
+        Probability of a zero in the mask that h is multiplied by before each product: one mask for all steps of a
         sequence (Gal and Ghahramani 2016, arXiv 1512.05287).
     candidate_dropout
         Probability of a zero in the candidate, g of an LSTM and n of a GRU, anew for each step (Semeniuta et al. 2016,
@@ -68,9 +68,9 @@ class RecurrentLayer(SequenceLayer):
     weight_dropout
         Probability of a zero in weight_hh, one mask for a call (DropConnect; Merity et al. 2017, arXiv 1708.02182).
 
-        These four act while training, for each layer and direction apart; what is kept of a dropout is divided by the
-        probability to be. On NumPy the kernels of all cells but IndRNN have them; where there is no kernel, the
-        reference runs.
+        These four act while training, in each layer and direction by itself; what a dropout keeps is divided by the
+        probability of being kept. On NumPy the kernels of all cells but IndRNN have them; where there is no kernel,
+        the reference runs.
     dtype
         "float32" or "float64". Inputs must have it.
     rng
@@ -81,7 +81,7 @@ class RecurrentLayer(SequenceLayer):
     dtype: str
     cell: Cell
     reverse_cell: Cell | None
-    """That of the direction in reverse where it is another."""
+    """The cell of the reverse direction, where it differs."""
 
     _fixed = frozenset(
         {
@@ -186,7 +186,7 @@ class RecurrentLayer(SequenceLayer):
         return [declared.present(self) for declared in self.declared]
 
     def _driven(self, weights: dict[str, Any], x: Tensor) -> tuple[dict[str, Any], Tensor]:
-        """What it is given of x (T, B, I), and weights that fit it."""
+        """The weights and x (T, B, I) of one layer and direction as its cell is given them."""
         return weights, x
 
     @property
@@ -195,7 +195,7 @@ class RecurrentLayer(SequenceLayer):
         return self.regularisation is not None and any(self.regularisation.zoneout)
 
     def attributes(self) -> list[str]:
-        """Under which names the layer has them."""
+        """The attribute of each parameter, in the order of :meth:`weights`."""
         return [attribute for declared in self.declared for attribute, *_ in declared.attributes.values()]
 
     def stream(self, batch: int | None = 1, head: Linear | None = None) -> Stream:
@@ -211,13 +211,13 @@ class RecurrentLayer(SequenceLayer):
 
 
 def begin_with(weights: Mapping[str, Parameter], **values: np.ndarray) -> None:
-    """Give parameters of a new layer, in one direction of it, other initial values than were drawn."""
+    """Give parameters of one layer and direction initial values in the place of those drawn."""
     for name, array in values.items():
         weights[name].data = default_backend().asarray(array.astype(dtype_name(weights[name].data)))
 
 
 def _whole(sequence: Parts, call: Callable[[], tuple[Parts, Parts]]) -> Parts:
-    """All parts of the state after every step of a call: walked where some were not kept."""
+    """All parts of the state after every step of a call, which the reference runs again where some were not kept."""
     if all(part is not None for part in sequence):
         return sequence
     with use_kernels("reference"):
@@ -239,7 +239,7 @@ def _alike(one: Cell, other: Cell, size: int) -> bool:
 def initial_weights(
     cell: Cell, input_size: int, hidden_size: int, bias: bool, dtype: str, rng: np.random.Generator
 ) -> dict[str, Parameter]:
-    """The parameters of one cell by name, from U(+-1/sqrt(H)), or from the number that it names."""
+    """The parameters of one cell by name, from U(+-1/sqrt(H)), or the numbers that the cell itself starts from."""
     bound = 1.0 / math.sqrt(hidden_size)
     return {
         name: Parameter(

@@ -36,17 +36,17 @@ def run(
 ) -> tuple[Parts, Parts]:
     """Each part of the state after every step (T, B, H), and at the end (B, H), for x (T, B, I).
 
-    ``alone`` says that these are all of the layer's, and gives the state at the end as layers do, (1, B, H). Parts that
-    are not kept for every step are None among the first: of a cell that takes many steps at once, and unless ``every``
-    part is asked for. ``own_state`` says that the state is the layer's own, which nobody else can write to.
-    ``layer`` and ``number`` are for an observer: whose call this is, and the which of those that it makes in a walk.
+    ``alone`` says that the layer makes no other call; the state at the end then has the form of a layer's, (1, B, H).
+    Without ``every`` only h is wanted after every step: other parts may be None there, as they may be of a cell that
+    takes many steps at once. ``own_state`` says that the state is zeros of the layer's own, which nobody writes to.
+    ``layer`` and ``number`` tell an observer whose call this is, and which of its calls.
     """
     observer = observing()
     if cell.linear or cell.composed:
         from xprnn.nn.recurrent.taped_cell import with_way_back
 
         cell = with_way_back(cell)
-    if observer is not None and is_grad_enabled():  # it shall see the way back, whoever asks for gradients
+    if observer is not None and is_grad_enabled():  # it sees the way back, whoever wants gradients
         state = tuple(part if part.requires_grad else Tensor(part.data, requires_grad=True) for part in state)
     inputs = (x, *state, *weights.values())
     keep = is_recorded(inputs)
@@ -67,7 +67,7 @@ def run(
         there = tuple(part for part in there if part is not None)
 
     def both(parts: Sequence[Any]) -> tuple[Any, Any]:
-        """Those after every step, None for what there is not, and those at the end."""
+        """Parts after every step, with None for those that were not kept, and parts at the end."""
         if len(there) == len(state):
             return tuple(parts[: len(state)]), tuple(parts[len(state) :])
         first = iter(parts)
@@ -77,7 +77,7 @@ def run(
         if alone:
             ends = [None if g is None else g[0] for g in cotangents[len(there) :]]
             cotangents = [*cotangents[: len(there)], *ends]
-        if is_grad_enabled():  # it will itself be differentiated: compose the call of primitives, let the tape work
+        if is_grad_enabled():  # gradients of gradients: compose the call of primitives, and let the tape differentiate
             replay, _ = reference.forward(replace(call, weights=weights, x=x, state=state))
             pairs = zip((*replay.sequences, *replay.final), (g for part in both(cotangents) for g in part), strict=True)
             flows = [(y, g) for y, g in pairs if g is not None and y.requires_grad]
@@ -103,5 +103,5 @@ def run(
 
 @cache
 def _labels(state_names: tuple[str, ...], *weights: str) -> tuple[str, ...]:
-    """What errors call the things that a way back reads."""
+    """The names by which errors call what the way back reads."""
     return ("x", *(f"the initial {name}" for name in state_names), *weights, "mask or lengths", "reset")

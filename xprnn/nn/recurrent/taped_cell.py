@@ -1,4 +1,4 @@
-"""Cells that do not write out how they go back: the tape finds their ways."""
+"""Cells that do not write out their way back, with one that the tape finds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from xprnn.tape import gradients_in
 from xprnn.tensor import Tensor
 
 ROWS = 256
-"""How many steps are computed again side by side: enough for products, and little memory."""
+"""How many steps are computed again side by side: enough for efficient products, in little memory."""
 
 
 class TapedCell(LinearCell):
-    """The same cell, linear in its state, with the ways back that it does not write out."""
+    """A cell that is linear in its state, with the ways back that it does not write out."""
 
     def __init__(self, cell: LinearCell) -> None:
         _take_over(self, cell)
@@ -44,7 +44,7 @@ class TapedCell(LinearCell):
 
 
 class TapedSteps(ManyStepCell):
-    """The same cell, composed of primitives, with its ways back."""
+    """A cell that is composed of primitives, with its ways back."""
 
     def __init__(self, cell: Cell) -> None:
         _take_over(self, cell)
@@ -95,7 +95,7 @@ class TapedSteps(ManyStepCell):
 
 
 def _take_over(taped: Any, cell: Cell) -> None:
-    """Whatever another cell is asked for that goes no way back."""
+    """Copy from a cell whatever is asked of it besides its steps."""
     for name in (
         *("gates", "gate_names", "state_names", "initial", "weight_shapes", "state_sizes", "sees_x"),
         *("zx_of", "zx_vjp", "multiplied", "input_weight", "input_weight_vjp"),
@@ -109,7 +109,7 @@ def _rows(part: Array) -> Array:
 
 
 def with_way_back(cell: Cell) -> Cell:
-    """A cell, taped where it leaves out how its functions go back."""
+    """The cell itself or, where it leaves out ways back, one that has them."""
     if cell.composed:
         return TapedSteps(cell)
     if not isinstance(cell, LinearCell) or (_written(type(cell), "coefficients") and _written(type(cell), "output")):
@@ -119,7 +119,7 @@ def with_way_back(cell: Cell) -> Cell:
 
 @cache
 def _written(given: type[LinearCell], name: str) -> bool:
-    """Whether a function has its way back written by whoever wrote it last, and not inherited from before."""
+    """Whether the class that defines a function last, or one derived from it, also defines its way back."""
     forward, back = (next(each for each in given.__mro__ if n in vars(each)) for n in (name, f"{name}_vjp"))
     return issubclass(back, forward)
 
@@ -127,7 +127,7 @@ def _written(given: type[LinearCell], name: str) -> bool:
 def _gradients(
     function: Callable[..., tuple[Any, ...]], w: Weights, arguments: list[Array], cotangents: list[Array]
 ) -> tuple[list[Array], Weights]:
-    """Those of the arguments and of the weights; zeros where the function does not look at one."""
+    """Gradients of the arguments and of the weights; zeros for those that the function does not use."""
     with set_grad_enabled(True):
         leaves = [Tensor(a, requires_grad=True) for a in arguments]
         weights = {name: Tensor(a, requires_grad=True) for name, a in w.items()}
