@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from xprnn.arguments import checked_state, several, whole_number
-from xprnn.backend import Array, backend_of, dtype_name, namespace
+from xprnn.backend import Array, backend_of, dtype_name, namespace, zeros_beside
 from xprnn.nn.loading import host_copy
 from xprnn.tensor import Parameter, Tensor
 from xprnn.together import Change, make, new_attribute, new_data, new_gradients, new_items
@@ -228,21 +228,29 @@ class Optimizer:
         The settings are those of the only group, or a list with those of each group and, as "params", the positions of
         its parameters.
         """
+        views = self._views()
         groups = [
             {**{name: getattr(view, name) for name in self.settings}, "params": self._positions(k)}
-            for k, view in enumerate(self._views())
+            for k, view in enumerate(views)
         ]
+        names = [view.slots() for view in views]
         if len(groups) == 1:
             del groups[0]["params"]
         return {
             "optimizer": type(self).__name__,
             "settings": groups if len(groups) > 1 else groups[0],
             "parameters": {
-                str(k): {"step": step, **kept.of(position)}
-                for k, (step, (kept, position)) in enumerate(zip(self._steps, self._kept, strict=True))
+                str(k): {"step": step, **self._own(k, names[self._group_of[k]])}
+                for k, step in enumerate(self._steps)
                 if step
             },
         }
+
+    def _own(self, k: int, names: Sequence[str]) -> Slots:
+        """What is kept for one parameter, as the settings are now; zeros where there is nothing yet."""
+        (kept, position), data = self._kept[k], self.parameters[k].data
+        slots = kept.of(position)
+        return {name: slots[name] if name in slots else zeros_beside(data, data.shape) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what :meth:`state_dict` gave, arrays cast and moved to where each parameter is.
@@ -262,13 +270,19 @@ class Optimizer:
             if name not in places:
                 raise ValueError(f"{owner}: the state has parameter {name!r}; expected 0 to {len(places) - 1}")
             fresh._take(places[name], entry)
-        changes = [new_items(*groups) for groups in zip(self.param_groups, fresh.param_groups, strict=True)]
+        changes = [
+            new_items(group, {**new, "params": group["params"]})
+            for group, new in zip(self.param_groups, fresh.param_groups, strict=True)
+        ]
         others = [name for name in self.settings if name not in self._declared()]
         changes += [new_attribute(self, name, getattr(fresh, name)) for name in (*others, "_steps", "_kept")]
         make(changes)
 
     def _fresh(self, settings: Any) -> Any:
-        """An optimizer of the same parameters, in the same groups, with the settings of a state."""
+        """An optimizer in the same groups, with the settings of a state.
+
+        Its parameters are stand-ins with the same arrays, since all of ours may be frozen by now.
+        """
         owner = type(self).__name__
         given = settings if isinstance(settings, (list, tuple)) else [settings]
         if wrong := [type(group).__name__ for group in given if not isinstance(group, Mapping)]:
@@ -279,12 +293,13 @@ class Optimizer:
         if (came := [group.get("params") for group in given]) != expected:
             sizes = [[len(group) if isinstance(group, list) else 0 for group in some] for some in (came, expected)]
             raise ValueError(f"{owner}: the state has groups of {sizes[0]} parameters; expected {sizes[1]}, in order")
+        stand_ins = [Parameter(parameter.data) for parameter in self.parameters]
         try:
             if len(given) == 1:
-                return type(self)(self.parameters, **{name: v for name, v in given[0].items() if name != "params"})
+                return type(self)(stand_ins, **{name: v for name, v in given[0].items() if name != "params"})
             groups = [
-                {"params": old["params"], **{name: new[name] for name in self._declared() if name in new}}
-                for new, old in zip(given, self.param_groups, strict=True)
+                {"params": [stand_ins[k] for k in own], **{name: new[name] for name in self._declared() if name in new}}
+                for new, own in zip(given, expected, strict=True)
             ]
             others = {name: value for name, value in given[0].items() if name not in {"params", *self._declared()}}
             return type(self)(groups, lr=given[0]["lr"], **others)
