@@ -138,7 +138,9 @@ def _scale(owner: str, mean: Any, scale: Any, mask: Any, name: str = "scale") ->
     """What stands beside each mean, or 1 where a mask hides it."""
     mean, scale = floating_input(owner, "mean", mean), floating_input(owner, name, scale)
     if scale.shape != mean.shape:
-        raise ValueError(f"{owner}: {name} has shape {scale.shape}; expected {mean.shape}, as mean: nothing is broadcast")
+        raise ValueError(
+            f"{owner}: {name} has shape {scale.shape}; expected {mean.shape}, as mean: nothing is broadcast"
+        )
     if (came := dtype_name(scale.data)) != (expected := dtype_name(mean.data)):
         raise TypeError(f"{owner}: {name} has dtype {came}; expected {expected}, as mean: cast it first")
     return scale if mask is None else ops.where(leading(owner, mask, mean.data, "mean"), scale, 1.0)
