@@ -44,6 +44,12 @@ def test_refuses_what_is_no_array():
         Tensor("text")
 
 
+@pytest.mark.parametrize("values", [["a"], [None, 1], [1 + 2j], [[b"a"]], 10**400, [10**400], [{}]])
+def test_refuses_lists_of_what_are_no_numbers(values):
+    with pytest.raises(TypeError, match="argument 0 is a .* that holds .*; expected numbers"):
+        Tensor(values)
+
+
 @pytest.mark.parametrize("dtype", ["int64", "bool", "float16", "complex128"])
 def test_only_floats_have_gradients(dtype):
     with pytest.raises(TypeError, match=f"needs float32 or float64 data; this Tensor has {dtype}"):
@@ -53,13 +59,14 @@ def test_only_floats_have_gradients(dtype):
 def test_reading_single_elements(home):
     one = leaf(home, [[2.5]])
     assert one.item() == float(one) == 2.5
+    assert int(one) == 2
     assert f"{one.sum():.2f}" == "2.50"
     assert f"{Tensor(np.array(2**60 + 1)):d}" == str(2**60 + 1)
     assert bool(one)
     assert not bool(leaf(home, 0.0))
 
 
-@pytest.mark.parametrize("read", [Tensor.item, float, bool])
+@pytest.mark.parametrize("read", [Tensor.item, float, int, bool])
 def test_reading_several_elements_as_one(read, x):
     with pytest.raises(ValueError, match=r"needs a tensor of one element; this one has shape \(3,\)"):
         read(x)

@@ -91,7 +91,15 @@ def _index(part: Any, x: Array, home: Backend) -> Any:
         return part
     if not kind.startswith(("int", "uint")):
         raise TypeError(SINGLE if kind == "bool" else f"{EXPECTED}, not with one of {kind}")
-    return xp.astype(xp.asarray(part), xp.int64, copy=False)
+    return counted(xp.asarray(part))
+
+
+def counted(numbers: Array) -> Array:
+    """Indices as int64, where the largest of uint64 would be those below 0. Raises IndexError for them."""
+    xp = namespace(numbers)
+    if dtype_name(numbers) == "uint64":
+        numbers = within(numbers, 2**63, lambda number: IndexError(f"index {number} is out of range of any axis"))
+    return xp.astype(numbers, xp.int64, copy=False)
 
 
 def _is_basic(part: Any) -> bool:

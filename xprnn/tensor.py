@@ -191,6 +191,9 @@ class Tensor:
     def __float__(self) -> float:
         return float(self.item())
 
+    def __int__(self) -> int:
+        return int(self.item())
+
     def __format__(self, spec: str) -> str:
         """A single number as NumPy's, as in f"{loss:.3f}"."""
         return format(self.numpy(), spec) if self.ndim == 0 and spec else super().__format__(spec)
@@ -347,5 +350,8 @@ def _as_array(data: Any) -> Array:
     if isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays; some are floats
         data = np.asarray(data)
     elif isinstance(data, (bool, int, float, list, tuple)):
+        kind = type(data).__name__
         data = default_backend().asarray(data)
+        if getattr(data.dtype, "kind", "f") not in "biuf":
+            raise TypeError(f"argument 0 is a {kind} that holds {data.dtype}; expected numbers")
     return plain("argument 0", data)

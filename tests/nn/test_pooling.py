@@ -122,6 +122,11 @@ def test_attention_weights():
             r"x has shape \(2, 3\); expected \(T, B, F\)",
         ),
         (lambda: MaxPooling()([1.0]), TypeError, "MaxPooling: x is a list"),
+        (
+            lambda: MeanPooling()(np.ones((2, 2, 3), int)),
+            TypeError,
+            "MeanPooling: x has dtype int64; expected float32 or",
+        ),
         (lambda: LastPooling()(draw(), MASK.astype(int)), TypeError, "mask has dtype int64; expected bool"),
         (lambda: LastPooling()(draw(), MASK.T), ValueError, r"mask has shape \(4, 6\); expected \(T, B\) = \(6, 4\)"),
         (lambda: LastPooling(True)(draw()[..., :3]), ValueError, "expected an even F"),

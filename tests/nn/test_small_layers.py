@@ -82,6 +82,14 @@ def test_dropout_that_does_all_or_nothing(layer, expected):
     assert_close(layer(x), x * expected, 0.0)
 
 
+@pytest.mark.parametrize("p", [2.0, -0.5, np.nan, "0.5"])
+def test_dropout_looks_at_what_was_assigned_later(p):
+    layer = nn.Dropout(0.5)
+    layer.p = p
+    with pytest.raises(ValueError, match="Dropout: p is .*; expected a probability from 0 to 1"):
+        layer(np.ones(3))
+
+
 def test_sequential_passes_on_the_first_of_a_tuple():
     model = nn.Sequential(nn.Embedding(7, 3, rng=0), nn.GRU(3, 4, rng=0), nn.Linear(4, 2, rng=0))
     x = np.array([[0, 1], [2, 6], [3, 3]])

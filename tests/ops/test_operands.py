@@ -93,6 +93,33 @@ def test_wrong_operands(call, message):
         call(Tensor(np.ones((2, 3))))
 
 
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda x: x.reshape(-2, 3),
+            ValueError,
+            r"reshape: shape is \(-2, 3\); expected lengths of at least 0, and -1 at",
+        ),
+        (lambda x: x.reshape(-1, -1), ValueError, "reshape: shape is .*, and -1 at most once"),
+        (lambda x: x.flatten(1, 0), ValueError, "flatten: start_axis is 1 and end_axis 0; expected them in order"),
+        (lambda x: x.flatten(-1, 0), ValueError, "flatten: start_axis is -1 and end_axis 0; expected them in order"),
+        (
+            lambda x: x[np.array([2**64 - 1], "uint64")],
+            IndexError,
+            "index 18446744073709551615 is out of range of any axis",
+        ),
+        (lambda x: ops.take(x, np.array([2**64 - 1], "uint64")), IndexError, "18446744073709551615"),
+        (lambda x: ops.take_along_axis(x, np.full((2, 1), 2**64 - 1, "uint64")), IndexError, "18446744073709551615"),
+        (lambda x: ops.where(x > 1, np.ones((2, 3), bool), 3), TypeError, "where: an int beside an array of bool"),
+    ],
+)
+def test_what_nothing_stands_for_is_refused(call, error, message):
+    """NumPy takes any length below 0 for -1, and the largest of unsigned indices for the last element."""
+    with pytest.raises(error, match=message):
+        call(Tensor(np.ones((2, 3))))
+
+
 @pytest.mark.parametrize("op", [ops.sum, ops.mean, ops.max, ops.vector_norm])
 def test_axis_out_of_range(op):
     with pytest.raises(ValueError, match="axis 2 is out of range for 2 dimensions"):

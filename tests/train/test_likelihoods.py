@@ -111,6 +111,14 @@ def test_what_is_hidden_changes_nothing():
         assert x.grad.numpy()[0, 1] == s.grad.numpy()[0, 1] == 0.0
         assert float(value.weight) == 3.0
     assert math.isfinite(pinball(X, target, 0.5, mask).item())
+    for loss, mean, y in ((gaussian_nll, X, T), (student_t_nll, X, T), (negative_binomial_nll, MEANS, COUNTS)):
+        for hidden in (np.nan, np.inf, 0.0, -1.0):  # a scale too is of no one there
+            s = Tensor(np.where(mask, S, hidden), requires_grad=True)
+            loss(mean, y, s, mask).backward()
+            only = Tensor(S[mask], requires_grad=True)
+            loss(mean[mask], y[mask], only).backward()
+            np.testing.assert_allclose(s.grad.numpy()[mask], only.grad.numpy())
+            assert s.grad.numpy()[0, 1] == 0.0
     means, counts = Tensor(MEANS, requires_grad=True), np.where(mask, COUNTS, np.nan)
     value = negative_binomial_nll(means, counts, DISPERSIONS, mask)
     value.backward()
@@ -132,3 +140,9 @@ def test_what_is_hidden_changes_nothing():
 def test_odd_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("loss", [gaussian_nll, student_t_nll, negative_binomial_nll])
+def test_a_scale_of_another_dtype_is_refused(loss):
+    with pytest.raises(TypeError, match=r"has dtype float64; expected float32, as mean: cast it first"):
+        loss(MEANS.astype("float32"), COUNTS.astype("float32"), S)

@@ -148,6 +148,34 @@ def test_state_continues_with_the_same_bits(home, kind, settings):
         np.testing.assert_array_equal(found, right)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "values"),
+    [(SGD, "momentum", (0.0, 0.9)), (Adam, "amsgrad", (False, True)), (RMSprop, "centered", (True, False))],
+)
+def test_a_state_is_of_the_settings_that_it_says(home, kind, name, values):
+    """What is kept for another setting, and what is not yet kept for this one, is no part of it."""
+    for first, then in (values, values[::-1]):
+        optimizer = kind(parameters(home), lr=0.1, **{name: first})
+        run(optimizer, 2)
+        setattr(optimizer, name, then)
+        again = kind([Parameter(p.data) for p in optimizer.parameters], lr=0.1)
+        again.load_state_dict(optimizer.state_dict())
+        for found, right in zip(run(again, 3, first=2), run(optimizer, 3, first=2), strict=True):
+            np.testing.assert_array_equal(found, right)
+
+
+def test_a_state_is_loaded_while_all_is_frozen():
+    optimizer = Adam(parameters(get_backend("numpy")), lr=0.5)
+    run(optimizer, 1)
+    state, before = optimizer.state_dict(), optimizer.param_groups[0]["params"]
+    for p in before:
+        p.requires_grad = False
+    optimizer.lr = 0.1
+    optimizer.load_state_dict(state)
+    assert optimizer.lr == 0.5
+    assert all(a is b for a, b in zip(optimizer.param_groups[0]["params"], before, strict=True))
+
+
 def test_bad_states_are_refused_whole():
     optimizer = Adam(parameters(get_backend("numpy")), lr=0.5)
     run(optimizer, 1)

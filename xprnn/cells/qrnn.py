@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from xprnn.backend import Array, namespace
 from xprnn.cells.cell import Weights, sigmoid, split, total
 from xprnn.cells.linear import LinearCell, halves
@@ -15,9 +17,9 @@ class QRNN(LinearCell):
     """
 
     def __init__(self, window: int = 1) -> None:
-        if type(window) is not int or window not in (1, 2):
+        if isinstance(window, bool) or not isinstance(window, Integral) or window not in (1, 2):
             raise ValueError(f"QRNN: window is {window!r}; expected 1 or 2")
-        self.window, self.late = window, window == 2
+        self.window, self.late = int(window), int(window) == 2
         self.state_names = ("h", "c", "v") if self.late else ("h", "c")
 
     gate_names = ("z", "f", "o")

@@ -25,8 +25,9 @@ class Dropout(Module):
         x = floating_input("Dropout", "x", x)
         if not self.training or self.p == 0.0:
             return x
-        kept = self.rng.random(x.shape, dtype="float32") >= self.p
-        scale = 0.0 if self.p == 1.0 else 1.0 / (1.0 - self.p)
+        p = probability("Dropout", "p", self.p)  # which may have been assigned since
+        kept = self.rng.random(x.shape, dtype="float32") >= p
+        scale = 0.0 if p == 1.0 else 1.0 / (1.0 - p)
         return x * backend_of(x.data).asarray((kept * scale).astype(dtype_name(x.data)))
 
     def describe(self) -> str:

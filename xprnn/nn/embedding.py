@@ -37,9 +37,8 @@ class Embedding(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        self.num_embeddings, self.embedding_dim = sizes(
-            "Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
-        )
+        num_embeddings, embedding_dim = sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.check, self.dtype = true_or_false("Embedding", "check", check), float_dtype("Embedding", dtype)
         if padding_idx is not None:
             padding_idx = whole_number("Embedding", "padding_idx", padding_idx, -num_embeddings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xprnn import ops
-from xprnn.arguments import input_tensor, size, true_or_false
+from xprnn.arguments import floating_input, input_tensor, size, true_or_false
 from xprnn.backend import backend_of, dtype_name, namespace, shared_namespace
 from xprnn.nn.attention.weights import masked_softmax
 from xprnn.nn.linear import Linear
@@ -31,7 +31,7 @@ class Pooling(Module):
 
     def _checked(self, x: Any, mask: Any) -> tuple[Tensor, Any]:
         owner = type(self).__name__
-        x = input_tensor(owner, "x", x)
+        x = floating_input(owner, "x", x)
         if x.ndim != 3:
             raise ValueError(f"{owner}: x has shape {x.shape}; expected (T, B, F)")
         if mask is None:

@@ -44,9 +44,10 @@ class CausalConv(Module):
         dtype: str = "float32",
         rng: Rng = None,
     ) -> None:
-        self.in_channels, self.out_channels, self.kernel_size = sizes(
+        in_channels, out_channels, kernel_size = sizes(
             "CausalConv", in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size
         )
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.dilation = size("CausalConv", "dilation", dilation)
         self.dtype, draws = checked_dtype("CausalConv", dtype), generator(rng)
         self.weight_norm = true_or_false("CausalConv", "weight_norm", weight_norm)

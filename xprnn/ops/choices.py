@@ -49,10 +49,14 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     like = left if hasattr(left, "dtype") else right
     if not hasattr(like, "dtype"):
         raise TypeError("where: a and b are both numbers; expected an array or Tensor for at least one of them")
-    if not backend.dtype_name(like).startswith("float") and (isinstance(left, float) or isinstance(right, float)):
-        raise TypeError(
-            f"where: a float beside an array of {backend.dtype_name(like)} would be cut off; cast the array first"
-        )
+    kind = backend.dtype_name(like)
+    for number in (left, right):
+        narrow = kind == "bool" if type(number) is int else isinstance(number, float) and not kind.startswith("float")
+        if narrow:
+            raise TypeError(
+                f"where: {'an int' if type(number) is int else 'a float'} beside an array of {kind} would be cut off; "
+                "cast the array first"
+            )
     left, right = (x if hasattr(x, "dtype") else xp.full_like(like, x) for x in (left, right))
     return record(
         "where",

@@ -10,6 +10,7 @@ import numpy as np
 
 from xprnn import backend, host_kernels, indices
 from xprnn.backend import Array, dtype_name, namespace
+from xprnn.indices import counted
 from xprnn.ops.operands import lifted, value
 from xprnn.ops.shapes import one_axis, permute_dims, reshape
 from xprnn.postponed import within
@@ -91,6 +92,7 @@ def take(x: Tensor, indices: Array, axis: int = 0) -> Tensor:
         return permute_dims(rows, (*rest[:axis], *front, *rest[axis:]))
     indices, shape = value(indices), x.shape
     xp = namespace(x=x.data, indices=indices)
+    indices = counted(indices) if dtype_name(indices) == "uint64" else indices
     if type(indices) is np.ndarray:
         rows = x.data.take(indices, axis=0)
     else:  # the standard has it for one axis of numbers
@@ -116,7 +118,7 @@ def take_along_axis(x: Tensor, indices: Array, axis: int = -1) -> Tensor:
     axis, indices = one_axis(axis, x.ndim), value(indices)
     _require_array("take_along_axis", indices)
     xp = namespace(x=x.data, indices=indices)
-    indices = xp.astype(indices, xp.int64, copy=False)  # a narrow type could not number all elements
+    indices = counted(indices)  # a narrow type could not number all elements
     if axis != x.ndim - 1:
         order = (*(a for a in range(x.ndim) if a != axis), axis)
         back = tuple(sorted(range(x.ndim), key=order.__getitem__))

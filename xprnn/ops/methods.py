@@ -50,6 +50,8 @@ def _exchanged(x: Tensor, axis0: int, axis1: int) -> Tensor:
 def _flattened(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """The axes from the one to the other as one."""
     first, last = all_axes((start_axis, end_axis), x.ndim) if x.ndim else (0, -1)
+    if first > last >= 0:
+        raise ValueError(f"flatten: start_axis is {start_axis} and end_axis {end_axis}; expected them in order")
     shape = x.shape
     return reshape(x, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 

@@ -44,6 +44,8 @@ def reshape(x: Tensor, shape: int | tuple[int, ...]) -> Tensor:
         shape = tuple(map(operator.index, shape if isinstance(shape, (tuple, Iterable)) else (shape,)))
     except TypeError:
         raise TypeError(f"reshape: shape is {reprlib.repr(shape)}; expected integers") from None
+    if min(shape, default=0) < -1 or shape.count(-1) > 1:
+        raise ValueError(f"reshape: shape is {shape}; expected lengths of at least 0, and -1 at most once")
     if -1 in shape and x.size == 0:  # array libraries cannot infer a length from no elements
         shape = tuple(0 if n == -1 else n for n in shape)
     return record("reshape", backend.reshaped(x.data, shape), (x,), [lambda g, y: reshape(g, x.shape)])

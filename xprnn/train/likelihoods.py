@@ -13,7 +13,7 @@ from xprnn import ops
 from xprnn.arguments import floating_input, real_number
 from xprnn.backend import backend_of, dtype_name
 from xprnn.tensor import Tensor
-from xprnn.train.reductions import elementwise
+from xprnn.train.reductions import elementwise, leading
 
 LEAST_MEAN = 1e-30  # of counts; what is masked has the mean 0, whose logarithm nobody shall meet
 SHIFT = 8
@@ -28,7 +28,7 @@ def gaussian_nll(
     mean, target, scale of one shape and dtype, scale above 0. Otherwise as :func:`mse`, but the mean is over the number
     of elements.
     """
-    scale = _scale("gaussian_nll", mean, scale)
+    scale = _scale("gaussian_nll", mean, scale, mask)
 
     def loss(mean: Tensor, target: Tensor) -> Tensor:
         return 0.5 * ops.square((target - mean) / scale) + ops.log(scale) + 0.5 * math.log(2.0 * math.pi)
@@ -53,7 +53,7 @@ def student_t_nll(
     is not above 0.
     """
     n = real_number("student_t_nll", "freedom", freedom, "a number above 0", low=math.ulp(0.0), high=1e6)
-    scale = _scale("student_t_nll", mean, scale)
+    scale = _scale("student_t_nll", mean, scale, mask)
     constant = math.lgamma(0.5 * n) - math.lgamma(0.5 * (n + 1.0)) + 0.5 * math.log(n * math.pi)
 
     def loss(mean: Tensor, target: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def negative_binomial_nll(
     log y! - sum of log(1 + j a) over j < y - y log m + (y + 1 / a) log(1 + a m), which is Poisson's as a goes to 0.
     target 0, 1, 2, ...; mean and dispersion above 0. Otherwise as :func:`gaussian_nll`.
     """
-    dispersion = _scale("negative_binomial_nll", mean, dispersion, "dispersion")
+    dispersion = _scale("negative_binomial_nll", mean, dispersion, mask, "dispersion")
 
     def loss(mean: Tensor, target: Tensor) -> Tensor:
         mean = ops.maximum(mean, LEAST_MEAN)
@@ -134,9 +134,13 @@ def _stirling(inverse: Tensor) -> Tensor:
     return found
 
 
-def _scale(owner: str, mean: Any, scale: Any, name: str = "scale") -> Tensor:
-    scale = floating_input(owner, name, scale)
-    shape = tuple(ops.as_tensor(mean).shape)
-    if scale.shape != shape:
-        raise ValueError(f"{owner}: {name} has shape {scale.shape}; expected {shape}, as mean: nothing is broadcast")
-    return scale
+def _scale(owner: str, mean: Any, scale: Any, mask: Any, name: str = "scale") -> Tensor:
+    """What stands beside each mean, or 1 where a mask hides it."""
+    mean, scale = floating_input(owner, "mean", mean), floating_input(owner, name, scale)
+    if scale.shape != mean.shape:
+        raise ValueError(
+            f"{owner}: {name} has shape {scale.shape}; expected {mean.shape}, as mean: nothing is broadcast"
+        )
+    if (came := dtype_name(scale.data)) != (expected := dtype_name(mean.data)):
+        raise TypeError(f"{owner}: {name} has dtype {came}; expected {expected}, as mean: cast it first")
+    return scale if mask is None else ops.where(leading(owner, mask, mean.data, "mean"), scale, 1.0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xprnn.arguments import checked_state, whole_number
-from xprnn.backend import Array, backend_of, dtype_name
+from xprnn.backend import Array, backend_of, dtype_name, zeros_beside
 from xprnn.nn.loading import host_copy
+from xprnn.tensor import Parameter
 from xprnn.together import Change, new_attribute, new_items
 from xprnn.train.joined import Joined, Places, part
 
@@ -31,21 +32,30 @@ NOTHING = Kept({}, ())
 
 def state_of(optimizer: Any) -> dict[str, Any]:
     """The state of an optimizer: see :meth:`Optimizer.state_dict`."""
+    views = optimizer._views()
     groups = [
         {**{name: getattr(view, name) for name in optimizer.settings}, "params": optimizer._positions(k)}
-        for k, view in enumerate(optimizer._views())
+        for k, view in enumerate(views)
     ]
+    names = [view.slots() for view in views]
     if len(groups) == 1:
         del groups[0]["params"]
     return {
         "optimizer": type(optimizer).__name__,
         "settings": groups if len(groups) > 1 else groups[0],
         "parameters": {
-            str(k): {"step": step, **kept.of(position)}
-            for k, (step, (kept, position)) in enumerate(zip(optimizer._steps, optimizer._kept, strict=True))
+            str(k): {"step": step, **_own(optimizer, k, names[optimizer._group_of[k]])}
+            for k, step in enumerate(optimizer._steps)
             if step
         },
     }
+
+
+def _own(optimizer: Any, k: int, names: Sequence[str]) -> Slots:
+    """What is kept for one parameter, as the settings are now; zeros where there is nothing yet."""
+    (kept, position), data = optimizer._kept[k], optimizer.parameters[k].data
+    slots = kept.of(position)
+    return {name: slots[name] if name in slots else zeros_beside(data, data.shape) for name in names}
 
 
 def loading(optimizer: Any, state: Mapping[str, Any]) -> list[Change]:
@@ -62,14 +72,20 @@ def loading(optimizer: Any, state: Mapping[str, Any]) -> list[Change]:
         if name not in places:
             raise ValueError(f"{owner}: the state has parameter {name!r}; expected 0 to {len(places) - 1}")
         _take(fresh, places[name], entry)
-    changes = [new_items(*groups) for groups in zip(optimizer.param_groups, fresh.param_groups, strict=True)]
+    changes = [
+        new_items(group, {**new, "params": group["params"]})
+        for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True)
+    ]
     others = [name for name in optimizer.settings if name not in optimizer._declared()]
     changes += [new_attribute(optimizer, name, getattr(fresh, name)) for name in (*others, "_steps", "_kept")]
     return changes
 
 
 def _fresh(optimizer: Any, settings: Any) -> Any:
-    """An optimizer of the same parameters, in the same groups, with the settings of a state."""
+    """An optimizer in the same groups, with the settings of a state.
+
+    Its parameters are stand-ins with the same arrays, since all of the optimizer's may be frozen by now.
+    """
     owner = type(optimizer).__name__
     given = settings if isinstance(settings, (list, tuple)) else [settings]
     if wrong := [type(group).__name__ for group in given if not isinstance(group, Mapping)]:
@@ -80,15 +96,17 @@ def _fresh(optimizer: Any, settings: Any) -> Any:
     if (came := [group.get("params") for group in given]) != expected:
         sizes = [[len(group) if isinstance(group, list) else 0 for group in some] for some in (came, expected)]
         raise ValueError(f"{owner}: the state has groups of {sizes[0]} parameters; expected {sizes[1]}, in order")
+    stand_ins = [Parameter(parameter.data) for parameter in optimizer.parameters]
     try:
         if len(given) == 1:
             only = {name: value for name, value in given[0].items() if name != "params"}
-            return type(optimizer)(optimizer.parameters, **only)
+            return type(optimizer)(stand_ins, **only)
+        declared = optimizer._declared()
         groups = [
-            {"params": old["params"], **{name: new[name] for name in optimizer._declared() if name in new}}
-            for new, old in zip(given, optimizer.param_groups, strict=True)
+            {"params": [stand_ins[k] for k in own], **{name: new[name] for name in declared if name in new}}
+            for new, own in zip(given, expected, strict=True)
         ]
-        others = {name: value for name, value in given[0].items() if name not in {"params", *optimizer._declared()}}
+        others = {name: value for name, value in given[0].items() if name not in {"params", *declared}}
         return type(optimizer)(groups, lr=given[0]["lr"], **others)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{owner}: the state's settings do not fit: {error}") from error

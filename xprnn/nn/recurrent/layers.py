@@ -163,7 +163,8 @@ class LSTM(RecurrentLayer):
         rng: Rng = None,
     ) -> None:
         hidden_size = size("LSTM", "hidden_size", hidden_size)
-        if size("LSTM", "proj_size", proj_size, 0) >= hidden_size:
+        proj_size = size("LSTM", "proj_size", proj_size, 0)
+        if proj_size >= hidden_size:
             raise ValueError(
                 f"LSTM: proj_size is {proj_size}; expected at least 0 and less than hidden_size = {hidden_size}"
             )

@@ -57,7 +57,8 @@ class CellModule(Module):
     ) -> None:
         owner = type(self).__name__
         self.cell = of_kind(owner, "cell", cell, Cell)
-        self.input_size, self.hidden_size = sizes(owner, input_size=input_size, hidden_size=hidden_size)
+        input_size, hidden_size = sizes(owner, input_size=input_size, hidden_size=hidden_size)
+        self.input_size, self.hidden_size = input_size, hidden_size
         affordable(owner, cell.weight_shapes(input_size, hidden_size), input_size=input_size, hidden_size=hidden_size)
         self.dtype, bias = float_dtype(owner, dtype), true_or_false(owner, "bias", bias)
         self.regularisation = Regularisation.of(

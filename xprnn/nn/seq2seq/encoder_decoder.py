@@ -131,7 +131,7 @@ class Encoder(Reader):
         rng: Rng = None,
     ) -> None:
         super().__init__(input_size, hidden_size, num_layers, embedding_dim, cell, bidirectional, dropout, dtype, rng)
-        self.output_size = self.rnn.directions * hidden_size
+        self.output_size = self.rnn.directions * self.hidden_size
 
     def forward(self, source: Any, lengths: Any = None) -> tuple[Tensor, Any]:
         lengths = ops.value(lengths)
