@@ -111,6 +111,7 @@ PATTERNS = {
     "first weekdays of months": monthly(40, first_weekday),
     "last weekdays of quarters": monthly(40, last_weekday, 3, datetime(2001, 3, 1)),
     "third Fridays": monthly(40, third_friday),
+    "last weekdays of few years": monthly(4, last_weekday, 12, datetime(2000, 12, 1)),
     "last Fridays": monthly(40, last_friday),
     "1st and 15th": chosen(40, lambda t: t.day in (1, 15)),
     "15th and last": chosen(40, lambda t: t.day == 15 or (t + DAY).day == 1),
@@ -130,6 +131,7 @@ if BERLIN is not None:
         "days across summer time": [
             moment.replace(tzinfo=BERLIN) for moment in every(60, datetime(2020, 3, 1), days=1)
         ],
+        "36 hours across summer time": in_zone(BERLIN, 60, datetime(2020, 2, 10), hours=36),
         "months across summer time": [moment.replace(tzinfo=BERLIN) for moment in monthly(30, 1)],
     }
 
@@ -284,6 +286,7 @@ def test_weekdays_are_told_from_many_gaps():
         ("ends of quarters", "day 31, or the last, of every 3 months"),
         ("third Fridays", "the 3. Friday of every month"),
         ("last weekdays of months", "the last weekday of every month"),
+        ("last weekdays of few years", "the last weekday of every 12 months"),
     ],
 )
 def test_rules_say_what_they_are(name, words):

@@ -65,6 +65,12 @@ def test_a_first_column_of_names_is_not_taken_for_dates(write):
     assert read_csv(write("who,y\nMarch Hare,1\nMay 4th be,2\n")).calendar is None
 
 
+@pytest.mark.parametrize("name", ["2020-0001", "12:30:00", "1.2.3.4", "2020.01", "M2", "555-2020-1", "Tom 1990 b"])
+def test_other_names_of_rows_are_not_taken_for_dates(write, name, recwarn):
+    assert read_csv(write(f"who,y\n{name},1\n{name}2,2\n"), ["y"]).calendar is None
+    assert not recwarn
+
+
 def test_the_only_column_of_numbers_needs_no_name(write):
     series = read_csv(write("y\n1\n2\n3\n"))
     assert series.calendar is None
@@ -121,6 +127,24 @@ def test_a_column_of_years_is_not_taken_for_dates(write):
         ("when,y\nJan 2020,1\nFeb 2020,2\n", {}, "line 2, column 'when': 'Jan 2020' is not an ISO 8601 date"),
         ("when,y\n5-Mar-20,1\n6-Mar-20,2\n", {}, "line 2, column 'when': '5-Mar-20' is not an ISO 8601 date"),
         ("when,y\n01/2020,1\n02/2020,2\n", {}, "line 2, column 'when': '01/2020' is not an ISO 8601 date"),
+        *(
+            (f'when,y\n"{text}",1\nlater,2\n', {}, f"line 2, column 'when': {text!r} is not an ISO 8601 date")
+            for text in (
+                "2020M01",
+                "2020 Jan",
+                "Q1 2020",
+                "2020 01 31",
+                "2020_01_31",
+                "2020年1月31日",
+                "Sat Jan 01 2022",
+                "Wednesday, 28 February 2024",
+                "2020.01.31",
+                "31.12.20",
+                "01/01/20 23:00",
+                "2020-01-01 06:00 AM",
+                "2020-01-01 06:00:00.123 UTC",
+            )
+        ),
         ("when;y\n2020-01-01;1,5\n2020-01-02;2,5\n", {"columns": ["y"]}, "'1,5' is not a finite number with a decimal"),
         ("a,b\n1,2\n,\n3,4\n", {"columns": ["a"]}, "line 3, column 'a': '' is not a finite number"),
         ("t,t\n3,4\n5,6\n", {"columns": ["t"]}, "more than one column 't'"),
@@ -234,3 +258,12 @@ def test_dates_that_are_not_in_the_first_column_are_told_of(tmp_path, recwarn):
     with pytest.warns(UserWarning, match="column 'day' holds dates, and is not the first: .*date='day', --date day"):
         assert read_csv(path, ["v"]).calendar is None
     assert read_csv(path, ["v"], "day").label(2) == "2024-01-03"
+    path.write_text("v,the day\n1,2024-01-01\n2,2024-01-02\n")
+    with pytest.warns(UserWarning, match="date='the day', --date 'the day' takes them"):
+        read_csv(path, ["v"])
+    path.write_text("day,v\n20240101,1\n20240102,2\n")
+    with pytest.warns(UserWarning, match="'day' holds dates, which are digits alone: rows are numbered.* --date day"):
+        read_csv(path, ["v"])
+    path.write_text("v,day\n1,31.01.2024\n2,01.02.2024\n")
+    with pytest.warns(UserWarning, match="such as '31.01.2024', which is no form that is read.*write them as YYYY-MM"):
+        read_csv(path, ["v"])

@@ -39,6 +39,38 @@ def test_pandas():
     assert made["when"][N].date() == date(2023, 5, 31)
 
 
+@pytest.mark.parametrize(
+    ("first", "step", "name"), [(0, 1, "row"), (100, 1, None), (1960, 1, "year"), (0, 2, None), (40, -1, None)]
+)
+@pytest.mark.parametrize("kind", ["RangeIndex", "Index"])
+def test_rows_that_are_numbered_go_on_from_the_last_number(kind, first, step, name):
+    pandas = pytest.importorskip("pandas")
+    rows = range(first, first + N * step, step)
+    index = pandas.RangeIndex(rows, name=name) if kind == "RangeIndex" else pandas.Index(list(rows), name=name)
+    for table in (pandas.Series(Y, index=index), pandas.DataFrame({"day": DAYS[:N], "y": Y}, index=index)):
+        made = TableForm.of(table, "owner").made(VALUES[:, :1], N + 1)
+        assert made.index.tolist() == [first + (N + 1) * step, first + (N + 2) * step]
+        assert (made.index.name, made.index.dtype) == (name, index.dtype)
+    other = TableForm.of(pandas.Series(Y[:3], index=[3, 1, 2]), "owner").made(VALUES[:, :1], 3)
+    assert other.index.tolist() == [3, 4]
+
+
+def test_columns_and_dates_stay_of_their_kind():
+    pandas = pytest.importorskip("pandas")
+    moments = pandas.date_range("2020-01-01", periods=N).as_unit("s")
+    columns = pandas.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["who", "what"])
+    made = TableForm.of(pandas.DataFrame(np.stack([Y, Y], 1), index=moments, columns=columns), "owner").made(VALUES, N)
+    assert made.columns.equals(columns)
+    assert (made.columns.names, made.index.dtype) == (columns.names, moments.dtype)
+    twice = pandas.concat([pandas.Series(moments, name="a"), pandas.Series(Y, name="a")], axis=1)
+    made = TableForm.of(twice, "owner").made(VALUES[:, :1], N)
+    assert made.dtypes.tolist() == twice.dtypes.tolist()
+    assert made.iloc[1].tolist() == [pandas.Timestamp(DAYS[N + 1]), 3.0]
+    for table in (pandas.Series(Y, index=DAYS[:N]), pandas.DataFrame({"d": DAYS[:N], "y": Y})):
+        made = TableForm.of(table, "owner").made(VALUES[:, :1], N)
+        assert list(made["d"] if "d" in table else made.index) == DAYS[N : N + 2]
+
+
 def test_a_column_of_periods_goes_on_as_periods():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"m": pandas.period_range("2001-01", periods=N, freq="M"), "a": Y})

@@ -226,6 +226,9 @@ def test_two_numbers_of_a_structured_array_are_two_columns():
 
 
 def test_an_index_that_nobody_would_see_out_of_order_is_named():
+    for text in ("01/31/2020", "2020 Jan", "2020M01"):
+        with pytest.raises(TypeError, match=r"o: the index holds dates as text"):
+            as_series(pandas().Series([1.0, 2.0], index=[text, text]), "o")
     days = pandas().Index([str(day) for day in DAYS])
     with pytest.raises(TypeError, match=r"o: the index holds dates as text: .*to_datetime"):
         as_series(pandas().Series(X, index=days), "o")

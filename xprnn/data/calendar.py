@@ -30,7 +30,8 @@ class Calendar:
     Where most steps follow a rule, the others are gaps. Where none fits, ``rule`` is None: rows to come are then called
     by their numbers, and no season is known.
 
-    Of dates with a time zone, intervals below a day are those of UTC, and all other rules hold on the wall's clock.
+    Of dates with a time zone, intervals of no whole days are those of UTC, and all other rules hold on the wall's
+    clock.
     Raises ValueError for fewer dates, a date that does not come after the one before, and zones on some dates only;
     TypeError for what is no date.
     """
@@ -201,7 +202,7 @@ def _infer(wall: Host, moments: Host, aware: bool) -> tuple[Rule | None, Host, b
         if (np.diff(times) <= 0).any():  # set back
             continue
         for rule in candidates(times):
-            physical = isinstance(rule, Every) and rule.interval < DAY
+            physical = isinstance(rule, Every) and rule.interval % DAY != 0
             if aware and physical != in_utc:  # hours go on where clocks are set, days begin when they say so
                 continue
             numbers = rule.numbers(times)

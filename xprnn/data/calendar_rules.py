@@ -231,9 +231,6 @@ def candidates(times: Host) -> Iterator[Rule]:
             yield Pattern(period, tuple(slots.tolist()), chance)
     if not monthly:
         return
-    working, _ = _count_weekdays(times)
-    if working is not None and (every := int(np.gcd.reduce(np.diff(working)))) > 1:
-        yield Weekdays(int(working[0]), every, int(clock[0]))
     for found in (days, np.where(days == last, 31, days)):
         slots, counts = np.unique(found, return_counts=True)
         if 1 < len(slots) <= MOST_A_MONTH and counts.min() > 1:
@@ -248,6 +245,9 @@ def candidates(times: Host) -> Iterator[Rule]:
         }
         for name, way in ways.items():
             yield Monthly(int(months[0]), step, int(clock[0]), way, 1, name)
+    working, _ = _count_weekdays(times)
+    if working is not None and (every := int(np.gcd.reduce(np.diff(working)))) > 1:
+        yield Weekdays(int(working[0]), every, int(clock[0]))
 
 
 def near(times: Host) -> tuple[Rule, Host] | None:

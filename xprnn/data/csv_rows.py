@@ -17,6 +17,13 @@ MONTH = re.compile(r"\d{4}-\d{2}")
 QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
 YEAR = re.compile(r"\d{4}")
 BASIC = re.compile(r"(\d{4})(\d{2})(\d{2})")  # ISO 8601's date without hyphens
+MONTHS = "jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|(oct|nov|dec)(o?(em)?ber)?"
+WEEKDAYS = "(sun|mon|tues?|wed(nes)?|thu(rs?)?|fri|sat(ur)?)(day)?"
+OF_DATES = re.compile(rf"({MONTHS}|{WEEKDAYS}|utc|gmt|[ap]m|[tzqwmh年月日時分秒]|[\d\s.,:/_+-])+", re.IGNORECASE)
+MONTH_NAME = re.compile(f"(?<![a-z])({MONTHS})(?![a-z])", re.IGNORECASE)
+CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?(\s?[ap]m)?(\s?(utc|gmt|z))?", re.IGNORECASE)
+SHORT_YEAR = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{1,2}")
+LONGEST_DATE = 48  # characters
 
 
 def parted_by(text: str, cut: bool = False) -> str:
@@ -132,6 +139,21 @@ def parse_date(text: str, digits: bool = False) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         return None
+
+
+def looks_dated(text: str) -> bool:
+    """Whether a text is put together as dates are, in whatever form: of numbers, signs, and names of months and days.
+
+    Among them are a month by name and a number, or a year of four digits and a shorter number, or three short ones.
+    """
+    if len(text) > LONGEST_DATE or not OF_DATES.fullmatch(text) or number_of(text) is not None:
+        return False
+    day = CLOCK.sub(" ", text)
+    lengths = [len(number) for number in re.findall(r"\d+", day)]
+    if MONTH_NAME.search(day):
+        return bool(lengths)
+    year = len(lengths) > 1 and sorted(lengths)[-2] <= 2 and max(lengths) == 4
+    return year or bool(SHORT_YEAR.fullmatch(day.strip()))
 
 
 def with_long_cells(reader: Iterator[list[str]], longest: int) -> Iterator[list[str]]:

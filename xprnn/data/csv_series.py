@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,11 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, out_of_order
-from xprnn.data.csv_rows import number_of, parse_date, place_of, read_rows, require_once
+from xprnn.data.csv_rows import BASIC, looks_dated, number_of, parse_date, place_of, read_rows, require_once
 from xprnn.data.gaps import close_gaps
 from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]
-NAMES = "jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|(oct|nov|dec)(o?(em)?ber)?"
-DATE_LIKE = re.compile(
-    rf"\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}|(\d{{1,2}}[/-]\d{{4}}|\d{{4}}/\d{{1,2}}|"
-    rf"(\d{{1,4}}[ ./-])?({NAMES})\.?[ ./-]\d{{1,4}}(,? \d{{2,4}})?)$",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -81,8 +75,8 @@ def read_csv(
     TypeError
         One name in the place of a list.
 
-    Warns of missing dates, filled or not, of dates that follow no rule, or one only about, and of dates that stand in
-    another column than the first where ``date`` names none.
+    Warns of missing dates, filled or not, of dates that follow no rule, or one only about, and where ``date`` names no
+    column of dates that stand in another than the first, are digits alone or in another form.
     """
     for argument, names in (("columns", columns), ("ahead", ahead)):
         if isinstance(names, str):
@@ -96,7 +90,7 @@ def read_csv(
     first_line, first = rows[0]
     if date is None and parse_date(first[0]) is not None:
         date = header[0]
-    if date is None and DATE_LIKE.match(first[0]):  # without dates that can be read, nobody would see rows out of order
+    if date is None and looks_dated(first[0]):  # without dates that can be read, nobody would see rows out of order
         raise ValueError(
             f"{path}: line {first_line}, column {header[0]!r}: {first[0]!r} is not an ISO 8601 date (YYYY-MM-DD)"
         )
@@ -133,16 +127,23 @@ def read_csv(
 
 
 def _tell_of_dates(path: Path, header: Sequence[str], first: list[list[str]], columns: Sequence[str]) -> None:
-    """Warn of a column that nobody asked for, if dates that differ are in its first rows."""
+    """Warn of a column that nobody asked for, if dates that differ are in its first rows, in whatever form."""
     for name, *cells in zip(header, *first, strict=True):
-        dates = [parse_date(cell) for cell in cells]
-        if name not in columns and None not in dates and len({*dates}) == len(dates):
-            warnings.warn(
-                f"{path}: column {name!r} holds dates, and is not the first: rows are numbered, and no season is "
-                f"known; date={name!r}, --date {name} takes them",
-                stacklevel=3,
-            )
-            return
+        if name in columns or len(set(cells)) < len(cells):
+            continue
+        dates = [parse_date(cell, digits=bool(BASIC.fullmatch(cell))) for cell in cells]
+        if None not in dates and len({*dates}) == len(dates):
+            where = "which are digits alone" if cells[0].isdigit() else "and is not the first"
+            way = f"date={name!r}, --date {shlex.quote(name)} takes them"
+        elif all(map(looks_dated, cells)):
+            where, way = f"such as {cells[0]!r}, which is no form that is read", "write them as YYYY-MM-DD"
+        else:
+            continue
+        warnings.warn(
+            f"{path}: column {name!r} holds dates, {where}: rows are numbered, and no season is known; {way}",
+            stacklevel=3,
+        )
+        return
 
 
 def _calendar(path: Path, rows: list[tuple[int, list[str]]], place: int, name: str) -> Calendar:

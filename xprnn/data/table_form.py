@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,10 @@ class TableForm:
     calendar: Calendar | None
     wrapped: type | None = None
     """What narwhals had around it."""
+    days: bool = False
+    """Whether dates were days without a clock."""
+    numbered: tuple[int, int] | None = None
+    """The number of the first row, and from one to the next, where pandas' index has numbers at one distance."""
 
     @classmethod
     def of(cls, table: Any, owner: str) -> TableForm | None:
@@ -48,13 +52,18 @@ class TableForm:
             return None
         empty = table.iloc[:0] if way == "iloc" else table.head(0) if way == "head" else table.slice(0, 0)
         others = [name for name, _ in named_columns(table) or () if name not in found.names]
-        dated = found.dates is not None and len(found.dates) > 1
-        return cls(empty, found.names, others[0] if others else None, Calendar(found.dates) if dated else None, wrapped)
+        dates = found.dates
+        calendar = Calendar(dates) if dates is not None and len(dates) > 1 else None
+        days = isinstance(dates, list) and bool(dates) and type(dates[0]) is date
+        rows = _numbered(table.index) if way == "iloc" else None
+        return cls(empty, found.names, others[0] if others else None, calendar, wrapped, days, rows)
 
     def made(self, values: Host, first: int) -> Any:
         """Rows (H, F), the first of which has this number, counted from the first of the table."""
         rows = range(first, first + len(values))
-        dates = None if self.calendar is None else self.calendar.dates_of(rows)
+        dates: Sequence[date] | None = None if self.calendar is None else self.calendar.dates_of(rows)
+        if dates is not None and self.days:
+            dates = [moment.date() for moment in dates if isinstance(moment, datetime)]
         if hasattr(self.empty, "iloc"):
             found = self._pandas(values, rows, dates)
         elif hasattr(self.empty, "get_columns"):
@@ -68,24 +77,36 @@ class TableForm:
         own = getattr(sys.modules[self.wrapped.__module__], "from_native", None) or sys.modules["narwhals"].from_native
         return own(found, allow_series=True)
 
-    def _pandas(self, values: Host, rows: range, dates: Sequence[datetime] | None) -> Any:
-        empty, index = self.empty, self.empty.index
-        if self.time is None and dates is not None:
-            more = {"freq": index.freq} if hasattr(index, "to_timestamp") else {}
-            index = type(index)(dates, name=index.name, **more)
-        else:
-            index = range(rows.start, rows.stop)
+    def _pandas(self, values: Host, rows: range, dates: Sequence[date] | None) -> Any:
+        empty, index = self.empty, self._index(rows, dates)
         if not hasattr(empty, "columns"):
             return type(empty)(values[:, 0], index=index, name=empty.name)
-        found = type(empty)(values, index=index, columns=[name for name in empty.columns if str(name) != self.time])
-        if self.time is not None:
-            place = [str(name) for name in empty.columns].index(self.time)
-            column = empty.columns[place]
-            found.insert(place, column, dates)
-            found = found.astype({column: empty[column].dtype})
+        if self.time is None:
+            return type(empty)(values, index=index, columns=empty.columns)
+        place = [name for name, _ in named_columns(empty) or ()].index(self.time)
+        found = type(empty)(values, index=index, columns=empty.columns.delete(place))
+        column = empty.iloc[:, place]
+        given = [None] * len(values) if dates is None else dates
+        moments = type(column)(given, index=index, dtype=object).astype(column.dtype)
+        found.insert(place, empty.columns[place], moments, allow_duplicates=True)
         return found
 
-    def _polars(self, values: Host, dates: Sequence[datetime] | None) -> Any:
+    def _index(self, rows: range, dates: Sequence[date] | None) -> Any:
+        """That of rows of a frame of pandas: dates or numbers that go on, or else the rows' own numbers."""
+        index = self.empty.index
+        if self.time is None and dates is not None:
+            more = {"freq": index.freq} if hasattr(index, "to_timestamp") else {}
+            found = type(index)(dates, name=index.name, **more)
+            return found if hasattr(index, "categories") else found.astype(index.dtype)
+        if self.numbered is None:
+            return rows
+        first, step = self.numbered
+        numbers: Any = range(first + step * rows.start, first + step * rows.stop, step)
+        if not hasattr(index, "step"):
+            numbers = list(numbers)
+        return type(index)(numbers, name=index.name, dtype=index.dtype)
+
+    def _polars(self, values: Host, dates: Sequence[date] | None) -> Any:
         frame = type(self.empty)
         found = frame(dict(zip(self.names, values.T, strict=True)))
         if self.time is not None:
@@ -93,7 +114,7 @@ class TableForm:
             found = found.hstack(frame({self.time: count}, schema={self.time: self.empty.schema[self.time]}))
         return found.select(self.empty.columns)
 
-    def _arrow(self, values: Host, dates: Sequence[datetime] | None) -> Any:
+    def _arrow(self, values: Host, dates: Sequence[date] | None) -> Any:
         columns: dict[str, Any] = dict(zip(self.names, values.T, strict=True))
         if self.time is not None:
             columns[self.time] = [None] * len(values) if dates is None else dates
@@ -104,3 +125,12 @@ class TableForm:
             return found
         place = names.index(self.time)
         return found.cast(found.schema.set(place, self.empty.schema.field(self.time)))
+
+
+def _numbered(index: Any) -> tuple[int, int] | None:
+    """The first number of an index and the distance from each to the next, None where there is no such."""
+    numbers = np.asarray(index.to_numpy())
+    if numbers.dtype.kind not in "iu" or not len(numbers):
+        return None
+    steps = set(np.diff(numbers.astype(np.int64)).tolist())
+    return (int(numbers[0]), steps.pop() if steps else 1) if len(steps) < 2 and 0 not in steps else None

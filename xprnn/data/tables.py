@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import to_numpy
-from xprnn.data.csv_rows import parse_date
+from xprnn.data.csv_rows import looks_dated, parse_date
 
 Host = np.ndarray[Any, Any]
 EXACT = 2.0**53  # up to which every integer is a number of float64
@@ -81,7 +81,7 @@ def dates_of_index(owner: str, table: Any) -> list[date] | Host | None:
             f"{owner}: the index has {index.nlevels} levels; expected one row after another: droplevel() leaves levels "
             "out, and estimators.Panel takes several series"
         )
-    if len(index) and isinstance(index[0], str) and parse_date(index[0]) is not None:
+    if len(index) and isinstance(index[0], str) and (parse_date(index[0]) is not None or looks_dated(index[0])):
         raise TypeError(f"{owner}: the index holds dates as text: pandas.to_datetime(index) makes dates of them")
     array = np.asarray(index.to_numpy())
     if array.dtype.kind == "m":

@@ -107,7 +107,7 @@ def listed(owner: str, name: str, things: Any, expected: str) -> list[Any]:
     require_plain(owner, name, things)
     if isinstance(things, (str, bytes, Mapping, Set)) or not isinstance(things, Iterable):
         raise TypeError(f"{owner}: {name} is a {type(things).__name__}; expected {expected}")
-    return list(things)
+    return list(things.to_pylist() if hasattr(things, "to_pylist") else things)  # Arrow's
 
 
 def _kinds(labels: Iterable[Any]) -> set[str]:

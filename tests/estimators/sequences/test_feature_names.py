@@ -67,6 +67,21 @@ def test_names_on_one_side_alone_cannot_be_held_against_the_other():
     assert not hasattr(named, "feature_names_in_")
 
 
+@pytest.mark.parametrize("form", [dict, pandas_frame, polars_frame, arrow_table])
+def test_tables_of_a_list_have_their_columns_in_one_order(form, tmp_path):
+    whole, other = form(TABLE), form({name: TABLE[name] for name in "bac"})
+    model = SequenceClassifier(**TINY).fit([whole] * 4, Y)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert model.n_features_in_ == 3
+    model.save(tmp_path / "model")
+    for each in (model, SequenceClassifier.load(tmp_path / "model")):
+        np.testing.assert_array_equal(each.predict([whole]), each.predict([VALUES]))
+        with pytest.raises(ValueError, match="must be in the same order as they were in fit"):
+            each.predict([other])
+    with pytest.raises(ValueError, match="fit: row 2 has columns 'b', 'a', 'c'; expected 'a', 'b', 'c', as row 1"):
+        model.fit([VALUES, whole, other, whole], Y)
+
+
 def test_columns_called_by_numbers_have_no_names_and_a_mixture_is_refused():
     numbered = dict(enumerate(TABLE.values()))
     model = SequenceRegressor(**TINY).fit(pandas_frame(numbered), Y)

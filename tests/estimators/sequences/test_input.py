@@ -1,5 +1,6 @@
 """What estimators of sequences take for X, y and weights, and long tables."""
 
+import enum
 from datetime import datetime, timezone
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from xprnn.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger, long_table
 from xprnn.estimators.sequences.input import as_numbers, as_sequences, as_weights
-from xprnn.estimators.sequences.targets import class_weight, read_labels, read_tags
+from xprnn.estimators.sequences.targets import class_weight, host_labels, read_labels, read_tags
 
 TABLE = np.arange(12.0).reshape(2, 6)
 
@@ -41,6 +42,20 @@ def test_a_row_of_a_table_is_cut_into_steps():
 def test_sequences_of_several_lengths(form):
     found = as_sequences("f", form)
     assert (found.lengths, found.features, found.width) == ([3, 1], 2, 0)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_column_of_sequences_is_a_list_of_them(library):
+    made = pytest.importorskip(library).Series([[1.0, 2.0], [3.0]])
+    assert [row.tolist() for row in as_sequences("f", made).rows] == [[[1.0], [2.0]], [[3.0]]]
+
+
+def test_frames_of_a_list_are_tables():
+    pandas = pytest.importorskip("pandas")
+    found = as_sequences("f", [pandas.DataFrame({"a": [1.0, 2.0], "b": 3}), {"a": [5.0], "b": [6]}])
+    assert [row.tolist() for row in found.rows] == [[[1, 3], [2, 3]], [[5, 6]]]
+    with pytest.raises(TypeError, match="f: row 0 has a column of dates; leave it out"):
+        as_sequences("f", [pandas.DataFrame({"t": pandas.to_datetime(["2020"]), "b": 3})])
 
 
 def test_frames_are_tables():
@@ -111,6 +126,20 @@ def test_labels_in_all_forms():
         assert classes.chosen(np.array([[0.2, 0.6]])).dtype == np.asarray(y).dtype
 
 
+def test_a_text_makes_no_texts_of_the_labels_beside_it():
+    """As NumPy has it, where NaN would be a class of its own."""
+    nothing = float("nan")
+    for y in ([["a", nothing], ["b"]], [["a", "b"], [nothing]], [np.array(["a", "b"]), [nothing]]):
+        with pytest.raises(ValueError, match="f: 1 steps have no label"):
+            read_tags("f", y, [2, 1])
+    for y in ([["a", 1], ["b"]], [["a", "b"], [1]], [["a", True], ["b"]], [np.array(["a", "b"]), np.array([1])]):
+        with pytest.raises(TypeError, match="f: labels are of kind .*str; expected all str or all numbers"):
+            read_tags("f", y, [2, 1])
+    sides = enum.Enum("sides", {"UP": "up", "DOWN": "down"}, type=str)
+    assert read_tags("f", [list(sides)], [2])[0].own.tolist() == ["down", "up"]
+    assert host_labels("f", list(sides)).tolist() == ["up", "down"]
+
+
 def test_what_pandas_has_for_no_label_is_none():
     pandas = pytest.importorskip("pandas")
     for y in (pandas.Series(["a", None, "b"], dtype="string"), pandas.Series([1, None, 2], dtype="Int64")):
@@ -132,6 +161,8 @@ def test_what_pandas_has_for_no_label_is_none():
         ([["a", "b"], ["b", "a"]], TypeError, "expected 0 and 1 for several labels"),
         (np.ones((2, 2, 2)), ValueError, "y has shape"),
         ([[1, 2], [1]], ValueError, "y has rows of several lengths"),
+        ({"a", "b"}, TypeError, "y is a set; expected a list or an array of labels"),
+        ("ab", TypeError, "y is a str; expected a list or an array of labels"),
     ],
 )
 def test_wrong_labels(y, error, message):

@@ -182,6 +182,23 @@ def test_values_missing_are_saved_as_such(tmp_path):
     assert np.array_equal(Forecaster.load(tmp_path / "model").predict(3), forecaster.predict(3))
 
 
+@pytest.mark.parametrize("gap", [4, 30])
+def test_what_was_known_before_a_gap_as_long_as_the_window_is_not_forgotten(gap, tmp_path):
+    """Whoever goes on from the end of what was fitted and observed says what stands for the whole series."""
+    a, b, more = series(0, 80, 100.0), series(1, 60), np.full(3, np.nan)
+    a[-gap:] = b[[10, 11]] = np.nan
+    forecaster = Forecaster(**TINY, window=4).fit(Panel({"a": a, "b": b}))
+    for told in ([], more[:1], more[1:]):
+        if len(told):
+            forecaster.observe({"a": told, "b": told})
+            a, b = np.r_[a, told], np.r_[b, told]
+        forecaster.save(tmp_path / "model")
+        for each in (forecaster, Forecaster.load(tmp_path / "model")):
+            for key, whole in (("a", a), ("b", b)):
+                expected = each.forecast(whole, [len(whole)], 2, key=key)[0, :, 0]
+                np.testing.assert_allclose(each.predict(2)[key], expected, rtol=1e-5)
+
+
 def test_baselines_say_that_they_need_every_value():
     with pytest.raises(ValueError, match="Persistence: row 3, column 0 is nan"):
         Forecaster(**TINY).backtest(np.r_[1.0, 2.0, 3.0, np.nan, np.ones(60)], baselines=[Persistence()])

@@ -84,6 +84,13 @@ def test_members_of_a_str_enum_are_labels():
     assert [(type(label), label) for label in classes] == [(str, "down"), (str, "up")]
 
 
+def test_texts_and_labels_may_be_arrays_of_arrow():
+    arrow = pytest.importorskip("pyarrow")
+    classifier = TextClassifier(**QUICK).fit(arrow.array(["one", "two"]), arrow.chunked_array([["u"], ["v"]]))
+    assert classifier.classes == ("u", "v")
+    assert len(classifier.predict(arrow.array(["one"]))) == 1
+
+
 def test_very_few_texts_are_all_learned_from():
     classifier = TextClassifier(**QUICK).fit(["good", "bad"], [1, 0])
     assert "validation_loss" not in classifier.training.epochs[0]

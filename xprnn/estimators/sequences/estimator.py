@@ -49,7 +49,7 @@ class SequenceEstimator(Estimator):
 
     @property
     def feature_names_in_(self) -> Host:
-        """The names (C,) of the columns of the table that it was fitted on, where they have names that are text."""
+        """The names (C,) of the columns of the table, or tables, that it was fitted on, where these are text."""
         self._of_fit("feature_names_in_")
         if not self._names:
             raise AttributeError(
@@ -148,8 +148,9 @@ class SequenceEstimator(Estimator):
             raise ValueError(f"feature_names is a {type(names).__name__}; expected a list")
         if not all(isinstance(name, str) for name in names):
             raise ValueError(f"feature_names are {names!r}; expected names")
-        if len(names) not in (0, width):
-            raise ValueError(f"feature_names are {len(names)}; expected none, or one for each of {width} columns")
+        if len(names) not in (0, width or len(mean)):
+            count = width or len(mean)
+            raise ValueError(f"feature_names are {len(names)}; expected none, or one for each of {count} columns")
         return {"_scaler": StandardScaler(mean, std), "_width": width, "_names": tuple(names)}
 
     def _filled(

@@ -7,17 +7,28 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from xprnn.data.tables import names_given
+import numpy as np
+
+from xprnn.data.tables import is_table, names_given
 
 SHOWN = 5
 """How many names an error tells of each kind."""
 
 
 def feature_names(owner: str, X: Any) -> tuple[str, ...]:
-    """The names of a table's columns where they are text; none of numbers, and of what is no table.
+    """The names of a table's columns where they are text, or of all tables of a list; else none.
 
-    Raises TypeError for columns of which some are called by text and some are not.
+    Raises TypeError for columns of which some are called by text and some are not, ValueError for tables of a list
+    whose columns differ.
     """
+    if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
+        named = ((k, feature_names(f"{owner}: row {k}", each)) for k, each in enumerate(X) if is_table(each))
+        first, expected = next(named, (0, ()))
+        for k, own in named:
+            if own != expected:
+                shown, wanted = (", ".join(map(repr, some)) or "no names" for some in (own, expected))
+                raise ValueError(f"{owner}: row {k} has columns {shown}; expected {wanted}, as row {first}")
+        return expected
     names = names_given(X)
     if all(isinstance(name, str) for name in names):
         return tuple(names)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import to_numpy
-from xprnn.data.tables import columns_of, in_float64, require_plain
+from xprnn.data.tables import columns_of, in_float64, is_table, require_plain
 from xprnn.estimators.sequences.feature_names import feature_names
 
 Host = np.ndarray[Any, Any]
@@ -18,7 +18,7 @@ Host = np.ndarray[Any, Any]
 class Sequences:
     """Sequences (T_n, F) of finite float64, and the columns of the table that they were the rows of, 0 for none.
 
-    ``names`` of those columns, where they have some.
+    ``names`` of those columns, or of the features of each step, where they have some.
     """
 
     rows: list[Host]
@@ -41,7 +41,7 @@ class Sequences:
 
 
 def as_sequences(owner: str, X: Any, steps: int | None = None) -> Sequences:
-    """Sequences from an array (N, T, F), a table (N, C), or a list of arrays (T_n, F) or (T_n,).
+    """Sequences from an array (N, T, F), a table (N, C), or a list, or column, of arrays (T_n, F) or (T_n,) or tables.
 
     A row of a table is a sequence of one value a step or, with ``steps``, of so many steps of C / steps values.
 
@@ -50,11 +50,12 @@ def as_sequences(owner: str, X: Any, steps: int | None = None) -> Sequences:
     """
     if hasattr(X, "toarray"):
         raise TypeError(f"{owner}: X is a sparse {type(X).__name__}; expected a dense array, as X.toarray() is")
+    X = _unpacked(X)
     array = None if _is_list(X) else _table(owner, X)
     if array is None:
         if steps is not None:
             raise ValueError(f"{owner}: steps is {steps}, which is for tables (N, C); X is a list of sequences")
-        found = Sequences(_listed(owner, X), 0)
+        found = Sequences(_listed(owner, X), 0, feature_names(owner, X))
     elif array.ndim == 2:
         found = Sequences(_cut(owner, array, steps), int(array.shape[1]), feature_names(owner, X))
     elif array.ndim != 3:
@@ -70,28 +71,36 @@ def as_sequences(owner: str, X: Any, steps: int | None = None) -> Sequences:
     return found
 
 
+def _unpacked(X: Any) -> Any:
+    """A column of a table whose cells are sequences as a list of them; all else as it is."""
+    if not hasattr(X, "to_list") or hasattr(X, "columns"):
+        return X
+    cells = X.to_list()
+    return cells if cells and all(hasattr(cell, "__len__") and not isinstance(cell, str) for cell in cells) else X
+
+
 def _is_list(X: Any) -> bool:
     """Whether it is a list of arrays, or of lists of several lengths, and no table that is written as a list."""
     if isinstance(X, np.ndarray):
         return X.dtype == object and X.ndim == 1 and len(X) > 0 and hasattr(X[0], "__len__")
     if not isinstance(X, (list, tuple)) or not X:
         return False
-    if any(hasattr(each, "shape") and np.ndim(each) for each in X):
+    if any(is_table(each) or (hasattr(each, "shape") and np.ndim(each)) for each in X):
         return True
     return all(isinstance(each, (list, tuple)) for each in X) and len({len(each) for each in X}) > 1
 
 
-def _table(owner: str, X: Any) -> Host:
+def _table(owner: str, X: Any, name: str = "X") -> Host:
     """An array of any library, a frame, or a list of lists as float64."""
     if hasattr(X, "reset_index"):  # the dates of a frame's index tell of rows, and rows are no steps here
         X = X.reset_index(drop=True)
     if not isinstance(X, np.ndarray) and (hasattr(X, "columns") or isinstance(X, dict)):
         table = columns_of(X, owner)
         if table is not None and table.dates is not None:
-            raise TypeError(f"{owner}: X has a column of dates; leave it out or, for a row a step, use long_table")
+            raise TypeError(f"{owner}: {name} has a column of dates; leave it out or, for a row a step, use long_table")
         if table is not None:
             return table.values
-    return _numbers(owner, "X", X)
+    return _numbers(owner, name, X)
 
 
 def _numbers(owner: str, name: str, X: Any) -> Host:
@@ -131,7 +140,7 @@ def _cut(owner: str, array: Host, steps: int | None) -> list[Host]:
 def _listed(owner: str, X: Any) -> list[Host]:
     found: list[Host] = []
     for k, each in enumerate(X):
-        row = _numbers(owner, f"row {k}", each)
+        row = _table(owner, each, f"row {k}") if is_table(each) else _numbers(owner, f"row {k}", each)
         row = row[:, None] if row.ndim == 1 else row
         if row.ndim != 2 or 0 in row.shape:
             raise ValueError(f"{owner}: row {k} has shape {np.shape(each)}; expected (T, F) or (T,), T at least 1")

@@ -57,6 +57,8 @@ def read_labels(owner: str, y: Any, count: int) -> tuple[Classes, Host]:
         return _several(owner, given, count)
     if given.ndim == 2 and given.shape[1] == 1:
         given = y = given[:, 0]
+    if given.ndim == 0:
+        raise TypeError(f"{owner}: y is a {type(y).__name__}; expected a list or an array of labels")
     if given.ndim != 1:
         raise ValueError(f"{owner}: y has shape {given.shape}; expected (N,), or (N, L) of 0 and 1 for several labels")
     _require_discrete(owner, given)
@@ -66,7 +68,8 @@ def read_labels(owner: str, y: Any, count: int) -> tuple[Classes, Host]:
 
 def read_tags(owner: str, y: Any, lengths: list[int]) -> tuple[Classes, list[Host]]:
     """The labels of :func:`tag_rows` as classes and their numbers. Raises TypeError and ValueError."""
-    flat = np.concatenate(tag_rows(owner, y, lengths))
+    rows = tag_rows(owner, y, lengths)
+    flat = np.concatenate([row.astype(object) if row.dtype.kind == "U" else row for row in rows])
     _require_discrete(owner, flat)
     _, own, target = number_labels(owner, flat, len(flat), "steps")
     return Classes(own), np.split(target, np.cumsum(lengths)[:-1])
@@ -97,16 +100,23 @@ def those_kept(owner: str, y: Any, kept: Host) -> Any:
 
 
 def host_labels(owner: str, y: Any) -> Host:
-    """Labels of any library or list as an array of the host. Raises TypeError and ValueError."""
+    """Labels of any library or list as an array of the host, of objects where a list has texts.
+
+    Raises TypeError and ValueError.
+    """
     if y is None:
         raise ValueError(f"{owner}: requires y to be passed, but the target y is None")
     require_plain(owner, "y", y)
     if hasattr(y, "toarray"):
         raise TypeError(f"{owner}: y is a sparse {type(y).__name__}; expected a dense array, as y.toarray() is")
     try:
-        return np.asarray(y if isinstance(y, (list, tuple, np.ndarray)) or not hasattr(y, "shape") else to_numpy(y))
+        found = np.asarray(y if isinstance(y, (list, tuple, np.ndarray)) or not hasattr(y, "shape") else to_numpy(y))
     except ValueError:
         raise ValueError(f"{owner}: y has rows of several lengths; expected (N,) or (N, L)") from None
+    if found.ndim == 1 and found.dtype.kind == "U" and isinstance(y, (list, tuple)):
+        # NumPy makes text of whatever stands beside one, such as NaN for no label.
+        return np.array([str.__str__(label) if isinstance(label, str) else label for label in y], dtype=object)
+    return found
 
 
 def _require_discrete(owner: str, y: Host) -> None:

@@ -33,6 +33,10 @@ class Series:
     past: Host = field(default_factory=nothing)
     future: Host = field(default_factory=nothing)
     start: int = 0
+    before: tuple[Host, Host] | None = None
+    """Where the first step has missing values: the last known ones before it (F,), NaN for none, and how many steps
+    before it they came, or all began.
+    """
 
     def __len__(self) -> int:
         return len(self.values)
@@ -41,7 +45,28 @@ class Series:
         """The steps from ``first`` to before ``last``, and what is known of the future at ``last`` and after."""
         past = self.past[first:last] if self.past.size else self.past
         future = self.future[first:] if self.future.size else self.future
-        return Series(self.values[first:last], past, future, self.start + first)
+        return Series(self.values[first:last], past, future, self.start + first, self._before(first))
+
+    def held(self) -> tuple[Host, Host]:
+        """Missing values as the last known one before them, and which were known."""
+        if self.before is None:
+            return held(self.values)
+        filled, known = held(np.concatenate([self.before[0][None], self.values]))
+        return filled[1:], known[1:]
+
+    def since_known(self, known: Host) -> Host:
+        """log(1 + steps since the last known value) (T, F)."""
+        return since_known(known, 1 if self.before is None else self.before[1])
+
+    def _before(self, first: int) -> tuple[Host, Host] | None:
+        """Those of a part that begins with this step."""
+        if not first or not np.isnan(self.values[first : first + 1]).any():
+            return None if first else self.before
+        there = ~np.isnan(self.values[:first])
+        ago = 1 + np.argmax(there[::-1], axis=0)
+        value = np.take_along_axis(self.values, (first - ago)[None], axis=0)[0]
+        earlier, (old, older) = ~there.any(axis=0), self.before or (np.nan, 1)
+        return np.where(earlier, old, value), np.where(earlier, first + older, ago)
 
 
 @dataclass(frozen=True)
@@ -110,7 +135,7 @@ class Frame:
 
     @cached_property
     def _filled(self) -> list[tuple[Host, Host]]:
-        return [held(each.values) for each in self.series]
+        return [each.held() for each in self.series]
 
     @cached_property
     def known(self) -> Host:
@@ -160,7 +185,7 @@ class Frame:
             np.clip((told - mean) / np.where(std == 0.0, 1.0, std), -FAR, FAR),
         ]
         if self.gaps:
-            since = since_known(self._filled[k][1])[seen]
+            since = each.since_known(self._filled[k][1])[seen]
             found.append(since if origin is None else np.where((steps <= origin)[..., None], since, 0.0))
         return np.concatenate(found, axis=-1)
 

@@ -105,6 +105,10 @@ def described(
         "errors.known": (~np.isnan(model.errors)).astype(np.float64),
         "unit": model.unit,
     }
+    if any(each.before is not None for each in recent):
+        nothing = (np.full(values.shape[2], np.nan), np.ones(values.shape[2]))
+        before, ago = (np.stack(parts) for parts in zip(*(each.before or nothing for each in recent), strict=True))
+        arrays["recent.before"] = np.stack([np.nan_to_num(before, nan=0.0), ~np.isnan(before), ago], axis=1)
     keys = {"keys": list(kind.keys or ()), "several": kind.keys is not None, "named": kind.named, "vector": kind.vector}
     keys["columns"] = {name: list(names) for name, names in kind.names.items()}
     return arrays, {"plans": [m.plan.plain() for m in model.members], "gaps": common.gaps, **keys}
@@ -155,11 +159,30 @@ def restored(arrays: HostArrays, metadata: Mapping[str, Any], settings: Mapping[
     )
     values, errors = (_where_known(name, arrays) for name in ("recent", "errors"))
     parts = zip(values, arrays["recent.past"], arrays["recent.future"], start.tolist(), strict=True)
-    recent = tuple(Series(rows, p, f, int(first)) for rows, p, f, first in parts)
+    recent = tuple(
+        Series(rows, p, f, int(first), before)
+        for (rows, p, f, first), before in zip(parts, _before(arrays, count, columns), strict=True)
+    )
     kind = _kind(metadata, count, {"steps": columns, "past": past, "future": future})
     each = tuple(Scale(*scale) for scale in scales)
     moments = _moments(arrays["moments"], plans, common, columns, horizon)
     return Found(plans, each, common, moments, recent, kind, tuple(arrays["residuals"]), errors, arrays["unit"])
+
+
+def _before(arrays: HostArrays, count: int, columns: int) -> list[tuple[Host, Host] | None]:
+    """What came before the missing values with which series begin (N, 3, F): values, whether there were, how long ago.
+
+    Files lack it where nothing is missing there, and those of before 2026-12.
+    """
+    if "recent.before" not in arrays:
+        return [None] * count
+    before = arrays["recent.before"]
+    if before.shape != (count, 3, columns):
+        raise ValueError(f"recent.before has shape {before.shape}; expected {(count, 3, columns)}")
+    value, known, ago = np.moveaxis(before, 1, 0)
+    if not np.isin(known, (0.0, 1.0)).all() or (ago < 1.0).any() or (ago > sys.maxsize // 4).any():
+        raise ValueError("recent.before has others than values, 0 or 1, and numbers of steps")
+    return list(zip(np.where(known == 1.0, value, np.nan), np.floor(ago).astype(np.int64), strict=True))
 
 
 def _where_known(name: str, arrays: HostArrays) -> Host:

@@ -155,7 +155,7 @@ class SeriesEstimator(Estimator):
         lengths = [len(rows) for rows in given]
         covered = zip(self._recent, given, *self._covariates(owner, past, future, lengths, lengths, dates), strict=True)
         return [
-            Series(np.concatenate([s.values, rows]), joined(s.past, known), joined(s.future, ahead), s.start)
+            Series(np.concatenate([s.values, rows]), joined(s.past, known), joined(s.future, ahead), s.start, s.before)
             for s, rows, known, ahead in covered
         ]
 
@@ -174,9 +174,7 @@ class SeriesEstimator(Estimator):
         for k, part in enumerate([] if future is None else self._kind.split(owner, "future", future)):
             shown = f"{self._kind.shown(owner, k)}: future"
             self._kind.require_next(shown, k, dates_of_rows(part, shown), recent[k].start + len(recent[k]), 6)
-        return horizon, [
-            Series(s.values, s.past, joined(s.future, rows), s.start) for s, rows in zip(recent, ahead, strict=True)
-        ]
+        return horizon, [replace(s, future=joined(s.future, rows)) for s, rows in zip(recent, ahead, strict=True)]
 
     def _places(
         self, owner: str, series: Any, origins: Any, horizon: int, past: Any, future: Any, key: Any

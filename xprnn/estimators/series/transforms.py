@@ -85,8 +85,8 @@ def held(values: Host) -> tuple[Host, Host]:
     return np.nan_to_num(filled, nan=0.0), known
 
 
-def since_known(known: Host) -> Host:
-    """log(1 + steps since the last known value), (N, F); from the start where there was none."""
+def since_known(known: Host, ago: Host | int = 1) -> Host:
+    """log(1 + steps since the last known value), (N, F); where there was none, one came so long ago, from the start."""
     steps = np.arange(len(known))[:, None]
-    last = np.maximum.accumulate(np.where(known, steps, -1), axis=0)
+    last = np.maximum.accumulate(np.where(known, steps, -ago), axis=0)
     return np.log1p(steps - last)
