@@ -15,8 +15,11 @@ import llvmlite
 import numba
 from numba.core import config, ir, types
 from numba.core.compiler import Compiler
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import build_definitions
+from numba.core.registry import CPUDispatcher
+from numba.core.sigutils import normalize_signature
 from numba.core.types.misc import unliteral
 from numba.core.untyped_passes import IRProcessing
 
@@ -123,23 +126,72 @@ class _Named(_Brief):
         return super()._compile_bytecode()
 
 
+class _Kernel(CPUDispatcher):  # type: ignore[misc]
+    """A function that is compiled for whoever calls it: one that only kernels call gets no entry for Python.
+
+    That takes its arguments apart, and is as long as many a kernel.
+    """
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        super().__init__(function, **options)
+        self._within = False  # a kernel asks for it, who holds the compiler's lock
+        self._entered: set[tuple[Any, ...]] = set()  # signatures that Python may call
+        self._kept = self._cache, self._cache
+
+    def keep(self, from_python: KeptCode, from_kernels: KeptCode) -> None:
+        """Where its machine code stays between processes."""
+        self._kept = from_python, from_kernels
+        self._cache = from_python  # where njit(cache=True) puts Numba's
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """What callers write as 0 or False has a type of its own, of which Numba would compile everything anew."""
+        args, kws = tuple(map(unliteral, args)), {name: unliteral(kind) for name, kind in kws.items()}
+        return self.within(super().get_call_template, args, kws)
+
+    def within(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """A call in which compiling is for kernels."""
+        with global_compiler_lock:
+            before, self._within = self._within, True
+            try:
+                return call(*arguments)
+            finally:
+                self._within = before
+
+    def compile(self, sig: Any) -> Any:
+        """As Numba's, and anew if Python calls what was compiled for kernels."""
+        with global_compiler_lock:
+            arguments = tuple(normalize_signature(sig)[0])
+            if not self._within and arguments not in self._entered:
+                self.overloads.pop(arguments, None)
+            self.targetoptions["no_cpython_wrapper"], self._cache = self._within, self._kept[self._within]
+            try:
+                return super().compile(sig)
+            finally:
+                self._cache = self._kept[0]
+
+    def add_overload(self, cres: Any) -> None:
+        """Python finds only what has an entry for it."""
+        arguments = tuple(cres.signature.args)
+        if self._within:
+            self.overloads[arguments] = cres
+        else:
+            super().add_overload(cres)
+            self._entered.add(arguments)
+
+
 def _compiled(function: Callable[..., Any], options: dict[str, Any], shared: bool = False) -> Any:
-    dispatcher, folder = numba.njit(**({"pipeline_class": _Brief} | options))(function), cache_folder()
     if config.DISABLE_JIT:
-        return dispatcher
-    if folder is not None:
-        dispatcher._cache = KeptCode(function, folder, shared)  # where njit(cache=True) puts Numba's
-    template = dispatcher.get_call_template
-    # What callers write as 0 or False has a type of its own, of which Numba would compile everything anew.
-    dispatcher.get_call_template = lambda args, kws: template(
-        tuple(map(unliteral, args)), {name: unliteral(kind) for name, kind in kws.items()}
-    )
+        return function
+    options = {"nopython": True, "boundscheck": None} | options
+    dispatcher = _Kernel(function, targetoptions=options, pipeline_class=options.pop("pipeline_class", _Brief))
+    if (folder := cache_folder()) is not None:
+        dispatcher.keep(*(KeptCode(function, folder, shared, within) for within in (False, True)))
     return dispatcher
 
 
 def address_of(dispatcher: Any, signature: tuple[Any, ...]) -> int:
-    """Where the machine code of a kernel is that returns nothing, for a signature in which literal types are known."""
-    dispatcher.compile(signature)
+    """Where the machine code of a shared kernel is that returns nothing, for a signature with literal types known."""
+    dispatcher.within(dispatcher.compile, signature)
     result = dispatcher.overloads[signature]
     found: int = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
     return found

@@ -34,11 +34,11 @@ class KeptCode:
     theirs name its file, which is read first.
     """
 
-    def __init__(self, function: Callable[..., Any], folder: Path, shared: bool = False) -> None:
+    def __init__(self, function: Callable[..., Any], folder: Path, shared: bool = False, within: bool = False) -> None:
         place = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
         self._name = re.sub(r"\W+", "-", f"{place}.{function.__code__.co_firstlineno}")
         self._made_of = _made_of(function)
-        self._folder, self._shared, self._enabled = folder, shared, True
+        self._folder, self._shared, self._within, self._enabled = folder, shared, within, True
 
     @property
     def cache_path(self) -> str:
@@ -84,7 +84,7 @@ class KeptCode:
             _share(path, key, result)
 
     def _key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
-        return signature, codegen.magic_tuple(), self._made_of
+        return signature, codegen.magic_tuple(), self._made_of, self._within
 
     def _path(self, key: tuple[Any, ...]) -> Path:
         """Its name says what is in it only as far as a name can: the key inside decides."""
