@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from ctypes import addressof, c_char
 from collections.abc import Callable
+from ctypes import addressof, c_char
 from typing import Any
 
 import numpy as np
