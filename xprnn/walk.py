@@ -56,9 +56,9 @@ def walk_back(
             sums.add(key)
 
     # With explicit inputs and explicit cotangents, an output without a cotangent is one that nothing flows into.
-    given = any(c is not None for c in cotangents)
+    given = [cotangent is not None for cotangent in cotangents]
     for output, cotangent in zip(outputs, cotangents, strict=True):
-        if cotangent is not None or not given:
+        if cotangent is not None or True not in given:
             accumulate(output, _initial_cotangent(output, cotangent))
     order = _topological([o.node for o in outputs if o.node is not None and _key(o) not in stops], stops)
     for node in order:

@@ -96,9 +96,8 @@ def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]
 
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
-    kept, storage = saved
-    options = {"storage": storage, "from_start": call.from_start}
-    return kernels.backward(host_kernels.kernels(), call, kept, dsequences, dfinal, need_dx, **options)
+    (kept, storage), host, start = saved, host_kernels.kernels(), call.from_start
+    return kernels.backward(host, call, kept, dsequences, dfinal, need_dx, storage=storage, from_start=start)
 
 
 def how(call: SequenceCall, faded: bool = False) -> str:

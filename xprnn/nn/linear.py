@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xprnn import ops
 from xprnn.arguments import float_dtype, input_tensor, sizes, true_or_false
+from xprnn.backend import shared_namespace
 from xprnn.nn import init
 from xprnn.nn.module import Module
 from xprnn.nn.weights import weight_of
+from xprnn.ops.products import affine
 from xprnn.randomness import Rng, generator
 from xprnn.tensor import Parameter, Tensor
 
@@ -35,12 +36,14 @@ class Linear(Module):
         self.bias = Parameter(init.uniform((out_features,), bound, rng=draws, dtype=dtype)) if biased else None
 
     def forward(self, x: Any) -> Tensor:
-        x = input_tensor("Linear", "x", x, self.dtype)
-        if x.ndim < 1 or x.shape[-1] != self.in_features:
-            raise ValueError(f"Linear: x has shape {x.shape}; expected (..., {self.in_features})")
-        weight = weight_of(self, "weight", (self.out_features, self.in_features), self.dtype)
-        bias = None if self.bias is None else weight_of(self, "bias", (self.out_features,), self.dtype)
-        return ops.linear(x, weight, bias)
+        x, inputs, outputs = input_tensor("Linear", "x", x, self.dtype), self.in_features, self.out_features
+        if x.shape[-1:] != (inputs,):
+            raise ValueError(f"Linear: x has shape {x.shape}; expected (..., {inputs})")
+        weight = weight_of(self, "weight", (outputs, inputs), self.dtype)
+        bias = None if self.bias is None else weight_of(self, "bias", (outputs,), self.dtype)
+        given = (x, weight) if bias is None else (x, weight, bias)
+        shared_namespace("Linear", ("x", "weight", "bias")[: len(given)], *[part.data for part in given])
+        return affine(*given)
 
     def describe(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

@@ -14,7 +14,7 @@ from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, copied, get_backend
 from xprnn.nn.loading import Unmatched, assign, named, read
 from xprnn.nn.modes import chosen_modes, modes_within, set_modes
-from xprnn.nn.parts import BARE, LEAVES, is_object, opener
+from xprnn.nn.parts import BARE, LEAVES, hollow, is_object, opener
 from xprnn.tensor import Parameter, Tensor
 
 _watching: dict[int, WeakSet[Any]] = {}
@@ -116,7 +116,7 @@ class Module:
                 continue
             if isinstance(value, (Module, Parameter)):
                 parts.append((name, value))
-            else:
+            elif not hollow(value):
                 parts += _parts_of(type(self).__name__, name, value, found)
         if found and hidden is None:
             known = self._known()

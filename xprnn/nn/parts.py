@@ -32,6 +32,15 @@ GIVEN_ONCE: tuple[type, ...] = (
 """What cannot be looked into without using it up."""
 
 
+def hollow(value: Any) -> bool:
+    """Whether it can hold nothing, or has attributes that are all bare, as most cells do: this too is quickly seen."""
+    kind: Any = type(value)
+    opened = _opener(kind)
+    if opened is _of_object:
+        return BARE.issuperset(map(type, vars(value).values()))
+    return opened is None and not issubclass(kind, (list, tuple))
+
+
 def opener(value: Any) -> Callable[[Any], Entries] | None:
     """What gives (place, value) for all in a container other than a list or tuple; None for what can hold nothing.
 

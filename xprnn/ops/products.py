@@ -56,10 +56,17 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     if any([array.dtype != dtype for array in arrays]):  # noqa: C419 - a generator takes longer
         came = ", ".join(f"{name} {part.dtype}" for name, part in zip(names, inputs, strict=True))
         raise TypeError(f"linear: the dtypes are {came}; expected one")
-    (*lead, _), (outputs, width) = shape, fits
+    return affine(*inputs)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """:func:`linear` of what is known to fit."""
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    shape, (outputs, width) = x.shape, weight.shape
+    lead = shape[:-1]
     count = math.prod(lead)
-    rows = backend.reshaped(arrays[0], (count, width))
-    y = host_kernels.linear(rows, arrays[1], arrays[2] if rest else None)
+    rows = backend.reshaped(x.data, (count, width))
+    y = host_kernels.linear(rows, weight.data, None if bias is None else bias.data)
 
     def pullback(cotangents: Cotangents, results: Sequence[Tensor | None]) -> Cotangents:
         (g,) = cotangents
@@ -68,7 +75,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
             g_rows = reshape(g, (count, outputs))
             dx = reshape(matmul(g_rows, weight), shape) if x.requires_grad else None
             dw = matmul(matrix_transpose(g_rows), reshape(x, rows.shape)) if weight.requires_grad else None
-            return [dx, dw, *[g_rows.sum(axis=0) for _ in rest]]
+            return [dx, dw, *[g_rows.sum(axis=0) for _ in inputs[2:]]]
         g_rows, wanted = backend.reshaped(g.data, (count, outputs)), [part.requires_grad for part in inputs]
         dx, *others = host_kernels.linear_back(g_rows, rows, weight.data, *wanted)
         found = (None if dx is None else backend.reshaped(dx, shape), *others)
@@ -76,5 +83,4 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
 
     reads = weight if x.requires_grad else None, x if weight.requires_grad else None
     data = backend.reshaped(y, (*lead, outputs))
-    (result,) = record_joint("linear", (data,), inputs, pullback, reads, ("weight", "x"))
-    return result
+    return record_joint("linear", (data,), inputs, pullback, reads, ("weight", "x"))[0]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,9 +95,8 @@ def _places(shapes: tuple[tuple[int, ...], ...]) -> list[tuple[slice, tuple[int,
     return [(slice(*ends[k : k + 2]), shape) for k, shape in enumerate(shapes)]
 
 
-def kind_of(array: Array) -> tuple[Any, ...]:
-    """What arrays have in common that can be joined."""
-    return type(array), array.dtype, array.device
+kind_of: Callable[[Array], tuple[Any, ...]] = attrgetter("__class__", "dtype", "device")
+"""What arrays have in common that can be joined."""
 
 
 def are_together(a: Array, b: Array) -> bool:

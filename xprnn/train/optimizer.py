@@ -165,15 +165,16 @@ class Optimizer:
     def _moved_together(self) -> Iterable[list[int]]:
         """Which parameters are moved, by their positions: small ones alike in all that ``update`` sees as one array."""
         sets: dict[Any, list[int]] = {}
-        one_by_one = not vars(type(self)).get("elementwise", False)
-        for k, parameter in enumerate(self.parameters):
+        most = SMALL if vars(type(self)).get("elementwise", False) else -1
+        for k, (parameter, group, step) in enumerate(zip(self.parameters, self._group_of, self._steps, strict=True)):
             gradient = parameter.grad
             if gradient is None or not parameter.requires_grad:
                 continue
-            data = parameter.data
-            self._check_gradient(k, data, gradient)
-            apart = one_by_one or data.size > SMALL
-            alike = k if apart else (self._group_of[k], self._steps[k], *kind_of(data))
+            data, array = parameter.data, gradient.data if isinstance(gradient, Tensor) else None
+            kind = kind_of(data)
+            if array is None or array.shape != data.shape or kind_of(array) != kind:
+                raise self._misfit(k, gradient)
+            alike = k if data.size > most else (group, step, kind)
             sets.setdefault(alike, []).append(k)
         return sets.values()
 
@@ -225,20 +226,16 @@ class Optimizer:
         """Which of the parameters are in a group."""
         return [position for position, group in enumerate(self._group_of) if group == k]
 
-    def _check_gradient(self, k: int, data: Array, gradient: Any) -> None:
-        if isinstance(gradient, Tensor):
-            array = gradient.data
-            if array.shape == data.shape and array.dtype == data.dtype and are_together(array, data):
-                return
+    def _misfit(self, k: int, gradient: Any) -> Exception:
+        """What is wrong with a gradient that is not of its parameter's shape, dtype, library and device."""
         parameter, what = self.parameters[k], f"{type(self).__name__}: the gradient of parameter {k}"
         if not isinstance(gradient, Tensor):
-            raise TypeError(f"{what} is a {type(gradient).__name__}; expected a Tensor")
+            return TypeError(f"{what} is a {type(gradient).__name__}; expected a Tensor")
         if gradient.shape != parameter.shape:
-            raise ValueError(f"{what} has shape {gradient.shape}; expected {parameter.shape}")
+            return ValueError(f"{what} has shape {gradient.shape}; expected {parameter.shape}")
         if not are_together(gradient.data, parameter.data):
             namespace(**{f"parameter {k}": parameter.data, what: gradient.data})
-        if gradient.dtype != parameter.dtype:
-            raise TypeError(f"{what} has dtype {dtype_name(gradient.data)}; expected {dtype_name(parameter.data)}")
+        return TypeError(f"{what} has dtype {dtype_name(gradient.data)}; expected {dtype_name(parameter.data)}")
 
     def __repr__(self) -> str:
         values = {name: [getattr(view, name) for view in self._views()] for name in self.settings}
