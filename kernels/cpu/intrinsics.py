@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -127,14 +128,13 @@ def lanes(typingctx: Any, pointer: Any) -> Any:
     return types.intp(pointer), codegen
 
 
-def _copy_of(halves: int) -> Any:
+def _copy_of(elements: Callable[[int], int]) -> Any:
     @intrinsic
     def copy(typingctx: Any, target: Any, source: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             align = signature.args[0].dtype.bitwidth // 8
-            lanes = TILE.lanes(align) * halves // 2
-            value = builder.load(vector_at(builder, args[1], 0, lanes), align=align)
-            builder.store(value, vector_at(builder, args[0], 0, lanes), align=align)
+            value = builder.load(vector_at(builder, args[1], 0, elements(align)), align=align)
+            builder.store(value, vector_at(builder, args[0], 0, elements(align)), align=align)
             return context.get_dummy_value()
 
         return types.void(target, source), codegen
@@ -142,8 +142,8 @@ def _copy_of(halves: int) -> Any:
     return copy
 
 
-copy_vector, copy_half = _copy_of(2), _copy_of(1)
-"""As many elements as fill a vector, or half of one, from one address to another."""
+copy_vector, copy_half, copy_tile = map(_copy_of, (TILE.lanes, lambda size: TILE.lanes(size) // 2, lambda _: TILE.rows))
+"""As many elements as fill a vector, or half of one, or as a tile has rows, from one address to another."""
 
 
 @intrinsic

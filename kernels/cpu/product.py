@@ -17,15 +17,18 @@ from numba.extending import overload, register_jitable
 from . import threads
 from .compiling import kernel, shared_kernel
 from .host import BF16_DOT, TILE
-from .intrinsics import address, lanes, make_tile, offset, transpose
+from .intrinsics import address, copy_tile, copy_vector, lanes, make_tile, offset, transpose
 from .scratch import lined
 
 Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel
 VECTOR_BYTES = TILE.vector_bytes
 ROWS = 6  # of a whole tile
-DEPTH = 128  # rows of B in a block: 32 KiB with the widest tile
-NARROW = 1024  # bytes of a row of A^T whose numbers are read where they lie
+# Rows of B in a block. To begin a tile and to end it takes as long whatever it holds: with fewer vectors it goes deeper.
+DEPTH = 512 // VECTORS
+# Bytes of a row of A^T whose numbers are read where they lie, each row from another line: with fewer vectors, sooner.
+NARROW = 256 * VECTORS
+TOGETHER = 8  # rows that are packed at a time: enough to write whole lines, few enough to read line after line
 _narrow = tuple(range(1, VECTORS + 1))
 _t6, _t5, _t4, _t3 = (make_tile(rows, _narrow) for rows in (6, 5, 4, 3))
 # Few rows need more columns in flight, to hide the latency of a multiply-add.
@@ -294,22 +297,16 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
         depth = min(DEPTH, size - low)
         left, step, next_tile = address(a, low * across + first), across, ROWS
         if packed_a:
-            for k in range(depth):
-                _pack_tiles(address(a, (low + k) * across + first), rows, address(tiles, k * ROWS), depth * ROWS)
+            _pack_tiles(left, across, depth, rows, address(tiles, 0))
             left, step, next_tile = address(tiles, 0), ROWS, depth * ROWS
-        for k in range(depth if packed_b else 0):  # row by row: what lies apart is slow to come
-            for start in range(0, used, width):
-                stop = min(start + width, used)
-                wide = -(-(stop - start) // lane) * lane
-                to, source = address(panels, start * depth + k * wide), (low + k) * columns + low_column + start
-                _copy(address(b, source), stop - start, to, wide)
+        right = address(b, low * columns + low_column)
+        if packed_b:
+            _pack_panels(right, columns, depth, used, address(panels, 0))
+            right = address(panels, 0)
         for start in range(0, used, width):
             vectors = -(-min(width, used - start) // lane)
-            right = address(panels, start * depth) if packed_b else address(b, low * columns)
-            _panel(
-                left, 1, step, next_tile, rows, right, depth, address(c, first * c.shape[1] + low_column + start),
-                c.shape[1], vectors,
-            )  # fmt: skip
+            to = address(c, first * c.shape[1] + low_column + start)
+            _panel(left, 1, step, next_tile, rows, offset(right, start * depth), depth, to, c.shape[1], vectors)
 
 
 @register_jitable(inline="always")  # for Python too
@@ -346,13 +343,35 @@ def _copy(source, used, target, size):
 
 
 @kernel
-def _pack_tiles(source, rows, target, next_tile):
-    """One number of each row, six by six."""
-    for tile in range(rows // ROWS):
-        for r in range(ROWS):
-            target[tile * next_tile + r] = source[tile * ROWS + r]
-    for r in range(rows // ROWS * ROWS, rows):
-        target[rows // ROWS * next_tile + r - rows // ROWS * ROWS] = source[r]
+def _pack_tiles(a, stride, depth, rows, target):
+    """So many numbers of each row of A, whose rows are ``stride`` apart, six by six."""
+    whole = rows // ROWS
+    for low in range(0, depth, TOGETHER):
+        high = min(low + TOGETHER, depth)
+        for tile in range(whole):
+            for k in range(low, high):
+                copy_tile(offset(target, (tile * depth + k) * ROWS), offset(a, k * stride + tile * ROWS))
+        for k in range(low, high):
+            for r in range(whole * ROWS, rows):
+                target[(whole * depth + k) * ROWS + r - whole * ROWS] = a[k * stride + r]
+
+
+@kernel
+def _pack_panels(b, stride, depth, used, target):
+    """So many columns of B, whose rows are ``stride`` apart, in panels; zeros where the last vector has no more."""
+    lane = lanes(b)
+    width = VECTORS * lane
+    for low in range(0, depth, TOGETHER):
+        high = min(low + TOGETHER, depth)
+        for start in range(0, used, width):
+            here, source, to = min(width, used - start), offset(b, start), offset(target, start * depth)
+            wide = -(-here // lane) * lane
+            for k in range(low, high):
+                if here == width:
+                    for v in range(VECTORS):
+                        copy_vector(offset(to, k * width + v * lane), offset(source, k * stride + v * lane))
+                else:
+                    _copy(offset(source, k * stride), here, offset(to, k * wide), wide)
 
 
 @shared_kernel
