@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel
 VECTOR_BYTES = TILE.vector_bytes
 ROWS = 6  # of a whole tile
-# Rows of B in a block. To begin a tile and to end it takes as long whatever it holds: with fewer vectors it goes deeper.
+# Rows of B in a block. To begin a tile and to end it takes as long whatever it holds: of fewer vectors, it goes deeper.
 DEPTH = 512 // VECTORS
 # Bytes of a row of A^T whose numbers are read where they lie, each row from another line: with fewer vectors, sooner.
 NARROW = 256 * VECTORS
