@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from xprnn.cli import main, stream_command
-from xprnn.cli.stream_command import Run, measure, opened, told
+from xprnn.cli.stream_command import Run, measure, opened, report_of
 
 FILES = Path(__file__).parents[1] / "interop" / "files"
 
@@ -32,13 +32,13 @@ def test_the_report_says_what_was_found():
     took = np.full(1000, 0.0005)
     took[7] = 0.003
     run = Run(took, 700, 0, {"page faults": 12, "of them from disk": 1})
-    text = told("m", stream, run, 1000.0, 2)
+    text = report_of("m", stream, run, 1000.0, 2)
     assert re.search(r"median +500.0 +25.00 %", text)
     assert re.search(r"worst +3000.0 +150.00 %", text)
     assert "late: 1 blocks" in text
     assert "allocates 700 bytes at most" in text
     assert "page faults: 12, of them from disk: 1" in text
-    assert "not counted here" in told("m", stream, run._replace(system=None), 1000.0, 2)
+    assert "not counted here" in report_of("m", stream, run._replace(system=None), 1000.0, 2)
 
 
 def test_blocks_that_allocate_are_caught():

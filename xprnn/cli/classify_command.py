@@ -14,7 +14,7 @@ from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import echo_json, in_a_line, keep_inputs, writable_folder
-from xprnn.cli.ranks import together, told
+from xprnn.cli.ranks import echo_once, together
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted, read_told
 from xprnn.data.long_csv import LongCsv
@@ -90,7 +90,7 @@ def _train(
     held = held_out(file, source, test, settings["seed"])
     known, unseen = np.flatnonzero(~held), np.flatnonzero(held)
     labels = source.labels or ()
-    told(
+    echo_once(
         ranks,
         f"{len(source.ids)} sequences of {len(source.features)} numbers a step with {len(set(labels))} labels, "
         f"{len(known)} for training and {len(unseen)} for the test; computing on {default_backend()}",

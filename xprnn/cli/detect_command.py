@@ -13,7 +13,7 @@ from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import echo_json, in_a_line, keep_inputs, writable_file, writable_folder
-from xprnn.cli.ranks import together, told
+from xprnn.cli.ranks import echo_once, together
 from xprnn.cli.report.anomalies import LISTED, Scored, anomaly_page
 from xprnn.cli.sequences import COLUMNS, TIME, file_and_folder, notes, read_as_noted, read_told
 from xprnn.data.long_csv import LongCsv
@@ -87,7 +87,7 @@ def _train(
     ranks, training = together(resume, *(out / name for name in FILES))
     writable_folder(out)  # before the work, not after it
     source, things = _cut(read_told(file, id=id, time=time, columns=columns), window)
-    told(
+    echo_once(
         ranks,
         f"{len(source.ids)} {things} of {len(source.features)} numbers a step; computing on {default_backend()}",
     )

@@ -149,7 +149,7 @@ def _forecast(
     said = Quantiles(source, levels, forecaster.predict(horizon, quantiles=levels, future=to_come)) if levels else None
     if not as_json:
         click.echo(report.table())
-    written = _write(report, said, forecaster, _told(source, known, called), out)
+    written = _write(report, said, forecaster, _described(source, known, called), out)
     if as_json:
         more = {} if said is None else {"quantiles": said.rows()}
         echo_json(report.as_json() | more | {"files": written})
@@ -173,7 +173,7 @@ def _backtest(
     ordered = {best: tested.forecasts[best], **tested.forecasts}
     report = ForecastReport(source, replace(tested, forecasts=ordered), np.zeros((0, source.values.shape[1])))
     network = next((forecaster for forecaster in forecasters if forecaster.name == best), None)
-    settings = _told(source, known, called) | _settings(forecasters[0])
+    settings = _described(source, known, called) | _settings(forecasters[0])
     settings |= {"cell": ", ".join(forecaster.settings["cell"] for forecaster in forecasters)}
     page = forecast_page(
         f"Forecasters compared on {called}", report, None if network is None else network.training, settings
@@ -188,13 +188,13 @@ def _backtest(
     click.echo(f"\nwritten: {', '.join(written)}")
 
 
-def _told(source: CsvSeries, known: Known, called: str) -> dict[str, str]:
+def _described(source: CsvSeries, known: Known, called: str) -> dict[str, str]:
     """What a report says of the file."""
-    return {"file": called, "columns": ", ".join(source.columns)} | known.told()
+    return {"file": called, "columns": ", ".join(source.columns)} | known.described()
 
 
 def _settings(forecaster: Forecaster) -> dict[str, Any]:
-    """Those of a fitted forecaster, with the window that it took where none was given."""
+    """The settings of a fitted forecaster, with the window that it chose where none was given."""
     return forecaster.settings | {"window": forecaster.window_}
 
 
@@ -210,18 +210,11 @@ def _tested(
     refit: str = "never",
     **settings: Any,
 ) -> tuple[list[Forecaster], Backtest]:
-    """Forecasters of these cells, fitted on the first part, and what they and the baselines said of the rest."""
+    """Forecasters of these cells, fitted on the first part, and a backtest of them and the baselines on the rest."""
     periods = tuple(seasons) or source.periods()
     train_steps = len(source.values) - count_test_steps(len(source.values), test)
     forecasters = [
-        Forecaster(
-            cell,
-            strategy=strategy,
-            horizon=horizon,
-            periods=periods,
-            progress=True,
-            **settings,
-        )
+        Forecaster(cell, strategy=strategy, horizon=horizon, periods=periods, progress=True, **settings)
         for cell in cells
     ]
     click.echo(
@@ -231,13 +224,13 @@ def _tested(
     )
     others = _baselines(train_steps, source.values.shape[1], periods)
     again = int(refit) if refit.isdecimal() else refit
-    told = {"past": None, "future": None} | known.part(0, len(source.values))
-    asked: list[Any] = [Informed(each, **told) for each in forecasters]
+    covariates = {"past": None, "future": None} | known.part(0, len(source.values))
+    asked: list[Any] = [Informed(each, **covariates) for each in forecasters]
     return forecasters, run_backtest([*asked, *others], source.values, test=test, horizon=horizon, refit=again)
 
 
 def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list[SeriesForecaster]:
-    """Those that the training part is long enough for."""
+    """The baselines that the training part is long enough for; a line says where there is no season for one."""
     found: list[SeriesForecaster] = [Persistence(), Drift()]
     if not periods:
         click.echo("no season is known, so there is no seasonal naive forecast: give --season", err=True)
@@ -248,16 +241,16 @@ def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list
 
 
 def _write(
-    report: ForecastReport, said: Quantiles | None, forecaster: Forecaster, told: dict[str, str], out: Path
+    report: ForecastReport, said: Quantiles | None, forecaster: Forecaster, described: dict[str, str], out: Path
 ) -> list[str]:
-    """Write the files. A picture that cannot be drawn costs nothing else."""
+    """Write the files; returns their names. Where a picture cannot be drawn, the others are written."""
     pictures = {}
     for k, column in enumerate(report.source.columns):
         try:
             pictures["forecast.png" if k == 0 else f"forecast-{k}.png"] = draw_forecast(report, k)
         except Exception as error:  # matplotlib missing, or failing in one of its many ways
             click.echo(f"no picture of {column}: {error}", err=True)
-    title, settings = f"Forecast of {told['columns']}", told | _settings(forecaster)
+    title, settings = f"Forecast of {described['columns']}", described | _settings(forecaster)
     page = forecast_page(title, report, forecaster.training, settings, said)
     others = {} if said is None else {"quantiles.csv": said.csv_text().encode()}
     write_atomically(out / "forecast.csv", report.csv_text().encode())

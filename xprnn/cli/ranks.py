@@ -13,9 +13,9 @@ from xprnn.train import Checkpoint
 
 
 def together(resume: Path | None, *written: Path) -> tuple[Communicator, dict[str, Any]]:
-    """All processes of this job, and what ``fit`` of an estimator gets of them and of ``--resume``.
+    """The ranks of this job, and the arguments for ``fit`` that follow from them and from ``--resume``.
 
-    Refuses to keep a training where something else is ``written`` at the end.
+    Raises UsageError where the training would be kept in a file that is ``written`` at the end.
     """
     if resume is not None:
         for path in written:
@@ -27,7 +27,7 @@ def together(resume: Path | None, *written: Path) -> tuple[Communicator, dict[st
     return ranks, {"callbacks": callbacks, "communicator": ranks}
 
 
-def told(ranks: Communicator, words: str) -> None:
-    """Say something on standard error, once."""
+def echo_once(ranks: Communicator, words: str) -> None:
+    """Print something on standard error, once for all ranks."""
     if ranks.rank == 0:
         click.echo(words, err=True)

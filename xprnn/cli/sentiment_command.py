@@ -12,7 +12,7 @@ from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import echo_json, in_a_line, keep_inputs, writable_file
-from xprnn.cli.ranks import together, told
+from xprnn.cli.ranks import echo_once, together
 from xprnn.cli.report.labels import Answers, label_page
 from xprnn.data.text_file import TextTable, decode, lines_of, read_lines, read_table
 from xprnn.data.word_vectors import read_word_vectors
@@ -92,7 +92,7 @@ def _train(
         writable_file(path)  # before the work, not after it
     texts, labels = _read_labelled(file, positive, negative, text, label, encoding)
     known, unseen = split_texts(texts, labels, test, seed)
-    told(
+    echo_once(
         ranks,
         f"{len(texts)} texts with {len(set(labels))} labels, {len(known[0])} for training and "
         f"{len(unseen[0])} for the test; computing on {default_backend()}",
@@ -101,7 +101,7 @@ def _train(
     if vectors is not None:
         words = {token for t in known[0] for token in classifier.tokenize(t)}
         found = read_word_vectors(vectors, only=words)
-        told(ranks, f"{vectors}: vectors for {len(found.tokens)} of {len(words)} words")
+        echo_once(ranks, f"{vectors}: vectors for {len(found.tokens)} of {len(words)} words")
     classifier.fit(*known, vectors=found, **training)
     if ranks.rank > 0:
         return

@@ -33,7 +33,7 @@ FILE = options(
     click.option(
         "--fill",
         type=click.Choice([*FILLS, "refuse"]),
-        help="Rows for missing dates: as the one before, or in a straight line. Default: they are told of, not filled.",
+        help="Rows for missing dates: as the one before, or in a straight line. Default: a warning names them.",
     ),
 )
 """What series are read from."""
@@ -47,10 +47,10 @@ class Known:
     future: CsvSeries | None = None
 
     def part(self, begin: int, end: int) -> dict[str, Any]:
-        """What a forecaster is told of these steps."""
+        """The covariates of these steps, as a forecaster takes them."""
         return {name: columns.values[begin:end] for name, columns in vars(self).items() if columns is not None}
 
-    def told(self) -> dict[str, str]:
+    def described(self) -> dict[str, str]:
         """What a report says of them."""
         words = {"past": "known up to now", "future": "known beforehand"}
         return {words[name]: ", ".join(found.columns) for name, found in vars(self).items() if found is not None}

@@ -103,7 +103,7 @@ def _traced(run: Callable[[], object]) -> tuple[int, int]:
         tracemalloc.stop()
 
 
-def told(model: str, stream: Stream, run: Run, rate: float, block: int) -> str:
+def report_of(model: str, stream: Stream, run: Run, rate: float, block: int) -> str:
     """The report."""
     there_is, took = block / rate, run.seconds
     late = int((took > there_is).sum())
@@ -140,4 +140,4 @@ def stream_check(model: str, rate: float, block: int, blocks: int) -> None:
     with one_line_errors(), use_backend("numpy"):
         above_zero("stream-check", "--rate", rate)  # which may be nan or inf
         stream = opened(model)
-        click.echo(told(model, stream, measure(stream, block, blocks), rate, block))
+        click.echo(report_of(model, stream, measure(stream, block, blocks), rate, block))
