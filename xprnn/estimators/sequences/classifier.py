@@ -32,7 +32,7 @@ Host = np.ndarray[Any, Any]
 
 
 class SequenceClassifier(LabelledEstimator):
-    """Classes of sequences of numbers: a recurrent layer reads one, its states are pooled, and that says which.
+    """Classes of sequences of numbers: a recurrent layer reads a sequence, and its pooled states tell the class.
 
     X is an array (N, T, F), a list of arrays (T_n, F) or (T_n,) of different lengths, or a table (N, C), each row of
     which is a sequence of C steps of one value or, with ``steps``, of so many steps of C / steps values. Long tables of

@@ -27,7 +27,7 @@ LEAST = np.nextafter(0.0, 1.0)
 
 
 class AnomalyDetector(SequenceEstimator):
-    """Sequences that are harder to foretell, or to put together again, than all but a few of those fitted on.
+    """Anomalies: sequences that are harder to forecast, or to reconstruct, than nearly all of those fitted on.
 
     A network learns to say each step, from the steps before it or from one vector that the whole sequence has gone
     through. e[t] is the mean over the features of the squared error, scaled by those of the training part; a sequence's

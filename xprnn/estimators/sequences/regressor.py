@@ -28,7 +28,7 @@ MEASURES = {"mae": mean_absolute_error, "r2": r_squared}
 
 
 class SequenceRegressor(SequenceEstimator):
-    """Numbers of sequences of numbers: a recurrent layer reads one, its states are pooled, and that says how much.
+    """Target numbers of sequences: a recurrent layer reads a sequence, and its pooled states tell the numbers.
 
     X as for :class:`SequenceClassifier`; y (N,) or (N, K). Features and targets are scaled with mean and deviation of
     the training part. It keeps scikit-learn's contract for regressors, and needs no scikit-learn.

@@ -29,7 +29,7 @@ Host = np.ndarray[Any, Any]
 
 
 class SequenceTagger(LabelledEstimator):
-    """Labels of all steps of sequences of numbers: a recurrent layer reads one, and each of its states says which.
+    """Labels of all steps of sequences of numbers: a recurrent layer reads a sequence, and each state tells a label.
 
     X as for :class:`SequenceClassifier`; y a list of arrays (T_n,), or an array (N, T), of the label of each step. What
     is said comes in the same form: an array where X is one, else a list. Features are scaled with mean and deviation of

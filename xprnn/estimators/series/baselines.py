@@ -1,4 +1,4 @@
-"""Forecasters that need no network, beside which every other one is shown.
+"""Forecasters that need no network, with which every other one is compared.
 
 All forecasters share one method: ``forecast(series, origins, horizon)`` gives (M, horizon, F), the forecasts of steps
 origin, ..., origin + horizon - 1 from series[:origin] alone, for series (N, F) and origins (M,).
@@ -46,7 +46,7 @@ class Naive(Parameters):
 
 
 class Persistence(Naive):
-    """Tomorrow is like today: y[t + k] = y[t - 1]."""
+    """The last value goes on: y[t + k] = y[t - 1]."""
 
     name = "persistence"
 
@@ -57,7 +57,7 @@ class Persistence(Naive):
 
 
 class Drift(Naive):
-    """As steep as it has been from the first step on: y[t + k] = y[t - 1] + (k + 1) (y[t - 1] - y[0]) / (t - 1)."""
+    """The line through the first step and the last: y[t + k] = y[t - 1] + (k + 1) (y[t - 1] - y[0]) / (t - 1)."""
 
     name = "drift"
 
@@ -70,7 +70,7 @@ class Drift(Naive):
 
 
 class SeasonalNaive(Naive):
-    """As one period ago: y[t + k] = y[t + k - P], with as many whole periods back as it takes to be in the past.
+    """The value one period ago: y[t + k] = y[t + k - P], as many whole periods back as it takes to be in the past.
 
     P is a whole number of steps: for a year of days, take 365. Raises ValueError for any other.
     """
@@ -185,7 +185,7 @@ class Borrowed(Parameters):
         return self
 
     def forecast(self, series: Any, origins: Any, horizon: int) -> Host:
-        """What the models say of each origin by itself."""
+        """What the models forecast from each origin, one after the other."""
         series, horizon = as_series(series, "Borrowed"), size("Borrowed", "horizon", horizon)
         if self._fitted is None:
             raise not_fitted(self.name)

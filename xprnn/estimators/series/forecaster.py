@@ -29,20 +29,20 @@ from xprnn.train import Callback, Checkpoint
 from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
-FUTURES = 1000  # that quantiles are taken of
+FUTURES = 1000  # from which quantiles are taken
 
 
 class Forecaster(RollingForecaster):
     """Forecasts of one or several columns, of one or several series, from their recent past and the season.
 
-    Several members are combined. Each makes the series ready in its own way, with a power and differences that it
-    takes back at the end, has a linear autoregression, and a recurrent network that learns what that leaves over.
-    Which ways are taken is found out on the last part of the series, by the autoregressions alone; a network is
-    listened to where it is better on steps that it was not trained on, and a member left out that is surely worse than
-    another there. All columns are inputs, and all are forecast.
+    Several members are combined. Each transforms the series in its own way, by a power and differences that are undone
+    at the end, and is a linear autoregression and a recurrent network that learns what the autoregression leaves over.
+    The transforms are chosen on the last part of the series, by the autoregressions alone. A network is used where it
+    is better on steps held out, and a member that is surely worse than another there is dropped. All columns are
+    inputs, and all are forecast.
 
-    Values may be missing (NaN): the last known one stands for them, beside how long ago it was, and errors of steps
-    that nobody knows do not count.
+    Values may be missing (NaN): the last known one stands for them, beside how long ago it was, and errors of missing
+    steps do not count.
 
     >>> forecaster = Forecaster(cell="lstm", periods=(365.25,), seed=0).fit(series)  # doctest: +SKIP
     >>> forecaster.predict(7)  # the next seven steps, in the units of the series  # doctest: +SKIP
@@ -56,35 +56,34 @@ class Forecaster(RollingForecaster):
     hidden, layers
         Hidden units of each layer; layers.
     window
-        Steps of the past that a forecast sees. Default: as many as the transforms and autoregressions that are chosen
-        need, and 30 at least, where the series are long enough.
+        Steps of the past that a forecast sees. Default: as many as the chosen transforms and autoregressions need, and
+        at least 30, where the series are long enough.
     horizon, strategy
-        How many steps ahead forecasts are wanted: so many are said by default, and over so many at least, as far as the
-        validation part reaches, errors are measured for intervals. "recursive": the networks say one step, and their
-        own forecast is the input for the next, as far as one likes. "direct": they say ``horizon`` steps at once, and
-        no more.
+        How many steps ahead are forecast by default, and for how many at least errors are measured for intervals, as
+        far as the validation part reaches. "recursive": networks forecast one step, which is then the input for the
+        next, as far ahead as you like. "direct": they forecast ``horizon`` steps at once, and no more.
     periods
         Lengths of seasons in steps, counted from the start of the series.
     transforms
         "auto": logarithms or square roots (of series above 0), differences and differences of seasons are tried.
         "none": the series is only scaled.
     members
-        How many forecasts are combined at most. They differ by their transforms and lags, and by their seeds. Default:
-        4, and of ten series or more 2, as what is learned from many differs little.
+        How many members are combined at most. They differ in transforms and lags, and in seeds. Default: 4, and 2 for
+        ten series or more, since what is learned from many differs little.
     distribution
-        Of a step, from which futures are drawn. "errors": those that each member made on the validation part, and
-        networks learn the mean squared error. "gaussian", "student": networks say a scale beside the mean, which may
-        change from step to step, and learn how likely the series is by a normal or Student's t distribution.
-        "negative_binomial": of counts, 0, 1, 2, ..., where they say a dispersion: forecasts are above 0, futures whole
-        numbers, and the series is only scaled. "quantiles": they learn 13 quantiles from 1 to 99 % by the pinball loss,
-        which never cross, so that errors may have any shape; the median is what is forecast.
+        The distribution of a step, from which futures are drawn. "errors": networks learn the mean squared error, and
+        futures repeat errors that each member made on the validation part. "gaussian", "student": networks also give a
+        scale, which may change from step to step, and learn the likelihood of a normal or Student's t distribution.
+        "negative_binomial": for counts, 0, 1, 2, ...; networks give a dispersion, forecasts are above 0, futures are
+        whole numbers, and the series is only scaled. "quantiles": networks learn 13 quantiles from 1 to 99 % by the
+        pinball loss, which never cross, so that errors may have any shape; the forecast is the median.
     epochs, batch_size, learning_rate, clip_norm
-        Training with Adam, gradients clipped to this global norm. Where there is more to learn from than 4,096 steps,
-        an epoch is so many of them, drawn anew.
+        Training with Adam, gradients clipped to this global norm. Of a training part of more than 4,096 steps, an epoch
+        is so many of them, drawn anew.
     validation, patience
-        The share of the series, at its end, that decides how long training is best, and measures errors; training stops
-        after ``patience`` epochs without a better error on it. Then all is learned anew from the whole series, for as
-        many epochs. ``validation=0`` trains on everything, to the end, and has no intervals.
+        The share of the series, at its end, on which errors are measured. Training stops after ``patience`` epochs
+        without a better error on it, and is then repeated on the whole series, for as many epochs as were best.
+        ``validation=0`` trains on everything for all epochs, and gives no intervals.
     seed, random_state
         Same seed, same numbers. ``random_state``, where given, counts instead: a seed, or a generator to draw it.
     dtype, backend
@@ -162,22 +161,22 @@ class Forecaster(RollingForecaster):
     ) -> Forecaster:
         """Learn from a series (T,) or (T, F) of any backend, a table of numbers, or a :class:`Panel`. Returns itself.
 
-        ``past`` (T, P) is known of each step when it has come, and ``future`` (T, Q) before: a plan, a price, the
-        weather forecast. Of several series they are a dict or a list, as these are. There is no ``y``, which
-        scikit-learn's pipelines give as None: all columns are forecast.
+        Covariates in ``past`` (T, P) are known for each step once it has come, those in ``future`` (T, Q) beforehand: a
+        plan, a price, the weather forecast. For several series they are a dict or a list, as the series are. ``y`` must
+        be None, as scikit-learn's pipelines give it: all columns are forecast.
 
-        With a ``target``, the name of a column or several, all is in one table: ``past`` and ``future`` are lists of
-        names too, ``time`` is the column of dates where there are more, and of a long table of several series ``id``
-        says whose step a row is, and ``static`` are columns that do not change in a series. Other columns are not
-        looked at. All other methods then take such tables.
+        With a ``target``, the name of a column or several, one table holds everything: ``past`` and ``future`` are
+        lists of names too, and ``time`` names the column of dates where there is more than one. In a long table of
+        several series ``id`` names the column that says whose step a row is, and ``static`` columns that do not change
+        in a series. Other columns are ignored. All other methods then take such tables.
 
         >>> forecaster.fit(sales, target="sold", future=["price"], id="shop", time="day")  # doctest: +SKIP
         >>> forecaster.predict(7, future=prices)  # doctest: +SKIP
 
         ``communicator`` is that of several processes which make the same call with the same data, as
         :func:`xprnn.distributed.world` gives it: they train one model together. With
-        an ``executor`` of :mod:`concurrent.futures` members are learned side by side, to the same bits, and no progress
-        is shown; threads call callbacks at the same time, and what these note in processes stays there.
+        an ``executor`` of :mod:`concurrent.futures` members are learned side by side, to the same bits, without showing
+        progress. Threads call callbacks at the same time; what callbacks note in other processes stays there.
 
         Raises ValueError for a series that is too short or has infinite values, and for tables beside it with other
         dates, and FloatingPointError if training diverges; a forecaster that was fitted before is then as it was.
@@ -226,7 +225,7 @@ class Forecaster(RollingForecaster):
         return self
 
     def observe(self, steps: Any, *, past: Any = None, future: Any = None) -> Forecaster:
-        """Take note of what came after the fitted series, without learning from it: ``predict`` goes on from there.
+        """Take in what came after the fitted series, without learning from it: ``predict`` goes on from there.
 
         steps (N,) or (N, F), with ``past`` and ``future`` of these steps where they were fitted; of several series a
         dict or a list of them. Returns itself.
@@ -239,8 +238,8 @@ class Forecaster(RollingForecaster):
     ) -> Forecaster:
         """Learn from what came after the fitted series too, and go on from there. Returns itself.
 
-        Arguments as in :meth:`observe`. Autoregressions are those of all steps that were ever learned, old and new;
-        networks are trained on with the new ones, for so many ``epochs``; transforms, lags, scales and what is known of
+        Arguments as in :meth:`observe`. Autoregressions are solved for all steps that were ever learned, old and new;
+        networks are trained further on the new ones, for so many ``epochs``. Transforms, lags, scales and the measured
         errors stay. Raises what :meth:`observe` and training do, and RuntimeError for weights of 8 bits; the forecaster
         is then as it was.
         """
@@ -281,9 +280,9 @@ class Forecaster(RollingForecaster):
         return self._kind.answer(found)
 
     def sample(self, paths: int = 100, horizon: int | None = None, *, future: Any = None, rng: Rng = None) -> Any:
-        """Futures that might be, (paths, horizon) or (paths, horizon, F) of each series.
+        """Possible futures, (paths, horizon) or (paths, horizon, F) for each series.
 
-        Each is a way that a member goes step by step, at each with a draw from its ``distribution``.
+        Each is drawn step by step with one of the members, from its ``distribution``.
         """
         found = self._paths("Forecaster.sample", horizon, size("Forecaster.sample", "paths", paths), future, rng)
         return self._kind.answer(list(np.moveaxis(found, 1, 0)), columns=2)
@@ -291,9 +290,9 @@ class Forecaster(RollingForecaster):
     def intervals(self, horizon: int | None = None, *, coverage: float = 0.9, future: Any = None) -> Any:
         """The ends of an interval around each forecast, (horizon, 2) or (horizon, F, 2) of each series.
 
-        Split conformal: as wide as held the share ``coverage`` of the errors on the validation part, at as many steps
-        ahead, on the scale of the first member's power. Raises ValueError for more steps than errors were measured
-        over, for fewer errors than the coverage needs, and with ``validation=0``.
+        Split conformal: so wide that the share ``coverage`` of the errors on the validation part, at as many steps
+        ahead, lay inside, on the scale of the first member's power. Raises ValueError for more steps ahead than errors
+        were measured for, for fewer errors than the coverage needs, and with ``validation=0``.
         """
         owner = "Forecaster.intervals"
         level = real_number(owner, "coverage", coverage, "a share between 0 and 1", *INSIDE)

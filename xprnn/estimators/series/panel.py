@@ -19,7 +19,7 @@ Host = np.ndarray[Any, Any]
 
 
 class Panel:
-    """Several series that are learned from together: of one kind, of any lengths.
+    """Several series of one kind and any lengths, from which one model learns.
 
     >>> panel = Panel({"north": [1.0, 2.0, 4.0], "south": [3.0, 3.0, 2.0, 5.0]})
     >>> panel

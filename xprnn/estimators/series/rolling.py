@@ -25,10 +25,10 @@ Host = np.ndarray[Any, Any]
 
 
 class RollingForecaster(SeriesEstimator):
-    """The methods of a :class:`Forecaster` that look back: each takes a series, and places in it to stand at."""
+    """The methods of a :class:`Forecaster` that look back: each takes a series, and places in it to forecast from."""
 
     several = True
-    """Of several series one is asked about by its ``key``."""
+    """Of several series, one is named by its ``key``."""
 
     def rolling_intervals(
         self,

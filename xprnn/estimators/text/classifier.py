@@ -43,10 +43,10 @@ Host = np.ndarray[Any, Any]
 
 
 class TextClassifier(TextEstimator):
-    """Labels of texts, two or more, from the words in their order.
+    """Labels of texts, two or more, from the words and their order.
 
-    A text becomes tokens, tokens become vectors, a recurrent layer reads them in both directions, its states are pooled
-    to one vector, and that gives the probabilities of the labels.
+    A text is cut into tokens, each of which has a vector. A recurrent layer reads the vectors in both directions, its
+    states are pooled to one vector, and from that the probabilities of the labels are computed.
 
     >>> classifier = TextClassifier(seed=0).fit(texts, labels)  # doctest: +SKIP
     >>> classifier.predict(["a gripping story, well told", "qwx zzt"])  # doctest: +SKIP
@@ -55,9 +55,9 @@ class TextClassifier(TextEstimator):
     The defaults suit some ten thousand sentences: they were chosen on dev parts of the movie reviews of
     benchmarks/sentiment.py. A few hundred texts are enough where few words matter; for fewer, try less dropout.
 
-    A text in which no word is known, such as an empty one, is no evidence: ``predict_proba`` says the shares of the
+    A text without a known word, such as an empty one, is no evidence: ``predict_proba`` then gives the shares of the
     labels among the training texts, and ``predict`` the most frequent of them or, if you like, None. Single punctuation
-    marks are no words.
+    marks are not words.
 
     Parameters
     ----------
@@ -79,8 +79,9 @@ class TextClassifier(TextEstimator):
         Tokens that come fewer times than this in the training texts are unknown, and so are the rarest beyond so many
         (None: no limit).
     count_ratios
-        A token's vector starts with so many times its log-count ratios, one for each label, before random numbers: what
-        the words alone say is there from the first step. 0 for random numbers only; without effect on ``vectors``.
+        The first numbers of a token's vector start as so many times its log-count ratios, one for each label, and the
+        rest at random: what the words alone tell is there from the first step. 0 for random numbers only; without
+        effect on ``vectors``.
     dropout, word_dropout
         Probabilities of a zero in vectors and pooled states, and of a token that is made unknown, while training.
     class_weight
