@@ -1,6 +1,6 @@
 """Rules that dates may follow: fixed intervals, patterns of a day or a week, days of months.
 
-A rule numbers its dates: ``numbers(times)`` is None where one of the times is none of them, and ``times`` goes back.
+A rule numbers its dates, and ``times`` gives the dates of numbers.
 Times are int64 microseconds since 1970, of a clock on the wall or of UTC.
 """
 
@@ -37,14 +37,18 @@ MOST_A_MONTH = 4  # rows of a month that make a rule; more may be anything
 class Rule(Protocol):
     """What a calendar needs to know."""
 
-    def numbers(self, times: Host) -> Host | None:
-        """The numbers of dates (N,), growing by 1 from one date of the rule to the next."""
-
     def times(self, numbers: Host) -> Host:
         """The dates of numbers (N,)."""
 
     def rows(self, span: int) -> float:
         """How many dates there are in a day, a week or a year."""
+
+
+class ExactRule(Rule, Protocol):
+    """A rule that every date either follows or does not."""
+
+    def numbers(self, times: Host) -> Host | None:
+        """The numbers of dates (N,), growing by 1 from one date of the rule to the next; None if one is not of it."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,6 @@ class Rounded:
     interval: float
     unit: int
 
-    def numbers(self, times: Host) -> Host | None:
-        found = np.round((times - self.start) / self.interval).astype(np.int64)
-        return found if (np.abs(times - self.times(found)) <= self.unit).all() else None
-
     def times(self, numbers: Host) -> Host:
         return (np.round((self.start + numbers * self.interval) / self.unit) * self.unit).astype(np.int64)
 
@@ -99,9 +99,6 @@ class About:
     dates: Host
     interval: float
     unit: int
-
-    def numbers(self, times: Host) -> Host | None:
-        return self.known if np.array_equal(times, self.dates) else None
 
     def times(self, numbers: Host) -> Host:
         after = self.dates[-1] + (numbers - self.known[-1]) * self.interval
@@ -210,7 +207,7 @@ class Monthly:
         return f"{self.name} of every {'month' if self.step == 1 else f'{self.step} months'}"
 
 
-def candidates(times: Host) -> Iterator[Rule]:
+def candidates(times: Host) -> Iterator[ExactRule]:
     """Rules that these dates may follow, the plainest first."""
     steps = np.diff(times)
     unit = int(np.gcd.reduce(steps))
@@ -251,10 +248,7 @@ def candidates(times: Host) -> Iterator[Rule]:
 
 
 def near(times: Host) -> tuple[Rule, Host] | None:
-    """The rule of dates that an interval explains, but for a clock of too few digits, or that comes early or late.
-
-    With the numbers of these dates.
-    """
+    """The rule, with the numbers of these dates, where they come at an interval, but rounded, early or late."""
     steps = np.diff(times)
     usual = float(np.median(steps))
     counts = np.round(steps / usual)
