@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 import xprnn
 from xprnn.settings import BACKEND, DEBUG, KERNELS, PRECISION, SEED
-from xprnn.tape import _grad_enabled, is_grad_enabled
+from xprnn.tape import _enabled, is_grad_enabled
 
 # Quick by default; `pytest --hypothesis-profile=deep` looks for longer. A busy machine is no fault of what is drawn.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -110,7 +110,7 @@ def _settings_survive():
     before, working = [setting.process for setting in settings], set(xprnn.backend.places._working)
     yield
     on = is_grad_enabled()
-    _grad_enabled.set(True)
+    _enabled.last.set(None)
     assert on, "the test left recording off"
     assert sys.exc_info()[1] is None, "the test left an exception being handled"
     xprnn.backend.places._working.intersection_update(working)

@@ -249,16 +249,16 @@ def test_a_block_may_stand_within_itself():
 
 
 def test_an_interrupt_as_a_block_begins_leaves_what_held_before(monkeypatch):
-    class Setting:
-        get = tape._grad_enabled.get
+    class Last:
+        get = tape._enabled.last.get
 
         @staticmethod
-        def set(value, variable=tape._grad_enabled):
-            variable.set(value)
-            if not value:
+        def set(entered, variable=tape._enabled.last):
+            variable.set(entered)
+            if entered is not None:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(tape, "_grad_enabled", Setting)
+    monkeypatch.setattr(tape._enabled, "last", Last)
     with pytest.raises(KeyboardInterrupt), no_grad():
         raise AssertionError("the block was entered")
     assert is_grad_enabled()

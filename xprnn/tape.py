@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from functools import partial
 from itertools import compress
 from operator import attrgetter
@@ -20,11 +20,14 @@ import numpy as np
 
 from xprnn.backend import Array, copied
 from xprnn.flags import several, true_or_false
+from xprnn.settings import Blocks, Entered
 from xprnn.tensor import Cotangents, Node, Pullback, Tensor
 from xprnn.walk import walk_back
 from xprnn.witness import debug, debugging, sample, whole
 
-_grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
+_enabled: Blocks[bool] = Blocks("grad_enabled")
+_last_block = _enabled.last.get
+_recording, _quiet = Entered(True, None), Entered(False, None)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,22 +50,15 @@ if hasattr(os, "register_at_fork"):
 
 def is_recorded(inputs: Iterable[Tensor]) -> bool:
     """Whether an operation on these has its way back recorded, in this thread or task."""
-    return _grad_enabled.get() and any(map(_wants_gradient, inputs))
+    return is_grad_enabled() and any(map(_wants_gradient, inputs))
 
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded, in this thread or task."""
-    return _grad_enabled.get()
-
-
-def _block(enabled: bool) -> Generator[None, None, None]:
-    """What a block does at its two ends; as it is a generator, it ends with whoever holds it, if an interrupt comes."""
-    before = _grad_enabled.get()
-    try:  # begun first, so that an interrupt after the setting cannot leave it
-        _grad_enabled.set(enabled)
-        yield
-    finally:
-        _grad_enabled.set(before)
+    if (last := _last_block()) is None:  # the most common
+        return True
+    entered = last if last.open else _enabled.innermost()
+    return entered is None or entered.value
 
 
 class set_grad_enabled:  # noqa: N801 - reads as a verb in both of its uses
@@ -75,10 +71,10 @@ class set_grad_enabled:  # noqa: N801 - reads as a verb in both of its uses
 
     def __init__(self, enabled: bool) -> None:
         self._enabled = enabled
-        self._entered: list[Generator[None, None, None]] = []
+        self._entered: list[Generator[Any, None, None]] = []
 
     def __enter__(self) -> None:
-        self._entered.append(_block(self._enabled))
+        self._entered.append(_enabled.block(self._enabled))
         next(self._entered[-1])
 
     def __exit__(self, *error: object) -> None:
@@ -98,7 +94,7 @@ def _within(enabled: bool, function: Callable[..., Any], *arguments: Any) -> Any
     """
 
     def run() -> Any:
-        _grad_enabled.set(enabled)
+        _enabled.last.set(_recording if enabled else _quiet)
         return function(*arguments)
 
     return copy_context().run(run)
@@ -132,7 +128,7 @@ def record(
     what rule k reads beside g and y, which nobody must write to in between, and ``labels[k]`` what errors call it.
     """
     output = Tensor(data)
-    if _grad_enabled.get():
+    if _last_block() is None or is_grad_enabled():
         wanted = [isinstance(x, Tensor) and x.requires_grad for x in inputs]
         if True in wanted:
             rules = vjps
