@@ -7,8 +7,8 @@ import pytest
 
 import xprnn
 from xprnn import no_grad
-from xprnn.settings import BACKEND, Choice, Setting
 from xprnn.grad_mode import is_grad_enabled
+from xprnn.settings import BACKEND, Choice, Setting
 
 
 @pytest.fixture
