@@ -14,6 +14,7 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core import config, ir, types
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
@@ -23,6 +24,7 @@ from numba.core.sigutils import normalize_signature
 from numba.core.types.misc import unliteral
 from numba.core.untyped_passes import IRProcessing
 
+from .copied import Copied
 from .host import features
 from .kept_code import KeptCode
 
@@ -94,6 +96,8 @@ class _Brief(Compiler):  # type: ignore[misc]
     There is little of it, and so much alive that to look through it took a twelfth of the time.
     """
 
+    for_kernels = Copied  # what becomes of a function that only kernels call
+
     def define_pipelines(self) -> Any:
         pipelines = super().define_pipelines()
         for pipeline in pipelines:
@@ -104,8 +108,14 @@ class _Brief(Compiler):  # type: ignore[misc]
     def _compile_bytecode(self) -> Any:
         collected = gc.isenabled()
         gc.disable()
+        if self.state.flags.no_cpython_wrapper:
+            self.state.library = self.for_kernels(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+            self.state.library.enable_object_caching()
         try:
-            return super()._compile_bytecode()
+            result = super()._compile_bytecode()
+            for environment in result._find_referenced_environments():  # those of what it has copied, too
+                result.library.codegen.set_env(environment.env_name, environment)
+            return result
         finally:
             if collected:
                 gc.enable()
@@ -113,6 +123,8 @@ class _Brief(Compiler):  # type: ignore[misc]
 
 class _Named(_Brief):
     """A compiler whose functions are called the same in every process, since others that are kept on disk call them."""
+
+    for_kernels = JITCodeLibrary
 
     def define_pipelines(self) -> Any:
         pipelines = super().define_pipelines()

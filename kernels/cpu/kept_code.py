@@ -15,8 +15,9 @@ from types import CodeType
 from typing import Any
 
 from llvmlite import binding
-from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
+
+from .copied import rebuilt
 
 DIGEST = hashlib.sha256().digest_size
 NAMES = 8
@@ -121,7 +122,7 @@ def _read(path: Path, target: Any, expected: Any = None) -> Any:
         return None
     if any(_read(path.with_name(name), target) is None for name in calls):
         return None
-    result = CompileResult._rebuild(target, *parts)
+    result = rebuilt(target, parts)
     if shared:
         _share(path, key, result)
     return result
