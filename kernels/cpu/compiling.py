@@ -141,11 +141,11 @@ class _Named(_Brief):
 class _Kernel(CPUDispatcher):  # type: ignore[misc]
     """A function that is compiled for whoever calls it: one that only kernels call gets no entry for Python.
 
-    That takes its arguments apart, and is as long as many a kernel.
+    The entry takes Python's arguments apart, and is as long as many a kernel. Where both call, both have their own.
     """
 
-    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
-        super().__init__(function, **options)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._within = False  # a kernel asks for it, who holds the compiler's lock
         self._entered: set[tuple[Any, ...]] = set()  # signatures that Python may call
         self._kept = self._cache, self._cache
@@ -153,7 +153,7 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
     def keep(self, from_python: KeptCode, from_kernels: KeptCode) -> None:
         """Where its machine code stays between processes."""
         self._kept = from_python, from_kernels
-        self._cache = from_python  # where njit(cache=True) puts Numba's
+        self._cache = from_python  # where njit(cache=True) would put Numba's
 
     def get_call_template(self, args: Any, kws: Any) -> Any:
         """What callers write as 0 or False has a type of its own, of which Numba would compile everything anew."""
@@ -170,7 +170,7 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
                 self._within = before
 
     def compile(self, sig: Any) -> Any:
-        """As Numba's, and anew if Python calls what was compiled for kernels."""
+        """As Numba's, and once more where Python calls what was compiled for kernels."""
         with global_compiler_lock:
             arguments = tuple(normalize_signature(sig)[0])
             if not self._within and arguments not in self._entered:

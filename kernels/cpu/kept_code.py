@@ -32,7 +32,7 @@ class KeptCode:
     cannot be written stays in memory, and one warning says so.
 
     Machine code of a ``shared`` function is called by that of its callers, which do not hold a copy of it; files of
-    theirs name its file, which is read first.
+    theirs name its file, which is read first. What is compiled ``within`` a kernel, for that alone, has other files.
     """
 
     def __init__(self, function: Callable[..., Any], folder: Path, shared: bool = False, within: bool = False) -> None:
