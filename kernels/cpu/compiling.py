@@ -14,6 +14,7 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core import config, ir, types
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
@@ -23,6 +24,7 @@ from numba.core.sigutils import normalize_signature
 from numba.core.types.misc import unliteral
 from numba.core.untyped_passes import IRProcessing
 
+from .copied import Copied
 from .host import features
 from .kept_code import KeptCode
 
@@ -94,6 +96,8 @@ class _Brief(Compiler):  # type: ignore[misc]
     There is little of it, and so much alive that to look through it took a twelfth of the time.
     """
 
+    for_kernels = Copied  # what becomes of a function that only kernels call
+
     def define_pipelines(self) -> Any:
         pipelines = super().define_pipelines()
         for pipeline in pipelines:
@@ -104,8 +108,14 @@ class _Brief(Compiler):  # type: ignore[misc]
     def _compile_bytecode(self) -> Any:
         collected = gc.isenabled()
         gc.disable()
+        if self.state.flags.no_cpython_wrapper:
+            self.state.library = self.for_kernels(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+            self.state.library.enable_object_caching()
         try:
-            return super()._compile_bytecode()
+            result = super()._compile_bytecode()
+            for environment in result._find_referenced_environments():  # those of what it has copied, too
+                result.library.codegen.set_env(environment.env_name, environment)
+            return result
         finally:
             if collected:
                 gc.enable()
@@ -113,6 +123,8 @@ class _Brief(Compiler):  # type: ignore[misc]
 
 class _Named(_Brief):
     """A compiler whose functions are called the same in every process, since others that are kept on disk call them."""
+
+    for_kernels = JITCodeLibrary
 
     def define_pipelines(self) -> Any:
         pipelines = super().define_pipelines()
@@ -129,11 +141,11 @@ class _Named(_Brief):
 class _Kernel(CPUDispatcher):  # type: ignore[misc]
     """A function that is compiled for whoever calls it: one that only kernels call gets no entry for Python.
 
-    That takes its arguments apart, and is as long as many a kernel.
+    The entry takes Python's arguments apart, and is as long as many a kernel. Where both call, both have their own.
     """
 
-    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
-        super().__init__(function, **options)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._within = False  # a kernel asks for it, who holds the compiler's lock
         self._entered: set[tuple[Any, ...]] = set()  # signatures that Python may call
         self._kept = self._cache, self._cache
@@ -141,7 +153,7 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
     def keep(self, from_python: KeptCode, from_kernels: KeptCode) -> None:
         """Where its machine code stays between processes."""
         self._kept = from_python, from_kernels
-        self._cache = from_python  # where njit(cache=True) puts Numba's
+        self._cache = from_python  # where njit(cache=True) would put Numba's
 
     def get_call_template(self, args: Any, kws: Any) -> Any:
         """What callers write as 0 or False has a type of its own, of which Numba would compile everything anew."""
@@ -158,7 +170,7 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
                 self._within = before
 
     def compile(self, sig: Any) -> Any:
-        """As Numba's, and anew if Python calls what was compiled for kernels."""
+        """As Numba's, and once more where Python calls what was compiled for kernels."""
         with global_compiler_lock:
             arguments = tuple(normalize_signature(sig)[0])
             if not self._within and arguments not in self._entered:

@@ -15,8 +15,9 @@ from types import CodeType
 from typing import Any
 
 from llvmlite import binding
-from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
+
+from .copied import rebuilt
 
 DIGEST = hashlib.sha256().digest_size
 NAMES = 8
@@ -31,7 +32,7 @@ class KeptCode:
     cannot be written stays in memory, and one warning says so.
 
     Machine code of a ``shared`` function is called by that of its callers, which do not hold a copy of it; files of
-    theirs name its file, which is read first.
+    theirs name its file, which is read first. What is compiled ``within`` a kernel, for that alone, has other files.
     """
 
     def __init__(self, function: Callable[..., Any], folder: Path, shared: bool = False, within: bool = False) -> None:
@@ -121,7 +122,7 @@ def _read(path: Path, target: Any, expected: Any = None) -> Any:
         return None
     if any(_read(path.with_name(name), target) is None for name in calls):
         return None
-    result = CompileResult._rebuild(target, *parts)
+    result = rebuilt(target, parts)
     if shared:
         _share(path, key, result)
     return result

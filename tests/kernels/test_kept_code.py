@@ -186,6 +186,40 @@ def test_where_nothing_can_be_kept_a_shared_function_is_called_all_the_same(fold
     assert not folder.exists()
 
 
+def refused(x, k):
+    if x[k] > 2.0:
+        raise ValueError("too large, at", k)
+    x[k] *= 2.0
+
+
+def run_callee(monkeypatch):
+    """A function that a kernel copies, which raises, and then Python calls, in what is a new process for it."""
+    monkeypatch.setitem(globals(), "called", compiling.kernel(refused))
+    caller, x = compiling.kernel(all_doubled), np.arange(4.0)
+    with pytest.raises(ValueError, match=r"\('too large, at', 3\)"):
+        caller(x)
+    assert x.tolist() == [0.0, 2.0, 4.0, 3.0]
+    hits = [dict(called.stats.cache_hits)]
+    called(x, 0)
+    with pytest.raises(ValueError, match=r"\('too large, at', 2\)"):
+        called(x, 2)
+    x[2:] = 0.0
+    caller(x)
+    assert x.tolist() == [0.0, 4.0, 0.0, 0.0]
+    return [bool(sum(found.values())) for found in (caller.stats.cache_hits, *hits, called.stats.cache_hits)]
+
+
+def test_what_only_kernels_called_can_be_called_by_python_too(folder, monkeypatch):
+    assert silent(lambda: run_callee(monkeypatch)) == [False, False, False]
+    files = set(folder.iterdir())
+    assert len(files) == 3
+    assert silent(lambda: run_callee(monkeypatch)) == [True, False, True]  # a caller holds what it copied
+    (path,) = (path for path in files if "-all_doubled-" in path.name)
+    path.unlink()
+    assert silent(lambda: run_callee(monkeypatch)) == [False, True, True]
+    assert set(folder.iterdir()) == files
+
+
 def test_flush_and_disable(folder):
     function = compiling.kernel(scale_of(2.0))
     function._cache.disable()
