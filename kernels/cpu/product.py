@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 from . import threads
-from .compiling import kernel, shared_kernel
+from .compiling import inlined_kernel, kernel, shared_kernel
 from .host import BF16_DOT, TILE
 from .intrinsics import address, lanes, make_tile, offset, transpose
 from .scratch import lined
@@ -24,6 +24,7 @@ Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel
 VECTOR_BYTES = TILE.vector_bytes
 ROWS = 6  # of a whole tile
+FEWEST = -(-TILE.in_flight // VECTORS)  # rows of a tile that keeps the processor busy
 DEPTH = 128  # rows of B in a block: 32 KiB with the widest tile
 NARROW = 1024  # bytes of a row of A^T whose numbers are read where they lie
 _narrow = tuple(range(1, VECTORS + 1))
@@ -225,23 +226,33 @@ def _pair(packed, paired, first, last):
                     target[2 * j], target[2 * j + 1] = source[j], 0
 
 
+@inlined_kernel
+def _next_tile(rows):
+    """How many rows the next tile takes of those that are left: six, but the last two share what is too few for one."""
+    if ROWS < rows < ROWS + FEWEST:
+        return (rows + 1) // 2
+    return min(rows, ROWS)
+
+
 @shared_kernel
-def _panel(a, row, step, next_tile, rows, w, k, c, ldc, vectors):
-    """All rows of one panel; six rows of A begin ``next_tile`` elements after the six before them."""
-    while rows >= ROWS:
-        _t6(a, row, step, w, k, c, ldc, vectors)
-        a, c = offset(a, next_tile), offset(c, ROWS * ldc)
-        rows -= ROWS
-    if rows == 5:
-        _t5(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 4:
-        _t4(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 3:
-        _t3(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 2:
-        _t2(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 1:
-        _t1(a, row, step, w, k, c, ldc, vectors)
+def _panel(a, row, step, apart, rows, w, k, c, ldc, vectors):
+    """All rows of one panel; tiles of A begin so many elements ``apart``, or with 0 where rows follow each other."""
+    while rows > 0:
+        taken = _next_tile(rows)
+        if taken == 6:
+            _t6(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 5:
+            _t5(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 4:
+            _t4(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 3:
+            _t3(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 2:
+            _t2(a, row, step, w, k, c, ldc, vectors)
+        else:
+            _t1(a, row, step, w, k, c, ldc, vectors)
+        a, c = offset(a, apart if apart > 0 else taken * row), offset(c, taken * ldc)
+        rows -= taken
 
 
 @shared_kernel
@@ -262,10 +273,7 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
             _t2(a, lda, 1, w, k, c, ldc, vectors)
         else:
             for g in range(groups):
-                _panel(
-                    offset(a, g * group_stride), lda, 1, ROWS * lda, rows, w, k, offset(c, g * c_group_stride), ldc,
-                    vectors,
-                )  # fmt: skip
+                _panel(offset(a, g * group_stride), lda, 1, 0, rows, w, k, offset(c, g * c_group_stride), ldc, vectors)
         w, c = offset(w, vectors * wide * k), offset(c, vectors * wide)
         left -= vectors
 
@@ -292,11 +300,11 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
     tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS if packed_a else 0, a.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
-        left, step, next_tile = address(a, low * across + first), across, ROWS
+        left, step, apart = address(a, low * across + first), across, 0
         if packed_a:
             for k in range(depth):
                 _pack_tiles(address(a, (low + k) * across + first), rows, address(tiles, k * ROWS), depth * ROWS)
-            left, step, next_tile = address(tiles, 0), ROWS, depth * ROWS
+            left, step, apart = address(tiles, 0), ROWS, depth * ROWS
         for k in range(depth if packed_b else 0):  # row by row: what lies apart is slow to come
             for start in range(0, used, width):
                 stop = min(start + width, used)
@@ -307,7 +315,7 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
             vectors = -(-min(width, used - start) // lane)
             right = address(panels, start * depth) if packed_b else address(b, low * columns)
             _panel(
-                left, 1, step, next_tile, rows, right, depth, address(c, first * c.shape[1] + low_column + start),
+                left, 1, step, apart, rows, right, depth, address(c, first * c.shape[1] + low_column + start),
                 c.shape[1], vectors,
             )  # fmt: skip
 
@@ -346,13 +354,18 @@ def _copy(source, used, target, size):
 
 
 @kernel
-def _pack_tiles(source, rows, target, next_tile):
-    """One number of each row, six by six."""
-    for tile in range(rows // ROWS):
-        for r in range(ROWS):
-            target[tile * next_tile + r] = source[tile * ROWS + r]
-    for r in range(rows // ROWS * ROWS, rows):
-        target[rows // ROWS * next_tile + r - rows // ROWS * ROWS] = source[r]
+def _pack_tiles(source, rows, target, apart):
+    """One number of each row, tile by tile."""
+    while rows > 0:
+        taken = _next_tile(rows)
+        if taken == ROWS:
+            for r in range(ROWS):
+                target[r] = source[r]
+        else:
+            for r in range(taken):
+                target[r] = source[r]
+        source, target = offset(source, taken), offset(target, apart)
+        rows -= taken
 
 
 @shared_kernel
