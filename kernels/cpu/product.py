@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 from . import threads
-from .compiling import kernel, shared_kernel
+from .compiling import inlined_kernel, kernel, shared_kernel
 from .host import BF16_DOT, TILE
 from .intrinsics import address, copy_tile, copy_vector, lanes, make_tile, offset, transpose
 from .scratch import lined
@@ -24,6 +24,7 @@ Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel
 VECTOR_BYTES = TILE.vector_bytes
 ROWS = 6  # of a whole tile
+FEWEST = -(-TILE.in_flight // VECTORS)  # rows of a tile that keeps the processor busy
 # Rows of B in a block. To begin a tile and to end it takes as long whatever it holds: of fewer vectors, it goes deeper.
 DEPTH = 512 // VECTORS
 # Bytes of a row of A^T whose numbers are read where they lie, each row from another line: with fewer vectors, sooner.
@@ -228,23 +229,33 @@ def _pair(packed, paired, first, last):
                     target[2 * j], target[2 * j + 1] = source[j], 0
 
 
+@inlined_kernel
+def _next_tile(rows):
+    """How many rows the next tile takes of those that are left: six, but the last two share what is too few for one."""
+    if ROWS < rows < ROWS + FEWEST:
+        return (rows + 1) // 2
+    return min(rows, ROWS)
+
+
 @shared_kernel
-def _panel(a, row, step, next_tile, rows, w, k, c, ldc, vectors):
-    """All rows of one panel; six rows of A begin ``next_tile`` elements after the six before them."""
-    while rows >= ROWS:
-        _t6(a, row, step, w, k, c, ldc, vectors)
-        a, c = offset(a, next_tile), offset(c, ROWS * ldc)
-        rows -= ROWS
-    if rows == 5:
-        _t5(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 4:
-        _t4(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 3:
-        _t3(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 2:
-        _t2(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 1:
-        _t1(a, row, step, w, k, c, ldc, vectors)
+def _panel(a, row, step, apart, rows, w, k, c, ldc, vectors):
+    """All rows of one panel; tiles of A begin so many elements ``apart``, or with 0 where rows follow each other."""
+    while rows > 0:
+        taken = _next_tile(rows)
+        if taken == 6:
+            _t6(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 5:
+            _t5(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 4:
+            _t4(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 3:
+            _t3(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 2:
+            _t2(a, row, step, w, k, c, ldc, vectors)
+        else:
+            _t1(a, row, step, w, k, c, ldc, vectors)
+        a, c = offset(a, apart if apart > 0 else taken * row), offset(c, taken * ldc)
+        rows -= taken
 
 
 @shared_kernel
@@ -265,10 +276,7 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
             _t2(a, lda, 1, w, k, c, ldc, vectors)
         else:
             for g in range(groups):
-                _panel(
-                    offset(a, g * group_stride), lda, 1, ROWS * lda, rows, w, k, offset(c, g * c_group_stride), ldc,
-                    vectors,
-                )  # fmt: skip
+                _panel(offset(a, g * group_stride), lda, 1, 0, rows, w, k, offset(c, g * c_group_stride), ldc, vectors)
         w, c = offset(w, vectors * wide * k), offset(c, vectors * wide)
         left -= vectors
 
@@ -295,10 +303,10 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
     tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS if packed_a else 0, a.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
-        left, step, next_tile = address(a, low * across + first), across, ROWS
+        left, step, apart = address(a, low * across + first), across, 0
         if packed_a:
             _pack_tiles(left, across, depth, rows, address(tiles, 0))
-            left, step, next_tile = address(tiles, 0), ROWS, depth * ROWS
+            left, step, apart = address(tiles, 0), ROWS, depth * ROWS
         right = address(b, low * columns + low_column)
         if packed_b:
             _pack_panels(right, columns, depth, used, address(panels, 0))
@@ -306,7 +314,7 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
         for start in range(0, used, width):
             vectors = -(-min(width, used - start) // lane)
             to = address(c, first * c.shape[1] + low_column + start)
-            _panel(left, 1, step, next_tile, rows, offset(right, start * depth), depth, to, c.shape[1], vectors)
+            _panel(left, 1, step, apart, rows, offset(right, start * depth), depth, to, c.shape[1], vectors)
 
 
 @register_jitable(inline="always")  # for Python too
@@ -344,16 +352,19 @@ def _copy(source, used, target, size):
 
 @kernel
 def _pack_tiles(a, stride, depth, rows, target):
-    """So many numbers of each row of A, whose rows are ``stride`` apart, six by six."""
-    whole = rows // ROWS
+    """So many numbers of each row of A, whose rows are ``stride`` apart, tile by tile."""
     for low in range(0, depth, TOGETHER):
         high = min(low + TOGETHER, depth)
-        for tile in range(whole):
+        first, tile = 0, target
+        while first < rows:
+            taken = _next_tile(rows - first)
             for k in range(low, high):
-                copy_tile(offset(target, (tile * depth + k) * ROWS), offset(a, k * stride + tile * ROWS))
-        for k in range(low, high):
-            for r in range(whole * ROWS, rows):
-                target[(whole * depth + k) * ROWS + r - whole * ROWS] = a[k * stride + r]
+                if taken == ROWS:
+                    copy_tile(offset(tile, k * ROWS), offset(a, k * stride + first))
+                else:
+                    for r in range(taken):
+                        tile[k * ROWS + r] = a[k * stride + first + r]
+            first, tile = first + taken, offset(tile, depth * ROWS)
 
 
 @kernel
