@@ -8,8 +8,9 @@ from xprnn import ops
 from xprnn.arguments import probability
 from xprnn.backend import backend_of, namespace
 from xprnn.data.padding import lengths_to_mask
-from xprnn.estimators.cells import Shapes, layer_of, pooling_of, pooling_shapes, recurrent_shapes
-from xprnn.nn import Dropout, Embedding, Linear, Module
+from xprnn.estimators.cells import Shapes
+from xprnn.estimators.sequences.network import SequenceNetwork
+from xprnn.nn import Embedding
 from xprnn.nn.pooling import AttentionPooling
 from xprnn.randomness import Rng, generator
 from xprnn.tensor import Tensor
@@ -17,14 +18,12 @@ from xprnn.tensor import Tensor
 SPREAD = 0.1  # deviation of the first embeddings
 
 
-class TextNetwork(Module):
-    """logits = W pool(h) + b, with h the states of a recurrent layer, in one direction or both, over embedded tokens.
-
-    Without pooling each token has logits of its own, W h[t] + b.
+class TextNetwork(SequenceNetwork):
+    """The logits of classes, by a :class:`SequenceNetwork` over embedded tokens.
 
     ids (T, B) int64, lengths (B,) on the host, logits (B, C) or (T, B, C). While training, ``word_dropout`` is the
-    probability that a token is replaced by the one of number ``unknown`` (Iyyer et al. 2015), which so learns what a
-    word that nobody knows says; ``dropout`` acts on embeddings and on what the head sees.
+    probability that a token is replaced by the one of number ``unknown`` (Iyyer et al. 2015), whose vector so comes to
+    stand for unknown words; ``dropout`` acts on embeddings and on what the head sees.
     """
 
     def __init__(
@@ -44,52 +43,26 @@ class TextNetwork(Module):
         dtype: str,
         rng: Rng,
     ) -> None:
-        draws, features = generator(rng), hidden * (1 + bidirectional)
+        draws = generator(rng)
         self.unknown, self.rng = unknown, draws
         self.word_dropout = probability("TextNetwork", "word_dropout", word_dropout)
         self.embedding = Embedding(tokens, embedding, check=False, dtype=dtype, rng=draws)
         self.embedding.weight.data = self.embedding.weight.data * SPREAD
-        self.recurrent = layer_of(cell)(
-            embedding,
-            hidden,
-            layers,
-            dropout=dropout if layers > 1 else 0.0,
-            bidirectional=bidirectional,
-            dtype=dtype,
-            rng=draws,
-        )
-        self.pooling = None if pooling is None else pooling_of(pooling, features, bidirectional, dtype, draws)
-        self.dropout = Dropout(dropout, rng=draws)
-        self.head = Linear(features, classes, dtype=dtype, rng=draws)
+        super().__init__(
+            embedding, classes, cell=cell, hidden=hidden, layers=layers, bidirectional=bidirectional, pooling=pooling,
+            dropout=dropout, dtype=dtype, rng=draws,
+        )  # fmt: skip
 
     @staticmethod
-    def shapes(
-        tokens: int,
-        classes: int,
-        *,
-        cell: str,
-        embedding: int,
-        hidden: int,
-        layers: int,
-        bidirectional: bool,
-        pooling: str | None = None,
-    ) -> Shapes:
+    def shapes(tokens: int, classes: int, *, embedding: int, **sizes: Any) -> Shapes:  # type: ignore[override]
         """The parameters of such a network, without building it."""
-        features = hidden * (1 + bidirectional)
         yield "embedding.weight", (tokens, embedding)
-        yield from recurrent_shapes("recurrent.", cell, embedding, hidden, layers, 1 + bidirectional)
-        if pooling is not None:
-            yield from pooling_shapes("pooling.", pooling, features)
-        yield from (("head.weight", (classes, features)), ("head.bias", (classes,)))
+        yield from SequenceNetwork.shapes(embedding, classes, **sizes)
 
     def seen(self, ids: Any, lengths: Any) -> Tensor:
         """What the head sees of each text (B, S), or of each token (T, B, S)."""
         states, mask = self._states(ids, lengths)
         return states if self.pooling is None else self.pooling(states, mask)
-
-    def forward(self, ids: Any, lengths: Any) -> Tensor:
-        """The logits of texts (T, B)."""
-        return self.head(self.dropout(self.seen(ids, lengths)))
 
     def begin_with(self, columns: Any) -> None:
         """Put host numbers (V, K) in the place of the first K of each embedding, as many as there are."""
