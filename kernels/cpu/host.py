@@ -14,6 +14,7 @@ class Tile(NamedTuple):
     rows: int
     vectors: int
     vector_bytes: int
+    in_flight = 8  # accumulators that hide what a multiply-add takes: four cycles, of which each begins two
 
     def lanes(self, itemsize: int) -> int:
         """Elements in a vector."""

@@ -24,6 +24,7 @@ Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel
 VECTOR_BYTES = TILE.vector_bytes
 ROWS = 6  # of a whole tile
+FEWEST = -(-TILE.in_flight // VECTORS)  # rows of a tile that keeps the processor busy
 # Rows of B in a block. To begin a tile and to end it takes as long whatever it holds: of fewer vectors, it goes deeper.
 DEPTH = 512 // VECTORS
 # Bytes of a row of A^T whose numbers are read where they lie, each row from another line: with fewer vectors, sooner.
@@ -229,22 +230,26 @@ def _pair(packed, paired, first, last):
 
 
 @shared_kernel
-def _panel(a, row, step, next_tile, rows, w, k, c, ldc, vectors):
-    """All rows of one panel; six rows of A begin ``next_tile`` elements after the six before them."""
-    while rows >= ROWS:
-        _t6(a, row, step, w, k, c, ldc, vectors)
-        a, c = offset(a, next_tile), offset(c, ROWS * ldc)
-        rows -= ROWS
-    if rows == 5:
-        _t5(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 4:
-        _t4(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 3:
-        _t3(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 2:
-        _t2(a, row, step, w, k, c, ldc, vectors)
-    elif rows == 1:
-        _t1(a, row, step, w, k, c, ldc, vectors)
+def _panel(a, row, step, apart, rows, w, k, c, ldc, vectors):
+    """All rows of one panel. Of A, packed tiles of six rows begin ``apart`` elements from each other; with 0, rows lie
+    in a line, and the last ones that are more than a tile but too few for another are halved.
+    """
+    while rows > 0:
+        taken = (rows + 1) // 2 if apart == 0 and ROWS < rows < ROWS + FEWEST else min(rows, ROWS)
+        if taken == 6:
+            _t6(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 5:
+            _t5(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 4:
+            _t4(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 3:
+            _t3(a, row, step, w, k, c, ldc, vectors)
+        elif taken == 2:
+            _t2(a, row, step, w, k, c, ldc, vectors)
+        else:
+            _t1(a, row, step, w, k, c, ldc, vectors)
+        a, c = offset(a, taken * row if apart == 0 else apart), offset(c, taken * ldc)
+        rows -= taken
 
 
 @shared_kernel
@@ -265,10 +270,7 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
             _t2(a, lda, 1, w, k, c, ldc, vectors)
         else:
             for g in range(groups):
-                _panel(
-                    offset(a, g * group_stride), lda, 1, ROWS * lda, rows, w, k, offset(c, g * c_group_stride), ldc,
-                    vectors,
-                )  # fmt: skip
+                _panel(offset(a, g * group_stride), lda, 1, 0, rows, w, k, offset(c, g * c_group_stride), ldc, vectors)
         w, c = offset(w, vectors * wide * k), offset(c, vectors * wide)
         left -= vectors
 
@@ -295,10 +297,10 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
     tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS if packed_a else 0, a.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
-        left, step, next_tile = address(a, low * across + first), across, ROWS
+        left, step, apart = address(a, low * across + first), across, 0
         if packed_a:
             _pack_tiles(left, across, depth, rows, address(tiles, 0))
-            left, step, next_tile = address(tiles, 0), ROWS, depth * ROWS
+            left, step, apart = address(tiles, 0), ROWS, depth * ROWS
         right = address(b, low * columns + low_column)
         if packed_b:
             _pack_panels(right, columns, depth, used, address(panels, 0))
@@ -306,7 +308,7 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
         for start in range(0, used, width):
             vectors = -(-min(width, used - start) // lane)
             to = address(c, first * c.shape[1] + low_column + start)
-            _panel(left, 1, step, next_tile, rows, offset(right, start * depth), depth, to, c.shape[1], vectors)
+            _panel(left, 1, step, apart, rows, offset(right, start * depth), depth, to, c.shape[1], vectors)
 
 
 @register_jitable(inline="always")  # for Python too

@@ -51,10 +51,26 @@ def test_every_small_size(rows, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_has_the_same_bits_among_any_others(dtype):
+    rng, k, n = np.random.default_rng(0), 9, 3 * TILE.columns(np.dtype(dtype).itemsize)
+    a, w = draw(1, 14, k, dtype=dtype, rng=rng), draw(k, n, dtype=dtype, rng=rng)
+    packed, c = pack(w), np.zeros((1, 14, n), dtype)
+    for row in range(14):
+        grouped(a[:, row : row + 1].copy(), packed, c[:, row : row + 1])
+    for rows in range(2, 15):
+        together = np.zeros((1, rows, n), dtype)
+        grouped(a[:, :rows].copy(), packed, together)
+        np.testing.assert_array_equal(together, c[:, :rows])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("k", "m", "n"),
-    [(0, 3, 4), (1, 1, 1), (5, 7, 3), (127, 13, 65), (128, 6, 64), (300, 20, 130), (130, 260, 32), (129, 300, 67)],
-)
+    [
+        (0, 3, 4), (1, 1, 1), (5, 7, 3), (127, 13, 65), (128, 6, 64), (300, 20, 130), (130, 260, 32), (129, 300, 67),
+        (5, 266, 3), (3, 270, 5),
+    ],
+)  # fmt: skip
 def test_transposed_product_in_parts(k, m, n, dtype):
     rng = np.random.default_rng(0)
     a, b = draw(k, m, dtype=dtype, rng=rng), draw(k, n, dtype=dtype, rng=rng)
