@@ -1,7 +1,7 @@
 """The LSTM on rows of pre-activations, forward and back, with peepholes and without; as in gates.py.
 
-Each loop is of few arrays: with more, LLVM gives up vectorising. The way back of the plain LSTM is written out for
-whole vectors: to ask whether its arrays overlap takes as long as the arithmetic of thirty units.
+Each loop is of few arrays: with more, LLVM gives up vectorising. Those of the plain LSTM are written out for whole
+vectors: to ask whether their arrays overlap takes as long as the arithmetic of thirty units.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh, sigmoi
 lstm_state, lstm_output, lstm_output_back = _cells.lstm_state, _cells.lstm_output, _cells.lstm_output_back
 lstm_input_back, lstm_forget_back = _cells.lstm_input_back, _cells.lstm_forget_back
 
-_back_loop = loop_of(scalar_cells.build(lambda equation: equation, tanh, sigmoid).lstm_back)
+_equations = scalar_cells.build(lambda equation: equation, tanh, sigmoid)
+_state_loop, _output_loop = loop_of(_equations.lstm_state), loop_of(_equations.lstm_output)
+_back_loop = loop_of(_equations.lstm_back)
 
 
 @kernel
 def lstm(i, f, g, o, mask, c_old, c, h, size):
-    for j in range(size):
-        i[j], f[j], g[j], c[j] = lstm_state(i[j], f[j], g[j], c_old[j])
+    _state_loop((i, f, g, c_old), (i, f, g, c), (), size)
     if mask is not None:
         remix(i, f, g, mask, c_old, c, size)
-    for j in range(size):
-        o[j], h[j] = lstm_output(o[j], c[j])
+    _output_loop((o, c), (o, h), (), size)
 
 
 @kernel
