@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 from . import threads
-from .compiling import inlined_kernel, kernel, shared_kernel
+from .compiling import kernel, shared_kernel
 from .host import BF16_DOT, TILE
 from .intrinsics import address, copy_tile, copy_vector, lanes, make_tile, offset, transpose
 from .scratch import lined
@@ -68,10 +68,6 @@ class Storage(NamedTuple):
     def depth(self, k: int) -> int:
         """How many rows a packed W (K, N) has."""
         return -(-k // self.group) * self.group
-
-    def numbers(self, stored: Array) -> Array:
-        """The numbers that are stored, one by one."""
-        return stored if self.bits is None else (stored.astype(self.bits) << 16).view(np.float32)
 
     def pack(self, w: Array) -> Array:
         """W (K, N), of any strides, in panels: (padded N, K) elements, of which only the number is in the shape."""
@@ -233,19 +229,13 @@ def _pair(packed, paired, first, last):
                     target[2 * j], target[2 * j + 1] = source[j], 0
 
 
-@inlined_kernel
-def _next_tile(rows):
-    """How many rows the next tile takes of those that are left: six, but the last two share what is too few for one."""
-    if ROWS < rows < ROWS + FEWEST:
-        return (rows + 1) // 2
-    return min(rows, ROWS)
-
-
 @shared_kernel
 def _panel(a, row, step, apart, rows, w, k, c, ldc, vectors):
-    """All rows of one panel; tiles of A begin so many elements ``apart``, or with 0 where rows follow each other."""
+    """All rows of one panel. Of A, packed tiles of six rows begin ``apart`` elements from each other; with 0, rows lie
+    in a line, and the last ones that are more than a tile but too few for another are halved.
+    """
     while rows > 0:
-        taken = _next_tile(rows)
+        taken = (rows + 1) // 2 if apart == 0 and ROWS < rows < ROWS + FEWEST else min(rows, ROWS)
         if taken == 6:
             _t6(a, row, step, w, k, c, ldc, vectors)
         elif taken == 5:
@@ -258,7 +248,7 @@ def _panel(a, row, step, apart, rows, w, k, c, ldc, vectors):
             _t2(a, row, step, w, k, c, ldc, vectors)
         else:
             _t1(a, row, step, w, k, c, ldc, vectors)
-        a, c = offset(a, apart if apart > 0 else taken * row), offset(c, taken * ldc)
+        a, c = offset(a, taken * row if apart == 0 else apart), offset(c, taken * ldc)
         rows -= taken
 
 
@@ -356,19 +346,16 @@ def _copy(source, used, target, size):
 
 @kernel
 def _pack_tiles(a, stride, depth, rows, target):
-    """So many numbers of each row of A, whose rows are ``stride`` apart, tile by tile."""
+    """So many numbers of each row of A, whose rows are ``stride`` apart, six by six."""
+    whole = rows // ROWS
     for low in range(0, depth, TOGETHER):
         high = min(low + TOGETHER, depth)
-        first, tile = 0, target
-        while first < rows:
-            taken = _next_tile(rows - first)
+        for tile in range(whole):
             for k in range(low, high):
-                if taken == ROWS:
-                    copy_tile(offset(tile, k * ROWS), offset(a, k * stride + first))
-                else:
-                    for r in range(taken):
-                        tile[k * ROWS + r] = a[k * stride + first + r]
-            first, tile = first + taken, offset(tile, depth * ROWS)
+                copy_tile(offset(target, (tile * depth + k) * ROWS), offset(a, k * stride + tile * ROWS))
+        for k in range(low, high):
+            for r in range(whole * ROWS, rows):
+                target[(whole * depth + k) * ROWS + r - whole * ROWS] = a[k * stride + r]
 
 
 @kernel
