@@ -11,27 +11,16 @@ import numpy as np
 
 from ..kinds import KINDS, Kind
 from . import loops, threads
-from .compiling import kernel, shared_kernel
+from .compiling import kernel
 from .intrinsics import address, lanes
-from .product import (
-    ROWS,
-    VECTORS,
-    add_rows,
-    multiply_transposed_part,
-    pack_columns,
-    pack_rows,
-    padded_columns,
-    turn,
-    turns,
-)
-from .rows import add_times, clear, copy
+from .product import ROWS, VECTORS, pack_columns, pack_rows, padded_columns
+from .rows import clear, copy
 from .scratch import LINE
-from .unpacked import FEW
+from .sums import cut, outer_share, row_share
 
 PRODUCTS, APART = tuple(kind.products[0] for kind in KINDS), tuple(kind.apart for kind in KINDS)
 OWN = tuple(kind.places[-1] if kind.apart else 0 for kind in KINDS)  # the block of a product that stays apart
 OWN_BYTES = 1 << 21  # of weights that each thread packs for itself; of more, caches that threads share should have one
-SHARES = 1 << 10  # of what lies in rows, handed out to threads
 
 
 def serves(about: Kind, own: int, size: int, operations: float) -> bool:
@@ -84,67 +73,6 @@ def total_bias(kind, b_ih, b_hh, size, columns, like):
             for j in range(size):
                 bias[both + j], bias[OWN[kind] * size + j] = b_ih[both + j], b_hh[both + j]
     return bias
-
-
-@kernel
-def _cut(count, step, share):
-    """The first and the last of so many rows in a share, two numbers of SHARES; but for all rows, whole steps."""
-    first, last = share
-    steps = (count + step - 1) // step
-    return steps * first // SHARES * step, min(steps * last // SHARES * step, count)
-
-
-@kernel
-def _products(a, b, more_a, more_b, total, first, last, low_column, high_column):
-    """Rows first to last, and some columns, of a^T b + more_a^T more_b, from the beginning of a vector on."""
-    columns = total.shape[1]
-    for row in range(first, last):
-        to = address(total, row * columns + low_column)
-        clear(to, padded_columns(high_column - low_column, to))
-    multiply_transposed_part(a, b, total, first, last, low_column, high_column)
-    multiply_transposed_part(more_a, more_b, total, first, last, low_column, high_column)
-
-
-@shared_kernel
-def _few_products(d, y, out, first, last):
-    """Rows first to last of out (N, K) = d^T y for few rows of these: each is written once, and added to while it is
-    in the first cache.
-    """
-    k = out.shape[1]
-    for row in range(first, last):
-        to = address(out, row * k)
-        clear(to, k)
-        for other in range(len(d)):
-            add_times(to, d[other, row], address(y, other * k), k)
-
-
-@shared_kernel
-def _outer_sum(d, y, more_d, more_y, out, share):
-    """A share of out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
-    n, k = out.shape
-    first, last = _cut(n, lanes(address(out, 0)), share)
-    if len(more_d) == 0 and 0 < len(d) <= FEW:
-        _few_products(d, y, out, first, last)
-    elif len(d) == 0 and 0 < len(more_d) <= FEW:
-        _few_products(more_d, more_y, out, first, last)
-    elif turns(n, k, out):  # nor does a thread read more of d then than its own columns
-        total = np.empty((k, padded_columns(n, address(out, 0))), out.dtype)
-        _products(y, d, more_y, more_d, total, 0, k, first, last)
-        turn(total, out, first, last)
-    else:
-        columns = padded_columns(k, address(out, 0))
-        total = out if columns == k else np.empty((n, columns), out.dtype)
-        _products(d, y, more_d, more_y, total, first, last, 0, k)
-        for row in range(first, last if columns != k else first):
-            copy(address(out, row * k), address(total, row * columns), k)
-
-
-@kernel
-def _row_sum(d, out, share):
-    """A share of out (N) = the sum of all rows of d (R, N)."""
-    first, last = _cut(out.size, lanes(address(out, 0)), share)
-    out[first:last] = 0
-    add_rows(d, out, first, last)
 
 
 @kernel
@@ -202,24 +130,24 @@ def gradients(dz, x, w, dx, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh, s
 
     The rows are then of T*B sequences at a step, and so are those of hs, the states after it; h0 (B, H) are before the
     first. ``dzh`` is dz unless that product stays ``apart``. What is not asked for is empty, and so may all be that is
-    for h. Of each there comes a ``share``, two numbers of SHARES, with the same bits whatever it is.
+    for h. Of each there comes a ``share``, two numbers of sums.SHARES, with the same bits whatever it is.
     """
     if dx.size > 0:
-        first, last = _cut(len(dx), ROWS, share)
+        first, last = cut(len(dx), ROWS, share)
         _product(dz, packed(w), db[:0], dx, first, last)
     if dw.size > 0:
-        _outer_sum(dz, x, dz[:0], x[:0], dw, share)
+        outer_share(dz, x, dz[:0], x[:0], dw, share)
     if db.size > 0:
-        _row_sum(dz, db, share)
+        row_share(dz, db, share)
     if dw_hh.size > 0:
         rows, batch = hs.shape[0], h0.shape[0]
         if reverse:  # each step started from the state after the step before, and the first from the initial one
-            _outer_sum(dzh[: rows - batch], hs[batch:], dzh[rows - batch :], h0, dw_hh, share)
+            outer_share(dzh[: rows - batch], hs[batch:], dzh[rows - batch :], h0, dw_hh, share)
         else:
-            _outer_sum(dzh[batch:], hs[: rows - batch], dzh[:batch], h0, dw_hh, share)
+            outer_share(dzh[batch:], hs[: rows - batch], dzh[:batch], h0, dw_hh, share)
     if db_hh.size > 0:
         if apart:
-            _row_sum(dzh, db_hh, share)
+            row_share(dzh, db_hh, share)
         else:
-            first, last = _cut(db.size, lanes(address(db, 0)), share)
+            first, last = cut(db.size, lanes(address(db, 0)), share)
             copy(address(db_hh, first), address(db, first), last - first)

@@ -8,7 +8,7 @@ from . import around, threads
 from .arguments import EMPTY
 from .matmul import matmul
 from .product import Array, plain
-from .sums import outer_sum, row_sum
+from .sums import SHARES, outer_sum, row_sum
 
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
@@ -34,5 +34,5 @@ def linear_back(
     db = np.empty(len(weight), g.dtype) if need_bias else bias
     given = g, plain(x), plain(weight), dx, dw, db, False, rows, rows, rows, False, rows, bias
     operations = 2.0 * g.size * weight.shape[1] * (need_x + need_weight)
-    threads.share(lambda first, last: around.gradients(*given, (first, last)), around.SHARES, operations)
+    threads.share(lambda first, last: around.gradients(*given, (first, last)), SHARES, operations)
     return dx if need_x else None, dw if need_weight else None, db if need_bias else None

@@ -29,6 +29,7 @@ FEWEST = -(-TILE.in_flight // VECTORS)  # rows of a tile that keeps the processo
 DEPTH = 512 // VECTORS
 # Bytes of a row of A^T whose numbers are read where they lie, each row from another line: with fewer vectors, sooner.
 NARROW = 256 * VECTORS
+TILES = 1 << 18  # bytes of A^T in a block: in tiles, they stay in the second cache while all panels of B pass over them
 TOGETHER = 8  # rows that are packed at a time: enough to write whole lines, few enough to read line after line
 _narrow = tuple(range(1, VECTORS + 1))
 _t6, _t5, _t4, _t3 = (make_tile(rows, _narrow) for rows in (6, 5, 4, 3))
@@ -290,25 +291,27 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
     narrow goes without: a B that is one panel as it is, and an A whose rows are a few lines.
     """
     size, columns = b.shape
-    lane, rows, across, used = VECTOR_BYTES // b.itemsize, last - first, a.shape[1], high_column - low_column
-    width = VECTORS * lane
+    lane, across, used = VECTOR_BYTES // b.itemsize, a.shape[1], high_column - low_column
+    width, high = VECTORS * lane, TILES // (DEPTH * a.itemsize) // ROWS * ROWS
     packed_a, packed_b = across * a.itemsize > NARROW, columns > width or columns % lane != 0 or used < columns
     panels = np.empty(DEPTH * (used + lane) if packed_b else 0, b.dtype)
-    tiles = np.empty(DEPTH * -(-rows // ROWS) * ROWS if packed_a else 0, a.dtype)
+    tiles = np.empty(DEPTH * min(-(-(last - first) // ROWS) * ROWS, high) if packed_a else 0, a.dtype)
     for low in range(0, size, DEPTH):
         depth = min(DEPTH, size - low)
-        left, step, apart = address(a, low * across + first), across, 0
-        if packed_a:
-            _pack_tiles(left, across, depth, rows, address(tiles, 0))
-            left, step, apart = address(tiles, 0), ROWS, depth * ROWS
         right = address(b, low * columns + low_column)
         if packed_b:
             _pack_panels(right, columns, depth, used, address(panels, 0))
             right = address(panels, 0)
-        for start in range(0, used, width):
-            vectors = -(-min(width, used - start) // lane)
-            to = address(c, first * c.shape[1] + low_column + start)
-            _panel(left, 1, step, apart, rows, offset(right, start * depth), depth, to, c.shape[1], vectors)
+        for row in range(first, last, high):
+            rows = min(high, last - row)
+            left, step, apart = address(a, low * across + row), across, 0
+            if packed_a:
+                _pack_tiles(left, across, depth, rows, address(tiles, 0))
+                left, step, apart = address(tiles, 0), ROWS, depth * ROWS
+            for start in range(0, used, width):
+                vectors = -(-min(width, used - start) // lane)
+                to = address(c, row * c.shape[1] + low_column + start)
+                _panel(left, 1, step, apart, rows, offset(right, start * depth), depth, to, c.shape[1], vectors)
 
 
 @register_jitable(inline="always")  # for Python too

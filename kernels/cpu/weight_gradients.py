@@ -10,7 +10,7 @@ from . import around, norm_weights, threads
 from .arguments import EMPTY, States
 from .noise import Noise
 from .product import Array, Storage, plain
-from .sums import outer_sum, row_sum
+from .sums import SHARES, outer_sum, row_sum
 
 
 def at_once(
@@ -34,7 +34,7 @@ def at_once(
     rows_dx = none[2] if dx is None else dx.reshape(rows_x.shape)
     given = dz, rows_x, w_ih, rows_dx, dw, db, about.apart, dz_hh, h0, hs, reverse, dw_hh, db_hh
     operations = 2.0 * (dzx.size * x.shape[2] * (2 if need_dx else 1) + dzh.size * hs.shape[1])
-    threads.share(lambda first, last: around.gradients(*given, (first, last)), around.SHARES, operations)
+    threads.share(lambda first, last: around.gradients(*given, (first, last)), SHARES, operations)
     if about.norms:
         made |= norm_weights.gradients(about, w, sums)
     return dx, made
