@@ -144,6 +144,8 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
     The entry takes Python's arguments apart, and is as long as many a kernel. Where both call, both have their own.
     """
 
+    _cache: Any
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._within = False  # a kernel asks for it, who holds the compiler's lock
