@@ -152,12 +152,14 @@ def library(xp: ModuleType) -> str:
 
 def dtype_name(array: Array) -> str:
     """The dtype as a word, the same in every library: "float32", "int64", ..."""
-    return _word(type(array.dtype).__module__, array.dtype)
+    dtype = array.dtype
+    kind: Any = type(dtype)
+    return _word(kind, dtype)
 
 
 @cache
-def _word(library: str, dtype: Any) -> str:
-    """Cached by library too: dtypes of different libraries must not be compared."""
+def _word(kind: type, dtype: Any) -> str:
+    """Cached by type too: dtypes of different libraries must not be compared."""
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         native, order = dtype.newbyteorder("="), "big" if sys.byteorder == "little" else "little"
         return f"{order}-endian {native} (.astype('{native}') casts it)"
