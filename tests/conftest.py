@@ -11,7 +11,7 @@ from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
 import xprnn
-from xprnn.grad_mode import grad_enabled, is_grad_enabled
+from xprnn.grad_mode import blocks, is_grad_enabled
 from xprnn.settings import BACKEND, DEBUG, KERNELS, PRECISION, SEED
 
 # Quick by default; `pytest --hypothesis-profile=deep` looks for longer. A busy machine is no fault of what is drawn.
@@ -110,7 +110,7 @@ def _settings_survive():
     before, working = [setting.process for setting in settings], set(xprnn.backend.places._working)
     yield
     on = is_grad_enabled()
-    grad_enabled.set(True)
+    blocks.last.set(None)
     assert on, "the test left recording off"
     assert sys.exc_info()[1] is None, "the test left an exception being handled"
     xprnn.backend.places._working.intersection_update(working)

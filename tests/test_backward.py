@@ -250,16 +250,16 @@ def test_a_block_may_stand_within_itself():
 
 
 def test_an_interrupt_as_a_block_begins_leaves_what_held_before(monkeypatch):
-    class Setting:
-        get = grad_mode.grad_enabled.get
+    class Last:
+        get = grad_mode.blocks.last.get
 
         @staticmethod
-        def set(value, variable=grad_mode.grad_enabled):
-            variable.set(value)
-            if not value:
+        def set(entered, variable=grad_mode.blocks.last):
+            variable.set(entered)
+            if entered is not None:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(grad_mode, "grad_enabled", Setting)
+    monkeypatch.setattr(grad_mode.blocks, "last", Last)
     with pytest.raises(KeyboardInterrupt), no_grad():
         raise AssertionError("the block was entered")
     assert is_grad_enabled()

@@ -1,3 +1,4 @@
+import asyncio
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -5,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import xprnn
+from xprnn import no_grad
+from xprnn.grad_mode import is_grad_enabled
 from xprnn.settings import BACKEND, Choice, Setting
 
 
@@ -150,3 +153,52 @@ def test_what_is_chosen_while_the_default_is_looked_for_stays(monkeypatch):
     monkeypatch.delenv("XPRNN_BACKEND", raising=False)
     assert xprnn.backend.default_backend().name == "array_api_strict"
     assert BACKEND.process.name == "array_api_strict"
+
+
+def left_in_the_middle(*blocks):
+    """Generators that are each inside a block, as readers of data are that somebody takes turns at."""
+
+    def inside(block):
+        with block:
+            yield
+            yield
+
+    found = [inside(block) for block in blocks]
+    for each in found:
+        next(each)
+    return found
+
+
+def test_blocks_of_generators_end_in_any_order(setting):
+    first, second = left_in_the_middle(Choice(setting, "first"), Choice(setting, "second"))
+    first.close()
+    assert setting.get() == "second"
+    second.close()
+    assert setting.get() is None
+    first, second = left_in_the_middle(no_grad(), no_grad())
+    first.close(), second.close()
+    assert is_grad_enabled()
+
+
+def test_blocks_of_generators_end_in_any_thread(setting):
+    """As they do that are collected there, and those of tasks, which the loop closes in another."""
+    left = left_in_the_middle(Choice(setting, "left"), no_grad())
+    thread = threading.Thread(target=lambda: [each.close() for each in left])
+    thread.start(), thread.join()
+    assert setting.get() is None
+    assert is_grad_enabled()
+
+    async def steps():
+        with no_grad(), Choice(setting, "left"):
+            yield
+            yield
+
+    async def task():
+        async for _ in steps():
+            break
+        gc.collect()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return setting.get(), is_grad_enabled()
+
+    assert asyncio.run(task()) == (None, True)

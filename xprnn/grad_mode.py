@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
+
+from xprnn.settings import Blocks, Entered
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-grad_enabled: ContextVar[bool] = ContextVar("xprnn_grad_enabled", default=True)
+blocks: Blocks[bool] = Blocks("grad_enabled")
+last_block = blocks.last.get
+"""None, which is soon said, where there is no block: operations are recorded then."""
+_recording, _quiet = Entered(True, None), Entered(False, None)
 
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded, in this thread or task."""
-    return grad_enabled.get()
-
-
-def _block(enabled: bool) -> Generator[None, None, None]:
-    """What a block does at its two ends. A generator ends with its last reference, even if Ctrl-C loses it."""
-    before = grad_enabled.get()
-    try:  # begun first, so that an interrupt after the setting cannot leave it
-        grad_enabled.set(enabled)
-        yield
-    finally:
-        grad_enabled.set(before)
+    if (last := last_block()) is None:
+        return True
+    entered = last if last.open else blocks.innermost()
+    return entered is None or entered.value
 
 
 class set_grad_enabled:  # noqa: N801 - reads as a verb in both of its uses
@@ -38,10 +36,10 @@ class set_grad_enabled:  # noqa: N801 - reads as a verb in both of its uses
 
     def __init__(self, enabled: bool) -> None:
         self._enabled = enabled
-        self._entered: list[Generator[None, None, None]] = []
+        self._entered: list[Generator[Any, None, None]] = []
 
     def __enter__(self) -> None:
-        self._entered.append(_block(self._enabled))
+        self._entered.append(blocks.block(self._enabled))
         next(self._entered[-1])
 
     def __exit__(self, *error: object) -> None:
@@ -60,7 +58,7 @@ def with_grad_enabled(enabled: bool, function: Callable[..., Any], *arguments: A
     """
 
     def run() -> Any:
-        grad_enabled.set(enabled)
+        blocks.last.set(_recording if enabled else _quiet)
         return function(*arguments)
 
     return copy_context().run(run)

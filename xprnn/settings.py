@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Generator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from threading import RLock
@@ -14,6 +15,44 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+
+class Entered(Generic[T]):
+    """What a block chose, and whether the block is still open, as whoever sees it knows at once."""
+
+    __slots__ = ("open", "outer", "value")
+
+    def __init__(self, value: T, outer: Entered[T] | None) -> None:
+        self.value, self.outer, self.open = value, outer, True
+
+
+class Blocks(Generic[T]):
+    """The blocks around the caller, each for its own thread or task.
+
+    They may end in another order than they began in, and in another thread or task: a generator that was left in the
+    middle of its block ends it when somebody closes it, or nobody holds it any more. A closed block never counts.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.last: ContextVar[Entered[T] | None] = ContextVar(f"xprnn_{name}", default=None)
+        """The one that was entered last, maybe closed by now."""
+
+    def innermost(self) -> Entered[T] | None:
+        """The open block that was entered last."""
+        entered = self.last.get()
+        while entered is not None and not entered.open:
+            entered = entered.outer
+        return entered
+
+    def block(self, value: T) -> Generator[Entered[T], None, None]:
+        """What a block does at its two ends; as it is a generator, it ends with who holds it, if an interrupt comes."""
+        entered = Entered(value, self.innermost())
+        try:  # begun first, so that an interrupt after the setting cannot leave it
+            self.last.set(entered)
+            yield entered
+        finally:
+            entered.open = False
+            self.last.set(self.innermost())
 
 
 class Setting(Generic[T]):
@@ -25,7 +64,7 @@ class Setting(Generic[T]):
         self._renew()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
-        self._scoped: ContextVar[tuple[T, ...]] = ContextVar(f"xprnn_{name}", default=())
+        self.blocks = Blocks[T](name)
 
     def _renew(self) -> None:
         """A lock that is free: in a forked child, a thread that held the old one is no more."""
@@ -63,18 +102,10 @@ class Setting(Generic[T]):
         with self._changing:
             self._standing.pop(weakref.ref(who), None)
 
-    def enter(self, value: T) -> None:
-        """Choose for this thread or task, until ``leave``."""
-        self._scoped.set((*self._scoped.get(), value))
-
-    def leave(self) -> None:
-        """Go back to what held before the last ``enter``."""
-        self._scoped.set(self._scoped.get()[:-1])
-
     def get(self) -> T | None:
         """The value that holds here."""
-        scoped = self._scoped.get()
-        return scoped[-1] if scoped else self.process
+        entered = self.blocks.innermost()
+        return self.process if entered is None else entered.value
 
 
 class Choice(AbstractContextManager["T"], Generic[T]):
@@ -88,17 +119,20 @@ class Choice(AbstractContextManager["T"], Generic[T]):
 
     def __init__(self, setting: Setting[T], value: T) -> None:
         self._setting, self._value = setting, value
+        self._entered: dict[Entered[T] | None, Generator[Any, None, None]] = {}
         setting.choose(self, value)
 
     def __enter__(self) -> T:
         self._setting.withdraw(self)
-        self._setting.enter(self._value)
+        block = self._setting.blocks.block(self._value)
+        self._entered[next(block)] = block
         return self._value
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._setting.leave()
+        here = self._setting.blocks.innermost()  # that of this thread; of a generator's, closed in another, the last
+        (self._entered.pop(here) if here in self._entered else self._entered.popitem()[1]).close()
 
 
 BACKEND: Setting[Any] = Setting("backend")
