@@ -13,13 +13,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 blocks: Blocks[bool] = Blocks("grad_enabled")
-_last_block = blocks.last.get
+last_block = blocks.last.get
+"""None, which is soon said, where there is no block: operations are recorded then."""
 _recording, _quiet = Entered(True, None), Entered(False, None)
 
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded, in this thread or task."""
-    if (last := _last_block()) is None:  # the most common
+    if (last := last_block()) is None:
         return True
     entered = last if last.open else blocks.innermost()
     return entered is None or entered.value

@@ -18,7 +18,7 @@ import numpy as np
 
 from xprnn.backend import Array, copied
 from xprnn.flags import several, true_or_false
-from xprnn.grad_mode import is_grad_enabled, with_grad_enabled
+from xprnn.grad_mode import is_grad_enabled, last_block, with_grad_enabled
 from xprnn.tensor import Cotangents, Node, Pullback, Tensor
 from xprnn.walk import walk_back
 from xprnn.witness import debug, debugging, sample, whole
@@ -63,7 +63,7 @@ def record(
     what rule k reads beside g and y, which nobody must write to in between, and ``labels[k]`` what errors call it.
     """
     output = Tensor(data)
-    if is_grad_enabled():
+    if last_block() is None or is_grad_enabled():
         wanted = [isinstance(x, Tensor) and x.requires_grad for x in inputs]
         if True in wanted:
             rules = vjps

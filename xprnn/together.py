@@ -53,4 +53,4 @@ def new_attribute(owner: Any, name: str, value: Any) -> Change:
 
 def new_items(table: dict[str, Any], items: dict[str, Any]) -> Change:
     """Assigning items of a dict."""
-    return partial(table.update, items)
+    return partial(dict.update, table, items)  # whatever a class of its own does to assign them

@@ -1,6 +1,7 @@
 """Groups of parameters with settings of their own, and the schedules and states that know them."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -247,3 +248,38 @@ def test_groups_take_no_more_parameters_which_would_not_be_moved():
     ):
         with pytest.raises(AttributeError, match="tuple"):
             grow()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lr", -1.0, "SGD: lr is -1.0; expected a finite number, at least 0"),
+        ("lr", "0.1", "SGD: lr is '0.1'; expected a finite number"),
+        ("lr", Tensor(np.array(0.1)), "SGD: lr is .*; expected a finite number"),
+        ("nesterov", "no", "SGD: nesterov is 'no'; expected True or False"),
+        ("weigth_decay", 0.1, "SGD: a group was given 'weigth_decay'; expected one of lr, momentum"),
+        ("params", [], "SGD: a group was given 'params'; expected one of lr"),
+    ],
+)
+def test_what_is_assigned_to_a_group_is_checked(name, value, message):
+    optimizer = SGD([Parameter(np.ones(2))], lr=0.1, momentum=0.5)
+    for group in (optimizer.param_groups[0], copy.deepcopy(optimizer).param_groups[0]):
+        before = dict(group)
+        for assign in (group.__setitem__, lambda n, v, g=group: g.update({"lr": 0.2, n: v})):
+            with pytest.raises(ValueError, match=message):
+                assign(name, value)
+        with pytest.raises(ValueError, match=message):
+            group |= {name: value}
+        assert group == before
+
+
+def test_a_rate_of_numpy_is_a_number():
+    """As of a schedule by hand: its dtype would widen parameters."""
+    p = Parameter(np.ones(2, "float32"))
+    optimizer = pickle.loads(pickle.dumps(SGD([p], lr=0.1)))
+    optimizer.param_groups[0]["lr"] = 0.5 * np.cos(0.0)
+    assert type(optimizer.param_groups[0]["lr"]) is float
+    (moved,) = optimizer.parameters
+    moved.grad = Tensor(np.ones(2, "float32"))
+    optimizer.step()
+    assert (moved.dtype, moved.data.tolist()) == (np.float32, [0.5, 0.5])

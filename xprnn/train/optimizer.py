@@ -13,7 +13,7 @@ from xprnn.tensor import Parameter, Tensor
 from xprnn.together import Change, make, new_data, new_gradients, new_items
 from xprnn.train.joined import Joined, Known, are_together, kind_of
 from xprnn.train.optimizer_state import NOTHING, Kept, Slots, loading, state_of
-from xprnn.train.parameter_groups import Setting, grouped, number
+from xprnn.train.parameter_groups import Group, Setting, grouped, number
 
 SMALL = 2**14
 """Numbers of a parameter that is moved as one array with others: where it has more, what it costs is its numbers."""
@@ -23,8 +23,8 @@ class Optimizer:
     """Base of all optimizers. A subclass says what it keeps (``slots``) and how it moves one parameter (``update``).
 
     The parameters may come in groups with settings of their own, as dicts: ``[{"params": [...], "lr": 0.1}, ...]``;
-    what a dict does not say is as in the constructor. ``param_groups`` has these dicts, filled up; which there are, and
-    whose parameters, stays as it was made, and is in tuples. To read
+    what a dict does not say is as in the constructor. ``param_groups`` has these dicts, filled up, and checks what is
+    assigned to them; which there are, and whose parameters, stays as it was made, and is in tuples. To read
     ``optimizer.lr`` gives the first group's rate, to assign it sets all; and so for the other settings. A subclass
     hands its settings to ``super().__init__`` and declares each as a
     :class:`xprnn.train.parameter_groups.Setting`.
@@ -77,14 +77,14 @@ class Optimizer:
         self._kept = [(NOTHING, 0) for _ in self.parameters]  # for each, and the which of those moved together it is
         self._known: Known = {}
 
-    def _checked(self, k: int, group: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked(self, k: int, group: Mapping[str, Any]) -> Group:
         """A group whose settings are in range."""
         owner, checked, declared = type(self).__name__, {"params": tuple(group["params"])}, self._declared()
         if unknown := group.keys() - declared - {"params"}:
             raise ValueError(f"{owner}: group {k} has {min(unknown)}; expected params, {', '.join(declared)}")
         checked.update({name: each.check(owner, name, group[name]) for name, each in declared.items()})
         self.agree(checked)
-        return checked
+        return Group(type(self), declared, checked)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_known": {}}  # the arrays of a copy lie elsewhere

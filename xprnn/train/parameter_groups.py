@@ -32,6 +32,46 @@ class Setting:
         make(new_items(group, {self.name: value}) for group in optimizer.param_groups)
 
 
+class Group(dict[str, Any]):
+    """Parameters and their settings, one of ``param_groups``. What is assigned is checked as in the constructor.
+
+    Raises ValueError for a setting out of range and for another name, of the parameters too, which stay as they were
+    made.
+    """
+
+    def __init__(self, owner: type, settings: Mapping[str, Setting], items: Mapping[str, Any]) -> None:
+        super().__init__(items)
+        self._owner, self._settings = owner, settings
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def update(self, *items: Any, **named: Any) -> None:
+        """All of them or, where one is wrong, none."""
+        new, owner = dict(*items, **named), self._owner.__name__
+        if other := [name for name in new if name not in self._settings]:
+            raise ValueError(f"{owner}: a group was given {other[0]!r}; expected one of {', '.join(self._settings)}")
+        make([new_items(self, {name: self._settings[name].check(owner, name, value) for name, value in new.items()})])
+
+    def __ior__(self, items: Any) -> Group:  # type: ignore[override,misc]
+        self.update(items)
+        return self
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """As a dict's; there is none that a group has not."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (self._owner, dict(self))
+
+
+def _made(owner: Any, items: dict[str, Any]) -> Group:
+    """A group that was copied or pickled."""
+    return Group(owner, owner._declared(), items)
+
+
 def number(below: float = math.inf) -> Check:
     """Numbers from 0 to below a bound."""
     expected = f"{'a finite number' if below == math.inf else f'a number below {below:g}'}, at least 0"
