@@ -1,6 +1,7 @@
 """The command line, as a user sees it."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -213,6 +214,7 @@ def test_without_dates_and_without_season(tmp_path):
         (["--column", "double", "--test", "2000"], "test is 2000.0; expected a share"),
         (["--column", "double", "--test", "1.5"], "test is 1.5; expected a share"),
         (["--column", "double", "--test", "nan"], "test is nan; expected a share"),
+        (["--column", "double", "--quantile", "nan"], "Error: forecast: --quantile is nan"),
         (["--column", "double", "--season", "inf"], "is inf; expected a length above 1"),
         (["--column", "double", "--seed", "-1"], "seed is -1"),
         (["--column", "double", "--hidden", "10000000000000"], "hidden_size is 10000000000000"),
@@ -226,6 +228,7 @@ def test_errors_are_one_line(series, tmp_path, arguments, message):
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.output
+    assert "epoch 1" not in result.stderr  # before the work
     assert list((tmp_path / "out").glob("*")) == [] if (tmp_path / "out").exists() else True
 
 
@@ -277,6 +280,29 @@ def test_an_output_path_that_is_a_file_loses_nothing(series, tmp_path):
     result = run("forecast", series, "--column", "double", "--out", taken, *QUICK)
     assert result.exit_code == 1
     assert taken.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("forecast", "forecast.png"), ("forecast", "report.html"), ("backtest", "backtest.csv")]
+)
+def test_a_folder_in_the_place_of_a_file_is_named_before_the_work(command, name, series, tmp_path):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    result = run(command, series, "--column", "double", "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 1
+    assert re.fullmatch(f"Error: .*{name} is a folder; expected the name of a file to write\n", result.stderr)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_files_are_written_though_nobody_reads_what_is_printed(series, tmp_path, monkeypatch):
+    def gone(message=None, err=False, **_):
+        if not err:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("click.echo", gone)
+    result = run("forecast", series, "--column", "double", "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 1
+    assert "Broken pipe" not in result.output
+    assert {"forecast.csv", "model.safetensors", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_a_failing_write_keeps_the_old_files(series, tmp_path, monkeypatch):

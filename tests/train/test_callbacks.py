@@ -1,6 +1,7 @@
 """Callbacks of fit: their order, early stopping, checkpoints and resuming, and the progress bar."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -192,6 +193,12 @@ def test_the_progress_bar_is_closed_whatever_happens(error, capsys):
     with pytest.raises(error):
         fit(model, points((1.0, 2.0)), line_loss, SGD(model.parameters()), epochs=2, callbacks=[bar, Interrupt()])
     assert bar._bar.disable  # tqdm's sign of having been closed
+
+
+def test_without_a_standard_error_there_is_no_progress_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as pythonw has it
+    model = Line()
+    assert len(fit(model, points((1.0, 2.0)), line_loss, SGD(model.parameters()), epochs=2)["loss"]) == 2
 
 
 def test_the_progress_bar_says_that_the_run_was_stopped(capsys):

@@ -85,7 +85,7 @@ def _train(
 ) -> None:
     classifier = SequenceClassifier(progress=True, **settings)  # checks the options
     ranks, training = together(resume, *(out / name for name in FILES))
-    writable_folder(out)  # before the work, not after it
+    writable_folder(out, *FILES)  # before the work, not after it
     source = read_told(file, id=id, time=time, label=label, columns=columns)
     held = held_out(file, source, test, settings["seed"])
     known, unseen = np.flatnonzero(~held), np.flatnonzero(held)

@@ -85,7 +85,7 @@ def _train(
         raise click.UsageError("give --id, whose step a row is, or --window, how many rows belong together")
     detector = AnomalyDetector(progress=True, **settings)  # checks the options
     ranks, training = together(resume, *(out / name for name in FILES))
-    writable_folder(out)  # before the work, not after it
+    writable_folder(out, *FILES)  # before the work, not after it
     source, things = _cut(read_told(file, id=id, time=time, columns=columns), window)
     told(
         ranks,

@@ -19,6 +19,8 @@ def one_line_errors(backend: str | None = None) -> Iterator[None]:
     try:
         with use_backend(backend) if backend is not None else nullcontext():
             yield
+    except BrokenPipeError:  # whoever read what is printed has gone, and Click says nothing
+        raise
     except EXPECTED as error:
         raise click.ClickException(str(error) or type(error).__name__) from None
 

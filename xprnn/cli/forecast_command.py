@@ -10,6 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
+from xprnn.arguments import probability
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
 from xprnn.cli.options import BACKEND, CELL, EPOCHS, JSON, PATH, SEED, Option, one_cell, options
@@ -27,6 +28,8 @@ from xprnn.estimators.series.report import ForecastReport
 from xprnn.storage import write_atomically
 
 AR_ORDERS = (7, 29)
+FILES = ("forecast.csv", "quantiles.csv", "model.safetensors", "report.html")
+COMPARED = ("backtest.csv", "report.html")
 TRAINED = options(
     click.option(
         "--test", default=0.2, show_default=True, help="Share, or number of steps, at the end of the series to test on."
@@ -80,7 +83,7 @@ def forecast(file: Path, out: Path, **given: Any) -> None:
     Trains on the first part of the file, tests on the rest, prints the errors of all, and writes forecast.csv,
     model.safetensors, forecast.png and report.html to the output folder, and with --quantile quantiles.csv.
     """
-    for name in ("forecast.csv", "quantiles.csv", "report.html"):
+    for name in FILES:
         keep_inputs(out / name, file)
     backend = given.pop("backend")
     with one_line_errors(backend):
@@ -115,7 +118,7 @@ def backtest(file: Path, out: Path, **given: Any) -> None:
     All are fitted on the first part of the file and forecast from every step of the rest. Prints the errors of all, and
     writes backtest.csv and report.html, which tells most of the best one, to the output folder.
     """
-    for name in ("backtest.csv", "report.html"):
+    for name in COMPARED:
         keep_inputs(out / name, file)
     backend = given.pop("backend")
     with one_line_errors(backend):
@@ -134,7 +137,8 @@ def _forecast(
     as_json: bool,
     **given: Any,
 ) -> None:
-    writable_folder(out)  # before the work, not after it
+    writable_folder(out, *FILES, *_pictures(source.columns))  # before the work, not after it
+    levels = sorted({probability("forecast", "--quantile", level) for level in quantiles})  # which may be nan
     steps, horizon = len(source.values), given["horizon"]
     to_come = None if known.future is None else known.future.values[steps : steps + horizon]
     if to_come is not None and len(to_come) < horizon:
@@ -145,15 +149,14 @@ def _forecast(
     (forecaster,), tested = _tested(source, known, [cell], **given)
     seen = known.part(tested.train_size, steps)
     future = forecaster.observe(source.values[tested.train_size :], **seen).predict(horizon, future=to_come)
-    report, levels = ForecastReport(source, tested, future), sorted(set(quantiles))
+    report = ForecastReport(source, tested, future)
     said = Quantiles(source, levels, forecaster.predict(horizon, quantiles=levels, future=to_come)) if levels else None
-    if not as_json:
-        click.echo(report.table())
     written = _write(report, said, forecaster, _told(source, known, called), out)
     if as_json:
         more = {} if said is None else {"quantiles": said.rows()}
         echo_json(report.as_json() | more | {"files": written})
     else:
+        click.echo(report.table())
         click.echo(f"\nwritten: {', '.join(written)}")
 
 
@@ -167,7 +170,7 @@ def _backtest(
     as_json: bool,
     **given: Any,
 ) -> None:
-    writable_folder(out)
+    writable_folder(out, *COMPARED)
     forecasters, tested = _tested(source, known, list(dict.fromkeys(cells)), **given)
     best = min(tested.scores(), key=lambda row: row["rmse"])["forecaster"]
     ordered = {best: tested.forecasts[best], **tested.forecasts}
@@ -178,7 +181,7 @@ def _backtest(
     page = forecast_page(
         f"Forecasters compared on {called}", report, None if network is None else network.training, settings
     )
-    written = [str(out / name) for name in ("backtest.csv", "report.html")]
+    written = [str(out / name) for name in COMPARED]
     for path, content in zip(written, (report.csv_text().encode(), page), strict=True):
         write_atomically(path, content)
     if as_json:
@@ -247,14 +250,19 @@ def _baselines(train_steps: int, columns: int, periods: Sequence[float]) -> list
     return found
 
 
+def _pictures(columns: Sequence[str]) -> list[str]:
+    """The files of pictures, one a column."""
+    return ["forecast.png" if k == 0 else f"forecast-{k}.png" for k in range(len(columns))]
+
+
 def _write(
     report: ForecastReport, said: Quantiles | None, forecaster: Forecaster, told: dict[str, str], out: Path
 ) -> list[str]:
     """Write the files. A picture that cannot be drawn costs nothing else."""
     pictures = {}
-    for k, column in enumerate(report.source.columns):
+    for k, (name, column) in enumerate(zip(_pictures(report.source.columns), report.source.columns, strict=True)):
         try:
-            pictures["forecast.png" if k == 0 else f"forecast-{k}.png"] = draw_forecast(report, k)
+            pictures[name] = draw_forecast(report, k)
         except Exception as error:  # matplotlib missing, or failing in one of its many ways
             click.echo(f"no picture of {column}: {error}", err=True)
     title, settings = f"Forecast of {told['columns']}", told | _settings(forecaster)

@@ -22,7 +22,7 @@ def warmup() -> None:
     from tqdm import tqdm
 
     verdict, host = "", host_kernels.kernels()
-    with tqdm(total=4 * len(DTYPES), desc="compiling", unit="kernel") as progress:
+    with tqdm(total=4 * len(DTYPES), desc="compiling", unit="kernel", disable=sys.stderr is None) as progress:
         for dtype in DTYPES:
             small, wide, x = (
                 LSTM(2, 3, dtype=dtype, rng=0),

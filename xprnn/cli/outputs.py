@@ -27,11 +27,13 @@ def keep_inputs(path: Path, *inputs: Path | None) -> None:
             raise click.UsageError(f"{path} is read, and would be overwritten: give another --out")
 
 
-def writable_folder(folder: Path) -> None:
-    """Make a folder where it is missing. Raises OSError where nothing can be written to it."""
+def writable_folder(folder: Path, *names: str) -> None:
+    """Make a folder where it is missing. Raises OSError where nothing, or none of these files, can be written to it."""
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"cannot write to the folder {folder}")
+    for name in names:
+        writable_file(folder / name)
 
 
 def writable_file(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+import sys
 import time
 from collections.abc import Mapping
 from os import PathLike
@@ -144,7 +145,8 @@ class ProgressBar(Callback):
         from tqdm import tqdm
 
         each = run.batches or 1
-        self._bar = tqdm(total=run.epochs * each, initial=run.epoch * each, unit="batch" if run.batches else "epoch")
+        unit, hidden = "batch" if run.batches else "epoch", sys.stderr is None  # as where a program has no terminal
+        self._bar = tqdm(total=run.epochs * each, initial=run.epoch * each, unit=unit, disable=hidden)
         self._due = time.monotonic() + LOSS_EVERY
 
     def on_batch_end(self, run: Run) -> None:
