@@ -79,6 +79,19 @@ def test_a_season_that_grows_is_seen_through_logarithms_and_differences():
     assert len({(p.transform.differences, p.transform.season) for p in chosen}) > 1
 
 
+@pytest.mark.parametrize(
+    ("steps", "options"),
+    [(60, {"window": 1}), (60, {"window": 7, "periods": (7,)}), (48, {"periods": (12,)}), (28, {"periods": (7,)})],
+)
+def test_differences_leave_the_network_a_step_to_read(steps, options):
+    """Also where the window, or a series of four seasons, has no more steps than differences take."""
+    period = options.get("periods", (1,))[0]
+    y = np.arange(steps) // period + np.tile(np.random.default_rng(0).normal(size=period), -(-steps // period))[:steps]
+    forecaster = Forecaster(hidden=2, epochs=1, members=2, **options).fit(y)
+    assert all(member.steps >= 1 for member in forecaster._model.members)
+    assert np.isfinite(forecaster.predict(2)).all()
+
+
 def test_nothing_is_tried_that_needs_what_is_not_there():
     plans = list(candidates(1, 30, 9, (12.0,), False, "auto"))
     assert {plan.transform.power for plan in plans} == {1.0}

@@ -190,7 +190,7 @@ def _plans(
     plans = choose(frame_of, series, tried, Plan(Transform(), 1), members, horizon)
     if given is not None:
         return plans, given
-    return plans, max(min(WINDOW, shortest // 4, reach), *(plan.reach for plan in plans), 1)
+    return plans, max(min(WINDOW, shortest // 4, reach), *(plan.window for plan in plans))
 
 
 def _residuals(task: Task, member: Member, lengths: Sequence[int], watched: bool) -> Host:

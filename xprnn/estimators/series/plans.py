@@ -43,6 +43,11 @@ class Plan:
         """The steps of the series that it needs."""
         return self.transform.lead + self.lags
 
+    @property
+    def window(self) -> int:
+        """The steps of the least window, which leaves its network one to read."""
+        return self.transform.lead + max(self.lags, 1)
+
     def periods(self, periods: Sequence[float]) -> tuple[float, ...]:
         """The lengths of all its waves."""
         return tuple(period / wave for period in periods for wave in range(1, self.waves + 1))
@@ -70,7 +75,7 @@ def candidates(
             for season in (0, *(s for s in seasons if s > 1 and shortest >= 4 * s)) if free else (0,):
                 transform = Transform(power, differences, season)
                 for lag in ([0] if transform.lead else []) + lags:
-                    if transform.lead + lag > reach or 2 * lag >= 0.6 * shortest:
+                    if Plan(transform, lag).window > reach or 2 * lag >= 0.6 * shortest:
                         continue
                     for wave in waves if longest and not season else (1,):
                         yield Plan(transform, lag, False, wave)

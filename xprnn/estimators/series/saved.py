@@ -215,8 +215,8 @@ def _plan(given: Any, window: int) -> Plan:
     if not fits or not all(type(number) is int for number in whole) or min(season, lags) < 0:
         raise ValueError(f"a plan is {given!r}; expected a power, differences, a season, lags and waves")
     plan = Plan(Transform(float(power), differences, season), lags, bool(joint), waves)
-    if not 1 <= plan.transform.lead + max(lags, 1) <= window:
-        raise ValueError(f"a plan needs {plan.reach} steps; expected at most {window}, the window")
+    if plan.window > window:
+        raise ValueError(f"a plan needs {plan.window} steps; expected at most {window}, the window")
     return plan
 
 
