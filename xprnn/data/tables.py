@@ -7,7 +7,7 @@ theirs is imported.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -139,6 +139,17 @@ def named_columns(table: Any) -> list[tuple[str, Any]] | None:
     if hasattr(table, "to_numpy") and getattr(table, "ndim", 1) == 1:  # a single column of any of them
         return [(str(getattr(table, "name", None) or 0), table)]
     return None
+
+
+def no_column(owner: str, table: Any, name: Any, columns: Iterable[str]) -> ValueError:
+    """The error for a column that a table has not, or has in its index."""
+    levels = getattr(getattr(table, "index", None), "names", ())
+    told = (
+        "it is in the index, and reset_index() makes it a column"
+        if name in levels
+        else f"expected one of {', '.join(columns)}"
+    )
+    return ValueError(f"{owner}: there is no column {name!r}; {told}")
 
 
 def _by_names(names: Sequence[Any], columns: Sequence[Any]) -> list[tuple[str, Any]]:

@@ -2,11 +2,12 @@
 
 import enum
 from datetime import datetime, timezone
+from functools import partial
 
 import numpy as np
 import pytest
 
-from xprnn.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger, long_table
+from xprnn.estimators import Forecaster, SequenceClassifier, SequenceRegressor, SequenceTagger, long_table
 from xprnn.estimators.sequences.input import as_numbers, as_sequences, as_weights
 from xprnn.estimators.sequences.targets import class_weight, host_labels, read_labels, read_tags
 
@@ -232,6 +233,12 @@ def test_long_frames_with_dates():
     for frame in (pandas.DataFrame(LONG | {"when": months}), pandas.DataFrame(LONG, index=months).drop(columns="when")):
         found = long_table(frame, id="who", time="when" if "when" in frame else None, target="up")
         assert [series.tolist() for series in found.X] == [[[1], [2], [3]], [[10], [50]]]
+    for levels in ("who", ["who", "when"]):
+        for call in (long_table, partial(Forecaster().fit, target="x")):
+            with pytest.raises(ValueError, match=r"no column 'who'; it is in the index, and reset_index\(\) makes it"):
+                call(pandas.DataFrame(LONG).set_index(levels), id="who")
+    with pytest.raises(TypeError, match="column 'who' holds lists or tuples"):
+        long_table(pandas.DataFrame(LONG | {"who": [("a", 1)] * 5}), id="who")
     with pytest.raises(ValueError, match="long_table: series 'b' has the index .* twice; reset_index"):
         long_table(pandas.DataFrame(LONG, index=days[:1] * 5), id="who")
 
@@ -246,6 +253,8 @@ def test_long_frames_with_dates():
         ({"who": ["b", None, "b", "a", "b"]}, {}, ValueError, "row 1 of column 'who' is missing"),
         ({"x": list("abcde")}, {}, TypeError, "column 'x' is of .*; expected numbers"),
         ({"x": [1, 2]}, {}, ValueError, "column 'x' has 2 rows; column 'who' has 5"),
+        ({"when": [1, 2, np.inf, 4, 5]}, {"time": "when"}, ValueError, "column 'when' has infinite times"),
+        ({"who": [("a", 1)] * 5}, {}, (TypeError, ValueError), "column 'who' .*; expected one"),
         ({"when": ["9", "10", "11", "12", "13"]}, {"time": "when"}, TypeError, "column 'when' is of <U2, whose order"),
     ],
 )

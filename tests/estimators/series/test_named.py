@@ -127,6 +127,13 @@ def test_odd_names(options, message):
         Forecaster(**TINY).fit(frame(dict, columns()), **options)
 
 
+@pytest.mark.filterwarnings("ignore:Determining the column names of a LazyFrame")
+def test_a_table_without_its_rows():
+    lazy = pytest.importorskip("polars").DataFrame({"y": [1.0, 2.0]}).lazy()
+    with pytest.raises(TypeError, match=r"Forecaster.fit: a LazyFrame; expected a table of rows, as collect\(\) makes"):
+        Forecaster().fit(lazy, target="y")
+
+
 def test_what_is_known_by_name_is_in_the_table():
     given = columns()
     model = Forecaster(**TINY).fit(frame(dict, given), **NAMES)

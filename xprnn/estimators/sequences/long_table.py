@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.gaps import calendars_of
-from xprnn.data.tables import array_of, dates_of, dates_of_index, in_float64, is_missing, named_columns
+from xprnn.data.tables import array_of, dates_of, dates_of_index, in_float64, is_missing, named_columns, no_column
 
 Host = np.ndarray[Any, Any]
 INDEX = "the index"
@@ -96,7 +96,7 @@ def read_long(table: Any, id: str, time: str | None, target: str | None = None, 
     roles = [name for name in (id, time, target, tag) if name is not None]
     for name in roles:
         if not isinstance(name, str) or name not in columns:
-            raise ValueError(f"{owner}: there is no column {name!r}; expected one of {', '.join(columns)}")
+            raise no_column(owner, table, name, columns)
     features = tuple(name for name in columns if name not in roles)
     if not features:
         raise ValueError(f"{owner}: there are no columns beside {', '.join(roles)}; expected at least one feature")
@@ -107,6 +107,8 @@ def read_long(table: Any, id: str, time: str | None, target: str | None = None, 
             f"{owner}: column {time!r} is of {kind}, whose order is not that of time: make it numbers or dates, as "
             "pandas.to_datetime does of text"
         )
+    if time is not None and arrays[time].dtype.kind == "f" and not np.isfinite(arrays[time]).all():
+        raise ValueError(f"{owner}: column {time!r} has infinite times; expected finite ones")
     numbers = {name: _numbers(owner, name, columns[name]) for name in features}
     count = len(arrays[id])
     for name, array in (arrays | numbers).items():
@@ -141,6 +143,8 @@ def _values(owner: str, name: str, column: Any) -> Host:
     if moments is not None:
         return np.array([_without_zone(m) for m in moments], "datetime64[us]") if isinstance(moments, list) else moments
     missing = [k for k, value in enumerate(array.tolist()) if is_missing(value)]
+    if array.dtype == object and any(hasattr(value, "__len__") and not isinstance(value, str) for value in array):
+        raise TypeError(f"{owner}: column {name!r} holds lists or tuples; expected one name, number or date a row")
     if missing:
         raise ValueError(f"{owner}: row {missing[0]} of column {name!r} is missing")
     return array

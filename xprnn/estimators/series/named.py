@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.series import as_series
-from xprnn.data.tables import array_of, dates_of, dates_of_index, is_table, named_columns
+from xprnn.data.tables import array_of, dates_of, dates_of_index, is_table, named_columns, no_column
 from xprnn.estimators.series.panel import Panel, with_values
 
 Host = np.ndarray[Any, Any]
@@ -162,10 +162,15 @@ def _columns(owner: str, table: Any, names: Sequence[str]) -> dict[str, Any]:
     if not is_table(table):
         raise TypeError(f"{owner}: a {type(table).__name__}; expected a table, as its columns are known by names")
     table = table.to_native() if hasattr(table, "to_native") else table
-    columns = dict(named_columns(table) or ())
+    named = named_columns(table)
+    if named is None:
+        raise TypeError(
+            f"{owner}: a {type(table).__name__}; expected a table of rows, as collect() makes of a LazyFrame"
+        )
+    columns = dict(named)
     for name in names:
         if name not in columns:
-            raise ValueError(f"{owner}: there is no column {name!r}; expected one of {', '.join(columns)}")
+            raise no_column(owner, table, name, columns)
     return columns
 
 
