@@ -5,12 +5,14 @@ import json
 import os
 import sys
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from reports import check_page
 
 from xprnn.cli import main
+from xprnn.cli.sentiment_command import _read_texts as read_texts
 from xprnn.estimators import TextClassifier
 from xprnn.train import write_tensors
 
@@ -214,7 +216,14 @@ def test_which_file_is_meant(table, tmp_path):
 
 def test_where_nothing_can_be_written(table, tmp_path):
     assert "there is no folder" in run("train", table, "--out", tmp_path / "none" / "model").stderr
-    assert "is a folder; expected the name of a file" in run("train", table, "--out", tmp_path).stderr
+    for folder in (tmp_path, ".", ".."):
+        assert "is a folder; expected the name of a file" in run("train", table, "--out", folder).stderr
+
+
+def test_a_standard_input_that_is_closed(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(click.UsageError, match="there is no standard input: give FILE"):
+        read_texts(None, None, "utf-8")
 
 
 def test_no_input_is_overwritten(table, tmp_path):

@@ -83,13 +83,14 @@ def _train(
     **settings: Any,
 ) -> None:
     classifier = TextClassifier(seed=seed, progress=True, **settings)  # checks the options
+    writable_file(out)  # before the work, not after it, and before a name is made of its own
     page_file = out.with_suffix(".html") if report is None else report
     if page_file == out:
         raise click.UsageError(f"{out} would be both model and report: give another --report")
     ranks, training = together(resume, out, page_file)
     for path in (out, page_file):
         keep_inputs(path, file, positive, negative, vectors)
-        writable_file(path)  # before the work, not after it
+    writable_file(page_file)
     texts, labels = _read_labelled(file, positive, negative, text, label, encoding)
     known, unseen = split_texts(texts, labels, test, seed)
     echo_once(
@@ -209,6 +210,8 @@ def _read_texts(file: Path | None, column: str | None, encoding: str) -> TextTab
     if file is None:
         if column is not None:
             raise click.UsageError("--text names a column of FILE, but there is none")
+        if sys.stdin is None:  # closed
+            raise click.UsageError("there is no standard input: give FILE")
         return lines_of(decode(sys.stdin.buffer.read(), encoding, "standard input"))
     if column is not None or file.suffix.lower() in TABLES:
         return read_table(file, column or "text", None, encoding)

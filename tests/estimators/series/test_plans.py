@@ -92,6 +92,13 @@ def test_differences_leave_the_network_a_step_to_read(steps, options):
     assert np.isfinite(forecaster.predict(2)).all()
 
 
+def test_folds_in_which_no_forecast_ends_say_nothing_of_a_plan():
+    """Of several columns too, where a horizon is longer than the folds."""
+    y = np.random.default_rng(0).normal(size=(60, 2)).cumsum(axis=0)
+    options = {"strategy": "direct", "horizon": 7, "window": 9, "transforms": "none"}
+    assert Forecaster(hidden=1, epochs=1, members=1, **options).fit(y).predict().shape == (7, 2)
+
+
 def test_nothing_is_tried_that_needs_what_is_not_there():
     plans = list(candidates(1, 30, 9, (12.0,), False, "auto"))
     assert {plan.transform.power for plan in plans} == {1.0}

@@ -77,9 +77,8 @@ def lagged(z: Host, extras: Host, origins: Host, lags: int, joint: bool) -> Host
     """
     steps = z[origins[:, None] - lags + np.arange(lags)]  # (M, lags, F)
     count, columns = len(origins), z.shape[1]
-    own = (
-        np.broadcast_to(steps.reshape(count, -1), (columns, count, lags * columns)) if joint else steps.T.swapaxes(1, 2)
-    )
+    all_of = (count, lags * columns)  # of no origins too
+    own = np.broadcast_to(steps.reshape(all_of), (columns, *all_of)) if joint else steps.T.swapaxes(1, 2)
     shared = np.broadcast_to(extras[origins - 1], (columns, count, extras.shape[1]))
     return np.concatenate([own, shared], axis=2)
 
