@@ -19,6 +19,16 @@ from xprnn.flags import true_or_false
 _version = attrgetter("version")
 
 
+class _Changes:
+    """``latest`` is another object after each assignment of some Tensor's data: who saw it before has missed nothing."""
+
+    __slots__ = ("latest",)
+
+
+CHANGES = _Changes()
+CHANGES.latest = object()
+
+
 class Node:
     """One recorded operation: its differentiable inputs and the rule back to them.
 
@@ -135,6 +145,7 @@ class Tensor:
     def data(self, value: Any) -> None:
         self._data = _as_array(value)
         self.version += 1
+        CHANGES.latest = object()
 
     def _read(self) -> Array:
         """The array, for an operation: what is no operand refuses here."""
@@ -331,6 +342,7 @@ class Parameter(Tensor):
             )
         self._data = value
         self.version += 1
+        CHANGES.latest = object()
 
 
 def _given(kind: str, data: Any) -> Array:

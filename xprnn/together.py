@@ -15,7 +15,7 @@ from operator import methodcaller
 from typing import Any
 
 from xprnn.backend import Array
-from xprnn.tensor import Tensor
+from xprnn.tensor import CHANGES, Tensor
 
 Change = Callable[[], Any]
 """A partial call of a function written in C: it must not run any Python."""
@@ -32,7 +32,8 @@ def make(changes: Iterable[Change]) -> None:
 def new_data(tensors: Sequence[Tensor], arrays: Iterable[Array]) -> Sequence[Change]:
     """What assigning ``.data`` of each does, for arrays whose shapes and dtypes were compared with those they have."""
     versions = [tensor.version + 1 for tensor in tensors]
-    return _of_each(tensors, "_data", arrays), _of_each(tensors, "version", versions)
+    noticed = new_attribute(CHANGES, "latest", object())
+    return _of_each(tensors, "_data", arrays), _of_each(tensors, "version", versions), noticed
 
 
 def new_gradients(tensors: Iterable[Tensor], gradients: Iterable[Tensor | None]) -> Change:

@@ -7,6 +7,7 @@ stacks without them need not compile it. Their weights lie among the numbers.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -32,9 +33,9 @@ from .stream import (
     FIELDS,
     INPUTS,
     KIND,
-    OUT,
+    OUTPUTS,
+    PARTS,
     PASSED,
-    SHOWN,
     SIZE,
     STATE,
     W_HH,
@@ -43,9 +44,9 @@ from .stream import (
     Array,
     Part,
     Stack,
-    X,
     Z,
     run_part,
+    steps_of,
 )  # fmt: skip
 
 __all__ = ["UNIT", "Int8Stack", "Layer", "Packed", "forward", "linear", "pack", "pack_layer"]
@@ -53,7 +54,7 @@ __all__ = ["UNIT", "Int8Stack", "Layer", "Packed", "forward", "linear", "pack", 
 # Further columns of the plan: where the scales of each weight's columns are, and behind them what their sums start
 # from; of the whole stack, where codes of rows are, in the array of weights, and their scales; and of a part without
 # weights of 8 bits, where the machine code is that runs it, else 0.
-OF_IH, OF_HH, OF_SECOND, CODES, SCALES, EXACTLY = range(FIELDS, FIELDS + 6)
+OF_IH, OF_HH, OF_SECOND, CODES, SCALES, EXACTLY, WIDE = range(FIELDS, FIELDS + 7)
 WEIGHTS = ((COLUMNS_IH, W_IH, OF_IH), (COLUMNS_HH, W_HH, OF_HH), (COLUMNS_SECOND, W_SECOND, OF_SECOND))
 
 
@@ -70,53 +71,46 @@ def _exactly() -> int:
 
 
 @plain_kernel
-def _step(weights, memory, plan):
+def _move(weights, memory, plan, many, x, out):
     """As in stream.py."""
-    shown, last = 1 - plan[0, SHOWN], plan.shape[0] - 1
-    out = address(memory, plan[0, OUT] + shown * plan[last, BATCH] * plan[last, SIZE])
-    _run(weights, memory, plan, address(memory, plan[0, X]), out, 1)
-    plan[0, SHOWN] = shown
-    return shown
-
-
-@plain_kernel
-def _block(weights, memory, plan, x, out, steps):
-    _run(weights, memory, plan, address(x, 0), address(out, 0), steps)
+    steps = steps_of(plan.at, many, x, out)
+    if steps >= 0:
+        _run(weights.at, memory.at, plan.at, x.at, out.at, steps)
+    return steps >= 0
 
 
 @plain_kernel
 def _run(weights, memory, plan, x, out, steps):
-    current, ahead, batch, last = plan[0, CURRENT], plan[0, AHEAD], plan[0, BATCH], plan.shape[0] - 1
+    current, ahead, batch, last = plan[CURRENT], plan[AHEAD], plan[BATCH], plan[PARTS] - 1
     for begin in range(0, steps, ahead):
         count = min(ahead, steps - begin)
-        source = offset(x, begin * batch * plan[0, INPUTS])
+        source = offset(x, begin * batch * plan[INPUTS])
         for part in range(last + 1):
-            target = address(memory, plan[0, PASSED])
+            target = offset(memory, plan[PASSED])
             if part == last:
-                target = offset(out, begin * batch * plan[last, SIZE])
-            _part(weights, memory, plan, part, source, target, current ^ begin & 1, count)
+                target = offset(out, begin * batch * plan[OUTPUTS])
+            _part(weights, memory, plan, offset(plan, part * WIDE), source, target, current ^ begin & 1, count)
             source = target  # a part is done with a number of its input when it writes its output there
-    plan[0, CURRENT] = current ^ steps & 1
+    plan[CURRENT] = current ^ steps & 1
 
 
 @plain_kernel
 def _weight(weights, memory, at, columns, place, of):
     """Addresses of a weight's codes, of what its sums start from and of its scales; and how many columns it has."""
-    scales, wide = address(memory, at[of]), at[columns]
-    return address(weights, at[place]), retyped(offset(scales, wide), np.int32), scales, wide
+    scales, wide = offset(memory, at[of]), at[columns]
+    return offset(weights, at[place]), retyped(offset(scales, wide), np.int32), scales, wide
 
 
 @plain_kernel
-def _part(weights, memory, plan, part, x, y, current, steps):
-    """Some steps of one part, from x (S, B, I) to y (S, B, O)."""
-    at, z = address(plan, part * plan.shape[1]), address(memory, plan[0, Z])
+def _part(weights, memory, plan, at, x, y, current, steps):
+    """Some steps of the part whose row of the plan is ``at``, from x (S, B, I) to y (S, B, O)."""
+    z = offset(memory, plan[Z])
     if at[EXACTLY] != 0:
-        numbers = address(memory, 0)
-        call_at(at[EXACTLY], (numbers, numbers, z, at, x, y, current, steps))
+        call_at(at[EXACTLY], (memory, memory, z, at, x, y, current, steps))
         return
     kind, batch, inputs, size, columns = at[KIND], at[BATCH], at[INPUTS], at[SIZE], at[COLUMNS]
-    rows, bias = steps * batch, address(memory, at[BIAS])
-    codes, scales = retyped(address(weights, plan[0, CODES]), CODE), address(memory, plan[0, SCALES])
+    rows, bias = steps * batch, offset(memory, at[BIAS])
+    codes, scales = retyped(offset(weights, plan[CODES]), CODE), offset(memory, plan[SCALES])
     groups = (inputs + GROUP - 1) // GROUP
     for row in range(rows):
         copy(offset(z, row * columns), bias, columns)
@@ -129,7 +123,7 @@ def _part(weights, memory, plan, part, x, y, current, steps):
         return
     first = _weight(weights, memory, at, COLUMNS_HH, W_HH, OF_HH)
     second = _weight(weights, memory, at, COLUMNS_SECOND, W_SECOND, OF_SECOND)
-    states, always = spread(address(memory, at[STATE]), at[APART]), address(NEVER, 0)
+    states, always = spread(offset(memory, at[STATE]), at[APART]), address(NEVER, 0)
     for k in range(steps):
         here = offset(z, k * batch * columns)
         old, new = offsets(states, current * batch * size), offsets(states, (1 - current) * batch * size)
@@ -142,11 +136,14 @@ def _part(weights, memory, plan, part, x, y, current, steps):
 class Int8Stack(Stack):
     """Of parts of which some have weights of 8 bits."""
 
-    fields, line, weights_type = FIELDS + 6, 64, np.int8
+    fields, line, weights_type = WIDE, 64, np.int8
 
-    def __init__(self, stack: list[Part], batch: int) -> None:
+    def __init__(self, stack: list[Part], batch: int | None) -> None:
         super().__init__(stack, batch, np.float32)
         self._plan[:, EXACTLY] = [0 if part.int8 else _exactly() for part in stack]
+
+    def _kernel(self) -> Any:
+        return _move
 
     def _in_units(self, part: Part, batch: int) -> bool:
         return not part.int8 and super()._in_units(part, batch)
@@ -199,10 +196,3 @@ class Int8Stack(Stack):
     def how(self) -> str:
         exact = self._plan[self._plan[:, EXACTLY] != 0, KIND] >= LINEAR
         return "weights of 8 bits" + " and of float32" * bool(exact.any())
-
-    def step(self) -> int:
-        number: int = _step(self._weights, self._memory, self._plan)
-        return number
-
-    def block(self, x: Array, out: Array) -> None:
-        _block(self._weights, self._memory, self._plan, x.ravel(), out.ravel(), len(x))

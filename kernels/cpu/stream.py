@@ -1,7 +1,6 @@
 """Steps, and blocks of them, with nothing allocated: the weights of all parts lie in one array, the rest in another.
 
-A step then takes three arguments, which matters where it takes a microsecond. The plan, one row of integers a part,
-says what lies where; what belongs to the whole stack stands in its first row. A part is a recurrent layer, or one of
+The plan, one row of integers a part, says what lies where; what belongs to the whole stack stands in its first row. A part is a recurrent layer, or one of
 the kinds of parts.py. A state is kept in two copies, the new one beside the old, and a column of the plan tells which
 is the current.
 
@@ -14,26 +13,28 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import from_dtype, types
 
 from ..kinds import KINDS, Kind, Weights
 from . import equations, parts, sequence, units
 from .arguments import NEVER
 from .compiling import kernel, shared_kernel
 from .intrinsics import address, call_at, copy_half, copy_vector, lanes, offset, offsets, spread
+from .lent import PLAIN, WRITEABLE, Lent, Place, call_of
 from .parts import LINEAR, NORM
-from .product import EXACT, Storage, multiply, padded
+from .product import EXACT, VECTOR_BYTES, Storage, multiply, padded
 from .recurrence import first_product, may_be_infinite, second_product
 from .scratch import lined
 
 Array = np.ndarray[Any, Any]
 
-# Columns of the plan: of the whole stack, then numbers of a part, then places in the arrays. The parts of a state lie
-# APART, each of them stored twice, in rows with room for STRIDE units. SHOWN is which of two outputs of steps is the
-# latest, AHEAD how many steps a part is run before the next one is. IN_UNITS says that steps go by units.py, OWN how
-# many units a unit sees, STEP and RESET where a cell's equations lie (equations.py).
-CURRENT, SHOWN, AHEAD, X, PASSED, OUT, Z = range(7)
-KIND, BATCH, INPUTS, SIZE, STRIDE, IN_UNITS, COLUMNS, COLUMNS_IH, COLUMNS_HH, COLUMNS_SECOND, APART = range(7, 18)
-W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, OWN, STEP, RESET, FIELDS = range(18, 28)
+# Columns of the plan: of the whole stack, then numbers of a part, then places in the arrays. A step has so many AXES of
+# numbers of a DTYPE, of which this is the id; AHEAD is how many steps a part is run before the next one is. The parts of
+# a state lie APART, each of them stored twice, in rows with room for STRIDE units. IN_UNITS says that steps go by
+# units.py, OWN how many units a unit sees, STEP and RESET where a cell's equations lie (equations.py).
+CURRENT, PARTS, AXES, DTYPE, OUTPUTS, AHEAD, PASSED, Z = range(8)
+KIND, BATCH, INPUTS, SIZE, STRIDE, IN_UNITS, COLUMNS, COLUMNS_IH, COLUMNS_HH, COLUMNS_SECOND, APART = range(8, 19)
+W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, OWN, STEP, RESET, FIELDS = range(19, 29)
 
 MOST_AHEAD = 64  # steps
 AHEAD_BYTES = 1 << 18  # of their pre-activations, which must still be in the cache when their turn comes
@@ -53,35 +54,52 @@ class Part(NamedTuple):
 
 
 @kernel
-def _step(weights, memory, plan):
-    """One step from ``x`` to the output that is not shown; which one that is."""
-    shown, last = 1 - plan[0, SHOWN], plan.shape[0] - 1
-    out = address(memory, plan[0, OUT] + shown * plan[last, BATCH] * plan[last, SIZE])
-    _run(weights, memory, plan, address(memory, plan[0, X]), out, 1)
-    plan[0, SHOWN] = shown
-    return shown
+def _move(weights, memory, plan, many, x, out):
+    """Steps from x to out, if compiled code can have both as they are; whether it could."""
+    steps = steps_of(plan.at, many, x, out)
+    if steps >= 0:
+        _run(weights.at, memory.at, plan.at, x.at, out.at, steps)
+    return steps >= 0
 
 
 @kernel
-def _block(weights, memory, plan, x, out, steps):
-    """So many steps from x (T, B, I) to out (T, B, O)."""
-    _run(weights, memory, plan, address(x, 0), address(out, 0), steps)
+def steps_of(plan, many, x, out):
+    """How many steps there are from x to out: ``many``, in an axis of their own, or one. -1 where they do not suit.
+
+    They are contiguous, aligned, of the stack's dtype and sizes, and the same memory or apart, and out is writeable.
+    """
+    batched, batch = plan[AXES] == 2, plan[BATCH]
+    steps = 1
+    if many:
+        steps = x.third if batched else x.before
+    for array, size, needed in ((x, plan[INPUTS], PLAIN), (out, plan[OUTPUTS], PLAIN | WRITEABLE)):
+        if array.axes != plan[AXES] + many or array.dtype != plan[DTYPE] or array.flags & needed != needed:
+            return -1
+        if array.last != size or (batched and array.before != batch):
+            return -1
+        if many and steps != (array.third if batched else array.before):
+            return -1
+    item = VECTOR_BYTES // lanes(x.at)
+    after_x = x.address + steps * batch * plan[INPUTS] * item
+    after_out = out.address + steps * batch * plan[OUTPUTS] * item
+    same = x.address == out.address and plan[INPUTS] == plan[OUTPUTS]
+    return steps if same or after_x <= out.address or after_out <= x.address else -1
 
 
 @shared_kernel
 def _run(weights, memory, plan, x, out, steps):
-    current, ahead, batch, last = plan[0, CURRENT], plan[0, AHEAD], plan[0, BATCH], plan.shape[0] - 1
-    w, numbers, z = address(weights, 0), address(memory, 0), address(memory, plan[0, Z])
+    current, ahead, batch = plan[CURRENT], plan[AHEAD], plan[BATCH]
+    z, passed = offset(memory, plan[Z]), offset(memory, plan[PASSED])
+    last = offset(plan, (plan[PARTS] - 1) * FIELDS)
     for begin in range(0, steps, ahead):
         count = min(ahead, steps - begin)
-        source = offset(x, begin * batch * plan[0, INPUTS])
-        for part in range(last):
-            passed = address(memory, plan[0, PASSED])
-            run_part(w, numbers, z, address(plan, part * FIELDS), source, passed, current ^ begin & 1, count)
+        source = offset(x, begin * batch * plan[INPUTS])
+        for part in range(plan[PARTS] - 1):
+            run_part(weights, memory, z, offset(plan, part * FIELDS), source, passed, current ^ begin & 1, count)
             source = passed  # a part is done with a number of its input when it writes its output there
-        target = offset(out, begin * batch * plan[last, SIZE])
-        run_part(w, numbers, z, address(plan, last * FIELDS), source, target, current ^ begin & 1, count)
-    plan[0, CURRENT] = current ^ steps & 1
+        target = offset(out, begin * batch * last[SIZE])
+        run_part(weights, memory, z, last, source, target, current ^ begin & 1, count)
+    plan[CURRENT] = current ^ steps & 1
 
 
 @shared_kernel
@@ -146,18 +164,18 @@ def _copy_rows(target, size, source, stride, rows, whole):
 
 
 class Stack:
-    """The memory of parts that feed each other, and its steps.
+    """The memory of parts that feed each other, and its steps, of a batch, or of one sequence without an axis for it.
 
-    ``x`` (B, I) is where the input of a step goes, ``outputs`` are the two arrays (B, O) where its output comes, and
-    ``views`` shows the states.
+    ``step`` takes x (B, I) to an array (B, O) and ``block`` x (T, B, I) to (T, B, O), and moves every part on; they say
+    whether they could have both as they are. Both must be arrays. ``views`` shows the states.
     """
 
     fields: int = FIELDS
     line: int = 16  # numbers after which a place may begin, so that vectors are aligned
     weights_type: type[np.generic] | None = None  # of the array of weights, where it is not that of the storage
 
-    def __init__(self, stack: list[Part], batch: int, dtype: Any, storage: Storage = EXACT) -> None:
-        dtype, self._storage = np.dtype(dtype), storage
+    def __init__(self, stack: list[Part], batch: int | None, dtype: Any, storage: Storage = EXACT) -> None:
+        dtype, axes, batch, self._storage = np.dtype(dtype), 1 if batch is None else 2, batch or 1, storage
         self._plan = np.zeros((len(stack), self.fields), np.int64)
         end, weights_end, item = 0, 0, dtype.itemsize
         for at, part in zip(self._plan, stack, strict=True):
@@ -173,18 +191,24 @@ class Stack:
             beyond = batch * padded(1, item)  # for what lies beyond products, behind the bias
             at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + max(at[STRIDE], beyond) + 1)
             end, weights_end = self._place_weights(at, part, end, weights_end)
-        first, width, inputs, out = self._plan[0], int(self._plan[:, COLUMNS].max()), stack[0].inputs, stack[-1].size
+        first, width = self._plan[0], int(self._plan[:, COLUMNS].max())
+        first[PARTS], first[AXES], first[DTYPE], first[OUTPUTS] = len(stack), axes, id(dtype), stack[-1].size
         ahead = min(max(AHEAD_BYTES // max(batch * width * item, 1), 1), MOST_AHEAD)
         first[AHEAD] = ahead
-        first[X], end = self._place(end, batch * inputs)
         first[PASSED], end = self._place(end, ahead * batch * max(part.size for part in stack))
         first[Z], end = self._place(end, ahead * batch * width)
-        first[OUT], end = self._place(end, 2 * batch * out)
         end, weights_end = self._place_more(end, weights_end)
         self._memory = lined((end,), dtype, np.zeros)
         self._weights = lined((weights_end,), self.weights_type or storage.dtype(dtype), np.zeros)
-        self.x = self._memory[first[X] : first[X] + batch * inputs].reshape(batch, inputs)
-        self.outputs = self._memory[first[OUT] : first[OUT] + 2 * batch * out].reshape(2, batch, out)
+        lent, places = Lent(from_dtype(dtype)), [self._weights, self._memory, self._plan]
+        kinds = *(Place(from_dtype(array.dtype)) for array in places), types.boolean, lent, lent
+        self.step, self.block = (
+            call_of(self._kernel(), kinds, *(array.ctypes.data for array in places), many) for many in (False, True)
+        )
+
+    def _kernel(self) -> Any:
+        """What moves it."""
+        return _move
 
     def _place_cell(self, at: Array, part: Part, batch: int, end: int, item: int) -> int:
         """A recurrent layer's numbers and the places of its state; where these end."""
@@ -273,18 +297,6 @@ class Stack:
     def how(self) -> str:
         """What there is to say of its steps."""
         return "steps in registers" if self._plan[:, IN_UNITS].any() else ""
-
-    def step(self) -> int:
-        """Take ``x``, and move every part on; which of the ``outputs`` is the new one, the other being the last."""
-        number: int = _step(self._weights, self._memory, self._plan)
-        return number
-
-    def block(self, x: Array, out: Array) -> None:
-        """Take x (T, B, I), or without B, and move every part on by T steps; their outputs go to out (T, B, O).
-
-        Both are contiguous, aligned, writeable, of the stack's type; they are the same memory or do not overlap.
-        """
-        _block(self._weights, self._memory, self._plan, x, out, len(x))
 
     def views(self, number: int, current: int) -> tuple[Array, ...]:
         """Each part of the state (B, H) of a recurrent layer, in one of the two copies."""

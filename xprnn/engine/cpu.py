@@ -126,7 +126,7 @@ class Step(NamedTuple):
     """Whether its weights are numbers of 8 bits."""
 
 
-def open_stack(steps: list[Step], weights: list[Array], batch: int) -> Any:
+def open_stack(steps: list[Step], weights: list[Array], batch: int | None) -> Any:
     """The memory of parts that feed each other, and that run without allocating.
 
     Where no kernel serves, it is why. ``weights`` are all that they will be given.

@@ -133,6 +133,8 @@ def select(call: SequenceCall) -> Impl:
 
 
 _listening: ContextVar[list[str] | None] = ContextVar("xprnn_explaining", default=None)
+listening = _listening.get
+"""What :func:`explain` has been told; None where nobody asks."""
 
 
 def run_forward(call: SequenceCall) -> tuple[Impl, Result, Any]:

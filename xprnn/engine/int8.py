@@ -124,7 +124,7 @@ def forward(codes: Codes, call: SequenceCall) -> Result:
     return Result(tuple(map(call.control.shown, sequences)), final)
 
 
-def open_stack(steps: list[cpu.Step], weights: list[Array], batch: int) -> Any:
+def open_stack(steps: list[cpu.Step], weights: list[Array], batch: int | None) -> Any:
     """As :func:`xprnn.engine.cpu.open_stack`, of parts of which some have weights of 8 bits."""
     if missing := cpu.without_kernel(steps):
         return missing

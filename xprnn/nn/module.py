@@ -65,6 +65,14 @@ class Module:
         if not isinstance(held, LEAVES):
             self._check_that_no_part_is_lost(name, held, value)
         object.__setattr__(self, name, value)
+        self._tell()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Whoever watches it."""
         for who in [*_watching.get(id(self), ())]:
             who.outdated()
 

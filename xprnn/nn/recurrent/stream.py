@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy import ndarray
 
 from xprnn.arguments import input_tensor, size
 from xprnn.backend import Array, Backend, backend_of, copied, dtype_name, namespace
 from xprnn.engine import cpu, dispatch, int8
+from xprnn.engine.dispatch import listening
 from xprnn.grad_mode import no_grad
 from xprnn.nn.module import Module, watch
 from xprnn.nn.recurrent import stream_arguments as given
 from xprnn.nn.recurrent.stream_links import Head, Streamable, check_same_parts, links_of
 from xprnn.settings import current_precision, use_precision
-from xprnn.tensor import Tensor
+from xprnn.tensor import CHANGES, Tensor
 
 _GONE: Any = object()
 _NOTHING: list[tuple[Mapping[str, Any], str, Any, int | None]] = [({}, "", object(), 0)]
@@ -80,7 +82,9 @@ class Stream:
         self._precision = current_precision()
         self._stack: Any = None
         self._state: Any = None  # where there is no stack
+        self._outputs, self._latest = np.zeros((2, *self._out_shape), self._dtype), 0  # of the last two steps
         self._made_for: Any = None  # the library and the dtypes of the weights
+        self._seen: Any = None  # the latest change of weights when they were looked at
         self.reload()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -105,17 +109,20 @@ class Stream:
 
         From a compiled call it is a buffer that the step after next overwrites, so copy it to keep it.
         """
-        if type(x) is not np.ndarray or x.shape != self._shape:
-            x = given.input_array(self._owner, x, (), self._shape, self._made_for[0])
-        self._notice()
-        if self._stack is None:
-            return self._composed(x, None)
-        if x.dtype is self._dtype:
-            self._input[...] = x
-        else:
-            given.copy(self._owner, self._input, x)
-        dispatch.note(self._told)
-        return self._outputs[self._stack.step()]
+        if CHANGES.latest is not self._seen:
+            self._notice()
+        latest = 1 - self._latest
+        y = self._outputs[latest]
+        if type(x) is not ndarray or not self._take_step(x, y):
+            if type(x) is not ndarray or x.shape != self._shape:
+                x = given.input_array(self._owner, x, (), self._shape, self._made_for[0])
+            if self._stack is None:
+                return self._composed(x, None)
+            self._take_step(self._fitting(x), y)
+        if listening() is not None:
+            dispatch.note(self._told)
+        self._latest = latest
+        return y
 
     def block(self, x: Any, out: Any = None) -> Array:
         """T steps of every layer, x (T, B, I); all outputs (T, B, H) of the last one, or (T, B, O) of the head.
@@ -125,50 +132,28 @@ class Stream:
 
         Raises what :meth:`step` does, and TypeError or ValueError for an ``out`` that does not fit.
         """
-        if self._suit(x, out):  # asked at once, since a small layer takes 64 steps in the time of a few questions
+        if CHANGES.latest is not self._seen:
             self._notice()
-            if self._stack is not None:
-                dispatch.note(self._told)
-                self._stack.block(x, out)
-                return out
-        if type(x) is not np.ndarray or x.shape[1:] != self._shape:
-            x = given.input_array(self._owner, x, ("T",), self._shape, self._made_for[0])
-        self._notice()
-        shape, y = (x.shape[0], *self._out_shape), out
-        if out is not None and (self._stack is None or not self._takes(out, shape)):
-            y = given.target(self._owner, out, shape, self.dtype, self._made_for[0])
-        y = self._composed(x, y) if self._stack is None else self._compiled(x, y, shape)
-        return y if out is None else out
+        if type(x) is not ndarray or type(out) is not ndarray or not self._take_block(x, out):
+            if type(x) is not ndarray or x.shape[1:] != self._shape:
+                x = given.input_array(self._owner, x, ("T",), self._shape, self._made_for[0])
+            shape, y = (x.shape[0], *self._out_shape), None
+            if out is not None:
+                y = given.target(self._owner, out, shape, self.dtype, self._made_for[0])
+            if self._stack is None:
+                y = self._composed(x, y)
+                return y if out is None else out
+            y = np.empty(shape, self._dtype) if y is None else y.view(self._dtype)
+            if type(x) is not ndarray or not self._take_block(x, y):
+                self._take_block(self._fitting(x), y)
+            out = y if out is None else out
+        if listening() is not None:
+            dispatch.note(self._told)
+        return out
 
-    def _suit(self, x: Any, out: Any) -> bool:
-        """Whether compiled code can have both arrays as they are: they are the same, or have memory of their own."""
-        return (
-            type(x) is type(out) is np.ndarray
-            and (x is out or x.base is out.base is None)
-            and x.dtype is out.dtype is self._dtype
-            and x.shape[1:] == self._shape
-            and out.shape == (x.shape[0], *self._out_shape)
-            and x.flags.carray
-            and out.flags.carray
-        )
-
-    def _takes(self, array: Any, shape: tuple[int, ...]) -> bool:
-        """Whether compiled code can have an array as it is, which is soon said of those that suit."""
-        if type(array) is not np.ndarray or array.shape != shape:
-            return False
-        return (array.dtype is self._dtype or array.dtype == self._dtype) and array.flags.carray
-
-    def _compiled(self, x: Array, y: Array | None, shape: tuple[int, ...]) -> Array:
-        """A block on the kernels, in an array for its outputs or a new one of their shape."""
-        if not self._takes(x, x.shape):
-            x = given.copy(self._owner, np.empty(x.shape, self._dtype), x)
-        elif y is not None and x is not y and not (x.base is y.base is None) and np.may_share_memory(x, y):
-            x = x.copy()
-        if y is None:
-            y = np.empty(shape, self._dtype)
-        dispatch.note(self._told)
-        self._stack.block(x, y)
-        return y
+    def _fitting(self, x: Array) -> Array:
+        """A copy of x that compiled code can have."""
+        return given.copy(self._owner, np.empty(x.shape, self._dtype), x)
 
     def reload(self) -> None:
         """Take the present weights of all parts and the head; the state stays."""
@@ -190,13 +175,16 @@ class Stream:
     def outdated(self) -> None:
         """Look at all parts again before the next step: something was assigned to one of them."""
         self._loaded = _NOTHING
+        CHANGES.latest = object()
 
     def _notice(self) -> None:
         """Load weights and numbers that have changed."""
+        latest = CHANGES.latest
         for attributes, name, value, version in self._loaded:
             if attributes.get(name, _GONE) is not value or (version is not None and value.version != version):
                 self.reload()
                 break
+        self._seen = latest
 
     def _open(self, made_for: tuple[Backend, set[str]], weights: list[Array]) -> None:
         """Get the memory for weights of another library or dtype; the state comes along."""
@@ -210,11 +198,9 @@ class Stream:
         else:
             whole = "all parts" if self._chain else "all layers" + " and the head" * (self._head is not None)
             self._way = f"one compiled call for {whole}" + f", {stack.how}" * bool(stack.how)
-            single = len(self._shape) == 1
-            self._outputs = [y[0] if single else y for y in stack.outputs]
-            self._input = stack.x[0] if single else stack.x
         self._told = f"{self._owner}: {self._way}"  # to explain
         self._stack, self._made_for = stack, made_for
+        self._take_step, self._take_block = (_declined, _declined) if stack is None else (stack.step, stack.block)
         if state is not None:
             self._set(tuple(state))
 
@@ -230,9 +216,9 @@ class Stream:
             steps += found
             width = link.outputs or width
         if any(step.int8 for step in steps):
-            return int8.open_stack(steps, weights, self._batch), rows
+            return int8.open_stack(steps, weights, self._given_batch), rows
         with use_precision(self._precision):
-            return cpu.open_stack(steps, weights, self._batch), rows
+            return cpu.open_stack(steps, weights, self._given_batch), rows
 
     def reset(self) -> None:
         """Back to zero state."""
@@ -334,6 +320,11 @@ class Stream:
             y = out
         self._state = after
         return y
+
+
+def _declined(x: Array, y: Array) -> bool:
+    """The compiled call that there is not."""
+    return False
 
 
 def _reopened(module: Any, batch: int | None, head: Head | None, precision: str, state: Any) -> Stream:

@@ -1,0 +1,107 @@
+"""Calls from Python for what takes about a microsecond: types that are known, and arrays that are only lent.
+
+To find out what types arguments have, and to hold on to arrays, takes Numba's calls as long as a small layer takes for
+ten steps. Here a kernel is called by the very function that it was compiled to. Of an array, on which its caller holds,
+the fields are read before other threads may run, who could give it another shape; compiled code then looks at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.extending import NativeValue, make_attribute_wrapper, register_model, unbox
+
+PLAIN, WRITEABLE = 0x101, 0x400  # NumPy's flags: of what is contiguous in the order of C, and aligned
+MOST_AXES = 3
+
+
+class Place(types.Type):  # type: ignore[misc]
+    """``at``: where numbers of a type lie, given as an integer."""
+
+    def __init__(self, of: types.Type) -> None:
+        self.of = of
+        super().__init__(f"place of {of}")
+
+
+class Lent(types.Type):  # type: ignore[misc]
+    """Fields of an array of numbers of a type; nothing but an array may be given.
+
+    ``at``, as of a place, and the same as an integer, ``address``; how many ``axes`` there are, NumPy's ``flags`` and the
+    id of the ``dtype``; and the extents of the ``last`` axis, of the one ``before`` and of the ``third`` from the end, 0
+    where there are not so many axes, or more than three.
+    """
+
+    def __init__(self, of: types.Type) -> None:
+        self.of = of
+        super().__init__(f"array of {of} lent by an object of {HEAD} bytes")
+
+
+EXTENTS = ("last", "before", "third")
+NUMBERS = ("address", "axes", "flags", "dtype", *EXTENTS)
+HEAD = object.__basicsize__  # of an object, before its own fields; other builds of Python have more
+
+
+@register_model(Place)
+class _PlaceModel(models.StructModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Place) -> None:
+        super().__init__(manager, kind, [("at", types.CPointer(kind.of))])
+
+
+@register_model(Lent)
+class _LentModel(models.StructModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Lent) -> None:
+        numbers = [(name, types.intp) for name in NUMBERS]
+        super().__init__(manager, kind, [("at", types.CPointer(kind.of)), *numbers])
+
+
+make_attribute_wrapper(Place, "at", "at")
+for _name in ("at", *NUMBERS):
+    make_attribute_wrapper(Lent, _name, _name)
+
+
+@unbox(Place)
+def _place_of(kind: Place, given: Any, c: Any) -> NativeValue:
+    place = cgutils.create_struct_proxy(kind)(c.context, c.builder)
+    place.at = c.builder.bitcast(c.pyapi.long_as_voidptr(given), place.at.type)
+    return NativeValue(place._getvalue())
+
+
+@unbox(Lent)
+def _fields_of(kind: Lent, given: Any, c: Any) -> NativeValue:
+    """Reads a ``PyArrayObject``, whose fields NumPy's own macros read in the code of all that was compiled for it."""
+    builder, word, half = c.builder, ir.IntType(types.intp.bitwidth), ir.IntType(32)
+    # head; data, axes, extents, strides, base, dtype, flags
+    fields = [ir.ArrayType(ir.IntType(8), HEAD), word, half, word.as_pointer(), word, word, word, half]
+    array = builder.bitcast(given, ir.LiteralStructType(fields).as_pointer())
+
+    def field(number: int) -> Any:
+        return builder.load(cgutils.gep_inbounds(builder, array, 0, number))
+
+    lent = cgutils.create_struct_proxy(kind)(c.context, builder)
+    axes = builder.sext(field(2), word)
+    lent.address, lent.at = field(1), builder.inttoptr(field(1), lent.at.type)
+    lent.axes, lent.dtype, lent.flags = axes, field(6), builder.sext(field(7), word)
+    few = builder.icmp_signed("<=", axes, ir.Constant(word, MOST_AXES))
+    for number, name in enumerate(EXTENTS):
+        there = builder.and_(few, builder.icmp_signed(">", axes, ir.Constant(word, number)))
+        extent = cgutils.alloca_once_value(builder, ir.Constant(word, 0))
+        with builder.if_then(there):
+            place = builder.gep(field(3), [builder.sub(axes, ir.Constant(word, number + 1))])
+            builder.store(builder.load(place), extent)
+        setattr(lent, name, builder.load(extent))
+    return NativeValue(lent._getvalue())
+
+
+def call_of(kernel: Any, signature: tuple[types.Type, ...], *first: int) -> Callable[..., Any]:
+    """The function that a kernel is for arguments of these types, of which the first are given already.
+
+    It believes that all others are what they should be.
+    """
+    kernel.compile(signature)
+    return partial(kernel.overloads[signature].entry_point, *first)
