@@ -20,7 +20,7 @@ _version = attrgetter("version")
 
 
 class _Changes:
-    """``latest`` is another object after each assignment of some Tensor's data: who saw it before has missed nothing."""
+    """``latest`` is another object after each assignment of any Tensor's data: where it is the same, none was made."""
 
     __slots__ = ("latest",)
 

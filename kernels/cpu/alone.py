@@ -14,7 +14,7 @@ from ..kinds import KINDS, PARTS
 from . import units
 from .around import aligned, total_bias
 from .compiling import kernel
-from .intrinsics import address, addresses, all_parts, lanes, spread
+from .intrinsics import address, addresses, all_parts, lanes, offsets, spread
 from .product import VECTORS, multiply, pack_block, pack_vector, padded_columns
 from .recurrence import slots_of, state_after
 from .rows import copy
@@ -77,21 +77,28 @@ def _steps(kind, x, w_ih, w_hh, bias, states, z, after, reverse):
     """The same of packed weights. ``states`` (2 S, R) are the old parts and the new ones, in whole vectors."""
     steps, inputs, size, (block, columns) = x.shape[0], x.shape[2], after[0].shape[2], z.shape
     parts, stride = states.shape[0] // 2, states.shape[1]
-    slots, tiles = slots_of(kind, after[1]), units.tiling(kind, size, stride, lanes(address(x, 0)))
-    results = all_parts(addresses(after, 0), slots * size)
+    slots, back = slots_of(kind, after[1]), -1 if reverse else 1
+    results, only = all_parts(addresses(after, 0), slots * size), inputs == 1
+    all_kept = parts > 1 and slots == steps
+    whole = steps - (stride - 1) // size if not reverse else steps if stride == size else 0
+    w, w_x, apart = address(w_hh, 0), address(w_ih, 0), address(bias, columns)
     old, new = spread(address(states, 0), stride), spread(address(states, parts * stride), stride)
     for begin in range(0, steps, block):
         count = min(block, steps - begin)
-        low = steps - begin - count if reverse else begin
-        for row in range(count):
-            copy(address(z, row * columns), address(bias, 0), columns)
-        x_here = address(x, low * inputs)
-        multiply(x_here, 1, 0, count, inputs, address(w_ih, 0), inputs, columns, address(z, 0), 0, columns)
-        for k in range(count):
-            row = count - 1 - k if reverse else k
-            z_here, apart = address(z, row * columns), address(bias, columns)
-            units.step(kind, size, stride, tiles, address(w_hh, 0), z_here, apart, old, new, k % 2 == 1)
-            here = state_after(results, low + row, slots, size)
-            for part in range(parts):
-                copy(here[part], new[part], size)
+        first, low = (steps - 1 - begin, steps - begin - count) if reverse else (begin, begin)
+        if not only:
+            for row in range(count):
+                copy(address(z, row * columns), address(bias, 0), columns)
+            x_here = address(x, low * inputs)
+            multiply(x_here, 1, 0, count, inputs, w_x, inputs, columns, address(z, 0), 0, columns)
+        z_here = address(bias, 0) if only else address(z, (first - low) * columns)
+        units.steps(
+            kind, size, w, z_here, 0 if only else back * columns, only, address(x, first * inputs), back, w_x, apart,
+            old, new, offsets(results, first * size), 2 if all_kept else 1, back * size, count, whole - begin,
+            begin,
+        )  # fmt: skip
+        if count & 1:
             old, new = new, old
+    last = state_after(results, 0 if reverse else steps - 1, slots, size)
+    for part in range(1, parts):
+        copy(last[part], old[part], size)

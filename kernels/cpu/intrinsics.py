@@ -311,6 +311,23 @@ def vector_at(builder: Any, base: Any, number: int, lanes: int | None = None) ->
     return builder.bitcast(place, ir.VectorType(element, lanes).as_pointer())
 
 
+def broadcast(builder: Any, place: Any, vector: Any) -> Any:
+    """The number at an address in all lanes of a vector."""
+    size = 4 if isinstance(vector.element, ir.FloatType) else 8
+    undefined, i32 = ir.Constant(vector, ir.Undefined), ir.IntType(32)
+    one = builder.insert_element(undefined, builder.load(place, align=size), ir.Constant(i32, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, vector.count), [0] * vector.count))
+
+
+def emit_fma(builder: Any, a: Any, b: Any, c: Any = None) -> Any:
+    """a b + c of vectors, c being zeros where there is none, as products begin."""
+    # fmuladd and not fma: where there is no such instruction, it is a product and a sum and not a library call.
+    vector = a.type
+    name = f"llvm.fmuladd.v{vector.count}f{32 if isinstance(vector.element, ir.FloatType) else 64}"
+    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+    return builder.call(fma, [a, b, ir.Constant(vector, [0.0] * vector.count) if c is None else c])
+
+
 def emit_products(
     builder: Any, element: Any, rows: int, width: int, panel: int, a: Any, row: Any, step: Any, w: Any, k: Any,
     lanes: int | None = None,
@@ -322,9 +339,6 @@ def emit_products(
     size = 4 if isinstance(element, ir.FloatType) else 8
     lanes = lanes or TILE.lanes(size)
     vector, i32, i64 = ir.VectorType(element, lanes), ir.IntType(32), ir.IntType(64)
-    # fmuladd and not fma: where there is no such instruction, it is a product and a sum and not a library call.
-    kind = ir.FunctionType(vector, [vector] * 3)
-    fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{lanes}f{8 * size}")
     bf16 = isinstance(w.type.pointee, ir.IntType)  # the upper 16 bits of a float32
     pairs = isinstance(a.type.pointee, ir.IntType)  # of A too, two neighbours of K in a lane
 
@@ -345,7 +359,7 @@ def emit_products(
 
     def multiply_add(x: Any, weights: Any, total: Any) -> Any:
         if not pairs:
-            return builder.call(fma, [x, weights, total])
+            return emit_fma(builder, x, weights, total)
         # By its types of old, which every LLVM takes.
         dot = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector, words, words]), BF16_DOT)
         return builder.call(dot, [total, x, weights])

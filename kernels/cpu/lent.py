@@ -32,9 +32,9 @@ class Place(types.Type):  # type: ignore[misc]
 class Lent(types.Type):  # type: ignore[misc]
     """Fields of an array of numbers of a type; nothing but an array may be given.
 
-    ``at``, as of a place, and the same as an integer, ``address``; how many ``axes`` there are, NumPy's ``flags`` and the
-    id of the ``dtype``; and the extents of the ``last`` axis, of the one ``before`` and of the ``third`` from the end, 0
-    where there are not so many axes, or more than three.
+    ``at``, as of a place, and the same as an integer, ``address``; how many ``axes`` there are, NumPy's ``flags`` and
+    the id of the ``dtype``; and the extents of the ``last`` axis, of the one ``before`` and of the ``third`` from the
+    end, 0 where there are not so many axes, or more than three.
     """
 
     def __init__(self, of: types.Type) -> None:

@@ -1,8 +1,9 @@
 """Steps, and blocks of them, with nothing allocated: the weights of all parts lie in one array, the rest in another.
 
-The plan, one row of integers a part, says what lies where; what belongs to the whole stack stands in its first row. A part is a recurrent layer, or one of
-the kinds of parts.py. A state is kept in two copies, the new one beside the old, and a column of the plan tells which
-is the current.
+The plan, one row of integers a part, says what lies where; what belongs to the whole stack stands in its first row. A
+part is a recurrent layer, or one of the kinds of parts.py. A state is kept in two copies, the new one beside the old,
+and a column of the plan tells which is the current. From Python a step and a block are the same call (lent.py), which
+matters where it takes a microsecond.
 
 A block goes through the parts some steps at a time: for these a part's product with its input is one, whose rows have
 the same bits as if they came one by one.
@@ -19,19 +20,20 @@ from ..kinds import KINDS, Kind, Weights
 from . import equations, parts, sequence, units
 from .arguments import NEVER
 from .compiling import kernel, shared_kernel
-from .intrinsics import address, call_at, copy_half, copy_vector, lanes, offset, offsets, spread
+from .intrinsics import address, call_at, copy_vector, lanes, offset, offsets, spread
 from .lent import PLAIN, WRITEABLE, Lent, Place, call_of
 from .parts import LINEAR, NORM
 from .product import EXACT, VECTOR_BYTES, Storage, multiply, padded
 from .recurrence import first_product, may_be_infinite, second_product
+from .rows import copy
 from .scratch import lined
 
 Array = np.ndarray[Any, Any]
 
-# Columns of the plan: of the whole stack, then numbers of a part, then places in the arrays. A step has so many AXES of
-# numbers of a DTYPE, of which this is the id; AHEAD is how many steps a part is run before the next one is. The parts of
-# a state lie APART, each of them stored twice, in rows with room for STRIDE units. IN_UNITS says that steps go by
-# units.py, OWN how many units a unit sees, STEP and RESET where a cell's equations lie (equations.py).
+# Columns of the plan: of the whole stack, then numbers of a part, then places in the arrays. What comes and goes in a
+# step has so many AXES, and this id of its DTYPE; AHEAD is how many steps a part is run before the next one is. The
+# parts of a state lie APART, each of them stored twice, in rows with room for STRIDE units. IN_UNITS says that steps go
+# by units.py, OWN how many units a unit sees, STEP and RESET where a cell's equations lie (equations.py).
 CURRENT, PARTS, AXES, DTYPE, OUTPUTS, AHEAD, PASSED, Z = range(8)
 KIND, BATCH, INPUTS, SIZE, STRIDE, IN_UNITS, COLUMNS, COLUMNS_IH, COLUMNS_HH, COLUMNS_SECOND, APART = range(8, 19)
 W_IH, W_HH, W_SECOND, BIAS, DIAGONALS, STATE, OWN, STEP, RESET, FIELDS = range(19, 29)
@@ -113,38 +115,41 @@ def run_part(weights, memory, z, at, x, y, current, steps):
         else:
             parts.elementwise(kind, x, y, rows * size)
         return
-    for row in range(rows):
-        for j in range(0, columns, lane):
-            copy_vector(offset(z, row * columns + j), offset(bias, j))
-    multiply(x, 1, 0, rows, inputs, offset(weights, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
+    states, stride, apart = spread(offset(memory, at[STATE]), at[APART]), at[STRIDE], offset(bias, columns)
+    only = at[IN_UNITS] != 0 and inputs == 1  # a number, by which steps multiply themselves
+    if only:
+        copy(z, x, steps)  # since y, which may be the same memory, is written to meanwhile
+    else:
+        for row in range(rows):
+            for j in range(0, columns, lane):
+                copy_vector(offset(z, row * columns + j), offset(bias, j))
+        multiply(x, 1, 0, rows, inputs, offset(weights, at[W_IH]), inputs, at[COLUMNS_IH], z, 0, columns)
+    if at[IN_UNITS]:
+        units.steps(
+            kind, size, offset(weights, at[W_HH]), bias if only else z, 0 if only else columns, only, z, 1,
+            offset(apart, stride), apart, offsets(states, current * stride), offsets(states, (1 - current) * stride),
+            spread(y, 0), 1, size, steps, steps - (stride - 1) // size, current,
+        )  # fmt: skip
+        return
     whole = rows - ((size + lane - 1) // lane * lane - 1) // size  # rows of y with room behind them for a vector's end
     if kind == LINEAR:
         _copy_rows(y, size, z, columns, rows, whole)
         return
-    states, stride = spread(offset(memory, at[STATE]), at[APART]), at[STRIDE]
     diagonals, always = offset(memory, at[DIAGONALS]), address(NEVER, 0)
-    w_hh, w_second, apart = offset(weights, at[W_HH]), offset(weights, at[W_SECOND]), offset(bias, columns)
-    tiles = units.tiling(kind, size, stride, lane) if at[IN_UNITS] else (0, 0)
-    wild = not at[IN_UNITS] and may_be_infinite(kind, offset(states[0], current * batch * stride), size, batch)
+    w_hh, w_second = offset(weights, at[W_HH]), offset(weights, at[W_SECOND])
+    wild = may_be_infinite(kind, offset(states[0], current * batch * size), size, batch)
     for k in range(steps):
         here = offset(z, k * batch * columns)
-        old, new = offsets(states, current * batch * stride), offsets(states, (1 - current) * batch * stride)
-        if at[IN_UNITS]:
-            units.step(kind, size, stride, tiles, w_hh, here, apart, old, new, current == 1)
-        else:
-            first_product(
-                kind, old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0], apart,
-                wild,
-            )  # fmt: skip
-            second_product(
-                kind, at[RESET], old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias,
-                at[COLUMNS_IH], diagonals, size, False, always, batch, old[0], apart, wild,
-            )  # fmt: skip
-            call_at(at[STEP], (kind, here, columns, old, new, diagonals, size, size, False, always, batch))
-        if at[IN_UNITS] and size == stride < lane:  # no vector has other numbers behind it
-            copy_half(offset(y, k * size), new[0])
-        else:
-            _copy_rows(offset(y, k * batch * size), size, new[0], stride, batch, whole - k * batch)
+        old, new = offsets(states, current * batch * size), offsets(states, (1 - current) * batch * size)
+        first_product(
+            kind, old[0], old[0], size, w_hh, at[COLUMNS_HH], at[OWN], here, columns, size, batch, old[0], apart, wild
+        )
+        second_product(
+            kind, at[RESET], old[0], old[0], size, w_second, at[COLUMNS_SECOND], here, columns, bias,
+            at[COLUMNS_IH], diagonals, size, False, always, batch, old[0], apart, wild,
+        )  # fmt: skip
+        call_at(at[STEP], (kind, here, columns, old, new, diagonals, size, size, False, always, batch))
+        _copy_rows(offset(y, k * batch * size), size, new[0], size, batch, whole - k * batch)
         current = 1 - current
 
 
@@ -188,8 +193,10 @@ class Stack:
                 at[OWN] = part.size // part.heads
                 end = self._place_cell(at, part, batch, end, item)
         for at, part in zip(self._plan, stack, strict=True):
-            beyond = batch * padded(1, item)  # for what lies beyond products, behind the bias
-            at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + max(at[STRIDE], beyond) + 1)
+            behind = batch * padded(1, item)  # for what lies beyond products
+            if at[IN_UNITS]:  # for what a product that stays apart starts from, and the weights of an only input
+                behind = at[STRIDE] + at[COLUMNS]
+            at[BIAS], end = self._place(end, max(at[COLUMNS], at[SIZE]) + behind + 1)
             end, weights_end = self._place_weights(at, part, end, weights_end)
         first, width = self._plan[0], int(self._plan[:, COLUMNS].max())
         first[PARTS], first[AXES], first[DTYPE], first[OUTPUTS] = len(stack), axes, id(dtype), stack[-1].size
@@ -275,10 +282,14 @@ class Stack:
         bias = sequence.total_bias(about, w, size, memory.dtype)
         if at[IN_UNITS]:
             both = about.gates * size
-            self._keep(W_IH, at, pack(units.by_unit(w["weight_ih"], size).T))
+            w_ih = pack(units.by_unit(w["weight_ih"], size).T)
+            self._keep(W_IH, at, w_ih)
             self._keep(W_HH, at, pack(units.panels(about.number, w["weight_hh"], size)))
             apart, behind = units.by_unit(bias[both : about.kept * size], size), at[BIAS] + at[COLUMNS]
             memory[behind : behind + apart.size] = apart
+            if at[INPUTS] == 1:
+                behind += at[STRIDE]
+                memory[behind : behind + w_ih.size] = self._storage.numbers(w_ih).reshape(-1)
             bias = units.by_unit(bias[:both], size)
         else:
             self._keep(W_IH, at, pack(w["weight_ih"].T))

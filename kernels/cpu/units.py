@@ -1,4 +1,4 @@
-"""A step of one sequence whose pre-activations never leave the registers: some units at a time, from product to state.
+"""Steps of one sequence whose pre-activations never leave the registers: some units at a time, from product to state.
 
 In a small layer, storing pre-activations, reading them again for the equations, and asking whether
 the arrays of those overlap takes longer than the arithmetic. Here a block of units has the vectors of all its gates in
@@ -7,7 +7,8 @@ those of ``multiply`` and ``gates.step``, number by number.
 
 For that the gates of some units must be neighbours: pre-activations come a vector of units after another, of each a
 vector for each gate, with zeros for the units that fill up the last one. The weights of a tile are one panel. Where
-half a vector of AVX-512 holds all units, vectors are half as long: there are processors that take it in two halves.
+half a vector of AVX-512 holds all units, vectors are half as long: there are processors that take it in two halves. An
+input of one number, as audio has, is multiplied here too, while the products with h wait for each other.
 """
 
 from __future__ import annotations
@@ -18,14 +19,25 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from .. import scalar_cells
 from ..kinds import GRU, KINDS, LSTM
 from .activations import sigmoid, tanh
-from .compiling import inlined_kernel, kernel
+from .compiling import inlined_kernel, kernel, shared_kernel
 from .host import TILE
-from .intrinsics import emit_products, lanes, offset, offsets, vector_at
+from .intrinsics import (
+    broadcast,
+    copy_half,
+    copy_vector,
+    emit_fma,
+    emit_products,
+    lanes,
+    offset,
+    offsets,
+    vector_at,
+)
 from .lanes import Lanes
 from .product import VECTOR_BYTES
 
@@ -51,16 +63,19 @@ def _gru(z: list[Lanes], h: Lanes) -> tuple[Lanes, ...]:
 def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
     """An intrinsic that moves some vectors of units on.
 
-    ``h`` is the whole old h, ``w`` the weights of these units alone; ``z`` is what the input gives to their gates and
-    ``apart`` what a product that stays apart starts from, ``old`` and ``new`` are the parts of their states. No whole
-    vector is one of half the length.
+    ``h`` is the whole old h, ``w`` the weights of these units alone; ``z`` is what the input gives to their gates, to
+    which an ``only`` number x times ``w_x`` is yet to be added, and ``apart`` what a product that stays apart starts
+    from; ``old`` and ``new`` are the parts of their states. No whole vector is one of half the length.
     """
     about, products = KINDS[number], PRODUCTS[number]
 
     @intrinsic
-    def tile(typingctx: Any, h: Any, size: Any, w: Any, z: Any, apart: Any, old: Any, new: Any, vectors: Any) -> Any:
+    def tile(
+        typingctx: Any, h: Any, size: Any, w: Any, z: Any, only: Any, x: Any, w_x: Any, apart: Any, old: Any, new: Any,
+        vectors: Any,
+    ) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            h, size, w, z, apart, old, new, vectors = args
+            h, size, w, z, only, x, w_x, apart, old, new, vectors = args
             element = context.get_data_type(signature.args[0].dtype)
             align = 4 if isinstance(element, ir.FloatType) else 8
             zero, one = (ir.Constant(size.type, number) for number in range(2))
@@ -72,14 +87,19 @@ def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
                 def read(base: Any, number: int) -> Any:
                     return builder.load(vector_of(base, number), align=align)
 
-                gates = [read(z, unit * about.gates + gate) for gate in range(about.gates)]
-                gates += [read(apart, unit)] * (about.kept - about.gates)
+                places = range(unit * about.gates, (unit + 1) * about.gates)
+                inputs = [cgutils.alloca_once_value(builder, read(z, place)) for place in places]
+                with builder.if_then(only):
+                    for place, start in zip(places, inputs, strict=True):
+                        product = emit_fma(builder, broadcast(builder, x, sums[0].type), read(w_x, place))
+                        builder.store(builder.fadd(builder.load(start), product), start)
+                gates = [*map(builder.load, inputs)] + [read(apart, unit)] * (about.kept - about.gates)
                 for place, product in zip(about.places, sums, strict=True):
                     gates[place] = builder.fadd(gates[place], product)
-                places = range(len(about.parts))
-                before = [Lanes(builder, read(builder.extract_value(old, part), unit)) for part in places]
+                parts = range(len(about.parts))
+                before = [Lanes(builder, read(builder.extract_value(old, part), unit)) for part in parts]
                 after = equations([Lanes(builder, gate) for gate in gates], *before)
-                for part, state in zip(places, after, strict=True):
+                for part, state in zip(parts, after, strict=True):
                     builder.store(state.value, vector_of(builder.extract_value(new, part), unit), align=align)
 
             for width in range(1 - HALVED, WIDEST[number] + 1):
@@ -91,7 +111,7 @@ def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
                         emit(unit, sums[unit * products : (unit + 1) * products])
             return context.get_dummy_value()
 
-        return types.void(h, types.intp, w, z, apart, old, new, types.intp), codegen
+        return types.void(h, types.intp, w, z, types.boolean, x, z, apart, old, new, types.intp), codegen
 
     return tile
 
@@ -134,29 +154,53 @@ def tiling(kind, size, stride, lane):
 
 
 @inlined_kernel
-def _tile(kind, h, size, w, z, apart, old, new, vectors):
+def _tile(kind, h, size, w, z, only, x, w_x, apart, old, new, vectors):
     if kind == LSTM:
-        _lstm_tile(h, size, w, z, apart, old, new, vectors)
+        _lstm_tile(h, size, w, z, only, x, w_x, apart, old, new, vectors)
     else:
-        _gru_tile(h, size, w, z, apart, old, new, vectors)
+        _gru_tile(h, size, w, z, only, x, w_x, apart, old, new, vectors)
 
 
-@kernel
-def step(kind, size, stride, tiles, w, z, apart, old, new, turned):
-    """One step of one sequence of ``size`` units, whose states have :func:`room` for ``stride``, as ``apart`` has.
+@shared_kernel
+def steps(kind, size, w, z, z_row, only, x, x_row, w_x, apart, old, new, to, parts, to_row, count, whole, turned):
+    """So many steps of one sequence, from the ``old`` state, which takes turns with the ``new`` one.
 
-    ``tiles`` are those of :func:`tiling`. ``turned`` begins with the last units: at every other step, the weights that
-    were read last are still in the first cache.
+    Both have :func:`room` for the units, as ``apart`` has. A step's z and x lie a row behind those of the step before,
+    and so do the first ``parts`` of its state in ``to``, each of which may be written to as far as there is room in a
+    state in the first ``whole`` steps. At every other step, from the first or the second one on as ``turned`` says, the
+    last units come first, whose weights are still in the first cache.
     """
-    h, lane, (wide, count) = old[0], lanes(z), tiles
-    if count == 1:  # few units, whose steps a loop would make a tenth longer
-        _tile(kind, h, size, w, z, apart, old, new, stride // lane)
-        return
-    for number in range(count):
-        tile = count - 1 - number if turned else number
-        vectors, first = min(stride // lane - tile * wide, wide), tile * wide * lane
-        w_here, z_here = offset(w, first * PRODUCTS[kind] * size), offset(z, first * GATES[kind])
-        _tile(kind, h, size, w_here, z_here, offset(apart, first), offsets(old, first), offsets(new, first), vectors)
+    lane = lanes(z)
+    stride = room(size, VECTOR_BYTES // lane)
+    wide, tiles = tiling(kind, size, stride, lane)
+    for k in range(count):
+        for number in range(tiles):
+            tile = tiles - 1 - number if (k ^ turned) & 1 else number
+            first = tile * wide * lane
+            _tile(
+                kind, old[0], size, offset(w, first * PRODUCTS[kind] * size), offset(z, first * GATES[kind]), only, x,
+                offset(w_x, first * GATES[kind]), offset(apart, first), offsets(old, first), offsets(new, first),
+                min(stride // lane - tile * wide, wide),
+            )  # fmt: skip
+        _copy(offset(to[0], k * to_row), new[0], size, stride, k < whole)
+        if parts > 1:
+            _copy(offset(to[1], k * to_row), new[1], size, stride, k < whole)
+        z, x = offset(z, z_row), offset(x, x_row)
+        old, new = new, old
+
+
+@inlined_kernel
+def _copy(target, source, size, stride, whole):
+    """Numbers of a state, in whole vectors or one by one."""
+    lane = lanes(target)
+    if not whole:
+        for j in range(size):
+            target[j] = source[j]
+    elif stride < lane:
+        copy_half(target, source)
+    else:
+        for j in range(0, stride, lane):
+            copy_vector(offset(target, j), offset(source, j))
 
 
 def serves(kind: int, batch: int) -> bool:

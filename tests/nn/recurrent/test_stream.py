@@ -318,3 +318,14 @@ def test_another_cell_direction_or_part_is_refused_by_open_streams(change):
             stream.reset()
             np.testing.assert_array_equal(stream.step(x), first)
     layer.dropout_rate = 0.5  # an attribute that means nothing to streams
+
+
+@pytest.mark.parametrize("name", ["lstm", "no kernel: projected"])
+def test_a_weight_that_is_taken_away_is_missed(name):
+    layer = LAYERS[name](rng=1)
+    stream, x = layer.stream(), np.ones((1, 3), "float32")
+    stream.step(x)
+    del layer.weight_hh_l0
+    for _ in range(2):
+        with pytest.raises(AttributeError, match="weight_hh_l0"):
+            stream.step(x)
