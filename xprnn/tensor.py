@@ -23,6 +23,7 @@ class _Changes:
     """``latest`` is another object after each assignment of any Tensor's data: where it is the same, none was made."""
 
     __slots__ = ("latest",)
+    latest: object
 
 
 CHANGES = _Changes()
