@@ -23,6 +23,7 @@ class _Changes:
     """``latest`` is another object after each assignment of any Tensor's data: where it is the same, none was made."""
 
     __slots__ = ("latest",)
+    latest: object
 
 
 CHANGES = _Changes()
@@ -357,10 +358,10 @@ def _given(kind: str, data: Any) -> Array:
 
 def _as_array(data: Any) -> Array:
     """What a Tensor may be made of, as an array."""
-    if isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays; some are floats
-        return np.asarray(data)
     if isinstance(data, Tensor):
         data = data.data
+    if isinstance(data, np.generic):  # what NumPy's reductions return instead of 0-dimensional arrays; some are floats
+        data = np.asarray(data)
     elif isinstance(data, (bool, int, float, list, tuple)):
         kind = type(data).__name__
         data = default_backend().asarray(data)

@@ -70,6 +70,10 @@ class Storage(NamedTuple):
         """How many rows a packed W (K, N) has."""
         return -(-k // self.group) * self.group
 
+    def numbers(self, stored: Array) -> Array:
+        """The numbers that are stored, one by one."""
+        return stored if self.bits is None else (stored.astype(self.bits) << 16).view(np.float32)
+
     def pack(self, w: Array) -> Array:
         """W (K, N), of any strides, in panels: (padded N, K) elements, of which only the number is in the shape."""
         k, n = w.shape
