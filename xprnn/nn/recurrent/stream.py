@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +19,7 @@ from xprnn.nn.recurrent.stream_links import Head, Streamable, check_same_parts, 
 from xprnn.settings import current_precision, use_precision
 from xprnn.tensor import CHANGES, Tensor
 
+Move = Callable[[Array, Array], bool]
 _GONE: Any = object()
 _NOTHING: list[tuple[Mapping[str, Any], str, Any, int | None]] = [({}, "", object(), 0)]
 """What weights were loaded, where that cannot be said: it is like no layer's."""
@@ -200,7 +201,8 @@ class Stream:
             self._way = f"one compiled call for {whole}" + f", {stack.how}" * bool(stack.how)
         self._told = f"{self._owner}: {self._way}"  # to explain
         self._stack, self._made_for = stack, made_for
-        self._take_step, self._take_block = (_declined, _declined) if stack is None else (stack.step, stack.block)
+        self._take_step: Move = _declined if stack is None else stack.step
+        self._take_block: Move = _declined if stack is None else stack.block
         if state is not None:
             self._set(tuple(state))
 
