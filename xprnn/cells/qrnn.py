@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 from xprnn.backend import Array, namespace
 from xprnn.cells.cell import Weights, sigmoid, split, total
@@ -17,9 +18,11 @@ class QRNN(LinearCell):
     """
 
     def __init__(self, window: int = 1) -> None:
-        if isinstance(window, bool) or not isinstance(window, Integral) or window not in (1, 2):
+        asked: Any = window
+        if isinstance(asked, bool) or not isinstance(asked, Integral) or asked not in (1, 2):
             raise ValueError(f"QRNN: window is {window!r}; expected 1 or 2")
-        self.window, self.late = int(window), int(window) == 2
+        self.window = int(asked)
+        self.late = self.window == 2
         self.state_names = ("h", "c", "v") if self.late else ("h", "c")
 
     gate_names = ("z", "f", "o")
