@@ -7,6 +7,8 @@ from typing import NamedTuple
 from numba.core import config
 from numba.core.codegen import get_host_cpu_features
 
+IN_FLIGHT = 8  # accumulators that hide what a multiply-add takes: four cycles, of which each begins two
+
 
 class Tile(NamedTuple):
     """A block of accumulators: so many rows, so many vectors of so many bytes in each."""
@@ -14,7 +16,6 @@ class Tile(NamedTuple):
     rows: int
     vectors: int
     vector_bytes: int
-    in_flight = 8  # accumulators that hide what a multiply-add takes: four cycles, of which each begins two
 
     def lanes(self, itemsize: int) -> int:
         """Elements in a vector."""

@@ -16,7 +16,7 @@ from numba.extending import overload, register_jitable
 
 from . import threads
 from .compiling import kernel, shared_kernel
-from .host import BF16_DOT, TILE
+from .host import BF16_DOT, IN_FLIGHT, TILE
 from .intrinsics import address, copy_tile, copy_vector, lanes, make_tile, offset, transpose
 from .scratch import lined
 
@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 VECTORS = TILE.vectors  # of a whole panel
 VECTOR_BYTES = TILE.vector_bytes
 ROWS = 6  # of a whole tile
-FEWEST = -(-TILE.in_flight // VECTORS)  # rows of a tile that keeps the processor busy
+FEWEST = -(-IN_FLIGHT // VECTORS)  # rows of a tile that keeps the processor busy
 # Rows of B in a block. To begin a tile and to end it takes as long whatever it holds: of fewer vectors, it goes deeper.
 DEPTH = 512 // VECTORS
 # Bytes of a row of A^T whose numbers are read where they lie, each row from another line: with fewer vectors, sooner.

@@ -36,7 +36,8 @@ def lined(shape: tuple[int, ...], dtype: Any, make: Callable[..., Any] = np.empt
     """
     dtype, count = np.dtype(dtype), math.prod(shape)
     whole: np.ndarray[Any, Any] = make(count + LINE // dtype.itemsize, dtype)
-    first = -addressof(c_char.from_buffer(whole)) % LINE // dtype.itemsize  # an array's own `ctypes` takes far longer
+    memory: Any = whole  # a buffer, as type checkers on Python 3.10 do not know
+    first = -addressof(c_char.from_buffer(memory)) % LINE // dtype.itemsize  # an array's own `ctypes` takes far longer
     return whole[first : first + count].reshape(shape)
 
 
