@@ -13,8 +13,10 @@ from xprnn.kernels.cpu.host import TILE
 from xprnn.kernels.cpu.intrinsics import address
 from xprnn.kernels.cpu.product import multiply
 
-DEPTH, OPERATIONS = 64, 1e9
-"""Rows of the packed weights, and operations of a thread in a round: enough that starting it does not count."""
+WEIGHTS, OPERATIONS = 1 << 14, 1e9
+"""Bytes of the packed weights, half of a first cache, and operations of a thread in a round: enough that what begins a
+tile, or a round, does not count.
+"""
 
 
 @kernel
@@ -27,16 +29,16 @@ def _spin(a: Any, w: Any, c: Any, repeats: Any) -> None:
 def peak(threads: int, rounds: int = 7) -> float:
     """Floating-point operations a second in float32, all threads together; the best of a few rounds."""
     columns = TILE.columns(4)
-
+    depth = WEIGHTS // (4 * columns)
     places = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
 
     def work(number: int) -> None:
         if places:  # else Linux leaves two threads that woke on one processor there for a while
             os.sched_setaffinity(0, {places[number % len(places)]})
-        shapes = (TILE.rows, DEPTH), (columns, DEPTH), (TILE.rows, columns)
+        shapes = (TILE.rows, depth), (columns, depth), (TILE.rows, columns)
         _spin(*[np.zeros(shape, "float32") for shape in shapes], repeats)
 
-    once = 2.0 * TILE.rows * DEPTH * columns
+    once = 2.0 * TILE.rows * depth * columns
     repeats = round(OPERATIONS / once)
     operations = once * repeats * threads
     with ThreadPoolExecutor(threads) as pool:
