@@ -9,6 +9,7 @@ from .bf16_sums import add_outer
 from .compiling import kernel, shared_kernel
 from .intrinsics import address, lanes
 from .product import (
+    DEPTH,
     EXACT,
     PAIRED,
     Array,
@@ -21,7 +22,7 @@ from .product import (
     turn,
     turns,
 )
-from .rows import add_times, clear, copy
+from .rows import add, add_times, clear, copy
 from .unpacked import FEW
 
 SHARES = 1 << 10  # of what lies in rows, handed out to threads
@@ -96,6 +97,18 @@ def _few_products(d, y, out, first, last):
 
 
 @shared_kernel
+def _add_product(d, y, out):
+    """out (1, K) += d^T y, for one column of d: with y where it lies, block by block, since long sums lose digits."""
+    k = out.shape[1]
+    block = np.empty(k, out.dtype)
+    for low in range(0, len(d), DEPTH):
+        clear(address(block, 0), k)
+        for row in range(low, min(low + DEPTH, len(d))):
+            add_times(address(block, 0), d[row, 0], address(y, row * k), k)
+        add(address(out, 0), address(block, 0), k)
+
+
+@shared_kernel
 def outer_share(d, y, more_d, more_y, out, share):
     """A share of out (N, K) = the sum of d^T y over all rows of d (R, N) and y (R, K), and over more of them."""
     n, k = out.shape
@@ -104,6 +117,11 @@ def outer_share(d, y, more_d, more_y, out, share):
         _few_products(d, y, out, first, last)
     elif len(d) == 0 and 0 < len(more_d) <= FEW:
         _few_products(more_d, more_y, out, first, last)
+    elif n == 1:
+        if first < last:
+            clear(address(out, 0), k)
+            _add_product(d, y, out)
+            _add_product(more_d, more_y, out)
     elif turns(n, k, out):  # nor does a thread read more of d then than its own columns
         total = np.empty((k, padded_columns(n, address(out, 0))), out.dtype)
         _products(y, d, more_y, more_d, total, 0, k, first, last)
