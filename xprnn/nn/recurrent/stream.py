@@ -85,6 +85,7 @@ class Stream:
         self._stack: Any = None
         self._state: Any = None  # where there is no stack
         self._rows: list[int] = []  # the first one of each link
+        self._way = self._told = ""
         self._take_step: Move = _declined
         self._take_block: Move = _declined
         self._outputs, self._latest = np.zeros((2, *self._out_shape), self._dtype), 0  # of the last two steps
