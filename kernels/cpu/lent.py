@@ -19,14 +19,17 @@ from numba.extending import NativeValue, make_attribute_wrapper, register_model,
 
 PLAIN, WRITEABLE = 0x101, 0x400  # NumPy's flags: of what is contiguous in the order of C, and aligned
 MOST_AXES = 3
+EXTENTS = ("last", "before", "third")
+NUMBERS = ("address", "axes", "flags", "dtype", *EXTENTS)
+HEAD = object.__basicsize__  # of an object, before its own fields; other builds of Python have more
 
 
 class Place(types.Type):  # type: ignore[misc]
-    """``at``: where numbers of a type lie, given as an integer."""
+    """``at``: where the numbers of an array of a type lie; nothing but an array may be given."""
 
     def __init__(self, of: types.Type) -> None:
         self.of = of
-        super().__init__(f"place of {of}")
+        super().__init__(f"place of {of} lent by an object of {HEAD} bytes")
 
 
 class Lent(types.Type):  # type: ignore[misc]
@@ -40,11 +43,6 @@ class Lent(types.Type):  # type: ignore[misc]
     def __init__(self, of: types.Type) -> None:
         self.of = of
         super().__init__(f"array of {of} lent by an object of {HEAD} bytes")
-
-
-EXTENTS = ("last", "before", "third")
-NUMBERS = ("address", "axes", "flags", "dtype", *EXTENTS)
-HEAD = object.__basicsize__  # of an object, before its own fields; other builds of Python have more
 
 
 @register_model(Place)
@@ -65,41 +63,43 @@ for _name in ("at", *NUMBERS):
     make_attribute_wrapper(Lent, _name, _name)
 
 
+def _field(builder: Any, given: Any, number: int) -> Any:
+    """Of a ``PyArrayObject``, whose fields NumPy's own macros read in the code of all that was compiled for it."""
+    word, half = ir.IntType(types.intp.bitwidth), ir.IntType(32)
+    # head; data, axes, extents, strides, base, dtype, flags
+    fields = [ir.ArrayType(ir.IntType(8), HEAD), word, half, word.as_pointer(), word, word, word, half]
+    array = builder.bitcast(given, ir.LiteralStructType(fields).as_pointer())
+    return builder.load(cgutils.gep_inbounds(builder, array, 0, number))
+
+
 @unbox(Place)
 def _place_of(kind: Place, given: Any, c: Any) -> NativeValue:
     place = cgutils.create_struct_proxy(kind)(c.context, c.builder)
-    place.at = c.builder.bitcast(c.pyapi.long_as_voidptr(given), place.at.type)
+    place.at = c.builder.inttoptr(_field(c.builder, given, 1), place.at.type)
     return NativeValue(place._getvalue())
 
 
 @unbox(Lent)
 def _fields_of(kind: Lent, given: Any, c: Any) -> NativeValue:
-    """Reads a ``PyArrayObject``, whose fields NumPy's own macros read in the code of all that was compiled for it."""
-    builder, word, half = c.builder, ir.IntType(types.intp.bitwidth), ir.IntType(32)
-    # head; data, axes, extents, strides, base, dtype, flags
-    fields = [ir.ArrayType(ir.IntType(8), HEAD), word, half, word.as_pointer(), word, word, word, half]
-    array = builder.bitcast(given, ir.LiteralStructType(fields).as_pointer())
-
-    def field(number: int) -> Any:
-        return builder.load(cgutils.gep_inbounds(builder, array, 0, number))
-
+    builder, word = c.builder, ir.IntType(types.intp.bitwidth)
+    address, axes, extents, dtype, flags = (_field(builder, given, number) for number in (1, 2, 3, 6, 7))
     lent = cgutils.create_struct_proxy(kind)(c.context, builder)
-    axes = builder.sext(field(2), word)
-    lent.address, lent.at = field(1), builder.inttoptr(field(1), lent.at.type)
-    lent.axes, lent.dtype, lent.flags = axes, field(6), builder.sext(field(7), word)
+    axes = builder.sext(axes, word)
+    lent.address, lent.at = address, builder.inttoptr(address, lent.at.type)
+    lent.axes, lent.dtype, lent.flags = axes, dtype, builder.sext(flags, word)
     few = builder.icmp_signed("<=", axes, ir.Constant(word, MOST_AXES))
     for number, name in enumerate(EXTENTS):
         there = builder.and_(few, builder.icmp_signed(">", axes, ir.Constant(word, number)))
         extent = cgutils.alloca_once_value(builder, ir.Constant(word, 0))
         with builder.if_then(there):
-            place = builder.gep(field(3), [builder.sub(axes, ir.Constant(word, number + 1))])
+            place = builder.gep(extents, [builder.sub(axes, ir.Constant(word, number + 1))])
             builder.store(builder.load(place), extent)
         setattr(lent, name, builder.load(extent))
     return NativeValue(lent._getvalue())
 
 
-def call_of(kernel: Any, signature: tuple[types.Type, ...], *first: int) -> Callable[..., Any]:
-    """The function that a kernel is for arguments of these types, of which the first are given already.
+def call_of(kernel: Any, signature: tuple[types.Type, ...], *first: Any) -> Callable[..., Any]:
+    """The function that a kernel is for arguments of these types, of which the first are given already, and held.
 
     It believes that all others are what they should be.
     """

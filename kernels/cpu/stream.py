@@ -209,9 +209,7 @@ class Stack:
         self._weights = lined((weights_end,), self.weights_type or storage.dtype(dtype), np.zeros)
         lent, places = Lent(from_dtype(dtype)), [self._weights, self._memory, self._plan]
         kinds = *(Place(from_dtype(array.dtype)) for array in places), types.boolean, lent, lent
-        self.step, self.block = (
-            call_of(self._kernel(), kinds, *(array.ctypes.data for array in places), many) for many in (False, True)
-        )
+        self.step, self.block = (call_of(self._kernel(), kinds, *places, many) for many in (False, True))
 
     def _kernel(self) -> Any:
         """What moves it."""

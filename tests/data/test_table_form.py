@@ -55,6 +55,16 @@ def test_rows_that_are_numbered_go_on_from_the_last_number(kind, first, step, na
     assert other.index.tolist() == [3, 4]
 
 
+@pytest.mark.parametrize(
+    ("kind", "first", "step"), [("int8", 124, 1), ("Int8", 124, 1), ("uint8", 3, -1), ("int64", 2**63 - 4, 1)]
+)
+def test_rows_that_are_numbered_go_on_beyond_what_their_type_holds(kind, first, step):
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.Index([first + step * k for k in range(4)], dtype=kind)
+    made = TableForm.of(pandas.Series(Y[:4], index=rows), "owner").made(VALUES[:, :1], 4)
+    assert made.index.tolist() == [first + step * 4, first + step * 5]
+
+
 def test_columns_and_dates_stay_of_their_kind():
     pandas = pytest.importorskip("pandas")
     moments = pandas.date_range("2020-01-01", periods=N).as_unit("s")

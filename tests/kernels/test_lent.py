@@ -1,5 +1,7 @@
 """Arrays that are lent to compiled code: it reads of them what NumPy says, and takes none that does not suit."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,12 @@ def test_what_does_not_suit_is_declined_and_changes_nothing(batch):
     x.flags.writeable = True
     assert stack.block(x, x)
     assert np.isfinite(memory).all()
+
+
+def test_a_call_holds_what_it_was_given():
+    """Whoever keeps a step, and not its stack, still has memory to step in."""
+    stack = Stack([Part(LSTM, H, H)], None, "float32")
+    step, memory = stack.step, weakref.ref(stack._memory)
+    del stack
+    assert memory() is not None
+    assert step(np.ones(H, "float32"), np.ones(H, "float32"))

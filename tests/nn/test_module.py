@@ -170,6 +170,28 @@ def test_a_mode_chosen_inside_a_block_counts_there_and_after_it():
     assert modes(model) == {"lstm", "lstm.dropout"}
 
 
+def test_blocks_of_generators_end_in_any_order():
+    model = Model()
+
+    def inside(training):
+        with model.mode(training):
+            yield
+            yield
+
+    first, second = inside(False), inside(True)
+    next(first), next(second)
+    first.close()
+    assert modes(model) == set()
+    second.close()
+    assert modes(model) == set()
+    first, second = inside(True), inside(False)
+    next(first), next(second)
+    second.close()
+    assert modes(model) == set()
+    first.close()
+    assert modes(model.eval()) == {name for name, _ in model.named_modules()}
+
+
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_modules_can_be_copied_and_pickled(duplicate):
     model = Model().eval()

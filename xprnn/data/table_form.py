@@ -104,7 +104,10 @@ class TableForm:
         numbers: Any = range(first + step * rows.start, first + step * rows.stop, step)
         if not hasattr(index, "step"):
             numbers = list(numbers)
-        return type(index)(numbers, name=index.name, dtype=index.dtype)
+        try:
+            return type(index)(numbers, name=index.name, dtype=index.dtype)
+        except (OverflowError, TypeError):  # beyond what the type holds
+            return type(index)(numbers, name=index.name)
 
     def _polars(self, values: Host, dates: Sequence[date] | None) -> Any:
         frame = type(self.empty)

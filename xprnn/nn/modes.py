@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
 
+from xprnn.settings import Blocks
 from xprnn.together import Change, make
 
 
@@ -20,11 +20,20 @@ class Switched(Protocol):
         """The modules in it, by name."""
 
 
-chosen_modes: ContextVar[dict[int, tuple[Switched, bool]]] = ContextVar(
-    "xprnn_modes",
-    default={},  # noqa: B039 - never changed
-)
-"""The modes that blocks around the caller chose, by id of the module, which stands beside it to stay alive."""
+blocks: Blocks[dict[int, tuple[Switched, bool]]] = Blocks("modes")
+"""Each has the modes of its modules, by the module's id; the module stands beside its mode to stay alive."""
+
+_block = contextmanager(blocks.block)
+
+
+def chosen_mode(module: Switched) -> bool | None:
+    """The mode that the innermost open block around the caller gave a module; None where no block did."""
+    entered = blocks.last.get()
+    while entered is not None:
+        if entered.open and (found := entered.value.get(id(module))) is not None:
+            return found[1]
+        entered = entered.outer
+    return None
 
 
 def set_modes(root: Switched, modules: Sequence[Switched], training: bool) -> None:
@@ -34,22 +43,18 @@ def set_modes(root: Switched, modules: Sequence[Switched], training: bool) -> No
         changes.append(partial(object.__setattr__, module, "_training", training))
         if training or module is root:
             changes.append(partial(object.__setattr__, module, "_by_itself", not training))
-    before = chosen_modes.get()
-    if inside := {id(module): (module, training) for module in modules if id(module) in before}:
-        changes.append(partial(chosen_modes.set, {**before, **inside}))
+    innermost = blocks.innermost()
+    if innermost is not None:
+        inside = {id(module): (module, training) for module in modules if chosen_mode(module) is not None}
+        changes.append(partial(dict.update, innermost.value, inside))
     make(changes)
 
 
 @contextmanager
 def modes_within(root: Switched, training: bool) -> Iterator[None]:
     """Let a module train, or be evaluated, inside the block: see :meth:`Module.mode`."""
-    before = chosen_modes.get()
-    own = {id(module): (module, training) for module in _switched(root, training)}
-    try:  # begun first, so that an interrupt after the setting cannot leave it
-        chosen_modes.set({**before, **own})
+    with _block({id(module): (module, training) for module in _switched(root, training)}):
         yield
-    finally:
-        chosen_modes.set(before)
 
 
 def _switched(root: Switched, training: bool) -> Iterator[Switched]:

@@ -13,7 +13,7 @@ import numpy as np
 from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, copied, get_backend
 from xprnn.nn.loading import Unmatched, assign, named, read
-from xprnn.nn.modes import chosen_modes, modes_within, set_modes
+from xprnn.nn.modes import chosen_mode, modes_within, set_modes
 from xprnn.nn.parts import BARE, LEAVES, hollow, is_object, opener
 from xprnn.tensor import Parameter, Tensor
 
@@ -94,8 +94,8 @@ class Module:
     @property
     def training(self) -> bool:
         """Whether it behaves as in training, so that dropout acts: until :meth:`eval`, or as :meth:`mode` says."""
-        chosen = chosen_modes.get().get(id(self))
-        return self._training if chosen is None else chosen[1]
+        chosen = chosen_mode(self)
+        return self._training if chosen is None else chosen
 
     @training.setter
     def training(self, mode: bool) -> None:

@@ -1,5 +1,6 @@
 """A stream gives, step by step, what the layer gives for the whole sequence."""
 
+import contextlib
 import copy
 import pickle
 import tracemalloc
@@ -195,6 +196,23 @@ def test_a_layer_that_moves_takes_its_open_stream_along(name):
         found = stream.step(home.asarray(X[t]))
         assert backend_of(found).name == home.name
         np.testing.assert_allclose(to_numpy(found), y, atol=1e-12)
+
+
+def test_an_interrupt_while_a_stream_moves_leaves_its_state(monkeypatch):
+    strict = pytest.importorskip("array_api_strict")
+    layer = nn.LSTM(3, 5, dtype="float64", rng=1)
+    expected, stream, home = whole(layer, X)[0], layer.stream(batch=2), get_backend("array_api_strict", strict.Device())
+    layer.to(home)
+    stream.step(home.asarray(X[0]))
+    layer.to("numpy")
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        patched.setattr(np, "copyto", interrupted)
+        stream.reload()
+    np.testing.assert_allclose(stream.step(X[1]), expected[1], atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["lstm", "no kernel: projected"])

@@ -18,6 +18,7 @@ from xprnn.nn.recurrent import stream_arguments as given
 from xprnn.nn.recurrent.stream_links import Head, Streamable, check_same_parts, links_of
 from xprnn.settings import current_precision, use_precision
 from xprnn.tensor import CHANGES, Tensor
+from xprnn.together import make, new_attribute
 
 Move = Callable[[Array, Array], bool]
 _GONE: Any = object()
@@ -83,6 +84,10 @@ class Stream:
         self._precision = current_precision()
         self._stack: Any = None
         self._state: Any = None  # where there is no stack
+        self._rows: list[int] = []  # the first one of each link
+        self._way = self._told = ""
+        self._take_step: Move = _declined
+        self._take_block: Move = _declined
         self._outputs, self._latest = np.zeros((2, *self._out_shape), self._dtype), 0  # of the last two steps
         self._made_for: Any = None  # the library and the dtypes of the weights
         self._seen: Any = None  # the latest change of weights when they were looked at
@@ -163,9 +168,9 @@ class Stream:
         present = [link.present() for link in self._links]
         arrays = [held.value.data for each in present for held in each if isinstance(held.value, Tensor)]
         made_for = backend_of(arrays[0]), {dtype_name(array) for array in arrays}
+        self._loaded = _NOTHING  # until all is
         if made_for != self._made_for:  # the first time, and where the parts have moved
             self._open(made_for, arrays)
-        self._loaded = _NOTHING  # until all is
         if self._stack is not None:
             for link, row, held in zip(self._links, self._rows, present, strict=True):
                 link.load(self._stack, row, held)
@@ -188,23 +193,25 @@ class Stream:
         self._seen = latest
 
     def _open(self, made_for: tuple[Backend, set[str]], weights: list[Array]) -> None:
-        """Get the memory for weights of another library or dtype; the state comes along."""
-        home = made_for[0]
-        state = None if self._made_for is None else [home.asarray(part) for part in self._parts()]
-        stack, self._rows = self._opened(weights)
+        """Get the memory for weights of another library or dtype, all in one go; the state comes along."""
+        home, state = made_for[0], None
+        if self._made_for is not None:
+            state = tuple(home.asarray(part) for part in self._parts())
+        stack, rows = self._opened(weights)
         if isinstance(stack, str):
             calls = "calls of one part after another" if self._chain else "calls of the layer"
-            self._way = f"{calls}, since there is no compiled one ({stack})"
+            way, move = f"{calls}, since there is no compiled one ({stack})", (_declined, _declined)
             stack = None
         else:
             whole = "all parts" if self._chain else "all layers" + " and the head" * (self._head is not None)
-            self._way = f"one compiled call for {whole}" + f", {stack.how}" * bool(stack.how)
-        self._told = f"{self._owner}: {self._way}"  # to explain
-        self._stack, self._made_for = stack, made_for
-        self._take_step: Move = _declined if stack is None else stack.step
-        self._take_block: Move = _declined if stack is None else stack.block
-        if state is not None:
-            self._set(tuple(state))
+            way, move = f"one compiled call for {whole}" + f", {stack.how}" * bool(stack.how), (stack.step, stack.block)
+            if state is not None:
+                self._fill(stack, rows, state)
+                state = None
+        told = f"{self._owner}: {way}"  # to explain
+        new = {"_stack": stack, "_rows": rows, "_state": state, "_way": way, "_told": told, "_made_for": made_for}
+        new |= {"_take_step": move[0], "_take_block": move[1]}
+        make(new_attribute(self, *item) for item in new.items())
 
     def _opened(self, weights: list[Array]) -> tuple[Any, list[int]]:
         """A stack, or why there is none; and which of its rows is the first of each link."""
@@ -227,7 +234,7 @@ class Stream:
         if self._stack is None:
             self._state = None
         else:
-            self._set_stack(self._zeros())
+            self._fill(self._stack, self._rows, self._zeros())
 
     @property
     def state(self) -> Any:
@@ -270,28 +277,28 @@ class Stream:
         if self._stack is None:
             self._state = tuple(map(copied, parts))
         else:
-            self._set_stack(parts)
+            self._fill(self._stack, self._rows, parts)
 
     def _parts(self) -> tuple[Array, ...]:
         """A copy of each part of the state, of one recurrent layer after another."""
         if self._stack is not None:
             return tuple(
                 np.stack(part)
-                for rows in self._state_rows()
+                for rows in self._state_rows(self._rows)
                 for part in zip(*(self._stack.views(row, self._stack.current) for row in rows), strict=True)
             )
         parts = self._zeros() if self._state is None else self._state
         return tuple(map(copied, parts))
 
-    def _state_rows(self) -> list[range]:
-        """The rows of the stack that each recurrent layer has."""
-        pairs = zip(self._links, self._rows, strict=True)
+    def _state_rows(self, rows: list[int]) -> list[range]:
+        """The rows of a stack that each recurrent layer has, from the first row of each link."""
+        pairs = zip(self._links, rows, strict=True)
         return [range(first, first + link.layers) for link, first in pairs if link.layers]
 
-    def _set_stack(self, parts: tuple[Array, ...]) -> None:
+    def _fill(self, stack: Any, firsts: list[int], parts: tuple[Array, ...]) -> None:
         """A new state, written beside the present one and then put in its place at once: an interrupt mixes nothing."""
-        stack, given_parts = self._stack, iter(parts)
-        for rows in self._state_rows():
+        given_parts = iter(parts)
+        for rows in self._state_rows(firsts):
             views = [stack.views(row, 1 - stack.current) for row in rows]
             for same in zip(*views, strict=True):  # one part of the state in all layers
                 for view, part in zip(same, next(given_parts), strict=True):
