@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -96,6 +97,17 @@ def _fields_of(kind: Lent, given: Any, c: Any) -> NativeValue:
             builder.store(builder.load(place), extent)
         setattr(lent, name, builder.load(extent))
     return NativeValue(lent._getvalue())
+
+
+class At(int):
+    """A place in a call: where an array's numbers lie, and the array, which lives as long as the call can be made."""
+
+    array: np.ndarray[Any, Any]
+
+    def __new__(cls, array: np.ndarray[Any, Any]) -> At:
+        place = super().__new__(cls, array.ctypes.data)
+        place.array = array
+        return place
 
 
 def call_of(kernel: Any, signature: tuple[types.Type, ...], *first: int) -> Callable[..., Any]:

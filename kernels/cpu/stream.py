@@ -21,7 +21,7 @@ from . import equations, parts, sequence, units
 from .arguments import NEVER
 from .compiling import kernel, shared_kernel
 from .intrinsics import address, call_at, copy_vector, lanes, offset, offsets, spread
-from .lent import PLAIN, WRITEABLE, Lent, Place, call_of
+from .lent import PLAIN, WRITEABLE, At, Lent, Place, call_of
 from .parts import LINEAR, NORM
 from .product import EXACT, VECTOR_BYTES, Storage, multiply, padded
 from .recurrence import first_product, may_be_infinite, second_product
@@ -209,9 +209,7 @@ class Stack:
         self._weights = lined((weights_end,), self.weights_type or storage.dtype(dtype), np.zeros)
         lent, places = Lent(from_dtype(dtype)), [self._weights, self._memory, self._plan]
         kinds = *(Place(from_dtype(array.dtype)) for array in places), types.boolean, lent, lent
-        self.step, self.block = (
-            call_of(self._kernel(), kinds, *(array.ctypes.data for array in places), many) for many in (False, True)
-        )
+        self.step, self.block = (call_of(self._kernel(), kinds, *map(At, places), many) for many in (False, True))
 
     def _kernel(self) -> Any:
         """What moves it."""

@@ -1,5 +1,7 @@
 """Arrays that are lent to compiled code: it reads of them what NumPy says, and takes none that does not suit."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,12 @@ def test_what_does_not_suit_is_declined_and_changes_nothing(batch):
     x.flags.writeable = True
     assert stack.block(x, x)
     assert np.isfinite(memory).all()
+
+
+def test_a_call_holds_the_memory_that_it_writes_to():
+    """A stream that another thread opens anew meanwhile would otherwise write to what is given back."""
+    stack = Stack([Part(LSTM, H, H)], 2, "float32")
+    block, memory, x = stack.block, weakref.ref(stack.views(0, 0)[0].base), np.zeros((4, 2, H), "float32")
+    del stack
+    assert memory() is not None
+    assert block(x, x)
