@@ -314,11 +314,10 @@ def vector_at(builder: Any, base: Any, number: int, lanes: int | None = None) ->
     return builder.bitcast(place, ir.VectorType(element, lanes).as_pointer())
 
 
-def broadcast(builder: Any, place: Any, vector: Any) -> Any:
-    """The number at an address in all lanes of a vector."""
-    size = 4 if isinstance(vector.element, ir.FloatType) else 8
+def broadcast(builder: Any, number: Any, vector: Any) -> Any:
+    """A number in all lanes of a vector."""
     undefined, i32 = ir.Constant(vector, ir.Undefined), ir.IntType(32)
-    one = builder.insert_element(undefined, builder.load(place, align=size), ir.Constant(i32, 0))
+    one = builder.insert_element(undefined, number, ir.Constant(i32, 0))
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, vector.count), [0] * vector.count))
 
 
@@ -390,8 +389,6 @@ def emit_products(
 
     a_rows = [unrelated(builder.gep(a, [times(row, r)])) for r in range(rows)]
     column = cgutils.alloca_once_value(builder, ir.Constant(i64, 0))
-    undefined = ir.Constant(words if pairs else vector, ir.Undefined)
-    everywhere = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
     done = ir.Constant(i64, 0)
     for count in (AT_ONCE, 1):
         left = builder.sub(k_steps, done)
@@ -410,10 +407,9 @@ def emit_products(
                 here = builder.load(column)
                 for r in range(rows):
                     value = builder.load(builder.gep(a_rows[r], [here]), align=2 if pairs else size)
-                    one = builder.insert_element(undefined, value, ir.Constant(i32, 0))
-                    broadcast = builder.shuffle_vector(one, undefined, everywhere)
+                    x = broadcast(builder, value, words if pairs else vector)
                     for v in range(width):
-                        builder.store(multiply_add(broadcast, weights[v], builder.load(block[r][v])), block[r][v])
+                        builder.store(multiply_add(x, weights[v], builder.load(block[r][v])), block[r][v])
                 builder.store(unrelated(builder.add(here, step)), column)
         done = stop
     return [[builder.load(place) for place in places] for places in block]

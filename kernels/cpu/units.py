@@ -90,8 +90,9 @@ def _make_tile(number: int, equations: Callable[..., tuple[Lanes, ...]]) -> Any:
                 places = range(unit * about.gates, (unit + 1) * about.gates)
                 inputs = [cgutils.alloca_once_value(builder, read(z, place)) for place in places]
                 with builder.if_then(only):
+                    given = builder.load(x, align=align)
                     for place, start in zip(places, inputs, strict=True):
-                        product = emit_fma(builder, broadcast(builder, x, sums[0].type), read(w_x, place))
+                        product = emit_fma(builder, broadcast(builder, given, sums[0].type), read(w_x, place))
                         builder.store(builder.fadd(builder.load(start), product), start)
                 gates = [*map(builder.load, inputs)] + [read(apart, unit)] * (about.kept - about.gates)
                 for place, product in zip(about.places, sums, strict=True):

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from .compiling import shared_kernel
 from .host import TILE
-from .intrinsics import lanes, offset, turned
+from .intrinsics import broadcast, emit_fma, lanes, offset, turned
 
 FEW = 4  # rows; for more it pays to pack
 # K up to which rows of two blocks are 32 KiB: of more, caches may have no room for all of these at once.
@@ -47,9 +47,6 @@ def _emit(
     """The instructions of such a tile: K in square blocks, and what is left of it one by one."""
     lane, size = vector.count, 4 if isinstance(vector.element, ir.FloatType) else 8
     i32, i64 = ir.IntType(32), ir.IntType(64)
-    kind = ir.FunctionType(vector, [vector] * 3)
-    fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{lane}f{8 * size}")
-    undefined, everywhere = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(i32, lane), [0] * lane)
 
     def place(base: Any, step: Any, number: int, more: Any) -> Any:
         return builder.gep(base, [builder.add(builder.mul(step, ir.Constant(i64, number)), more)])
@@ -63,8 +60,7 @@ def _emit(
             total = builder.load(kept)
             for number, column in enumerate(columns):
                 value = builder.load(place(a, row, r, builder.add(at, ir.Constant(i64, number))), align=size)
-                one = builder.insert_element(undefined, value, ir.Constant(i32, 0))
-                total = builder.call(fma, [builder.shuffle_vector(one, undefined, everywhere), column, total])
+                total = emit_fma(builder, broadcast(builder, value, vector), column, total)
             builder.store(total, kept)
 
     def finish_reading() -> None:
@@ -87,7 +83,7 @@ def _emit(
     with cgutils.for_range(builder, builder.sub(k, done), intp=i64) as loop:
         at = builder.add(done, loop.index)
         for number, totals in enumerate(sums):
-            column = undefined
+            column = ir.Constant(vector, ir.Undefined)
             for j in range(lane):
                 value = builder.load(place(w, k, number * lane + j, at), align=size)
                 column = builder.insert_element(column, value, ir.Constant(i32, j))
