@@ -142,7 +142,7 @@ def onnxruntime_int8(kind: str, arrays: dict[str, np.ndarray], training: bool) -
         path = Path(folder) / "int8.onnx"
         # Its products of bytes overflow 16 bits where the processor has no instruction for sums of four; its manual
         # says to leave a bit of the weights unused there.
-        spare = not history.has("avx512_vnni", "avx_vnni", "asimddp")
+        spare = history.flags().isdisjoint({"avx512_vnni", "avx_vnni", "asimddp"})
         quantize_dynamic(_onnx_model(kind, arrays), path, op_types_to_quantize=["LSTM"], reduce_range=spare)
         return _onnxruntime_run(path.read_bytes(), arrays)
 

@@ -97,13 +97,14 @@ def _git(*command: str) -> str:
 
 def machine(threads: int) -> dict[str, Any]:
     """What must be equal for two runs to be compared: the processor's name, its vector units, and how many threads."""
-    return {"model": processor(), "features": [name for name in FEATURES if has(name)], "threads": threads}
+    found = flags()
+    return {"model": processor(), "features": [name for name in FEATURES if name in found], "threads": threads}
 
 
-def has(*flags: str) -> bool:
-    """Whether the processor has any of these features, by Linux' names."""
+def flags() -> set[str]:
+    """What the processor can do, by Linux' names."""
     lines = [line for line in _cpuinfo().splitlines() if line.startswith(("flags", "Features"))]
-    return not {flag for line in lines for flag in line.split()}.isdisjoint(flags)
+    return {flag for line in lines for flag in line.split()}
 
 
 def results() -> Path:
@@ -113,7 +114,8 @@ def results() -> Path:
 
 def vectors() -> str:
     """The widest vector units of this machine, or its architecture."""
-    return next((word for feature, word in VECTORS.items() if has(feature)), platform.machine())
+    found = flags()
+    return next((word for feature, word in VECTORS.items() if feature in found), platform.machine())
 
 
 def processor() -> str:
