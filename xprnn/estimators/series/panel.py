@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.gaps import calendars_of
+from xprnn.data.numbered_times import warn_of_times
 from xprnn.data.series import as_series
 from xprnn.data.tables import array_of, columns_of, is_table, named_columns
 from xprnn.estimators.sequences.long_table import LongTable, read_long
@@ -95,6 +96,8 @@ class Panel:
         panel.vector, panel.names = len(free) == 1, tuple(found.features[k] for k in free)
         dates = found.dates()
         calendars_of("Panel", dates, 3)
+        if time is not None and found.times is not None and found.times[0].dtype.kind in "iuf":
+            warn_of_times("Panel", {time: max(found.times, key=len)}, 3)
         panel.dates = tuple(dates.values())
         return panel
 
