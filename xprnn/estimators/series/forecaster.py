@@ -239,9 +239,9 @@ class Forecaster(RollingForecaster):
         """Learn from what came after the fitted series too, and go on from there. Returns itself.
 
         Arguments as in :meth:`observe`. Autoregressions are solved for all steps that were ever learned, old and new;
-        networks are trained further on the new ones, for so many ``epochs``. Transforms, lags, scales and the measured
-        errors stay. Raises what :meth:`observe` and training do, and RuntimeError for weights of 8 bits; the forecaster
-        is then as it was.
+        networks are trained further on the new ones, for so many ``epochs``. Transforms, lags, the measured errors and
+        the scales of columns that had varied stay. Raises what :meth:`observe` and training do, FloatingPointError for
+        steps that are too far from the others, and RuntimeError for weights of 8 bits; the forecaster is then as it was.
         """
         if hasattr(self._fitted(self._network), "quantization"):
             raise RuntimeError(
