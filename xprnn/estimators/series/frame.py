@@ -101,7 +101,7 @@ class Scale:
         return cls(np.stack(means), np.stack(stds), np.stack(floors))
 
     def where_constant(self, new: Scale) -> Scale:
-        """This one, but the new one of columns that were constant: nothing was known of how they vary."""
+        """The same, but the new one of columns that were constant: nothing was known of how they vary."""
         parts = zip(vars(self).values(), vars(new).values(), strict=True)
         return Scale(*(np.where(self.std == 0.0, theirs, own) for own, theirs in parts))
 
