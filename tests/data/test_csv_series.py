@@ -1,5 +1,6 @@
 """Reading CSV files: what comes out, and what each kind of damage is called."""
 
+import re
 from datetime import datetime
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from xprnn.data.csv_series import read_csv
 from xprnn.data.synthetic import daily_temperatures
+from xprnn.data.text_file import read_table
 
 GOOD = 'Date,Temp,Rain,Note\n1981-01-01,20.7,0,"warm, dry"\n1981-01-02,17.9,1.5,\n1981-01-03,18.8,0,\n'
 
@@ -267,3 +269,95 @@ def test_dates_that_are_not_in_the_first_column_are_told_of(tmp_path, recwarn):
     path.write_text("v,day\n1,31.01.2024\n2,01.02.2024\n")
     with pytest.warns(UserWarning, match="such as '31.01.2024', which is no form that is read.*write them as YYYY-MM"):
         read_csv(path, ["v"])
+
+
+HOURS = [1672531200 + 3600 * k for k in range(5)]  # from 2023-01-01 on
+
+
+def column(head, cells):
+    return f"{head},v\n" + "".join(f"{cell},{k}\n" for k, cell in enumerate(cells))
+
+
+@pytest.mark.parametrize(
+    ("cells", "first", "last"),
+    [
+        (HOURS, "2023-01-01 00:00:00+00:00", "2023-01-01 05:00:00+00:00"),
+        ([f"{hour}000" for hour in HOURS], "2023-01-01 00:00:00+00:00", "2023-01-01 05:00:00+00:00"),
+        ([f"{hour}000000" for hour in HOURS], "2023-01-01 00:00:00+00:00", "2023-01-01 05:00:00+00:00"),
+        (
+            [f"{hour}250000999" for hour in HOURS],
+            "2023-01-01 00:00:00.250000+00:00",
+            "2023-01-01 05:00:00.250000+00:00",
+        ),
+        ([f"{hour}.25" for hour in HOURS], "2023-01-01 00:00:00.250000+00:00", "2023-01-01 05:00:00.250000+00:00"),
+        (["2023010110", "2023010111"], "2023-01-01 10:00:00", "2023-01-01 12:00:00"),
+        (["202301011030", "202301011045"], "2023-01-01 10:30:00", "2023-01-01 11:00:00"),
+        (["20230101103000", "20230101103001"], "2023-01-01 10:30:00", "2023-01-01 10:30:02"),
+    ],
+)
+def test_a_column_that_is_named_may_hold_seconds_since_1970_or_dates_of_digits(write, cells, first, last):
+    found = read_csv(write(column("t", cells)), ["v"], "t")
+    assert (found.label(0), found.label(len(cells))) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("head", "cells", "told"),
+    [
+        ("made", HOURS, "'made' holds what seem to be Unix times in s: .*--date made takes them"),
+        ("x", [f"{hour}000000" for hour in HOURS], "what seem to be Unix times in us: "),
+        ("ts", [HOURS[0], HOURS[0] + 0.5, HOURS[3]], "what seem to be Unix times in s: "),
+        ("date", [45231 + k / 4 for k in range(5)], "'date' holds what seem to be days of a spreadsheet: .*YYYY-MM-DD"),
+        ("year", range(1990, 1995), "'year' holds what seem to be years: .*--date year takes them"),
+        ("clock", ["13:30", "13:45", "14:00"], "times of a day, such as '13:30', without the day: .*write them as"),
+        ("hour", ["1:30 PM", "1:45 PM", "2:00 PM"], "times of a day, such as '1:30 PM'"),
+        ("month", [199911, 199912, 200001], "'month' holds what may be times, such as '199911', in no form that is"),
+        ("day", [30, 31, 1], "'day' holds what may be times, such as '30'"),
+        ("period", ["FY1999", "FY2000", "FY2001"], "'period' holds what may be times, such as 'FY1999'"),
+        ("time", ["2023-01-01T00:00[UTC]", "2023-01-01T01:00[UTC]"], "'time' holds what may be times"),
+        ("time", [0.0, 0.1, 0.4], "'time' holds what may be times, such as '0.0'"),
+        ("time", [0, 1, 2, 3], None),  # they are rows
+        ("id", [1672531200, 1672531204, 1672531999], None),
+        ("km", range(45231, 45236), None),
+        ("shop", ["b", "a", "c"], None),
+    ],
+)
+def test_columns_that_may_hold_times_are_told_of(write, recwarn, head, cells, told):
+    assert read_csv(write(column(head, cells)), ["v"]).calendar is None
+    if told is None:
+        assert not recwarn.list
+    else:
+        (warning,) = recwarn.list
+        assert re.search(told, str(warning.message)), warning.message
+
+
+def test_years_that_end_in_the_next_are_no_months(write):
+    with pytest.raises(
+        ValueError, match="'y' holds what are years that begin in another, such as '2000-01', and not mon"
+    ):
+        read_csv(write(column("y", [f"{year}-{(year + 1) % 100:02}" for year in range(2000, 2012)])))
+    months = read_csv(write(column("y", ["2000-01", "2000-02", "2000-03"])))
+    assert months.label(3) == "2000-04"
+
+
+def test_dates_and_clocks_in_two_columns_are_to_be_joined(write):
+    with pytest.raises(ValueError, match="2023-01-01 is there twice; join it with column 'clock' in one column"):
+        read_csv(write("day,clock,v\n2023-01-01,00:00,1\n2023-01-01,01:00,2\n"), ["v"])
+    with pytest.raises(ValueError, match="'45231.25' is not an ISO 8601 date, but may be the day of a spreadsheet"):
+        read_csv(write(column("t", [45231.25, 45231.5])), ["v"], "t")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x1f\x8b\x08", "packed by gzip"),
+        (b"PK\x03\x04", r"such as .xlsx"),
+        (b"PAR1", "Parquet"),
+        (b"ARROW1", "Arrow"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, content, kind):
+    path = tmp_path / "in.csv"
+    path.write_bytes(content + bytes(100))
+    for read in (read_csv, read_table):
+        with pytest.raises(ValueError, match=f"in.csv: this is .*{kind}"):
+            read(path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xprnn.data.table_form import TableForm
-from xprnn.estimators import Forecaster
+from xprnn.estimators import Forecaster, Panel
 
 N = 40
 Y = 5.0 + np.sin(np.arange(N) / 2.0)
@@ -180,3 +180,61 @@ def test_rows_that_do_not_belong_behind_the_fitted_ones():
         forecaster.observe(frame(N + 4, N + 5, "a", "b"))
     with pytest.raises(ValueError, match=r"of 2020-02-10 \(UTC\); expected a date without a time zone, as 2020-02-12"):
         forecaster.observe(frame(N, N + 1, "a", "b").with_columns(polars.col("day").cast(polars.Datetime("us", "UTC"))))
+
+
+def test_each_of_several_series_is_answered_as_it_was_given():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    days = pandas.date_range("2020-01-01", periods=N + 5, name="day")
+    shops = {
+        "a": pandas.DataFrame({"sold": Y}, index=days[:N]),
+        "b": polars.DataFrame({"when": DAYS[2:N], "sold": Y[2:]}),
+        "c": Y[:, None],
+    }
+    forecaster = Forecaster(**TINY).fit(Panel(shops))
+    said = forecaster.predict(2)
+    assert said["a"].index.tolist() == days[N : N + 2].tolist()
+    assert said["b"]["when"].to_list() == DAYS[N : N + 2]
+    assert said["c"].shape == (2, 1)
+    plain = Forecaster(**TINY).fit(Panel({"a": Y, "b": Y[2:], "c": Y})).predict(2)
+    for key, expected in plain.items():
+        found = said[key] if key == "c" else said[key]["sold"].to_numpy()
+        np.testing.assert_array_equal(np.ravel(found), expected)
+    forecaster.observe({"a": shops["a"][-3:].set_axis(days[N : N + 3]), "b": shops["b"][:0], "c": Y[:0, None]})
+    assert forecaster.predict(1)["a"].index[0] == days[N + 3]
+    columns = Forecaster(**TINY).fit(Panel([pandas.Series(Y, index=days[:N], name="y")])).predict(1)
+    assert (columns[0].name, columns[0].index[0]) == ("y", days[N])
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow", "index", "numbers", "dict"])
+def test_each_series_of_a_long_table_is_answered_with_its_dates(kind):
+    count = {"a": N, "b": N - 9}
+    columns = {
+        "shop": [key for key, length in count.items() for _ in range(length)],
+        "day": [day for length in count.values() for day in DAYS[:length]],
+        "price": np.zeros(2 * N - 9),
+        "sold": np.concatenate([Y[:length] for length in count.values()]),
+    }
+    if kind == "numbers":
+        columns["day"] = np.arange(2 * N - 9)
+    library = {"index": "pandas", "numbers": "polars", "dict": "numpy"}.get(kind, kind)
+    module = pytest.importorskip(library)
+    table = columns
+    if library != "numpy":
+        table = module.table(columns) if library == "pyarrow" else module.DataFrame(columns)
+    if kind == "index":
+        table = table.set_index("day")
+    time = None if kind == "index" else "day"
+    one = Forecaster(**TINY).fit(table, target="sold", id="shop", time="day") if time else None
+    other = Forecaster(**TINY).fit(Panel.from_table(table, id="shop", time=time))
+    for model in filter(None, (one, other)):
+        for key, found in model.predict(2).items():
+            dates = DAYS[count[key] : count[key] + 2]
+            if kind == "dict":
+                assert found.shape == ((2,) if model is one else (2, 2))
+                continue
+            names = ["day"] * (kind not in ("index", "numbers")) + ["price"] * (model is other) + ["sold"]
+            assert list(getattr(found, "column_names", found.columns)) == names
+            if kind in ("polars", "pyarrow"):
+                assert list(found["day"].to_pylist() if kind == "pyarrow" else found["day"]) == dates
+            elif kind != "numbers":
+                assert [*(found.index if kind == "index" else found["day"])] == dates

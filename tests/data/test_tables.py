@@ -8,7 +8,7 @@ import pytest
 
 from xprnn.data.series import as_series
 from xprnn.data.tables import columns_of
-from xprnn.estimators import Forecaster, Persistence, backtest
+from xprnn.estimators import Forecaster, Panel, Persistence, backtest
 
 N = 6
 X, K = np.arange(N) * 1.5, np.arange(N)
@@ -242,3 +242,27 @@ def test_an_index_of_time_spans_is_no_calendar():
     spans = pandas.timedelta_range("0h", periods=4, freq="h")
     with pytest.raises(TypeError, match=r"f: the index holds time spans: add .* a date.* reset_index\(drop=True\)"):
         as_series(pandas.Series(np.arange(4.0), index=spans), "f")
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "told"),
+    [
+        ("ts", 1672531200 + 3600 * K, r"column 'ts' seems to hold Unix times in s, .*to_datetime\(column, unit='s'\)"),
+        ("a", (1672531200 + 3600 * K) * 10**9, "Unix times in ns"),
+        ("date", 45231 + K / 4, "days of a spreadsheet, .*unit='D', origin='1899-12-30'"),
+        ("year", 1990 + K, "years, .*format='%Y'"),
+        ("counter", 1672531200 + K**3, None),
+        ("age", 1990 + K, None),
+    ],
+)
+def test_numbers_that_seem_to_be_times_are_told_of(recwarn, name, numbers, told):
+    found = as_series({name: numbers, "v": X})
+    assert found.shape == (N, 2)
+    assert len(recwarn.list) == (told is not None)
+    as_series({name: numbers, "v": X, "day": DATES})  # there are dates
+    assert len(recwarn.list) == (told is not None)
+    if told:
+        with pytest.warns(UserWarning, match=told):
+            as_series({name: numbers, "v": X})
+        with pytest.warns(UserWarning, match=f"Panel: .*{told}"):
+            Panel.from_table({name: numbers, "v": X, "id": [0] * N}, id="id", time=name)

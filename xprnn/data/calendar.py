@@ -116,6 +116,11 @@ class Calendar:
         """How many dates of the rule have no row between the first and the last."""
         return 0 if self.rule is None else int(self._numbers[-1] - self._numbers[0]) + 1 - len(self.dates)
 
+    @property
+    def even_steps(self) -> int:
+        """How many steps go from one date of the rule to the next."""
+        return 0 if self.rule is None else int((np.diff(self._numbers) == 1).sum())
+
     def notice(self) -> str | None:
         """What has to be said about the dates, in a sentence: gaps, or that they follow no rule. None: nothing."""
         if self.rule is None:

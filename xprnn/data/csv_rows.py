@@ -7,7 +7,8 @@ import io
 import re
 import reprlib
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 LINE_END = re.compile("\r\n|\n|\r")  # and not str.splitlines, for which \x85 ends a line: in cp1252 it is an ellipsis
@@ -16,13 +17,22 @@ QUOTED = re.compile('"[^"]*"')
 MONTH = re.compile(r"\d{4}-\d{2}")
 QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
 YEAR = re.compile(r"\d{4}")
-BASIC = re.compile(r"(\d{4})(\d{2})(\d{2})")  # ISO 8601's date without hyphens
+BASIC = re.compile(r"(\d{4})(\d{2})(\d{2})(?:(\d{2})(\d{2})?(\d{2})?)?")  # ISO 8601's without its signs
+UNIX = re.compile(r"(\d{10})(\d{3}|\d{6}|\d{9})?(?:\.(\d+))?")  # seconds since 1970, or in thousands and so on
 MONTHS = "jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|(oct|nov|dec)(o?(em)?ber)?"
 WEEKDAYS = "(sun|mon|tues?|wed(nes)?|thu(rs?)?|fri|sat(ur)?)(day)?"
 OF_DATES = re.compile(rf"({MONTHS}|{WEEKDAYS}|utc|gmt|[ap]m|[tzqwmh年月日時分秒]|[\d\s.,:/_+-])+", re.IGNORECASE)
 MONTH_NAME = re.compile(f"(?<![a-z])({MONTHS})(?![a-z])", re.IGNORECASE)
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?(\s?[ap]m)?(\s?(utc|gmt|z))?", re.IGNORECASE)
 SHORT_YEAR = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{1,2}")
+NO_TEXT = {
+    b"\x1f\x8b": "a file packed by gzip",
+    b"PK\x03\x04": "a zip archive, or a spreadsheet such as .xlsx",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet of the form .xls",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"SQLite format": "a database of SQLite",
+}
 LONGEST_DATE = 48  # characters
 
 
@@ -78,15 +88,24 @@ def check_cells(path: Path, line: int, cells: Sequence[str], header: Sequence[st
         )
 
 
+def require_text(name: str, content: bytes) -> None:
+    """Raise ValueError for files of other kinds, which begin as those do; ``name`` is how errors call it."""
+    for start, kind in NO_TEXT.items():
+        if content.startswith(start):
+            raise ValueError(f"{name}: this is {kind}; expected text, such as that of a CSV file")
+
+
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each row with its line number. Raises OSError and ValueError, naming file and line.
 
     Lines of spaces are no rows, nor are those at the end of nothing but separators.
     """
+    content = path.read_bytes()
+    require_text(str(path), content)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = io.StringIO(content.decode("utf-8-sig"), newline=None).read()  # line ends of all systems are one
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=parted_by(text), strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
@@ -122,11 +141,12 @@ def number_of(text: str) -> float | None:
 
 
 def parse_date(text: str, digits: bool = False) -> datetime | None:
-    """A date in one of the forms that are read; YYYY and YYYYMMDD only where ``digits`` are known to be no numbers."""
-    if digits and YEAR.fullmatch(text):
-        text += "-01-01"
-    if digits and (day := BASIC.fullmatch(text)):
-        text = "-".join(day.groups())
+    """A date in one of the forms that are read; digits alone only where these ``digits`` are known to be no numbers."""
+    if digits and text.isascii():
+        if YEAR.fullmatch(text):
+            text += "-01-01"
+        elif (found := _of_digits(text)) is not None:
+            return found
     if text.isdigit():  # "2020" may well be a number
         return None
     if quarter := QUARTER.fullmatch(text):
@@ -139,6 +159,19 @@ def parse_date(text: str, digits: bool = False) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         return None
+
+
+def _of_digits(text: str) -> datetime | None:
+    """YYYYMMDD, also with hours, minutes and seconds; or seconds since 1970, in UTC, down to microseconds."""
+    if moment := BASIC.fullmatch(text):
+        year, month, day, *clock = moment.groups()
+        with suppress(ValueError):
+            return datetime.fromisoformat(f"{year}-{month}-{day}T{':'.join(part or '00' for part in clock)}")
+    if moment := UNIX.fullmatch(text):
+        seconds, *more = moment.groups()
+        micros = "".join(part or "" for part in more).ljust(6, "0")[:6]
+        return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=int(seconds), microseconds=int(micros))
+    return None
 
 
 def looks_dated(text: str) -> bool:

@@ -15,8 +15,9 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, out_of_order
-from xprnn.data.csv_rows import BASIC, looks_dated, number_of, parse_date, place_of, read_rows, require_once
+from xprnn.data.csv_rows import CLOCK, MONTH, looks_dated, number_of, parse_date, place_of, read_rows, require_once
 from xprnn.data.gaps import close_gaps
+from xprnn.data.numbered_times import DAYS, SPREADSHEET, named_for_times, numbered_times
 from xprnn.storage import checked_path
 
 Host = np.ndarray[Any, Any]
@@ -55,7 +56,8 @@ def read_csv(
         Names. Default: the only column of numbers there is.
     date
         The column with ISO 8601 dates (YYYY-MM-DD, with a time, YYYY-MM or YYYY-Qn). Default: the first column, if its
-        first value is such a date. Dates of a column that is named may be digits alone, YYYY or YYYYMMDD.
+        first value is such a date. Those of a column that is named may be digits alone: YYYY, YYYYMMDD, also with
+        hours, minutes and seconds, or seconds since 1970 of 10 digits, thousandths of 13 and so on, which are in UTC.
     fill
         What to do about dates that are missing between others, by the rule that most of them follow: "previous" repeats
         the row before, "linear" goes straight to the row after, "refuse" raises. Default: a warning, and rows are
@@ -76,7 +78,8 @@ def read_csv(
         One name in the place of a list.
 
     Warns of missing dates, filled or not, of dates that follow no rule, or one only about, and where ``date`` names no
-    column of dates that stand in another than the first, are digits alone or in another form.
+    column of dates that stand in another than the first, are digits alone, such as seconds since 1970 or the days of a
+    spreadsheet, are times without a day, or in another form.
     """
     for argument, names in (("columns", columns), ("ahead", ahead)):
         if isinstance(names, str):
@@ -118,45 +121,73 @@ def read_csv(
                 raise ValueError(f"{where}: {cells[place]!r} is not a finite number{how}")
             values[n, k] = number
     if date is None:
-        _tell_of_dates(path, header, [cells for _, cells in rows[:2]], columns)
+        _tell_of_dates(path, header, [cells for _, cells in rows], columns)
         if fill is not None:
             raise ValueError(f"{path}: fill is {fill!r}, but there are no dates to tell what is missing")
         return CsvSeries(values, tuple(columns), None)
-    values, calendar = close_gaps(str(path), values, _calendar(path, rows, place_of(path, header, date), date), fill)
+    values, calendar = close_gaps(str(path), values, _calendar(path, header, rows, date), fill)
     return CsvSeries(values, tuple(columns), calendar)
 
 
-def _tell_of_dates(path: Path, header: Sequence[str], first: list[list[str]], columns: Sequence[str]) -> None:
-    """Warn of a column that nobody asked for, if dates that differ are in its first rows, in whatever form."""
-    for name, *cells in zip(header, *first, strict=True):
-        if name in columns or len(set(cells)) < len(cells):
-            continue
-        dates = [parse_date(cell, digits=bool(BASIC.fullmatch(cell))) for cell in cells]
-        if None not in dates and len({*dates}) == len(dates):
-            where = "which are digits alone" if cells[0].isdigit() else "and is not the first"
-            way = f"date={name!r}, --date {shlex.quote(name)} takes them"
-        elif all(map(looks_dated, cells)):
-            where, way = f"such as {cells[0]!r}, which is no form that is read", "write them as YYYY-MM-DD"
-        else:
-            continue
-        warnings.warn(
-            f"{path}: column {name!r} holds dates, {where}: rows are numbered, and no season is known; {way}",
-            stacklevel=3,
-        )
-        return
+def _tell_of_dates(path: Path, header: Sequence[str], rows: list[list[str]], columns: Sequence[str]) -> None:
+    """Warn of a column that nobody asked for, if it holds times, in whatever form."""
+    for name, *cells in zip(header, *rows, strict=True):
+        if name not in columns and cells[0] != cells[1] and (told := _times_in(name, cells)) is not None:
+            what, way = told
+            warnings.warn(
+                f"{path}: column {name!r} holds {what}: rows are numbered, and no season is known; {way}", stacklevel=3
+            )
+            return
 
 
-def _calendar(path: Path, rows: list[tuple[int, list[str]]], place: int, name: str) -> Calendar:
+def _times_in(name: str, cells: list[str]) -> tuple[str, str] | None:
+    """What times a column holds, and what makes dates of them; None where it holds something else."""
+    first, takes = cells[:2], f"date={name!r}, --date {shlex.quote(name)} takes them"
+    if all(
+        cell.isdigit() and len(cell) == len("YYYYMMDD") and parse_date(cell, digits=True) is not None for cell in first
+    ):
+        return "dates, which are digits alone", takes
+    if None not in (dates := [parse_date(cell) for cell in first]) and dates[0] != dates[1]:
+        return "dates, and is not the first", takes
+    if all(map(looks_dated, first)):
+        return f"dates, such as {cells[0]!r}, which is no form that is read", "write them as YYYY-MM-DD"
+    if all(map(CLOCK.fullmatch, cells)):
+        return f"times of a day, such as {cells[0]!r}, without the day", "write them as YYYY-MM-DD HH:MM"
+    numbers = np.array([np.nan if (number := number_of(cell)) is None else number for cell in cells])
+    if (found := numbered_times(name, numbers)) is not None:
+        return f"what seem to be {found[0]}", "write them as YYYY-MM-DD" if found[0] == SPREADSHEET else takes
+    steps = np.diff(numbers)
+    if named_for_times(name) and not (steps == steps[0]).all():  # NaN is what holds no number
+        return f"what may be times, such as {cells[0]!r}, in no form that is read", "write them as YYYY-MM-DD"
+    return None
+
+
+def _calendar(path: Path, header: Sequence[str], rows: list[tuple[int, list[str]]], name: str) -> Calendar:
     """The calendar of a column of dates. Raises ValueError naming the line."""
-    dates: list[datetime] = []
+    place, dates = place_of(path, header, name), list[datetime]()
+    if all(MONTH.fullmatch(cells[place]) and _ends_a_year_later(cells[place]) for _, cells in rows):
+        raise ValueError(
+            f"{path}: column {name!r} holds what are years that begin in another, such as {rows[0][1][place]!r}, and "
+            "not months: write them as YYYY"
+        )
     for line, cells in rows:
         where = f"{path}: line {line}, column {name!r}"
         parsed = parse_date(cells[place], digits=True)
         if parsed is None:
-            raise ValueError(f"{where}: {cells[place]!r} is not an ISO 8601 date")
+            days = number_of(cells[place])
+            told = days is not None and DAYS[0] <= days <= DAYS[1]
+            how = ", but may be the day of a spreadsheet: write it as YYYY-MM-DD" if told else ""
+            raise ValueError(f"{where}: {cells[place]!r} is not an ISO 8601 date{how}")
         if dates and (parsed.tzinfo is None) != (dates[-1].tzinfo is None):
             raise ValueError(f"{where}: some dates have a time zone and some do not")
         if dates and parsed <= dates[-1]:
-            raise ValueError(f"{where}: {cells[place]} {out_of_order(dates[-1], parsed)}")
+            clocks = [other for other, cell in zip(header, cells, strict=True) if CLOCK.fullmatch(cell)]
+            how = f"; join it with column {clocks[0]!r} in one column" if clocks and parsed == dates[-1] else ""
+            raise ValueError(f"{where}: {cells[place]} {out_of_order(dates[-1], parsed)}{how}")
         dates.append(parsed)
     return Calendar(dates)
+
+
+def _ends_a_year_later(text: str) -> bool:
+    """Whether 1999-00 is the text, and not the month that 2000-12 is."""
+    return int(text[-2:]) == (int(text[:4]) + 1) % 100

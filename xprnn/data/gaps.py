@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,7 +42,8 @@ def close_gaps(
 def calendars_of(owner: str, dates: Mapping[Any, Any], stacklevel: int | None = None) -> tuple[Calendar | None, ...]:
     """The calendar of each series by its key, None where fewer than two dates are known of it.
 
-    With a ``stacklevel`` one warning tells of rows that are missing, of the first series that lacks some.
+    With a ``stacklevel`` one warning tells of rows that are missing, of the first series that lacks some, where most
+    steps of all series follow one rule: visits, say, come when they come.
     """
     known: dict[bytes, Calendar] = {}  # series of one table mostly have the same dates
     found: list[Calendar | None] = []
@@ -58,7 +60,7 @@ def calendars_of(owner: str, dates: Mapping[Any, Any], stacklevel: int | None = 
         if same is not None:
             known[same] = calendar
     lacking = [(key, each) for key, each in zip(dates, found, strict=True) if each is not None and each.missing]
-    if lacking and stacklevel is not None:
+    if lacking and stacklevel is not None and _of_one_rule([each for each in found if each is not None]):
         (key, first), more = lacking[0], len(lacking) - 1
         others = f"; so it is with {more} more series" if more else ""
         warnings.warn(
@@ -66,6 +68,17 @@ def calendars_of(owner: str, dates: Mapping[Any, Any], stacklevel: int | None = 
             stacklevel=stacklevel,
         )
     return tuple(found)
+
+
+def _of_one_rule(calendars: Sequence[Calendar]) -> bool:
+    """Whether half the steps of all series at least are from one date to the next of the rule that most of them follow.
+
+    A few dates follow some rule by chance, but each series then another one.
+    """
+    steps: Counter[str] = Counter()
+    for each in calendars:
+        steps[str(each.rule)] += each.even_steps
+    return 2 * max(steps.values()) >= sum(len(each.dates) - 1 for each in calendars)
 
 
 def require_same(owner: str, dates: Any, expected: Any) -> None:

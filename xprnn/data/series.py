@@ -15,6 +15,7 @@ from xprnn.arguments import above_zero, several, size
 from xprnn.backend import to_numpy
 from xprnn.data.calendar import Calendar
 from xprnn.data.gaps import close_gaps
+from xprnn.data.numbered_times import warn_of_times
 from xprnn.data.tables import columns_of, in_float64, require_plain
 
 Host = np.ndarray[Any, Any]
@@ -28,13 +29,16 @@ def as_series(values: Any, owner: str = "series", *, gaps: bool = False) -> Host
 
     From a GPU it is copied: baselines, scores and reports are the host's work. A table (a frame, a dict of columns, a
     structured array) gives its columns of numbers; its index, or its one column of dates, has to increase, and a
-    warning tells of dates that are missing.
+    warning tells of dates that are missing, and of a column of numbers that seem to be times.
 
     Raises TypeError for values that are not numbers, or are masked; ValueError for another rank, for values that are
     not finite, and for dates out of order; the message names the first such row.
     """
-    series, calendar = _read(values, owner, gaps)
-    return series if calendar is None else close_gaps(owner, series, calendar, None, stacklevel=4)[0]
+    series, calendar, names = _read(values, owner, gaps)
+    if calendar is not None:
+        return close_gaps(owner, series, calendar, None, stacklevel=4)[0]
+    warn_of_times(owner, dict(zip(names, series.T, strict=False)), stacklevel=4)
+    return series
 
 
 def rows_of_series(values: Any, owner: str, *, gaps: bool = False) -> Host:
@@ -42,8 +46,8 @@ def rows_of_series(values: Any, owner: str, *, gaps: bool = False) -> Host:
     return _read(values, owner, gaps)[0]
 
 
-def _read(values: Any, owner: str, gaps: bool) -> tuple[Host, Calendar | None]:
-    """Rows and, of a table with dates, their calendar."""
+def _read(values: Any, owner: str, gaps: bool) -> tuple[Host, Calendar | None, tuple[str, ...]]:
+    """Rows and, of a table, their calendar if it has dates, else the names of its columns; of others no names."""
     table = columns_of(values, owner)
     series = _numbers(values, owner) if table is None else table.values
     if series.ndim == 1:
@@ -58,10 +62,12 @@ def _read(values: Any, owner: str, gaps: bool) -> tuple[Host, Calendar | None]:
             f"{owner}: row {row}, column {name} is {series[row, column]} ({len(wrong)} values are not finite): "
             "fill or drop them first"
         )
-    if table is None or table.dates is None or len(table.dates) < 2:
-        return series, None
+    if table is None:
+        return series, None, ()
+    if table.dates is None or len(table.dates) < 2:
+        return series, None, table.names
     try:
-        return series, Calendar(table.dates)
+        return series, Calendar(table.dates), ()
     except (TypeError, ValueError) as error:
         raise type(error)(f"{owner}: {error}") from None
 

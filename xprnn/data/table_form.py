@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -57,6 +57,12 @@ class TableForm:
         days = isinstance(dates, list) and bool(dates) and type(dates[0]) is date
         rows = _numbered(table.index) if way == "iloc" else None
         return cls(empty, found.names, others[0] if others else None, calendar, wrapped, days, rows)
+
+    @classmethod
+    def of_columns(cls, table: Any, names: Sequence[str], owner: str) -> TableForm | None:
+        """That of some columns of a table, whose rows are of several series: of no dates yet, and of no numbers."""
+        found = cls.of(first_row(selected(table, names)), owner) if not isinstance(table, Mapping) else None
+        return None if found is None else replace(found, calendar=None, numbered=None)
 
     def made(self, values: Host, first: int) -> Any:
         """Rows (H, F), the first of which has this number, counted from the first of the table."""
@@ -128,6 +134,22 @@ class TableForm:
             return found
         place = names.index(self.time)
         return found.cast(found.schema.set(place, self.empty.schema.field(self.time)))
+
+
+def selected(table: Any, names: Sequence[str]) -> Any:
+    """A table of these columns alone, of the same kind."""
+    if isinstance(table, Mapping):
+        return {str(name): column for name, column in table.items() if str(name) in names}
+    if hasattr(table, "iloc"):  # pandas, whose columns may be called by anything
+        return table.iloc[:, [k for k, name in enumerate(table.columns) if str(name) in names]]
+    return table.select(list(names)) if hasattr(table, "select") else table[list(names)]
+
+
+def first_row(table: Any) -> Any:
+    """The first row of a table, as a table."""
+    if hasattr(table, "iloc"):
+        return table.iloc[:1]
+    return table.head(1) if hasattr(table, "head") else table[:1]
 
 
 def _numbered(index: Any) -> tuple[int, int] | None:

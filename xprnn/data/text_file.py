@@ -8,7 +8,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from xprnn.data.csv_rows import LINE_END, check_cells, parted_by, place_of, with_long_cells
+from xprnn.data.csv_rows import LINE_END, check_cells, parted_by, place_of, require_text, with_long_cells
 from xprnn.storage import checked_path
 
 MARKS = {  # that of UTF-32 begins as that of UTF-16 does
@@ -40,6 +40,7 @@ def decode(content: bytes, encoding: str, name: str) -> str:
         known = codecs.lookup(encoding).name
     except LookupError:
         raise ValueError(f"{name}: encoding {encoding!r} is unknown; expected one such as utf-8 or latin-1") from None
+    require_text(name, content)
     marked = next((kind for mark, kind in MARKS.items() if content.startswith(mark)), "")
     try:
         text = content.decode(known).removeprefix("\ufeff")

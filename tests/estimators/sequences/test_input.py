@@ -219,6 +219,15 @@ def test_dates_that_are_missing_in_a_long_table_are_told():
     assert (found.times[1] == days).all()
 
 
+def test_visits_that_are_irregular_by_nature_lack_none(recwarn):
+    """Three visits follow a rule by chance, but those of each person another one."""
+    days = [(0, 1, 3), (0, 7, 21), (0, 10, 30), (0, 3, 9), (0, 40, 57), (0, 5)]
+    visits = [(who, np.datetime64("2024-01-01") + day) for who, own in enumerate(days) for day in own]
+    table = {"who": [who for who, _ in visits], "day": np.array([day for _, day in visits]), "x": np.arange(17.0)}
+    assert [len(rows) for rows in long_table(table, id="who", time="day").X] == [3, 3, 3, 3, 3, 2]
+    assert not recwarn.list
+
+
 def test_long_frames_with_dates():
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     days = [datetime(2024, 1, 1 + day, tzinfo=timezone.utc) for day in LONG["when"]]

@@ -412,3 +412,20 @@ def test_forecasts_follow_the_scale_of_the_series_or_it_is_refused():
         with pytest.raises(ValueError, match="past: column 1 has values up to .* too small to be scaled"):
             Forecaster(**options).fit(series(0, 40), past=np.stack([series(1, 40), tiny], axis=1))
     np.testing.assert_array_equal(Forecaster(**options).fit(np.zeros(40)).predict(2), 0.0)
+
+
+def test_long_tables_of_several_levels_and_dates_in_the_index():
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=6, name="day")
+    frame = pandas.DataFrame({"shop": "a", "sold": np.arange(6.0), "size": 2.0}, index=days)
+    panel = Panel.from_table(frame.iloc[[2, 0, 1, 5, 3, 4]], id="shop", static=["size"])
+    assert (panel.values[0][:, 0].tolist(), panel.dates[0][0]) == ([0, 1, 2, 3, 4, 5], np.datetime64("2024-01-01"))
+    with pytest.warns(UserWarning, match="series 'a': 1 of 6 rows are missing .*2024-01-03"):
+        Panel.from_table(frame.drop(days[2]), id="shop")
+    levels = frame.reset_index().set_index(["shop", "day"])
+    with pytest.raises(
+        ValueError, match=r"no column 'shop'; it is in the index, and reset_index\(\) makes it a column"
+    ):
+        Panel.from_table(levels, id="shop", time="day")
+    with pytest.raises(ValueError, match="Panel: series 'a' has steps without a value of 'size'"):
+        Panel.from_table(frame.assign(size=np.nan), id="shop", static=["size"])

@@ -84,6 +84,23 @@ def test_several_series_and_none_of_one():
     assert count == 100 + 80 - 2 * plan.reach
 
 
+@pytest.mark.parametrize("distribution", ["errors", "negative_binomial"])
+def test_what_had_been_constant_is_scaled_by_what_came(tmp_path, distribution):
+    """A shop that had sold nothing begins to sell, and the one beside it goes on as it did."""
+    sold = np.random.default_rng(1).poisson(6.0, 200).astype(float)
+    forecaster = Forecaster(**TINY, distribution=distribution).fit(Panel({"new": 0.0 * sold[:120], "old": sold[:120]}))
+    np.testing.assert_allclose(forecaster.predict(2)["new"], 0.0, atol=1e-6)
+    old = forecaster._model.members[0].scale
+    forecaster.update({"new": 1e4 * sold[120:], "old": sold[120:]})
+    scale = forecaster._model.members[0].scale
+    assert (scale.mean[1], scale.std[1]) == (old.mean[1], old.std[1])
+    said = forecaster.predict(3)
+    assert (np.abs(said["new"] / 1e4 - 6.0) < 3.0).all(), said
+    assert (np.abs(said["old"] - 6.0) < 3.0).all(), said
+    forecaster.save(tmp_path / "model")
+    assert np.array_equal(Forecaster.load(tmp_path / "model").predict(3)["new"], said["new"])
+
+
 def test_a_file_of_before_keeps_its_persistence():
     forecaster = Forecaster.load(SAVED)
     linear = forecaster.network.members[0].linear.weight.numpy().copy()

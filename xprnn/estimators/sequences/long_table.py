@@ -89,10 +89,8 @@ def read_long(table: Any, id: str, time: str | None, target: str | None = None, 
     if named is None:
         raise TypeError(f"{owner}: a {type(table).__name__}; expected a table: a frame, or a dict of columns")
     columns = dict(named)
-    if time is None and getattr(getattr(table, "index", None), "nlevels", 1) == 1:
-        dates = dates_of_index(owner, table)
-        if dates is not None:
-            time, columns = INDEX, columns | {INDEX: dates}
+    if time is None and (dates := index_of_dates(owner, table)) is not None:
+        time, columns = INDEX, columns | {INDEX: dates}
     roles = [name for name in (id, time, target, tag) if name is not None]
     for name in roles:
         if not isinstance(name, str) or name not in columns:
@@ -132,6 +130,12 @@ def read_long(table: Any, id: str, time: str | None, target: str | None = None, 
         features,
         times,
     )
+
+
+def index_of_dates(owner: str, table: Any) -> Any:
+    """The dates of the one level of an index; None where there are none. Raises as :func:`dates_of_index`."""
+    one = getattr(getattr(table, "index", None), "nlevels", 1) == 1
+    return dates_of_index(owner, table) if one else None
 
 
 def _values(owner: str, name: str, column: Any) -> Host:

@@ -191,7 +191,7 @@ class Forecaster(RollingForecaster):
         called = {name: names_of(table, f"Forecaster: {name}") for name, table in beside.items()}
         dates = None if isinstance(given, Panel) else dates_of_rows(series, "Forecaster")
         calendars = calendars_of("Forecaster", {None: dates})
-        one = Kind(None, False, vector, TableForm.of(series, "Forecaster"), called, calendars)
+        one = Kind(None, False, vector, (TableForm.of(series, "Forecaster"),), called, calendars)
         kind, values, fixed = read("Forecaster", given, one, past, future)
         new = self._unfitted(communicator)
         new._require_counts("Forecaster", kind, [each.values for each in values])
@@ -239,9 +239,9 @@ class Forecaster(RollingForecaster):
         """Learn from what came after the fitted series too, and go on from there. Returns itself.
 
         Arguments as in :meth:`observe`. Autoregressions are solved for all steps that were ever learned, old and new;
-        networks are trained further on the new ones, for so many ``epochs``. Transforms, lags, scales and the measured
-        errors stay. Raises what :meth:`observe` and training do, and RuntimeError for weights of 8 bits; the forecaster
-        is then as it was.
+        networks are trained further on the new ones, for so many ``epochs``. Transforms, lags, the measured errors and
+        the scales of columns that had varied stay. Raises what :meth:`observe` and training do, FloatingPointError for
+        steps that are too far from the others, RuntimeError for weights of 8 bits; the forecaster is then as it was.
         """
         if hasattr(self._fitted(self._network), "quantization"):
             raise RuntimeError(
@@ -263,7 +263,8 @@ class Forecaster(RollingForecaster):
 
         Returns (horizon,) or (horizon, F), as the fitted series was, of several series a dict or a list of them; for a
         frame or a column of pandas or polars, or a table of Arrow, one of that kind, with the dates or the numbers of
-        rows that come next (but arrays where the model comes from a file).
+        rows that come next (but arrays where the model comes from a file). So it is for each of several series that
+        were such, or parts of a long one.
         Default horizon: the one of the settings, which is the most that the direct strategy can say.
         ``future`` (horizon, Q) is what is known of these steps, where it was fitted; dates of such a table that do not
         come after the series are a ValueError, and others than the next ones a warning. With ``quantiles`` (Q,) between
@@ -274,10 +275,7 @@ class Forecaster(RollingForecaster):
             futures = self._paths("Forecaster", horizon, FUTURES, future, self.settings["seed"])
             return self._kind.answer(list(np.moveaxis(np.quantile(futures, levels, axis=0), 0, -1)))
         horizon, series = self._ahead("Forecaster", horizon, future)
-        found = list(self._ends(series, horizon))
-        if self._kind.table is not None:
-            return self._kind.table.made(found[0], series[0].start + len(series[0]))
-        return self._kind.answer(found)
+        return self._kind.rows(list(self._ends(series, horizon)), [each.start + len(each) for each in series])
 
     def sample(self, paths: int = 100, horizon: int | None = None, *, future: Any = None, rng: Rng = None) -> Any:
         """Possible futures, (paths, horizon) or (paths, horizon, F) for each series.

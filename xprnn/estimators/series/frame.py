@@ -100,6 +100,11 @@ class Scale:
             floors.append(floor)
         return cls(np.stack(means), np.stack(stds), np.stack(floors))
 
+    def where_constant(self, new: Scale) -> Scale:
+        """The same, but the new one of columns that were constant: nothing was known of how they vary."""
+        parts = zip(vars(self).values(), vars(new).values(), strict=True)
+        return Scale(*(np.where(self.std == 0.0, theirs, own) for own, theirs in parts))
+
     def scaled(self, k: int, steps: Host) -> Host:
         """Differences (..., F) of series k, finite however far they are."""
         std = np.where(self.std[k] == 0.0, 1.0, self.std[k])

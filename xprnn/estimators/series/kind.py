@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ class Kind:
     keys: tuple[str | int, ...] | None
     named: bool
     vector: bool
-    table: TableForm | None = None
-    """Of one series that was a table."""
+    tables: tuple[TableForm | None, ...] = ()
+    """Of each series, where it was a table."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """How the columns of steps, of the past and of the future were called, where they were."""
     calendars: tuple[Calendar | None, ...] = ()
@@ -51,9 +51,21 @@ class Kind:
         if calendar is not None and dates is not None and len(dates):
             calendar.require_next(owner, row, dates if isinstance(dates, list) else dates.tolist(), stacklevel)
 
+    def rows(self, found: Sequence[Host], firsts: Sequence[int]) -> Any:
+        """Rows (H, F) of each series, the first of which has this number: as tables where the series were some."""
+        if not any(self.tables):
+            return self.answer(found)
+        each = [
+            (values[:, 0] if self.vector else values) if form is None else form.made(values, first)
+            for form, values, first in zip(self.tables, found, firsts, strict=True)
+        ]
+        return self._given_back(each)
+
     def answer(self, found: Sequence[Host], columns: int = 1) -> Any:
         """Arrays of each series; those of a vector without the axis of ``columns``."""
-        found = [each.take(0, axis=columns) if self.vector else each for each in found]
+        return self._given_back([each.take(0, axis=columns) if self.vector else each for each in found])
+
+    def _given_back(self, found: Sequence[Any]) -> Any:
         if self.keys is None:
             return found[0]
         return dict(zip(self.keys, found, strict=True)) if self.named else list(found)
@@ -88,7 +100,9 @@ def read(owner: str, given: Panel | Host, one: Kind, past: Any, future: Any) -> 
         called = {"steps": given.names, "past": _names_of_all(owner, "past", past)}
         called["future"] = _names_of_all(owner, "future", future)
         calendars = calendars_of(owner, dict(zip(given.keys, given.dates, strict=True)))
-        kind = Kind(given.keys, given.named, given.vector, None, called, calendars)
+        forms = zip(given.forms, calendars, strict=True)
+        tables = tuple(None if form is None else replace(form, calendar=calendar) for form, calendar in forms)
+        kind = Kind(given.keys, given.named, given.vector, tables, called, calendars)
         values, static = given.values, given.static
     else:
         kind, values, static = one, (given,), np.zeros((1, 0))

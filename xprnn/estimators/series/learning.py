@@ -145,10 +145,12 @@ def carry_on(
     """A member that has learned more: what comes after the first ``known`` steps of each series, as it sees them.
 
     Its autoregression is the one that all steps give which it has ever seen; its network, if it is listened to, is
-    trained on with the new ones.
+    trained on with the new ones. Columns that were constant are scaled as these steps are, and count as their mean in
+    what was seen before, as they did.
     """
     plan, horizon = member.plan, task.options["horizon"]
-    frame = task.common.frame(plan, task.series, member.scale)
+    scale = member.scale.where_constant(Scale.of(plan.transform, task.series, task.lengths))
+    frame = task.common.frame(plan, task.series, scale)
     count = len(task.series)
     firsts = [max(plan.reach, known - horizon + 1)] * count
     moments = member.moments + moments_at(
@@ -159,7 +161,7 @@ def carry_on(
     if member.moments.count.any():  # else it is persistence, of a file of before
         weights, biases = moments.solve()
         network.solved(_weight(plan, weights), biases.T.reshape(-1))
-    new = replace(member, network=network, moments=moments)
+    new = replace(member, scale=scale, network=network, moments=moments)
     rows = _rows(frame, task.origins([known] * count, task.lengths, horizon))
     if len(rows) and network.listened:
         _train(task, new, frame, rows, task.options["seed"], epochs, None, callbacks, progress)

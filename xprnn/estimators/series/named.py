@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.series import as_series
+from xprnn.data.table_form import TableForm, selected
 from xprnn.data.tables import array_of, dates_of, dates_of_index, is_table, named_columns, no_column
 from xprnn.estimators.series.panel import Panel, with_values
 
@@ -100,7 +101,7 @@ class Names:
             _require_rising(owner, self.time, _columns(owner, table, (self.time,))[self.time])
         elif self.time is not None:
             dates = [self.time]
-        kept = _selected(table, [name for name in columns if name in (*self.target, *dates)])
+        kept = selected(table, [name for name in columns if name in (*self.target, *dates)])
         if self.one and isinstance(kept, (Mapping, np.ndarray)):  # which is answered by an array
             kept = as_series(kept, owner, gaps=True)[:, 0]
         return kept, _some(columns, self.past), _some(columns, self.future)
@@ -134,6 +135,8 @@ class Names:
         count = len(self.target)
         panel = with_values(found, {key: rows[:, :count] for key, rows in each.items()}, self.one)
         panel.names = self.target
+        dated = [name for name in (self.time,) if name is not None and _dated(owner, name, columns[name])]
+        panel.forms = (TableForm.of_columns(table, [*dated, *self.target], owner),) * len(panel)
         parts = ([values.index(name) for name in names] for names in (self.past, self.future))
         past, future = ({key: rows[:, part] for key, rows in each.items()} if part else None for part in parts)
         return panel, past, future
@@ -189,12 +192,3 @@ def _require_rising(owner: str, name: str, column: Any) -> None:
     for row in np.flatnonzero(~(values[1:] > values[:-1]))[:1]:
         told = f"is {values[row + 1]}, after {values[row]}"
         raise ValueError(f"{owner}: row {row + 1} of column {name!r} {told}; expected rows in their order")
-
-
-def _selected(table: Any, names: Sequence[str]) -> Any:
-    """A table of these columns alone, of the same kind."""
-    if isinstance(table, Mapping):
-        return {str(name): column for name, column in table.items() if str(name) in names}
-    if hasattr(table, "iloc"):  # pandas, whose columns may be called by anything
-        return table.iloc[:, [k for k, name in enumerate(table.columns) if str(name) in names]]
-    return table.select(list(names)) if hasattr(table, "select") else table[list(names)]

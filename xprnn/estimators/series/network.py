@@ -101,7 +101,7 @@ class ForecastNetwork(Module):
         if not max(FAR * most, np.abs(bias).max(initial=0.0)) <= np.finfo(np.float32).max:
             raise FloatingPointError(
                 f"Forecaster: the autoregression diverges, with weights up to {most:.3g}: the series has steps that "
-                "are far from the others"
+                "are far from the others: leave them out, or fit on all of it"
             )
         self.linear.load_state_dict({"weight": weight, "bias": bias})
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.gaps import calendars_of
+from xprnn.data.numbered_times import warn_of_times
 from xprnn.data.series import as_series
-from xprnn.data.tables import array_of, columns_of, is_table, named_columns
-from xprnn.estimators.sequences.long_table import LongTable, read_long
+from xprnn.data.table_form import TableForm
+from xprnn.data.tables import array_of, columns_of, is_table, named_columns, no_column
+from xprnn.estimators.sequences.long_table import INDEX, LongTable, index_of_dates, read_long
 
 Host = np.ndarray[Any, Any]
 
@@ -64,6 +66,7 @@ class Panel:
         self.vector = columns == 1 and all(map(is_vector, pairs.values()))
         self.static = np.zeros((len(pairs), 0)) if static is None else _static(owner, static, self.keys)
         self.dates = tuple(dates_of_rows(each, owner) for each in pairs.values())
+        self.forms = tuple(TableForm.of(each, owner) for each in pairs.values())
 
     @classmethod
     def from_table(cls, table: Any, *, id: str, time: str | None = None, static: Sequence[str] = ()) -> Panel:  # noqa: A002
@@ -86,6 +89,8 @@ class Panel:
         for key, rows, missing in zip(keys, found.X, gaps, strict=True):
             rows[missing] = np.nan
             for k in fixed:
+                if np.isnan(rows[:, k]).any():
+                    raise ValueError(f"Panel: series {key!r} has steps without a value of {found.features[k]!r}")
                 if not (rows[:, k] == rows[0, k]).all():
                     raise ValueError(f"Panel: series {key!r} has several values of {found.features[k]!r}")
         panel = cls(
@@ -95,7 +100,11 @@ class Panel:
         panel.vector, panel.names = len(free) == 1, tuple(found.features[k] for k in free)
         dates = found.dates()
         calendars_of("Panel", dates, 3)
+        if time is not None and found.times is not None and found.times[0].dtype.kind in "iuf":
+            warn_of_times("Panel", {time: max(found.times, key=len)}, 3)
         panel.dates = tuple(dates.values())
+        dated = [time] if time is not None and any(own is not None for own in panel.dates) else []
+        panel.forms = (TableForm.of_columns(table, [*dated, *panel.names], "Panel"),) * len(panel)
         return panel
 
     def first(self, lengths: Sequence[int]) -> Panel:
@@ -160,6 +169,11 @@ def _long(table: Any, id: str, time: str | None) -> tuple[LongTable, list[Host]]
     """
     table = table.to_native() if hasattr(table, "to_native") else table
     columns = dict(named_columns(table) or ())
+    for name in (id, time):
+        if columns and name is not None and name not in columns:
+            raise no_column("Panel", table, name, columns)
+    if columns and time is None and (dates := index_of_dates("Panel", table)) is not None:
+        time, columns[INDEX] = INDEX, dates
     filled = {}
     for name in columns.keys() - {id, time}:
         array = array_of("Panel", f"column {name!r}", columns[name])

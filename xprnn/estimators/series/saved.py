@@ -238,7 +238,7 @@ def _kind(metadata: Mapping[str, Any], count: int, widths: Mapping[str, int]) ->
         ):
             raise ValueError(f"columns of {name} are {names!r}; expected {widths.get(name, 0)} names")
     called = {name: tuple(names) for name, names in called.items()}
-    return Kind(tuple(keys) if several else None, named, vector, None, called)
+    return Kind(tuple(keys) if several else None, named, vector, (), called)
 
 
 def is_of_before(path: str | os.PathLike[str]) -> bool:

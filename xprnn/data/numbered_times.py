@@ -1,0 +1,67 @@
+"""Times that stand as numbers in a column: seconds since 1970, the days of a spreadsheet, years."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Host = np.ndarray[Any, Any]
+SINCE_1970 = (3e8, 4.2e9)  # seconds: from 1979 to 2103
+DAYS = (2e4, 8e4)  # of a spreadsheet: from 1954 to 2119
+YEARS = (1500, 2200)
+UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+SPREADSHEET = "days of a spreadsheet"
+LEAST = 3  # numbers that tell
+MOMENT = "date|time|datetime|timestamp|stamp|day|datum|zeit|zeitstempel|tag"
+WORDS = {
+    "Unix": f"{MOMENT}|epoch|unix|ts|ds|t|when",
+    "days": f"{MOMENT}|excel|serial",
+    "years": "year|years|jahr|fy",
+    "parts": f"{MOMENT}|year|years|jahr|fy|month|monat|quarter|week|woche|hour|period",
+}
+
+
+def numbered_times(name: str, numbers: Host) -> tuple[str, str] | None:
+    """What times a column seems to hold, and the arguments of ``pandas.to_datetime`` that make dates of it; or None.
+
+    They rise. Seconds since 1970, also in thousands and so on, are told by their size and by steps that are mostly the
+    same, or a word of their name; days of a spreadsheet and years by such a word too.
+    """
+    if len(numbers) < LEAST or not np.isfinite(numbers).all() or (np.diff(numbers) <= 0).any():
+        return None
+    first, last, steps = float(numbers[0]), float(numbers[-1]), np.diff(numbers)
+    even = 2 * int((steps == np.median(steps)).sum()) >= len(steps)
+    for unit, size in UNITS.items():
+        if SINCE_1970[0] * size <= first and last <= SINCE_1970[1] * size and (even or _named("Unix", name)):
+            return f"Unix times in {unit}", f"unit={unit!r}"
+    if DAYS[0] <= first and last <= DAYS[1] and _named("days", name):
+        return SPREADSHEET, "unit='D', origin='1899-12-30'"
+    if YEARS[0] <= first and last <= YEARS[1] and (numbers == np.floor(numbers)).all() and _named("years", name):
+        return "years", "format='%Y'"
+    return None
+
+
+def named_for_times(name: str) -> bool:
+    """Whether a column is called as if it said when its rows were, or a part of that."""
+    return _named("parts", name)
+
+
+def warn_of_times(owner: str, columns: Mapping[str, Host], stacklevel: int) -> None:
+    """Warn of the first of these columns of a table without dates that seems to hold times, and say what to do."""
+    for name, numbers in columns.items():
+        if (found := numbered_times(name, numbers)) is not None:
+            warnings.warn(
+                f"{owner}: column {name!r} seems to hold {found[0]}, which are taken as numbers: no date is known of "
+                f"any row; pandas.to_datetime(column, {found[1]}) makes dates of them",
+                stacklevel=stacklevel + 1,
+            )
+            return
+
+
+def _named(kind: str, name: str) -> bool:
+    """Whether one of the words that tell of such times is in a name."""
+    return re.search(f"(?<![a-z])({WORDS[kind]})(?![a-z])", name, re.IGNORECASE) is not None
