@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.backend import NATIVE, Array, namespace
+from xprnn.backend import NATIVE, Array, backend_of, namespace
 from xprnn.beyond_standard import erf as erf_array
 from xprnn.beyond_standard import scatter_add as scatter_add_array
 from xprnn.settings import KERNELS
@@ -103,8 +103,11 @@ def erf(x: Array) -> Array:
 
 
 def row_max(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
-    """The largest numbers along axes, which stay with length 1."""
-    found = loaded_for(x) if axes == (x.ndim - 1,) and math.prod(x.shape) else None
+    """The largest numbers along axes, which stay with length 1; -inf where there are none."""
+    if 0 in x.shape:
+        shape = tuple(1 if k in axes else n for k, n in enumerate(x.shape))
+        return xp.full(shape, -math.inf, dtype=x.dtype, device=backend_of(x).device)
+    found = loaded_for(x) if axes == (x.ndim - 1,) else None
     return xp.max(x, axis=axes, keepdims=True) if found is None else found.row_max(x)
 
 

@@ -46,7 +46,7 @@ GATES, PRODUCTS = tuple(kind.gates for kind in KINDS), tuple(len(kind.places) fo
 WIDEST = {LSTM: 2, GRU: 4}  # vectors of units in a tile: enough products to hide what a multiply-add takes
 CACHED = 1 << 14  # bytes of weights in a tile, of a layer whose weights are too many for the first cache
 HALVED = int(VECTOR_BYTES == 64)  # whether vectors may be half as long
-IN_FLIGHT = 4 * 64 // VECTOR_BYTES  # vectors of products at once that keep up with the second cache
+KEEPING_UP = 4 * 64 // VECTOR_BYTES  # vectors of products at once that keep up with the second cache
 
 _cells = scalar_cells.build(lambda equation: equation, tanh, sigmoid)
 
@@ -142,7 +142,7 @@ def width(kind, size, itemsize):
     """
     wide, products, vector = WIDE[kind], PRODUCTS[kind], VECTOR_BYTES
     if products * size * size * itemsize > 2 * CACHED:
-        while wide * products * vector * size > CACHED and (wide - 1) * products >= IN_FLIGHT:
+        while wide * products * vector * size > CACHED and (wide - 1) * products >= KEEPING_UP:
             wide -= 1
     return wide
 

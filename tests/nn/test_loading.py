@@ -110,9 +110,17 @@ class Lazy:
         raise RuntimeError("not made yet")
 
 
+class Disagreeing:
+    shape, dtype = (3,), "float32"
+
+    def __array__(self, dtype=None, copy=None):
+        return np.ones(1, "float32")
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        (Disagreeing(), r"bias .* its shape is \(3,\), but that of its numbers is \(1,\)"),
         (Lazy(), "bias .a Lazy. cannot be read: not made yet"),
         (Broken(), "bias .a Broken. cannot be read: .*its file is gone"),
         (np.ones(3, "complex64"), "bias .* complex64"),

@@ -1,5 +1,7 @@
 import copy
+import gc
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -32,6 +34,19 @@ def test_a_part_that_is_replaced_on_the_way_is_walked_in_its_new_form():
         if name == "":
             module.embedding = nn.Sequential(nn.Dropout(0.5))
     assert seen[:3] == ["", "embedding", "embedding.0"]
+
+
+def test_to_look_for_parts_leaves_no_circles():
+    """In which a large model would stay in memory until Python looks for such."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 4)))
+    gone = weakref.ref(model.parameters()[0])
+    gc.disable()
+    try:
+        assert [len(model.parameters()), len([*model.named_modules()])] == [4, 4]
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_shared_parameter_counts_once():

@@ -86,6 +86,7 @@ def test_mixed_devices_are_refused_by_name():
         (lambda x: x["a"], "not with a str"),
         (lambda x: x[True], "not with a single boolean"),
         (lambda x: x[[0], True], "not with a single boolean"),
+        (lambda x: Tensor(np.array(["a"])) * 1.5, "multiply: the left operand is an array of shape .1,. and dtype <U1"),
     ],
 )
 def test_wrong_operands(call, message):

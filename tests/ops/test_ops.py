@@ -255,6 +255,8 @@ EMPTY = {
     "elementwise": (lambda x: ops.tanh(x) * x + 1.0, (0, 3)),
     "sum": (lambda x: ops.sum(x, 0), (0, 3)),
     "softmax": (ops.softmax, (0, 3)),
+    "softmax of nothing": (lambda x: ops.softmax(x, 1), (2, 0)),
+    "log_softmax of nothing": (lambda x: ops.log_softmax(x, 0), (0, 3)),
     "matmul rows": (lambda x: x @ ops.zeros_like(x[:0]).T, (2, 3)),
     "matmul empty": (lambda x: x @ ops.matrix_transpose(x), (0, 3)),
     "matmul of three axes": (lambda x: x @ ops.ones_like(x)[0, :0, :].T, (2, 4, 3)),
@@ -284,6 +286,33 @@ def test_empty_arrays(op, shape, home):
 
 def test_mean_of_nothing_is_nan(home):
     assert np.isnan(ops.mean(leaf(home, np.ones((0, 2)))).item())
+
+
+def test_the_largest_of_nothing_is_refused(home):
+    for op in (ops.max, ops.min):
+        with pytest.raises(ValueError, match=r"x has shape \(2, 0\); expected at least one number along axes \(1,\)"):
+            op(leaf(home, np.ones((2, 0))), 1)
+        assert op(leaf(home, np.ones((0, 2))), 1).shape == (0,)
+
+
+# --- dtypes in which sums are lost ----------------------------------------------------------------------------------
+
+
+def test_a_variance_far_from_zero_keeps_its_digits():
+    x = (np.random.default_rng(0).normal(size=(64, 100)) + 1e5).astype("float32")
+    np.testing.assert_allclose(ops.var(Tensor(x), 0).data, x.astype("float64").var(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("op", [ops.var, ops.vector_norm, ops.logsumexp, ops.softmax, ops.log_softmax])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "bool", "float16", "complex64"])
+def test_dtypes_whose_sums_are_lost_are_refused(op, dtype):
+    with pytest.raises(TypeError, match=f"{op.__name__}: x has dtype {dtype}; expected float32 or float64: cast it"):
+        op(Tensor(np.ones(3, dtype)))
+
+
+def test_a_mean_of_float16_does_not_overflow():
+    found = ops.mean(Tensor(np.full((2, 40000), 2, "float16")), 1)
+    assert (found.data.tolist(), found.dtype) == ([2.0, 2.0], "float16")
 
 
 # --- NaN, infinity and ties -----------------------------------------------------------------------------------------
@@ -353,6 +382,7 @@ def test_large_numbers_do_not_overflow(op, big, home):
 def test_logsumexp_of_minus_infinity(home):
     assert_close(ops.logsumexp(leaf(home, [-np.inf, 0.0])), np.asarray(0.0))
     assert ops.logsumexp(leaf(home, [-np.inf, -np.inf])).item() == -np.inf
+    assert host(ops.logsumexp(leaf(home, np.ones((2, 0))), 1)).tolist() == [-np.inf] * 2
 
 
 def test_linear_refuses_what_does_not_fit(home):

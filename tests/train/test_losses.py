@@ -186,6 +186,14 @@ def test_cross_entropy_takes_any_integers(home, dtype):
     assert cross_entropy(leaf(home, np.zeros((2, 2))), target).item() == pytest.approx(math.log(2))
 
 
+def test_unsigned_class_numbers_are_never_below_zero(home):
+    logits, huge = leaf(home, np.zeros((2, 2))), home.asarray(np.array([2**64 - 100, 1], "uint64"))
+    with pytest.raises(ValueError, match=f"cross_entropy: target contains {2**63 - 1}"):
+        cross_entropy(logits, huge)
+    seen = home.asarray(np.array([False, True]))
+    assert cross_entropy(logits, huge, mask=seen).item() == pytest.approx(math.log(2))
+
+
 @pytest.mark.parametrize("case", ["mse", "mae", "huber", "bce", "bce weighted", "ce", "ce weighted"])
 def test_like_pytorch(rng, case):
     torch = pytest.importorskip("torch")

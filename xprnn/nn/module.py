@@ -149,37 +149,11 @@ class Module:
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) for this module and everything inside it, each once, under its first name."""
-        seen: set[int] = set()
-
-        def walk(prefix: str, module: Module) -> Iterator[tuple[str, Module]]:
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield prefix, module
-                for name, child in module.children():
-                    yield from walk(_joined(prefix, name), child)
-
-        return walk("", self)
+        return _modules_in("", self, set())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter), a shared parameter once, under its first name."""
-        seen = {id(self)}
-        found: list[tuple[str, Parameter]] = []
-
-        def walk(prefix: str, module: Module) -> None:
-            below: list[tuple[str, Module]] = []
-            for name, part in module._parts():
-                if isinstance(part, Module):
-                    below.append((name, part))
-                elif id(part) not in seen:
-                    seen.add(id(part))
-                    found.append((_joined(prefix, name), part))
-            for name, part in below:
-                if id(part) not in seen:
-                    seen.add(id(part))
-                    walk(_joined(prefix, name), part)
-
-        walk("", self)
-        return iter(found)
+        return iter(_parameters_in("", self, {id(self)}))
 
     def parameters(self) -> list[Parameter]:
         """All parameters, each once."""
@@ -288,6 +262,35 @@ class Module:
     def describe(self) -> str:
         """What ``repr`` shows of this module's own settings."""
         return ""
+
+
+# Functions that call themselves stand outside of others: one within would hold itself, and with it all parameters,
+# until Python looks for such circles.
+
+
+def _modules_in(prefix: str, module: Module, seen: set[int]) -> Iterator[tuple[str, Module]]:
+    """A module, under a name, and everything inside it that was not seen yet."""
+    if id(module) not in seen:
+        seen.add(id(module))
+        yield prefix, module
+        for name, child in module.children():
+            yield from _modules_in(_joined(prefix, name), child, seen)
+
+
+def _parameters_in(prefix: str, module: Module, seen: set[int]) -> list[tuple[str, Parameter]]:
+    """The parameters of a module and, after them, of those inside it, that were not seen yet."""
+    found, below = list[tuple[str, Parameter]](), list[tuple[str, Module]]()
+    for name, part in module._parts():
+        if isinstance(part, Module):
+            below.append((name, part))
+        elif id(part) not in seen:
+            seen.add(id(part))
+            found.append((_joined(prefix, name), part))
+    for name, part in below:
+        if id(part) not in seen:
+            seen.add(id(part))
+            found += _parameters_in(_joined(prefix, name), part, seen)
+    return found
 
 
 def _parts_of(

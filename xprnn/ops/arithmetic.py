@@ -47,7 +47,8 @@ def _unfit(name: str, left: Any, right: Any, error: Exception) -> Exception:
         f"an array of shape {tuple(x.shape)} and dtype {x.dtype}" if hasattr(x, "shape") else reprlib.repr(x)
         for x in (left, right)
     ]
-    return type(error)(f"{name}: the left operand is {shown[0]}, the right one {shown[1]}: {error}")
+    kind = TypeError if isinstance(error, TypeError) else ValueError  # NumPy's own kinds are made of other things
+    return kind(f"{name}: the left operand is {shown[0]}, the right one {shown[1]}: {error}")
 
 
 def add(a: Operand, b: Operand) -> Tensor:

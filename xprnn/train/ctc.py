@@ -17,6 +17,7 @@ from xprnn.arguments import floating_input, input_tensor, true_or_false, whole_n
 from xprnn.backend import Array, backend_of, dtype_name, namespace, shared_namespace, to_numpy
 from xprnn.beyond_standard import scatter_add
 from xprnn.grad_mode import is_grad_enabled
+from xprnn.indices import as_int64
 from xprnn.postponed import require, within
 from xprnn.tape import record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
@@ -104,7 +105,7 @@ def _paths(
     xp = shared_namespace(OWNER, ("log_probs", "targets"), log_probs.data, targets)
     if whole_number(OWNER, "blank", blank, 0) >= classes:
         raise ValueError(f"{OWNER}: blank is {blank}; expected a class number from 0 to {classes - 1}")
-    targets, home = xp.astype(targets, xp.int64), backend_of(targets)
+    targets, home = as_int64(targets), backend_of(targets)
     if single and targets.ndim == 1:
         targets = xp.expand_dims(targets, axis=0)
     if targets.ndim == 2 and targets.shape[0] == rows:
@@ -276,7 +277,7 @@ def _integers(log_probs: Tensor, name: str, numbers: Any, single: bool) -> Array
         raise TypeError(f"{OWNER}: {name} has dtype {dtype_name(numbers)}; expected integers")
     if shape != (rows,) and not (single and shape == ()):
         raise ValueError(f"{OWNER}: {name} has shape {shape}; expected (B,) = ({rows},)")
-    numbers = backend_of(log_probs.data).asarray(numbers, "int64")
+    numbers = backend_of(log_probs.data).asarray(as_int64(numbers))
     return namespace(numbers).reshape(numbers, (rows,))
 
 

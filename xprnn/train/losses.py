@@ -20,6 +20,7 @@ from xprnn import host_kernels, ops
 from xprnn.arguments import floating_input, input_tensor, probability, real_number, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, library, namespace, shared_namespace, summed
 from xprnn.grad_mode import is_grad_enabled
+from xprnn.indices import as_int64
 from xprnn.postponed import within
 from xprnn.tape import record
 from xprnn.tensor import Tensor
@@ -130,7 +131,7 @@ def cross_entropy(
             f"{owner}: logits has shape {logits.shape} and target {tuple(target.shape)}; expected (..., C) and (...)"
         )
     xp = shared_namespace(owner, ("logits", "target"), logits.data, target)
-    target, classes = xp.astype(target, xp.int64), logits.shape[-1]
+    target, classes = as_int64(target), logits.shape[-1]
     if (
         not (smoothing or 0 <= ignore_index < classes)
         and weight is mask is None

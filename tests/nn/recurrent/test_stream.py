@@ -229,6 +229,13 @@ def test_numbers_of_all_kinds_are_taken(name, tmp_path):
         np.testing.assert_array_equal(stream.step(x), expected)
 
 
+class Disagreeing:
+    shape, dtype = (3,), "float32"
+
+    def __array__(self, dtype=None, copy=None):
+        return np.ones(1, "float32")
+
+
 @pytest.mark.parametrize("name", ["lstm", "no kernel: projected"])
 def test_what_is_no_numbers_is_named(name):
     stream = LAYERS[name](rng=1).stream(batch=None)
@@ -251,6 +258,8 @@ def test_what_is_no_numbers_is_named(name):
         with pytest.raises(error, match=words) as said:
             stream.step(x)
         assert "LSTM.stream" in str(said.value)
+    with pytest.raises((TypeError, ValueError), match="LSTM.stream: x is a Disagreeing"):
+        stream.step(Disagreeing())
     with pytest.raises(TypeError, match="part 0 of the state is a float; expected an array"):
         stream.state = 1.0
     with pytest.raises(TypeError, match="LSTM.stream: part 1 of the state has dtype complex64; expected real numbers"):

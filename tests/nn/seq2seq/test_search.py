@@ -343,3 +343,17 @@ def test_bad_input(changes, step, error, message, home):
     if not {"width", "n_best", "length_penalty", "state"} & set(changes):
         with pytest.raises(error, match=message.replace("beam_search", "greedy")):
             greedy(there, state, **settings)
+
+
+def test_a_dead_end_is_told_by_greedy_and_empty_in_a_beam(home):
+    """A sequence that has ended may be answered with anything."""
+
+    def step(tokens, state):
+        rows = [[-np.inf, -1.0, -1.0] if token == 0 else [-np.inf] * 3 for token in host(tokens).tolist()]
+        return home.asarray(np.array(rows)), state
+
+    settings = {"batch": 1, "start": 0, "max_length": 3}
+    assert greedy(step, None, end=1, **settings)[0].tokens == ()
+    with pytest.raises(FloatingPointError, match="greedy: step returned -inf for all tokens of a sequence: none has a"):
+        greedy(step, None, end=2, **settings)
+    assert beam_search(step, None, end=0, **settings) == [[]]

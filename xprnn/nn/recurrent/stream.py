@@ -51,9 +51,9 @@ class Stream:
     for all modules of a Sequential, of float weights and of 8 bits; other threads run meanwhile, also streams of their
     own. How a sequence is cut into steps and blocks then changes no bit of the results, which are the layer's to
     rounding, and to the bit where all weights have 8 bits. Where one sequence goes through an LSTM or GRU of float32 or
-    float64, its steps stay in registers from the product to the state. Elsewhere the layer is called; ``repr`` says
-    which, and why. With ``use_precision("bf16")`` the weights of the head are rounded like the layer's; beside weights
-    of 8 bits nothing is.
+    float64, its steps stay in registers from the product to the state. Elsewhere the layer is called, as with full
+    peepholes, and another cut may change last bits; ``repr`` says which, and why. With ``use_precision("bf16")`` the
+    weights of the head are rounded like the layer's; beside weights of 8 bits nothing is.
 
     New weights are noticed, be it that ``.data`` of a parameter is assigned, as optimizers and ``load_state_dict`` do,
     or that the layer is given another Parameter in its place; after writing into an array in place, call ``reload()``.

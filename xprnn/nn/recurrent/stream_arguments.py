@@ -40,9 +40,15 @@ def _from_numbers(owner: str, x: Any, expected: str, home: Backend) -> Array:
 
 
 def copy(owner: str, target: Array, x: Array) -> Array:
-    """The target, with the numbers of x. Raises TypeError for what is no array of real numbers of NumPy's."""
+    """The target, with the numbers of x. Raises TypeError for what is no array of real numbers of NumPy's, ValueError
+    for numbers of another shape than x says.
+    """
     try:
-        np.copyto(target, x, casting="same_kind")
+        numbers = np.asarray(x)
+        if numbers.shape != target.shape:  # which would be broadcast
+            came = f"a {type(x).__name__} of shape {tuple(x.shape)} whose numbers have shape {numbers.shape}"
+            raise ValueError(f"{owner}: x is {came}; expected an array of NumPy's")
+        np.copyto(target, numbers, casting="same_kind")
     except TypeError:
         what = f"x is a {type(x).__name__} of dtype {getattr(x, 'dtype', None)}"
         raise TypeError(f"{owner}: {what}; expected real numbers, in an array of NumPy's") from None

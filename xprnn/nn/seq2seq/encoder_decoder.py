@@ -8,6 +8,7 @@ from xprnn import ops
 from xprnn.arguments import float_dtype, input_tensor, one_of, size, true_or_false
 from xprnn.backend import Array, backend_of, dtype_name, namespace
 from xprnn.engine.control import Control
+from xprnn.indices import as_int64
 from xprnn.nn.attention.scores import Attention, Memory, named_attention
 from xprnn.nn.dropout import Dropout
 from xprnn.nn.embedding import Embedding
@@ -77,8 +78,7 @@ class Reader(Module):
             raise TypeError(f"{owner}: {name} has dtype {dtype_name(x.data)}; expected integers, the numbers of tokens")
         if x.ndim != 2:
             raise ValueError(f"{owner}: {name} has shape {x.shape}; expected (T, B)")
-        xp = namespace(x.data)
-        tokens = xp.astype(x.data, xp.int64, copy=False)  # beside the decoder's own ones
+        xp, tokens = namespace(x.data), as_int64(x.data)  # beside the decoder's own ones
         inside = Control.build(f"{owner}: {name}", tokens, lengths).inside
         if inside is not None:
             tokens = xp.where(xp.squeeze(inside, axis=-1), tokens, xp.zeros_like(tokens))

@@ -70,7 +70,7 @@ def greedy(step: Step, state: Any, *, batch: int, start: int, end: int, max_leng
     Raises
     ------
     ValueError, TypeError, FloatingPointError
-        Wrong arguments; log-probabilities of the wrong shape or type, above 0 or NaN.
+        Wrong arguments; log-probabilities of the wrong shape or type, above 0, NaN or all -inf.
     """
     batch, start, end = checked("greedy", step, batch, start, end)
     max_length = size("greedy", "max_length", max_length)
@@ -79,6 +79,8 @@ def greedy(step: Step, state: Any, *, batch: int, start: int, end: int, max_leng
     running, totals, chosen = np.full(batch, True), np.zeros(batch), list[Host]()
     for tokens, gains in _most_probable(step, first_tokens(state, batch, start), state, end, max_length):
         check_values("greedy", gains[running])  # what would follow an end is nothing
+        if np.isneginf(gains[running]).any():
+            raise FloatingPointError("greedy: step returned -inf for all tokens of a sequence: none has a probability")
         totals += np.where(running, gains, 0.0)
         chosen.append(tokens)
         running &= tokens != end
