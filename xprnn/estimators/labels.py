@@ -85,8 +85,8 @@ def hold_out(target: Host, part: float, rng: np.random.Generator) -> Host:
     return held
 
 
-def share_right(owner: str, predicted: Host, labels: Sequence[Any], classes: Sequence[Any]) -> float:
-    """The share of predictions that are the label; None never is.
+def share_right(owner: str, predicted: Host, labels: Sequence[Any], classes: Sequence[Any], weight: Host) -> float:
+    """The share of predictions, by their weights (N,), that are the label; None never is.
 
     Raises ValueError for none, for other lengths, and for labels none of which is among the classes: "1" is not 1.
     """
@@ -97,7 +97,8 @@ def share_right(owner: str, predicted: Host, labels: Sequence[Any], classes: Seq
     if not any(label in classes for label in labels):
         given, known = reprlib.repr(list(dict.fromkeys(labels))), reprlib.repr(list(classes))
         raise ValueError(f"{owner}: none of the labels is known: {given}; expected some of {known}")
-    return sum(p is not None and bool(p == label) for p, label in zip(predicted, labels, strict=True)) / len(labels)
+    right = [p is not None and bool(p == label) for p, label in zip(predicted, labels, strict=True)]
+    return float(np.average(right, weights=weight))
 
 
 def listed(owner: str, name: str, things: Any, expected: str) -> list[Any]:

@@ -101,6 +101,9 @@ def test_without_evidence_the_most_frequent_label_is_said(kind):
 
 def test_no_evidence_is_never_right(fitted):
     assert fitted.score(["", "a good film"], ["negative", "positive"]) == 0.5
+    assert fitted.score(["", "a good film"], ["negative", "positive"], [1.0, 3.0]) == 0.75
+    with pytest.raises(ValueError, match=r"score: sample_weight has shape \(1,\); expected \(2,\), one for each text"):
+        fitted.score(["", "a good film"], ["negative", "positive"], [1.0])
 
 
 def test_explain_finds_the_words_that_matter(fitted):

@@ -37,6 +37,7 @@ def test_no_evidence():
     assert model.predict(["bad", "zebra", "", "!"]).tolist() == ["down", "up", "up", "up"]
     assert model.predict_proba(["zebra"]).tolist() == [pytest.approx([1 / 3, 2 / 3])]
     assert model.score(["good", "zebra"], ["up", "up"], unknown="none") == 0.5
+    assert model.score(["good", "zebra"], ["up", "up"], [3, 1], unknown="none") == 0.75
     assert model.score(["good", "zebra"], ["up", "up"]) == 1.0
     marks = NaiveBayes().fit(["good ? !", "bad ."], ["up", "down"])  # a pair of marks is no word either
     assert marks.predict(["? !", "good"], unknown="none").tolist() == [None, "up"]

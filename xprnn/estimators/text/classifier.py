@@ -268,12 +268,15 @@ class TextClassifier(TextEstimator):
         tokens, (vocabulary, _) = self._tokens("has_evidence", texts), self._known()
         return _with_words(vocabulary, tokens)
 
-    def score(self, texts: Sequence[str], labels: Sequence[Any], *, unknown: str = "frequent") -> float:
-        """The share of texts whose label is what ``predict`` says; None is never right.
+    def score(
+        self, texts: Sequence[str], labels: Sequence[Any], sample_weight: Any = None, *, unknown: str = "frequent"
+    ) -> float:
+        """The share of texts, by their weights, whose label is what ``predict`` says; None is never right.
 
         Raises ValueError for no texts, another number of labels, or labels none of which is known.
         """
-        return share_right("TextClassifier.score", self.predict(texts, unknown=unknown), labels, self.classes)
+        owner, said = self._owner("score"), self.predict(texts, unknown=unknown)
+        return share_right(owner, said, labels, self.classes, as_weights(owner, sample_weight, len(said), "text"))
 
     def explain(self, text: str) -> Explanation:
         """Which words the prediction rests on: see :class:`Explanation`.

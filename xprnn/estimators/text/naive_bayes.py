@@ -13,6 +13,7 @@ from xprnn.arguments import true_or_false
 from xprnn.data.tokenizer import is_word, split_words
 from xprnn.estimators.labels import number_labels, share_right
 from xprnn.estimators.parameters import Parameters, Role, not_fitted
+from xprnn.estimators.sequences.input import as_weights
 from xprnn.estimators.text.input import check_texts, chosen_labels
 
 Host = np.ndarray[Any, Any]
@@ -85,9 +86,12 @@ class NaiveBayes(Parameters):
         powers = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
         return powers / powers.sum(axis=1, keepdims=True)
 
-    def score(self, texts: Sequence[str], labels: Sequence[Any], *, unknown: str = "frequent") -> float:
-        """The share of texts whose label is what ``predict`` says; None is never right."""
-        return share_right("NaiveBayes.score", self.predict(texts, unknown=unknown), labels, self.classes)
+    def score(
+        self, texts: Sequence[str], labels: Sequence[Any], sample_weight: Any = None, *, unknown: str = "frequent"
+    ) -> float:
+        """The share of texts, by their weights, whose label is what ``predict`` says; None is never right."""
+        owner, said = "NaiveBayes.score", self.predict(texts, unknown=unknown)
+        return share_right(owner, said, labels, self.classes, as_weights(owner, sample_weight, len(said), "text"))
 
     def _known(self, text: str) -> list[str]:
         """The tokens of a text that were counted; none where no word is among them."""
