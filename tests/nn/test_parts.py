@@ -130,7 +130,16 @@ class Plain:
         vars(self).update(attributes)
 
 
+class Slotted:
+    __slots__ = ("__layer", "unset")
+
+    def __init__(self, layer):
+        self.__layer = layer
+
+
 HIDDEN = {
+    "object without a dict": Slotted,
+    "object without a dict, of a list": lambda part: [Slotted([part])],
     "dict": lambda part: {"a": part},
     "mapping": lambda part: MappingProxyType({"a": [1, part]}),
     "deque": lambda part: deque([part]),
@@ -169,7 +178,7 @@ def test_methods_of_other_modules_are_refused(hide):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda parts: (part for part in parts), iter, functools.partial(map, None), reversed, zip]
+    "make", [lambda parts: (part for part in parts), iter, functools.partial(map, None), reversed, zip, itertools.cycle]
 )
 def test_what_gives_its_parts_once_is_refused(make):
     with pytest.raises(TypeError, match=r"Holder: layers is a \w+, which .*expected a list"):
@@ -181,6 +190,13 @@ def test_a_part_of_the_class_is_refused():
 
         class Net(nn.Module):
             layers = [nn.Linear(1, 1)]
+
+
+def test_slots_of_a_module_are_refused():
+    with pytest.raises(TypeError, match="Net: __slots__ has weight, in which no part would be found"):
+
+        class Net(nn.Module):
+            __slots__ = ("weight",)
 
 
 def test_a_part_that_is_found_may_stand_in_other_containers_too():

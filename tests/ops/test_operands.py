@@ -20,6 +20,15 @@ def test_astype_gives_gradients_in_the_old_dtype(home):
     assert_close(x.grad, np.array([2.0, 4.0], "float32"))
 
 
+@pytest.mark.parametrize("dtype", ["int64", "bool"])
+def test_what_becomes_an_integer_or_a_boolean_is_a_constant(dtype, home):
+    """Nothing flows back through rounding, as if it were not there."""
+    x = leaf(home, [1.5, 2.5])
+    y = ops.astype(x, getattr(home.xp, dtype))
+    assert not y.requires_grad
+    assert (y.data.dtype, x.astype(home.xp.float32).requires_grad) == (getattr(home.xp, dtype), True)
+
+
 def test_a_gradient_has_the_dtype_of_its_leaf():
     x = Tensor(np.ones(2, "float32"), requires_grad=True)
     (x * np.ones(2)).sum().backward()
@@ -86,6 +95,8 @@ def test_mixed_devices_are_refused_by_name():
         (lambda x: x["a"], "not with a str"),
         (lambda x: x[True], "not with a single boolean"),
         (lambda x: x[[0], True], "not with a single boolean"),
+        (lambda x: ops.where(x, x, 0.0), "where: the condition has dtype float64; expected bool, as of x != 0"),
+        (lambda x: ops.sum(x, True), "the axis is True; expected an integer"),
         (lambda x: Tensor(np.array(["a"])) * 1.5, "multiply: the left operand is an array of shape .1,. and dtype <U1"),
     ],
 )

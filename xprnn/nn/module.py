@@ -14,7 +14,7 @@ from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, copied, get_backend
 from xprnn.nn.loading import Unmatched, assign, named, read
 from xprnn.nn.modes import chosen_mode, modes_within, set_modes
-from xprnn.nn.parts import BARE, LEAVES, hollow, is_object, opener
+from xprnn.nn.parts import BARE, LEAVES, hollow, is_object, opener, slots
 from xprnn.tensor import Parameter, Tensor
 
 _watching: dict[int, WeakSet[Any]] = {}
@@ -47,6 +47,10 @@ class Module:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if names := slots(cls):
+            raise TypeError(
+                f"{cls.__name__}: __slots__ has {names[0]}, in which no part would be found; expected no __slots__"
+            )
         for name, value in vars(cls).items():
             for _, part in _parts_of(cls.__name__, name, value, []):
                 raise TypeError(

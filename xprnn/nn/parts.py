@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.nn.weights import Declared
+from xprnn.tensor import Tensor
 
 Entries = Iterable[tuple[str, Any]]
 
@@ -25,7 +26,8 @@ BARE = frozenset({*LEAVES, bool})
 
 _ITERATED: tuple[Any, ...] = ([], (), set(), {}, {}.values(), {}.items())
 GIVEN_ONCE: tuple[type, ...] = (
-    *(GeneratorType, map, filter, zip, enumerate, reversed, itertools.chain, itertools.islice),
+    *(GeneratorType, map, filter, zip, enumerate, reversed),
+    *(kind for kind in vars(itertools).values() if isinstance(kind, type) and kind is not itertools.count),
     *(type(iter(container)) for container in _ITERATED),
     type(reversed([])),
 )
@@ -37,7 +39,7 @@ def hollow(value: Any) -> bool:
     kind: Any = type(value)
     opened = _opener(kind)
     if opened is _of_object:
-        return BARE.issuperset(map(type, vars(value).values()))
+        return BARE.issuperset(map(type, _attributes(value).values()))
     return opened is None and not issubclass(kind, (list, tuple))
 
 
@@ -79,8 +81,28 @@ def is_object(value: Any) -> bool:
 
 @cache
 def _is_object(kind: Any) -> bool:
-    others = (type, ModuleType, Mapping, Set, deque, UserList, partial, np.ndarray)
-    return bool(getattr(kind, "__dictoffset__", 0)) and not is_dataclass(kind) and not issubclass(kind, others)
+    others = (type, ModuleType, Tensor, Mapping, Set, deque, UserList, partial, np.ndarray)
+    attributes = bool(getattr(kind, "__dictoffset__", 0) or slots(kind))
+    return attributes and not is_dataclass(kind) and not issubclass(kind, others)
+
+
+@cache
+def slots(kind: type) -> tuple[str, ...]:
+    """The attributes that objects of a type keep without a dict."""
+    found = list[str]()
+    for each in kind.__mro__:
+        names = vars(each).get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if not name.endswith("__"):
+                found.append(f"_{each.__name__.lstrip('_')}{name}" if name.startswith("__") else name)
+    return tuple(found)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """What an object holds by name."""
+    held: dict[str, Any] = getattr(value, "__dict__", {})
+    names = slots(type(value))
+    return {**held, **{name: getattr(value, name, None) for name in names}} if names else held
 
 
 def _of_iterator(value: Any) -> Entries:
@@ -88,7 +110,7 @@ def _of_iterator(value: Any) -> Entries:
 
 
 def _of_object(value: Any) -> Entries:
-    return [(f".{name}", each) for name, each in vars(value).items()]
+    return [(f".{name}", each) for name, each in _attributes(value).items()]
 
 
 def _of_mapping(value: Mapping[Any, Any]) -> Entries:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn import host_kernels
-from xprnn.backend import namespace
+from xprnn.backend import dtype_name, namespace
 from xprnn.flags import true_or_false
 from xprnn.ops.operands import X, lifted
 from xprnn.tape import record
@@ -115,9 +115,9 @@ def _is_numeric(dtype: Any) -> bool:
 
 @lifted
 def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
-    """In another floating-point dtype; gradients come back in the old one."""
+    """In another dtype; gradients come back in the old one, and none of integers or booleans, which are constants."""
     old = x.dtype
     if dtype is None or (isinstance(dtype, (str, type, np.ndarray, list, dict)) and not _is_numeric(dtype)):
         raise TypeError(f"astype: dtype is {reprlib.repr(dtype)}; expected one of numbers, such as 'float64'")
     data = namespace(x.data).astype(x.data, dtype, copy=true_or_false("astype", "copy", copy))
-    return record("astype", data, (x,), [lambda g, y: astype(g, old)])
+    return record("astype", data, (x,) if "float" in dtype_name(data) else (), [lambda g, y: astype(g, old)])

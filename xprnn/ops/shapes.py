@@ -29,7 +29,7 @@ def all_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 def one_axis(axis: int, ndim: int) -> int:
     """The same of one axis."""
     try:
-        axis = operator.index(axis)
+        axis = operator.index(None if axis is True or axis is False else axis)
     except TypeError:
         raise TypeError(f"the axis is {reprlib.repr(axis)}; expected an integer") from None
     if not -ndim <= axis < ndim:
