@@ -58,7 +58,7 @@ def of(
     computed = states if noise is None or not noise.zoned else states._replace(after=noise.raw)  # by cells themselves
     gradients: kinds.Weights = {}
     if about.places:
-        dzh = np.ascontiguousarray(dzh[..., : len(about.places) * states.after[0].shape[2]])
+        dzh = np.ascontiguousarray(dzh[..., : len(w["weight_hh"])])
         gradients["weight_hh"] = _recurrent_gradient(about, own, states, dzx, dzh, restart, reverse, noise, storage)
     if noise is not None and noise.faded:
         gradients["fade"] = noise.dfade
@@ -123,7 +123,7 @@ def _diagonal_gradients(
     about: Kind, states: States, computed: State, dzx: Array, restart: Array | None, reverse: bool
 ) -> Array:
     """The gradients of elementwise weights (diagonals, H)."""
-    size = states.after[0].shape[2]
+    size = dzx.shape[2] // about.gates
     before = {
         part: _states_before(states.initial[part], states.after[part], restart, reverse)
         for part in {row.part for row in about.diagonals if not row.new}

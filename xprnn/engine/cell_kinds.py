@@ -13,6 +13,7 @@ from xprnn.cells import (
     Elman,
     IndRNN,
     PeepholeLSTM,
+    Projected,
     ResetBeforeGRU,
     Weights,
 )
@@ -108,6 +109,24 @@ def linear_number_of(cell: Cell) -> int | None:
     if not own.keys() <= LINEAR_OPTIONS:  # as in number_of
         return None
     return LINEAR.get((_type_name(cell), own.get("space")))
+
+
+PROJECTED = vars(Projected(LSTM(), 1)).keys()
+
+
+def projected_kind(cell: Cell) -> kinds.Kind | None:
+    """The row of the cell inside a projected one, whose exact type counts as in :func:`number_of`, if the host has it
+    so; None of any other cell.
+    """
+    if type(cell) is not Projected or vars(cell).keys() != PROJECTED:
+        return None
+    kind = kind_of(cell.cell)
+    return kind if kind is not None and kind.projects else None
+
+
+def inside(cell: Cell) -> Cell:
+    """The cell whose equations kernels have: that inside, of a projected one."""
+    return cell.cell if type(cell) is Projected else cell
 
 
 def _type_name(cell: Cell) -> str:
