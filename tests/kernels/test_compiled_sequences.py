@@ -44,6 +44,7 @@ CELLS = {
     "layer-norm gru": lambda **o: nn.GRU(layer_norm=True, **o),
 }
 
+EXACT = {"full peephole", "projected"}  # whose products are never rounded
 PROJECTED = {
     "peephole": {"peephole": "diagonal"},
     "full peephole": {"peephole": "full"},
@@ -212,7 +213,7 @@ def rounded_state(state):
 
 
 @pytest.mark.parametrize(("batch", "hidden"), [(2, 5), (1, 64), (7, 33)])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in EXACT])
 def test_bf16_is_float32_with_rounded_operands(name, batch, hidden):
     layer = CELLS[name](input_size=3, hidden_size=hidden, rng=0)
     x, state = draw_call(layer, 5, batch, 3, hidden, "float32", 0)
