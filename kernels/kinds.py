@@ -119,6 +119,13 @@ class Kind:
         """Whether the host's kernels have it with zoneout and masks of h and candidates: where a product has h."""
         return bool(self.places)
 
+    @cached_property
+    def more(self) -> bool:
+        """Whether the host's kernels have it with more products in a step: with an h that leaves projected, of another
+        size, since h goes into one product and nowhere else.
+        """
+        return self.parts == ("h", "c") and not self.second
+
     def read(self, size: int) -> int:
         """How many numbers a step of so many units reads beside its matrices and biases."""
         return self.functions * FIELDS or self.rows * size

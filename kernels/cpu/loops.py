@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kinds import KINDS, PARTS
 from .bf16 import deep, lowered, operand, space_for
-from .compiling import kernel, shared_kernel
+from .compiling import inlined_kernel, kernel, shared_kernel
 from .intrinsics import address, addresses, all_parts, call_at, offset, offsets, spread
 from .noise import add_masked, fade_back, masked, zone, zone_back
 from .product import multiply, padded_columns
@@ -32,6 +32,19 @@ from .rows import add, clear, copy
 FEW = 6  # with fewer rows than a tile has, the rows of the input product are steps instead of sequences
 # Blocks of weight_hh in the product of the way back: all, where the second is not kept apart by a gate between them.
 BACK = tuple(kind.products[0] if kind.between else len(kind.places) for kind in KINDS)
+
+
+@inlined_kernel
+def input_product(x, steps, rows, x_step, x_row, w, k, w_columns, z, z_rows, columns):
+    """Add to z the product with x of some steps, each of so many rows; z has ``z_rows`` of a step."""
+    dense = rows == z_rows and x_step == rows * x_row  # rows of one step begin where those of the step before end
+    if rows < FEW and not dense:
+        for b in range(rows):
+            to = offset(z, b * columns)
+            multiply(offset(x, b * x_row), 1, 0, steps, x_step, w, k, w_columns, to, 0, z_rows * columns)
+    else:
+        groups, together = (1, steps * rows) if dense else (steps, rows)
+        multiply(x, groups, x_step, together, x_row, w, k, w_columns, z, z_rows * columns, columns)
 
 
 @shared_kernel
@@ -65,7 +78,6 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
     beyond = np.empty(room_beyond(address(z, 0), rows), x.dtype)
     wild = noise is not None or may_be_infinite(kind, initial[0], size, rows)
     x_step, x_row, h_row = lowered(w_x, batch * inputs, rows * k_x), lowered(w_x, inputs, k_x), lowered(w_h, size, k_h)
-    dense = rows == z_rows and x_step == rows * x_row  # rows of one step begin where those of the step before end
     for begin in range(0, steps, block):
         end = min(steps, begin + block)
         low = steps - end if reverse else begin
@@ -77,18 +89,10 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
             address(x, (low * batch + b0) * inputs), end - begin, batch * inputs, rows, inputs, inputs,
             address(space, 0), w_x,
         )  # fmt: skip
-        if rows < FEW and not dense:
-            for b in range(rows):
-                multiply(
-                    offset(x_here, b * x_row), 1, 0, end - begin, x_step, w_x, k_x, w_ih.shape[0],
-                    address(z, (z_low * z_rows + first + b) * columns), 0, z_rows * columns,
-                )  # fmt: skip
-        else:
-            groups, together = (1, (end - begin) * rows) if dense else (end - begin, rows)
-            multiply(
-                x_here, groups, x_step, together, x_row, w_x, k_x, w_ih.shape[0],
-                address(z, (z_low * z_rows + first) * columns), z_rows * columns, columns,
-            )  # fmt: skip
+        input_product(
+            x_here, end - begin, rows, x_step, x_row, w_x, k_x, w_ih.shape[0],
+            address(z, (z_low * z_rows + first) * columns), z_rows, columns,
+        )  # fmt: skip
         for k in range(begin, end):
             t = steps - 1 - k if reverse else k
             here = address(advance, t * batch + b0)

@@ -19,6 +19,8 @@ KERNEL_CELLS = {
     "relu": lambda: cells.Elman("relu"),
     "lstm": cells.LSTM,
     "peephole": cells.PeepholeLSTM,
+    "full peephole": cells.FullPeepholeLSTM,
+    "projected": lambda: cells.Projected(cells.LSTM(), 5),
     "indrnn": cells.IndRNN,
     "gru": cells.GRU,
     "reset before": cells.ResetBeforeGRU,

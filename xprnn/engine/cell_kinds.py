@@ -13,6 +13,7 @@ from xprnn.cells import (
     Elman,
     IndRNN,
     PeepholeLSTM,
+    Projected,
     ResetBeforeGRU,
     Weights,
 )
@@ -108,6 +109,26 @@ def linear_number_of(cell: Cell) -> int | None:
     if not own.keys() <= LINEAR_OPTIONS:  # as in number_of
         return None
     return LINEAR.get((_type_name(cell), own.get("space")))
+
+
+PLAIN, PROJECTED = LSTM(), vars(Projected(LSTM(), 1)).keys()
+
+
+def inside(cell: Cell) -> Cell:
+    """The cell that another is but for more products in a step: that inside a projected one, and of full peepholes the
+    plain LSTM; by exact types as in :func:`number_of`. Any other cell is itself.
+    """
+    if type(cell) is Projected and vars(cell).keys() == PROJECTED:
+        cell = cell.cell
+    full = not vars(cell) and _type_name(cell) == "xprnn.cells.lstm_peephole_full.FullPeepholeLSTM"
+    return PLAIN if full else cell
+
+
+def takes_more(cell: Cell) -> bool:
+    """Whether a cell is such a one, and the host has kernels for what is inside it with these products."""
+    plain = inside(cell)
+    kind = None if plain is cell else kind_of(plain)
+    return kind is not None and kind.more
 
 
 def _type_name(cell: Cell) -> str:

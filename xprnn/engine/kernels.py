@@ -17,9 +17,9 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from xprnn.backend import NATIVE, Array, dtype_name, zeros_beside
-from xprnn.cells import Cell, State, Weights
+from xprnn.cells import Cell, Projected, State, Weights
 from xprnn.engine.call import Gradients, Result, SequenceCall
-from xprnn.engine.cell_kinds import kind_of, number_of, told
+from xprnn.engine.cell_kinds import inside, kind_of, number_of, told
 from xprnn.engine.control import Control
 from xprnn.kernels import kinds
 
@@ -96,17 +96,17 @@ def check(call: SequenceCall) -> None:
     names = cell.state_names
     if len(call.state) != len(names):
         raise ValueError(f"{cell.name}: the state has {len(call.state)} parts; expected {len(names)}")
-    if call.x.ndim != 3 or call.state[0].ndim != 2:
+    if call.x.ndim != 3 or call.state[0].ndim != 2 or call.state[-1].ndim != 2:
         came = tuple(call.x.shape), tuple(call.state[0].shape)
         raise ValueError(
             f"{cell.name}: x has shape {came[0]} and state h has shape {came[1]}; expected (T, B, I), (B, H)"
         )
     length, batch, inputs = call.x.shape
-    size = call.state[0].shape[1]
-    expected = batch, size
-    for name, part in zip(names, call.state, strict=True):
-        if part.shape != expected:
-            raise ValueError(f"{cell.name}: state {name} has shape {tuple(part.shape)}; expected {expected}")
+    size = call.state[-1 if isinstance(cell, Projected) else 0].shape[1]
+    for name, part, wide in zip(names, call.state, cell.state_sizes(size), strict=True):
+        if part.shape != (batch, wide):
+            came = tuple(part.shape)
+            raise ValueError(f"{cell.name}: state {name} has shape {came}; expected {(batch, wide)}")
     check_weights(cell, call.weights, inputs, size)
     if control.advance is None and control.inside is None and control.restart is None:  # the most common
         return
@@ -143,10 +143,9 @@ def _require(call: SequenceCall, name: str, array: Array, shape: tuple[int, ...]
 def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, Kept]:
     """Run a call; ``options`` go to the kernels. Raises ValueError for arrays that do not fit each other."""
     check(call)
-    number, weights = number_of(call.cell), told(call.cell, call.weights)
-    found = kernels.forward(
-        number, weights, call.x, call.state, walk_flags(call), call.reverse, call.keep, **options
-    )  # fmt: skip
+    cell = inside(call.cell)
+    given = call.x, call.state, walk_flags(call), call.reverse, call.keep
+    found = kernels.forward(number_of(cell), told(cell, call.weights), *given, **options)
     return finished(call, *found)
 
 
@@ -159,7 +158,7 @@ def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, 
         sequences = tuple([s if len(s) == steps else None for s in sequences])
     if call.control.inside is not None:
         sequences = tuple(map(call.control.shown, sequences))
-    return Result(sequences, final), Kept(saved, _sort(call, number_of(call.cell))) if call.keep else NOTHING
+    return Result(sequences, final), Kept(saved, _sort(call, number_of(inside(call.cell)))) if call.keep else NOTHING
 
 
 def backward(
@@ -167,7 +166,8 @@ def backward(
 ) -> Gradients:
     """The way back through a call. Raises as :func:`forward` does, also for cotangents and another call's cache."""
     check(call)
-    number = number_of(call.cell)
+    cell = inside(call.cell)
+    number = number_of(cell)
     if kept.saved is None or kept.sort != _sort(call, number):
         raise ValueError(f"{call.cell.name}: the cache is of another call, or of one that was not to keep it")
     dtype = call.x.dtype
@@ -183,7 +183,7 @@ def backward(
         for part, d in zip(call.state, dfinal, strict=True)
     )
     found = kernels.backward(
-        number, told(call.cell, call.weights), call.x, kept.saved, walk_flags(call), call.reverse, dsequences, dstate,
+        number, told(cell, call.weights), call.x, kept.saved, walk_flags(call), call.reverse, dsequences, dstate,
         need_dx, **options,
     )  # fmt: skip
     return Gradients(*found)
@@ -191,7 +191,7 @@ def backward(
 
 def _sort(call: SequenceCall, number: int | None) -> tuple[Any, ...]:
     """What two calls must have in common for the cache of one to have the sizes that the other reads."""
-    return number, call.x.shape, call.state[0].shape, call.reverse
+    return number, call.x.shape, call.state[0].shape, call.state[-1].shape, call.reverse
 
 
 def walk_flags(call: SequenceCall) -> kinds.Flags:
