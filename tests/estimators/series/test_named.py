@@ -264,3 +264,31 @@ def test_what_was_tested_by_names_goes_on_by_names():
     plain.backtest(given["sold"][:STEPS], future=given["price"][:STEPS], test=5)
     plain.observe(given["sold"][STEPS - 5 : STEPS], future=given["price"][STEPS - 5 : STEPS])
     np.testing.assert_array_equal(np.ravel(said), np.ravel(plain.predict(2, future=given["price"][STEPS : STEPS + 2])))
+
+
+def test_a_table_that_is_forecast_in_has_the_times_that_it_was_fitted_by():
+    """Two columns of dates, of which one is named."""
+    days = np.datetime64("2024-01-01") + np.arange(STEPS)
+    table = frame(dict, columns()) | {"day": days, "read": days + 400}
+    model = Forecaster(**TINY).fit(table, **NAMES, time="day")
+    plain = Forecaster(**TINY).fit(frame(dict, columns()), **NAMES)
+    for given in (table, frame(dict, columns())):  # times may lack
+        np.testing.assert_array_equal(model.forecast(given, [20], 2), plain.forecast(frame(dict, columns()), [20], 2))
+        assert model.score(given) == plain.score(frame(dict, columns()))
+
+
+def test_one_of_several_series_is_scored_by_its_key():
+    parts, table = long()
+    shops = {"id": "shop", "time": "day"}
+    model = Forecaster(**TINY).fit(table, **NAMES, **shops)
+    y, known = apart(parts["v"])
+    origins = np.arange(model.window_, STEPS)
+    said = model.forecast(y, origins, 1, key="v", **known)[:, 0, 0]
+    right = 1 - np.mean((said - y[origins]) ** 2) / y[origins].var()
+    one = {name: column[table["shop"] == "v"] for name, column in table.items()}
+    one = {name: column[np.argsort(one["day"])] for name, column in one.items()}
+    assert model.score(one, key="v") == pytest.approx(right)
+    with pytest.raises(
+        ValueError, match=r"Forecaster.score: fitted on several series; expected the key of one of them"
+    ):
+        model.score(one)

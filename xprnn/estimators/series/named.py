@@ -11,7 +11,7 @@ import numpy as np
 
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm, selected
-from xprnn.data.tables import array_of, dates_of, dates_of_index, is_table, named_columns, no_column
+from xprnn.data.tables import array_of, dates_of, dates_of_index, is_table, named_columns, names_given, no_column
 from xprnn.estimators.series.panel import Panel, with_values
 
 Host = np.ndarray[Any, Any]
@@ -105,6 +105,11 @@ class Names:
         if self.one and isinstance(kept, (Mapping, np.ndarray)):  # which is answered by an array
             kept = as_series(kept, owner, gaps=True)[:, 0]
         return kept, _some(columns, self.past), _some(columns, self.future)
+
+    def of_one(self, table: Any) -> Names:
+        """The names by which a table of one series is read, which may lack its times and has no id."""
+        time = self.time if self.time in map(str, names_given(table)) else None
+        return replace(self, id=None, time=time, static=())
 
     def ahead(self, owner: str, table: Any) -> Any:
         """What is known of steps to come, from a table of them, or what was given otherwise."""

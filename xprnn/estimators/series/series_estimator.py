@@ -83,8 +83,7 @@ class SeriesEstimator(Estimator):
                 raise TypeError(
                     f"{owner}: {name} was given; expected it in the table, whose columns were fitted by names"
                 )
-        names = replace(self._names, id=None, time=None, static=()) if one else self._names
-        return names.given(owner, series)
+        return (self._names.of_one(series) if one else self._names).given(owner, series)
 
     def _check_columns(self, owner: str, values: Host) -> None:
         columns = self._fitted(self._network).columns
