@@ -21,7 +21,6 @@ from xprnn.settings import KERNELS
 LEAST_WORK, LEAST_ROWS = 2**18, 16
 LEAST_LINEAR = 2**15  # multiply-adds of the way back through an affine map, which is three operations of NumPy's
 LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
-MOST_KEPT = 2**20  # numbers of an array that is kept for the way back, beside one that could make it anew
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 WAYS = (None, "auto", "compiled", "compiled-scan", "compiled-filled", "reservoir")
 """What may be forced where these kernels run: a sequence by its own name has the products that it has by "auto"."""
@@ -110,8 +109,8 @@ def row_max(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
 
 def surprise(x: Array, target: Array) -> tuple[Array, Array] | None:
     """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), and the softmax; None where NumPy serves."""
-    size = math.prod(x.shape)
-    if not LEAST_ELEMENTS <= size <= MOST_KEPT or type(target) is not np.ndarray or (found := kernels_for(x)) is None:
+    small = math.prod(x.shape) < LEAST_ELEMENTS
+    if small or type(target) is not np.ndarray or (found := kernels_for(x)) is None:
         return None
     losses, softmax = found.surprise(x.reshape(-1, x.shape[-1]), target.reshape(-1))
     return losses.reshape(target.shape), softmax.reshape(x.shape)
