@@ -20,7 +20,7 @@ from xprnn.settings import KERNELS
 # Below so many multiply-adds NumPy's library takes one thread; with fewer rows a product is not worth its packing.
 LEAST_WORK, LEAST_ROWS = 2**18, 16
 LEAST_LINEAR = 2**15  # multiply-adds of the way back through an affine map, which is three operations of NumPy's
-LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
+LEAST_STACKS = 10**7  # multiply-adds of stacks of such products, which are worth more than one thread
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 WAYS = (None, "auto", "compiled", "compiled-scan", "compiled-filled", "reservoir")
 """What may be forced where these kernels run: a sequence by its own name has the products that it has by "auto"."""
@@ -59,11 +59,9 @@ def int8_kernels() -> Any:
 
 def matmul(a: Array, b: Array) -> Array:
     """The product of two arrays, by their library's own rules."""
-    large, many = _large(a, b), _many(a, b)
-    found = kernels_for(a, b) if large or many else None
-    if found is None:
-        return _librarys(a, b)
-    return found.matmul(a, b) if large else found.matmul_stacks(a, b)
+    name = _product(a, b)
+    found = kernels_for(a, b) if name else None
+    return _librarys(a, b) if found is None else getattr(found, name)(a, b)
 
 
 def _librarys(a: Array, b: Array) -> Array:
@@ -146,23 +144,14 @@ def loaded_for(*arrays: Array) -> Any:
     return kernels_for(*arrays) if kernels.cache_info().currsize else None
 
 
-def _large(a: Array, b: Array) -> bool:
-    """Whether these are two matrices of sizes for which the kernels are made."""
-    return (
-        a.ndim == 2
-        and b.ndim == 2
-        and a.shape[1] == b.shape[0]
-        and a.shape[0] >= LEAST_ROWS
-        and math.prod(a.shape) * b.shape[1] > LEAST_WORK
-    )
-
-
-def _many(a: Array, b: Array) -> bool:
-    """Whether these are stacks of as many matrices, for each of which NumPy takes one thread."""
-    return (
-        a.ndim == b.ndim > 2
-        and a.shape[:-2] == b.shape[:-2]
-        and a.shape[-1] == b.shape[-2]
-        and math.prod(a.shape[-2:]) * b.shape[-1] <= LEAST_WORK
-        and math.prod(a.shape) * b.shape[-1] > LEAST_STACKS
-    )
+def _product(a: Array, b: Array) -> str:
+    """Which of the kernels' products is made for arrays of such sizes; none where their library's is best."""
+    if not (a.ndim == b.ndim >= 2 and a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2]):
+        return ""
+    count, (rows, k), columns = math.prod(a.shape[:-2]), a.shape[-2:], b.shape[-1]
+    each = rows * k * columns
+    if each <= LEAST_WORK:
+        return "matmul_stacks" if a.ndim > 2 and count * each > LEAST_STACKS else ""
+    if rows < LEAST_ROWS:
+        return ""
+    return "matmul" if a.ndim == 2 else "matmul_large_stacks" if len(a) > 1 else ""
