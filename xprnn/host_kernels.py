@@ -20,8 +20,7 @@ from xprnn.settings import KERNELS
 # Below so many multiply-adds NumPy's library takes one thread; with fewer rows a product is not worth its packing.
 LEAST_WORK, LEAST_ROWS = 2**18, 16
 LEAST_LINEAR = 2**15  # multiply-adds of the way back through an affine map, which is three operations of NumPy's
-LEAST_STACKS = 10**7  # multiply-adds of stacks, which are worth more than one thread
-MOST_KEPT = 2**20  # numbers of an array that is kept for the way back, beside one that could make it anew
+LEAST_STACKS = 10**7  # multiply-adds of stacks of such products, which are worth more than one thread
 LEAST_ELEMENTS = 2**14  # below, a call of the kernels is not worth their import
 WAYS = (None, "auto", "compiled", "compiled-scan", "compiled-filled", "reservoir")
 """What may be forced where these kernels run: a sequence by its own name has the products that it has by "auto"."""
@@ -60,11 +59,9 @@ def int8_kernels() -> Any:
 
 def matmul(a: Array, b: Array) -> Array:
     """The product of two arrays, by their library's own rules."""
-    large, many = _large(a, b), _many(a, b)
-    found = kernels_for(a, b) if large or many else None
-    if found is None:
-        return _librarys(a, b)
-    return found.matmul(a, b) if large else found.matmul_stacks(a, b)
+    name = _product(a, b)
+    found = kernels_for(a, b) if name else None
+    return _librarys(a, b) if found is None else getattr(found, name)(a, b)
 
 
 def _librarys(a: Array, b: Array) -> Array:
@@ -113,8 +110,8 @@ def row_max(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
 
 def surprise(x: Array, target: Array) -> tuple[Array, Array] | None:
     """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), and the softmax; None where NumPy serves."""
-    size = math.prod(x.shape)
-    if not LEAST_ELEMENTS <= size <= MOST_KEPT or type(target) is not np.ndarray or (found := kernels_for(x)) is None:
+    small = math.prod(x.shape) < LEAST_ELEMENTS
+    if small or type(target) is not np.ndarray or (found := kernels_for(x)) is None:
         return None
     losses, softmax = found.surprise(x.reshape(-1, x.shape[-1]), target.reshape(-1))
     return losses.reshape(target.shape), softmax.reshape(x.shape)
@@ -150,23 +147,14 @@ def loaded_for(*arrays: Array) -> Any:
     return kernels_for(*arrays) if kernels.cache_info().currsize else None
 
 
-def _large(a: Array, b: Array) -> bool:
-    """Whether these are two matrices of sizes for which the kernels are made."""
-    return (
-        a.ndim == 2
-        and b.ndim == 2
-        and a.shape[1] == b.shape[0]
-        and a.shape[0] >= LEAST_ROWS
-        and math.prod(a.shape) * b.shape[1] > LEAST_WORK
-    )
-
-
-def _many(a: Array, b: Array) -> bool:
-    """Whether these are stacks of as many matrices, for each of which NumPy takes one thread."""
-    return (
-        a.ndim == b.ndim > 2
-        and a.shape[:-2] == b.shape[:-2]
-        and a.shape[-1] == b.shape[-2]
-        and math.prod(a.shape[-2:]) * b.shape[-1] <= LEAST_WORK
-        and math.prod(a.shape) * b.shape[-1] > LEAST_STACKS
-    )
+def _product(a: Array, b: Array) -> str:
+    """Which of the kernels' products is made for arrays of such sizes; none where their library's is best."""
+    if not (a.ndim == b.ndim >= 2 and a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2]):
+        return ""
+    count, (rows, k), columns = math.prod(a.shape[:-2]), a.shape[-2:], b.shape[-1]
+    each = rows * k * columns
+    if each <= LEAST_WORK:
+        return "matmul_stacks" if a.ndim > 2 and count * each > LEAST_STACKS else ""
+    if rows < LEAST_ROWS:
+        return ""
+    return "matmul" if a.ndim == 2 else "matmul_large_stacks" if len(a) > 1 else ""

@@ -5,7 +5,7 @@ from .elementwise import erf, row_max, scatter_add, square_sum
 from .equations import compile_equations
 from .host import BF16_DOT
 from .linear import affine, linear_back
-from .matmul import matmul, matmul_stacks
+from .matmul import matmul, matmul_large_stacks, matmul_stacks
 from .parts import PARTS
 from .product import BFLOAT16, EXACT, PAIRED
 from .sequence import backward, forward, way
@@ -34,6 +34,7 @@ __all__ = [
     "forward",
     "linear_back",
     "matmul",
+    "matmul_large_stacks",
     "matmul_stacks",
     "new_state",
     "one_thread",

@@ -267,6 +267,7 @@ def single_power(typingctx: Any, shifted: Any) -> Any:
 
 
 AT_ONCE = 4  # steps of K in the loop of a tile
+LINE = 64  # bytes in a cache line
 
 
 def make_tile(rows: int, widths: tuple[int, ...]) -> Any:
@@ -298,12 +299,23 @@ def _emit_block(
     """The instructions of a block of ``rows`` rows and ``width`` vectors."""
     size = 4 if isinstance(element, ir.FloatType) else 8
     c_rows = [builder.gep(c, [builder.mul(ldc, ir.Constant(ldc.type, r))]) for r in range(rows)]
+    for row_of_c in c_rows:  # of a large C, its lines come from memory while the products are taken
+        for first in range(0, width * TILE.vector_bytes, LINE):
+            _fetch(builder, builder.gep(row_of_c, [ir.Constant(ldc.type, first // size)]))
     block = emit_products(builder, element, rows, width, TILE.vectors, a, row, step, w, k)
     for r in range(rows):
         for v in range(width):
             # C comes last: in a sum over many blocks of K, small terms would be lost beside it one by one.
             place = vector_at(builder, c_rows[r], v)
             builder.store(builder.fadd(builder.load(place, align=size), block[r][v]), place, align=size)
+
+
+def _fetch(builder: Any, place: Any) -> None:
+    """Have the line of an address in the cache soon, to be read and written there."""
+    byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    builder.call(fetch, [builder.bitcast(place, byte), *[ir.Constant(i32, number) for number in (1, 3, 1)]])
 
 
 def vector_at(builder: Any, base: Any, number: int, lanes: int | None = None) -> Any:
