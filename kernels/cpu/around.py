@@ -12,8 +12,10 @@ import numpy as np
 from ..kinds import KINDS, Kind
 from . import loops, threads
 from .compiling import kernel
-from .intrinsics import address, lanes
+from .desk import share_out
+from .intrinsics import address, job_of, lanes, lying
 from .product import ROWS, VECTORS, pack_columns, pack_rows, padded_columns
+from .recurrence import BLOCK_BYTES
 from .rows import clear, copy
 from .scratch import LINE
 from .sums import cut, outer_share, row_share
@@ -88,18 +90,28 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
 
 
 @kernel
-def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, columns, x, states, control, span):
-    """:func:`loops.walk` with weights that are packed here, and pre-activations that are thrown away unless it keeps
-    them.
+def walk(desk, parts, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep):
+    """:func:`loops.walk` over all sequences in so many parts, shared out at a desk, with weights that are packed here.
 
-    Each thread packs for itself: what one processor has written comes slowly to another.
+    ``weights`` are weight_ih, weight_hh and their biases, which may be empty. Pre-activations are thrown away unless it
+    keeps them.
     """
-    b0, b1, _, block, keep = span
-    w_x, first, second, bias = prepare(kind, w_ih, w_hh, b_ih, b_hh, columns)
-    weights, (initial, after, z) = (first, second, diagonals, w_hh.shape[1]), states
+    arguments = parts, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep
+    if not share_out(desk, job_of(_walk_part, arguments), lying(arguments), parts):
+        raise MemoryError("no memory for packed weights and a layer's pre-activations")
+
+
+@kernel
+def _walk_part(parts, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep, part):
+    """Each part packs for itself: what one processor has written comes slowly to another."""
+    (steps, batch, _), (initial, after, z) = x.shape, states
+    b0, b1 = batch * part // parts, batch * (part + 1) // parts
+    w_x, first, second, bias = prepare(kind, *weights, columns)
+    block = min(max(BLOCK_BYTES // ((b1 - b0) * columns * x.itemsize), 1), steps)
     if not keep:
         z = aligned(block * (b1 - b0), columns, x).reshape(block, b1 - b0, columns)
-    loops.walk(kind, equations, x, w_x, bias, weights, (initial, after, z), control, span, None)
+    packed, span = (first, second, diagonals, weights[1].shape[1]), (b0, b1, reverse, block, keep)
+    loops.walk(kind, equations, x, w_x, bias, packed, (initial, after, z), control, span, None)
 
 
 @kernel

@@ -163,6 +163,52 @@ def call_at(typingctx: Any, function: Any, arguments: Any) -> Any:
     return types.void(types.intp, arguments), codegen
 
 
+JOB = types.intp, types.intp  # what a job is called with: where its arguments lie, and the number of a part
+
+
+@intrinsic
+def job_of(typingctx: Any, function: Any, arguments: Any) -> Any:
+    """The address of code for :func:`call_job` that calls a kernel with arguments of the types of these, and a part."""
+    signature = function.get_call_type(typingctx, (*arguments, types.intp), {})
+
+    def codegen(context: Any, builder: Any, _: Any, args: Any) -> Any:
+        kind = context.call_conv.get_function_type(types.none, JOB)
+        job = ir.Function(builder.module, kind, builder.module.get_unique_name("job"))
+        job.linkage = "internal"
+        inner = ir.IRBuilder(job.append_basic_block())
+        where, part = context.get_arg_packer(JOB).from_arguments(inner, job.args[2:])
+        given = inner.load(inner.inttoptr(where, context.get_value_type(arguments).as_pointer()))
+        call = context.get_function(function, signature)
+        context.add_linking_libs(getattr(call, "libs", ()))
+        call(inner, [*cgutils.unpack_tuple(inner, given), part])
+        context.call_conv.return_value(inner, context.get_dummy_value())
+        return builder.ptrtoint(job, ir.IntType(64))
+
+    return types.intp(function, arguments), codegen
+
+
+@intrinsic
+def lying(typingctx: Any, arguments: Any) -> Any:
+    """The address of a copy of a tuple, which lies there as long as the calling function runs."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ptrtoint(cgutils.alloca_once_value(builder, args[0]), ir.IntType(64))
+
+    return types.intp(arguments), codegen
+
+
+@intrinsic
+def call_job(typingctx: Any, job: Any, arguments: Any, part: Any) -> Any:
+    """Call what :func:`job_of` gave with what is :func:`lying` somewhere, and say whether it failed."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], context.call_conv.get_function_type(types.none, JOB).as_pointer())
+        status, _ = context.call_conv.call_function(builder, place, types.none, JOB, args[1:])
+        return status.is_error
+
+    return types.boolean(types.intp, types.intp, types.intp), codegen
+
+
 # --- threads at work on one array ------------------------------------------------------------------------------------
 
 
@@ -175,6 +221,16 @@ def claim(typingctx: Any, flag: Any) -> Any:
         return builder.icmp_signed("==", builder.atomic_rmw("xchg", args[0], one, "acq_rel"), ir.Constant(one.type, 0))
 
     return types.boolean(flag), codegen
+
+
+@intrinsic
+def replace(typingctx: Any, counter: Any, seen: Any, number: Any) -> Any:
+    """Set an integer at an address if it is still the one that was seen, and say whether it was."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.extract_value(builder.cmpxchg(*args, "acq_rel", "acquire"), 1)
+
+    return types.boolean(counter, types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -84,11 +84,11 @@ def forward(
         columns.run(parts, kind, x, *matrices, bias, diagonals, states, control, reverse, keep, storage)
         return results, (states, None) if keep else None
     if packed_at_once and noise is None and w["weight_ih"].nbytes + w["weight_hh"].nbytes <= around.OWN_BYTES:
-        plain_weights, groups = _plain_weights(about, w), plain_tuples(states, control)
-
-        def work(b0: int, b1: int) -> None:
-            span = b0, b1, reverse, _block(width * dtype.itemsize, b0, b1, steps), whole
-            around.walk(kind, code, *plain_weights, diagonals, width, x, *groups, span)
+        operations = operations_of(about, x.shape, size, own)
+        shares = threads.shares(batch, operations)
+        desk = threads.desk_for(shares)
+        given = _plain_weights(about, w), diagonals, width, x, *plain_tuples(states, control), reverse, whole
+        around.walk(desk, shares, kind, code, *given)
     else:
         w_ih, bias = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype)
         first, second = forward_products(about, w, size, storage)
@@ -100,7 +100,7 @@ def forward(
                 here = States(initial, after, lined((span.block, b1 - b0, width), dtype))
             loops.walk(kind, code, x, w_ih, bias, *plain_tuples(weights, here, control, span), masks)
 
-    threads.share(work, batch, operations_of(about, x.shape, size, own))
+        threads.share(work, batch, operations_of(about, x.shape, size, own))
     return results, (states, noise) if keep else None
 
 

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads, set_num_threads
 
+from .desk import attend, new_desk
 from .waiting import LOOKS, MEANWHILE, watch
 
 Array = np.ndarray[Any, Any]
+_UNUSED = new_desk()
 SERIAL_BELOW = 2e7  # floating-point operations; waking a thread takes as long as these
 
 
@@ -80,8 +82,9 @@ class Pool:
     def __init__(self, helpers: int) -> None:
         self._parts: SimpleQueue[Part] = SimpleQueue()
         self.calls = np.zeros(1, np.int64)  # how often parts were handed out, or at least another number each time
+        self.desk = new_desk()
         # Compiled before a helper needs it: the process may end while that one is at it.
-        watch(self.calls, 1, 0, 0, np.zeros(1, np.int64))
+        attend(self.desk, self.calls, 1, 0, 0, np.zeros(1, np.int64))
         self._threads: list[int] = []
         self._keeping_off: tuple[int, int] | None = None
         for _ in range(helpers):
@@ -104,10 +107,16 @@ class Pool:
         try:
             part = self._parts.get_nowait()
         except Empty:
-            watch(self.calls, seen, LOOKS, MEANWHILE, done)
+            attend(self.desk, self.calls, seen, LOOKS, MEANWHILE, done)
             return self._parts.get()
         done[0] = 1
         return part
+
+    def invite(self, helpers: int) -> None:
+        """Let so many look at the desk soon; who looks already finds what keeps it from sleeping without another look."""
+        self._keep_off()
+        for _ in range(helpers - self._parts.qsize()):
+            self._parts.put(Part(_nothing))
 
     def hand_out(self, parts: Sequence[Part]) -> None:
         """Let helpers begin them."""
@@ -153,6 +162,10 @@ def _pool_of(process: int, helpers: int) -> Pool:
     return Pool(helpers)
 
 
+def _nothing() -> None:
+    """What a helper is woken for who shall look at the desk."""
+
+
 def workers() -> int:
     """How many threads there may be, this one among them."""
     return int(get_num_threads())
@@ -195,6 +208,15 @@ def led(work: Callable[[int, Array], object], parts: int) -> None:
     finally:
         for part in others:
             part.withdraw()
+
+
+def desk_for(parts: int) -> Array:
+    """Where compiled code shares out so many parts (desk.py); helpers look there now, if there is more than one."""
+    if parts == 1:
+        return _UNUSED
+    pool = _pool_of(os.getpid(), max(workers() - 1, 1))
+    pool.invite(parts - 1)
+    return pool.desk
 
 
 def shares(batch: int, operations: float) -> int:
