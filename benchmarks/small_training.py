@@ -164,7 +164,8 @@ class Clock:
                         function.cache_clear()
 
     def _timed_calls(self, call_of: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda kernel, signature, *first: self._timed(call_of(getattr(kernel, "__wrapped__", kernel), signature, *first))
+        """What finds such functions, so that they look at the clock too; of kernels, timed or not."""
+        return lambda kernel, *about: self._timed(call_of(getattr(kernel, "__wrapped__", kernel), *about))
 
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)

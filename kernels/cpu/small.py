@@ -31,7 +31,9 @@ from .unpacked import FEW
 GATES = tuple(kind.gates for kind in KINDS)
 # Numbers of a plan: of the call, what it has of biases and of steps whose c and z are kept, how z is laid out, and
 # where the equations lie, ahead and back.
-KIND, STEPS, BATCH, INPUTS, SIZE, DTYPE, BIASED, SLOTS, KEPT, COLUMNS, BLOCK, STEP, RESET, STEP_BACK, RESET_BACK = range(15)
+KIND, STEPS, BATCH, INPUTS, SIZE, DTYPE, BIASED, SLOTS, KEPT, COLUMNS, BLOCK, STEP, RESET, STEP_BACK, RESET_BACK = (
+    range(15)
+)
 NEEDED = PLAIN | WRITEABLE  # of any other array there is a copy, which is made elsewhere
 MOST_PLANS = 1 << 10
 
@@ -46,7 +48,14 @@ def _fits(array, axes, third, before, last, dtype):
 @kernel
 def _fit(plan, x, w_ih, w_hh, h0, c0):
     """Whether the arrays that both ways read are those of a call of this plan."""
-    kind, steps, batch, inputs, size, dtype = plan[KIND], plan[STEPS], plan[BATCH], plan[INPUTS], plan[SIZE], plan[DTYPE]
+    kind, steps, batch, inputs, size, dtype = (
+        plan[KIND],
+        plan[STEPS],
+        plan[BATCH],
+        plan[INPUTS],
+        plan[SIZE],
+        plan[DTYPE],
+    )
     rows = GATES[kind] * size
     fits = _fits(x, 3, steps, batch, inputs, dtype)
     fits = fits and _fits(w_ih, 2, 0, rows, inputs, dtype) and _fits(w_hh, 2, 0, rows, size, dtype)
@@ -90,7 +99,7 @@ def _end(plan, reverse, hs, cs, h, c):
 
 @kernel
 def _at_once(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
-    """The states after every step of x, and at the end, by :func:`at_once.walk`; False, and nothing, for other arrays."""
+    """The states after every step of x, and at the end, by :func:`at_once.walk`; False for arrays of another call."""
     at = plan.at
     if not _suit(at, x, w_ih, w_hh, b_ih, b_hh, h0, c0):
         return False
@@ -162,7 +171,7 @@ def _back(
 ):  # fmt: skip
     """The way back: the gradients of x, where it is needed, and of the weights, and the initial state's cotangents.
 
-    Of the cotangents of all states, and of those at the end, any may be empty.
+    Of the cotangents of all states, and of those at the end, any may be empty. False for arrays of another call.
     """
     at = plan.at
     kind, steps, batch, inputs, size, dtype = at[KIND], at[STEPS], at[BATCH], at[INPUTS], at[SIZE], at[DTYPE]
@@ -178,7 +187,7 @@ def _back(
         and _cotangent(dc, 2, 0, batch * second, size * second, dtype)
     ):
         return False
-    given, (weights_ih, weights_hh, _, _), initial, after = _given(at, x, w_ih, w_hh, x, x, h0, c0, hs, cs)
+    _, (weights_ih, weights_hh, _, _), initial, after = _given(at, x, w_ih, w_hh, x, x, h0, c0, hs, cs)
     state = (_began(dh, dh0.at, batch, size), _began(dc, dc0.at, batch * second, size))
     flows = (carray(dhs.at, (steps, batch, size)), carray(dcs.at, (steps, batch, size)))
     zx, zh = carray(dzx.at, (steps, batch, gates)), carray(dzh.at, (steps, batch, gates))
@@ -224,14 +233,14 @@ def plan_of(
         return None
     (steps, batch, inputs), size, about, item = shape, state[1], KINDS[kind], dtype.itemsize
     operations = 2.0 * steps * batch * about.gates * size * (inputs * (2 if keep else 1) + size)
-    walk = _walk_of(about, shape, size, item, keep) if 0 < size and operations < threads.SERIAL_BELOW else None
+    walk = _walk_of(about, shape, size, item, keep) if size > 0 and operations < threads.SERIAL_BELOW else None
     if walk is None:
         return None
     columns, slots = sequence.scratch_columns(about, size, size, item), steps if every or keep else min(TURNS, steps)
     whole = keep and not (about.by_state and walk is _around)
     row = about.gates * padded(size, item) if walk is _alone else batch * columns
     block = min(max(BLOCK_BYTES // (row * item), 1), steps)
-    numbers = (kind, steps, batch, inputs, size, id(dtype), weights > 2, slots, whole, columns, block)
+    numbers = (kind, steps, batch, inputs, size, id(np.dtype(dtype.type)), weights > 2, slots, whole, columns, block)
     code = *equations.ahead(kind, item), *(equations.back(kind, item) if keep else (0, 0))
     plan, number = np.array((*numbers, *code), np.int64), from_dtype(dtype)
     flag, lent, place = types.boolean, Lent(number), Place(number)

@@ -61,9 +61,9 @@ def _adam(data, gradient, mean, square, numbers, new_data, new_mean, new_square,
 @lru_cache
 def _adam_of(dtype: Any) -> Callable[..., bool]:
     """All of it for arrays of a type in one call; False where one of them is not plain, of so many numbers."""
-    number = from_dtype(dtype)
-    numbers = types.UniTuple(types.float64, 7)
-    return call_of(_adam_at_once, (types.int64, types.intp, *[Lent(number)] * 4, numbers, *[Place(number)] * 3), id(dtype))
+    number, own = from_dtype(dtype), id(np.dtype(dtype.type))
+    given = types.int64, types.intp, *[Lent(number)] * 4, types.UniTuple(types.float64, 7), *[Place(number)] * 3
+    return call_of(_adam_at_once, given, own)
 
 
 @plain_kernel

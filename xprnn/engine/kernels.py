@@ -157,7 +157,9 @@ def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, 
     return of_kernels(call, number_of(call.cell), sequences, final, saved)
 
 
-def of_kernels(call: SequenceCall, number: int | None, sequences: State, final: State, saved: Any) -> tuple[Result, Kept]:
+def of_kernels(
+    call: SequenceCall, number: int | None, sequences: State, final: State, saved: Any
+) -> tuple[Result, Kept]:
     """The same of a call whose final state they returned, too."""
     if not call.every:  # of all parts but h only the last two steps may be there
         steps = len(call.x)

@@ -198,7 +198,9 @@ class Optimizer:
             return False
         if not all(map(is_, map(_data_of, parameters), whole.parts)) or set(map(type, arrays)) != {np.ndarray}:
             return False
-        alike = [*map(_shape_of, arrays)] == [*map(_shape_of, whole.parts)] and {*map(_dtype_of, arrays)} == {whole.array.dtype}
+        alike = [*map(_shape_of, arrays)] == [*map(_shape_of, whole.parts)] and {*map(_dtype_of, arrays)} == {
+            whole.array.dtype
+        }
         return alike and len({*self._steps}) == 1
 
     def _slots_of(self, together: Sequence[int], names: Sequence[str], joined: Joined) -> Slots:
