@@ -104,6 +104,8 @@ class Setting(Generic[T]):
 
     def get(self) -> T | None:
         """The value that holds here."""
+        if self.blocks.last.get() is None and not self._standing:  # the most common
+            return None
         entered = self.blocks.innermost()
         return self.process if entered is None else entered.value
 

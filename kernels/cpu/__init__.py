@@ -1,6 +1,6 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive, carry, diagonal, more_products, reservoir, scan
+from . import additive, carry, diagonal, more_products, reservoir, scan, small
 from .elementwise import erf, row_max, scatter_add, square_sum
 from .equations import compile_equations
 from .host import BF16_DOT
@@ -43,6 +43,7 @@ __all__ = [
     "row_max",
     "scan",
     "scatter_add",
+    "small",
     "square_sum",
     "surprise",
     "surprise_back",

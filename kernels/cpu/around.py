@@ -97,13 +97,13 @@ def walk(desk, parts, kind, equations, weights, diagonals, columns, x, states, c
     keeps them.
     """
     arguments = parts, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep
-    if not share_out(desk, job_of(_walk_part, arguments), lying(arguments), parts):
+    if not share_out(desk, job_of(walk_part, arguments), lying(arguments), parts):
         raise MemoryError("no memory for packed weights and a layer's pre-activations")
 
 
 @kernel
-def _walk_part(parts, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep, part):
-    """Each part packs for itself: what one processor has written comes slowly to another."""
+def walk_part(parts, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep, part):
+    """One of so many parts. Each packs for itself: what one processor has written comes slowly to another."""
     (steps, batch, _), (initial, after, z) = x.shape, states
     b0, b1 = batch * part // parts, batch * (part + 1) // parts
     w_x, first, second, bias = prepare(kind, *weights, columns)

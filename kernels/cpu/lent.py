@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
-from numba.extending import NativeValue, make_attribute_wrapper, register_model, unbox
+from numba.extending import NativeValue, make_attribute_wrapper, register_jitable, register_model, unbox
 
 PLAIN, WRITEABLE = 0x101, 0x400  # NumPy's flags: of what is contiguous in the order of C, and aligned
 MOST_AXES = 3
@@ -96,6 +96,17 @@ def _fields_of(kind: Lent, given: Any, c: Any) -> NativeValue:
             builder.store(builder.load(place), extent)
         setattr(lent, name, builder.load(extent))
     return NativeValue(lent._getvalue())
+
+
+@register_jitable
+def count_of(array):
+    """How many numbers an array has; -1 where its extents do not say."""
+    count = array.last if 0 < array.axes <= MOST_AXES else -1
+    if array.axes > 1:
+        count *= array.before
+    if array.axes > 2:
+        count *= array.third
+    return count
 
 
 def call_of(kernel: Any, signature: tuple[types.Type, ...], *first: Any) -> Callable[..., Any]:

@@ -38,7 +38,7 @@ def lined(shape: tuple[int, ...], dtype: Any, make: Callable[..., Any] = np.empt
     whole: np.ndarray[Any, Any] = make(count + LINE // dtype.itemsize, dtype)
     memory: Any = whole  # a buffer, as type checkers on Python 3.10 do not know
     first = -addressof(c_char.from_buffer(memory)) % LINE // dtype.itemsize  # an array's own `ctypes` takes far longer
-    return whole[first : first + count].reshape(shape)
+    return np.ndarray(shape, dtype, memory, first * dtype.itemsize)
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:

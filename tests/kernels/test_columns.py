@@ -8,7 +8,7 @@ from helpers import draw_call, everything
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import columns, threads, waiting
+from xprnn.kernels.cpu import columns, small, threads, waiting
 
 import xprnn
 from xprnn import nn
@@ -28,6 +28,7 @@ LAYERS = {  # of all shapes that a step has: gates, parts of the state, products
 
 def share(monkeypatch, workers):
     """Have each step shared among so many threads, however small it is."""
+    monkeypatch.setattr(small, "plan_of", lambda *call: None)
     monkeypatch.setattr(columns, "STEP", 0.0)
     monkeypatch.setattr(columns, "CALL", 0.0)
     monkeypatch.setattr(columns, "BUSY", -np.inf)

@@ -189,9 +189,10 @@ def test_noise_is_that_of_the_reference(name, training):
 
 @pytest.mark.parametrize("name", ["lstm", "layer-norm lstm", "layer-norm gru"])
 def test_gradients_have_the_same_bits_on_however_many_threads(name, monkeypatch):
-    from xprnn.kernels.cpu import threads
+    from xprnn.kernels.cpu import small, threads
 
     layer = CELLS[name](input_size=3, hidden_size=9, rng=0)
+    monkeypatch.setattr(small, "plan_of", lambda *call: None)
     x, state = draw_call(layer, 7, 40, 3, 9, "float32", 0)
     monkeypatch.setattr(threads, "SERIAL_BELOW", 0.0)
     found = []

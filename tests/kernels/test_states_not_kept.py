@@ -8,7 +8,7 @@ from helpers import draw_call
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import at_once, columns, threads
+from xprnn.kernels.cpu import at_once, columns, small, threads
 
 import xprnn
 from xprnn import nn
@@ -38,6 +38,7 @@ def both_ways(layer, x, state, control):
 def test_the_bits_are_those_of_states_that_are_kept(monkeypatch, name, shared):
     layer, draws = LAYERS[name](num_layers=2, bidirectional=True, rng=0), np.random.default_rng(0)
     if shared:  # the columns of each step, among threads
+        monkeypatch.setattr(small, "plan_of", lambda *call: None)
         monkeypatch.setattr(columns, "STEP", 0.0)
         monkeypatch.setattr(columns, "CALL", 0.0)
         monkeypatch.setattr(columns, "MOST_THREADS", 3)
@@ -82,6 +83,7 @@ def test_a_way_back_by_the_states_alone_keeps_nothing_else(name, arrays):
 
 def test_what_was_not_kept_is_not_asked_for_by_threads_that_have_come_since(monkeypatch):
     layer, x = nn.RNN(3, 32, rng=0), np.random.default_rng(0).standard_normal((9, 4, 3)).astype("float32")
+    monkeypatch.setattr(small, "plan_of", lambda *call: None)
     monkeypatch.setattr(at_once, "serves", lambda *about: False)
     gradients = []
     for come in (1, 2):

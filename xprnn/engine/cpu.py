@@ -63,16 +63,21 @@ def run_plain(call: SequenceCall) -> tuple[Result, Any] | None:
     arrays are as compiled code takes them, and of the shapes that the cell declares.
     """
     number, x, state, weights = number_of(call.cell), call.x, call.state, call.weights
-    if number not in PLAIN or call.noise is not None or call.control is not FREE or type(x) is not np.ndarray:
+    if number not in PLAIN or call.noise is not None or call.control is not FREE:
         return None
-    dtype, arrays = x.dtype, (*weights.values(), *state)
+    dtype, arrays, names = x.dtype, (*weights.values(), *state), tuple(weights)
+    if not _are_numpys(x, *arrays) or (names != WEIGHTS and names != WEIGHTS[:2]):
+        return None
+    if isinstance(host := host_kernels.kernels(), str) or len(state) != len(call.cell.state_names):
+        return None
+    found = host.small.forward(number, arrays[: len(names)], x, state, call.reverse, call.keep, call.every)
+    if found is not None:
+        result, kept = kernels.of_kernels(call, number, *found)
+        return result, (kept, host.EXACT)
     for array in (x, *arrays):
-        if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
+        if array.dtype is not dtype or not array.flags.carray:
             return None
-    if dtype not in NATIVE.values() or x.ndim != 3 or len(state) != len(call.cell.state_names) or state[0].ndim != 2:
-        return None
-    host, names = host_kernels.kernels(), tuple(weights)
-    if x.size == 0 or (names != WEIGHTS and names != WEIGHTS[:2]) or isinstance(host, str):
+    if dtype not in NATIVE.values() or x.ndim != 3 or state[0].ndim != 2 or x.size == 0:
         return None
     if [array.shape for array in arrays] != _shapes(call.cell, *x.shape[1:], state[0].shape[1], len(weights)):
         return None
@@ -104,9 +109,34 @@ def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
     (kept, storage), host, start = saved, host_kernels.kernels(), call.from_start
+    if (found := _small_back(host, call, kept, storage, dsequences, dfinal, need_dx)) is not None:
+        return Gradients(*found)
     if takes_more(call.cell):
         return kernels.backward(host.more_products, call, kept, dsequences, dfinal, need_dx, from_start=start)
     return kernels.backward(host, call, kept, dsequences, dfinal, need_dx, storage=storage, from_start=start)
+
+
+def _small_back(
+    host: Any, call: SequenceCall, kept: Any, storage: Any, dsequences: State, dfinal: State, need_dx: bool
+) -> Any:
+    """The way back through a call that has nothing unusual about it and is small, as :func:`run_plain`; else None."""
+    number, x, weights = number_of(call.cell), call.x, call.weights
+    if number not in PLAIN or call.noise is not None or call.control is not FREE or storage is not host.EXACT:
+        return None
+    names, cotangents = tuple(weights), (*dsequences, *dfinal)
+    given = [d for d in cotangents if d is not None]
+    if not _are_numpys(x, *weights.values(), *given) or (names != WEIGHTS and names != WEIGHTS[:2]):
+        return None
+    if kept.saved is None or not kernels.is_of(call, number, kept):
+        return None
+    return host.small.backward(
+        number, weights, x, kept.saved, call.reverse, dsequences, dfinal, need_dx, call.from_start
+    )
+
+
+def _are_numpys(*arrays: Array) -> bool:
+    """Whether all are NumPy's arrays, and nothing that is more than these."""
+    return set(map(type, arrays)) == {np.ndarray}
 
 
 def how(call: SequenceCall, faded: bool = False) -> str:

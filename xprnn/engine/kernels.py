@@ -151,14 +151,21 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, K
 
 def finished(call: SequenceCall, sequences: State, saved: Any) -> tuple[Result, Kept]:
     """The result of a call from what kernels returned, and what the way back needs."""
-    steps = len(call.x)
-    last = 0 if call.reverse else steps - 1
+    last = 0 if call.reverse else len(call.x) - 1
     final = tuple([s[last % len(s)].copy() for s in sequences])
+    return of_kernels(call, number_of(inside(call.cell)), sequences, final, saved)
+
+
+def of_kernels(
+    call: SequenceCall, number: int | None, sequences: State, final: State, saved: Any
+) -> tuple[Result, Kept]:
+    """The same of a call whose final state they returned, too."""
     if not call.every:  # of all parts but h only the last two steps may be there
+        steps = len(call.x)
         sequences = tuple([s if len(s) == steps else None for s in sequences])
     if call.control.inside is not None:
         sequences = tuple(map(call.control.shown, sequences))
-    return Result(sequences, final), Kept(saved, _sort(call, number_of(inside(call.cell)))) if call.keep else NOTHING
+    return Result(sequences, final), Kept(saved, _sort(call, number)) if call.keep else NOTHING
 
 
 def backward(
@@ -168,7 +175,7 @@ def backward(
     check(call)
     cell = inside(call.cell)
     number = number_of(cell)
-    if kept.saved is None or kept.sort != _sort(call, number):
+    if kept.saved is None or not is_of(call, number, kept):
         raise ValueError(f"{call.cell.name}: the cache is of another call, or of one that was not to keep it")
     dtype = call.x.dtype
     for what, cotangents, lead in (("", dsequences, call.x.shape[:1]), ("the last ", dfinal, ())):
@@ -187,6 +194,11 @@ def backward(
         need_dx, **options,
     )  # fmt: skip
     return Gradients(*found)
+
+
+def is_of(call: SequenceCall, number: int | None, kept: Kept) -> bool:
+    """Whether a cache has the sizes that a call's way back reads."""
+    return kept.sort == _sort(call, number)
 
 
 def _sort(call: SequenceCall, number: int | None) -> tuple[Any, ...]:

@@ -91,7 +91,7 @@ def _checked(owner: str, parameters: Iterable[Tensor]) -> Held:
     for k, (parameter, gradient) in enumerate(held):
         if not isinstance(gradient, Tensor):
             raise TypeError(f"{owner}: gradient {k} is a {type(gradient).__name__}; expected a Tensor")
-        if gradient.shape != parameter.shape:
+        if gradient.data.shape != parameter.data.shape:
             raise ValueError(f"{owner}: gradient {k} has shape {gradient.shape}; expected {parameter.shape}")
     return held
 

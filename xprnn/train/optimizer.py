@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from itertools import repeat
+from operator import attrgetter, is_
 from typing import Any
+
+import numpy as np
 
 from xprnn.arguments import several, whole_number
 from xprnn.backend import Array, backend_of, dtype_name, namespace
@@ -17,6 +20,8 @@ from xprnn.train.parameter_groups import Group, Setting, grouped, number
 
 SMALL = 2**14
 """Numbers of a parameter that is moved as one array with others: where it has more, what it costs is its numbers."""
+
+_moves, _data_of, _shape_of, _dtype_of = map(attrgetter, ("requires_grad", "data", "shape", "dtype"))
 
 
 class Optimizer:
@@ -164,6 +169,8 @@ class Optimizer:
 
     def _moved_together(self) -> Iterable[list[int]]:
         """Which parameters are moved, by their positions: small ones alike in all that ``update`` sees as one array."""
+        if self._as_before():
+            return [[*range(len(self.parameters))]]
         sets: dict[Any, list[int]] = {}
         most = SMALL if vars(type(self)).get("elementwise", False) else -1
         for k, (parameter, group, step) in enumerate(zip(self.parameters, self._group_of, self._steps, strict=True)):
@@ -177,6 +184,24 @@ class Optimizer:
             alike = k if data.size > most else (group, step, kind)
             sets.setdefault(alike, []).append(k)
         return sets.values()
+
+    def _as_before(self) -> bool:
+        """Whether all parameters, as the last step left them together, have gradients like them: a short look.
+
+        Which of them go together depends on what does not change by steps, and on how many each has made.
+        """
+        parameters, gradients = self.parameters, [parameter.grad for parameter in self.parameters]
+        if set(map(type, gradients)) != {Tensor} or not all(map(_moves, parameters)):
+            return False
+        arrays, whole = [*map(_data_of, gradients)], self._known.get(id(parameters[0].data))
+        if whole is None or type(whole.array) is not np.ndarray or len(whole.parts) != len(parameters):
+            return False
+        if not all(map(is_, map(_data_of, parameters), whole.parts)) or set(map(type, arrays)) != {np.ndarray}:
+            return False
+        alike = [*map(_shape_of, arrays)] == [*map(_shape_of, whole.parts)] and {*map(_dtype_of, arrays)} == {
+            whole.array.dtype
+        }
+        return alike and len({*self._steps}) == 1
 
     def _slots_of(self, together: Sequence[int], names: Sequence[str], joined: Joined) -> Slots:
         """What is kept for some parameters, joined as these are; zeros where there is nothing yet."""

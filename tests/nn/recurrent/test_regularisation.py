@@ -98,8 +98,9 @@ OFF = {
 @pytest.mark.parametrize(("options", "training"), OFF.values(), ids=OFF.keys())
 def test_what_is_off_makes_the_same_call_of_kernels(options, training, monkeypatch):
     numba = pytest.importorskip("numba")
-    from xprnn.kernels.cpu import around, at_once, loops
+    from xprnn.kernels.cpu import around, at_once, loops, small
 
+    monkeypatch.setattr(small, "plan_of", lambda *call: None)
     monkeypatch.setattr(at_once, "serves", lambda *about: False)
     monkeypatch.setattr(around, "OWN_BYTES", 0)
     came, originals = [], {name: getattr(loops, name) for name in ("walk", "walk_back")}
