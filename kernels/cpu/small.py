@@ -252,7 +252,7 @@ def plan_of(
     forward = call_of(walk, (first, flag, *[lent] * 7, *[place] * 5), plan)
     back = call_of(_back, (first, *[flag] * 3, *[lent] * 12, *[place] * 9), plan) if keep else forward
     z, rows, make = (steps, batch, columns) if whole else (0, 0, 0), about.gates * size, np.empty
-    if walk is _around and batch > 1:
+    if walk is _around:  # whose products read and write whole vectors
         make = lined
     shapes: list[tuple[int, ...]] = [(rows, inputs), (rows, size), (rows,), (rows,)]
     hs, cs = (steps, batch, size), (slots, batch, size)
