@@ -212,14 +212,15 @@ def _back(
 class Plan(NamedTuple):
     """What calls of one size have in common.
 
-    ``forward`` and ``back`` are compiled functions, of at most so many ``operations``. The shapes of what they fill are
-    kept too, of the states after every step, h and its other part, of z, of x and of the weights, so that nobody asks
-    the arrays, which other threads may give others; z and the states are made by ``make``.
+    ``forward`` and ``back`` are compiled functions, of at most so many ``operations``, without the gradient of x and
+    with it. The shapes of what they fill are kept too, of the states after every step, h and its other part, of z, of x
+    and of the weights, so that nobody asks the arrays, which other threads may give others; z and the states are made
+    by ``make``.
     """
 
     forward: Callable[..., bool]
     back: Callable[..., bool]
-    operations: float
+    operations: tuple[float, float]
     make: Callable[..., Array]
     hs: tuple[int, int, int]
     cs: tuple[int, int, int]
@@ -236,8 +237,9 @@ def plan_of(
     if len(shape) != 3 or len(state) != 2 or 0 in shape or dtype not in EMPTY:
         return None
     (steps, batch, inputs), size, about, item = shape, state[1], KINDS[kind], dtype.itemsize
-    operations = 2.0 * steps * batch * about.gates * size * (inputs * (2 if keep else 1) + size)
-    walk = _walk_of(about, shape, size, item, keep) if size > 0 and operations < threads.SERIAL_BELOW else None
+    rows = about.gates * size
+    ahead, with_dx = (2.0 * steps * batch * rows * (inputs * products + size) for products in (1, 2))
+    walk = _walk_of(about, shape, size, item, keep) if size > 0 and ahead < threads.SERIAL_BELOW else None
     if walk is None:
         return None
     columns, slots = sequence.scratch_columns(about, size, size, item), steps if every or keep else min(TURNS, steps)
@@ -251,12 +253,11 @@ def plan_of(
     first = Place(types.int64)
     forward = call_of(walk, (first, flag, *[lent] * 7, *[place] * 5), plan)
     back = call_of(_back, (first, *[flag] * 3, *[lent] * 12, *[place] * 9), plan) if keep else forward
-    z, rows, make = (steps, batch, columns) if whole else (0, 0, 0), about.gates * size, np.empty
-    if walk is _around:  # whose products read and write whole vectors
-        make = lined
+    z = (steps, batch, columns) if whole else (0, 0, 0)
+    make = lined if walk is _around else np.empty  # those products read and write whole vectors
     shapes: list[tuple[int, ...]] = [(rows, inputs), (rows, size), (rows,), (rows,)]
     hs, cs = (steps, batch, size), (slots, batch, size)
-    return Plan(forward, back, operations, make, hs, cs, z, shape, shapes[:weights])
+    return Plan(forward, back, (ahead, with_dx), make, hs, cs, z, shape, shapes[:weights])
 
 
 def _walk_of(about: Kind, shape: tuple[int, ...], size: int, item: int, keep: bool) -> Any:
@@ -280,7 +281,7 @@ def forward(
     ``weights`` are weight_ih, weight_hh and maybe bias_ih and bias_hh.
     """
     plan = plan_of(kind, x.shape, state[0].shape, len(weights), x.dtype, keep, every)
-    if plan is None or plan.operations >= threads.SERIAL_BELOW:
+    if plan is None or plan.operations[0] >= threads.SERIAL_BELOW:
         return None
     dtype, make, one = x.dtype, plan.make, plan.hs[1:]
     _, none, pair, deep = EMPTY[dtype]
@@ -304,7 +305,7 @@ def backward(
     """
     (initial, after, z), dtype = saved[0], x.dtype
     plan = plan_of(kind, x.shape, initial[0].shape, len(w), dtype, True, True)
-    if plan is None or plan.operations >= threads.SERIAL_BELOW:
+    if plan is None or plan.operations[need_dx] >= threads.SERIAL_BELOW:
         return None
     (_, none, pair, deep), count, (steps, batch, size) = EMPTY[dtype], len(dfinal), plan.hs
     flows = [deep if d is None else plain(d) for d in dsequences] + [deep] * (2 - count)
