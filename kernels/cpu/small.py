@@ -151,7 +151,7 @@ def _around(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
 @kernel
 def _cotangent(d, axes, third, before, last, dtype):
     """Whether a cotangent fits, or is empty, which says that it is zero."""
-    return d.last == 0 or _fits(d, axes, third, before, last, dtype)
+    return d.axes == axes and (d.last == 0 or _fits(d, axes, third, before, last, dtype))
 
 
 @kernel
@@ -212,16 +212,21 @@ def _back(
 class Plan(NamedTuple):
     """What calls of one size have in common.
 
-    ``forward`` and ``back`` are compiled functions, of at most so many ``operations``; ``make`` gives memory for z, of
-    this shape, and ``slots`` says of how many steps parts of the state but h are kept.
+    ``forward`` and ``back`` are compiled functions, of at most so many ``operations``, without the gradient of x and
+    with it. The shapes of what they fill are kept too, of the states after every step, h and its other part, of z, of x
+    and of the weights, so that nobody asks the arrays, which other threads may give others; z and the states are made
+    by ``make``.
     """
 
     forward: Callable[..., bool]
     back: Callable[..., bool]
-    operations: float
-    z: tuple[int, ...]
+    operations: tuple[float, float]
     make: Callable[..., Array]
-    slots: int
+    hs: tuple[int, int, int]
+    cs: tuple[int, int, int]
+    z: tuple[int, int, int]
+    x: tuple[int, ...]
+    weights: list[tuple[int, ...]]
 
 
 @lru_cache(MOST_PLANS)
@@ -232,8 +237,9 @@ def plan_of(
     if len(shape) != 3 or len(state) != 2 or 0 in shape or dtype not in EMPTY:
         return None
     (steps, batch, inputs), size, about, item = shape, state[1], KINDS[kind], dtype.itemsize
-    operations = 2.0 * steps * batch * about.gates * size * (inputs * (2 if keep else 1) + size)
-    walk = _walk_of(about, shape, size, item, keep) if size > 0 and operations < threads.SERIAL_BELOW else None
+    rows = about.gates * size
+    ahead, with_dx = (2.0 * steps * batch * rows * (inputs * products + size) for products in (1, 2))
+    walk = _walk_of(about, shape, size, item, keep) if size > 0 and ahead < threads.SERIAL_BELOW else None
     if walk is None:
         return None
     columns, slots = sequence.scratch_columns(about, size, size, item), steps if every or keep else min(TURNS, steps)
@@ -248,7 +254,10 @@ def plan_of(
     forward = call_of(walk, (first, flag, *[lent] * 7, *[place] * 5), plan)
     back = call_of(_back, (first, *[flag] * 3, *[lent] * 12, *[place] * 9), plan) if keep else forward
     z = (steps, batch, columns) if whole else (0, 0, 0)
-    return Plan(forward, back, operations, z, lined if walk is _around else np.empty, slots)
+    make = lined if walk is _around else np.empty  # those products read and write whole vectors
+    shapes: list[tuple[int, ...]] = [(rows, inputs), (rows, size), (rows,), (rows,)]
+    hs, cs = (steps, batch, size), (slots, batch, size)
+    return Plan(forward, back, (ahead, with_dx), make, hs, cs, z, shape, shapes[:weights])
 
 
 def _walk_of(about: Kind, shape: tuple[int, ...], size: int, item: int, keep: bool) -> Any:
@@ -272,14 +281,14 @@ def forward(
     ``weights`` are weight_ih, weight_hh and maybe bias_ih and bias_hh.
     """
     plan = plan_of(kind, x.shape, state[0].shape, len(weights), x.dtype, keep, every)
-    if plan is None or plan.operations >= threads.SERIAL_BELOW:
+    if plan is None or plan.operations[0] >= threads.SERIAL_BELOW:
         return None
-    (_, none, pair, deep), (steps, batch, size), dtype = EMPTY[x.dtype], (len(x), *state[0].shape), x.dtype
-    make = lined if batch > 1 and plan.make is lined else np.empty
-    hs, h, z = make((steps, batch, size), dtype), np.empty((batch, size), dtype), plan.make(plan.z, dtype)
+    dtype, make, one = x.dtype, plan.make, plan.hs[1:]
+    _, none, pair, deep = EMPTY[dtype]
+    hs, h, z = make(plan.hs, dtype), np.empty(one, dtype), make(plan.z, dtype)
     cs, c, initial = deep, pair, (*state, pair)[:2]
     if len(state) == 2:
-        cs, c = make((plan.slots, batch, size), dtype), np.empty((batch, size), dtype)
+        cs, c = make(plan.cs, dtype), np.empty(one, dtype)
     if not plan.forward(reverse, x, *weights, *(none, none)[len(weights) - 2 :], *initial, hs, cs, z, h, c):
         return None
     saved = (States(initial, (hs, cs), z), None) if keep else None
@@ -296,14 +305,14 @@ def backward(
     """
     (initial, after, z), dtype = saved[0], x.dtype
     plan = plan_of(kind, x.shape, initial[0].shape, len(w), dtype, True, True)
-    if plan is None or plan.operations >= threads.SERIAL_BELOW:
+    if plan is None or plan.operations[need_dx] >= threads.SERIAL_BELOW:
         return None
-    (_, none, pair, deep), count, names = EMPTY[dtype], len(dfinal), tuple(w)
+    (_, none, pair, deep), count, (steps, batch, size) = EMPTY[dtype], len(dfinal), plan.hs
     flows = [deep if d is None else plain(d) for d in dsequences] + [deep] * (2 - count)
     ends = [pair if d is None else plain(d) for d in dfinal] + [pair] * (2 - count)
-    dx, made = np.empty(x.shape, dtype) if need_dx else deep, [np.empty(array.shape, dtype) for array in w.values()]
-    start = [np.empty(initial[0].shape, dtype) for _ in range(count)] + [pair] * (2 - count)
-    numbers = len(x) * x.shape[1] * w["weight_hh"].shape[0]
+    dx, made = np.empty(plan.x, dtype) if need_dx else deep, [np.empty(shape, dtype) for shape in plan.weights]
+    start = [np.empty((batch, size), dtype) for _ in range(count)] + [pair] * (2 - count)
+    numbers = steps * batch * KINDS[kind].gates * size
     dzx = scratch("dzx", (numbers,), dtype)
     dzh = scratch("dzh", (numbers,), dtype) if KINDS[kind].apart else dzx
     done = plan.back(
@@ -312,5 +321,5 @@ def backward(
     )  # fmt: skip
     if not done:
         return None
-    gradients = dict(zip(names, made, strict=True))
+    gradients = dict(zip(w, made, strict=True))
     return dx if need_dx else None, tuple(start[:count]) if from_start else (None,) * count, gradients

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import sequence_call
 
 pytest.importorskip("numba")
 
@@ -15,7 +16,6 @@ from xprnn.backend import get_backend
 from xprnn.engine import cpu
 from xprnn.nn.module import Parameter
 from xprnn.tensor import Tensor
-from xprnn.testing.running import sequence_call
 
 LAYERS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
 SIZES = [(1, 1, 3, 5), (2, 2, 9, 16), (9, 1, 1, 17), (9, 1, 4, 8), (30, 40, 1, 20)]  # at once, alone, around

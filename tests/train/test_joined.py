@@ -162,3 +162,55 @@ def test_what_is_written_into_data_is_seen(kind, shape):
         np.testing.assert_array_equal(written.data, assigned.data)
         written.data[...] = 0.25
         assigned.data = np.full(shape, 0.25)
+
+
+CHANGES = {
+    "no gradient": lambda optimizer: setattr(optimizer.parameters[1], "grad", None),
+    "frozen": lambda optimizer: setattr(optimizer.parameters[1], "requires_grad", False),
+    "other counts": lambda optimizer: setattr(optimizer, "counts", [2, 5, 2]),
+    "other data": lambda optimizer: setattr(optimizer.parameters[1], "data", np.full(2, 3.0)),
+    "another rate": lambda optimizer: setattr(optimizer, "lr", 0.5),
+    "a gradient of other strides": lambda optimizer: setattr(
+        optimizer.parameters[2], "grad", Tensor(np.arange(6.0).reshape(3, 2).T)
+    ),
+}
+
+
+def stepped(make, times):
+    """An optimizer of three parameters after some steps, with gradients for the next one."""
+    draws = np.random.default_rng(0)
+    optimizer = make([Parameter(draws.normal(size=shape)) for shape in ((3,), (2,), (2, 3))], lr=0.1)
+    for number in range(times + 1):
+        for parameter in optimizer.parameters:
+            parameter.grad = Tensor(draws.normal(size=parameter.shape))
+        if number < times:
+            optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_step_unlike_the_one_before_is_seen(change):
+    found = []
+    for make in (Adam, one_by_one(Adam)):
+        optimizer = stepped(make, 2)
+        change(optimizer)
+        optimizer.step()
+        found.append([p.data.tobytes() for p in optimizer.parameters] + [optimizer.counts])
+    assert found[0] == found[1]
+
+
+WRONG = {
+    "turned": (lambda: Tensor(np.ones((3, 2))), ValueError, r"gradient of parameter 2 has shape \(3, 2\)"),
+    "of another dtype": (lambda: Tensor(np.ones((2, 3), "float32")), TypeError, "has dtype float32; expected float64"),
+    "an array": (lambda: np.ones((2, 3)), TypeError, "is a ndarray; expected a Tensor"),
+}
+
+
+@pytest.mark.parametrize("times", [0, 2])
+@pytest.mark.parametrize(("gradient", "error", "message"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_gradient_is_named_at_any_step(times, gradient, error, message):
+    optimizer = stepped(Adam, times)
+    before, optimizer.parameters[2].grad = [p.data.tobytes() for p in optimizer.parameters], gradient()
+    with pytest.raises(error, match=message):
+        optimizer.step()
+    assert before == [p.data.tobytes() for p in optimizer.parameters]
