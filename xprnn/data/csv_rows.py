@@ -162,8 +162,9 @@ def parse_date(text: str, digits: bool = False) -> datetime | None:
 
 
 def _of_digits(text: str) -> datetime | None:
-    """YYYYMMDD, also with hours, minutes and seconds; or seconds since 1970, in UTC, down to microseconds."""
-    if moment := BASIC.fullmatch(text):
+    """YYYYMMDD, from 1900 on also with hours, minutes and seconds; or seconds since 1970, in UTC, to microseconds."""
+    moment = BASIC.fullmatch(text)
+    if moment and (len(text) == len("YYYYMMDD") or text.startswith(("19", "20"))):  # as those of 2030 on begin
         year, month, day, *clock = moment.groups()
         with suppress(ValueError):
             return datetime.fromisoformat(f"{year}-{month}-{day}T{':'.join(part or '00' for part in clock)}")
