@@ -313,3 +313,10 @@ def test_masks_are_not_lost_in_silence():
         as_weights("f", np.ma.masked_equal(y, 0), 4)
     with pytest.raises(TypeError, match="f: X is an np.matrix; expected an array"):
         as_sequences("f", np.asmatrix(X))
+
+
+def test_a_column_of_sequences_of_arrow():
+    arrow = pytest.importorskip("pyarrow")
+    rows = [[1.0, 2.0], [3.0], [4.0, 5.0, 6.0]]
+    for column in (arrow.array(rows), arrow.table({"x": rows})["x"]):
+        assert [row.ravel().tolist() for row in as_sequences("owner", column).rows] == rows

@@ -73,9 +73,10 @@ def as_sequences(owner: str, X: Any, steps: int | None = None) -> Sequences:
 
 def _unpacked(X: Any) -> Any:
     """A column of a table whose cells are sequences as a list of them; all else as it is."""
-    if not hasattr(X, "to_list") or hasattr(X, "columns"):
+    way = getattr(X, "to_pylist", getattr(X, "to_list", None))  # Arrow's, and all others'
+    if way is None or hasattr(X, "columns"):
         return X
-    cells = X.to_list()
+    cells = way()
     return cells if cells and all(hasattr(cell, "__len__") and not isinstance(cell, str) for cell in cells) else X
 
 
