@@ -266,3 +266,23 @@ def test_numbers_that_seem_to_be_times_are_told_of(recwarn, name, numbers, told)
             as_series({name: numbers, "v": X})
         with pytest.warns(UserWarning, match=f"Panel: .*{told}"):
             Panel.from_table({name: numbers, "v": X, "id": [0] * N}, id="id", time=name)
+
+
+@pytest.mark.parametrize("kind", ["array", "list", "dict", "pandas", "boolean", "polars", "names"])
+def test_true_and_false_are_numbers_of_what_is_known_beside_a_series(kind):
+    days, sold = np.arange(40) % 7 == 0, 5.0 + 3.0 * (np.arange(40) % 7 == 0)
+
+    def known(flags):
+        if kind in ("pandas", "boolean"):
+            return pandas().DataFrame({"holiday": flags}).astype("boolean" if kind == "boolean" else bool)
+        if kind == "polars":
+            return polars().DataFrame({"holiday": flags})
+        return {"array": flags[:, None], "list": flags.tolist()}.get(kind, {"holiday": flags})
+
+    tiny = {"hidden": 2, "epochs": 1, "members": 1, "window": 3}
+    if kind == "names":
+        model = Forecaster(**tiny).fit({"sold": sold, "holiday": days}, target="sold", future=["holiday"])
+    else:
+        model = Forecaster(**tiny).fit(sold, future=known(days))
+    plain = Forecaster(**tiny).fit(sold, future=days.astype(float)).predict(2, future=[0.0, 1.0])
+    np.testing.assert_array_equal(model.predict(2, future=known(np.array([False, True]))), plain)

@@ -16,16 +16,16 @@ from xprnn.backend import to_numpy
 from xprnn.data.calendar import Calendar
 from xprnn.data.gaps import close_gaps
 from xprnn.data.numbered_times import warn_of_times
-from xprnn.data.tables import columns_of, in_float64, require_plain
+from xprnn.data.tables import columns_of, in_float64, no_numbers, require_plain
 
 Host = np.ndarray[Any, Any]
 ROUNDING = 2.0**-48  # of the largest number, what sums of few such numbers may be off
 
 
-def as_series(values: Any, owner: str = "series", *, gaps: bool = False) -> Host:
+def as_series(values: Any, owner: str = "series", *, gaps: bool = False, flags: bool = False) -> Host:
     """Values of any backend as a float64 host array (N, F); a vector (N,) becomes one column.
 
-    With ``gaps`` NaN stands for a value that is missing, and may be there.
+    With ``gaps`` NaN stands for a value that is missing, and may be there; with ``flags`` True and False are 1 and 0.
 
     From a GPU it is copied: baselines, scores and reports are the host's work. A table (a frame, a dict of columns, a
     structured array) gives its columns of numbers; its index, or its one column of dates, has to increase, and a
@@ -34,22 +34,25 @@ def as_series(values: Any, owner: str = "series", *, gaps: bool = False) -> Host
     Raises TypeError for values that are not numbers, or are masked; ValueError for another rank, for values that are
     not finite, and for dates out of order; the message names the first such row.
     """
-    series, calendar, names = _read(values, owner, gaps)
+    series, calendar, names = _read(values, owner, gaps, flags)
     if calendar is not None:
         return close_gaps(owner, series, calendar, None, stacklevel=4)[0]
     warn_of_times(owner, dict(zip(names, series.T, strict=False)), stacklevel=4)
     return series
 
 
-def rows_of_series(values: Any, owner: str, *, gaps: bool = False) -> Host:
+def rows_of_series(values: Any, owner: str, *, gaps: bool = False, flags: bool = False) -> Host:
     """The same of rows that belong to a series, whose calendar says which dates they should have: few tell no rule."""
-    return _read(values, owner, gaps)[0]
+    return _read(values, owner, gaps, flags)[0]
 
 
-def _read(values: Any, owner: str, gaps: bool) -> tuple[Host, Calendar | None, tuple[str, ...]]:
+def _read(values: Any, owner: str, gaps: bool, flags: bool) -> tuple[Host, Calendar | None, tuple[str, ...]]:
     """Rows and, of a table, their calendar if it has dates, else the names of its columns; of others no names."""
     table = columns_of(values, owner)
-    series = _numbers(values, owner) if table is None else table.values
+    if table is not None and table.flags and not flags:
+        name, kind = next(iter(table.flags.items()))
+        raise no_numbers(owner, f"column {name!r}", kind)
+    series = _numbers(values, owner, "biuf" if flags else "iuf") if table is None else table.values
     if series.ndim == 1:
         series = series[:, None]
     if series.ndim != 2 or series.shape[1] == 0:
@@ -72,7 +75,7 @@ def _read(values: Any, owner: str, gaps: bool) -> tuple[Host, Calendar | None, t
         raise type(error)(f"{owner}: {error}") from None
 
 
-def _numbers(values: Any, owner: str) -> Host:
+def _numbers(values: Any, owner: str, kinds: str = "iuf") -> Host:
     """An array or a list as float64. Raises TypeError and ValueError."""
     require_plain(owner, "the series", values)
     if not isinstance(values, (list, tuple)) and not hasattr(values, "shape") and not hasattr(values, "__array__"):
@@ -83,7 +86,7 @@ def _numbers(values: Any, owner: str) -> Host:
         raise ValueError(
             f"{owner}: rows of several lengths; expected (N,) or (N, F), and of several series a Panel"
         ) from error
-    if found.dtype.kind not in "fiu":
+    if found.dtype.kind not in kinds:
         raise TypeError(f"{owner}: dtype is {found.dtype}; expected numbers")
     return in_float64(owner, "the series", found)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -28,10 +28,12 @@ class Columns:
     values: Host
     names: tuple[str, ...]
     dates: list[date] | Host | None
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    """Of columns that are True or False, which are 1 and 0 in ``values``, their dtypes."""
 
 
 def columns_of(table: Any, owner: str) -> Columns | None:
-    """What a table holds, missing numbers as NaN; None for what is no table.
+    """What a table holds, missing numbers as NaN, True and False as 1 and 0; None for what is no table.
 
     Dates are those of the index or of the one column of dates. Raises TypeError for a column of anything else, for more
     than one of dates, for none of numbers, and for an index of several levels, of dates as text, or of time spans;
@@ -45,17 +47,20 @@ def columns_of(table: Any, owner: str) -> Columns | None:
     moments = dates_of_index(owner, table)
     dates = [] if moments is None else [("the index", moments)]
     found: list[tuple[str, Host]] = []
+    flags: dict[str, Any] = {}
     for name, column in named:
         shown = f"column {name!r}"
         array = array_of(owner, shown, column)
         if array.ndim != 1:
             raise ValueError(f"{owner}: {shown} has shape {array.shape}; expected one number a row")
-        if array.dtype.kind in "fiu":
+        if array.dtype.kind == "b":
+            flags[name] = getattr(column, "dtype", array.dtype)
+        if array.dtype.kind in "biuf":
             found.append((name, in_float64(owner, shown, array)))
         elif (moments := dates_of(owner, shown, column, array)) is not None:
             dates.append((shown, moments))
         else:
-            raise _no_numbers(owner, shown, getattr(column, "dtype", array.dtype))
+            raise no_numbers(owner, shown, getattr(column, "dtype", array.dtype))
     if len(dates) > 1:
         raise TypeError(f"{owner}: {' and '.join(shown for shown, _ in dates)} hold dates; leave out all but one")
     if not found:
@@ -65,7 +70,7 @@ def columns_of(table: Any, owner: str) -> Columns | None:
         told = ", ".join(f"{name} has {length}" for name, length in lengths)
         raise ValueError(f"{owner}: {told} rows; expected as many")
     values = np.stack([column for _, column in found], axis=1)
-    return Columns(values, tuple(name for name, _ in found), dates[0][1] if dates else None)
+    return Columns(values, tuple(name for name, _ in found), dates[0][1] if dates else None, flags)
 
 
 def dates_of_index(owner: str, table: Any) -> list[date] | Host | None:
@@ -165,7 +170,7 @@ def array_of(owner: str, name: str, column: Any) -> Host:
     require_plain(owner, name, column)
     dtype = getattr(column, "dtype", None)
     if hasattr(dtype, "categories"):
-        raise _no_numbers(owner, name, dtype)
+        raise no_numbers(owner, name, dtype)
     if not isinstance(dtype, np.dtype) and (getattr(dtype, "kind", None) or "O") in "fiu":  # pandas' own numbers
         whole = column.dtype.kind in "iu" and not column.isna().any()
         return column.to_numpy() if whole else column.to_numpy(dtype="float64", na_value=np.nan)
@@ -189,7 +194,8 @@ def in_float64(owner: str, name: str, numbers: Host) -> Host:
     return found
 
 
-def _no_numbers(owner: str, name: str, kind: Any) -> TypeError:
+def no_numbers(owner: str, name: str, kind: Any) -> TypeError:
+    """The error for a column of something else."""
     return TypeError(f"{owner}: {name} is of {kind}; expected numbers: make it numbers, or leave it out")
 
 

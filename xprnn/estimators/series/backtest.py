@@ -119,7 +119,9 @@ class Informed:
         self._known: dict[str, dict[Any, Host]] = {}
         for name, given in (("past", past), ("future", future)):
             if given is not None:
-                rows = [as_series(part, f"backtest: {name}") for part in kind.split("backtest", name, given)]
+                rows = [
+                    as_series(part, f"backtest: {name}", flags=True) for part in kind.split("backtest", name, given)
+                ]
                 self._known[name] = dict(zip(kind.keys or (None,), rows, strict=True))
 
     def fit(self, series: Any) -> Informed:

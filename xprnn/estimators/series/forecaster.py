@@ -162,8 +162,9 @@ class Forecaster(RollingForecaster):
         """Learn from a series (T,) or (T, F) of any backend, a table of numbers, or a :class:`Panel`. Returns itself.
 
         Covariates in ``past`` (T, P) are known for each step once it has come, those in ``future`` (T, Q) beforehand: a
-        plan, a price, the weather forecast. For several series they are a dict or a list, as the series are. ``y`` must
-        be None, as scikit-learn's pipelines give it: all columns are forecast.
+        plan, a price, the weather forecast; True and False, such as of holidays, are 1 and 0. For several series they
+        are a dict or a list, as the series are. ``y`` must be None, as scikit-learn's pipelines give it: all columns
+        are forecast.
 
         With a ``target``, the name of a column or several, one table holds everything: ``past`` and ``future`` are
         lists of names too, and ``time`` names the column of dates where there is more than one. In a long table of

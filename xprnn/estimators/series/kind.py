@@ -144,7 +144,7 @@ def covariates(
     found: list[Host] = []
     for k, (part, length) in enumerate(zip(kind.split(owner, name, given), lengths, strict=True)):
         shown = kind.shown(owner, k)
-        rows = (as_series if columns is None else rows_of_series)(part, f"{shown}: {name}")
+        rows = (as_series if columns is None else rows_of_series)(part, f"{shown}: {name}", flags=True)
         kind.require_names(f"{shown}: {name}", name, part)
         if len(rows) != length:
             raise ValueError(f"{shown}: {name} has {len(rows)} rows; expected {length}, one for each step")

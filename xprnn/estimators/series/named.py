@@ -108,7 +108,7 @@ class Names:
 
     def of_one(self, table: Any) -> Names:
         """The names by which a table of one series is read, which may lack its times and has no id."""
-        time = self.time if self.time in map(str, names_given(table)) else None
+        time = self.time if self.time in [str(name) for name in names_given(table)] else None
         return replace(self, id=None, time=time, static=())
 
     def ahead(self, owner: str, table: Any) -> Any:
