@@ -115,6 +115,16 @@ BAD = {
         TypeError,
         "Recurrent: the cell's state_sizes is a int; expected a list",
     ),
+    "an array": (
+        lambda: nn.Recurrent(Wrong(lambda x, s: (ops.zeros_like(s[0]).data,)))(X),
+        ValueError,
+        r"Recurrent: step returned \['ndarray'\]; expected a tuple of shapes \[\(3, 4\)\]",
+    ),
+    "another dtype": (
+        lambda: nn.Recurrent(Wrong(lambda x, s: (s[0].astype("float32"),)))(X),
+        TypeError,
+        r"Recurrent: step returned \[dtype\('float32'\)\]; expected \[dtype\('float64'\)\], as before",
+    ),
     "too many": (lambda: nn.Recurrent(Wrong(lambda x, s: (s[0], s[0])))(X), ValueError, "Recurrent: step returned"),
 }
 
