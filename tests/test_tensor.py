@@ -172,6 +172,13 @@ def test_a_leaf_from_a_mapped_file_is_of_plain_arrays(tmp_path):
 
 
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.deepcopy])
+def test_a_leaf_whose_gradient_holds_a_graph_says_how_it_can(duplicate, x):
+    (x * x).sum().backward(create_graph=True)
+    with pytest.raises(TypeError, match=r"whose gradient was computed with create_graph=True .*: zero_grad\(\) first"):
+        duplicate(x)
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.deepcopy])
 def test_what_holds_a_graph_cannot(duplicate, x):
     with pytest.raises(TypeError, match=r"by multiply\) cannot be pickled or copied, .*detach\(\) it first"):
         duplicate(x * 2.0)

@@ -247,6 +247,11 @@ class Tensor:
                 f"a Tensor that was computed (by {self.node.name}) cannot be pickled or copied, since it holds its "
                 "graph: detach() it first"
             )
+        if self.grad is not None and self.grad.node is not None:
+            raise TypeError(
+                f"a {type(self).__name__} whose gradient was computed with create_graph=True cannot be pickled or "
+                "copied, since that holds its graph: zero_grad() first"
+            )
         return None, {name: getattr(self, name) for name in Tensor.__slots__ if name != "__weakref__"}
 
     def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:

@@ -13,6 +13,13 @@ X, T = np.array([[0.3, -2.0], [1.5, 0.1]]), np.array([[1.0, -1.0], [1.5, 4.0]])
 S = np.array([[0.5, 2.0], [1.0, 3.0]])
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_count_has_no_mean_below_zero():
+    """As a scale below 0 it gives NaN, and not the loss of a mean of nearly 0."""
+    found = negative_binomial_nll(np.array([-1.0, 1.0]), np.ones(2), np.ones(2), reduction="none")
+    assert np.isnan(found.data).tolist() == [True, False]
+
+
 def test_densities_by_hand(home):
     mean, target, scale = (home.asarray(a) for a in (X, T, S))
     e = (T - X) / S

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import reprlib
 from abc import abstractmethod
-from typing import Any
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Cell, Product, Saved, State, Weights, merged, sigmoid
+from xprnn.cells.cell import Cell, Product, Saved, State, Weights, merged, returned, sigmoid
 
 
 class LinearCell(Cell):
@@ -128,26 +127,6 @@ class LinearCell(Cell):
         a, b = coefficients
         da = product(self.pairs, conjugate(self.pairs, before), dc)
         return self.coefficients_vjp(w, z, summed_to(tuple(a.shape), da), summed_to(tuple(b.shape), dc))
-
-
-def returned(
-    cell: LinearCell, what: str, part: Any, shape: tuple[int, ...], like: Array, broadcast: bool = False
-) -> Any:
-    """What a cell's function gave, compiled code being about to read it as far as a shape says.
-
-    Raises TypeError for what is no array of another's dtype, ValueError for another shape.
-    """
-    if getattr(part, "dtype", None) != like.dtype:
-        came = f"of dtype {part.dtype}" if hasattr(part, "dtype") else f"= {reprlib.repr(part)}"
-        raise TypeError(f"{cell.name}: {what} {came}; expected an array of dtype {like.dtype}")
-    found, lead = tuple(part.shape), len(shape) - len(part.shape)
-    if broadcast and lead >= 0:
-        fits = all(n in (1, m) for n, m in zip(found, shape[lead:], strict=True))
-    else:
-        fits = found == shape
-    if not fits:
-        raise ValueError(f"{cell.name}: {what} of shape {found}; expected {shape}")
-    return part
 
 
 def like_state(part: Array, state: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from xprnn.backend import Array, backend_of, copied, namespace, zeros_beside
 from xprnn.cells import State
-from xprnn.cells.cell import merged
+from xprnn.cells.cell import merged, returned
 from xprnn.cells.composed import ManyStepCell
 from xprnn.engine import reference
 from xprnn.engine.call import Gradients, Result, SequenceCall, Way
@@ -51,7 +51,10 @@ class Many(Way):
         sequences: list[Array | None] = []
         final: list[Array] = []
         results = cell.steps(call.weights, z, call.state, live, backend_of(z))
-        for found, start, kept in zip(results, call.state, cell.kept, strict=True):
+        steps = x.shape[:1]
+        starts = zip(cell.state_names, call.state, cell.kept, strict=True)
+        for found, (name, start, kept) in zip(results, starts, strict=True):
+            returned(cell, f"steps returned {name}", found, (*(steps if kept else ()), *start.shape), start)
             if not kept:
                 sequences.append(None)
                 final.append(found)

@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 
 from xprnn.backend import Array, copied, namespace
 from xprnn.cells import State, Weights
-from xprnn.cells.cell import Cell, Product, Saved, merged, outer_sum, rows_times
+from xprnn.cells.cell import (
+    Cell,
+    Product,
+    Saved,
+    merged,
+    outer_sum,
+    returned,
+    returned_state,
+    returned_step,
+    rows_times,
+)
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
@@ -30,8 +40,15 @@ def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     """Run a cell over a sequence."""
     zx = project(call, call.control.moving(call.x))
 
+    cell, unseen = call.cell, True
+
     def step(z: Any, state: State, masks: Weights | None = None) -> tuple[State, Saved]:
-        return call.cell.step(call.weights if masks is None else {**call.weights, **masks}, z, state)
+        nonlocal unseen
+        found = cell.step(call.weights if masks is None else {**call.weights, **masks}, z, state)
+        if unseen:  # a cell of one's own is likely to be wrong at once, if it is
+            returned_step(cell, found, state)
+            unseen = False
+        return found
 
     return scan(step, zx, call.state, call.control, call.reverse, call.keep, call.noise)
 
@@ -133,6 +150,7 @@ def backward(
     dstate = tuple(xp.zeros_like(s) if d is None else d for s, d in zip(call.state, dfinal, strict=True))
     dzx: list[Array] = [None] * len(trace)
     terms: list[Saved] = [()] * len(trace)
+    unseen = True
     for t in reversed(_times(len(trace), call.reverse)):
         before, saved, after = trace[t]
         dstate = tuple(d if g is None else d + g[t, ...] for d, g in zip(dstate, dsequences, strict=True))
@@ -146,6 +164,9 @@ def backward(
             dstate, dkept = noise.zoned_vjp(t, dstate)
         masked = w if noise is None else {**w, **noise.at(t)}
         dzx[t], dstate, terms[t] = cell.step_vjp(masked, dstate, saved, before, after)
+        if unseen:
+            returned_state(cell, "step_vjp returned the cotangent of", dstate, before)
+            unseen = False
         if dkept is not None:
             dstate = tuple(d + k for d, k in zip(dstate, dkept, strict=True))
         if dheld is not None:
@@ -166,4 +187,7 @@ def _gradients(
     after = tuple(map(call.control.moving, stack_parts(xp, (entry.after for entry in trace))))
     masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
     dx, of_input = project_vjp(call, call.control.moving(call.x), dzx, need_dx)
-    return Gradients(dx, dstate, merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input))
+    found = merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input)
+    for name, weight in w.items():
+        returned(call.cell, f"weight_vjp returned {name}", found.get(name), tuple(weight.shape), weight)
+    return Gradients(dx, dstate, found)

@@ -47,7 +47,8 @@ class Module:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if names := slots(cls):
+        kind: Any = cls
+        if names := slots(kind):
             raise TypeError(
                 f"{cls.__name__}: __slots__ has {names[0]}, in which no part would be found; expected no __slots__"
             )

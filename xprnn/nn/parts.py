@@ -87,7 +87,7 @@ def _is_object(kind: Any) -> bool:
 
 
 @cache
-def slots(kind: type) -> tuple[str, ...]:
+def slots(kind: Any) -> tuple[str, ...]:
     """The attributes that objects of a type keep without a dict."""
     found = list[str]()
     for each in kind.__mro__:
@@ -101,7 +101,8 @@ def slots(kind: type) -> tuple[str, ...]:
 def _attributes(value: Any) -> dict[str, Any]:
     """What an object holds by name."""
     held: dict[str, Any] = getattr(value, "__dict__", {})
-    names = slots(type(value))
+    kind: Any = type(value)
+    names = slots(kind)
     return {**held, **{name: getattr(value, name, None) for name in names}} if names else held
 
 

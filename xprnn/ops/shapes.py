@@ -29,12 +29,14 @@ def all_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 def one_axis(axis: int, ndim: int) -> int:
     """The same of one axis."""
     try:
-        axis = operator.index(None if axis is True or axis is False else axis)
+        number = operator.index(axis)
     except TypeError:
         raise TypeError(f"the axis is {reprlib.repr(axis)}; expected an integer") from None
-    if not -ndim <= axis < ndim:
-        raise ValueError(f"axis {axis} is out of range for {ndim} dimensions")
-    return axis % ndim
+    if isinstance(axis, bool):  # maybe meant for another argument
+        raise TypeError(f"the axis is {axis}; expected an integer")
+    if not -ndim <= number < ndim:
+        raise ValueError(f"axis {number} is out of range for {ndim} dimensions")
+    return number % ndim
 
 
 @lifted

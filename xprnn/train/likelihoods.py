@@ -74,7 +74,7 @@ def negative_binomial_nll(
     dispersion = _scale("negative_binomial_nll", mean, dispersion, mask, "dispersion")
 
     def loss(mean: Tensor, target: Tensor) -> Tensor:
-        mean = ops.maximum(mean, LEAST_MEAN)
+        mean = ops.where(mean.data < 0, mean, ops.maximum(mean, LEAST_MEAN))  # below 0 it has no logarithm, and is NaN
         constant = _log_rising(ops.ones_like(target), target)
         said = (target + 1.0 / dispersion) * ops.log(1.0 + dispersion * mean) - target * ops.log(mean)
         return said + constant - _log_rising(dispersion, target)

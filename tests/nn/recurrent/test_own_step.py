@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from helpers import assert_close, host
 
-from xprnn import nn, ops
+from xprnn import cells, nn, ops
+from xprnn.grad_mode import set_grad_enabled
 from xprnn.testing import check_gradients
 
 
@@ -114,6 +115,16 @@ BAD = {
         TypeError,
         "Recurrent: the cell's state_sizes is a int; expected a list",
     ),
+    "an array": (
+        lambda: nn.Recurrent(Wrong(lambda x, s: (ops.zeros_like(s[0]).data,)))(X),
+        ValueError,
+        r"Recurrent: step returned \['ndarray'\]; expected a tuple of shapes \[\(3, 4\)\]",
+    ),
+    "another dtype": (
+        lambda: nn.Recurrent(Wrong(lambda x, s: (s[0].astype("float32"),)))(X),
+        TypeError,
+        r"Recurrent: step returned \[dtype\('float32'\)\]; expected \[dtype\('float64'\)\], as before",
+    ),
     "too many": (lambda: nn.Recurrent(Wrong(lambda x, s: (s[0], s[0])))(X), ValueError, "Recurrent: step returned"),
 }
 
@@ -149,3 +160,80 @@ class Idle:
 def test_parts_of_a_state_that_are_handed_on_are_not_one(steps):
     _, (h, c) = nn.Recurrent(Idle())(np.ones((steps, 3, 2)))
     assert not np.shares_memory(h.data, c.data)
+
+
+# --- cells of one's own that do not keep to what a cell is ----------------------------------------------------------
+
+
+def summed(w, zx, state):
+    return zx + state[0]
+
+
+STEPS = {  # what else might be broadcast, or taken apart by its first axis
+    "nothing saved": (lambda *a: (summed(*a),), "step returned a tuple; expected .state, saved."),
+    "a state alone": (summed, "step returned a ndarray; expected .state, saved."),
+    "no tuple": (lambda *a: (summed(*a), ()), r"step returned a ndarray; expected a tuple \(h\)"),
+    "one part more": (lambda *a: ((summed(*a), a[1]), ()), r"step returned 2 parts; expected a tuple \(h\)"),
+    "one row for all": (
+        lambda *a: ((summed(*a)[:1, ...],), ()),
+        r"step returned h of shape \(1, 5\); expected",
+    ),
+    "one number for all": (
+        lambda *a: ((summed(*a)[:, :1],), ()),
+        r"step returned h of shape \(3, 1\); expected",
+    ),
+    "another dtype": (lambda *a: ((summed(*a) * np.ones(5),), ()), "step returned h of dtype float64; expected .*32"),
+}
+
+
+@pytest.mark.parametrize(("step", "message"), STEPS.values(), ids=STEPS.keys())
+@pytest.mark.parametrize("single", [False, True])
+def test_what_a_step_returns_is_held_against_the_state_before(step, message, single):
+    class Own(cells.ComposedCell):
+        gate_names = ("g",)
+
+        def step(self, w, zx, state):
+            return step(w, zx, state)
+
+    x = np.ones((2, 3, 4), "float32")
+    layer = nn.CellModule(Own(), 4, 5) if single else nn.RecurrentLayer(Own(), 4, 5)
+    for recording in (False, True):
+        with set_grad_enabled(recording), pytest.raises((TypeError, ValueError), match=f"Own: {message}"):
+            layer(x[0] if single else x)
+
+
+class Explicit(cells.PointwiseCell):
+    """tanh(zx + zh), which gets a way back."""
+
+    gate_names = ("g",)
+
+    def forward(self, w, zx, zh, state):
+        return (np.tanh(zx + zh),), ()
+
+    def backward(self, w, dstate, saved, state, new_state):
+        d = dstate[0] * (1.0 - new_state[0] ** 2)
+        return d, d, (0.0,)
+
+
+BACK = {
+    "a cotangent of one row": (
+        {"step_vjp": lambda self, w, d, saved, old, new: (d[0], (d[0][:1],), ())},
+        r"step_vjp returned the cotangent of h of shape \(1, 5\); expected \(3, 5\)",
+    ),
+    "no gradient of a weight": (
+        {"weight_vjp": lambda self, w, dzx, *_: {"weight_hh": w["weight_hh"]}},
+        "weight_vjp returned bias_hh = None; expected an array",
+    ),
+    "a gradient of another shape": (
+        {"weight_vjp": lambda self, w, dzx, *_: {"weight_hh": w["weight_hh"], "bias_hh": dzx[0]}},
+        r"weight_vjp returned bias_hh of shape \(3, 5\); expected \(5,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("functions", "message"), BACK.values(), ids=BACK.keys())
+def test_what_a_way_back_returns_is_held_against_state_and_weights(functions, message):
+    layer = nn.RecurrentLayer(type("Own", (Explicit,), functions)(), 4, 5)
+    y, _ = layer(np.ones((2, 3, 4), "float32"))
+    with pytest.raises((TypeError, ValueError), match=f"Own: {message}"):
+        y.sum().backward()

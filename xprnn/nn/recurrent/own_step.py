@@ -50,7 +50,7 @@ class Recurrent(SequenceLayer):
     def _walk(self, x: Tensor, state: Parts | None, control: Control, every: bool) -> tuple[Tensor, Parts, Parts]:
         if state is None:  # not shared: a step of somebody else may write to a part, or hand it on
             state = tuple([part for size in self.state_sizes for part in zero_state(x, [size])])
-        shapes = [part.shape for part in state]
+        shapes, dtypes = [part.shape for part in state], [part.dtype for part in state]
         if control.advance is not None:
             x = ops.where(control.advance, x, ops.zeros_like(x))
 
@@ -58,9 +58,13 @@ class Recurrent(SequenceLayer):
 
         def step(xt: Any, old: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[()]]:
             new = self.cell.step(xt, old)
-            if not isinstance(new, tuple) or [tuple(part.shape) for part in new] != shapes:
-                came = [tuple(part.shape) for part in new] if isinstance(new, tuple) else type(new).__name__
+            came = [*map(_shape, new)] if isinstance(new, tuple) else type(new).__name__
+            if came != shapes:
                 raise ValueError(f"Recurrent: step returned {came}; expected a tuple of shapes {shapes}")
+            if [part.dtype for part in new] != dtypes:
+                raise TypeError(
+                    f"Recurrent: step returned {[part.dtype for part in new]}; expected {dtypes}, as before"
+                )
             return new if observer is None else observer.stepped(self, xt, old, new), ()
 
         dispatch.note(f"{type(self.cell).__name__}: composed of primitives, step by step")
@@ -68,3 +72,8 @@ class Recurrent(SequenceLayer):
         if observer is not None:
             observer.walked(self, x.shape[0], control)
         return result.sequences[0], result.final, result.sequences
+
+
+def _shape(part: Any) -> Any:
+    """The shape of a Tensor; of anything else, through which no gradient would flow, its type."""
+    return part.shape if isinstance(part, Tensor) else type(part).__name__

@@ -8,7 +8,7 @@ from typing import Any
 
 from xprnn.backend import Array, Backend, backend_of, namespace
 from xprnn.cells import Cell, LinearCell, State, Weights
-from xprnn.cells.cell import Saved, merged
+from xprnn.cells.cell import Saved, merged, returned_step
 from xprnn.cells.composed import ManyStepCell
 from xprnn.grad_mode import set_grad_enabled
 from xprnn.tape import gradients_in
@@ -59,7 +59,7 @@ class TapedSteps(ManyStepCell):
         return self.cell.kept if isinstance(self.cell, ManyStepCell) else super().kept
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:
-        return self.cell.step(w, zx, state)[0], (zx,)
+        return returned_step(self, self.cell.step(w, zx, state), state)[0], (zx,)
 
     def step_vjp(
         self, w: Weights, dstate: State, saved: Saved, state: State, new_state: State
