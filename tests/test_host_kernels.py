@@ -178,6 +178,12 @@ def test_the_surprise_of_large_logits(dtype):
     each, flow = xprnn.Tensor(x, requires_grad=True), draws.standard_normal(target.shape).astype(dtype)
     cross_entropy(each, target, reduction="none").backward(flow)
     np.testing.assert_allclose(each.grad.data, flow[..., None] * softmax, rtol=0, atol=atol * target.size)
+    some = draws.random(target.shape) < 0.5
+    hole = xprnn.Tensor(np.where(some[..., None], x, np.nan).astype(dtype), requires_grad=True)
+    masked, whole = (cross_entropy(logits, target, mask=some, reduction="none") for logits in (hole, each))
+    np.testing.assert_array_equal(masked.data, whole.data)
+    masked.backward(np.where(some, flow, np.nan).astype(dtype))
+    np.testing.assert_array_equal(hole.grad.data, np.where(some[..., None], each.grad.data, 0.0))
     x[0, 0, 3], x[0, 1, 3], x[0, 2], x[0, 3, 5] = np.inf, -np.inf, -np.inf, np.nan
     target[0, :4] = 3
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -109,7 +109,10 @@ def row_max(xp: Any, x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def surprise(x: Array, target: Array) -> tuple[Array, Array] | None:
-    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), and the softmax; None where NumPy serves."""
+    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), and the softmax; None where NumPy serves.
+
+    Rows whose t is below 0 are not looked at: both are 0 there, and so is the way back.
+    """
     small = math.prod(x.shape) < LEAST_ELEMENTS
     if small or type(target) is not np.ndarray or (found := kernels_for(x)) is None:
         return None

@@ -12,12 +12,16 @@ from .compiling import kernel, plain_kernel, summing_kernel
 from .elementwise import most_of_rows
 from .intrinsics import address
 from .product import Array, plain
+from .rows import clear
 
 OPERATIONS = 40.0  # that a number counts for, where threads are shared out
 
 
 def surprise(x: Array, target: Array) -> tuple[Array, Array]:
-    """-log softmax(x)[t] of rows x (N, C), for numbers t (N,) of classes from 0 to C - 1; and the softmax."""
+    """-log softmax(x)[t] of rows x (N, C), for numbers t (N,) of classes from 0 to C - 1; and the softmax.
+
+    Both are 0 in rows whose t is below 0: these are not looked at.
+    """
     x, target = plain(x), plain(target)
     losses, tops, shares = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype), np.empty_like(x)
     threads.share(
@@ -41,7 +45,10 @@ def _surprise(x, target, tops, losses, shares, first, last):
     most_of_rows(x, tops, first, last)
     for row in range(first, last):
         numbers, powers, top = address(x, row * size), address(shares, row * size), tops[row]
-        if math.isfinite(top):
+        if target[row] < 0:
+            clear(powers, size)
+            losses[row] = 0
+        elif math.isfinite(top):
             _powers(numbers, powers, size, np.float64(top))
             total = _sum(powers, size)
             _scale(powers, size, 1.0 / total)
@@ -55,6 +62,9 @@ def _surprise(x, target, tops, losses, shares, first, last):
 @plain_kernel
 def _surprise_back(shares, target, flow, dx, first, last):
     for row in range(first, last):
+        if target[row] < 0:
+            clear(address(dx, row * dx.shape[1]), dx.shape[1])
+            continue
         factor = flow[row if flow.size > 1 else 0]
         for k in range(shares.shape[1]):
             dx[row, k] = factor * shares[row, k]

@@ -148,10 +148,9 @@ def cross_entropy(
 
     everything = type(target) is np.ndarray and bool(selected.all())  # to look at all of them would wait for a device
     target = within(target if everything else xp.where(selected, target, xp.zeros_like(target)), classes, outside)
-    if not everything:
-        # Rows that do not count are replaced before anything is computed from them: 0 * NaN would still be NaN.
-        logits = ops.where(xp.expand_dims(selected, axis=-1), logits, 0.0)
-    losses = _surprise(logits, target)
+    if not everything and smoothing:
+        logits = _without_others(logits, selected)
+    losses = _surprise(logits, target, None if everything or smoothing else selected)
     counted = weights = xp.astype(selected, logits.dtype)
     if weight is not None:
         weight = input_tensor(owner, "weight", weight).data
@@ -169,11 +168,22 @@ def _all_are_classes(target: Array, classes: int) -> bool:
     return type(target) is np.ndarray and target.size > 0 and bool(target.min() >= 0 and target.max() < classes)
 
 
-def _surprise(logits: Tensor, target: Array, mean: bool = False) -> Tensor:
-    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), or their mean, as one operation."""
+def _without_others(logits: Tensor, selected: Array) -> Tensor:
+    """Rows that do not count replaced before anything is computed from them: 0 * NaN would still be NaN."""
+    return ops.where(namespace(selected).expand_dims(selected, axis=-1), logits, 0.0)
+
+
+def _surprise(logits: Tensor, target: Array, selected: Array | None = None, mean: bool = False) -> Tensor:
+    """-log softmax(x)[t] for logits x (..., C) and class numbers t (...), or their mean, as one operation.
+
+    Where not all rows are ``selected``, nothing depends on the others, and nothing is to be made of their losses.
+    """
     x, xp, classes = logits.data, namespace(target), logits.shape[-1]
-    compiled, share = host_kernels.surprise(x, target), 1.0 / target.size if mean else 1.0
+    looked_at = np.where(selected, target, -1) if type(selected) is np.ndarray else target
+    compiled, share = host_kernels.surprise(x, looked_at), 1.0 / target.size if mean else 1.0
     if compiled is None:
+        if selected is not None:
+            return _surprise(_without_others(logits, selected), target)
         # One number of each row, taken from the flat array: a one-hot table would be as large as the logits.
         places = backend_of(target).arange(target.size) * classes + xp.reshape(target, (-1,))
         chosen = xp.reshape(xp.take(xp.reshape(x, (-1,)), places), target.shape)
@@ -188,12 +198,14 @@ def _surprise(logits: Tensor, target: Array, mean: bool = False) -> Tensor:
     def rule(g: Tensor, y: Tensor) -> Tensor:
         if library(xp) == "array_api_strict" or is_grad_enabled():
             is_target = xp.astype(xp.expand_dims(target, axis=-1) == backend_of(target).arange(classes), x.dtype)
-            return (g * share if mean else ops.expand_dims(g, -1)) * (ops.softmax(logits) - is_target)
+            seen = logits if selected is None else _without_others(logits, selected)
+            found = (g * share if mean else ops.expand_dims(g, -1)) * (ops.softmax(seen) - is_target)
+            return found if selected is None else _without_others(found, selected)
         flow = g.data * share if mean else g.data
         if compiled is not None:
-            return Tensor(host_kernels.surprise_back(softmax, target, flow))
-        found = xp.exp(x - top) * ((flow if mean else flow[..., None]) / total[..., None])
-        flat = found.reshape(-1)  # a copy, where the logits are not contiguous
+            return Tensor(host_kernels.surprise_back(softmax, looked_at, flow))
+        array = xp.exp(x - top) * ((flow if mean else flow[..., None]) / total[..., None])
+        flat = array.reshape(-1)  # a copy, where the logits are not contiguous
         flat[places] -= flow.reshape(-1)
         return Tensor(flat.reshape(x.shape))
 
