@@ -43,7 +43,7 @@ def packed_transpose(w):
     """The transpose of W, packed in memory that begins on a cache line."""
     n, k = w.shape
     packed = aligned(padded_columns(n, address(w, 0)), k, w)
-    pack_columns(w, n, packed, 0, panels_of(n, w))
+    pack_columns(w, n, packed, 0, _panels(n, w))
     return packed
 
 
@@ -52,12 +52,12 @@ def packed(w):
     """W (K, N) packed as it is."""
     k, n = w.shape
     panels = aligned(padded_columns(n, address(w, 0)), k, w)
-    pack_rows(w, n, panels, 0, panels_of(n, w))
+    pack_rows(w, n, panels, 0, _panels(n, w))
     return panels
 
 
 @kernel
-def panels_of(columns, w):
+def _panels(columns, w):
     """How many panels so many columns take."""
     width = VECTORS * lanes(address(w, 0))
     return (columns + width - 1) // width
@@ -90,28 +90,36 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
 
 
 @kernel
-def walk(desk, parts, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep):
-    """:func:`loops.walk` over all sequences in so many parts, shared out at a desk, with weights that are packed here.
+def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, columns, x, states, control, span):
+    """:func:`loops.walk` with weights that are packed here, and pre-activations that are thrown away unless it keeps
+    them.
 
-    ``weights`` are weight_ih, weight_hh and their biases, which may be empty. Pre-activations are thrown away unless it
-    keeps them.
+    Each thread packs for itself: what one processor has written comes slowly to another.
     """
-    arguments = parts, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep
-    if not share_out(desk, job_of(walk_part, arguments), lying(arguments), parts):
-        raise MemoryError("no memory for packed weights and a layer's pre-activations")
+    b0, b1, _, block, keep = span
+    w_x, first, second, bias = prepare(kind, w_ih, w_hh, b_ih, b_hh, columns)
+    weights, (initial, after, z) = (first, second, diagonals, w_hh.shape[1]), states
+    if not keep:
+        z = aligned(block * (b1 - b0), columns, x).reshape(block, b1 - b0, columns)
+    loops.walk(kind, equations, x, w_x, bias, weights, (initial, after, z), control, span, None)
 
 
 @kernel
-def walk_part(parts, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep, part):
-    """One of so many parts. Each packs for itself: what one processor has written comes slowly to another."""
-    (steps, batch, _), (initial, after, z) = x.shape, states
+def _walk_part(kind, equations, weights, diagonals, columns, x, states, control, reverse, keep, parts, part):
+    """:func:`walk` of one of so many parts of the batch."""
+    (steps, batch, _), (w_ih, w_hh, b_ih, b_hh) = x.shape, weights
     b0, b1 = batch * part // parts, batch * (part + 1) // parts
-    w_x, first, second, bias = prepare(kind, *weights, columns)
     block = min(max(BLOCK_BYTES // ((b1 - b0) * columns * x.itemsize), 1), steps)
-    if not keep:
-        z = aligned(block * (b1 - b0), columns, x).reshape(block, b1 - b0, columns)
-    packed, span = (first, second, diagonals, weights[1].shape[1]), (b0, b1, reverse, block, keep)
-    loops.walk(kind, equations, x, w_x, bias, packed, (initial, after, z), control, span, None)
+    span = b0, b1, reverse, block, keep
+    walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, columns, x, states, control, span)
+
+
+@kernel
+def shared_walk(desk, kind, equations, weights, diagonals, columns, x, states, control, reverse, keep, parts):
+    """The same of all parts, shared out at a desk; ``weights`` are those that :func:`walk` takes one by one."""
+    arguments = kind, equations, weights, diagonals, columns, x, states, control, reverse, keep, parts
+    if not share_out(desk, job_of(_walk_part, arguments), lying(arguments), parts):
+        raise MemoryError("no memory for packed weights and pre-activations")
 
 
 @kernel

@@ -15,8 +15,8 @@ from .compiling import inlined_kernel, kernel
 from .intrinsics import address, breathe, call_job, claim, count_up, publish, read_count, replace
 from .waiting import LINE, PATIENCE, wait_for
 
-# Where its numbers lie, a line of their own for each that several threads write: parts that are left, parts that helpers
-# have done, whether a caller is here, and what he alone writes.
+# Where its numbers lie, on lines of their own what several threads write: parts that are left, parts that helpers have
+# done, whether a caller is here, and what he alone writes.
 LEFT, DONE, TAKEN, JOB = range(0, 4 * LINE, LINE)
 ARGUMENTS, FAILED = JOB + 1, JOB + 2
 
@@ -63,7 +63,7 @@ def share_out(desk, job, arguments, parts):
 @kernel
 def attend(desk, calls, seen, looks, meanwhile, done):
     """A helper looks so many times for parts to do, and whether ``calls`` (1,) is still the number that was seen; if it
-    is not, he takes ``meanwhile`` looks at nothing. ``done`` (1,) is set before, as by :func:`waiting.watch`.
+    is not, for ``meanwhile`` at nothing. ``done`` (1,) is set before, for who waits for what he did in Python.
     """
     done[0] = 1
     left = looks

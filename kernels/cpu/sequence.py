@@ -84,11 +84,9 @@ def forward(
         columns.run(parts, kind, x, *matrices, bias, diagonals, states, control, reverse, keep, storage)
         return results, (states, None) if keep else None
     if packed_at_once and noise is None and w["weight_ih"].nbytes + w["weight_hh"].nbytes <= around.OWN_BYTES:
-        operations = operations_of(about, x.shape, size, own)
-        shares = threads.shares(batch, operations)
-        desk = threads.desk_for(shares)
+        shares = threads.shares(batch, operations_of(about, x.shape, size, own))
         given = _plain_weights(about, w), diagonals, width, x, *plain_tuples(states, control), reverse, whole
-        around.walk(desk, shares, kind, code, *given)
+        around.shared_walk(threads.desk_for(shares), kind, code, *given, shares)
     else:
         w_ih, bias = storage.pack(w["weight_ih"].T), total_bias(about, w, size, dtype)
         first, second = forward_products(about, w, size, storage)

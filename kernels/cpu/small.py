@@ -131,7 +131,7 @@ def _alone(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
 
 @kernel
 def _around(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
-    """The same by :func:`around.walk_part`."""
+    """The same by :func:`around.walk`."""
     at = plan.at
     if not _suit(at, x, w_ih, w_hh, b_ih, b_hh, h0, c0):
         return False
@@ -140,9 +140,9 @@ def _around(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
     )
     keep, never, diagonals = at[KEPT] != 0, np.empty((1, 0), np.uint8), carray(x.at, (0, 0))
     gates = carray(z.at, (at[STEPS] * at[KEPT], at[BATCH], at[COLUMNS]))
-    around.walk_part(
-        1, at[KIND], (at[STEP], at[RESET]), (weights_ih, weights_hh, bias_ih, bias_hh), diagonals, at[COLUMNS], given,
-        (initial, after, gates), (False, never, False, never), reverse, keep, 0,
+    around.walk(
+        at[KIND], (at[STEP], at[RESET]), weights_ih, weights_hh, bias_ih, bias_hh, diagonals, at[COLUMNS], given,
+        (initial, after, gates), (False, never, False, never), (0, at[BATCH], reverse, at[BLOCK], keep),
     )  # fmt: skip
     _end(at, reverse, hs, cs, h, c)
     return True

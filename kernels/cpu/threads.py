@@ -64,7 +64,7 @@ class Part:
 
     def wait(self) -> None:
         """Until it is over; for the one who handed it out, also anew after an interrupt."""
-        watch(self.done, 0, LOOKS, 0, np.zeros(1, np.int64))
+        watch(self.done, 0, LOOKS)
         with self._over:  # which tells this thread what the other has written, too
             pass
 
@@ -113,7 +113,7 @@ class Pool:
         return part
 
     def invite(self, helpers: int) -> None:
-        """Let so many look at the desk soon; who looks already finds what keeps it from sleeping without another look."""
+        """Have so many look at the desk soon: those that sleep, and those that are about to."""
         self._keep_off()
         for _ in range(helpers - self._parts.qsize()):
             self._parts.put(Part(_nothing))

@@ -5,8 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-numba = pytest.importorskip("numba")
+pytest.importorskip("numba")
 
+import numba
 from xprnn.kernels.cpu import threads
 from xprnn.kernels.cpu.desk import TAKEN, attend, new_desk, share_out
 from xprnn.kernels.cpu.intrinsics import address, breathe, job_of, lying, publish, read_count
