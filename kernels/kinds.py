@@ -120,9 +120,9 @@ class Kind:
         return bool(self.places)
 
     @cached_property
-    def projects(self) -> bool:
-        """Whether the host's kernels have it with an h that leaves projected, and so has another size: where h goes
-        into one product, and nowhere else.
+    def more(self) -> bool:
+        """Whether the host's kernels have it with more products in a step: with an h that leaves projected, of another
+        size, since h goes into one product and nowhere else.
         """
         return self.parts == ("h", "c") and not self.second
 

@@ -146,6 +146,7 @@ def compare(layer, x, state, control):
 
 def draw_call(layer, steps, batch, inputs, hidden, dtype, rng):
     draws = np.random.default_rng(rng)
-    shape = (layer.num_layers * layer.directions, batch, hidden)
     x = draws.standard_normal((steps, batch, inputs)).astype(dtype)
-    return x, [draws.standard_normal(shape).astype(dtype) for _ in layer.state_names]
+    lead = layer.num_layers * layer.directions, batch
+    sizes = layer.cell.state_sizes(hidden)
+    return x, [draws.standard_normal((*lead, size)).astype(dtype) for size in sizes]

@@ -1,6 +1,6 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive, carry, diagonal, projected, reservoir, scan
+from . import additive, carry, diagonal, more_products, reservoir, scan
 from .elementwise import erf, row_max, scatter_add, square_sum
 from .equations import compile_equations
 from .host import BF16_DOT
@@ -37,7 +37,7 @@ __all__ = [
     "matmul_stacks",
     "new_state",
     "one_thread",
-    "projected",
+    "more_products",
     "reservoir",
     "row_max",
     "scan",

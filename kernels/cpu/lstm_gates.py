@@ -26,6 +26,16 @@ _back_loop = loop_of(_equations.lstm_back)
 
 
 @kernel
+def next_cell(i, f, g, c_old, c, size):
+    _state_loop((i, f, g, c_old), (i, f, g, c), (), size)
+
+
+@kernel
+def output(o, c, h, size):
+    _output_loop((o, c), (o, h), (), size)
+
+
+@kernel
 def lstm(i, f, g, o, mask, c_old, c, h, size):
     _state_loop((i, f, g, c_old), (i, f, g, c), (), size)
     if mask is not None:

@@ -91,11 +91,11 @@ def _recurrent_gradient(
     if noise is not None and noise.masked:
         h0, hs = h0 * noise.mask, hs * noise.mask
     if own < hs.shape[2]:
-        return _heads_gradient(len(about.places), own, dzh, _states_before(h0, hs, restart, reverse), storage)
+        return _heads_gradient(len(about.places), own, dzh, states_before(h0, hs, restart, reverse), storage)
     if about.between:
         size, (first, second) = hs.shape[2], about.products
         between = states.z[..., (about.kept - second) * size : about.kept * size]
-        h_before = _states_before(h0, hs, restart, reverse)
+        h_before = states_before(h0, hs, restart, reverse)
         if noise is not None and noise.faded:
             h_before *= noise.fade
         parts = (dzx[..., : first * size], h_before), (dzx[..., first * size :], between)
@@ -104,7 +104,7 @@ def _recurrent_gradient(
         # Each step started from the state after the step before, and the first from the initial one.
         ahead, behind, start = (dzh[:-1], hs[1:], dzh[-1:]) if reverse else (dzh[1:], hs[:-1], dzh[:1])
         return outer_sum([(ahead, behind), (start, h0[None])], storage)
-    return outer_sum([(dzh, _states_before(h0, hs, restart, reverse))], storage)
+    return outer_sum([(dzh, states_before(h0, hs, restart, reverse))], storage)
 
 
 def _heads_gradient(blocks: int, own: int, dz: Array, h: Array, storage: Storage) -> Array:
@@ -125,7 +125,7 @@ def _diagonal_gradients(
     """The gradients of elementwise weights (diagonals, H)."""
     size = dzx.shape[2] // about.gates
     before = {
-        part: _states_before(states.initial[part], states.after[part], restart, reverse)
+        part: states_before(states.initial[part], states.after[part], restart, reverse)
         for part in {row.part for row in about.diagonals if not row.new}
     }
     seen = [computed[row.part] if row.new else before[row.part] for row in about.diagonals]
@@ -133,7 +133,7 @@ def _diagonal_gradients(
     return np.stack([np.einsum("tbh,tbh->h", dz, part) for dz, part in zip(dzs, seen, strict=True)])
 
 
-def _states_before(first: Array, states: Array, restart: Array | None, reverse: bool) -> Array:
+def states_before(first: Array, states: Array, restart: Array | None, reverse: bool) -> Array:
     """The state each step started from."""
     before = np.empty_like(states)
     if reverse:

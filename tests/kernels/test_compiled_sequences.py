@@ -18,7 +18,7 @@ from xprnn.kernels.cpu import host
 
 import xprnn
 from xprnn import host_kernels, nn
-from xprnn.cells import SLSTM, GatedAntisymmetric
+from xprnn.cells import LSTM, SLSTM, GatedAntisymmetric, Projected
 from xprnn.tensor import Tensor
 from xprnn.testing.strategies import flags, lengths
 from xprnn.train import SGD
@@ -30,6 +30,8 @@ CELLS = {
     "indrnn relu": lambda **o: nn.IndRNN(**o),
     "lstm": lambda **o: nn.LSTM(**o),
     "peephole": lambda **o: nn.LSTM(peephole="diagonal", **o),
+    "full peephole": lambda **o: nn.LSTM(peephole="full", **o),
+    "projected": lambda **o: nn.RecurrentLayer(Projected(LSTM(), (o["hidden_size"] + 1) // 2), **o),
     "gru": lambda **o: nn.GRU(**o),
     "reset before": lambda **o: nn.GRU(reset_after=False, **o),
     "mgu": lambda **o: nn.MGU(**o),
@@ -40,6 +42,14 @@ CELLS = {
     "slstm of heads": lambda **o: nn.SLSTM(num_heads=math.gcd(6, o["hidden_size"]), forget="exp", **o),
     "layer-norm lstm": lambda **o: nn.LSTM(layer_norm=True, **o),
     "layer-norm gru": lambda **o: nn.GRU(layer_norm=True, **o),
+}
+
+EXACT = {"full peephole", "projected"}  # whose products are never rounded
+PROJECTED = {
+    "peephole": {"peephole": "diagonal"},
+    "full peephole": {"peephole": "full"},
+    "hard sigmoid": {"gate_activation": "hard_sigmoid"},
+    "coupled": {"coupled": True},
 }
 
 
@@ -64,6 +74,14 @@ def test_compiled_equals_reference(cell, dtype, data):
 def test_sizes_that_use_threads_blocks_and_tails(cell, steps, batch, inputs, hidden):
     layer = CELLS[cell](input_size=inputs, hidden_size=hidden, num_layers=2, rng=1)
     compare(layer, *draw_call(layer, steps, batch, inputs, hidden, "float32", 0), {})
+
+
+@pytest.mark.parametrize("name", PROJECTED)
+def test_what_is_projected_may_be_any_lstm(name):
+    layer, draws = nn.LSTM(3, 9, proj_size=4, bidirectional=True, rng=0, **PROJECTED[name]), np.random.default_rng(0)
+    flags = draws.random((2, 8, 5)) > 0.4
+    for control in ({}, {"mask": flags[0], "reset": flags[1]}, {"lengths": [8, 0, 3, 1, 7]}):
+        compare(layer, *draw_call(layer, 8, 5, 3, 9, "float32", 0), control)
 
 
 def test_large_values_saturate_as_in_the_reference():
@@ -195,7 +213,7 @@ def rounded_state(state):
 
 
 @pytest.mark.parametrize(("batch", "hidden"), [(2, 5), (1, 64), (7, 33)])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in EXACT])
 def test_bf16_is_float32_with_rounded_operands(name, batch, hidden):
     layer = CELLS[name](input_size=3, hidden_size=hidden, rng=0)
     x, state = draw_call(layer, 5, batch, 3, hidden, "float32", 0)
@@ -284,8 +302,16 @@ def test_reasons_are_given():
     x = np.zeros((3, 2, 4))
     assert "runs" in xprnn.explain(nn.LSTM(4, 5, dtype="float64"), x).splitlines()[1]
     for layer, sequence, reason in (
-        (nn.LSTM(4, 5, dtype="float64", proj_size=2), x, "no kernel for the cell LSTM projected to 2"),
-        (nn.LSTM(4, 5, dtype="float64", peephole="full"), x, "no kernel for the cell FullPeepholeLSTM"),
+        (
+            nn.LSTM(4, 5, dtype="float64", proj_size=2, layer_norm=True),
+            x,
+            "no kernel for the cell LayerNormLSTM projected to 2",
+        ),
+        (
+            nn.LSTM(4, 5, dtype="float64", peephole="full", zoneout=0.5),
+            x,
+            "no kernel has zoneout, or dropout between steps, for the cell FullPeepholeLSTM",
+        ),
         (
             nn.IndRNN(4, 5, dtype="float64", zoneout=0.5),
             x,

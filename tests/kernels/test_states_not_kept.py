@@ -17,6 +17,8 @@ LAYERS = {
     "lstm": lambda **o: nn.LSTM(3, 32, **o),
     "lstm with zoneout": lambda **o: nn.LSTM(3, 32, zoneout=(0.3, 0.2), **o),
     "peephole": lambda **o: nn.LSTM(3, 32, peephole="diagonal", **o),
+    "full peephole": lambda **o: nn.LSTM(3, 32, peephole="full", **o),
+    "projected": lambda **o: nn.LSTM(3, 32, proj_size=5, **o),
     "slstm": lambda **o: nn.SLSTM(3, 32, **o),
 }
 

@@ -111,22 +111,24 @@ def linear_number_of(cell: Cell) -> int | None:
     return LINEAR.get((_type_name(cell), own.get("space")))
 
 
-PROJECTED = vars(Projected(LSTM(), 1)).keys()
-
-
-def projected_kind(cell: Cell) -> kinds.Kind | None:
-    """The row of the cell inside a projected one, whose exact type counts as in :func:`number_of`, if the host has it
-    so; None of any other cell.
-    """
-    if type(cell) is not Projected or vars(cell).keys() != PROJECTED:
-        return None
-    kind = kind_of(cell.cell)
-    return kind if kind is not None and kind.projects else None
+PLAIN, PROJECTED = LSTM(), vars(Projected(LSTM(), 1)).keys()
 
 
 def inside(cell: Cell) -> Cell:
-    """The cell whose equations kernels have: that inside, of a projected one."""
-    return cell.cell if type(cell) is Projected else cell
+    """The cell that another is but for more products in a step: that inside a projected one, and of full peepholes the
+    plain LSTM; by exact types as in :func:`number_of`. Any other cell is itself.
+    """
+    if type(cell) is Projected and vars(cell).keys() == PROJECTED:
+        cell = cell.cell
+    full = not vars(cell) and _type_name(cell) == "xprnn.cells.lstm_peephole_full.FullPeepholeLSTM"
+    return PLAIN if full else cell
+
+
+def takes_more(cell: Cell) -> bool:
+    """Whether a cell is such a one, and the host has kernels for what is inside it with these products."""
+    plain = inside(cell)
+    kind = None if plain is cell else kind_of(plain)
+    return kind is not None and kind.more
 
 
 def _type_name(cell: Cell) -> str:

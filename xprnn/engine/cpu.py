@@ -12,7 +12,7 @@ from xprnn.backend import DTYPES, NATIVE, Array, dtype_name
 from xprnn.cells import GRU, LSTM, Cell, Elman, State, Weights
 from xprnn.engine import kernels
 from xprnn.engine.call import Gradients, Result, SequenceCall
-from xprnn.engine.cell_kinds import BY_NONLINEARITY, NUMBERS, Kind, kind_of, number_of, projected_kind, told
+from xprnn.engine.cell_kinds import BY_NONLINEARITY, NUMBERS, Kind, inside, kind_of, number_of, takes_more, told
 from xprnn.engine.control import FREE
 from xprnn.settings import current_precision
 
@@ -28,12 +28,12 @@ def _of_numpy(array: Array) -> bool:
 
 def reasons_against(call: SequenceCall) -> list[str]:
     """What keeps the compiled kernels from running a call."""
-    projected, kind = projected_kind(call.cell), kind_of(call.cell)
-    if projected is None:
+    more, kind = takes_more(call.cell), kind_of(call.cell)
+    if not more:
         reasons = kernels.reasons_against(call, _of_numpy, "a NumPy array", runs)
     else:
         reasons = kernels.reasons_of_arrays(call, _of_numpy, "a NumPy array")
-    if call.noise is not None and (projected or kind) is not None:
+    if call.noise is not None and (more or kind is not None):
         reasons.remove(kernels.NOISE)
         if kind is None or not kind.regularised:
             reasons.append(f"no kernel has zoneout, or dropout between steps, for the cell {call.cell.name}")
@@ -91,8 +91,8 @@ def _shapes(cell: Cell, batch: int, inputs: int, size: int, weights: int) -> lis
 def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]:
     """Run a call; ``fade`` (T, B, H) is what all of h is multiplied by before each step of a ResetBeforeGRU."""
     host = host_kernels.kernels()
-    if projected_kind(call.cell) is not None:
-        result, kept = kernels.forward(host.projected, call, every=call.every)
+    if takes_more(call.cell):
+        result, kept = kernels.forward(host.more_products, call, every=call.every)
         return result, (kept, host.EXACT)
     storage = host.PAIRED if rounded(call.x) else host.EXACT
     drawn = call.noise
@@ -104,16 +104,16 @@ def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
     (kept, storage), host, start = saved, host_kernels.kernels(), call.from_start
-    if projected_kind(call.cell) is not None:
-        return kernels.backward(host.projected, call, kept, dsequences, dfinal, need_dx, from_start=start)
+    if takes_more(call.cell):
+        return kernels.backward(host.more_products, call, kept, dsequences, dfinal, need_dx, from_start=start)
     return kernels.backward(host, call, kept, dsequences, dfinal, need_dx, storage=storage, from_start=start)
 
 
 def how(call: SequenceCall, faded: bool = False) -> str:
     """What explain says of threads, and of products that are rounded; ``faded`` as :func:`forward` is given it."""
     host, number = host_kernels.kernels(), number_of(call.cell)
-    if number is None:  # projected
-        shared = host.projected.way(call.weights, call.x)
+    if number is None:  # it takes more products
+        shared = host.more_products.way(number_of(inside(call.cell)), call.weights, call.x)
         return f", {shared}" if shared else ""
     shared = host.way(number, call.weights, call.x, call.state, faded or call.noise is not None)
     told = f", {shared}" if shared else ""

@@ -144,9 +144,8 @@ def forward(kernels: Any, call: SequenceCall, **options: Any) -> tuple[Result, K
     """Run a call; ``options`` go to the kernels. Raises ValueError for arrays that do not fit each other."""
     check(call)
     cell = inside(call.cell)
-    found = kernels.forward(
-        number_of(cell), told(cell, call.weights), call.x, call.state, walk_flags(call), call.reverse, call.keep, **options
-    )  # fmt: skip
+    given = call.x, call.state, walk_flags(call), call.reverse, call.keep
+    found = kernels.forward(number_of(cell), told(cell, call.weights), *given, **options)
     return finished(call, *found)
 
 
@@ -192,7 +191,7 @@ def backward(
 
 def _sort(call: SequenceCall, number: int | None) -> tuple[Any, ...]:
     """What two calls must have in common for the cache of one to have the sizes that the other reads."""
-    return number, call.x.shape, call.state[0].shape, call.state[-1].shape, call.reverse
+    return type(call.cell), number, call.x.shape, call.state[0].shape, call.state[-1].shape, call.reverse
 
 
 def walk_flags(call: SequenceCall) -> kinds.Flags:
