@@ -47,7 +47,7 @@ def forward(
     (step, _), control, columns = equations.ahead(kind, dtype.itemsize), tuple(control_of(flags)), bias.size
     hs, cs = lined((steps, batch, wide), dtype), lined((slots, batch, size), dtype)
     ms = lined((steps if keep and "weight_hr" in w else 0, batch, size), dtype)
-    kept = (lined((steps, batch, columns), dtype), ms) if keep else ()
+    kept: tuple[Array, ...] = (lined((steps, batch, columns), dtype), ms) if keep else ()
 
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)

@@ -177,6 +177,10 @@ def test_a_cache_of_another_call():
     impl, _, cache = dispatch.run_forward(short)
     with pytest.raises(ValueError, match="LSTM: the cache is of another call"):
         impl.backward(long, cache, (None, None), long.state, True)
+    full = sequence_call(cells.FullPeepholeLSTM(), get_backend("numpy"), T=4, H=8)
+    for one, other in ((short, full), (full, short)):  # which kernels know by the same number
+        with pytest.raises(ValueError, match="LSTM: the cache is of another call"):
+            impl.backward(one, dispatch.run_forward(other)[2], (None, None), one.state, True)
 
 
 @needs_kernels
@@ -195,7 +199,10 @@ def test_kernels_go_by_the_exact_type_and_take_no_cell_with_changed_ways():
     other.nonlinearity = "lstm"
     elman, indrnn = cells.Elman("relu"), cells.IndRNN()
     elman.forward, indrnn.step = indrnn.forward, elman.step
-    for cell in (changed, other, elman, indrnn):
+    full, projected = cells.FullPeepholeLSTM(), cells.Projected(cells.LSTM(), 2)
+    full.step, projected.step = elman.step, elman.step
+    twice = cells.Projected(cells.Projected(cells.LSTM(), 2), 2)
+    for cell in (changed, other, elman, indrnn, full, projected, twice):
         assert cell_kinds.kind_of(cell) is None
         call = sequence_call(cells.Elman("tanh"), get_backend("numpy"))
         assert any("no kernel for the cell" in why for why in COMPILED.reasons_against(replace(call, cell=cell)))

@@ -203,7 +203,7 @@ def is_of(call: SequenceCall, number: int | None, kept: Kept) -> bool:
 
 def _sort(call: SequenceCall, number: int | None) -> tuple[Any, ...]:
     """What two calls must have in common for the cache of one to have the sizes that the other reads."""
-    return number, call.x.shape, call.state[0].shape, call.state[-1].shape, call.reverse
+    return type(call.cell), number, call.x.shape, call.state[0].shape, call.state[-1].shape, call.reverse
 
 
 def walk_flags(call: SequenceCall) -> kinds.Flags:
