@@ -113,7 +113,7 @@ def train(kind: Kind, steps: int, seed: int, limit: int) -> Result:
 @example
 def main(quick: bool, output: Path) -> None:
     """First-element recall by a Transformer and by LSTMs: accuracy, updates and time."""
-    lengths, seeds, limit = ((10, 20), 1, 60) if quick else ((25, 50, 100), 3, 1000)
+    lengths, seeds, limit = ((10, 20), 1, 2 * EVERY) if quick else ((25, 50, 100), 3, 1000)
     results: dict[tuple[str, int], list[Result]] = {}
     rows = []
     for steps in lengths:

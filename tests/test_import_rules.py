@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def files(folder):
     return pytest.mark.parametrize("path", found, ids=[path.relative_to(ROOT).as_posix() for path in found])
 
 
+@cache
 def imports(path, everywhere=True):
     """Dotted names that a module imports: everywhere in it, or only while it is itself imported."""
-    return set(_imports(ast.parse(path.read_text(encoding="utf-8")).body, everywhere))
+    return frozenset(_imports(ast.parse(path.read_text(encoding="utf-8")).body, everywhere))
 
 
 def _imports(tree, everywhere):

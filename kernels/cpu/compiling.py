@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numba.core import config, ir, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
 from numba.core.ir_utils import build_definitions
 from numba.core.registry import CPUDispatcher
 from numba.core.sigutils import normalize_signature
@@ -86,8 +87,19 @@ class _KnownArguments(FunctionPass):  # type: ignore[misc]
         return True
 
 
-# No kernel has functions within functions; a text of all types, which nobody reads, was a tenth of each file.
-NEEDLESS = {"InlineClosureLikes", "AnnotateTypes"}
+# No kernel has functions within functions, blocks of `with`, or asks for what is literal; a text of all types, which
+# nobody reads, was a tenth of each file.
+NEEDLESS = {"WithLifting", "InlineClosureLikes", "MakeFunctionToJitFunction", "FindLiterallyCalls", "LiteralUnroll"}
+NEEDLESS |= {"LiteralPropagationSubPipelinePass", "AnnotateTypes", "DumpParforDiagnostics"}
+
+
+class _Passes(PassManager):  # type: ignore[misc]
+    """Passes one after another. Numba's own tells whoever listens of each, with all types in words; nobody does."""
+
+    def _runPass(self, index: int, step: Any, state: Any) -> None:  # noqa: N802 - Numba's name
+        step.analysis = self._analysis
+        for run in (step.run_initialization, step.run_pass, step.run_finalizer):
+            run(state)
 
 
 class _Brief(Compiler):  # type: ignore[misc]
@@ -97,13 +109,19 @@ class _Brief(Compiler):  # type: ignore[misc]
     """
 
     for_kernels = Copied  # what becomes of a function that only kernels call
+    passes: Any = None  # the same for all functions
 
     def define_pipelines(self) -> Any:
-        pipelines = super().define_pipelines()
-        for pipeline in pipelines:
-            pipeline.passes = [step for step in pipeline.passes if step[0].__name__ not in NEEDLESS]
-            pipeline.finalize()
-        return pipelines
+        if self.passes is None:
+            type(self).passes = self._needed()
+        return [self.passes]
+
+    def _needed(self) -> _Passes:
+        (usual,) = super().define_pipelines()
+        needed = _Passes(usual.pipeline_name)
+        needed.passes = [step for step in usual.passes if step[0].__name__ not in NEEDLESS]
+        needed.finalize()
+        return needed
 
     def _compile_bytecode(self) -> Any:
         collected = gc.isenabled()
@@ -124,14 +142,13 @@ class _Brief(Compiler):  # type: ignore[misc]
 class _Named(_Brief):
     """A compiler whose functions are called the same in every process, since others that are kept on disk call them."""
 
-    for_kernels = JITCodeLibrary
+    for_kernels, passes = JITCodeLibrary, None
 
-    def define_pipelines(self) -> Any:
-        pipelines = super().define_pipelines()
-        for pipeline in pipelines:
-            pipeline.add_pass_after(_KnownArguments, IRProcessing)
-            pipeline.finalize()
-        return pipelines
+    def _needed(self) -> _Passes:
+        needed = super()._needed()
+        needed.add_pass_after(_KnownArguments, IRProcessing)
+        needed.finalize()
+        return needed
 
     def _compile_bytecode(self) -> Any:
         self.state.func_id.unique_id = 0  # instead of how many functions were compiled before
@@ -172,16 +189,31 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
                 self._within = before
 
     def compile(self, sig: Any) -> Any:
-        """As Numba's, and once more where Python calls what was compiled for kernels."""
-        with global_compiler_lock:
-            arguments = tuple(normalize_signature(sig)[0])
-            if not self._within and arguments not in self._entered:
-                self.overloads.pop(arguments, None)
-            self.targetoptions["no_cpython_wrapper"], self._cache = self._within, self._kept[self._within]
-            try:
-                return super().compile(sig)
-            finally:
-                self._cache = self._kept[0]
+        """As Numba's, and once more where Python calls what was compiled for kernels.
+
+        Without Numba's clocks, of which there is one for each function that waits for another: every call of LLVM
+        stops and starts all of them.
+        """
+        arguments, returned = normalize_signature(sig)
+        with global_compiler_lock, self._compiling_counter:
+            if arguments in (self.overloads if self._within else self._entered):
+                return self.overloads[arguments].entry_point
+            kept = self._kept[self._within]
+            result = kept.load_overload(sig, self.targetctx)
+            if result is None:
+                with kept.turn(sig, self.targetctx) if isinstance(kept, KeptCode) else nullcontext(False) as waited:
+                    result = kept.load_overload(sig, self.targetctx) if waited else None
+                    if result is None:
+                        self._cache_misses[sig] += 1
+                        self.targetoptions["no_cpython_wrapper"] = self._within
+                        result = self._compiler.compile(arguments, returned)
+                        self.add_overload(result)
+                        kept.save_overload(sig, result)
+                        return result.entry_point
+            self._cache_hits[sig] += 1
+            self.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
+            self.add_overload(result)
+            return result.entry_point
 
     def add_overload(self, cres: Any) -> None:
         """Python finds only what has an entry for it."""

@@ -6,9 +6,10 @@ import hashlib
 import os
 import pickle
 import re
+import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from types import CodeType
@@ -19,8 +20,14 @@ from numba.core.serialize import dumps
 
 from .copied import rebuilt
 
+try:
+    import fcntl
+except ImportError:  # Windows: processes that start at once compile the same, and nothing is lost but time
+    fcntl = None  # type: ignore[assignment]
+
 DIGEST = hashlib.sha256().digest_size
 NAMES = 8
+PATIENCE = 60.0  # seconds; most functions take less than one, those of many others some ten
 
 
 class KeptCode:
@@ -83,6 +90,17 @@ class KeptCode:
             _warn(self._folder, error.strerror or str(error))
         if self._shared:
             _share(path, key, result)
+
+    @contextmanager
+    def turn(self, signature: Any, target: Any) -> Iterator[bool]:
+        """A block in which a function is compiled; whether another process did so meanwhile, or tried to.
+
+        Processes that start at once need the same functions. Who comes later waits for what it can read then, holding
+        only functions that call this one: no two wait for each other.
+        """
+        path = self._path(self._key(signature, target.codegen()))
+        with _held(path.with_suffix(".lock")) if self._enabled else nullcontext(False) as waited:
+            yield waited
 
     def _key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
         return signature, codegen.magic_tuple(), self._made_of, self._within
@@ -153,6 +171,44 @@ def _replace(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """A block in which this process alone has a file, which is gone afterwards; whether it had to wait for it.
+
+    The system lets go of what a process held that has died. One that stands still is not waited for without an end, and
+    where nothing can be written, or held, nobody waits.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_CREAT | os.O_RDWR)
+    except OSError:
+        yield False
+        return
+    waited, mine, end = False, _taken(file), time.monotonic() + PATIENCE
+    try:
+        while not mine and time.monotonic() < end:
+            time.sleep(0.02)
+            waited, mine = True, _taken(file)
+        yield waited
+    finally:
+        with suppress(OSError):
+            if mine:
+                path.unlink()
+        os.close(file)
+
+
+def _taken(file: int) -> bool:
+    """Whether this process has a file now, or cannot be told that another has."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # as on some file systems of networks
+        pass
+    return True
 
 
 @cache  # once for each folder

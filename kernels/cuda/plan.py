@@ -194,15 +194,18 @@ def candidates(
         if polls and POLLED_SLOTS * batch * 4 * inner // PER_WORD[number] > MOST_POLLED:
             continue
         apart = max(blocks, PART) if in_cluster and blocks > PORTABLE_CLUSTER else blocks
+        shapes = []
+        for tiles in (1, 2, 4, 8) if number == "Float32" else (1, 2):
+            compiled = backward, cell, number, units, inner, warps, sides, 0, tiles, blocks if in_cluster else 0, polls
+            plan = Plan(*compiled, blocks, groups=0, group_rows=0)
+            held = _held(plan) - ceil(spare / (4 * plan.per_lane))
+            if held > 0:
+                shapes.append(replace(plan, held=held))
         for rows in sorted({-(-batch // groups) for groups in range(1, multiprocessors // apart + 1)}):
-            groups = -(-batch // rows)
-            for tiles in (1, 2, 4, 8) if number == "Float32" else (1, 2):
-                cluster = blocks if in_cluster else 0
-                compiled = backward, cell, number, units, inner, warps, sides, 0, tiles, cluster, polls
-                plan = Plan(*compiled, blocks, groups, rows)
-                plan = replace(plan, held=_held(plan) - ceil(spare / (4 * plan.per_lane)))
-                wasteful = tiles > 1 and plan.rows >= 2 * rows
-                if plan.held > 0 and plan.shared_bytes <= shared_memory and not wasteful:
+            for shape in shapes:
+                wasteful = shape.tiles > 1 and shape.rows >= 2 * rows
+                plan = shape if wasteful else replace(shape, groups=-(-batch // rows), group_rows=rows)
+                if not wasteful and plan.shared_bytes <= shared_memory:
                     yield plan
 
 

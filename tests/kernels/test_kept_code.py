@@ -7,12 +7,15 @@ import pickle
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 numba = pytest.importorskip("numba")
 from xprnn.kernels.cpu import compiling, kept_code  # noqa: E402
+
+fcntl = kept_code.fcntl
 
 if numba.config.DISABLE_JIT:
     pytest.skip("nothing is compiled", allow_module_level=True)
@@ -134,6 +137,73 @@ def test_a_folder_that_can_only_be_read_is_read(folder, monkeypatch):
     for name in ("mkdir", "write_bytes"):
         monkeypatch.setattr(f"pathlib.Path.{name}", denied)
     assert silent(run) == (12.0, True)
+
+
+class Other:
+    """Another process that compiles the function, as far as this one can see: it has opened and locked that file."""
+
+    def __init__(self, path):
+        path.parent.mkdir(exist_ok=True)
+        self.file = path.open("wb")
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+
+    def end(self):
+        self.file.close()
+
+
+@pytest.fixture
+def other(folder):
+    """The other process, and what it is about to write, where this one has nothing yet."""
+    run()
+    (path,) = folder.iterdir()
+    content = path.read_bytes()
+    path.unlink()
+    return Other(path.with_suffix(".lock")), path, content
+
+
+@pytest.mark.skipif(fcntl is None, reason="no process can hold a file")
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_another_process_compiles_is_waited_for(folder, other, whole, monkeypatch):
+    process, path, content = other
+    naps = []
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            path.write_bytes(content if whole else content[:-1])
+            process.end()
+
+    monkeypatch.setattr(kept_code, "time", SimpleNamespace(sleep=nap, monotonic=lambda: 0.0))
+    assert silent(run) == (12.0, whole)
+    assert len(naps) == 3
+    assert list(folder.iterdir()) == [path]
+
+
+@pytest.mark.skipif(fcntl is None, reason="no process can hold a file")
+def test_nobody_waits_for_a_process_that_has_died_or_for_ever_for_one_that_stands_still(folder, other, monkeypatch):
+    process, path, _ = other
+    naps = []
+    clock = SimpleNamespace(sleep=naps.append, monotonic=lambda: 10.0 * len(naps))
+    monkeypatch.setattr(kept_code, "time", clock)
+    assert silent(run) == (12.0, False)
+    assert len(naps) == kept_code.PATIENCE / 10.0
+    assert path.with_suffix(".lock").exists()  # which is the other's
+    path.unlink()
+    process.end()
+    assert silent(run) == (12.0, False)
+    assert len(naps) == kept_code.PATIENCE / 10.0
+    assert list(folder.iterdir()) == [path]
+
+
+def test_where_files_cannot_be_locked_nobody_waits(folder, monkeypatch):
+    def unable(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(kept_code, "fcntl", SimpleNamespace(flock=unable, LOCK_EX=2, LOCK_NB=4))
+    assert silent(run) == (12.0, False)
+    monkeypatch.setattr(kept_code, "fcntl", None)
+    assert silent(lambda: run(3.0)) == (18.0, False)
+    assert {path.suffix for path in folder.iterdir()} == {".code"}
 
 
 called = None  # by each run's own compiler
