@@ -43,7 +43,7 @@ def packed_transpose(w):
     """The transpose of W, packed in memory that begins on a cache line."""
     n, k = w.shape
     packed = aligned(padded_columns(n, address(w, 0)), k, w)
-    pack_columns(w, n, packed, 0, _panels(n, w))
+    pack_columns(w, n, packed, 0, panels_of(n, w))
     return packed
 
 
@@ -52,12 +52,12 @@ def packed(w):
     """W (K, N) packed as it is."""
     k, n = w.shape
     panels = aligned(padded_columns(n, address(w, 0)), k, w)
-    pack_rows(w, n, panels, 0, _panels(n, w))
+    pack_rows(w, n, panels, 0, panels_of(n, w))
     return panels
 
 
 @kernel
-def _panels(columns, w):
+def panels_of(columns, w):
     """How many panels so many columns take."""
     width = VECTORS * lanes(address(w, 0))
     return (columns + width - 1) // width
