@@ -94,12 +94,12 @@ def _index(part: Any, x: Array, home: Backend) -> Any:
     return counted(xp.asarray(part))
 
 
-def as_int64(numbers: Array) -> Array:
-    """A copy of integers as int64. Those of uint64 that it cannot hold are its largest number, and not below 0."""
+def as_int64(numbers: Array, copy: bool = True) -> Array:
+    """Integers as int64. Those of uint64 that it cannot hold are its largest number, and not below 0."""
     xp = namespace(numbers)
     if dtype_name(numbers) == "uint64":
         numbers = xp.minimum(numbers, 2**63 - 1)
-    return xp.astype(numbers, xp.int64)
+    return xp.astype(numbers, xp.int64, copy=copy)
 
 
 def counted(numbers: Array) -> Array:

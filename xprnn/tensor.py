@@ -249,8 +249,7 @@ class Tensor:
             )
         if self.grad is not None and self.grad.node is not None:
             raise TypeError(
-                f"a {type(self).__name__} whose gradient was computed with create_graph=True cannot be pickled or "
-                "copied, since that holds its graph: zero_grad() first"
+                "a Tensor whose gradient was computed with create_graph=True cannot be copied: zero_grad() first"
             )
         return None, {name: getattr(self, name) for name in Tensor.__slots__ if name != "__weakref__"}
 

@@ -10,7 +10,8 @@ import reprlib
 from abc import abstractmethod
 
 from xprnn.backend import Array, namespace
-from xprnn.cells.cell import Cell, Product, Saved, State, Weights, merged, returned, sigmoid
+from xprnn.cells.cell import Cell, Product, Saved, State, Weights, merged, sigmoid
+from xprnn.cells.returned import returned
 
 
 class LinearCell(Cell):

@@ -71,7 +71,7 @@ class LoggedCell:
         self.cell, self.log = cell, list[Taken]()
         self.zx_of, self.zx_vjp, self.sees_x = cell.zx_of, cell.zx_vjp, cell.sees_x
         self.input_weight, self.input_weight_vjp = cell.input_weight, cell.input_weight_vjp
-        self.multiplied = cell.multiplied
+        self.multiplied, self.state_names, self.name = cell.multiplied, cell.state_names, cell.name
         self.noise = noise or Noise()
 
     def step(self, w: Weights, zx: Array, state: State) -> tuple[State, Saved]:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from xprnn.backend import Array, backend_of, copied, namespace, zeros_beside
 from xprnn.cells import State
-from xprnn.cells.cell import merged, returned
+from xprnn.cells.cell import merged
 from xprnn.cells.composed import ManyStepCell
+from xprnn.cells.returned import returned
 from xprnn.engine import reference
 from xprnn.engine.call import Gradients, Result, SequenceCall, Way
 from xprnn.engine.scan import WAY as SCAN

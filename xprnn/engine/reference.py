@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from xprnn.backend import Array, copied, namespace
 from xprnn.cells import State, Weights
-from xprnn.cells.cell import (
-    Cell,
-    Product,
-    Saved,
-    merged,
-    outer_sum,
-    returned,
-    returned_state,
-    returned_step,
-    rows_times,
-)
+from xprnn.cells.cell import Cell, Product, Saved, merged, outer_sum, rows_times
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
+
+CHECKS = "xprnn.cells.returned"  # imported late
 
 
 class TraceEntry(NamedTuple):
@@ -45,8 +38,8 @@ def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
     def step(z: Any, state: State, masks: Weights | None = None) -> tuple[State, Saved]:
         nonlocal unseen
         found = cell.step(call.weights if masks is None else {**call.weights, **masks}, z, state)
-        if unseen:  # a cell of one's own is likely to be wrong at once, if it is
-            returned_step(cell, found, state)
+        if unseen:
+            import_module(CHECKS).returned_step(cell, found, state)
             unseen = False
         return found
 
@@ -165,7 +158,7 @@ def backward(
         masked = w if noise is None else {**w, **noise.at(t)}
         dzx[t], dstate, terms[t] = cell.step_vjp(masked, dstate, saved, before, after)
         if unseen:
-            returned_state(cell, "step_vjp returned the cotangent of", dstate, before)
+            import_module(CHECKS).returned_state(cell, "step_vjp returned the cotangent of", dstate, before)
             unseen = False
         if dkept is not None:
             dstate = tuple(d + k for d, k in zip(dstate, dkept, strict=True))
@@ -188,6 +181,5 @@ def _gradients(
     masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
     dx, of_input = project_vjp(call, call.control.moving(call.x), dzx, need_dx)
     found = merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input)
-    for name, weight in w.items():
-        returned(call.cell, f"weight_vjp returned {name}", found.get(name), tuple(weight.shape), weight)
+    import_module(CHECKS).returned_gradients(call.cell, found, w)
     return Gradients(dx, dstate, found)

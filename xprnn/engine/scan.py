@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 from xprnn.backend import Array, copied, namespace
 from xprnn.cells import State, Weights
-from xprnn.cells.cell import merged, returned
+from xprnn.cells.cell import merged
 from xprnn.cells.linear import LinearCell, conjugate, halves, product, summed_to
+from xprnn.cells.returned import returned
 from xprnn.engine import reference
 from xprnn.engine.call import Gradients, Result, SequenceCall, Way
 from xprnn.engine.control import Control

@@ -51,7 +51,7 @@ def read(owner: str, state: Mapping[str, Any], matched: Sequence[tuple[str, Para
         try:
             host = host_copy(state[name], dtype_name(parameter.data))
             if host.shape != parameter.shape:
-                raise ValueError(f"its shape is {shapes[name]}, but that of its numbers is {host.shape}")
+                raise ValueError(f"its numbers have shape {host.shape}")
         except Exception as error:  # each library has errors of its own, and none names the entry
             raise _unreadable(problem, name, state[name], error) from error
         arrays[parameter] = backend_of(parameter.data).asarray(host)

@@ -49,9 +49,7 @@ class Module:
         super().__init_subclass__(**options)
         kind: Any = cls
         if names := slots(kind):
-            raise TypeError(
-                f"{cls.__name__}: __slots__ has {names[0]}, in which no part would be found; expected no __slots__"
-            )
+            raise TypeError(f"{cls.__name__}: __slots__ has {names[0]}, in which no part would be found")
         for name, value in vars(cls).items():
             for _, part in _parts_of(cls.__name__, name, value, []):
                 raise TypeError(
@@ -269,12 +267,11 @@ class Module:
         return ""
 
 
-# Functions that call themselves stand outside of others: one within would hold itself, and with it all parameters,
-# until Python looks for such circles.
+# Within another function they would hold themselves, and all parameters.
 
 
 def _modules_in(prefix: str, module: Module, seen: set[int]) -> Iterator[tuple[str, Module]]:
-    """A module, under a name, and everything inside it that was not seen yet."""
+    """A module, and all inside it, that was not seen yet."""
     if id(module) not in seen:
         seen.add(id(module))
         yield prefix, module
@@ -283,7 +280,7 @@ def _modules_in(prefix: str, module: Module, seen: set[int]) -> Iterator[tuple[s
 
 
 def _parameters_in(prefix: str, module: Module, seen: set[int]) -> list[tuple[str, Parameter]]:
-    """The parameters of a module and, after them, of those inside it, that were not seen yet."""
+    """The parameters of a module, then of those inside it."""
     found, below = list[tuple[str, Parameter]](), list[tuple[str, Module]]()
     for name, part in module._parts():
         if isinstance(part, Module):

@@ -89,13 +89,11 @@ def _is_object(kind: Any) -> bool:
 @cache
 def slots(kind: Any) -> tuple[str, ...]:
     """The attributes that objects of a type keep without a dict."""
-    found = list[str]()
-    for each in kind.__mro__:
-        names = vars(each).get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            if not name.endswith("__"):
-                found.append(f"_{each.__name__.lstrip('_')}{name}" if name.startswith("__") else name)
-    return tuple(found)
+    pairs = [(each, vars(each).get("__slots__", ())) for each in kind.__mro__]
+    named = [(each, name) for each, names in pairs for name in ((names,) if isinstance(names, str) else names)]
+    return tuple(
+        f"_{each.__name__.lstrip('_')}{name}" if name[:2] == "__" else name for each, name in named if name[-2:] != "__"
+    )
 
 
 def _attributes(value: Any) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _unfit(name: str, left: Any, right: Any, error: Exception) -> Exception:
         f"an array of shape {tuple(x.shape)} and dtype {x.dtype}" if hasattr(x, "shape") else reprlib.repr(x)
         for x in (left, right)
     ]
-    kind = TypeError if isinstance(error, TypeError) else ValueError  # NumPy's own kinds are made of other things
+    kind = TypeError if isinstance(error, TypeError) else ValueError  # NumPy's kinds take no text
     return kind(f"{name}: the left operand is {shown[0]}, the right one {shown[1]}: {error}")
 
 

@@ -47,7 +47,7 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     chosen, (left, right) = value(condition), values(a, b)
     xp = namespace(condition=chosen, a=left, b=right)
     if hasattr(chosen, "dtype") and backend.dtype_name(chosen) != "bool":
-        raise TypeError(f"where: the condition has dtype {backend.dtype_name(chosen)}; expected bool, as of x != 0")
+        raise TypeError(f"where: the condition has dtype {backend.dtype_name(chosen)}; expected bool")
     like = left if hasattr(left, "dtype") else right
     if not hasattr(like, "dtype"):
         raise TypeError("where: a and b are both numbers; expected an array or Tensor for at least one of them")

@@ -21,10 +21,7 @@ def _kept(y: Tensor, axes: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
 
 
 def _rounded(name: str, x: Tensor) -> Tensor:
-    """x of a dtype whose sums can be trusted: integers wrap, float16 overflows at 65504, complex numbers have no order.
-
-    Raises TypeError for these.
-    """
+    """x itself, but for integers and float16, whose sums overflow, and complex numbers."""
     word = dtype_name(x.data)
     if "float" not in word or word == "float16":
         raise TypeError(f"{name}: x has dtype {word}; expected float32 or float64: cast it first")
@@ -56,7 +53,7 @@ def var(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The variance, divided by the number of elements."""
     x, keepdims = _rounded("var", x), true_or_false("var", "keepdims", keepdims)
     centred = x - mean(x, axis, keepdims=True)
-    # Once more: of numbers far from 0 the mean has lost digits that their differences still have.
+    # Once more, for the digits that a mean far from 0 has lost.
     return mean(square(centred - mean(centred, axis, keepdims=True)), axis, keepdims)
 
 

@@ -277,7 +277,7 @@ def _integers(log_probs: Tensor, name: str, numbers: Any, single: bool) -> Array
         raise TypeError(f"{OWNER}: {name} has dtype {dtype_name(numbers)}; expected integers")
     if shape != (rows,) and not (single and shape == ()):
         raise ValueError(f"{OWNER}: {name} has shape {shape}; expected (B,) = ({rows},)")
-    numbers = backend_of(log_probs.data).asarray(as_int64(numbers))
+    numbers = backend_of(log_probs.data).asarray(as_int64(numbers, copy=False))
     return namespace(numbers).reshape(numbers, (rows,))
 
 

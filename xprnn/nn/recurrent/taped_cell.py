@@ -8,8 +8,9 @@ from typing import Any
 
 from xprnn.backend import Array, Backend, backend_of, namespace
 from xprnn.cells import Cell, LinearCell, State, Weights
-from xprnn.cells.cell import Saved, merged, returned_step
+from xprnn.cells.cell import Saved, merged
 from xprnn.cells.composed import ManyStepCell
+from xprnn.cells.returned import returned_step
 from xprnn.grad_mode import set_grad_enabled
 from xprnn.tape import gradients_in
 from xprnn.tensor import Tensor
