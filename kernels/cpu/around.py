@@ -14,7 +14,7 @@ from . import loops, threads
 from .compiling import kernel
 from .desk import share_out
 from .intrinsics import address, job_of, lanes, lying
-from .product import ROWS, VECTORS, pack_columns, pack_rows, padded_columns
+from .product import ROWS, VECTORS, multiply_transposed, pack_columns, pack_rows, padded_columns
 from .recurrence import BLOCK_BYTES
 from .rows import clear, copy
 from .scratch import LINE
@@ -43,7 +43,7 @@ def packed_transpose(w):
     """The transpose of W, packed in memory that begins on a cache line."""
     n, k = w.shape
     packed = aligned(padded_columns(n, address(w, 0)), k, w)
-    pack_columns(w, n, packed, 0, panels_of(n, w))
+    pack_columns(w, n, packed, 0, _panels(n, w))
     return packed
 
 
@@ -52,12 +52,12 @@ def packed(w):
     """W (K, N) packed as it is."""
     k, n = w.shape
     panels = aligned(padded_columns(n, address(w, 0)), k, w)
-    pack_rows(w, n, panels, 0, panels_of(n, w))
+    pack_rows(w, n, panels, 0, _panels(n, w))
     return panels
 
 
 @kernel
-def panels_of(columns, w):
+def _panels(columns, w):
     """How many panels so many columns take."""
     width = VECTORS * lanes(address(w, 0))
     return (columns + width - 1) // width
@@ -171,3 +171,21 @@ def gradients(dz, x, w, dx, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh, s
         else:
             first, last = cut(db.size, lanes(address(db, 0)), share)
             copy(address(db_hh, first), address(db, first), last - first)
+
+
+@kernel
+def stack_products(a, b, c, left, right):
+    """C (N, M, padded L) = A B, for A (N, M, K) and B (N, K, L), or for ``left`` and ``right`` their transposes."""
+    rows, columns = c.shape[1:]
+    wide, k = b.shape[1] if right else b.shape[2], a.shape[1] if left else a.shape[2]
+    packed, panels = aligned(columns, k, c), _panels(columns, c)
+    for n in range(len(c)):
+        clear(address(c, n * rows * columns), rows * columns)
+        if left:
+            multiply_transposed(a[n], b[n], c[n], 0, rows)
+        else:
+            if right:
+                pack_columns(b[n], wide, packed, 0, panels)
+            else:
+                pack_rows(b[n], wide, packed, 0, panels)
+            loops.rows_times(a[n], packed, c[n], 0, rows)

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import loops, threads
-from .around import aligned, panels_of
-from .compiling import kernel
-from .intrinsics import address
-from .product import EXACT, Array, Storage, multiply_transposed, pack_columns, pack_rows, padded, plain
-from .rows import clear
+from . import around, loops, threads
+from .product import EXACT, Array, Storage, multiply_transposed, padded, plain
 
 
 def matmul(a: Array, b: Array, storage: Storage = EXACT, bias: Array | None = None) -> Array:
@@ -54,7 +50,7 @@ def matmul_large_stacks(a: Array, b: Array) -> Array:
 
     def work(first: int, last: int) -> None:
         rows, other = _matrices(a[first:last], left), _matrices(b[first:last], right)
-        _stack(rows, other, c[first:last].reshape(-1, *c.shape[-2:]), left, right)
+        around.stack_products(rows, other, c[first:last].reshape(-1, *c.shape[-2:]), left, right)
 
     threads.share(work, len(a), 2.0 * a.size * columns)
     return c if c.shape[-1] == columns else np.ascontiguousarray(c[..., :columns])
@@ -69,21 +65,3 @@ def _matrices(a: Array, turned: bool) -> Array:
 def _turned(a: Array) -> bool:
     """Whether the columns of matrices are contiguous, and not also their rows."""
     return a.strides[-2] == a.itemsize != a.strides[-1]
-
-
-@kernel
-def _stack(a, b, c, left, right):
-    """C (N, M, padded L) = A B, for A (N, M, K) and B (N, K, L), or for ``left`` and ``right`` their transposes."""
-    rows, columns = c.shape[1:]
-    wide, k = b.shape[1] if right else b.shape[2], a.shape[1] if left else a.shape[2]
-    packed, panels = aligned(columns, k, c), panels_of(columns, c)
-    for n in range(len(c)):
-        clear(address(c, n * rows * columns), rows * columns)
-        if left:
-            multiply_transposed(a[n], b[n], c[n], 0, rows)
-        else:
-            if right:
-                pack_columns(b[n], wide, packed, 0, panels)
-            else:
-                pack_rows(b[n], wide, packed, 0, panels)
-            loops.rows_times(a[n], packed, c[n], 0, rows)
