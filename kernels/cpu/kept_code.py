@@ -95,8 +95,8 @@ class KeptCode:
     def turn(self, signature: Any, target: Any) -> Iterator[bool]:
         """A block in which a function is compiled; whether another process did so meanwhile, or tried to.
 
-        Processes that start at once need the same functions. Who comes later waits for what it can read then, holding
-        only functions that call this one: no two wait for each other.
+        Processes that start at once need the same functions. Who comes later waits, and reads what was made. It holds
+        only functions that call this one, so no two wait for each other.
         """
         path = self._path(self._key(signature, target.codegen()))
         with _held(path.with_suffix(".lock")) if self._enabled else nullcontext(False) as waited:
@@ -180,10 +180,12 @@ def _held(path: Path) -> Iterator[bool]:
     The system lets go of what a process held that has died. One that stands still is not waited for without an end, and
     where nothing can be written, or held, nobody waits.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_CREAT | os.O_RDWR)
-    except OSError:
+    file = None
+    if fcntl is not None:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, os.O_CREAT | os.O_RDWR)
+    if file is None:
         yield False
         return
     waited, mine, end = False, _taken(file), time.monotonic() + PATIENCE
@@ -196,14 +198,14 @@ def _held(path: Path) -> Iterator[bool]:
         with suppress(OSError):
             if mine:
                 path.unlink()
+            fcntl.flock(file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the file, too
         os.close(file)
 
 
 def _taken(file: int) -> bool:
     """Whether this process has a file now, or cannot be told that another has."""
     try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # as on some file systems of networks

@@ -199,7 +199,7 @@ def test_where_files_cannot_be_locked_nobody_waits(folder, monkeypatch):
     def unable(*_):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(kept_code, "fcntl", SimpleNamespace(flock=unable, LOCK_EX=2, LOCK_NB=4))
+    monkeypatch.setattr(kept_code, "fcntl", SimpleNamespace(flock=unable, LOCK_EX=2, LOCK_NB=4, LOCK_UN=8))
     assert silent(run) == (12.0, False)
     monkeypatch.setattr(kept_code, "fcntl", None)
     assert silent(lambda: run(3.0)) == (18.0, False)
