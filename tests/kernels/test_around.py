@@ -60,15 +60,15 @@ def test_weights_that_each_thread_packs_give_the_bits_of_those_that_all_share(mo
     monkeypatch.setattr(threads, "workers", lambda: 2)
     monkeypatch.setattr(at_once, "serves", lambda *about: False)
     monkeypatch.setattr(around, "serves", lambda *about: True)  # though there are two threads
-    walks, walk = [], around.walk
-    monkeypatch.setattr(around, "walk", lambda *given: walks.append(walk(*given)))
+    walks, walk = [], around.shared_walk
+    monkeypatch.setattr(around, "shared_walk", lambda *given: walks.append(walk(*given)))
     layer, x = nn.LSTM(3, 5, rng=0), np.random.default_rng(1).standard_normal((4, 9, 3)).astype("float32")
     found = outputs_and_gradients(layer, x)
-    assert len(walks) == 2
+    assert len(walks) == 1
     monkeypatch.setattr(around, "OWN_BYTES", 0)
     for one, other in zip(found, outputs_and_gradients(layer, x), strict=True):
         assert one.tobytes() == other.tobytes()
-    assert len(walks) == 2
+    assert len(walks) == 1
 
 
 @pytest.mark.parametrize("biased", [True, False])
