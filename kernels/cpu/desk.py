@@ -30,7 +30,9 @@ def new_desk() -> np.ndarray[Any, Any]:
 def _take(desk):
     """The number of a part that nobody else does; 0 if there is none, since that one is the caller's from the start."""
     left = read_count(address(desk, LEFT))
-    return left if left > 0 and replace(address(desk, LEFT), left, left - 1) else 0
+    while left > 0 and not replace(address(desk, LEFT), left, left - 1):  # another was faster, and there may be more
+        left = read_count(address(desk, LEFT))
+    return left
 
 
 @inlined_kernel
