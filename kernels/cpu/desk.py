@@ -1,8 +1,8 @@
 """Parts of some work that compiled code hands to helpers, who do them without Python: nobody waits for the GIL.
 
-A process has one desk. A caller who finds it free lays out a job, the address of code and of its arguments, and how
-many parts are left; whoever takes one of them does it, the caller too. He goes when all that was taken is done. Who
-finds the desk in use does all parts himself.
+The helpers of a pool have one desk. A caller who finds it free lays out a job, the address of code and of its
+arguments, and how many parts are left; whoever takes one of them does it, the caller too. He goes when all that was
+taken is done. Who finds the desk in use does all parts himself.
 """
 
 from __future__ import annotations
