@@ -1,8 +1,8 @@
 """Parts of some work that compiled code hands to helpers, who do them without Python: nobody waits for the GIL.
 
-A process has one desk. A caller who finds it free lays out a job, the address of code and of its arguments, and how
-many parts are left; whoever takes one of them does it, the caller too. He goes when all that was taken is done. Who
-finds the desk in use does all parts himself.
+The helpers of a pool have one desk. A caller who finds it free lays out a job, the address of code and of its
+arguments, and how many parts are left; whoever takes one of them does it, the caller too. He goes when all that was
+taken is done. Who finds the desk in use does all parts himself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def new_desk() -> np.ndarray[Any, Any]:
 def _take(desk):
     """The number of a part that nobody else does; 0 if there is none, since that one is the caller's from the start."""
     left = read_count(address(desk, LEFT))
-    return left if left > 0 and replace(address(desk, LEFT), left, left - 1) else 0
+    while left > 0 and not replace(address(desk, LEFT), left, left - 1):  # another was faster, and there may be more
+        left = read_count(address(desk, LEFT))
+    return left
 
 
 @inlined_kernel

@@ -195,9 +195,10 @@ def _held(path: Path) -> Iterator[bool]:
             waited, mine = True, _taken(file)
         yield waited
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # who had it before took it away
             if mine:
                 path.unlink()
+        with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the file, too
         os.close(file)
 

@@ -203,9 +203,10 @@ def candidates(
                 shapes.append(replace(plan, held=held))
         for rows in sorted({-(-batch // groups) for groups in range(1, multiprocessors // apart + 1)}):
             for shape in shapes:
-                wasteful = shape.tiles > 1 and shape.rows >= 2 * rows
-                plan = shape if wasteful else replace(shape, groups=-(-batch // rows), group_rows=rows)
-                if not wasteful and plan.shared_bytes <= shared_memory:
+                if shape.tiles > 1 and shape.rows >= 2 * rows:  # half of them would have nothing to do
+                    continue
+                plan = replace(shape, groups=-(-batch // rows), group_rows=rows)
+                if plan.shared_bytes <= shared_memory:
                     yield plan
 
 

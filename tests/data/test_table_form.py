@@ -224,9 +224,9 @@ def test_each_series_of_a_long_table_is_answered_with_its_dates(kind):
     if kind == "index":
         table = table.set_index("day")
     time = None if kind == "index" else "day"
-    one = Forecaster(**TINY).fit(table, target="sold", id="shop", time="day") if time else None
+    one = Forecaster(**TINY).fit(table, target="sold", id="shop", time=time)
     other = Forecaster(**TINY).fit(Panel.from_table(table, id="shop", time=time))
-    for model in filter(None, (one, other)):
+    for model in (one, other):
         for key, found in model.predict(2).items():
             dates = DAYS[count[key] : count[key] + 2]
             if kind == "dict":
@@ -238,3 +238,12 @@ def test_each_series_of_a_long_table_is_answered_with_its_dates(kind):
                 assert list(found["day"].to_pylist() if kind == "pyarrow" else found["day"]) == dates
             elif kind != "numbers":
                 assert [*(found.index if kind == "index" else found["day"])] == dates
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_columns_of_a_long_table_stay_with_their_names_in_whatever_order_they_are_named(kind):
+    module = pytest.importorskip(kind)
+    table = module.DataFrame({"shop": ["a"] * N, "day": DAYS[:N], "low": Y, "high": Y + 1000.0})
+    said = Forecaster(**TINY).fit(table, target=["high", "low"], id="shop", time="day").predict(2)["a"]
+    assert (said["high"] > 900.0).all()
+    assert (said["low"] < 100.0).all()

@@ -195,6 +195,18 @@ def test_nobody_waits_for_a_process_that_has_died_or_for_ever_for_one_that_stand
     assert list(folder.iterdir()) == [path]
 
 
+@pytest.mark.skipif(fcntl is None, reason="no process can hold a file")
+def test_a_file_that_is_gone_is_let_go_of_too(tmp_path, monkeypatch):
+    path = tmp_path / "function.lock"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", lambda file: None)  # as if a child that was forked meanwhile had it open
+        with kept_code._held(path):
+            waiting = path.open("rb")
+            path.unlink()
+    with waiting:
+        fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_where_files_cannot_be_locked_nobody_waits(folder, monkeypatch):
     def unable(*_):
         raise OSError(37, "No locks available")

@@ -137,11 +137,13 @@ class TableForm:
 
 
 def selected(table: Any, names: Sequence[str]) -> Any:
-    """A table of these columns alone, of the same kind."""
+    """A table of these columns alone, in this order, of the same kind."""
     if isinstance(table, Mapping):
-        return {str(name): column for name, column in table.items() if str(name) in names}
+        columns = {str(name): column for name, column in table.items()}
+        return {name: columns[name] for name in names}
     if hasattr(table, "iloc"):  # pandas, whose columns may be called by anything
-        return table.iloc[:, [k for k, name in enumerate(table.columns) if str(name) in names]]
+        places = {str(name): k for k, name in enumerate(table.columns)}
+        return table.iloc[:, [places[name] for name in names]]
     return table.select(list(names)) if hasattr(table, "select") else table[list(names)]
 
 

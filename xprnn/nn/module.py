@@ -5,17 +5,22 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet, finalize
 
 import numpy as np
 
 from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, copied, get_backend
-from xprnn.nn.loading import Unmatched, assign, named, read
 from xprnn.nn.modes import chosen_mode, modes_within, set_modes
 from xprnn.nn.parts import BARE, LEAVES, hollow, is_object, opener, slots
 from xprnn.tensor import Parameter, Tensor
+
+if TYPE_CHECKING:
+    from xprnn.nn.loading import Unmatched
+
+LOADING = "xprnn.nn.loading"  # imported late
 
 _watching: dict[int, WeakSet[Any]] = {}
 """Who is told of what is assigned to a module, by the module's id."""
@@ -205,7 +210,7 @@ class Module:
         parameters = self.parameters()
         arrays = [backend.asarray(p.data) for p in parameters]
         gradients = [None if p.grad is None else Tensor(backend.asarray(p.grad.data)) for p in parameters]
-        assign(parameters, arrays, gradients)
+        import_module(LOADING).assign(parameters, arrays, gradients)
         return self
 
     def state_dict(self) -> dict[str, Array]:
@@ -232,7 +237,8 @@ class Module:
         After an error or an interrupt, nothing has been loaded.
         """
         strict = true_or_false(type(self).__name__, "strict", strict)
-        state, parameters = named(type(self).__name__, state), dict(self.named_parameters())
+        loading, parameters = import_module(LOADING), dict(self.named_parameters())
+        state = loading.named(type(self).__name__, state)
         names = {id(parameter): name for name, parameter in parameters.items()}
         # What the state calls it -> what we call it.
         targets = {name: name if name in parameters else names.get(id(self._at(name))) for name in state}
@@ -243,9 +249,10 @@ class Module:
             parts += [f"unexpected: {', '.join(unexpected)}"] * bool(unexpected)
             raise KeyError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(parts)}")
         matched = [(name, parameters[target]) for name, target in targets.items() if target is not None]
-        loaded = read(type(self).__name__, state, matched)
-        assign([*loaded], [*loaded.values()], [parameter.grad for parameter in loaded])
-        return Unmatched(missing, unexpected)
+        loaded = loading.read(type(self).__name__, state, matched)
+        loading.assign([*loaded], [*loaded.values()], [parameter.grad for parameter in loaded])
+        unmatched: Unmatched = loading.Unmatched(missing, unexpected)
+        return unmatched
 
     def _at(self, name: str) -> Any:
         """What stands under a dotted name, or None."""

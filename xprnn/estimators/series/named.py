@@ -12,6 +12,7 @@ import numpy as np
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm, selected
 from xprnn.data.tables import array_of, dates_of, dates_of_index, is_table, named_columns, names_given, no_column
+from xprnn.estimators.sequences.long_table import INDEX, index_of_dates
 from xprnn.estimators.series.panel import Panel, with_values
 
 Host = np.ndarray[Any, Any]
@@ -134,8 +135,10 @@ class Names:
         fixed, roles = self.static if static else (), [name for name in (self.id, self.time) if name is not None]
         values = tuple(dict.fromkeys((*self.target, *self.past, *self.future)))
         columns = _columns(owner, table, (*roles, *values, *fixed))
-        wanted = {name: columns[name] for name in (*roles, *values, *fixed)}
-        found = Panel.from_table(wanted, id=roles[0], time=self.time, static=fixed)
+        wanted, time = {name: columns[name] for name in (*roles, *values, *fixed)}, self.time
+        if time is None and (dates := index_of_dates(owner, table)) is not None:
+            time, wanted[INDEX] = INDEX, dates
+        found = Panel.from_table(wanted, id=roles[0], time=time, static=fixed)
         each = dict(zip(found.keys, found.values, strict=True))
         count = len(self.target)
         panel = with_values(found, {key: rows[:, :count] for key, rows in each.items()}, self.one)
