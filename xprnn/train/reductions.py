@@ -66,7 +66,7 @@ def elementwise(
 
 
 def reduced(losses: Tensor, reduction: str, total: Array | None) -> Tensor:
-    """The losses of the elements; their sum; or their sum over the total, which is the weight of that mean: 0 if it is."""
+    """The losses of the elements; their sum; or over the total, which is the weight of that mean: 0 where it is 0."""
     if reduction == "none":
         return losses
     if total is None:
