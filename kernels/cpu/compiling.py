@@ -36,6 +36,12 @@ PLAIN = OPTIONS | {"fastmath": False}
 SUMMING = OPTIONS | {"fastmath": {"contract", "reassoc"}}
 
 
+# A child that is forked while another thread compiles has half of a function, and nobody who lets go of the compiler.
+if hasattr(os, "register_at_fork"):
+    _let_go = global_compiler_lock.release
+    os.register_at_fork(before=global_compiler_lock.acquire, after_in_parent=_let_go, after_in_child=_let_go)
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call, and keep the machine code on disk where a folder can be written."""
     return _compiled(function, OPTIONS)

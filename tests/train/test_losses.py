@@ -245,6 +245,16 @@ def test_smoothed_labels_by_hand(home):
     np.testing.assert_allclose(gradient, np.array([[-0.4, 0.4], [0.1, -0.1]]) / 2, atol=1e-15)
 
 
+def test_targets_of_weight_zero_give_no_loss(home):
+    """Not even where other classes have some and labels are smoothed, which would divide it by nothing."""
+    x, target = leaf(home, np.array([[0.0, 1.0, 2.0], [3.0, 1.0, 0.0]])), home.asarray(np.array([0, 0]))
+    weight = home.asarray(np.array([0.0, 1.0, 2.0]))
+    for smoothing in (0.0, 0.5):
+        value, gradient = value_and_gradient(cross_entropy(x, target, weight=weight, label_smoothing=smoothing), x)
+        assert value == 0.0
+        assert not gradient.any()
+
+
 @pytest.mark.parametrize("name", [*ELEMENTWISE, "cross_entropy", "cross_entropy smoothed"])
 def test_reductions_agree(home, rng, name):
     """Also where something is masked, with NaN under the mask."""

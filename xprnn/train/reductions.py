@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -65,13 +66,13 @@ def elementwise(
 
 
 def reduced(losses: Tensor, reduction: str, total: Array | None) -> Tensor:
-    """The losses of the elements; their sum; or their sum over the total, which is the weight of that mean."""
+    """The losses of the elements; their sum; or over the total, which is the weight of that mean: 0 where it is 0."""
     if reduction == "none":
         return losses
     if total is None:
         return ops.sum(losses)
     xp = namespace(losses.data)
-    return Mean(ops.sum(losses) / xp.where(total == 0, xp.ones_like(total), total), total)
+    return Mean(ops.sum(losses) / xp.where(total == 0, xp.full_like(total, math.inf), total), total)
 
 
 def check_reduction(owner: str, reduction: Any) -> None:
