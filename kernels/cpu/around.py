@@ -11,14 +11,15 @@ import numpy as np
 
 from ..kinds import KINDS, Kind
 from . import loops, threads
-from .compiling import kernel
+from .compiling import kernel, shared_kernel
 from .desk import share_out
-from .intrinsics import address, job_of, lanes, lying
-from .product import ROWS, VECTORS, multiply_transposed, pack_columns, pack_rows, padded_columns
+from .intrinsics import address, job_of, lanes, lying, offset
+from .product import ROWS, VECTORS, multiply, multiply_transposed, pack_columns, pack_rows, pack_vector, padded_columns
 from .recurrence import BLOCK_BYTES
 from .rows import clear, copy
 from .scratch import LINE
 from .sums import cut, outer_share, row_share
+from .unpacked import FEW, multiply_unpacked
 
 PRODUCTS, APART = tuple(kind.products[0] for kind in KINDS), tuple(kind.apart for kind in KINDS)
 OWN = tuple(kind.places[-1] if kind.apart else 0 for kind in KINDS)  # the block of a product that stays apart
@@ -61,6 +62,26 @@ def _panels(columns, w):
     """How many panels so many columns take."""
     width = VECTORS * lanes(address(w, 0))
     return (columns + width - 1) // width
+
+
+@shared_kernel
+def multiply_once(a, rows, lda, w, k, c, ldc):
+    """C += A W^T for weights W (N, K) that are multiplied once, N in whole vectors unless rows are few: of more, each
+    panel is packed in the first caches, and multiplied there. a and c are addresses, of rows so far apart.
+    """
+    n = len(w)
+    if rows <= FEW:
+        multiply_unpacked(a, rows, lda, address(w, 0), k, n, c, ldc)
+        return
+    lane = lanes(c)
+    width = min(VECTORS * lane, n)
+    panel, block = aligned(width, k, w), np.empty(lane * lane, w.dtype)
+    for start in range(0, n, VECTORS * lane):
+        wide = min(width, n - start)
+        for j in range(0, wide, lane):
+            source, target = address(w, (start + j) * k), address(panel, j)
+            pack_vector(source, k, lane, target, wide, address(block, 0))
+        multiply(a, 1, 0, rows, lda, address(panel, 0), k, wide, offset(c, start), 0, ldc)
 
 
 @kernel

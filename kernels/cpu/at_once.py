@@ -11,9 +11,10 @@ import numpy as np
 from ..kinds import KINDS, PARTS, Kind
 from . import threads
 from .arguments import NEVER
-from .around import PRODUCTS, packed_transpose, total_bias
+from .around import PRODUCTS, multiply_once, packed_transpose, total_bias
 from .compiling import kernel
-from .intrinsics import address, addresses, all_parts, call_at, offset
+from .host import TILE
+from .intrinsics import address, addresses, all_parts, call_at, lanes, offset
 from .product import multiply
 from .recurrence import (
     APART,
@@ -29,9 +30,10 @@ from .recurrence import (
     state_after,
 )
 from .rows import copy
-from .unpacked import FEW, multiply_unpacked
+from .unpacked import FEW
 
 PACKING = 8  # rows with which products take as long as packing does
+ONCE = 64  # rows of a single step with which it takes as long to pack weights for all threads as for each
 GATES = tuple(kind.gates for kind in KINDS)
 
 
@@ -46,6 +48,13 @@ def serves(about: Kind, own: int, size: int, inputs: int, steps: int, batch: int
     return rows * row_bytes <= BLOCK_BYTES and max(rows, PACKING) * work < threads.SERIAL_BELOW
 
 
+def multiplies_once(size: int, steps: int, batch: int, itemsize: int) -> bool:
+    """Whether weights meet so few rows in a single step that each thread had better pack a panel when it comes to it,
+    as :func:`walk` does where no product has padding.
+    """
+    return steps == 1 and FEW < batch <= ONCE and size % TILE.lanes(itemsize) == 0
+
+
 @kernel
 def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, z, reverse):
     """The states ``after`` every step of x (T, B, I), from the ``initial`` one (B, H); biases may be empty.
@@ -53,7 +62,8 @@ def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, 
     z (T, B, N) gets what a way back needs. False, and nothing is done, where an array does not fit the others.
     """
     (steps, batch, inputs), size, columns = x.shape, w_hh.shape[1], z.shape[2]
-    rows, apart, few = steps * batch, batch * size, steps * batch <= FEW
+    rows, apart = steps * batch, batch * size
+    few = rows <= FEW or (steps == 1 and size % lanes(address(z, 0)) == 0)
     if not _fit(kind, w_ih, w_hh, b_ih, b_hh, x, initial, after, z):
         return False
     bias = total_bias(kind, b_ih, b_hh, size, columns, x)
@@ -64,7 +74,7 @@ def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, 
     for row in range(rows):
         copy(address(z, row * columns), address(bias, 0), columns)
     if few:
-        multiply_unpacked(address(x, 0), rows, inputs, address(w_ih, 0), inputs, whole, address(z, 0), columns)
+        multiply_once(address(x, 0), rows, inputs, w_ih[:whole], inputs, address(z, 0), columns)
     else:
         multiply(address(x, 0), 1, 0, rows, inputs, address(w_x, 0), inputs, w_x.shape[0], address(z, 0), 0, columns)
     beyond, slots = np.empty(room_beyond(address(z, 0), 0 if few else batch), x.dtype), slots_of(kind, after[1])
@@ -75,10 +85,10 @@ def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, 
         old = before if k == 0 else state_after(results, t + 1 if reverse else t - 1, slots, apart)
         here, h = address(z, t * batch * columns), old[0]
         if few:
-            multiply_unpacked(h, batch, size, address(w_hh, 0), size, both, here, columns)
+            multiply_once(h, batch, size, w_hh[:both], size, here, columns)
             if APART[kind]:
-                to, rest = offset(here, PLACE[kind] * size), address(w_hh, both * size)
-                multiply_unpacked(h, batch, size, rest, size, SECOND[kind] * size, to, columns)
+                to = offset(here, PLACE[kind] * size)
+                multiply_once(h, batch, size, w_hh[both : both + SECOND[kind] * size], size, to, columns)
         else:
             first_product(
                 kind, h, h, size, address(w_first, 0), w_first.shape[0], size, here, columns, size, batch, h,

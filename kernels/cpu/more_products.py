@@ -18,6 +18,8 @@ from .. import kinds
 from ..kinds import KINDS, Flags, Kind, State
 from . import equations, threads, weight_gradients
 from .arguments import EMPTY, States, control_of, filled
+from .around import multiply_once
+from .at_once import multiplies_once
 from .compiling import inlined_kernel, kernel, shared_kernel
 from .intrinsics import address, all_parts, call_at, offset, spread
 from .loops import input_product
@@ -29,7 +31,7 @@ from .rows import add, clear, copy
 from .scratch import lined, scratch
 from .sequence import diagonals_of, total_bias
 from .sums import outer_sum
-from .unpacked import FEW, multiply_unpacked
+from .unpacked import FEW
 
 
 def forward(
@@ -41,8 +43,10 @@ def forward(
     about, x, (steps, batch, _) = KINDS[kind], plain(x), x.shape
     h, c = map(plain, state)
     wide, size, dtype, slots = h.shape[1], c.shape[1], x.dtype, steps if every or keep else min(TURNS, steps)
-    bias, few = total_bias(about, w, size, dtype), steps * batch <= FEW
-    ready = [plain(matrix) if few else pack(matrix.T) for matrix in (w["weight_ih"], *_matrices(about, w))]
+    bias = total_bias(about, w, size, dtype)
+    single = all(multiplies_once(units, steps, batch, dtype.itemsize) for units in (wide, size))
+    once = steps * batch <= FEW or single
+    ready = [plain(matrix) if once else pack(matrix.T) for matrix in (w["weight_ih"], *_matrices(about, w))]
     weights = *ready, bias, diagonals_of(about, w, x)
     (step, _), control, columns = equations.ahead(kind, dtype.itemsize), tuple(control_of(flags)), bias.size
     hs, cs = lined((steps, batch, wide), dtype), lined((slots, batch, size), dtype)
@@ -52,7 +56,7 @@ def forward(
     def work(b0: int, b1: int) -> None:
         block = min(max(BLOCK_BYTES // ((b1 - b0) * bias.nbytes), 1), steps)
         z, m = kept or (lined((block, b1 - b0, columns), dtype), lined((1, b1 - b0, size), dtype))
-        _walk(kind, step, x, weights, (h, c, hs, cs, m, z), control, (b0, b1, reverse, block, keep, few))
+        _walk(kind, step, x, weights, (h, c, hs, cs, m, z), control, (b0, b1, reverse, block, keep, once))
 
     threads.share(work, batch, _operations(about, w, x))
     return (hs, cs), (States((h, c), (hs, cs), kept[0]), ms) if keep else None
@@ -98,27 +102,29 @@ def _before(first, states, k, t, reverse, batch, b0, restarts, restart, spare, r
 
 
 @inlined_kernel
-def _multiply(a, a_row, w, k, used, c, c_row, rows, few):
-    """Add a product with W^T to the ``used`` columns of rows of C: where W lies, of few rows, else packed."""
-    if few:
-        multiply_unpacked(a, rows, a_row, w, k, used, c, c_row)
+def _multiply(a, a_row, w, k, used, c, c_row, rows, once):
+    """Add a product with W^T to the ``used`` columns of rows of C: with W as it is, where it is read ``once`` or rows
+    are few, else packed.
+    """
+    if once:
+        multiply_once(a, rows, a_row, w, k, c, c_row)
     else:
-        multiply(a, 1, 0, rows, a_row, w, k, padded_columns(used, c), c, 0, c_row)
+        multiply(a, 1, 0, rows, a_row, address(w, 0), k, padded_columns(used, c), c, 0, c_row)
 
 
 @kernel
-def _add_product(a, a_row, w, k, target, target_row, used, product, rows, few):
+def _add_product(a, a_row, w, k, target, target_row, used, product, rows, once):
     """The same of W whose padding would add to what lies behind these columns, by way of ``product``."""
     across = padded_columns(used, target)
     clear(product, rows * across)
-    _multiply(a, a_row, w, k, used, product, across, rows, few)
+    _multiply(a, a_row, w, k, used, product, across, rows, once)
     for b in range(rows):
         add(offset(target, b * target_row), offset(product, b * across), used)
 
 
 @shared_kernel
 def _walk(kind, step, x, weights, states, control, span):
-    b0, b1, reverse, block, keep, few = span
+    b0, b1, reverse, block, keep, once = span
     held, advance, restarts, restart = control
     w_ih, w_hh, w_hr, p_if, p_o, bias, diagonals = weights
     first_h, first_c, hs, cs, ms, z = states
@@ -138,11 +144,11 @@ def _walk(kind, step, x, weights, states, control, span):
                 copy(address(z, ((z_low + k) * z_rows + first + b) * columns), address(bias, 0), columns)
         x_low = address(x, (low * batch + b0) * inputs)
         z_first = address(z, (z_low * z_rows + first) * columns)
-        if few:
+        if once:
             for k in range(end - begin):
                 to = offset(z_first, k * z_rows * columns)
                 x_k = offset(x_low, k * batch * inputs)
-                multiply_unpacked(x_k, rows, inputs, address(w_ih, 0), inputs, w_ih.shape[0], to, columns)
+                multiply_once(x_k, rows, inputs, w_ih, inputs, to, columns)
         else:
             input_product(
                 x_low, end - begin, rows, batch * inputs, inputs, address(w_ih, 0), inputs, w_ih.shape[0], z_first,
@@ -157,7 +163,7 @@ def _walk(kind, step, x, weights, states, control, span):
             z_here = address(z, ((z_low + t - low) * z_rows + first) * columns)
             new = address(cs, (t % cs.shape[0] * batch + b0) * size)
             m = address(ms, at * size if keep else 0) if projects else address(hs, at * size)
-            _multiply(h, wide, address(w_hh, 0), wide, w_hh.shape[0], z_here, columns, rows, few)
+            _multiply(h, wide, w_hh, wide, w_hh.shape[0], z_here, columns, rows, once)
             for b in range(rows):
                 if held and here[b] == 0:
                     if projects:  # the product for the gradient of weight_hr sees these rows
@@ -165,10 +171,10 @@ def _walk(kind, step, x, weights, states, control, span):
                     else:
                         copy(offset(m, b * size), offset(h, b * size), size)
             if sees_all:
-                _add_product(c, size, address(p_if, 0), size, z_here, columns, 2 * size, address(product, 0), rows, few)
+                _add_product(c, size, p_if, size, z_here, columns, 2 * size, address(product, 0), rows, once)
                 _next_cells(z_here, columns, c, new, size, held, here, rows)
                 z_o = offset(z_here, 3 * size)
-                _add_product(new, size, address(p_o, 0), size, z_o, columns, size, address(product, 0), rows, few)
+                _add_product(new, size, p_o, size, z_o, columns, size, address(product, 0), rows, once)
                 for b in range(rows):
                     if not held or here[b] != 0:
                         output(offset(z_o, b * columns), offset(new, b * size), offset(m, b * size), size)
@@ -177,7 +183,7 @@ def _walk(kind, step, x, weights, states, control, span):
                 call_at(step, (*given, size, size, held, here, rows))
             if projects:
                 clear(address(product, 0), rows * across)
-                _multiply(m, size, address(w_hr, 0), size, wide, address(product, 0), across, rows, few)
+                _multiply(m, size, w_hr, size, wide, address(product, 0), across, rows, once)
                 for b in range(rows):
                     stays = held and here[b] == 0
                     source = offset(h, b * wide) if stays else address(product, b * across)
@@ -276,7 +282,7 @@ def _walk_back(kind, step, weights, states, cotangents, control, span):
         if sees_all:
             _outputs_back(z_here, columns, new, flow, flow_row, dcell, d, inner, size, held, here, rows)
             d_o = offset(d, 3 * size)
-            _add_product(d_o, inner, address(p_o, 0), size, dcell, size, size, address(product, 0), rows, False)
+            _add_product(d_o, inner, p_o, size, dcell, size, size, address(product, 0), rows, False)
             _cells_back(z_here, columns, c, dcell, d, inner, size, held, here, rows)
         else:
             given = kind, z_here, columns, spread(c, 0), spread(new, 0), address(diagonals, 0), flow, flow_row
@@ -285,7 +291,7 @@ def _walk_back(kind, step, weights, states, cotangents, control, span):
         if k == 0 and not first_too:  # what is left would go to the initial state alone
             continue
         if sees_all:
-            _add_product(d, inner, address(p_if, 0), 2 * size, dcell, size, size, address(product, 0), rows, False)
+            _add_product(d, inner, p_if, 2 * size, dcell, size, size, address(product, 0), rows, False)
         multiply(d, 1, 0, rows, inner, address(w_hh, 0), inner, across, address(back, 0), 0, across)
         for b in range(rows):
             if restarts and again[b] != 0:

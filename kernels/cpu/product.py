@@ -132,11 +132,16 @@ def pack_rows(w, n, packed, first, last):
     """Panels first to last of W, whose rows are contiguous."""
     columns, k = packed.shape
     width = VECTORS * lanes(address(w, 0))
-    for panel in range(first, last):
-        start = panel * width
-        wide = min(width, columns - start)
-        for row in range(k):
-            _copy(address(w, row * n + start), min(wide, n - start), address(packed, start * k + row * wide), wide)
+    for low in range(0, k, TOGETHER):
+        for panel in range(first, last):
+            start = panel * width
+            wide = min(width, columns - start)
+            for row in range(low, min(low + TOGETHER, k)):
+                source, target = address(w, row * n + start), address(packed, start * k + row * wide)
+                if n - start >= width:  # so many that it takes no loop
+                    _copy(source, width, target, width)
+                else:
+                    _copy(source, n - start, target, wide)
 
 
 @shared_kernel
@@ -319,14 +324,15 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
 
 
 @register_jitable(inline="always")  # for Python too
-def turns(n, k, like):
+def turns(n, k, rows, like):
     """Whether a sum of d^T y, for d (R, N) and y (R, K) of some type, is taken as the transpose of y^T d.
 
     What is on the left is packed number by number unless it is narrow, and what is on the right by whole vectors: the
-    left is best the narrower one. And a panel is best filled, if only by the other one; but not if these are panels.
+    left is best the narrower one, unless of so few ``rows`` that to turn the sum takes longer. And a panel is best
+    filled, if only by the other one; but not if these are panels.
     """
     lane = VECTOR_BYTES // like.itemsize
-    return k < n and ((k < VECTORS * lane and k % lane != 0) or n * like.itemsize > NARROW)
+    return k < n and ((k < VECTORS * lane and k % lane != 0) or (n * like.itemsize > NARROW and rows > DEPTH))
 
 
 @shared_kernel

@@ -124,6 +124,9 @@ def _whole_walk(
 ) -> Callable[..., Array] | None:
     """That function, where there is one; it gives z, which is empty unless something is to be kept."""
     (steps, batch, _), own = shape, own_units(about, w, size)
+    once = about.even and own == size and at_once.multiplies_once(size, steps, batch, itemsize)
+    if once and column_parts(about, shape, size, own, itemsize) == 1:
+        return _walk_at_once
     if keep or not units.serves(about.number, batch) or steps * batch <= FEW:
         return _walk_at_once if one_call(about, shape, size, own, itemsize, keep) else None
     whole = around.serves(about, own, size, 16.0 * w["weight_hh"].size)
@@ -172,9 +175,16 @@ def _walk_at_once(
     """:func:`at_once.walk` over x (T, B, I); the z of its steps."""
     size, itemsize = initial[0].shape[1], x.itemsize
     z = np.empty((*x.shape[:2], scratch_columns(about, size, size, itemsize)), x.dtype)
-    step, _ = equations.ahead(about.number, itemsize)
-    if not at_once.walk(about.number, step, *_plain_weights(about, w), diagonals, x, initial, after, z, reverse):
-        raise ValueError(f"weights, or states, do not fit x of shape {x.shape} and {size} units")
+    (step, _), weights = equations.ahead(about.number, itemsize), _plain_weights(about, w)
+
+    def work(b0: int, b1: int) -> None:
+        given, old = x[:, b0:b1], tuple([part[b0:b1] for part in initial])
+        new, here = tuple([part[:, b0:b1] for part in after]), z[:, b0:b1]
+        if not at_once.walk(about.number, step, *weights, diagonals, given, old, new, here, reverse):
+            raise ValueError(f"weights, or states, do not fit x of shape {x.shape} and {size} units")
+
+    once = at_once.multiplies_once(size, *x.shape[:2], itemsize)
+    threads.share(work, x.shape[1], operations_of(about, x.shape, size, size) if once else 0.0)
     return z
 
 

@@ -122,7 +122,7 @@ def outer_share(d, y, more_d, more_y, out, share):
             clear(address(out, 0), k)
             _add_product(d, y, out)
             _add_product(more_d, more_y, out)
-    elif turns(n, k, out):  # nor does a thread read more of d then than its own columns
+    elif turns(n, k, len(d) + len(more_d), out):  # nor does a thread read more of d then than its own columns
         total = np.empty((k, padded_columns(n, address(out, 0))), out.dtype)
         _products(y, d, more_y, more_d, total, 0, k, first, last)
         turn(total, out, first, last)
