@@ -11,7 +11,7 @@ import numpy as np
 
 from ..kinds import KINDS, Kind
 from . import loops, threads
-from .compiling import kernel
+from .compiling import kernel, shared_kernel
 from .desk import share_out
 from .intrinsics import address, job_of, lanes, lying
 from .product import ROWS, VECTORS, multiply_transposed, pack_columns, pack_rows, padded_columns
@@ -89,7 +89,7 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
     return packed_transpose(w_ih), packed_transpose(w_hh[:both]), packed_transpose(w_hh[both:]), bias
 
 
-@kernel
+@shared_kernel
 def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, columns, x, states, control, span):
     """:func:`loops.walk` with weights that are packed here, and pre-activations that are thrown away unless it keeps
     them.
@@ -144,7 +144,7 @@ def affine(x, w, b, out):
     _product(x, packed_transpose(w), b, out, 0, len(out))
 
 
-@kernel
+@shared_kernel
 def gradients(dz, x, w, dx, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh, share):
     """Those of x, W and b in x W^T + b, from dz (R, O) for rows x (R, I), and where dw_hh is not empty of h W_hh^T.
 

@@ -12,7 +12,7 @@ from ..kinds import KINDS, PARTS, Kind
 from . import threads
 from .arguments import NEVER
 from .around import PRODUCTS, packed_transpose, total_bias
-from .compiling import kernel
+from .compiling import kernel, shared_kernel
 from .intrinsics import address, addresses, all_parts, call_at, offset
 from .product import multiply
 from .recurrence import (
@@ -46,7 +46,7 @@ def serves(about: Kind, own: int, size: int, inputs: int, steps: int, batch: int
     return rows * row_bytes <= BLOCK_BYTES and max(rows, PACKING) * work < threads.SERIAL_BELOW
 
 
-@kernel
+@shared_kernel
 def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, z, reverse):
     """The states ``after`` every step of x (T, B, I), from the ``initial`` one (B, H); biases may be empty.
 
