@@ -30,7 +30,7 @@ def serves(about: Kind, own: int, size: int, operations: float) -> bool:
     return about.even and own == size and threads.shares(2, operations) == 1
 
 
-@kernel
+@shared_kernel
 def aligned(rows, columns, like):
     """Memory that begins on a cache line, without which each vector of weights that is read would lie in two."""
     room = np.empty(rows * columns + LINE // like.itemsize, like.dtype)
@@ -38,7 +38,7 @@ def aligned(rows, columns, like):
     return room[first : first + rows * columns].reshape(rows, columns)
 
 
-@kernel
+@shared_kernel
 def packed_transpose(w):
     """The transpose of W, packed in memory that begins on a cache line."""
     n, k = w.shape
@@ -47,7 +47,7 @@ def packed_transpose(w):
     return packed
 
 
-@kernel
+@shared_kernel
 def packed(w):
     """W (K, N) packed as it is."""
     k, n = w.shape
@@ -63,7 +63,7 @@ def _panels(columns, w):
     return (columns + width - 1) // width
 
 
-@kernel
+@shared_kernel
 def total_bias(kind, b_ih, b_hh, size, columns, like):
     """What rows of z start from, as that of sequence.py."""
     bias = np.zeros(columns, like.dtype)

@@ -18,7 +18,7 @@ from numba import carray, from_dtype, types
 from ..kinds import KINDS, PARTS, Kind, State, Weights
 from . import alone, around, at_once, equations, loops, sequence, threads, units
 from .arguments import EMPTY, States
-from .compiling import kernel
+from .compiling import kernel, shared_kernel
 from .intrinsics import offset
 from .lent import PLAIN, WRITEABLE, Lent, Place, call_of
 from .product import DEPTH, Array, padded, plain
@@ -38,7 +38,7 @@ NEEDED = PLAIN | WRITEABLE  # of any other array there is a copy, which is made 
 MOST_PLANS = 1 << 10
 
 
-@kernel
+@shared_kernel
 def _fits(array, axes, third, before, last, dtype):
     """Whether an array is contiguous and aligned, of so many axes, of these extents and of this dtype."""
     extents = array.axes == axes and array.third == third and array.before == before and array.last == last
