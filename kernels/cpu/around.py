@@ -47,7 +47,7 @@ def packed_transpose(w):
     return packed
 
 
-@shared_kernel
+@kernel
 def packed(w):
     """W (K, N) packed as it is."""
     k, n = w.shape

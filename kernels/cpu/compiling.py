@@ -170,7 +170,7 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._within = False  # a kernel asks for it, who holds the compiler's lock
-        self._entered: set[tuple[Any, ...]] = set()  # signatures that Python may call
+        self._entered: dict[tuple[Any, ...], Any] = {}  # what Python may call, by signatures
         self._kept = self._cache, self._cache
 
     def keep(self, from_python: KeptCode, from_kernels: KeptCode) -> None:
@@ -200,8 +200,11 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
         """
         arguments, returned = normalize_signature(sig)
         with global_compiler_lock, self._compiling_counter:
-            if arguments in (self.overloads if self._within else self._entered):
-                return self.overloads[arguments].entry_point
+            known = self.overloads if self._within else self._entered
+            if arguments in known:
+                return known[arguments].entry_point
+            if self.shared and not self._within:
+                self.within(self.compile, arguments)  # what its entry calls
             kept = self._kept[self._within]
             result = kept.load_overload(sig, self.targetctx)
             if result is None:
@@ -221,19 +224,18 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
     def _made(self, arguments: tuple[Any, ...], returned: Any) -> Any:
         """What is compiled of it for whoever calls it now."""
         if self.shared and not self._within:
-            self.within(self.compile, arguments)
             return _entry(self.overloads[arguments])
         self.targetoptions["no_cpython_wrapper"] = self._within
         return self._compiler.compile(arguments, returned)
 
     def add_overload(self, cres: Any) -> None:
-        """Python finds only what has an entry for it."""
+        """Python finds only what has an entry for it, and kernels never an entry alone."""
         arguments = tuple(cres.signature.args)
-        if self._within:
+        if not self._within:
+            self._insert([kind._code for kind in arguments], cres.entry_point, cres.objectmode)
+            self._entered[arguments] = cres
+        if self._within or not self.shared:
             self.overloads[arguments] = cres
-        else:
-            super().add_overload(cres)
-            self._entered.add(arguments)
 
 
 def _entry(result: Any) -> Any:

@@ -128,5 +128,4 @@ def call_of(kernel: Any, signature: tuple[types.Type, ...], *first: Any) -> Call
 
     It believes that all others are what they should be.
     """
-    kernel.compile(signature)
-    return partial(kernel.overloads[signature].entry_point, *first)
+    return partial(kernel.compile(signature), *first)
