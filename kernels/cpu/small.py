@@ -66,18 +66,18 @@ def _fit(plan, biased, x, w_ih, w_hh, b_ih, b_hh, h0, c0):
 
 @kernel
 def _given(plan, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs):
-    """Of arrays that fit: x, the weights, the initial state and the room for all others."""
+    """Of arrays that fit, from where they lie: x, the weights, the initial state and the room for all others."""
     kind, steps, batch, inputs, size = plan[KIND], plan[STEPS], plan[BATCH], plan[INPUTS], plan[SIZE]
     rows, second = GATES[kind] * size, PARTS[kind] - 1
     biases = rows * plan[BIASED]
     return (
-        carray(x.at, (steps, batch, inputs)),
+        carray(x, (steps, batch, inputs)),
         (
-            carray(w_ih.at, (rows, inputs)), carray(w_hh.at, (rows, size)), carray(b_ih.at, (biases,)),
-            carray(b_hh.at, (biases,)),
+            carray(w_ih, (rows, inputs)), carray(w_hh, (rows, size)), carray(b_ih, (biases,)),
+            carray(b_hh, (biases,)),
         ),
-        (carray(h0.at, (batch, size)), carray(c0.at, (batch * second, size))),
-        (carray(hs.at, (steps, batch, size)), carray(cs.at, (plan[SLOTS] * second, batch, size))),
+        (carray(h0, (batch, size)), carray(c0, (batch * second, size))),
+        (carray(hs, (steps, batch, size)), carray(cs, (plan[SLOTS] * second, batch, size))),
     )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def _at_once(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
     if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
         return False
     given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs
+        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
     )
     shape, diagonals = (at[STEPS], at[BATCH], at[COLUMNS]), carray(x.at, (0, 0))
     gates = carray(z.at, shape) if at[KEPT] else np.empty(shape, given.dtype)
@@ -115,7 +115,7 @@ def _alone(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
     if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
         return False
     given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs
+        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
     )
     alone.walk(at[KIND], weights_ih, weights_hh, bias_ih, bias_hh, given, initial, after, reverse, at[BLOCK])
     _end(at, reverse, hs, cs, h, c)
@@ -129,7 +129,7 @@ def _around(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
     if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
         return False
     given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs
+        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
     )
     keep, never, diagonals = at[KEPT] != 0, np.empty((1, 0), np.uint8), carray(x.at, (0, 0))
     gates = carray(z.at, (at[STEPS] * at[KEPT], at[BATCH], at[COLUMNS]))
@@ -180,7 +180,9 @@ def _back(
         and _cotangent(dc, 2, 0, batch * second, size * second, dtype)
     ):
         return False
-    _, (weights_ih, weights_hh, _, _), initial, after = _given(at, x, w_ih, w_hh, x, x, h0, c0, hs, cs)
+    _, (weights_ih, weights_hh, _, _), initial, after = _given(
+        at, x.at, w_ih.at, w_hh.at, x.at, x.at, h0.at, c0.at, hs.at, cs.at
+    )
     state = (_began(dh, dh0.at, batch, size), _began(dc, dc0.at, batch * second, size))
     flows = (carray(dhs.at, (steps, batch, size)), carray(dcs.at, (steps, batch, size)))
     zx, zh = carray(dzx.at, (steps, batch, gates)), carray(dzh.at, (steps, batch, gates))
