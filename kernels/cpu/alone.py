@@ -13,7 +13,7 @@ import numpy as np
 from ..kinds import KINDS, PARTS
 from . import units
 from .around import aligned, total_bias
-from .compiling import kernel
+from .compiling import kernel, shared_kernel
 from .intrinsics import address, addresses, all_parts, lanes, offsets, spread
 from .product import VECTORS, multiply, pack_block, pack_vector, padded_columns
 from .recurrence import slots_of, state_after
@@ -50,7 +50,7 @@ def _by_unit(numbers, count, size, target):
             target[vector * lane + j] = numbers[gate * size + unit + j] if unit + j < size else 0
 
 
-@kernel
+@shared_kernel
 def walk(kind, w_ih, w_hh, b_ih, b_hh, x, initial, after, reverse, block):
     """The states ``after`` every step, from the ``initial`` one; biases may be empty.
 

@@ -31,7 +31,7 @@ def serves(about: Kind, own: int, size: int, operations: float) -> bool:
     return about.even and own == size and threads.shares(2, operations) == 1
 
 
-@kernel
+@shared_kernel
 def aligned(rows, columns, like):
     """Memory that begins on a cache line, without which each vector of weights that is read would lie in two."""
     room = np.empty(rows * columns + LINE // like.itemsize, like.dtype)
@@ -39,7 +39,7 @@ def aligned(rows, columns, like):
     return room[first : first + rows * columns].reshape(rows, columns)
 
 
-@kernel
+@shared_kernel
 def packed_transpose(w):
     """The transpose of W, packed in memory that begins on a cache line."""
     n, k = w.shape
@@ -84,7 +84,7 @@ def multiply_once(a, rows, lda, w, k, c, ldc):
         multiply(a, 1, 0, rows, lda, address(panel, 0), k, wide, offset(c, start), 0, ldc)
 
 
-@kernel
+@shared_kernel
 def total_bias(kind, b_ih, b_hh, size, columns, like):
     """What rows of z start from, as that of sequence.py."""
     bias = np.zeros(columns, like.dtype)
@@ -110,7 +110,7 @@ def prepare(kind, w_ih, w_hh, b_ih, b_hh, columns):
     return packed_transpose(w_ih), packed_transpose(w_hh[:both]), packed_transpose(w_hh[both:]), bias
 
 
-@kernel
+@shared_kernel
 def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, columns, x, states, control, span):
     """:func:`loops.walk` with weights that are packed here, and pre-activations that are thrown away unless it keeps
     them.
@@ -165,7 +165,7 @@ def affine(x, w, b, out):
     _product(x, packed_transpose(w), b, out, 0, len(out))
 
 
-@kernel
+@shared_kernel
 def gradients(dz, x, w, dx, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh, share):
     """Those of x, W and b in x W^T + b, from dz (R, O) for rows x (R, I), and where dw_hh is not empty of h W_hh^T.
 

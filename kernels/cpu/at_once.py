@@ -12,7 +12,7 @@ from ..kinds import KINDS, PARTS, Kind
 from . import threads
 from .arguments import NEVER
 from .around import PRODUCTS, multiply_once, packed_transpose, total_bias
-from .compiling import kernel
+from .compiling import kernel, shared_kernel
 from .host import TILE
 from .intrinsics import address, addresses, all_parts, call_at, lanes, offset
 from .product import multiply
@@ -55,7 +55,7 @@ def multiplies_once(size: int, steps: int, batch: int, itemsize: int) -> bool:
     return steps == 1 and FEW < batch <= ONCE and size % TILE.lanes(itemsize) == 0
 
 
-@kernel
+@shared_kernel
 def walk(kind, equations, w_ih, w_hh, b_ih, b_hh, diagonals, x, initial, after, z, reverse):
     """The states ``after`` every step of x (T, B, I), from the ``initial`` one (B, H); biases may be empty.
 

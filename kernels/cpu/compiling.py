@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
+from numba.core.environment import Environment
 from numba.core.ir_utils import build_definitions
 from numba.core.registry import CPUDispatcher
 from numba.core.sigutils import normalize_signature
@@ -164,15 +166,17 @@ class _Named(_Brief):
 class _Kernel(CPUDispatcher):  # type: ignore[misc]
     """A function that is compiled for whoever calls it: one that only kernels call gets no entry for Python.
 
-    The entry takes Python's arguments apart, and is as long as many a kernel. Where both call, both have their own.
+    The entry takes Python's arguments apart, and is as long as many a kernel. Where both call, both have their own; of
+    a shared one Python has the entry alone.
     """
 
     _cache: Any
+    shared = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._within = False  # a kernel asks for it, who holds the compiler's lock
-        self._entered: set[tuple[Any, ...]] = set()  # signatures that Python may call
+        self._entered: dict[tuple[Any, ...], Any] = {}  # what Python may call, by signatures
         self._kept = self._cache, self._cache
 
     def keep(self, from_python: KeptCode, from_kernels: KeptCode) -> None:
@@ -202,8 +206,11 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
         """
         arguments, returned = normalize_signature(sig)
         with global_compiler_lock, self._compiling_counter:
-            if arguments in (self.overloads if self._within else self._entered):
-                return self.overloads[arguments].entry_point
+            known = self.overloads if self._within else self._entered
+            if arguments in known:
+                return known[arguments].entry_point
+            if self.shared and not self._within:
+                self.within(self.compile, arguments)  # what its entry calls
             kept = self._kept[self._within]
             result = kept.load_overload(sig, self.targetctx)
             if result is None:
@@ -211,8 +218,7 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
                     result = kept.load_overload(sig, self.targetctx) if waited else None
                     if result is None:
                         self._cache_misses[sig] += 1
-                        self.targetoptions["no_cpython_wrapper"] = self._within
-                        result = self._compiler.compile(arguments, returned)
+                        result = self._made(arguments, returned)
                         self.add_overload(result)
                         kept.save_overload(sig, result)
                         return result.entry_point
@@ -221,14 +227,35 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
             self.add_overload(result)
             return result.entry_point
 
+    def _made(self, arguments: tuple[Any, ...], returned: Any) -> Any:
+        """What is compiled of it for whoever calls it now."""
+        if self.shared and not self._within:
+            return _entry(self.overloads[arguments])
+        self.targetoptions["no_cpython_wrapper"] = self._within
+        return self._compiler.compile(arguments, returned)
+
     def add_overload(self, cres: Any) -> None:
-        """Python finds only what has an entry for it."""
+        """Python finds only what has an entry for it, and kernels never an entry alone."""
         arguments = tuple(cres.signature.args)
-        if self._within:
+        if not self._within:
+            self._insert([kind._code for kind in arguments], cres.entry_point, cres.objectmode)
+            self._entered[arguments] = cres
+        if self._within or not self.shared:
             self.overloads[arguments] = cres
-        else:
-            super().add_overload(cres)
-            self._entered.add(arguments)
+
+
+def _entry(result: Any) -> Any:
+    """Code by which Python calls what was compiled for kernels, and nothing else."""
+    target, about = result.target_context, copy(result.fndesc)
+    about.env_name += ".entry"  # in which it finds Python's objects
+    environment = Environment.from_fndesc(about)
+    library = target.codegen().create_library(about.qualname)
+    library.enable_object_caching()
+    library.add_linking_library(result.library)
+    target.create_cpython_wrapper(library, about, environment, None, release_gil=True)
+    library.finalize()
+    code = target.get_executable(library, about, environment)
+    return result._replace(library=library, fndesc=about, environment=environment, entry_point=code)
 
 
 def _compiled(function: Callable[..., Any], options: dict[str, Any], shared: bool = False) -> Any:
@@ -236,8 +263,9 @@ def _compiled(function: Callable[..., Any], options: dict[str, Any], shared: boo
         return function
     options = {"nopython": True, "boundscheck": None} | options
     dispatcher = _Kernel(function, targetoptions=options, pipeline_class=options.pop("pipeline_class", _Brief))
+    dispatcher.shared = shared
     if (folder := cache_folder()) is not None:
-        dispatcher.keep(*(KeptCode(function, folder, shared, within) for within in (False, True)))
+        dispatcher.keep(KeptCode(function, folder), KeptCode(function, folder, shared, within=True))
     return dispatcher
 
 

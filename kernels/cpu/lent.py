@@ -81,21 +81,35 @@ def _place_of(kind: Place, given: Any, c: Any) -> NativeValue:
 
 @unbox(Lent)
 def _fields_of(kind: Lent, given: Any, c: Any) -> NativeValue:
-    builder, word = c.builder, ir.IntType(types.intp.bitwidth)
-    address, axes, extents, dtype, flags = (_field(builder, given, number) for number in (1, 2, 3, 6, 7))
-    lent = cgutils.create_struct_proxy(kind)(c.context, builder)
+    lent = cgutils.create_struct_proxy(kind)(c.context, c.builder)
+    c.builder.call(_reader(kind, c.context, c.builder.module), [given, lent._getpointer()])
+    return NativeValue(lent._getvalue())
+
+
+def _reader(kind: Lent, context: Any, module: Any) -> Any:
+    """The function that reads those fields: there is one for all arrays, each of which else took as much to compile."""
+    name, word = f"lent_{kind.of}", ir.IntType(types.intp.bitwidth)
+    if name in module.globals:
+        return module.globals[name]
+    to = context.get_value_type(kind).as_pointer()
+    reader = ir.Function(module, ir.FunctionType(ir.VoidType(), [context.get_value_type(types.pyobject), to]), name)
+    reader.linkage = "internal"
+    reader.attributes.add("noinline")
+    builder = ir.IRBuilder(reader.append_basic_block())
+    address, axes, extents, dtype, flags = (_field(builder, reader.args[0], number) for number in (1, 2, 3, 6, 7))
+    lent = cgutils.create_struct_proxy(kind)(context, builder, ref=reader.args[1])
     axes = builder.sext(axes, word)
     lent.address, lent.at = address, builder.inttoptr(address, lent.at.type)
     lent.axes, lent.dtype, lent.flags = axes, dtype, builder.sext(flags, word)
     few = builder.icmp_signed("<=", axes, ir.Constant(word, MOST_AXES))
-    for number, name in enumerate(EXTENTS):
+    for number, extent in enumerate(EXTENTS):
         there = builder.and_(few, builder.icmp_signed(">", axes, ir.Constant(word, number)))
-        extent = cgutils.alloca_once_value(builder, ir.Constant(word, 0))
+        setattr(lent, extent, ir.Constant(word, 0))
         with builder.if_then(there):
             place = builder.gep(extents, [builder.sub(axes, ir.Constant(word, number + 1))])
-            builder.store(builder.load(place), extent)
-        setattr(lent, name, builder.load(extent))
-    return NativeValue(lent._getvalue())
+            setattr(lent, extent, builder.load(place))
+    builder.ret_void()
+    return reader
 
 
 @register_jitable
@@ -114,5 +128,4 @@ def call_of(kernel: Any, signature: tuple[types.Type, ...], *first: Any) -> Call
 
     It believes that all others are what they should be.
     """
-    kernel.compile(signature)
-    return partial(kernel.overloads[signature].entry_point, *first)
+    return partial(kernel.compile(signature), *first)

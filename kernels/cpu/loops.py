@@ -133,7 +133,7 @@ def walk(kind, equations, x, w_ih, bias, weights, states, control, span, noise):
                     zone(offset(share[part], t * share_apart), before, computed, to, held, here, rows, size)
 
 
-@kernel
+@shared_kernel
 def walk_back(kind, equations, weights, states, cotangents, control, span, noise):
     """The way back. The cotangents of the state at the end become those of the initial one, in place.
 

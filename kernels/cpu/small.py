@@ -9,7 +9,7 @@ and then walks and sums in one go. Numbers are those of the loops that it calls,
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from numba import carray, from_dtype, types
 from ..kinds import KINDS, PARTS, Kind, State, Weights
 from . import alone, around, at_once, equations, loops, sequence, threads, units
 from .arguments import EMPTY, States
-from .compiling import kernel
+from .compiling import kernel, shared_kernel
 from .intrinsics import offset
 from .lent import PLAIN, WRITEABLE, Lent, Place, call_of
 from .product import DEPTH, Array, padded, plain
@@ -38,7 +38,7 @@ NEEDED = PLAIN | WRITEABLE  # of any other array there is a copy, which is made 
 MOST_PLANS = 1 << 10
 
 
-@kernel
+@shared_kernel
 def _fits(array, axes, third, before, last, dtype):
     """Whether an array is contiguous and aligned, of so many axes, of these extents and of this dtype."""
     extents = array.axes == axes and array.third == third and array.before == before and array.last == last
@@ -46,8 +46,8 @@ def _fits(array, axes, third, before, last, dtype):
 
 
 @kernel
-def _fit(plan, x, w_ih, w_hh, h0, c0):
-    """Whether the arrays that both ways read are those of a call of this plan."""
+def _fit(plan, biased, x, w_ih, w_hh, b_ih, b_hh, h0, c0):
+    """Whether the arrays that both ways read are those of a call of this plan, and its biases where they are read."""
     kind, steps, batch, inputs, size, dtype = (
         plan[KIND],
         plan[STEPS],
@@ -59,33 +59,26 @@ def _fit(plan, x, w_ih, w_hh, h0, c0):
     rows = GATES[kind] * size
     fits = _fits(x, 3, steps, batch, inputs, dtype)
     fits = fits and _fits(w_ih, 2, 0, rows, inputs, dtype) and _fits(w_hh, 2, 0, rows, size, dtype)
+    fits = fits and (biased == 0 or (_fits(b_ih, 1, 0, 0, rows, dtype) and _fits(b_hh, 1, 0, 0, rows, dtype)))
     fits = fits and _fits(h0, 2, 0, batch, size, dtype)
     return fits and (PARTS[kind] == 1 or _fits(c0, 2, 0, batch, size, dtype))
 
 
 @kernel
 def _given(plan, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs):
-    """Of arrays that fit: x, the weights, the initial state and the room for all others."""
+    """Of arrays that fit, from where they lie: x, the weights, the initial state and the room for all others."""
     kind, steps, batch, inputs, size = plan[KIND], plan[STEPS], plan[BATCH], plan[INPUTS], plan[SIZE]
     rows, second = GATES[kind] * size, PARTS[kind] - 1
     biases = rows * plan[BIASED]
     return (
-        carray(x.at, (steps, batch, inputs)),
+        carray(x, (steps, batch, inputs)),
         (
-            carray(w_ih.at, (rows, inputs)), carray(w_hh.at, (rows, size)), carray(b_ih.at, (biases,)),
-            carray(b_hh.at, (biases,)),
+            carray(w_ih, (rows, inputs)), carray(w_hh, (rows, size)), carray(b_ih, (biases,)),
+            carray(b_hh, (biases,)),
         ),
-        (carray(h0.at, (batch, size)), carray(c0.at, (batch * second, size))),
-        (carray(hs.at, (steps, batch, size)), carray(cs.at, (plan[SLOTS] * second, batch, size))),
+        (carray(h0, (batch, size)), carray(c0, (batch * second, size))),
+        (carray(hs, (steps, batch, size)), carray(cs, (plan[SLOTS] * second, batch, size))),
     )  # fmt: skip
-
-
-@kernel
-def _suit(plan, x, w_ih, w_hh, b_ih, b_hh, h0, c0):
-    """Whether all that the way forward reads fits."""
-    rows, dtype = GATES[plan[KIND]] * plan[SIZE], plan[DTYPE]
-    biases = plan[BIASED] == 0 or (_fits(b_ih, 1, 0, 0, rows, dtype) and _fits(b_hh, 1, 0, 0, rows, dtype))
-    return biases and _fit(plan, x, w_ih, w_hh, h0, c0)
 
 
 @kernel
@@ -101,10 +94,10 @@ def _end(plan, reverse, hs, cs, h, c):
 def _at_once(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
     """The states after every step of x, and at the end, by :func:`at_once.walk`; False for arrays of another call."""
     at = plan.at
-    if not _suit(at, x, w_ih, w_hh, b_ih, b_hh, h0, c0):
+    if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
         return False
     given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs
+        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
     )
     shape, diagonals = (at[STEPS], at[BATCH], at[COLUMNS]), carray(x.at, (0, 0))
     gates = carray(z.at, shape) if at[KEPT] else np.empty(shape, given.dtype)
@@ -119,10 +112,10 @@ def _at_once(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
 def _alone(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
     """The same by :func:`alone.walk`."""
     at = plan.at
-    if not _suit(at, x, w_ih, w_hh, b_ih, b_hh, h0, c0):
+    if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
         return False
     given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs
+        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
     )
     alone.walk(at[KIND], weights_ih, weights_hh, bias_ih, bias_hh, given, initial, after, reverse, at[BLOCK])
     _end(at, reverse, hs, cs, h, c)
@@ -133,10 +126,10 @@ def _alone(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
 def _around(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
     """The same by :func:`around.walk`."""
     at = plan.at
-    if not _suit(at, x, w_ih, w_hh, b_ih, b_hh, h0, c0):
+    if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
         return False
     given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs
+        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
     )
     keep, never, diagonals = at[KEPT] != 0, np.empty((1, 0), np.uint8), carray(x.at, (0, 0))
     gates = carray(z.at, (at[STEPS] * at[KEPT], at[BATCH], at[COLUMNS]))
@@ -177,7 +170,7 @@ def _back(
     kind, steps, batch, inputs, size, dtype = at[KIND], at[STEPS], at[BATCH], at[INPUTS], at[SIZE], at[DTYPE]
     rows, gates, second, columns = steps * batch, GATES[kind] * size, PARTS[kind] - 1, at[COLUMNS]
     if not (
-        _fit(at, x, w_ih, w_hh, h0, c0)
+        _fit(at, 0, x, w_ih, w_hh, x, x, h0, c0)
         and _fits(hs, 3, steps, batch, size, dtype)
         and (second == 0 or _fits(cs, 3, steps, batch, size, dtype))
         and (at[KEPT] == 0 or _fits(z, 3, steps, batch, columns, dtype))
@@ -187,7 +180,9 @@ def _back(
         and _cotangent(dc, 2, 0, batch * second, size * second, dtype)
     ):
         return False
-    _, (weights_ih, weights_hh, _, _), initial, after = _given(at, x, w_ih, w_hh, x, x, h0, c0, hs, cs)
+    _, (weights_ih, weights_hh, _, _), initial, after = _given(
+        at, x.at, w_ih.at, w_hh.at, x.at, x.at, h0.at, c0.at, hs.at, cs.at
+    )
     state = (_began(dh, dh0.at, batch, size), _began(dc, dc0.at, batch * second, size))
     flows = (carray(dhs.at, (steps, batch, size)), carray(dcs.at, (steps, batch, size)))
     zx, zh = carray(dzx.at, (steps, batch, gates)), carray(dzh.at, (steps, batch, gates))
@@ -212,14 +207,14 @@ def _back(
 class Plan(NamedTuple):
     """What calls of one size have in common.
 
-    ``forward`` and ``back`` are compiled functions, of at most so many ``operations``, without the gradient of x and
-    with it. The shapes of what they fill are kept too, of the states after every step, h and its other part, of z, of x
-    and of the weights, so that nobody asks the arrays, which other threads may give others; z and the states are made
-    by ``make``.
+    ``forward`` is a compiled function, and ``back`` gives one, compiled when it is first asked for; of at most so many
+    ``operations``, without the gradient of x and with it. The shapes of what they fill are kept too, of the states
+    after every step, h and its other part, of z, of x and of the weights, so that nobody asks the arrays, which other
+    threads may give others; z and the states are made by ``make``.
     """
 
     forward: Callable[..., bool]
-    back: Callable[..., bool]
+    back: Callable[[], Callable[..., bool]]
     operations: tuple[float, float]
     make: Callable[..., Array]
     hs: tuple[int, int, int]
@@ -247,17 +242,20 @@ def plan_of(
     row = about.gates * padded(size, item) if walk is _alone else batch * columns
     block = min(max(BLOCK_BYTES // (row * item), 1), steps)
     numbers = (kind, steps, batch, inputs, size, id(np.dtype(dtype.type)), weights > 2, slots, whole, columns, block)
-    code = *equations.ahead(kind, item), *(equations.back(kind, item) if keep else (0, 0))
-    plan, number = np.array((*numbers, *code), np.int64), from_dtype(dtype)
+    plan, number = np.array((*numbers, *equations.ahead(kind, item), 0, 0), np.int64), from_dtype(dtype)
     flag, lent, place = types.boolean, Lent(number), Place(number)
     first = Place(types.int64)
     forward = call_of(walk, (first, flag, *[lent] * 7, *[place] * 5), plan)
-    back = call_of(_back, (first, *[flag] * 3, *[lent] * 12, *[place] * 9), plan) if keep else forward
+
+    def back() -> Callable[..., bool]:
+        plan[STEP_BACK], plan[RESET_BACK] = equations.back(kind, item)
+        return call_of(_back, (first, *[flag] * 3, *[lent] * 12, *[place] * 9), plan)
+
     z = (steps, batch, columns) if whole else (0, 0, 0)
     make = lined if walk is _around else np.empty  # those products read and write whole vectors
     shapes: list[tuple[int, ...]] = [(rows, inputs), (rows, size), (rows,), (rows,)]
     hs, cs = (steps, batch, size), (slots, batch, size)
-    return Plan(forward, back, (ahead, with_dx), make, hs, cs, z, shape, shapes[:weights])
+    return Plan(forward, cache(back), (ahead, with_dx), make, hs, cs, z, shape, shapes[:weights])
 
 
 def _walk_of(about: Kind, shape: tuple[int, ...], size: int, item: int, keep: bool) -> Any:
@@ -315,7 +313,7 @@ def backward(
     numbers = steps * batch * KINDS[kind].gates * size
     dzx = scratch("dzx", (numbers,), dtype)
     dzh = scratch("dzh", (numbers,), dtype) if KINDS[kind].apart else dzx
-    done = plan.back(
+    done = plan.back()(
         reverse, from_start, need_dx, x, w["weight_ih"], w["weight_hh"], *initial, *after, z, *flows, *ends, dzx, dzh,
         dx, *made, *(none, none)[len(made) - 2 :], *start,
     )  # fmt: skip

@@ -302,6 +302,43 @@ def test_what_only_kernels_called_can_be_called_by_python_too(folder, monkeypatc
     assert set(folder.iterdir()) == files
 
 
+def halved(x):
+    if x[0] == 0.0:
+        raise ValueError("nothing to halve", 0)
+    x[:] *= 0.5
+    return x[0]
+
+
+def run_shared(monkeypatch, within):
+    """A shared function that Python calls, before or after a kernel did, in what is a new process for it."""
+    monkeypatch.setattr(kept_code, "_shared", {})
+    monkeypatch.setitem(globals(), "called", compiling.shared_kernel(halved))
+    caller, x = compiling.kernel(all_halved), np.array([4.0, 0.0])
+    if within:
+        assert caller(x.copy()) == 2.0
+    assert called(x) == 2.0
+    with pytest.raises(ValueError, match=r"\('nothing to halve', 0\)"):
+        called(x[1:])
+    assert caller(x) == 1.0
+    return bool(sum(called.stats.cache_hits.values()))
+
+
+def all_halved(x):
+    return called(x)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_of_a_shared_function_python_has_an_entry_alone(folder, monkeypatch, within):
+    assert not silent(lambda: run_shared(monkeypatch, False))
+    files = sorted(folder.iterdir(), key=lambda path: path.stat().st_size)
+    assert len(files) == 3
+    assert silent(lambda: run_shared(monkeypatch, within))
+    for path in files:
+        path.unlink()
+        silent(lambda: run_shared(monkeypatch, within))
+        assert set(folder.iterdir()) == set(files)
+
+
 def test_flush_and_disable(folder):
     function = compiling.kernel(scale_of(2.0))
     function._cache.disable()

@@ -1,5 +1,7 @@
 """Small plain layers in one call each way: the bits of all others, and nothing is taken that does not fit."""
 
+import copy
+import pickle
 import threading
 from dataclasses import replace
 
@@ -11,10 +13,11 @@ pytest.importorskip("numba")
 
 from xprnn.kernels.cpu import small
 
-from xprnn import nn, no_grad
+from xprnn import nn, no_grad, use_kernels
 from xprnn.backend import get_backend
 from xprnn.engine import cpu
 from xprnn.nn.module import Parameter
+from xprnn.tape import grad
 from xprnn.tensor import Tensor
 
 LAYERS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
@@ -175,3 +178,80 @@ def test_threads_share_a_layer_and_no_memory():
     for worker in workers:
         worker.join()
     assert [found[k] for k in range(4)] == [{one} for one in expected]
+
+
+def test_gradients_of_gradients_are_the_references(taken):
+    """The way back is then run by primitives, from what a plan has kept."""
+    layer, x = nn.LSTM(3, 7, dtype="float64", rng=0), np.random.default_rng(0).standard_normal((4, 5, 3))
+
+    def second():
+        given = Tensor(x, requires_grad=True)
+        first = grad((layer(given)[0] ** 2).sum(), [given, *layer.parameters()], create_graph=True)
+        return grad(sum((d * d).sum() for d in first), [given, *layer.parameters()])
+
+    found = second()
+    assert taken == ["forward"] * len(taken) != []
+    with use_kernels("reference"):
+        expected = second()
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.data, other.data, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("way", ["forward", "back"])
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_call_that_is_interrupted_leaves_nothing_behind(way, error, taken, monkeypatch):
+    """Before its compiled function and after it: memory of its results, cotangents of others, what is recorded."""
+    layer, draws = nn.GRU(3, 7, rng=0), np.random.default_rng(0)
+    x, g = (draws.standard_normal(shape).astype("float32") for shape in ((4, 5, 3), (4, 5, 7)))
+    expected, plan_of = bits(layer, x, [], (g,), True), small.plan_of
+    for after in (False, True):
+
+        def stopped(*call, after=after):
+            plan = plan_of(*call)
+
+            def run(*given):
+                if after:
+                    (plan.forward if way == "forward" else plan.back())(*given)
+                raise error
+
+            return plan._replace(**{way: run if way == "forward" else lambda: run})
+
+        kept = [p.data.tobytes() for p in layer.parameters()]
+        with monkeypatch.context() as patch:
+            patch.setattr(small, "plan_of", stopped)
+            with pytest.raises(error):
+                bits(layer, x, [], (g,), True)
+        assert kept == [p.data.tobytes() for p in layer.parameters()]
+        assert all(p.grad is None for p in layer.parameters())
+        assert bits(layer, x, [], (g,), True) == expected
+    assert taken[-3:] == ["forward", "backward", "forward"]
+
+
+def test_calls_without_a_graph_between_change_nothing():
+    layer, x = nn.LSTM(3, 7, rng=0), np.random.default_rng(0).standard_normal((4, 5, 3)).astype("float32")
+
+    def gradients(between):
+        layer.zero_grad()
+        output, _ = layer(x)
+        with no_grad():
+            between()
+        (output**2).sum().backward()
+        return [p.grad.data.tobytes() for p in layer.parameters()]
+
+    def calls():
+        for given in (x[:2], 2.0 * x):
+            layer(given)
+
+    assert gradients(calls) == gradients(lambda: None)
+
+
+def test_a_layer_is_copied_and_kept_after_its_calls(taken):
+    layer, x = nn.LSTM(3, 7, rng=0), np.random.default_rng(0).standard_normal((4, 5, 3)).astype("float32")
+    g = np.ones((4, 5, 7), "float32")
+    expected = bits(layer, x, [], (g,), True)
+    layer.zero_grad()
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert bits(twin, x, [], (g,), True) == expected
+        twin.weight_hh_l0.data[...] = 0.0
+        assert bits(layer, x, [], (g,), True) == expected
+    assert taken == ["forward", "backward", "forward"] * 5
