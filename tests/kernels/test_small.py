@@ -181,7 +181,7 @@ def test_threads_share_a_layer_and_no_memory():
 
 
 def test_gradients_of_gradients_are_the_references(taken):
-    """The way back is then run by primitives, from what a plan has kept."""
+    """What is recorded for them is run by primitives, beside the plan."""
     layer, x = nn.LSTM(3, 7, dtype="float64", rng=0), np.random.default_rng(0).standard_normal((4, 5, 3))
 
     def second():
@@ -190,7 +190,7 @@ def test_gradients_of_gradients_are_the_references(taken):
         return grad(sum((d * d).sum() for d in first), [given, *layer.parameters()])
 
     found = second()
-    assert taken == ["forward"] * len(taken) != []
+    assert taken == ["forward", "backward"]
     with use_kernels("reference"):
         expected = second()
     for one, other in zip(found, expected, strict=True):
@@ -245,7 +245,7 @@ def test_calls_without_a_graph_between_change_nothing():
     assert gradients(calls) == gradients(lambda: None)
 
 
-def test_a_layer_is_copied_and_kept_after_its_calls(taken):
+def test_a_layer_is_copied_and_kept_after_its_calls():
     layer, x = nn.LSTM(3, 7, rng=0), np.random.default_rng(0).standard_normal((4, 5, 3)).astype("float32")
     g = np.ones((4, 5, 7), "float32")
     expected = bits(layer, x, [], (g,), True)
@@ -254,4 +254,3 @@ def test_a_layer_is_copied_and_kept_after_its_calls(taken):
         assert bits(twin, x, [], (g,), True) == expected
         twin.weight_hh_l0.data[...] = 0.0
         assert bits(layer, x, [], (g,), True) == expected
-    assert taken == ["forward", "backward", "forward"] * 5
