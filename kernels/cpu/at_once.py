@@ -1,7 +1,8 @@
 """A small layer's whole way forward in one compiled call: few steps of few sequences, as the step of a single cell.
 
 Numbers are those of loops.py, one by one. Here the calls from Python take longer than the arithmetic, and so would
-packing weights that are multiplied by few rows (unpacked.py).
+packing weights that are multiplied by few rows (unpacked.py). In a single step of a wide layer too: each thread packs
+no more than it multiplies at once.
 """
 
 from __future__ import annotations
