@@ -183,8 +183,11 @@ def _walk_at_once(
         if not at_once.walk(about.number, step, *weights, diagonals, given, old, new, here, reverse):
             raise ValueError(f"weights, or states, do not fit x of shape {x.shape} and {size} units")
 
-    once = at_once.multiplies_once(size, len(x), x.shape[1], itemsize)
-    threads.share(work, x.shape[1], operations_of(about, x.shape, size, size) if once else 0.0)
+    batch = x.shape[1]
+    if at_once.multiplies_once(size, len(x), batch, itemsize):
+        threads.share(work, batch, operations_of(about, x.shape, size, size))
+    else:  # parts of several steps do not lie together
+        work(0, batch)
     return z
 
 
