@@ -73,6 +73,12 @@ class LastTwo:
         if self.ends:
             raise Walked
 
+    def shares(self, batch, operations):
+        return 1
+
+    def desk_for(self, parts):
+        return None
+
 
 @pytest.fixture
 def walked(monkeypatch):
@@ -92,6 +98,13 @@ def walked(monkeypatch):
     monkeypatch.setattr(sequence, "scratch", scratch)
     monkeypatch.setattr(sequence, "lined", lambda shape, dtype: mapped(shape))
     monkeypatch.setattr(sequence.columns, "parts", lambda *_: 1)
+
+    def walk(desk, kind, code, weights, diagonals, columns, x, states, control, reverse, keep, parts):
+        steps, batch, _ = x.shape
+        span = batch - 2, batch, reverse, steps, keep
+        around.walk(kind, code, *weights, diagonals, columns, x, states, control, span)
+
+    monkeypatch.setattr(around, "shared_walk", walk)
 
     def run(kind, w, ends, batch, keep):
         arrays = [mapped((*end.shape[:-2], batch, end.shape[-1])) for end in ends]

@@ -29,8 +29,8 @@ class ForgottenTerm(cells.LSTM):
     """The way back leaves the path through c out."""
 
     def backward(self, w, dstate, saved, state, new_state):
-        dzx, dzh, _ = super().backward(w, dstate, saved, state, new_state)
-        return dzx, dzh, (0.0, 0.0)
+        dzx, dzh, rest = super().backward(w, dstate, saved, state, new_state)
+        return dzx, dzh, tuple(0.0 * part for part in rest)
 
 
 class AddedConstant(cells.Elman):

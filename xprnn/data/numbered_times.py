@@ -11,6 +11,7 @@ import numpy as np
 
 Host = np.ndarray[Any, Any]
 SINCE_1970 = (3e8, 4.2e9)  # seconds: from 1979 to 2103
+MINUTE, DAY = 60.0, 86400.0
 DAYS = (2e4, 8e4)  # of a spreadsheet: from 1954 to 2119
 YEARS = (1500, 2200)
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
@@ -28,15 +29,18 @@ WORDS = {
 def numbered_times(name: str, numbers: Host) -> tuple[str, str] | None:
     """What times a column seems to hold, and the arguments of ``pandas.to_datetime`` that make dates of it; or None.
 
-    They rise. Seconds since 1970, also in thousands and so on, are told by their size and by steps that are mostly the
-    same, or a word of their name; days of a spreadsheet and years by such a word too.
+    They rise. Seconds since 1970, also in thousands and so on, are told by their size and a word of their name, or by
+    steps that are mostly the same, of whole days or shares of one, which numbers of orders seldom are; days of a
+    spreadsheet and years by such a word too.
     """
     if len(numbers) < LEAST or not np.isfinite(numbers).all() or (np.diff(numbers) <= 0).any():
         return None
     first, last, steps = float(numbers[0]), float(numbers[-1]), np.diff(numbers)
-    even = 2 * int((steps == np.median(steps)).sum()) >= len(steps)
+    step = float(np.median(steps))
+    even = 2 * int((steps == step).sum()) >= len(steps)
     for unit, size in UNITS.items():
-        if SINCE_1970[0] * size <= first and last <= SINCE_1970[1] * size and (even or _named("Unix", name)):
+        usual = even and step >= MINUTE * size and (DAY * size % step == 0 or step % (DAY * size) == 0)
+        if SINCE_1970[0] * size <= first and last <= SINCE_1970[1] * size and (usual or _named("Unix", name)):
             return f"Unix times in {unit}", f"unit={unit!r}"
     if DAYS[0] <= first and last <= DAYS[1] and _named("days", name):
         return SPREADSHEET, "unit='D', origin='1899-12-30'"

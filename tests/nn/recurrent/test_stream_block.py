@@ -345,7 +345,7 @@ def test_who_runs_is_told():
         assert told == "LSTM.stream: one compiled call for all layers and the head, steps in registers"
     other = nn.LSTM(I, H, proj_size=4).stream(None)
     assert "LSTM.stream(batch=None): calls of the layer, since there is no compiled one (no kernel for" in repr(other)
-    assert "reference: runs" in explain(other.block, x[:, 0])
+    assert "compiled: runs" in explain(other.block, x[:, 0])
 
 
 def test_without_kernels_blocks_are_calls_of_the_layer(monkeypatch):
