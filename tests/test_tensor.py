@@ -171,6 +171,14 @@ def test_a_leaf_from_a_mapped_file_is_of_plain_arrays(tmp_path):
     assert np.shares_memory(twin.data, mapped)
 
 
+def test_an_unpickled_tensor_has_the_dtype_object_of_all_others():
+    """By it calls are known whose arrays compiled code takes at once."""
+    for name in ("float32", "float64"):
+        twin = pickle.loads(pickle.dumps(Tensor(np.ones((2, 3)).astype(name).T)))
+        assert twin.data.dtype is np.dtype(name)
+        np.testing.assert_array_equal(twin.data, np.ones((3, 2)))
+
+
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.deepcopy])
 def test_a_leaf_whose_gradient_holds_a_graph_says_how_it_can(duplicate, x):
     (x * x).sum().backward(create_graph=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xprnn.backend import Array, default_backend, dtype_name, plain, to_numpy
+from xprnn.backend import NATIVE, Array, default_backend, dtype_name, plain, to_numpy
 from xprnn.flags import true_or_false
 
 _version = attrgetter("version")
@@ -256,7 +256,10 @@ class Tensor:
     def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
         for name, value in state[1].items():
             setattr(self, name, value)
-        self._data = _as_array(self._data)  # joblib maps large arrays from a file
+        data = _as_array(self._data)  # joblib maps large arrays from a file
+        # An unpickled array has a dtype object of its own, not the one by which kernels know theirs.
+        known = NATIVE.get(dtype_name(data)) if type(data) is np.ndarray else None
+        self._data = data if known is None or data.dtype != known else data.view(known)
 
     def __repr__(self) -> str:
         flag = ", requires_grad=True" if self.requires_grad and self.node is None else ""
