@@ -26,7 +26,7 @@ from .loops import input_product
 from .lstm_gates import cell_back, next_cell, output, output_back
 from .matmul import matmul
 from .product import EXACT, Array, multiply, pack, padded_columns, plain
-from .recurrence import BLOCK_BYTES, TURNS
+from .recurrence import BLOCK_BYTES, TURNS, restarted
 from .rows import add, clear, copy
 from .scratch import lined, scratch
 from .sequence import diagonals_of, total_bias
@@ -93,11 +93,7 @@ def _before(first, states, k, t, reverse, batch, b0, restarts, restart, spare, r
     old = address(first, b0 * size) if k == 0 else address(states, (before * batch + b0) * size)
     if not restarts:
         return old
-    for b in range(rows):
-        if restart[b] == 0:
-            copy(offset(spare, b * size), offset(old, b * size), size)
-        else:
-            clear(offset(spare, b * size), size)
+    restarted(old, spare, restart, rows, size)
     return spare
 
 

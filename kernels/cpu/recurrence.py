@@ -30,6 +30,16 @@ def state_after(after, t, slots, apart):
 
 
 @inlined_kernel
+def restarted(source, target, restart, rows, size):
+    """Copy a part of the state to ``target``, where it is zero in rows in which a new sequence begins."""
+    for b in range(rows):
+        if restart[b] == 0:
+            copy(offset(target, b * size), offset(source, b * size), size)
+        else:
+            clear(offset(target, b * size), size)
+
+
+@inlined_kernel
 def state_before(kind, k, t, reverse, initial, after, slots, apart, restarts, restart, spare, rows, size):
     """Where the parts of the state lie that step t starts from, the k-th: of the initial one, or of another step's.
 
@@ -39,12 +49,7 @@ def state_before(kind, k, t, reverse, initial, after, slots, apart, restarts, re
     if not restarts:
         return old
     for part in range(PARTS[kind]):
-        source, target = old[part], spare[part]
-        for b in range(rows):
-            if restart[b] == 0:
-                copy(offset(target, b * size), offset(source, b * size), size)
-            else:
-                clear(offset(target, b * size), size)
+        restarted(old[part], spare[part], restart, rows, size)
     return spare
 
 
