@@ -13,9 +13,10 @@ from xprnn.backend import Array, Backend, backend_of, copied, dtype_name, namesp
 from xprnn.engine import cpu, dispatch, int8
 from xprnn.engine.dispatch import listening
 from xprnn.grad_mode import no_grad
-from xprnn.nn.module import Module, watch
+from xprnn.nn.module import Module
 from xprnn.nn.recurrent import stream_arguments as given
 from xprnn.nn.recurrent.stream_links import Head, Streamable, check_same_parts, links_of
+from xprnn.nn.watching import watch
 from xprnn.settings import current_precision, use_precision
 from xprnn.tensor import CHANGES, Tensor
 from xprnn.together import make, new_attribute
