@@ -1,4 +1,4 @@
-"""The C of layers with weights of 8 bits: what :mod:`xprnn.engine.int8` computes, operation by operation.
+"""The C of layers with weights of 8 bits: what :mod:`xprnn.engine.int8_reference` computes, operation by operation.
 
 Weights lie row by row, as codes, those of x before those of h; numbers are biases, then the scales of rows.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.cells import GRU, Cell, Elman
-from xprnn.engine import int8
+from xprnn.engine import int8_reference
 from xprnn.interop.c_weights import biases
 
 Host = np.ndarray[Any, Any]
@@ -97,7 +97,7 @@ def _ratio(above: tuple[Any, ...], below: tuple[Any, ...], end: Any) -> str:
 
 
 TANH_RATIO = f"""\
-{_ratio(*int8.TANH)}
+{_ratio(*int8_reference.TANH)}
     y = x * (p / q);
     y = y > 1.0f ? 1.0f : y;
     return y < -1.0f ? -1.0f : y;"""
@@ -112,7 +112,7 @@ static float sigmoid8_of(float x)
     y = y > 1.0f ? 1.0f : y;
     return y < 0.0f ? 0.0f : y;
 }
-""".replace("@RATIO@", _ratio(*int8.SIGMOID))
+""".replace("@RATIO@", _ratio(*int8_reference.SIGMOID))
 
 LINEAR = """
 static void linear8(const signed char *w, const float *b, int inputs, int outputs, const float *x, float *y,
