@@ -20,7 +20,7 @@ _version = attrgetter("version")
 
 
 class _Changes:
-    """``latest`` becomes another object whenever any Tensor's data is assigned: while it is the same, nothing changed."""
+    """``latest`` becomes another object whenever any Tensor's data is assigned: until then nothing changed."""
 
     __slots__ = ("latest",)
     latest: object

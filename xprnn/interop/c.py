@@ -22,8 +22,8 @@ from xprnn.nn.activations import ReLU
 from xprnn.nn.module import Module
 from xprnn.nn.quantized.linear import QuantizedLinear
 from xprnn.nn.quantized.recurrent import QuantizedRecurrent
-from xprnn.storage import Path_, write_atomically
 from xprnn.tensor import Tensor
+from xprnn.whole_files import Path_, write_atomically
 
 __all__ = ["Sizes", "export"]
 

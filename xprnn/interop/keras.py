@@ -26,8 +26,8 @@ from xprnn.interop.keras_config import layers_in_a_row
 from xprnn.interop.keras_layers import FUNCTIONS, OLD_FUNCTIONS, RECURRENT, Slot, built, slots
 from xprnn.interop.keras_model import KerasModel
 from xprnn.nn.module import Module
-from xprnn.storage import Path_
 from xprnn.tensor import Parameter
+from xprnn.whole_files import Path_
 
 __all__ = ["KerasModel", "load", "load_weights", "set_weights"]
 
