@@ -19,7 +19,7 @@ THEMSELVES_LATE = {
 }  # with what they subclass
 THEIR_OWN = THEMSELVES_LATE | {"xprnn.testing.strategies": "hypothesis"}
 KERNELS_MAY = {"", "__future__", "cupy", "cupyx", "llvmlite", "numba", "numpy"}  # "": each other, by relative imports
-KERNELS_CALLED_FROM = {"int8.py", "dispatch.py", "machine.py", "kernels.py", "cell_kinds.py"}
+KERNELS_CALLED_FROM = {"int8_reference.py", "dispatch.py", "machine.py", "kernels.py", "cell_kinds.py"}
 """The last two for their table of kinds."""
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xprnn import storage
-from xprnn.storage import write_atomically
+from xprnn.whole_files import write_atomically
 
 
 def test_mode_and_links_are_kept(tmp_path):
@@ -51,7 +51,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
 
 WRITER = """
 import sys
-from xprnn.storage import write_atomically
+from xprnn.whole_files import write_atomically
 path, name, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
 for k in range(times):
     write_atomically(path, name.encode() * 5000)
@@ -90,9 +90,9 @@ def test_what_killed_processes_left_is_removed_and_what_living_ones_need_is_not(
 
 HALF = """
 import os, sys
-from xprnn import storage
+from xprnn import whole_files
 os.fsync = lambda _: os.kill(os.getpid(), 9)
-storage.write_atomically(sys.argv[1], b"half")
+whole_files.write_atomically(sys.argv[1], b"half")
 """
 
 

@@ -20,7 +20,7 @@ _version = attrgetter("version")
 
 
 class _Changes:
-    """``latest`` is another object after each assignment of any Tensor's data: where it is the same, none was made."""
+    """``latest`` becomes another object whenever any Tensor's data is assigned: until then nothing changed."""
 
     __slots__ = ("latest",)
     latest: object
@@ -137,8 +137,8 @@ class Tensor:
     def data(self) -> Array:
         """The array. Assigning it replaces the value; a graph that used the old value then refuses to go back.
 
-        Writing into the array itself is noticed by its next call, and by a graph as far as :class:`xprnn.debug` says:
-        assign a new one.
+        The next call sees what was written into the array itself, but a graph notices it only as far as
+        :class:`xprnn.debug` says: assign a new array instead.
         """
         return self._data
 
@@ -149,7 +149,7 @@ class Tensor:
         CHANGES.latest = object()
 
     def _read(self) -> Array:
-        """The array, for an operation: what is no operand refuses here."""
+        """The array, for an operation. Codes of weights, with which nothing can be computed, refuse here."""
         return self._data
 
     @property
@@ -354,7 +354,7 @@ class Parameter(Tensor):
 
 
 def _given(kind: str, data: Any) -> Array:
-    """What a new Tensor is made of, as an array; not a result, whose graph would be lost without a word."""
+    """What a new Tensor is made of, as an array. Refuses the result of an operation, whose graph would be lost."""
     if isinstance(data, Tensor) and data.node is not None:
         raise TypeError(
             f"{kind}: this result was computed (by {data.node.name}), and what is made of it would have lost its "

@@ -1,6 +1,6 @@
 """Whole recurrent sequences compiled for the host by Numba."""
 
-from . import additive, carry, diagonal, more_products, reservoir, scan, small
+from . import additive, carry, diagonal, gated_scan, more_products, reservoir, scan, small
 from .elementwise import erf, row_max, scatter_add, square_sum
 from .equations import compile_equations
 from .host import BF16_DOT
@@ -11,7 +11,7 @@ from .product import BFLOAT16, EXACT, PAIRED
 from .sequence import backward, forward, way
 from .single_step import new_state
 from .softmax import surprise, surprise_back
-from .stream import Part, Stack
+from .stack import Part, Stack
 from .threads import one_thread
 from .updates import adam
 
@@ -32,6 +32,7 @@ __all__ = [
     "diagonal",
     "erf",
     "forward",
+    "gated_scan",
     "linear_back",
     "matmul",
     "matmul_large_stacks",

@@ -19,9 +19,6 @@ a share of the batch, since a slice of a Numba array counts references, which he
 
 from __future__ import annotations
 
-import numba
-
-from .. import scalar_cells
 from ..kinds import (
     GATED_LEAKY,
     GRU,
@@ -41,20 +38,14 @@ from ..kinds import (
     SLSTM_EXP,
     TANH,
 )
-from . import exponential, norm_gates
-from .activations import sigmoid, tanh
-from .candidates import row, share, share_back, update, update_back
-from .compiling import OPTIONS, kernel, shared_kernel
+from . import elman_gates, exponential, gru_gates, leaky_gates, norm_gates
+from .activations import sigmoid
+from .candidates import row, share, share_back, update_back
+from .compiling import shared_kernel
+from .gru_gates import gru_candidate_back
 from .intrinsics import offset, offsets
 from .lstm_gates import cell_back, lstm, lstm_back, output_back, peephole
 from .rows import add_product, clear, copy
-
-# The equations, inlined before types are known: only so does LLVM see whole loops, and vectorise them. By names of
-# their own, since compiled code cannot look into a tuple of functions.
-_cells = scalar_cells.build(numba.njit(inline="always", **OPTIONS), tanh, sigmoid)
-tanh_back, relu, relu_back = _cells.tanh_back, _cells.relu, _cells.relu_back
-gru_candidate, gru_candidate_back, gru_update = _cells.gru_candidate, _cells.gru_candidate_back, _cells.gru_update
-opened, opened_back = _cells.opened, _cells.opened_back
 
 APART, ROWS = tuple(kind.apart for kind in KINDS), tuple(kind.rows for kind in KINDS)
 # Kinds that share a branch; by names, since only so does the compiler see which branches one kind has not.
@@ -83,21 +74,19 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         if kind == LSTM:
             lstm(z0, z1, z2, z3, mask, c_old, c, h, size)
         elif kind == GRU:
-            _gru(z0, z1, z2, z3, mask, h_old, h, size)
+            gru_gates.gru(z0, z1, z2, z3, mask, h_old, h, size)
         elif kind == PEEPHOLE:
             peephole(z0, z1, z2, z3, diagonals, stride, mask, c_old, c, h, size)
         elif kind == RESET_BEFORE:
-            _reset_before(z1, z2, mask, h_old, h, size)
+            gru_gates.reset_before(z1, z2, mask, h_old, h, size)
         elif kind == MGU:
             share(z0, z1, mask, h_old, h, size)
         elif kind == GATED_LEAKY:
-            _gated_leak(z0, z1, z2, diagonals, h_old, h, size)
+            leaky_gates.gated_leaky(z0, z1, z2, diagonals, h_old, h, size)
         elif kind == LEAKY_TANH:
-            _tanh(z0, z0, size)
-            _leak(z0, diagonals, offset(diagonals, stride), h_old, h, size)
+            leaky_gates.leaky_tanh(z0, diagonals, offset(diagonals, stride), h_old, h, size)
         elif kind == LEAKY_RELU:
-            _relu(z0, z0, size)
-            _leak(z0, diagonals, offset(diagonals, stride), h_old, h, size)
+            leaky_gates.leaky_relu(z0, diagonals, offset(diagonals, stride), h_old, h, size)
         elif kind in EXPONENTIAL:
             exponential.slstm(kind == SLSTM_EXP, z0, stride, offsets(old, at), offsets(new, at), size)
         elif kind == NORM_LSTM:
@@ -105,58 +94,13 @@ def step(kind, z, columns, old, new, diagonals, stride, size, held, advance, row
         elif kind == NORM_GRU:
             norm_gates.norm_gru(z0, diagonals, mask, h_old, h, size)
         elif kind == TANH:
-            _tanh(z0, h, size)
+            elman_gates.tanh_step(z0, h, size)
         elif kind == IND_TANH:
-            _independent_tanh(z0, diagonals, h_old, h, size)
+            elman_gates.independent_tanh(z0, diagonals, h_old, h, size)
         elif kind == IND_RELU:
-            _independent_relu(z0, diagonals, h_old, h, size)
+            elman_gates.independent_relu(z0, diagonals, h_old, h, size)
         else:
-            _relu(z0, h, size)
-
-
-@kernel
-def _tanh(z, h, size):
-    for j in range(size):
-        h[j] = tanh(z[j])
-
-
-@kernel
-def _relu(z, h, size):
-    for j in range(size):
-        h[j] = relu(z[j])
-
-
-@kernel
-def _independent_tanh(z, u, h_old, h, size):
-    for j in range(size):
-        h[j] = tanh(z[j] + u[j] * h_old[j])
-
-
-@kernel
-def _independent_relu(z, u, h_old, h, size):
-    for j in range(size):
-        h[j] = relu(z[j] + u[j] * h_old[j])
-
-
-@kernel
-def _gru(r, z, n, m, mask, h_old, h, size):
-    for j in range(size):
-        r[j], n[j] = gru_candidate(r[j], n[j], m[j])
-    update(z, n, mask, h_old, h, size)
-
-
-@kernel
-def _leak(y, keep, rate, h_old, h, size):
-    for j in range(size):
-        h[j] = keep[j] * h_old[j] + rate[j] * y[j]
-
-
-@kernel
-def _gated_leak(z, n, m, rate, h_old, h, size):
-    for j in range(size):
-        z[j], n[j] = opened(z[j], n[j], m[j])
-    for j in range(size):
-        h[j] = h_old[j] + rate[j] * z[j] * n[j]
+            elman_gates.relu_step(z0, h, size)
 
 
 @shared_kernel
@@ -174,17 +118,6 @@ def reset(z, products, columns, h_old, diagonals, size, held, advance, rows):
         for j in range(size):
             r[j] = sigmoid(r[j])
             product[j] = r[j] * old[j]
-
-
-@kernel
-def _reset_before(z, n, mask, h_old, h, size):
-    if mask is None:
-        for j in range(size):
-            n[j] = tanh(n[j])
-            z[j], h[j] = gru_update(z[j], n[j], h_old[j])
-    else:
-        _tanh(n, n, size)
-        update(z, n, mask, h_old, h, size)
 
 
 @shared_kernel
@@ -224,7 +157,7 @@ def step_back(
             add_product(dcell, d1, offset(diagonals, size), size)
         elif kind == GRU:
             update_back(z1, z2, mask, h_old, back, d1, d2, size)
-            _candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
+            gru_gates.candidate_back(z0, z3, d2, dx, offset(dx_h, 2 * size), size)
             copy(dx_h, dx, 2 * size)
         elif kind == RESET_BEFORE:
             clear(dx, size)
@@ -232,13 +165,13 @@ def step_back(
         elif kind == MGU:
             share_back(z0, z1, mask, h_old, back, dx, d1, size)
         elif kind == GATED_LEAKY:
-            _gated_leak_back(z0, z1, diagonals, back, dx, d1, dx_h, size)
+            leaky_gates.gated_leaky_back(z0, z1, diagonals, back, dx, d1, dx_h, size)
         elif kind in LEAKY:
             keep, rate = diagonals, offset(diagonals, size)
             if kind == LEAKY_TANH:
-                _leaky_tanh_back(z0, keep, rate, back, dx, size)
+                leaky_gates.leaky_tanh_back(z0, keep, rate, back, dx, size)
             else:
-                _leaky_relu_back(z0, keep, rate, back, dx, size)
+                leaky_gates.leaky_relu_back(z0, keep, rate, back, dx, size)
         elif kind in EXPONENTIAL:
             exponential.slstm_back(z0, offsets(old, at), offsets(new, at), back, offsets(dstate, at), dx, size)
         elif kind == NORM_LSTM:
@@ -250,55 +183,11 @@ def step_back(
             update_back(offset(z0, 7 * size), offset(z0, 8 * size), mask, h_old, back, d1, d2, size)
             norm_gates.norm_gru_back(z0, diagonals, dx, dx_h, offset(sums, b // group * ROWS[kind] * size), size)
         elif kind in TANHS:
-            _tanh_back(h, back, dx, size)
+            elman_gates.tanh_step_back(h, back, dx, size)
         else:
-            _relu_back(h, back, dx, size)
+            elman_gates.relu_step_back(h, back, dx, size)
         if kind in INDEPENDENT:
             add_product(back, dx, diagonals, size)
-
-
-@kernel
-def _tanh_back(h, dh, dz, size):
-    for j in range(size):
-        dz[j] = tanh_back(h[j], dh[j])
-        dh[j] = 0
-
-
-@kernel
-def _relu_back(h, dh, dz, size):
-    for j in range(size):
-        dz[j] = relu_back(h[j], dh[j])
-        dh[j] = 0
-
-
-@kernel
-def _leaky_tanh_back(y, keep, rate, dh, dz, size):
-    for j in range(size):
-        dz[j] = tanh_back(y[j], rate[j] * dh[j])
-        dh[j] *= keep[j]
-
-
-@kernel
-def _leaky_relu_back(y, keep, rate, dh, dz, size):
-    for j in range(size):
-        dz[j] = relu_back(y[j], rate[j] * dh[j])
-        dh[j] *= keep[j]
-
-
-@kernel
-def _gated_leak_back(z, n, rate, dh, dz, dn, dm, size):
-    for j in range(size):
-        dm[j] = rate[j] * dh[j]
-    for j in range(size):
-        dz[j], dn[j] = opened_back(z[j], n[j], dm[j])
-    for j in range(size):
-        dm[j] = dz[j] + dn[j]
-
-
-@kernel
-def _candidate_back(r, m, dn, dr, dm, size):
-    for j in range(size):
-        dr[j], dm[j] = gru_candidate_back(r[j], m[j], dn[j])
 
 
 @shared_kernel

@@ -17,7 +17,8 @@ from . import sequence, threads
 from .activations import sigmoid_equation, tanh_equation
 from .arguments import control_of, filled, plain_tuples
 from .compiling import PLAIN, plain_kernel
-from .int8_product import CODE, GROUP, Array, Packed, code_rows, linear_rows, multiply, pack
+from .int8_codes import CODE, GROUP, Array, Packed, code_rows, pack
+from .int8_product import linear_rows, multiply
 from .intrinsics import address, addresses, all_parts, offset, offsets, spread
 from .product import plain
 from .recurrence import BLOCK_BYTES, PLACE, SECOND, state_before

@@ -1,4 +1,4 @@
-"""Steps and blocks of parts whose weights are numbers of 8 bits: the stacks of stream.py with other products.
+"""Steps and blocks of parts whose weights are numbers of 8 bits: the stacks of stack.py with other products.
 
 Parts may have float32 weights, or none: stream.py runs those, by machine code that is called at its address, so that
 stacks without them need not compile it. Their weights lie among the numbers.
@@ -15,11 +15,13 @@ from numba import types
 from ..kinds import Weights
 from .arguments import NEVER
 from .compiling import address_of, plain_kernel
+from .int8_codes import CODE, GROUP, UNIT, Packed, code_rows, pack
 from .int8_loops import Layer, add_state_product, forward, linear, pack_layer, step
-from .int8_product import CODE, GROUP, UNIT, Packed, code_rows, multiply, pack
+from .int8_product import multiply
 from .intrinsics import address, call_at, offset, offsets, retyped, spread
 from .parts import LINEAR
 from .rows import copy
+from .stack import Array, Part, Stack
 from .stream import (
     AHEAD,
     APART,
@@ -41,9 +43,6 @@ from .stream import (
     W_HH,
     W_IH,
     W_SECOND,
-    Array,
-    Part,
-    Stack,
     Z,
     run_part,
     steps_of,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import norms
 from .activations import sigmoid, tanh
 from .compiling import kernel
-from .gates import relu
+from .elman_gates import relu
 from .intrinsics import offset
 
 LINEAR, TANH, SIGMOID, RELU, NORM = -1, -2, -3, -4, -5

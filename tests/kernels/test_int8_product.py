@@ -8,7 +8,8 @@ pytest.importorskip("numba")
 import numba
 from xprnn.kernels.cpu.compiling import PLAIN
 from xprnn.kernels.cpu.host import features
-from xprnn.kernels.cpu.int8_product import VECTORS, code_rows, linear_rows, make_tile, pack, units
+from xprnn.kernels.cpu.int8_codes import VECTORS, code_rows, pack, units
+from xprnn.kernels.cpu.int8_product import linear_rows, make_tile
 from xprnn.kernels.cpu.intrinsics import address
 from xprnn.kernels.cpu.product import padded
 

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("numba")
 
 from xprnn.kernels import kinds
-from xprnn.kernels.cpu import scan, threads
+from xprnn.kernels.cpu import gated_scan, scan, threads
 
 
 def arguments(kind, steps=9, rows=3, size=37):
@@ -20,11 +20,13 @@ def arguments(kind, steps=9, rows=3, size=37):
 
 def everything(kind, z, start, c, flags):
     output = kinds.LINEAR[kind].output
-    back = scan.backward(kind, z, start, c, (c, start) if output else None, (c, start), flags)
+    back = gated_scan.backward(kind, z, start, c, (c, start) if output else None, (c, start), flags)
     pairs, a = kind % 2 == 1, np.ascontiguousarray(0.5 * start[:, :36])
     c, start = np.ascontiguousarray(c[..., :36]), np.ascontiguousarray(start[:, :36])
     return [
-        *scan.forward(kind, z, np.concatenate([start, start[:, :1]], axis=1), z[0, :, :37] if output else None, flags),
+        *gated_scan.forward(
+            kind, z, np.concatenate([start, start[:, :1]], axis=1), z[0, :, :37] if output else None, flags
+        ),
         *back,
         scan.scan(pairs, a, c, start, flags),
         *scan.scan_back(pairs, a[0], c, start, flags),
@@ -49,14 +51,14 @@ def test_what_does_not_fit_is_refused_before_it_is_read():
     short = kinds.Flags(flags.advance[1:], None)
     half = np.ascontiguousarray(start[:, :18])
     for call in (
-        lambda: scan.forward(kinds.MINGRU, z[..., 1:], start, None, flags),
-        lambda: scan.forward(kinds.MINGRU, z[:, 1:], start, None, kinds.Flags(None, None)),
-        lambda: scan.forward(kinds.SRU, np.tile(z, 2), start, half, flags),
-        lambda: scan.forward(kinds.MINGRU, z, start, None, short),
-        lambda: scan.backward(kinds.MINLSTM, z, start, c, None, (c, start), flags),
-        lambda: scan.backward(kinds.MINGRU, z, start, c[1:], None, (c, start), flags),
-        lambda: scan.backward(kinds.MINGRU, z, start, c, None, (c[1:], start), flags),
-        lambda: scan.backward(kinds.MINGRU, z, start, c, None, (c, half), flags),
+        lambda: gated_scan.forward(kinds.MINGRU, z[..., 1:], start, None, flags),
+        lambda: gated_scan.forward(kinds.MINGRU, z[:, 1:], start, None, kinds.Flags(None, None)),
+        lambda: gated_scan.forward(kinds.SRU, np.tile(z, 2), start, half, flags),
+        lambda: gated_scan.forward(kinds.MINGRU, z, start, None, short),
+        lambda: gated_scan.backward(kinds.MINLSTM, z, start, c, None, (c, start), flags),
+        lambda: gated_scan.backward(kinds.MINGRU, z, start, c[1:], None, (c, start), flags),
+        lambda: gated_scan.backward(kinds.MINGRU, z, start, c, None, (c[1:], start), flags),
+        lambda: gated_scan.backward(kinds.MINGRU, z, start, c, None, (c, half), flags),
         lambda: scan.scan(False, start, c, half, flags),
         lambda: scan.scan(False, half, c, start, flags),
         lambda: scan.scan(False, start, c, start, short),

@@ -23,7 +23,7 @@ from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.labels import encode_labels, hold_out
 from xprnn.estimators.text.report import TextReport
 from xprnn.randomness import generator
-from xprnn.storage import write_atomically
+from xprnn.whole_files import write_atomically
 
 Host = np.ndarray[Any, Any]
 FILES = ("predictions.csv", "model.safetensors", "report.html")

@@ -20,7 +20,7 @@ from xprnn.data.long_csv import LongCsv
 from xprnn.estimators import AnomalyDetector
 from xprnn.estimators.sequences.detector import NETWORKS
 from xprnn.estimators.series.report import readable
-from xprnn.storage import write_atomically
+from xprnn.whole_files import write_atomically
 
 FILES = ("scores.csv", "model.safetensors", "report.html")
 

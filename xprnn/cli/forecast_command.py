@@ -25,7 +25,7 @@ from xprnn.estimators import backtest as run_backtest
 from xprnn.estimators.series.backtest import Informed, count_test_steps
 from xprnn.estimators.series.plot import draw_forecast
 from xprnn.estimators.series.report import ForecastReport
-from xprnn.storage import write_atomically
+from xprnn.whole_files import write_atomically
 
 AR_ORDERS = (7, 29)
 FILES = ("forecast.csv", "quantiles.csv", "model.safetensors", "report.html")

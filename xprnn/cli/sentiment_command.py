@@ -21,7 +21,7 @@ from xprnn.estimators.cells import POOLINGS
 from xprnn.estimators.text.explanation import Explanation
 from xprnn.estimators.text.input import split_texts
 from xprnn.estimators.text.report import NO_EVIDENCE, TextReport
-from xprnn.storage import write_atomically
+from xprnn.whole_files import write_atomically
 
 TABLES = (".csv", ".tsv")
 SHOWN = 6  # words of an explanation

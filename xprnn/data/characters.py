@@ -20,7 +20,7 @@ import numpy as np
 from xprnn.arguments import size
 from xprnn.backend import to_numpy
 from xprnn.data.passes import let_pages_go
-from xprnn.storage import checked_path
+from xprnn.whole_files import checked_path
 
 Host = np.ndarray[Any, Any]
 PIECE = 1 << 16  # bytes of a file, or characters of a text, worked on at a time

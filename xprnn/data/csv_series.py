@@ -18,7 +18,7 @@ from xprnn.data.calendar import FILLS, Calendar, out_of_order
 from xprnn.data.csv_rows import CLOCK, MONTH, looks_dated, number_of, parse_date, place_of, read_rows, require_once
 from xprnn.data.gaps import close_gaps
 from xprnn.data.numbered_times import DAYS, SPREADSHEET, named_for_times, numbered_times
-from xprnn.storage import checked_path
+from xprnn.whole_files import checked_path
 
 Host = np.ndarray[Any, Any]
 

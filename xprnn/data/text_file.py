@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xprnn.data.csv_rows import LINE_END, check_cells, parted_by, place_of, require_text, with_long_cells
-from xprnn.storage import checked_path
+from xprnn.whole_files import checked_path
 
 MARKS = {  # that of UTF-32 begins as that of UTF-16 does
     codecs.BOM_UTF32_LE: "utf-32",

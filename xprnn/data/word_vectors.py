@@ -13,7 +13,7 @@ import numpy as np
 from xprnn.arguments import float_dtype, of_kind, several
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.randomness import Rng, generator
-from xprnn.storage import checked_path
+from xprnn.whole_files import checked_path
 
 Host = np.ndarray[Any, Any]
 PEEK = 1 << 12  # bytes that tell text from numbers

@@ -73,7 +73,7 @@ class CompiledScan(Scan):
         number = linear_number_of(call.cell)
         if number is None:
             return super().states(call, z, control)
-        cell, host = linear(call), host_kernels.kernels().scan
+        cell, host = linear(call), host_kernels.kernels().gated_scan
         h, c = host.forward(
             number, z, call.state[cell.place], call.state[0] if cell.place else None, kernels.flags_of(control)
         )
@@ -85,7 +85,7 @@ class CompiledScan(Scan):
         number = linear_number_of(call.cell)
         if number is None:
             return super().states_vjp(call, saved, control, cotangents)
-        cell, host = linear(call), host_kernels.kernels().scan
+        cell, host = linear(call), host_kernels.kernels().gated_scan
         start, c = call.state[cell.place], saved.sequences[cell.place]
         dh = cotangents[0] if cell.place else None
         dz, first_h, first = host.backward(number, saved.z, start, c, dh, cotangents[-1], kernels.flags_of(control))

@@ -1,4 +1,4 @@
-"""The C of layers with weights of 8 bits: what :mod:`xprnn.engine.int8` computes, operation by operation.
+"""The C of layers with weights of 8 bits: what :mod:`xprnn.engine.int8_reference` computes, operation by operation.
 
 Weights lie row by row, as codes, those of x before those of h; numbers are biases, then the scales of rows.
 """
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from xprnn.cells import GRU, Cell, Elman
-from xprnn.engine import int8
+from xprnn.engine import int8_reference
+from xprnn.interop.c_weights import biases
 
 Host = np.ndarray[Any, Any]
 
@@ -96,22 +97,13 @@ def _ratio(above: tuple[Any, ...], below: tuple[Any, ...], end: Any) -> str:
 
 
 TANH_RATIO = f"""\
-{_ratio(*int8.TANH)}
+{_ratio(*int8_reference.TANH)}
     y = x * (p / q);
     y = y > 1.0f ? 1.0f : y;
     return y < -1.0f ? -1.0f : y;"""
 
-TANH = """
-/* As the kernels of xprnn have it, to the bit. */
-static float tanh8_of(float x)
-{
-    float s = x * x, p, q, y;
-    @RATIO@
-}
-""".replace("@RATIO@", TANH_RATIO)
-
 SIGMOID = """
-/* Likewise: half of tanh(x / 2), whose halves are in the coefficients, and 1/2. */
+/* As the kernels of xprnn have it, to the bit: half of tanh(x / 2), whose halves are in the coefficients, and 1/2. */
 static float sigmoid8_of(float x)
 {
     float s = x * x, p, q, y;
@@ -120,14 +112,7 @@ static float sigmoid8_of(float x)
     y = y > 1.0f ? 1.0f : y;
     return y < 0.0f ? 0.0f : y;
 }
-""".replace("@RATIO@", _ratio(*int8.SIGMOID))
-
-RELU = """
-static float relu8_of(float x)
-{
-    return x <= 0.0f ? 0.0f : x;
-}
-"""
+""".replace("@RATIO@", _ratio(*int8_reference.SIGMOID))
 
 LINEAR = """
 static void linear8(const signed char *w, const float *b, int inputs, int outputs, const float *x, float *y,
@@ -150,7 +135,7 @@ static void rnn8_{f}(const signed char *w, const float *b, int inputs, int hidde
     scale = code(h, hidden, q);
     add8(w + hidden * inputs, b + hidden, hidden, q, hidden, scale, z);
     for (j = 0; j < hidden; j++)
-        z[j] = {f}8_of(z[j]);
+        z[j] = {f}_of(z[j]);
 }}
 """
 
@@ -167,8 +152,8 @@ static void lstm8(const signed char *w, const float *b, int inputs, int hidden, 
     scale = code(h, hidden, q);
     add8(w + rows * inputs, b + rows, rows, q, hidden, scale, z);
     for (j = 0; j < hidden; j++) {
-        c[j] = sigmoid8_of(f[j]) * c[j] + sigmoid8_of(z[j]) * tanh8_of(g[j]);
-        z[j] = sigmoid8_of(o[j]) * tanh8_of(c[j]);
+        c[j] = sigmoid8_of(f[j]) * c[j] + sigmoid8_of(z[j]) * tanh_of(g[j]);
+        z[j] = sigmoid8_of(o[j]) * tanh_of(c[j]);
     }
 }
 """
@@ -189,7 +174,7 @@ static void gru8(const signed char *w, const float *b, int inputs, int hidden, c
     add8(w, b, two, q, hidden, scale, z);
     add8(w + two * hidden, b + two, hidden, q, hidden, scale, again);
     for (j = 0; j < hidden; j++) {
-        float update = sigmoid8_of(u[j]), next = tanh8_of(n[j] + sigmoid8_of(z[j]) * again[j]);
+        float update = sigmoid8_of(u[j]), next = tanh_of(n[j] + sigmoid8_of(z[j]) * again[j]);
         z[j] = next + update * (h[j] - next);
     }
 }
@@ -199,9 +184,7 @@ PIECES = {
     "nearest": NEAREST,
     "code": CODE,
     "add8": ADD,
-    "tanh8_of": TANH,
     "sigmoid8_of": SIGMOID,
-    "relu8_of": RELU,
     "linear8": LINEAR,
     "rnn8_tanh": RNN.format(f="tanh"),
     "rnn8_relu": RNN.format(f="relu"),
@@ -219,10 +202,4 @@ def coded_function(cell: Cell) -> str:
 
 def packed_codes(cell: Cell, w: dict[str, Host]) -> tuple[list[Host], list[Host]]:
     """The codes and the numbers of one layer, in the order in which its function reads them."""
-    zeros = np.zeros(len(w["weight_ih"]), np.float32)
-    b_ih, b_hh = w.get("bias_ih", zeros), w.get("bias_hh", zeros)
-    bias = [b_ih + b_hh]
-    if isinstance(cell, GRU):
-        both = 2 * len(zeros) // 3
-        bias = [b_ih[:both] + b_hh[:both], b_ih[both:], b_hh[both:]]
-    return [w["weight_ih"], w["weight_hh"]], [*bias, w["scale_ih"], w["scale_hh"]]
+    return [w["weight_ih"], w["weight_hh"]], [biases(cell, w), w["scale_ih"], w["scale_hh"]]

@@ -21,15 +21,21 @@ CELLS: dict[type, tuple[str, int]] = {
 """The function of each cell, and how many numbers a unit it needs of z. Elman's goes on with its nonlinearity."""
 
 
-def packed(cell: Cell, w: dict[str, Host]) -> Host:
-    """The weights of one of CELLS, flat. One bias stands for two where the cell adds them."""
-    zeros = np.zeros(len(w["weight_ih"]))
+def biases(cell: Cell, w: dict[str, Host]) -> Host:
+    """What the gates start from: one bias stands for two where the cell adds them, which a GRU's last gate does not."""
+    zeros = np.zeros(len(w["weight_ih"]), np.float32)
     b_ih, b_hh = w.get("bias_ih", zeros), w.get("bias_hh", zeros)
-    hidden = len(zeros) // cell.gates
-    two = slice(0, 2 * hidden), slice(2 * hidden, None)  # the first two gates, and those behind them
-    parts = [b_ih + b_hh, w["weight_ih"], w["weight_hh"]]
     if isinstance(cell, GRU):
-        parts[0] = np.concatenate([b_ih[two[0]] + b_hh[two[0]], b_ih[two[1]], b_hh[two[1]]])
+        both = 2 * len(zeros) // cell.gates
+        return np.concatenate([b_ih[:both] + b_hh[:both], b_ih[both:], b_hh[both:]])
+    return b_ih + b_hh
+
+
+def packed(cell: Cell, w: dict[str, Host]) -> Host:
+    """The weights of one of CELLS, flat."""
+    hidden = len(w["weight_ih"]) // cell.gates
+    two = slice(0, 2 * hidden), slice(2 * hidden, None)  # the first two gates, and those behind them
+    parts = [biases(cell, w), w["weight_ih"], w["weight_hh"]]
     if isinstance(cell, (GRU, ResetBeforeGRU)):
         parts[2:] = [w["weight_hh"][rows] for rows in two]
     if isinstance(cell, PeepholeLSTM):

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.storage import ModelFileError, Path_, checked_path, json_text, without_repeats, write_atomically
+from xprnn.storage import ModelFileError, json_text, without_repeats
+from xprnn.whole_files import Path_, checked_path, write_atomically
 
 Host = np.ndarray[Any, Any]
 

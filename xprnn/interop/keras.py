@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,28 +20,18 @@ import numpy as np
 
 from xprnn.arguments import float_dtype
 from xprnn.interop.hdf5_files import Hdf5
-from xprnn.interop.json_files import entry, opened, parsed
+from xprnn.interop.json_files import opened, parsed
+from xprnn.interop.keras_arrays import by_group, by_kind, by_name, legacy
+from xprnn.interop.keras_config import layers_in_a_row
 from xprnn.interop.keras_layers import FUNCTIONS, OLD_FUNCTIONS, RECURRENT, Slot, built, slots
 from xprnn.interop.keras_model import KerasModel
 from xprnn.nn.module import Module
-from xprnn.storage import Path_
 from xprnn.tensor import Parameter
+from xprnn.whole_files import Path_
 
 __all__ = ["KerasModel", "load", "load_weights", "set_weights"]
 
 Host = np.ndarray[Any, Any]
-GROUPS = {
-    "InputLayer": "input_layer",
-    "LSTM": "lstm",
-    "GRU": "gru",
-    "SimpleRNN": "simple_rnn",
-    "Bidirectional": "bidirectional",
-    "Dense": "dense",
-    "TimeDistributed": "time_distributed",
-    "Embedding": "embedding",
-    "LayerNormalization": "layer_normalization",
-}
-"""How Keras 3 calls the groups of its layers' weights; of several the second ends in _1."""
 
 
 def load(path: Path_, *, dtype: str = "float32") -> KerasModel:
@@ -68,8 +57,8 @@ def load(path: Path_, *, dtype: str = "float32") -> KerasModel:
             if text is None:
                 raise ValueError("it holds weights and no model; expected one by model.save, or keras.load_weights")
             config = parsed(text)
-        layers = _in_a_row(config)
-        stored = _by_group(file, layers) if content.startswith(b"PK") else _by_name(file, layers)
+        layers = layers_in_a_row(config)
+        stored = by_group(file, layers) if content.startswith(b"PK") else by_name(file, layers)
         functions = OLD_FUNCTIONS if version.split(".")[0] in ("1", "2") else FUNCTIONS
         return _model(layers, stored, dtype, functions)
 
@@ -87,14 +76,14 @@ def load_weights(model: Module, path: Path_) -> None:
         file = Hdf5(_unzipped(content)[1] if zipped else content)
         wanted = list(slots("keras.load_weights", model))
         if file.find(file.root, "layers") is not None:
-            stored = list(_by_kind(file, wanted))
+            stored = list(by_kind(file, wanted))
         else:
             root = file.find(file.root, "model_weights")
             root = file.root if root is None else root
             names = file.words(root, "layer_names")
             if names is None:
                 raise ValueError("it has neither layers nor layer_names; expected weights of a Sequential model")
-            stored = [found for name in names if (found := _legacy(file, root, name))]
+            stored = [found for name in names if (found := legacy(file, root, name))]
         _assign(model, wanted, stored)
 
 
@@ -133,131 +122,6 @@ def _unzipped(content: bytes) -> tuple[dict[str, Any], bytes, str]:
         raise ValueError(f"truncated, corrupt or no file of Keras: {error}") from None
     version = parsed(metadata[0]).get("keras_version") if metadata else None
     return parsed(config), weights, version if isinstance(version, str) else "3"
-
-
-def _in_a_row(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The layers of a model, each of which takes what the one before it gives. Raises ValueError for others."""
-    kind, inner = entry(config, "class_name", str), config.get("config")
-    if isinstance(inner, list):  # as early versions of Keras 2 wrote a Sequential
-        inner = {"layers": inner}
-    layers = entry(inner, "layers", list)
-    if kind not in ("Sequential", "Functional", "Model"):
-        raise ValueError(f"its class is {kind[:60]!r}; expected a Sequential or a functional model")
-    for number, layer in enumerate(layers):
-        where = f"layer {number}: "
-        entry(layer, "class_name", str, where)
-        entry(entry(layer, "config", dict, where), "name", str, where)
-    if kind == "Sequential":
-        return layers
-    found: list[dict[str, Any]] = []
-    before, masks = set[str](), set[str]()
-    for number, layer in enumerate(layers):
-        name = layer["config"]["name"]
-        if layer["class_name"] in ("NotEqual", "Any") and _makes_mask(layer, layers):
-            masks.add(name)
-        else:
-            nodes = layer.get("inbound_nodes")
-            taken, beside = (list(_sources(nodes, place)) for place in ("args", "kwargs"))
-            if set(taken) != before or len(taken) > 1 or not masks.issuperset(beside):
-                raise ValueError(
-                    f"layer {number} ({name[:60]}) does not take what the layer before it gives, and that alone"
-                )
-            found.append(layer)
-            before = {name}
-    outputs = inner.get("output_layers", [*before]) if isinstance(inner, dict) else None
-    if {*_outputs(outputs)} != before:
-        raise ValueError("its outputs are others than what its last layer gives; expected that alone")
-    return found
-
-
-def _outputs(given: Any) -> Iterator[str]:
-    """The names of the layers whose outputs a model gives: [name, 0, 0], or several, or several by name."""
-    if isinstance(given, list) and given and isinstance(given[0], str):
-        yield given[0]
-    elif isinstance(given, (list, dict)):
-        for each in given.values() if isinstance(given, dict) else given:
-            yield from _outputs(each)
-
-
-def _makes_mask(layer: dict[str, Any], layers: Sequence[Any]) -> bool:
-    """Whether an operation of a functional model is part of the mask that an Embedding or a Masking of it makes."""
-    if layer["class_name"] == "Any":  # of what NotEqual says
-        return True
-    values = [0 for each in layers if each["class_name"] == "Embedding" and each["config"].get("mask_zero")]
-    values += [each["config"].get("mask_value") for each in layers if each["class_name"] == "Masking"]
-    nodes = layer.get("inbound_nodes")
-    node = nodes[0] if isinstance(nodes, list) and nodes else {}
-    given = node.get("args") if isinstance(node, dict) else None
-    return isinstance(given, list) and given[-1] in values
-
-
-def _sources(nodes: Any, place: str) -> Iterator[str]:
-    """The names of the layers whose outputs a layer takes: of Keras 3, "keras_history"; of 2, [name, 0, 0, {}]."""
-    if isinstance(nodes, dict):
-        history = nodes.get("keras_history")
-        if isinstance(history, list) and history:
-            yield str(history[0])
-        if nodes.keys() >= {"args", "kwargs"}:
-            nodes = {place: nodes[place]}
-        nodes = [value for key, value in nodes.items() if key != "keras_history"]
-    if isinstance(nodes, list):
-        if place == "args" and len(nodes) >= 3 and isinstance(nodes[0], str) and nodes[1:3] == [0, 0]:
-            yield nodes[0]
-        for each in nodes:
-            yield from _sources(each, place)
-
-
-def _by_group(file: Hdf5, layers: Sequence[dict[str, Any]]) -> Iterator[list[Host]]:
-    """The arrays of each layer in weights of Keras 3, whose groups are named by class and number."""
-    count: Counter[str] = Counter()
-    for layer in layers:
-        kind = layer["class_name"]
-        yield _of_group(file, kind, count[kind]) if kind in GROUPS else []
-        count[kind] += 1
-
-
-def _of_group(file: Hdf5, kind: str, number: int) -> list[Host]:
-    group = file.find(file.root, "layers", GROUPS[kind] + (f"_{number}" if number else ""))
-    places = [["vars"]]
-    if kind in RECURRENT:
-        places = [["cell", "vars"]]
-    elif kind == "Bidirectional":
-        places = [["forward_layer", "cell", "vars"], ["backward_layer", "cell", "vars"]]
-    elif kind == "TimeDistributed":
-        places = [["layer", "vars"]]
-    return [a for place in places for a in (file.arrays(file.find(group, *place)) if group is not None else [])]
-
-
-def _by_kind(file: Hdf5, wanted: Sequence[Slot]) -> Iterator[list[Host]]:
-    """The arrays for each slot in weights of Keras 3; raises ValueError where there are layers left over."""
-    count: Counter[str] = Counter()
-    both = [kind for kind in ("Dense", "TimeDistributed") if file.find(file.root, "layers", GROUPS[kind]) is not None]
-    if len(both) == 2:
-        raise ValueError(
-            "it does not say in which order its Dense and TimeDistributed layers come; expected a .keras file"
-        )
-    for slot in wanted:
-        kind = "Bidirectional" if len(slot.parts) == 2 else slot.kind
-        kind = both[0] if kind == "Dense" and both else kind
-        yield _of_group(file, kind, count[kind])
-        count[kind] += 1
-    left = [kind for kind in GROUPS if kind != "InputLayer" and _of_group(file, kind, count[kind])]
-    if left:
-        raise ValueError(f"it has more layers of {', '.join(left)} than the model")
-
-
-def _by_name(file: Hdf5, layers: Sequence[dict[str, Any]]) -> Iterator[list[Host]]:
-    """The arrays of each layer in a ``.h5`` file, whose groups are named like the layers."""
-    root = file.find(file.root, "model_weights")
-    if root is None:
-        raise ValueError("model_weights is missing")
-    return (_legacy(file, root, layer["config"]["name"]) for layer in layers)
-
-
-def _legacy(file: Hdf5, root: Any, name: str) -> list[Host]:
-    group = file.find(root, name)
-    names = [] if group is None else file.words(group, "weight_names") or []
-    return [file.array(file.find(group, *name.split("/"))) for name in names]
 
 
 def _model(

@@ -24,8 +24,8 @@ from xprnn.nn.linear import Linear
 from xprnn.nn.recurrent.layers import LSTM
 from xprnn.nn.recurrent.stream import Stream
 from xprnn.nn.sequential import Sequential
-from xprnn.storage import Path_
 from xprnn.tensor import Tensor
+from xprnn.whole_files import Path_
 
 __all__ = ["Capture", "load", "save"]
 

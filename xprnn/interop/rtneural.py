@@ -25,7 +25,7 @@ from xprnn.nn.module import Module
 from xprnn.nn.recurrent.layers import GRU, LSTM
 from xprnn.nn.recurrent.stacked import RecurrentLayer
 from xprnn.nn.sequential import Sequential
-from xprnn.storage import Path_
+from xprnn.whole_files import Path_
 
 __all__ = ["load", "save"]
 

@@ -1,9 +1,9 @@
-"""New values of parameters: read from arrays of any library, and given to all of them or to none."""
+"""New values of a module's parameters: matched by name, read from arrays of any library, given to all or to none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +14,13 @@ from xprnn.together import make, new_data, new_gradients
 Host = np.ndarray[Any, Any]
 
 
+class Loaded(Protocol):
+    """What is asked of a module."""
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Its parameters, each once, by dotted names."""
+
+
 class Unmatched(NamedTuple):
     """Names that a state lacks, and names that it has and the module has not, as PyTorch calls them."""
 
@@ -21,15 +28,39 @@ class Unmatched(NamedTuple):
     unexpected_keys: list[str]
 
 
-def named(owner: str, state: Any) -> Mapping[str, Any]:
-    """The state, which has names. Raises TypeError for anything else."""
+def load(module: Loaded, state: Any, strict: bool) -> Unmatched:
+    """What :meth:`xprnn.nn.Module.load_state_dict` does."""
+    owner, parameters = type(module).__name__, dict(module.named_parameters())
     if not isinstance(state, Mapping):
         way = ": pass its state_dict()" if hasattr(state, "state_dict") else ""
         raise TypeError(f"{owner}: state_dict is a {type(state).__name__}; expected names and arrays{way}")
-    return state
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    # What the state calls it -> what we call it.
+    targets = {name: name if name in parameters else names.get(id(_part_at(module, name))) for name in state}
+    missing = [name for name in parameters if name not in targets.values()]
+    unexpected = [name for name, target in targets.items() if target is None]
+    if strict and (missing or unexpected):
+        kinds = {"missing": missing, "unexpected": unexpected}
+        wrong = "; ".join(f"{kind}: {', '.join(which)}" for kind, which in kinds.items() if which)
+        raise KeyError(f"{owner}: state_dict does not fit; {wrong}")
+    matched = [(name, parameters[target]) for name, target in targets.items() if target is not None]
+    loaded = _read(owner, state, matched)
+    assign([*loaded], [*loaded.values()], [parameter.grad for parameter in loaded])
+    return Unmatched(missing, unexpected)
 
 
-def read(owner: str, state: Mapping[str, Any], matched: Sequence[tuple[str, Parameter]]) -> dict[Parameter, Array]:
+def _part_at(module: Loaded, name: str) -> Any:
+    """What stands under a dotted name, which need not be the first one of a parameter that is shared; or None."""
+    found: Any = module
+    for key in str(name).split("."):
+        if isinstance(found, (list, tuple)):
+            found = dict(enumerate(found)).get(int(key)) if key.isdecimal() else None
+        else:
+            found = getattr(found, "__dict__", {}).get(key)
+    return found
+
+
+def _read(owner: str, state: Mapping[str, Any], matched: Sequence[tuple[str, Parameter]]) -> dict[Parameter, Array]:
     """For each parameter its array in the state, copied, cast and moved; of several names the first one counts.
 
     Raises TypeError for what is no array or cannot be read as real numbers, ValueError for other shapes.

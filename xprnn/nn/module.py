@@ -5,9 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakSet, finalize
 
 import numpy as np
 
@@ -15,24 +13,11 @@ from xprnn.arguments import true_or_false
 from xprnn.backend import Array, Backend, copied, get_backend
 from xprnn.nn.modes import chosen_mode, modes_within, set_modes
 from xprnn.nn.parts import BARE, LEAVES, hollow, is_object, opener, slots
+from xprnn.nn.watching import tell_watchers
 from xprnn.tensor import Parameter, Tensor
 
 if TYPE_CHECKING:
     from xprnn.nn.loading import Unmatched
-
-LOADING = "xprnn.nn.loading"  # imported late
-
-_watching: dict[int, WeakSet[Any]] = {}
-"""Who is told of what is assigned to a module, by the module's id."""
-
-
-def watch(module: Module, who: Any) -> None:
-    """Have ``who.outdated()`` called whenever an attribute of a module, or of one within it, is assigned."""
-    for _, part in module.named_modules():
-        if id(part) not in _watching:
-            _watching[id(part)] = WeakSet()
-            finalize(part, _watching.pop, id(part), None)
-        _watching[id(part)].add(who)
 
 
 class Module:
@@ -73,16 +58,11 @@ class Module:
         if not isinstance(held, LEAVES):
             self._check_that_no_part_is_lost(name, held, value)
         object.__setattr__(self, name, value)
-        self._tell()
+        tell_watchers(self)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        self._tell()
-
-    def _tell(self) -> None:
-        """Whoever watches it."""
-        for who in [*_watching.get(id(self), ())]:
-            who.outdated()
+        tell_watchers(self)
 
     def _check_that_no_part_is_lost(self, name: str, held: Any, value: Any) -> None:
         if value is None or isinstance(value, (Module, Parameter)):
@@ -206,11 +186,13 @@ class Module:
 
         Everything is moved before anything is replaced, so running out of memory leaves the module where it was.
         """
+        from xprnn.nn.loading import assign  # most programs move and load nothing
+
         backend = backend if isinstance(backend, Backend) else get_backend(backend, device)
         parameters = self.parameters()
         arrays = [backend.asarray(p.data) for p in parameters]
         gradients = [None if p.grad is None else Tensor(backend.asarray(p.grad.data)) for p in parameters]
-        import_module(LOADING).assign(parameters, arrays, gradients)
+        assign(parameters, arrays, gradients)
         return self
 
     def state_dict(self) -> dict[str, Array]:
@@ -236,33 +218,9 @@ class Module:
 
         After an error or an interrupt, nothing has been loaded.
         """
-        strict = true_or_false(type(self).__name__, "strict", strict)
-        loading, parameters = import_module(LOADING), dict(self.named_parameters())
-        state = loading.named(type(self).__name__, state)
-        names = {id(parameter): name for name, parameter in parameters.items()}
-        # What the state calls it -> what we call it.
-        targets = {name: name if name in parameters else names.get(id(self._at(name))) for name in state}
-        missing = [name for name in parameters if name not in targets.values()]
-        unexpected = [name for name, target in targets.items() if target is None]
-        if strict and (missing or unexpected):
-            parts = [f"missing: {', '.join(missing)}"] * bool(missing)
-            parts += [f"unexpected: {', '.join(unexpected)}"] * bool(unexpected)
-            raise KeyError(f"{type(self).__name__}: state_dict does not fit; {'; '.join(parts)}")
-        matched = [(name, parameters[target]) for name, target in targets.items() if target is not None]
-        loaded = loading.read(type(self).__name__, state, matched)
-        loading.assign([*loaded], [*loaded.values()], [parameter.grad for parameter in loaded])
-        unmatched: Unmatched = loading.Unmatched(missing, unexpected)
-        return unmatched
+        from xprnn.nn.loading import load
 
-    def _at(self, name: str) -> Any:
-        """What stands under a dotted name, or None."""
-        found: Any = self
-        for key in str(name).split("."):
-            if isinstance(found, (list, tuple)):
-                found = dict(enumerate(found)).get(int(key)) if key.isdecimal() else None
-            else:
-                found = vars(found).get(key) if isinstance(found, Module) else None
-        return found
+        return load(self, state, true_or_false(type(self).__name__, "strict", strict))
 
     @reprlib.recursive_repr()  # a module may refer to the one that holds it
     def __repr__(self) -> str:

@@ -12,7 +12,8 @@ from xprnn.arguments import checked_state
 from xprnn.backend import Array
 from xprnn.nn.module import Module
 from xprnn.randomness import restore
-from xprnn.storage import HostArrays, ModelFileError, Path_, read_tensors, write_tensors
+from xprnn.storage import HostArrays, ModelFileError, read_tensors, write_tensors
+from xprnn.whole_files import Path_
 
 TENSOR = "__tensor__"
 

@@ -147,11 +147,14 @@ class TextClassifier(TextEstimator):
         check_monitor(type(self).__name__, self.settings)
         kind = self.settings["tokenizer"]
         self.tokenize: Tokenizer = tokenizer if callable(tokenizer) else TOKENIZERS.get(kind) or Subwords(kind)
-        self.classes: tuple[Any, ...] = ()
-        """The labels, sorted: the columns of ``predict_proba``."""
         self.vocabulary: Vocabulary | None = None
         self._prior: Host = np.zeros(0)  # shares of the classes
         self._labels = np.zeros(0)
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """The labels, sorted: the columns of ``predict_proba``. Empty before ``fit``."""
+        return tuple(self._labels.tolist())
 
     def fit(
         self,
@@ -230,7 +233,7 @@ class TextClassifier(TextEstimator):
         temperature = 1.0
         if len(out) and options["calibrate"]:
             temperature = class_temperature(np.stack(outputs(network, out)), target[held], weight[held])
-        fitted = {"_network": network, "_training": history, "vocabulary": vocabulary, "classes": classes}
+        fitted = {"_network": network, "_training": history, "vocabulary": vocabulary}
         self._become(**vars(new) | fitted | {"_prior": prior, "_labels": own, "_temperature": temperature})
         return self
 
@@ -287,17 +290,16 @@ class TextClassifier(TextEstimator):
         (tokens,), (vocabulary, network) = self._tokens("explain", [text]), self._known()
         known = tuple(token in vocabulary for token in tokens)
         everything = self._probabilities([tokens])[0]
-        best, attention, effects = int(everything.argmax()), None, np.zeros(len(tokens))
-        evidence = bool(_with_words(vocabulary, [tokens])[0])
-        if evidence:
-            effects = leaving_out(tokens, lambda texts: self._probabilities(texts)[:, best], everything[best])
-            if self.settings["pooling"] == "attention":
-                home = backend_of(network.parameters()[0].data)
-                ids = home.asarray(np.asarray(vocabulary.encode(tokens))[:, None])
-                with no_grad():
-                    attention = network.attention(ids, np.array([len(tokens)])).numpy()[:, 0]
-        label = self.classes[best] if evidence else None
-        return Explanation(tuple(tokens), known, label, float(everything[best]), effects, attention)
+        best = int(everything.argmax())
+        if not _with_words(vocabulary, [tokens])[0]:
+            return Explanation(tuple(tokens), known, None, float(everything[best]), np.zeros(len(tokens)), None)
+        effects = leaving_out(tokens, lambda texts: self._probabilities(texts)[:, best], everything[best])
+        attention = None
+        if self.settings["pooling"] == "attention":
+            ids = backend_of(network.parameters()[0].data).asarray(np.asarray(vocabulary.encode(tokens))[:, None])
+            with no_grad():
+                attention = network.attention(ids, np.array([len(tokens)])).numpy()[:, 0]
+        return Explanation(tuple(tokens), known, self.classes[best], float(everything[best]), effects, attention)
 
     @classmethod
     def load(
@@ -325,12 +327,11 @@ class TextClassifier(TextEstimator):
         self, arrays: Mapping[str, Host], metadata: dict[str, Any], weights: Mapping[str, Host]
     ) -> dict[str, Any]:
         found, prior = super()._restored(arrays, metadata, weights), arrays["prior"]
-        classes = tuple(found["_labels"].tolist())
-        if len(prior) != len(classes):
-            raise ValueError(f"prior has {len(prior)} numbers; expected {len(classes)}, one a label")
+        if len(prior) != len(found["_labels"]):
+            raise ValueError(f"prior has {len(prior)} numbers; expected {len(found['_labels'])}, one a label")
         if prior.min() < 0.0 or abs(prior.sum() - 1.0) > 1e-6:
             raise ValueError("prior has numbers that are no shares of a whole")
-        return found | {"classes": classes, "_prior": prior}
+        return found | {"_prior": prior}
 
     def _tokens(self, method: str, texts: Sequence[str]) -> list[list[str]]:
         self._known()

@@ -13,7 +13,7 @@ from xprnn.interop.onnx.export_recurrent import recurrent
 from xprnn.interop.onnx.exported import Emitter, Exported, emitter_of
 from xprnn.nn.activations import Activation
 from xprnn.nn.module import Module
-from xprnn.storage import Path_, write_atomically
+from xprnn.whole_files import Path_, write_atomically
 
 
 def to_model(layer: Module, *, lengths: bool = False, states: bool = False) -> Any:

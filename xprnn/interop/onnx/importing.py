@@ -16,8 +16,9 @@ from xprnn.interop.onnx.external import Beside
 from xprnn.interop.onnx.operations import OPERATIONS
 from xprnn.interop.onnx.parsed import Node, Parsed, Value, parsed
 from xprnn.nn.module import Module
-from xprnn.storage import ModelFileError, Path_, checked_path
+from xprnn.storage import ModelFileError
 from xprnn.tensor import Parameter, Tensor
+from xprnn.whole_files import Path_, checked_path
 
 
 class Model(Module):

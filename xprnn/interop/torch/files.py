@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from xprnn.storage import ModelFileError, Path_, checked_path
+from xprnn.storage import ModelFileError
+from xprnn.whole_files import Path_, checked_path
 
 STORAGES = {
     "BoolStorage": "?", "ByteStorage": "u1", "CharStorage": "i1", "ShortStorage": "<i2", "IntStorage": "<i4",

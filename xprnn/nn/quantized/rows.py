@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import backend_of, copied, to_numpy
-from xprnn.engine.int8 import LARGEST, LEAST, MOST_INPUTS
+from xprnn.engine.int8_reference import LARGEST, LEAST, MOST_INPUTS
 from xprnn.tape import is_recorded
 from xprnn.tensor import Parameter, Tensor
 

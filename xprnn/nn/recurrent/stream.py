@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
 
 from xprnn.arguments import input_tensor, size
-from xprnn.backend import Array, Backend, backend_of, copied, dtype_name, namespace
-from xprnn.engine import cpu, dispatch, int8
+from xprnn.backend import Array, Backend, backend_of, dtype_name
+from xprnn.engine import dispatch
 from xprnn.engine.dispatch import listening
-from xprnn.grad_mode import no_grad
-from xprnn.nn.module import Module, watch
+from xprnn.nn.module import Module
 from xprnn.nn.recurrent import stream_arguments as given
 from xprnn.nn.recurrent.stream_links import Head, Streamable, check_same_parts, links_of
+from xprnn.nn.recurrent.stream_ways import Compiled, Composed, Move, Way, open_stack
+from xprnn.nn.watching import watch
 from xprnn.settings import current_precision, use_precision
 from xprnn.tensor import CHANGES, Tensor
 from xprnn.together import make, new_attribute
 
-Move = Callable[[Array, Array], bool]
 _GONE: Any = object()
 _NOTHING: list[tuple[Mapping[str, Any], str, Any, int | None]] = [({}, "", object(), 0)]
 """What weights were loaded, where that cannot be said: it is like no layer's."""
@@ -82,12 +82,10 @@ class Stream:
         self._out_shape = (*lead, [link.outputs for link in self._links if link.outputs is not None][-1])
         self._dtype = np.dtype(next(link.dtype for link in self._links if link.dtype is not None))
         self._precision = current_precision()
-        self._stack: Any = None
-        self._state: Any = None  # where there is no stack
-        self._rows: list[int] = []  # the first one of each link
-        self._way = self._told = ""
-        self._take_step: Move = _declined
-        self._take_block: Move = _declined
+        self._way: Way
+        self._take_step: Move
+        self._take_block: Move
+        self._how = ""
         self._outputs, self._latest = np.zeros((2, *self._out_shape), self._dtype), 0  # of the last two steps
         self._made_for: Any = None  # the library and the dtypes of the weights
         self._seen: Any = None  # the latest change of weights when they were looked at
@@ -99,7 +97,7 @@ class Stream:
 
     def __repr__(self) -> str:
         head = "" if self._head is None else f", head={self._head!r}"
-        return f"{self._owner}(batch={self._given_batch}{head}): {self._way}"
+        return f"{self._owner}(batch={self._given_batch}{head}): {self._how}"
 
     @property
     def dtype(self) -> str:
@@ -117,16 +115,14 @@ class Stream:
         """
         if CHANGES.latest is not self._seen:
             self._notice()
+        if listening() is not None:
+            dispatch.note(f"{self._owner}: {self._how}")
         latest = 1 - self._latest
         y = self._outputs[latest]
         if type(x) is not ndarray or not self._take_step(x, y):
             if type(x) is not ndarray or x.shape != self._shape:
                 x = given.input_array(self._owner, x, (), self._shape, self._made_for[0])
-            if self._stack is None:
-                return self._composed(x, None)
-            self._take_step(self._fitting(x), y)
-        if listening() is not None:
-            dispatch.note(self._told)
+            y = self._way.step(x, y)
         self._latest = latest
         return y
 
@@ -140,26 +136,17 @@ class Stream:
         """
         if CHANGES.latest is not self._seen:
             self._notice()
+        if listening() is not None:
+            dispatch.note(f"{self._owner}: {self._how}")
         if type(x) is not ndarray or type(out) is not ndarray or not self._take_block(x, out):
             if type(x) is not ndarray or x.shape[1:] != self._shape:
                 x = given.input_array(self._owner, x, ("T",), self._shape, self._made_for[0])
-            shape, y = (x.shape[0], *self._out_shape), None
+            shape, target = (x.shape[0], *self._out_shape), None
             if out is not None:
-                y = given.target(self._owner, out, shape, self.dtype, self._made_for[0])
-            if self._stack is None:
-                y = self._composed(x, y)
-                return y if out is None else out
-            y = np.empty(shape, self._dtype) if y is None else y.view(self._dtype)
-            if type(x) is not ndarray or not self._take_block(x, y):
-                self._take_block(self._fitting(x), y)
-            out = y if out is None else out
-        if listening() is not None:
-            dispatch.note(self._told)
+                target = given.target(self._owner, out, shape, self.dtype, self._made_for[0])
+            y = self._way.block(x, target, shape)
+            return y if out is None else out
         return out
-
-    def _fitting(self, x: Array) -> Array:
-        """A copy of x that compiled code can have."""
-        return given.copy(self._owner, np.empty(x.shape, self._dtype), x)
 
     def reload(self) -> None:
         """Take the present weights of all parts and the head; the state stays."""
@@ -171,9 +158,7 @@ class Stream:
         self._loaded = _NOTHING  # until all is
         if made_for != self._made_for:  # the first time, and where the parts have moved
             self._open(made_for, arrays)
-        if self._stack is not None:
-            for link, row, held in zip(self._links, self._rows, present, strict=True):
-                link.load(self._stack, row, held)
+        self._way.load(present)
         self._loaded = [
             (*held, held.value.version if isinstance(held.value, Tensor) else None) for each in present for held in each
         ]
@@ -193,48 +178,26 @@ class Stream:
         self._seen = latest
 
     def _open(self, made_for: tuple[Backend, set[str]], weights: list[Array]) -> None:
-        """Get the memory for weights of another library or dtype, all in one go; the state comes along."""
-        home, state = made_for[0], None
-        if self._made_for is not None:
-            state = tuple(home.asarray(part) for part in self._parts())
-        stack, rows = self._opened(weights)
+        """Go another way, for weights of another library or dtype, all in one go; the state comes along."""
+        home = made_for[0]
+        state = self._zeros(home) if self._made_for is None else tuple(map(home.asarray, self._way.state()))
+        stack, firsts = open_stack(self._links, self.input_size, weights, self._given_batch, self._precision)
+        way: Way
         if isinstance(stack, str):
             calls = "calls of one part after another" if self._chain else "calls of the layer"
-            way, move = f"{calls}, since there is no compiled one ({stack})", (_declined, _declined)
-            stack = None
+            way = Composed(self._owner, self._links, self._batch, self.dtype, state)
+            how = f"{calls}, since there is no compiled one ({stack})"
         else:
             whole = "all parts" if self._chain else "all layers" + " and the head" * (self._head is not None)
-            way, move = f"one compiled call for {whole}" + f", {stack.how}" * bool(stack.how), (stack.step, stack.block)
-            if state is not None:
-                self._fill(stack, rows, state)
-                state = None
-        told = f"{self._owner}: {way}"  # to explain
-        new = {"_stack": stack, "_rows": rows, "_state": state, "_way": way, "_told": told, "_made_for": made_for}
-        new |= {"_take_step": move[0], "_take_block": move[1]}
-        make(new_attribute(self, *item) for item in new.items())
-
-    def _opened(self, weights: list[Array]) -> tuple[Any, list[int]]:
-        """A stack, or why there is none; and which of its rows is the first of each link."""
-        steps: list[cpu.Step] = []
-        rows, width = [], self.input_size
-        for link in self._links:
-            found = link.kernels(width)
-            if isinstance(found, str):
-                return found, []
-            rows.append(len(steps))
-            steps += found
-            width = link.outputs or width
-        if any(step.int8 for step in steps):
-            return int8.open_stack(steps, weights, self._given_batch), rows
-        with use_precision(self._precision):
-            return cpu.open_stack(steps, weights, self._given_batch), rows
+            way = Compiled(self._owner, stack, self._links, firsts, self._dtype)
+            way.go_to(state)
+            how = f"one compiled call for {whole}" + f", {stack.how}" * bool(stack.how)
+        new = {"_way": way, "_take_step": way.take_step, "_take_block": way.take_block, "_how": how}
+        make(new_attribute(self, *item) for item in (new | {"_made_for": made_for}).items())
 
     def reset(self) -> None:
         """Back to zero state."""
-        if self._stack is None:
-            self._state = None
-        else:
-            self._fill(self._stack, self._rows, self._zeros())
+        self._way.go_to(self._zeros(self._made_for[0]))
 
     @property
     def state(self) -> Any:
@@ -242,7 +205,7 @@ class Stream:
 
         Of a Sequential it is a list: such a state for each recurrent layer.
         """
-        parts, states = iter(self._parts()), []
+        parts, states = iter(self._way.state()), []
         for link in self._recurrent:
             own = tuple(next(parts) for _ in link.state_sizes)
             states.append(own[0] if len(own) == 1 else own)
@@ -257,10 +220,10 @@ class Stream:
                 name = f"part {k} of the state{of}"
                 array = input_tensor(self._owner, name, part).data
                 parts.append(given.real(self._owner, name, array, self.dtype))
-        came, expected = ([tuple(part.shape) for part in some] for some in (parts, self._zeros()))
+        came, expected = ([tuple(part.shape) for part in some] for some in (parts, self._zeros(self._made_for[0])))
         if came != expected:
             raise ValueError(f"{self._owner}: the state has shapes {came}; expected {expected}")
-        self._set(tuple(parts))
+        self._way.go_to(tuple(parts))
 
     def _each(self, state: Any) -> list[Any]:
         """What is given for each recurrent layer."""
@@ -272,68 +235,9 @@ class Stream:
             raise ValueError(f"{self._owner}: the state is {came}; expected a list of {count}, one a recurrent layer")
         return list(state)
 
-    def _set(self, parts: tuple[Array, ...]) -> None:
-        """A new state, which fits."""
-        if self._stack is None:
-            self._state = tuple(map(copied, parts))
-        else:
-            self._fill(self._stack, self._rows, parts)
-
-    def _parts(self) -> tuple[Array, ...]:
-        """A copy of each part of the state, of one recurrent layer after another."""
-        if self._stack is not None:
-            return tuple(
-                np.stack(part)
-                for rows in self._state_rows(self._rows)
-                for part in zip(*(self._stack.views(row, self._stack.current) for row in rows), strict=True)
-            )
-        parts = self._zeros() if self._state is None else self._state
-        return tuple(map(copied, parts))
-
-    def _state_rows(self, rows: list[int]) -> list[range]:
-        """The rows of a stack that each recurrent layer has, from the first row of each link."""
-        pairs = zip(self._links, rows, strict=True)
-        return [range(first, first + link.layers) for link, first in pairs if link.layers]
-
-    def _fill(self, stack: Any, firsts: list[int], parts: tuple[Array, ...]) -> None:
-        """A new state, written beside the present one and then put in its place at once: an interrupt mixes nothing."""
-        given_parts = iter(parts)
-        for rows in self._state_rows(firsts):
-            views = [stack.views(row, 1 - stack.current) for row in rows]
-            for same in zip(*views, strict=True):  # one part of the state in all layers
-                for view, part in zip(same, next(given_parts), strict=True):
-                    np.copyto(view, part, casting="same_kind")
-        stack.turn()
-
-    def _zeros(self) -> tuple[Array, ...]:
-        home, batch = self._made_for[0], self._batch
-        shapes = [(link.layers, batch, size) for link in self._recurrent for size in link.state_sizes]
+    def _zeros(self, home: Backend) -> tuple[Array, ...]:
+        shapes = [(link.layers, self._batch, size) for link in self._recurrent for size in link.state_sizes]
         return tuple(home.zeros(shape, self.dtype) for shape in shapes)
-
-    def _composed(self, x: Array, out: Array | None) -> Array:
-        """Any parts on any backend: calls of one after another, of one step where x is (B, I)."""
-        dispatch.note(self._told)
-        xp = namespace(**{f"{self._owner}: x": x})
-        x = given.real(self._owner, "x", x, self.dtype)
-        steps = 1 if x.ndim == len(self._shape) else x.shape[0]
-        y = xp.reshape(x, (steps, self._batch, self.input_size))
-        before = iter(self._zeros() if self._state is None else self._state)
-        after: tuple[Array, ...] = ()
-        with no_grad():
-            for link in self._links:
-                y, state = link.call(y, tuple(next(before) for _ in link.state_sizes))
-                after += state
-        y = xp.reshape(y, (*x.shape[:-1], y.shape[-1]))
-        if out is not None:
-            out[...] = y
-            y = out
-        self._state = after
-        return y
-
-
-def _declined(x: Array, y: Array) -> bool:
-    """The compiled call that there is not."""
-    return False
 
 
 def _reopened(module: Any, batch: int | None, head: Head | None, precision: str, state: Any) -> Stream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -88,11 +88,6 @@ class Link:
 
     def __init__(self, module: Any, owner: str, name: str) -> None:
         self.module, self.owner, self.name = module, owner, name
-
-    def _called(self, name: str) -> Link:
-        """The same by another name."""
-        self.name = name
-        return self
 
     def present(self) -> list[Held]:
         """Weights and numbers as they are now. Raises ValueError for another shape, TypeError for what is no Tensor."""
@@ -262,36 +257,34 @@ def links_of(owner: str, modules: Sequence[Any], head: Head | None) -> list[Link
 
     Raises TypeError for modules of other kinds, ValueError for sizes and dtypes that do not fit.
     """
-    links = [*_links(owner, modules)]
+    pairs = [pair for pair in enumerate(modules) if type(pair[1]) is not Dropout]  # which is nothing to one that infers
+    links = [_link(module, owner, f"part {number}") for number, module in pairs]
     width = _fit(owner, links)
     if width is None:
         raise ValueError(f"{owner}: no part says how many inputs there are; expected a recurrent layer or a Linear")
     if head is not None:
         if type(head) not in (Linear, QuantizedLinear):  # what a subclass computes nobody knows
             raise TypeError(f"{owner}: head is a {type(head).__name__}; expected an nn.Linear of {width} inputs")
-        links.append(next(_links(owner, [head]))._called("head"))
+        links.append(_link(head, owner, "head"))
         _fit(owner, links)
     return links
 
 
-def _links(owner: str, modules: Sequence[Any]) -> Iterator[Link]:
-    for number, module in enumerate(modules):
-        name, kind = f"part {number}", type(module)
-        if kind is Linear:
-            yield LinearLink(module, owner, name)
-        elif kind is LayerNorm:
-            yield NormLink(module, owner, name)
-        elif isinstance(module, Activation):
-            yield ActivationLink(module, owner, name)
-        elif kind is QuantizedLinear:
-            yield QuantizedLinearLink(module, owner, name)
-        elif isinstance(module, Coded):
-            yield QuantizedLink(module, owner, name)
-        elif isinstance(module, Streamable):
-            yield RecurrentLink(module, owner, name)
-        elif kind is not Dropout:  # which is nothing to one that infers
-            known = "recurrent layers, Linear, LayerNorm, activations, Dropout, and Sequential of these"
-            raise TypeError(f"{owner}: {name} is a {kind.__name__}; expected {known}")
+def _link(module: Any, owner: str, name: str) -> Link:
+    """The link that a module is by its type."""
+    kind = type(module)
+    for link, fits in (
+        (LinearLink, kind is Linear),
+        (NormLink, kind is LayerNorm),
+        (QuantizedLinearLink, kind is QuantizedLinear),
+        (ActivationLink, isinstance(module, Activation)),
+        (QuantizedLink, isinstance(module, Coded)),
+        (RecurrentLink, isinstance(module, Streamable)),
+    ):
+        if fits:
+            return link(module, owner, name)
+    known = "recurrent layers, Linear, LayerNorm, activations, Dropout, and Sequential of these"
+    raise TypeError(f"{owner}: {name} is a {kind.__name__}; expected {known}")
 
 
 def _fit(owner: str, links: Sequence[Link]) -> int | None:
