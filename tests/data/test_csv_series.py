@@ -6,6 +6,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from xprnn.data.csv_rows import parse_date
 from xprnn.data.csv_series import read_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.data.text_file import read_table
@@ -236,6 +237,30 @@ def test_quarters_and_years(write):
         read_csv(write("day,y\n20240228,1\n20240230,2\n"), ["y"], date="day")
 
 
+def test_days_of_a_year_and_midnight_at_the_end_of_a_day(write):
+    assert read_csv(write(column("day", ["2023-364", "2023-365", "2024-001"])), ["v"], "day").label(3) == "2024-01-02"
+    hours = ["2024-02-29T23:00Z", "2024-02-29T24:00Z", "2024-03-01T01:00Z"]
+    assert read_csv(write(column("when", hours)), ["v"]).label(1) == "2024-03-01 00:00:00+00:00"
+    for text in ("2024-366-1", "2023-366", "2024-01-01 24:01", "9999-12-31 24:00", "20200131.12"):
+        assert parse_date(text, digits=True) is None
+
+
+def test_cells_without_a_number_are_told_what_to_do_about(write):
+    for cell in ("", "NA", "n/a", "-", "null", "#N/A", "nan"):
+        with pytest.raises(ValueError, match="line 3, column 'v': .*is not a finite number: leave out rows without"):
+            read_csv(
+                write(column("day", ["2024-01-01", "2024-01-02"]).replace(",1", f",{cell}").replace("-0,", "-01,"))
+            )
+
+
+def test_points_that_seem_to_part_thousands_are_told_of(write, recwarn):
+    for cells in ("12.500;13;12.25", "0.987;1.012;1", "1.012;1.105;1.130", "987;1012;990", "1.012;12;1400"):
+        read_csv(write("v\n" + cells.replace(";", "\n")))
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="column 'v' has 1.012 beside 987: points are taken for decimal ones"):
+        read_csv(write("d;v\n2024-01-01;987\n2024-01-02;1.012\n2024-01-03;1.105\n"))
+
+
 def test_months_and_utc_are_dates(write):
     assert read_csv(write("when,y\n1949-01,1\n1949-02,2\n")).label(2) == "1949-03-01"
     assert read_csv(write("when,y\n2020-01-01T00:00:00Z,1\n2020-01-01T01:00:00Z,2\n")).calendar is not None
@@ -319,6 +344,9 @@ def test_a_column_that_is_named_may_hold_seconds_since_1970_or_dates_of_digits(w
         ("time", [0, 1, 2, 3], None),  # they are rows
         ("id", [1672531200, 1672531204, 1672531999], None),
         ("km", range(45231, 45236), None),
+        ("day_rate", range(45231, 45236), None),
+        ("sales per day", range(45231, 45236), None),
+        ("year", [1981.0, 1981.25, 1981.5], "'year' holds what may be times, such as '1981.0'"),
         ("shop", ["b", "a", "c"], None),
     ],
 )

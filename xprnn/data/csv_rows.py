@@ -16,6 +16,8 @@ EMPTY_LINES = re.compile(r"\A\s*[\r\n]")  # a tab at the start of a header parts
 QUOTED = re.compile('"[^"]*"')
 MONTH = re.compile(r"\d{4}-\d{2}")
 QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
+DAY_OF_YEAR = re.compile(r"(\d{4})-(\d{3})")
+MIDNIGHT = re.compile(r"(.{8,10}[T ])24(:?00(:?00([.,]0+)?)?)(?=$|[Z+-])")  # at the end of a day, as ISO 8601 has it
 YEAR = re.compile(r"\d{4}")
 BASIC = re.compile(r"(\d{4})(\d{2})(\d{2})(?:(\d{2})(\d{2})?(\d{2})?)?")  # ISO 8601's without its signs
 UNIX = re.compile(r"(\d{10})(\d{3}|\d{6}|\d{9})?(?:\.(\d+))?")  # seconds since 1970, or in thousands and so on
@@ -34,6 +36,10 @@ NO_TEXT = {
     b"SQLite format": "a database of SQLite",
 }
 LONGEST_DATE = 48  # characters
+MISSING = re.compile(
+    r"|-+|[.?]+|nan|null|none|missing|#?n/?a[!]?|<na>", re.IGNORECASE
+)  # how files say that there is no number
+THOUSANDS, BELOW = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}"), re.compile(r"[+-]?\d{1,3}")
 
 
 def parted_by(text: str, cut: bool = False) -> str:
@@ -140,6 +146,28 @@ def number_of(text: str) -> float | None:
         return None
 
 
+def why_no_number(text: str) -> str:
+    """What is wrong with a cell that should hold a finite number, and what to do about it where that is known."""
+    how = ""
+    if "," in text:
+        how = " with a decimal point"
+    elif MISSING.fullmatch(text):
+        how = ": leave out rows without a value; where there are dates, --fill or fill= makes new ones"
+    return f"{text!r} is not a finite number{how}"
+
+
+def of_thousands(cells: Sequence[str]) -> tuple[str, str] | None:
+    """A number with a point and one without, where points seem to part thousands: 1.012 after 987.
+
+    All that have one have three digits behind it and no 0 in front, and all others are whole and below a thousand.
+    """
+    pointed = [cell for cell in cells if "." in cell]
+    if not 0 < len(pointed) < len(cells) or not all(map(THOUSANDS.fullmatch, pointed)):
+        return None
+    plain = [cell for cell in cells if "." not in cell]
+    return (pointed[0], plain[0]) if all(map(BELOW.fullmatch, plain)) else None
+
+
 def parse_date(text: str, digits: bool = False) -> datetime | None:
     """A date in one of the forms that are read; digits alone only where these ``digits`` are known to be no numbers."""
     if digits and text.isascii():
@@ -147,7 +175,7 @@ def parse_date(text: str, digits: bool = False) -> datetime | None:
             text += "-01-01"
         elif (found := _of_digits(text)) is not None:
             return found
-    if text.isdigit():  # "2020" may well be a number
+    if number_of(text) is not None:  # "2020" may well be a number, and "20200131.12"
         return None
     if quarter := QUARTER.fullmatch(text):
         text = f"{quarter[1]}-{3 * int(quarter[2]) - 2:02}"
@@ -155,14 +183,25 @@ def parse_date(text: str, digits: bool = False) -> datetime | None:
         text += "-01"
     if text.endswith("Z"):  # which Python reads from 3.11 on
         text = text[:-1] + "+00:00"
+    late = MIDNIGHT.match(text)
+    if late:
+        text = f"{late[1]}00{late[2]}{text[late.end() :]}"
     try:
-        return datetime.fromisoformat(text)
-    except ValueError:
+        found = datetime.fromisoformat(text)
+        return found + timedelta(days=1) if late else found
+    except (ValueError, OverflowError):
         return None
 
 
 def _of_digits(text: str) -> datetime | None:
-    """YYYYMMDD, from 1900 on also with hours, minutes and seconds; or seconds since 1970, in UTC, to microseconds."""
+    """YYYYMMDD, from 1900 on also with hours, minutes and seconds; a day of a year, YYYY-DDD; or seconds since 1970, in
+    UTC, to microseconds.
+    """
+    if day := DAY_OF_YEAR.fullmatch(text):
+        year, number = map(int, day.groups())
+        with suppress(ValueError, OverflowError):
+            found = datetime(year, 1, 1) + timedelta(days=number - 1)
+            return found if found.year == year else None
     moment = BASIC.fullmatch(text)
     if moment and (len(text) == len("YYYYMMDD") or text.startswith(("19", "20"))):  # as those of 2030 on begin
         year, month, day, *clock = moment.groups()

@@ -15,9 +15,20 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, out_of_order
-from xprnn.data.csv_rows import CLOCK, MONTH, looks_dated, number_of, parse_date, place_of, read_rows, require_once
+from xprnn.data.csv_rows import (
+    CLOCK,
+    MONTH,
+    looks_dated,
+    number_of,
+    of_thousands,
+    parse_date,
+    place_of,
+    read_rows,
+    require_once,
+    why_no_number,
+)
 from xprnn.data.gaps import close_gaps
-from xprnn.data.numbered_times import DAYS, SPREADSHEET, named_for_times, numbered_times
+from xprnn.data.numbered_times import DAYS, SPREADSHEET, in_years, named_for_times, numbered_times
 from xprnn.whole_files import checked_path
 
 Host = np.ndarray[Any, Any]
@@ -57,7 +68,8 @@ def read_csv(
     date
         The column with ISO 8601 dates (YYYY-MM-DD, with a time, YYYY-MM or YYYY-Qn). Default: the first column, if its
         first value is such a date. Those of a column that is named may be digits alone: YYYY, YYYYMMDD, also with
-        hours, minutes and seconds, or seconds since 1970 of 10 digits, thousandths of 13 and so on, which are in UTC.
+        hours, minutes and seconds, or seconds since 1970 of 10 digits, thousandths of 13 and so on, which are in UTC;
+        or days of a year, YYYY-DDD.
     fill
         What to do about dates that are missing between others, by the rule that most of them follow: "previous" repeats
         the row before, "linear" goes straight to the row after, "refuse" raises. Default: a warning, and rows are
@@ -79,7 +91,7 @@ def read_csv(
 
     Warns of missing dates, filled or not, of dates that follow no rule, or one only about, and where ``date`` names no
     column of dates that stand in another than the first, are digits alone, such as seconds since 1970 or the days of a
-    spreadsheet, are times without a day, or in another form.
+    spreadsheet, are times without a day, or in another form; and of numbers whose points seem to part thousands.
     """
     for argument, names in (("columns", columns), ("ahead", ahead)):
         if isinstance(names, str):
@@ -116,10 +128,10 @@ def read_csv(
                 continue
             number = number_of(cells[place])
             if number is None or not math.isfinite(number):
-                how = " with a decimal point" if "," in cells[place] else ""
                 where = f"{path}: line {line}, column {columns[k]!r}"
-                raise ValueError(f"{where}: {cells[place]!r} is not a finite number{how}")
+                raise ValueError(f"{where}: {why_no_number(cells[place])}")
             values[n, k] = number
+    _tell_of_thousands(path, columns, [[cells[place] for _, cells in rows if cells[place]] for place in places])
     if date is None:
         _tell_of_dates(path, header, [cells for _, cells in rows], columns)
         if fill is not None:
@@ -127,6 +139,19 @@ def read_csv(
         return CsvSeries(values, tuple(columns), None)
     values, calendar = close_gaps(str(path), values, _calendar(path, header, rows, date), fill)
     return CsvSeries(values, tuple(columns), calendar)
+
+
+def _tell_of_thousands(path: Path, columns: Sequence[str], cells: Sequence[list[str]]) -> None:
+    """Warn of the first column of numbers whose points seem to part thousands."""
+    for name, column in zip(columns, cells, strict=True):
+        if (found := of_thousands(column)) is not None:
+            pointed, plain = found
+            warnings.warn(
+                f"{path}: column {name!r} has {pointed} beside {plain}: points are taken for decimal ones, so "
+                f"{pointed} is about {float(pointed):.0f}; where they part thousands, leave them out",
+                stacklevel=3,
+            )
+            return
 
 
 def _tell_of_dates(path: Path, header: Sequence[str], rows: list[list[str]], columns: Sequence[str]) -> None:
@@ -156,8 +181,8 @@ def _times_in(name: str, cells: list[str]) -> tuple[str, str] | None:
     numbers = np.array([np.nan if (number := number_of(cell)) is None else number for cell in cells])
     if (found := numbered_times(name, numbers)) is not None:
         return f"what seem to be {found[0]}", "write them as YYYY-MM-DD" if found[0] == SPREADSHEET else takes
-    steps = np.diff(numbers)
-    if named_for_times(name) and not (steps == steps[0]).all():  # NaN is what holds no number
+    steps, shares = np.diff(numbers), in_years(name, numbers) and not (numbers == np.floor(numbers)).all()
+    if shares or (named_for_times(name) and not (steps == steps[0]).all()):  # NaN is what holds no number
         return f"what may be times, such as {cells[0]!r}, in no form that is read", "write them as YYYY-MM-DD"
     return None
 

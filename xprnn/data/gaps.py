@@ -29,11 +29,12 @@ def close_gaps(
         raise ValueError(f"{owner}: {notice}")
     if fill is not None:
         try:
-            values, calendar = calendar.fill(values, fill)
+            values, filled = calendar.fill(values, fill)
         except ValueError as error:
             raise ValueError(f"{owner}: {error}") from None
-        notice += f"; they are filled by fill={fill!r}"
-    elif calendar.rule is not None:
+        notice += f"; they are filled by fill={fill!r}" if calendar.missing else ""
+        calendar = filled
+    elif calendar.missing:
         notice += "; rows are counted as steps, so seasons slide: read_csv's fill, --fill and Calendar.fill close gaps"
     warnings.warn(f"{owner}: {notice}", stacklevel=stacklevel)
     return values, calendar

@@ -18,6 +18,10 @@ UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 SPREADSHEET = "days of a spreadsheet"
 LEAST = 3  # numbers that tell
 MOMENT = "date|time|datetime|timestamp|stamp|day|datum|zeit|zeitstempel|tag"
+AMOUNTS = (
+    "rates?|counts?|totals?|sums?|means?|averages?|avg|max|min|prices?|costs?|sales|charges?|spent|trips|load|volume"
+)
+"""What a name is of that has such a word in front, or "per" before it: a day_rate is no day."""
 WORDS = {
     "Unix": f"{MOMENT}|epoch|unix|ts|ds|t|when",
     "days": f"{MOMENT}|excel|serial",
@@ -44,9 +48,14 @@ def numbered_times(name: str, numbers: Host) -> tuple[str, str] | None:
             return f"Unix times in {unit}", f"unit={unit!r}"
     if DAYS[0] <= first and last <= DAYS[1] and _named("days", name):
         return SPREADSHEET, "unit='D', origin='1899-12-30'"
-    if YEARS[0] <= first and last <= YEARS[1] and (numbers == np.floor(numbers)).all() and _named("years", name):
+    if in_years(name, numbers) and (numbers == np.floor(numbers)).all():
         return "years", "format='%Y'"
     return None
+
+
+def in_years(name: str, numbers: Host) -> bool:
+    """Whether rising numbers of this name seem to be years, or to lie between two of them, such as 1981.25."""
+    return _named("years", name) and YEARS[0] <= numbers[0] < numbers[-1] <= YEARS[1]
 
 
 def named_for_times(name: str) -> bool:
@@ -67,5 +76,6 @@ def warn_of_times(owner: str, columns: Mapping[str, Host], stacklevel: int) -> N
 
 
 def _named(kind: str, name: str) -> bool:
-    """Whether one of the words that tell of such times is in a name."""
-    return re.search(f"(?<![a-z])({WORDS[kind]})(?![a-z])", name, re.IGNORECASE) is not None
+    """Whether one of the words that tell of such times is in a name, and not the name of an amount."""
+    words = rf"(?<![a-z])(?<!per[ _])({WORDS[kind]})(?![a-z])(?![^a-z]*({AMOUNTS})(?![a-z]))"
+    return re.search(words, name, re.IGNORECASE) is not None

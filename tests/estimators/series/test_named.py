@@ -119,6 +119,10 @@ def test_a_long_table_says_what_its_series_would_say_apart():
         ({"target": "sold", "static": ["stock"]}, r"static is \['stock'\]; expected none of one series: give id"),
         ({"id": "note"}, "Forecaster.fit: id was given without a target"),
         ({"target": "note"}, "column 'note' is of"),
+        (
+            {"target": "sold", "time": "note"},
+            "column 'note' is of .*, whose order is not that of time: make it numbers",
+        ),
         ({"target": "sold", "time": "price"}, "row .* of column 'price' is .*; expected rows in their order"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 from forecasters import Mean
 
 from xprnn.estimators import Forecaster, Panel, Persistence, backtest_panel
+from xprnn.estimators.series import accuracy
 
 TINY = {"hidden": 4, "epochs": 2, "members": 2}
 
@@ -172,6 +173,30 @@ def test_missing_values_do_not_spoil_what_is_known():
     assert np.isfinite(forecaster.observe([np.nan, np.nan]).predict(3)).all()
     scores = forecaster.backtest(torn).scores()[0]
     assert np.isfinite(list(scores.values())[1:]).all()
+
+
+def test_futures_differ_whichever_values_are_missing():
+    """At the end, where errors are measured; and of two columns always one."""
+    y, tail = series(0, 80), series(0, 80)
+    tail[60:] = np.nan
+    turns = np.stack([np.where(np.arange(80) % 2 == k, np.nan, y) for k in (0, 1)], axis=1)
+    for given in (tail, turns):
+        found = Forecaster(**TINY, window=6).fit(given)
+        assert (np.diff(found.predict(1, quantiles=[0.1, 0.9])) > 0.05).all()
+
+
+def test_what_is_missing_does_not_count_in_scores(recwarn):
+    y, x = series(0, 60), np.arange(60.0) % 2
+    forecaster = Forecaster(**TINY, window=6).fit(y, future=x)
+    torn = np.where(np.arange(60) == 30, np.nan, y)
+    origins = np.delete(np.arange(6, 60), 24)
+    said, actual = forecaster.forecast(torn, origins, 1, future=x).ravel(), y[origins]
+    wanted = 1.0 - np.square(said - actual).sum() / np.square(actual - actual.mean()).sum()
+    assert forecaster.score(torn, future=x) == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="Forecaster.score: column 0 has 1 steps to forecast that are known"):
+        forecaster.score(np.r_[y[:7], [np.nan] * 5], future=x[:12])
+    assert np.isnan(accuracy.rmse(np.full(3, np.nan), np.ones(3)))
+    assert not recwarn.list
 
 
 def test_values_missing_are_saved_as_such(tmp_path):
@@ -400,6 +425,7 @@ def test_covariates_that_are_missing_or_too_many_are_told_of():
             call()
 
 
+@pytest.mark.filterwarnings("error")
 def test_forecasts_follow_the_scale_of_the_series_or_it_is_refused():
     options = {"hidden": 4, "epochs": 1, "members": 1, "validation": 0.3}
     expected = Forecaster(**options).fit(series(0, 40)).predict(3)

@@ -96,9 +96,20 @@ def test_what_had_been_constant_is_scaled_by_what_came(tmp_path, distribution):
     assert (scale.mean[1], scale.std[1]) == (old.mean[1], old.std[1])
     said = forecaster.predict(3)
     assert (np.abs(said["new"] / 1e4 - 6.0) < 3.0).all(), said
+    assert (np.diff(forecaster.intervals(1)["new"]) > 1e4).all()
     assert (np.abs(said["old"] - 6.0) < 3.0).all(), said
     forecaster.save(tmp_path / "model")
     assert np.array_equal(Forecaster.load(tmp_path / "model").predict(3)["new"], said["new"])
+
+
+@pytest.mark.parametrize("distribution", ["errors", "gaussian", "quantiles"])
+def test_of_what_had_been_constant_no_error_is_known_and_futures_differ(distribution):
+    forecaster = Forecaster(**TINY, distribution=distribution, window=4).fit(np.c_[np.ones(60), Y[:60]])
+    forecaster.update(np.c_[5.0 + np.random.default_rng(0).normal(size=40), Y[60:100]])
+    low, high = forecaster.predict(1, quantiles=[0.05, 0.95])[0, 0]
+    assert 1.0 < low < high - 2.0 < 8.0
+    with pytest.raises(ValueError, match="coverage is 0.5, with as few as 0 errors to learn it from"):
+        forecaster.intervals(1, coverage=0.5)
 
 
 def test_a_file_of_before_keeps_its_persistence():

@@ -14,12 +14,12 @@ Host = np.ndarray[Any, Any]
 
 def rmse(actual: Host, predicted: Host) -> float:
     """The root of the mean of (y - p)^2."""
-    return float(np.sqrt(np.nanmean(np.square(actual - predicted))))
+    return float(np.sqrt(_mean(np.square(actual - predicted))))
 
 
 def mae(actual: Host, predicted: Host) -> float:
     """The mean of |y - p|."""
-    return float(np.nanmean(np.abs(actual - predicted)))
+    return _mean(np.abs(actual - predicted))
 
 
 def mase(actual: Host, predicted: Host, train: Host, season: int = 1) -> float:
@@ -38,13 +38,13 @@ def rmsse(actual: Host, predicted: Host, train: Host, season: int = 1) -> float:
 def smape(actual: Host, predicted: Host) -> float:
     """200 times the mean of |y - p| / (|y| + |p|), 0 where both are 0: the M3 competition, 2000. From 0 to 200."""
     size = np.abs(actual) + np.abs(predicted)
-    return float(200.0 * np.nanmean(np.abs(actual - predicted) / np.where(size == 0.0, 1.0, size)))
+    return float(200.0 * _mean(np.abs(actual - predicted) / np.where(size == 0.0, 1.0, size)))
 
 
 def pinball(actual: Host, quantiles: Host, levels: Any) -> float:
     """The mean of max(q e, (q - 1) e), e = y - quantile, over quantiles (..., Q) of levels q (Q,): Koenker 1978."""
     levels, error = np.asarray(levels, dtype=np.float64), np.asarray(actual)[..., None] - quantiles
-    return float(np.nanmean(np.maximum(levels * error, (levels - 1.0) * error)))
+    return _mean(np.maximum(levels * error, (levels - 1.0) * error))
 
 
 def crps(actual: Host, samples: Host) -> float:
@@ -56,7 +56,7 @@ def crps(actual: Host, samples: Host) -> float:
     count = len(ordered)
     ranks = (2.0 * np.arange(count) - count + 1.0).reshape(-1, *[1] * (ordered.ndim - 1))
     spread = 2.0 * (ranks * ordered).sum(axis=0) / count**2
-    return float(np.nanmean(np.abs(ordered - actual).mean(axis=0) - 0.5 * spread))
+    return _mean(np.abs(ordered - actual).mean(axis=0) - 0.5 * spread)
 
 
 def coverage(actual: Host, bands: Host) -> float:
@@ -64,6 +64,12 @@ def coverage(actual: Host, bands: Host) -> float:
     counted = np.isfinite(bands).all(axis=-1) & ~np.isnan(actual)
     inside = (bands[..., 0] <= actual) & (actual <= bands[..., 1])
     return float(inside[counted].mean()) if counted.any() else float("nan")
+
+
+def _mean(errors: Host) -> float:
+    """Of those that are known; NaN of none, without a word."""
+    known = errors[~np.isnan(errors)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _over(error: float, changes: Host, power: float) -> float:

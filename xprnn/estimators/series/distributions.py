@@ -42,8 +42,10 @@ class Zero:
         return cls((-scale.mean / unit)[:, None], unit[:, None])
 
     def on(self, home: Backend, dtype: str) -> Zero:
-        """The same on a device."""
-        return Zero(home.asarray(self.at.astype(dtype)), home.asarray(self.unit.astype(dtype)))
+        """The same on a device, as far as its numbers go."""
+        most = float(np.finfo(dtype).max)
+        at, unit = (np.clip(part, -most, most).astype(dtype) for part in (self.at, self.unit))
+        return Zero(home.asarray(at), home.asarray(unit))
 
     def of_rows(self, which: Array) -> Zero:
         """Of the series (M,) of a batch: (M, 1, F)."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.estimators.series.frame import Series
 from xprnn.estimators.series.learning import Task
 from xprnn.estimators.series.member import Member
 from xprnn.estimators.series.plans import spread
@@ -78,12 +79,9 @@ class HeldOut:
 
     def errors(self, kept: Sequence[int]) -> tuple[Host, Host]:
         """Those of the combined forecasts (M, H, F), powered as the first one's, and the units (N, F) they are in."""
-        first, series = self.members[kept[0]], self.task.series
-        powered, floor = first.plan.transform.powered, first.scale.floor
-        own = [powered(held(each.values)[0], floor[k]) for k, each in enumerate(series)]
-        unit = np.stack([np.sqrt(np.square(np.diff(w, axis=0)).sum(axis=0) / max(len(w) - 1, 1)) for w in own])
-        unit = np.where(unit > 0.0, unit, 1.0)
-        least, said = floor[self.which][:, None], self._combined(kept)
+        first = self.members[kept[0]]
+        powered, unit = first.plan.transform.powered, units(first, self.task.series)
+        least, said = first.scale.floor[self.which][:, None], self._combined(kept)
         return (powered(self.actual, least) - powered(said, least)) / unit[self.which][:, None], unit
 
     def _combined(self, kept: Sequence[int]) -> Host:
@@ -94,3 +92,11 @@ class HeldOut:
         if ahead == self.task.options["horizon"]:
             return np.mean([self._at_once[k] for k in kept], axis=0)
         return np.mean([self._said(self.members[k], ahead) for k in kept], axis=0)
+
+
+def units(member: Member, series: Sequence[Series]) -> Host:
+    """(N, F): the root mean squared change of each series, powered as a member's; 1 where it never changes."""
+    powered, floor = member.plan.transform.powered, member.scale.floor
+    own = [powered(held(each.values)[0], floor[k]) for k, each in enumerate(series)]
+    unit = np.stack([np.sqrt(np.square(np.diff(w, axis=0)).sum(axis=0) / max(len(w) - 1, 1)) for w in own])
+    return np.where(unit > 0.0, unit, 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from xprnn.backend import Array, Backend, backend_of, namespace
 from xprnn.data import Batches, Drawn
 from xprnn.distributed.alone import Alone
-from xprnn.estimators.series.distributions import DISTRIBUTIONS, Zero
+from xprnn.estimators.series.distributions import DISTRIBUTIONS, Errors, Zero
 from xprnn.estimators.series.frame import Frame, Scale, Series
 from xprnn.estimators.series.linear import flat, lagged, said
 from xprnn.estimators.series.member import ROWS_AT_ONCE, Common, Member, sizes_of, turned
@@ -81,10 +81,18 @@ def solve(task: Task, plan: Plan, lengths: Sequence[int], seed: int) -> tuple[Me
     network, distribution = task.network(plan, seed), DISTRIBUTIONS[task.options["distribution"]]
     network.solved(_weight(plan, weights), biases.T.reshape(-1))
     if distribution.spread:
-        steps, zero = frame.scaled[rows[:, None] + np.arange(horizon)], Zero.of(scale).of_rows(frame.owner[rows])
         told = said(weights, biases, lagged(frame.scaled, frame.extras, rows, plan.lags, plan.joint))
-        network.ignored(distribution.beside(told, steps).reshape(-1), distribution.first(told, steps, zero).reshape(-1))
+        network.ignored(*_first(distribution, frame, rows, told))
     return Member(plan, scale, network, task.window, task.common, distribution, moments), frame
+
+
+def _first(distribution: Errors, frame: Frame, rows: Host, told: Host) -> tuple[Host, Host]:
+    """What (K, F) is added to what the autoregression says of steps (M, K, F), and the scales (K, F) or (K, F, S)."""
+    steps, zero = (
+        frame.scaled[rows[:, None] + np.arange(told.shape[1])],
+        Zero.of(frame.scale).of_rows(frame.owner[rows]),
+    )
+    return distribution.beside(told, steps), distribution.first(told, steps, zero)
 
 
 def _weight(plan: Plan, weights: Host) -> Host:
@@ -161,6 +169,11 @@ def carry_on(
     if member.moments.count.any():  # else it is persistence, of a file of before
         weights, biases = moments.solve()
         network.solved(_weight(plan, weights), biases.T.reshape(-1))
+        fresh = (member.scale.std == 0.0).all(axis=0) & (scale.std > 0.0).any(axis=0)
+        if member.distribution.spread and fresh.any():
+            again = _rows(frame, task.origins([task.window] * count, task.lengths, horizon))
+            told = said(weights, biases, lagged(frame.scaled, frame.extras, again, plan.lags, plan.joint))
+            network.ignored(*_first(member.distribution, frame, again, told), fresh)
     new = replace(member, scale=scale, network=network, moments=moments)
     rows = _rows(frame, task.origins([known] * count, task.lengths, horizon))
     if len(rows) and network.listened:

@@ -16,7 +16,7 @@ from xprnn.distributed.work import each
 from xprnn.estimators.series.conformal import rolling_widths, width
 from xprnn.estimators.series.distributions import DISTRIBUTIONS
 from xprnn.estimators.series.frame import Frame, Scale, Series
-from xprnn.estimators.series.held_out import HeldOut
+from xprnn.estimators.series.held_out import HeldOut, units
 from xprnn.estimators.series.learning import Task, carry_on, learn, relearn
 from xprnn.estimators.series.member import Common, Member
 from xprnn.estimators.series.plans import MANY, MEMBERS, MEMBERS_OF_MANY, WINDOW, Plan, candidates, choose
@@ -166,8 +166,28 @@ def learn_more(
     """A model that has learned what comes in these series after their first window, which it had seen."""
     first = model.members[0]
     task = Task(first.common, tuple(series), model.window, options, backend_of(first.network.head.weight.data))
-    more = (carry_on(task, each, model.window, epochs, callbacks, progress) for each in model.members)
-    return replace(model, members=tuple(more))
+    members = tuple(carry_on(task, each, model.window, epochs, callbacks, progress) for each in model.members)
+    found = replace(model, members=members)
+    varied = (first.scale.std == 0.0) & (members[0].scale.std > 0.0)
+    return _with_new_errors(found, task, varied) if varied.any() else found
+
+
+def _with_new_errors(model: Model, task: Task, varied: Host) -> Model:
+    """The same where columns (N, F) had been constant, which nothing was known of, but for what their unit is.
+
+    Errors of columns of which all series had been are not known; futures repeat those that the members make now on what
+    they have learned from.
+    """
+    old = varied.all(axis=0)
+    residuals = []
+    new = task.origins([model.window] * len(task.series), task.lengths, model.horizon)
+    for member, before in zip(model.members, model.residuals, strict=True):
+        made = _whole(*_errors(task, member, new))
+        rows = max(len(made), len(before))
+        made, before = (np.resize(part, (rows, *part.shape[1:])) for part in (made, before))
+        residuals.append(np.where(old, made, before))
+    unit = np.where(varied, units(model.members[0], task.series), model.unit)
+    return replace(model, residuals=tuple(residuals), errors=np.where(old, np.nan, model.errors), unit=unit)
 
 
 def _plans(
@@ -194,12 +214,29 @@ def _plans(
 
 
 def _residuals(task: Task, member: Member, lengths: Sequence[int], watched: bool) -> Host:
-    """What a member was wrong by (R, K, F), where it had not seen it or, where that is nowhere, where it had."""
-    horizon = task.options["horizon"]
-    places = task.watched(lengths, horizon) if watched else task.learned(task.window, lengths)
+    """What a member was wrong by (R, K, F), where it had not seen it or, if nothing is known of that, where it had."""
+    parts = [task.watched(lengths, task.options["horizon"])] if watched else []
+    for places in (*parts, task.learned(task.window, lengths)):
+        error, known = _errors(task, member, places)
+        if known.any(axis=0).all():
+            break
+    return _whole(error, known)
+
+
+def _errors(task: Task, member: Member, places: tuple[Host, Host]) -> tuple[Host, Host]:
+    """Scaled steps minus what is said of them after the last of these places (R, K, F), and which of them are known."""
     which, origins = (part[-MOST_RESIDUALS:] for part in places)
-    frame = task.common.frame(member.plan, task.series, member.scale)
+    frame, horizon = task.common.frame(member.plan, task.series, member.scale), task.options["horizon"]
     ahead = (frame.starts[which] + origins)[:, None] + np.arange(horizon)
-    error = frame.scaled[ahead] - member.scaled(frame, which, origins, horizon)
-    known = frame.known[ahead].all(axis=(1, 2))
-    return error[known] if known.any() else np.zeros((1, *error.shape[1:]))
+    return frame.scaled[ahead] - member.scaled(frame, which, origins, horizon), frame.known[ahead]
+
+
+def _whole(error: Host, known: Host) -> Host:
+    """Rows (R, K, F), one at least, of which something is known; the rest are others at this place, 0 without any."""
+    some = known.any(axis=(1, 2))
+    if not some.any():
+        return np.zeros((1, *error.shape[1:]))
+    flat, known = error[some].reshape(some.sum(), -1), known[some].reshape(some.sum(), -1)
+    for column, there in zip(flat.T, known.T, strict=True):
+        column[~there] = np.resize(column[there], (~there).sum()) if there.any() else 0.0
+    return flat.reshape(-1, *error.shape[1:])

@@ -195,8 +195,14 @@ def _dated(owner: str, name: str, column: Any) -> bool:
 
 
 def _require_rising(owner: str, name: str, column: Any) -> None:
-    """Raise ValueError where rows are not in the order of a column of numbers."""
+    """Raise ValueError where rows are not in the order of a column of numbers, TypeError for a column of others."""
     values = array_of(owner, f"column {name!r}", column)
+    if values.dtype.kind not in "iuf":
+        kind = getattr(column, "dtype", values.dtype)
+        raise TypeError(
+            f"{owner}: column {name!r} is of {kind}, whose order is not that of time: "
+            "make it numbers or dates, as pandas.to_datetime does of text"
+        )
     for row in np.flatnonzero(~(values[1:] > values[:-1]))[:1]:
         told = f"is {values[row + 1]}, after {values[row]}"
         raise ValueError(f"{owner}: row {row + 1} of column {name!r} {told}; expected rows in their order")

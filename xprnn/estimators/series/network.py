@@ -89,11 +89,17 @@ class ForecastNetwork(Module):
         said = (self.head, *(() if self.spread is None else (self.spread,)))
         return any(bool(np.any(layer.weight.numpy())) for layer in said)
 
-    def forget(self) -> None:
-        """Leave the autoregression alone: W and S are zero, b and s the same for all."""
-        self.head.load_state_dict({"weight": np.zeros(self.head.weight.shape), "bias": self._beside})
-        if self.spread is not None:
-            self.spread.load_state_dict({"weight": np.zeros(self.spread.weight.shape), "bias": self._same})
+    def forget(self, columns: Host | None = None) -> None:
+        """Leave the autoregression alone, for some columns (F,) or all: W and S are zero, b and s the same for all."""
+        told = np.ones(self.columns, dtype=bool) if columns is None else columns
+        told = np.broadcast_to(told, (self.horizon, self.columns)).reshape(-1)
+        for layer, same in ((self.head, self._beside), (self.spread, self._same)):
+            if layer is not None:
+                mine = np.repeat(told, len(same) // len(told))
+                weight, bias = layer.weight.numpy(), layer.bias.numpy()
+                layer.load_state_dict(
+                    {"weight": np.where(mine[:, None], 0.0, weight), "bias": np.where(mine, same, bias)}
+                )
 
     def solved(self, weight: Host, bias: Host) -> None:
         """Take an autoregression (K F, p F + E) and (K F,). Raises FloatingPointError where it is too large."""
@@ -105,11 +111,14 @@ class ForecastNetwork(Module):
             )
         self.linear.load_state_dict({"weight": weight, "bias": bias})
 
-    def ignored(self, beside: Host, scale: Host) -> None:
-        """Leave the autoregression alone, to which (K F,) is added, and which errs with this scale (K F spread,)."""
-        self._beside = beside
-        self._same = np.arctanh(np.clip(np.log(np.maximum(scale, 1e-30)) / WIDEST, -0.99, 0.99))
-        self.forget()
+    def ignored(self, beside: Host, scale: Host, columns: Host | None = None) -> None:
+        """Leave the autoregression alone, to which (K, F) is added, and which errs with this scale (K, F, spread).
+
+        Where some ``columns`` (F,) are named, it is these.
+        """
+        self._beside = beside.reshape(-1)
+        self._same = np.arctanh(np.clip(np.log(np.maximum(scale, 1e-30)) / WIDEST, -0.99, 0.99)).reshape(-1)
+        self.forget(columns)
 
     def trained(self) -> list[Any]:
         """The parameters that training changes."""

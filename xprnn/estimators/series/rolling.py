@@ -89,26 +89,34 @@ class RollingForecaster(SeriesEstimator):
         count, draws = size(owner, "paths", paths), self.settings["seed"] if rng is None else rng
         return self._model.paths(whole, np.full(len(places), k), places, horizon, count, draws)
 
-    def score(self, series: Any, y: None = None, *, key: Any = None) -> float:
+    def score(self, series: Any, y: None = None, *, past: Any = None, future: Any = None, key: Any = None) -> float:
         """R^2 = 1 - sum of e^2 / sum of (y - mean)^2 of all forecasts in a series, the mean of its columns.
 
         Each forecast sees the steps of this series before it, a window at least, and goes ``horizon`` steps ahead; 1
-        is perfect, 0 is what the mean says. ``key`` says which it is of several. Raises ValueError for a series with
-        less than two steps to forecast.
+        is perfect, 0 is what the mean says. NaN is a missing value, which does not count. Other arguments as in
+        :meth:`forecast`. Raises ValueError for a series with less than two steps to forecast in each column.
         """
         no_target("Forecaster.score", y)
         self._fitted(self._network)
         self._kind.place("Forecaster.score", key)
-        series, past, future = self._by_name("Forecaster.score", series, None, None, one=True)
+        series, past, future = self._by_name("Forecaster.score", series, past, future, one=True)
         self._kind.require_names("Forecaster.score", "steps", series)
-        values, horizon, window = as_series(series, "Forecaster.score"), self.settings["horizon"], self._model.window
+        values = as_series(series, "Forecaster.score", gaps=True)
+        horizon, window = self.settings["horizon"], self._model.window
         origins = np.arange(window, len(values) - horizon + 1)
         if len(origins) < LEAST_LEARNED:
             least = window + horizon + LEAST_LEARNED - 1
             raise ValueError(f"Forecaster.score: the series has {len(values)} steps; expected at least {least}")
-        actual = values[origins[:, None] + np.arange(horizon)]
-        said = self.forecast(values, origins, horizon, past=past, future=future, key=key)
-        return r_squared(*(a.reshape(-1, values.shape[1]) for a in (actual, said)))
+        actual = values[origins[:, None] + np.arange(horizon)].reshape(-1, values.shape[1])
+        said = self.forecast(values, origins, horizon, past=past, future=future, key=key).reshape(actual.shape)
+        known = ~np.isnan(actual)
+        for column in np.flatnonzero(known.sum(axis=0) < LEAST_LEARNED):
+            raise ValueError(
+                f"Forecaster.score: column {column} has {known[:, column].sum()} steps to forecast that are known; "
+                f"expected at least {LEAST_LEARNED}"
+            )
+        each = [r_squared(actual[k, c, None], said[k, c, None]) for c, k in enumerate(known.T)]
+        return float(np.mean(each))
 
     def backtest(
         self,
