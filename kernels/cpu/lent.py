@@ -123,6 +123,12 @@ def count_of(array):
     return count
 
 
+@register_jitable
+def holds(array, count, dtype):
+    """Whether an array is contiguous and aligned, of so many numbers of this dtype."""
+    return array.dtype == dtype and array.flags & PLAIN == PLAIN and count_of(array) == count
+
+
 def call_of(kernel: Any, signature: tuple[types.Type, ...], *first: Any) -> Callable[..., Any]:
     """The function that a kernel is for arguments of these types, of which the first are given already, and held.
 

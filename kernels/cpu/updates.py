@@ -12,7 +12,7 @@ from numba import carray, from_dtype, types
 
 from . import threads
 from .compiling import plain_kernel
-from .lent import PLAIN, Lent, Place, call_of, count_of
+from .lent import Lent, Place, call_of, holds
 from .product import Array, plain
 
 BLOCK = 2048  # numbers of each array that loops of few arrays pass over in turn: with more, LLVM gives up vectorising
@@ -69,7 +69,7 @@ def _adam_of(dtype: Any) -> Callable[..., bool]:
 @plain_kernel
 def _adam_at_once(dtype, size, data, gradient, mean, square, numbers, new_data, new_mean, new_square):
     for array in (data, gradient, mean, square):
-        if array.dtype != dtype or array.flags & PLAIN != PLAIN or count_of(array) != size:
+        if not holds(array, size, dtype):
             return False
     _adam(
         carray(data.at, (size,)), carray(gradient.at, (size,)), carray(mean.at, (size,)), carray(square.at, (size,)),
