@@ -242,8 +242,9 @@ class Forecaster(RollingForecaster):
         Arguments as in :meth:`observe`. Autoregressions are solved for all steps that were ever learned, old and new;
         networks are trained further on the new ones, for so many ``epochs``. Transforms, lags, and the measured errors
         and scales of columns that had varied stay; of those that had been constant nothing was measured, so that
-        :meth:`intervals` raises, and futures repeat errors on what was learned. Raises what :meth:`observe` and training do, FloatingPointError for
-        steps that are too far from the others, RuntimeError for weights of 8 bits; the forecaster is then as it was.
+        :meth:`intervals` raises, and futures repeat errors on what was learned. Raises what :meth:`observe` and training
+        do, FloatingPointError for steps that are too far from the others, RuntimeError for weights of 8 bits; the
+        forecaster is then as it was.
         """
         if hasattr(self._fitted(self._network), "quantization"):
             raise RuntimeError(
