@@ -33,7 +33,8 @@ def layers_in_a_row(config: dict[str, Any]) -> list[dict[str, Any]]:
             taken, beside = (list(_sources(nodes, place)) for place in ("args", "kwargs"))
             if set(taken) != before or len(taken) > 1 or not masks.issuperset(beside):
                 raise ValueError(
-                    f"layer {number} ({name[:60]}) does not take what the layer before it gives, and that alone"
+                    f"layer {number} ({name[:60]}) does not take what the layer before it gives, and that alone; "
+                    "expected layers in a row, without branches"
                 )
             found.append(layer)
             before = {name}

@@ -97,7 +97,8 @@ class Composed:
 
     def __init__(self, owner: str, links: Sequence[Link], batch: int, dtype: str, state: Parts) -> None:
         self._owner, self._links, self._batch, self._dtype, self._state = owner, links, batch, dtype, state
-        self.take_step = self.take_block = _no_compiled_call
+        self.take_step: Move = _no_compiled_call
+        self.take_block: Move = _no_compiled_call
 
     def step(self, x: Array, y: Array) -> Array:
         return self._run(x, 1, None)
