@@ -53,7 +53,7 @@ def test_laws_hold_whatever_the_times(name):
     layer = Joined(LAYERS[name](dtype="float64", rng=1))
     if name == "pure cfc":
         layer.layer.rate_l0.data = draw(4)  # it starts from 0, where its size has no slope
-    columns = 3 + layer.layer.beside
+    columns = 3 + layer.layer.extra_inputs
     example = Example.draw(layer, columns, steps=3, batch=3, ragged=True)
     for law in LAWS:
         if applies(law, layer):
@@ -241,7 +241,7 @@ def test_nan_is_missing_only_where_that_is_said():
 @pytest.mark.parametrize("name", ["cfc", "ltc", "gru-d"])
 def test_streams_and_other_libraries(name, home):
     layer = LAYERS[name](dtype="float64", rng=1)
-    x = draw(5, 2, 3 + layer.beside)
+    x = draw(5, 2, 3 + layer.extra_inputs)
     given, beside = split(layer, x)
     output, _ = layer(given, **beside)
     x[..., -1] += 4.0
@@ -286,7 +286,7 @@ def test_time_does_not_go_back(name, home):
     if type(x) is np.ndarray:
         stream = layer.stream(2)
         with pytest.raises(ValueError, match=f"{owner}: {times} contains -1.0; expected at least 0"):
-            stream.step(np.full((2, 3 + layer.beside), -1.0))
+            stream.step(np.full((2, 3 + layer.extra_inputs), -1.0))
     else:
         with postponed() as checks:
             layer(x, **{times: home.asarray(t)})

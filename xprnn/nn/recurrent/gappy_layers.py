@@ -41,7 +41,7 @@ class GRUD(Timed):
     another dtype.
     """
 
-    beside = 2  # at the least: what was observed of each input, and the time
+    extra_inputs = 2  # at the least: what was observed of each input, and the time
     times = "elapsed"
 
     def __init__(
@@ -59,7 +59,7 @@ class GRUD(Timed):
         rng: Rng = None,
     ) -> None:
         inputs = size("GRUD", "input_size", input_size)
-        self.beside = inputs + 1
+        self.extra_inputs = inputs + 1
         means = np.zeros(inputs) if mean is None else np.asarray(mean)
         if means.dtype.kind not in "fiu" or means.shape != (inputs,):
             raise ValueError(

@@ -89,7 +89,7 @@ class CTRNN(RecurrentLayer):
                 w = w * _mask(connections, hidden_size, self.rng)
             begin_with(weights, weight_hh=w)
 
-    def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
+    def effective_weights(self, weights: dict[str, Any]) -> dict[str, Any]:
         w = weights["weight_hh"]
         if self.signs is not None:
             w = ops.abs(w) * backend_of(w.data).asarray(np.array(self.signs, dtype_name(w.data)))
@@ -97,7 +97,7 @@ class CTRNN(RecurrentLayer):
             w = ops.where(w == 0.0, ops.zeros_like(w), w)
         return weights | {"weight_hh": w}
 
-    def _driven(self, weights: dict[str, Any], x: Tensor) -> tuple[dict[str, Any], Tensor]:
+    def _with_noise(self, weights: dict[str, Any], x: Tensor) -> tuple[dict[str, Any], Tensor]:
         if not (self.training and self.noise):
             return weights, x
         home, steps, size = backend_of(x.data), x.shape[:2], self.hidden_size
@@ -189,7 +189,7 @@ class AntisymmetricRNN(RecurrentLayer):
             weight_dropout=weight_dropout, dtype=dtype, rng=rng,
         )  # fmt: skip
 
-    def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
+    def effective_weights(self, weights: dict[str, Any]) -> dict[str, Any]:
         w = weights["weight_hh"]
         eye = backend_of(w.data).asarray(self.gamma * np.eye(self.hidden_size, dtype=dtype_name(w.data)))
         return weights | {"weight_hh": w - w.T - eye}

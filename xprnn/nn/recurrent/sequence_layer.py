@@ -22,9 +22,9 @@ class SequenceLayer(Module):
     batch_first: bool
     input_size: int | None = None
     """The length of x's last axis; None where any will do."""
-    beside: int = 0
-    """How many further columns a layer takes behind x's own, as of times. Its ``forward`` joins them to x; a stream's x
-    has them already.
+    extra_inputs: int = 0
+    """How many columns the cell is given behind x's own, such as times. ``forward`` joins them to x; a stream's x has
+    them already.
     """
     dtype: str | None = None
     """What x must have; None for float32 or float64."""
@@ -40,8 +40,8 @@ class SequenceLayer(Module):
         ``state`` is None where none was given, and all layers start from :func:`zero_state`.
         """
 
-    def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
-        """The weights that the cell is given: the parameters of a layer and direction, or what is made of them."""
+    def effective_weights(self, weights: dict[str, Any]) -> dict[str, Any]:
+        """The weights that the cell is given: the parameters of one layer and direction, or what is made of them."""
         return weights
 
     def forward(
@@ -86,7 +86,7 @@ class SequenceLayer(Module):
         """
         owner = type(self).__name__
         x = floating_input(owner, "x", x, self.dtype)
-        size = self.input_size + self.beside if self.input_size else None
+        size = self.input_size + self.extra_inputs if self.input_size else None
         form, axis = Form.of(owner, "x", x, size, self.batch_first), len(self.state_lead)
         came, x = x, form.inward(x)
         control = FREE

@@ -142,7 +142,7 @@ class RecurrentLayer(SequenceLayer):
         self.state_lead = (num_layers * self.directions,)
         self.declared: list[Declared] = []  # for each layer and direction
         for layer in range(num_layers):
-            inputs = input_size + self.beside if layer == 0 else self.directions * self.state_sizes[0]
+            inputs = input_size + self.extra_inputs if layer == 0 else self.directions * self.state_sizes[0]
             for own, suffix in zip((cells[0], cells[-1]), ("", "_reverse")[: self.directions], strict=False):
                 weights = initial_weights(own, inputs, hidden_size, bias, dtype, self.rng)
                 self.declared.append(Declared.of(self, weights, f"_l{layer}{suffix}"))
@@ -163,7 +163,7 @@ class RecurrentLayer(SequenceLayer):
                 k = layer * self.directions + direction
                 before = start if state is None else tuple(part[k] for part in state)
                 reverse = self.reverse or direction == 1
-                own, seen = self._driven(self.formed(weights[k]), x)
+                own, seen = self._with_noise(self.effective_weights(weights[k]), x)
                 if rates is not None:
                     noise = rates.noise(self.rng, x.data, self.state_sizes, self.hidden_size, self.training)
                     own = rates.connected(self.rng, own, self.training)
@@ -185,8 +185,8 @@ class RecurrentLayer(SequenceLayer):
         """
         return [declared.present(self) for declared in self.declared]
 
-    def _driven(self, weights: dict[str, Any], x: Tensor) -> tuple[dict[str, Any], Tensor]:
-        """The weights and x (T, B, I) of one layer and direction as its cell is given them."""
+    def _with_noise(self, weights: dict[str, Any], x: Tensor) -> tuple[dict[str, Any], Tensor]:
+        """The weights and x (T, B, I) of one layer and direction, with what noise a layer has as further inputs."""
         return weights, x
 
     @property

@@ -56,7 +56,7 @@ class Streamable(Protocol):
     def weights(self) -> list[dict[str, Parameter]]:
         """The parameters of each layer by the cell's names."""
 
-    def formed(self, weights: dict[str, Any]) -> dict[str, Any]:
+    def effective_weights(self, weights: dict[str, Any]) -> dict[str, Any]:
         """What the cell is given in their place."""
 
     def attributes(self) -> list[str]:
@@ -112,14 +112,15 @@ class RecurrentLink(Link):
     def __init__(self, module: Streamable, owner: str, name: str) -> None:
         super().__init__(module, owner, name)
         exact: type[Any] = type(module)
-        self.beside: int = getattr(module, "beside", 0)
+        self.extra_inputs: int = getattr(module, "extra_inputs", 0)
         if issubclass(exact, SequenceLayer) and not _known(exact):
             raise TypeError(f"{owner}: {exact.__name__} has a forward of its own; expected that of a recurrent layer")
         if module.bidirectional or module.reverse:
             kind = "bidirectional" if module.bidirectional else "reverse"
             whose = type(module).__name__ if owner.startswith(type(module).__name__) else f"{owner}: {name}"
             raise ValueError(f"{whose}: a {kind} layer needs the whole sequence; it cannot be streamed")
-        self.inputs, self.outputs, self.dtype = module.input_size + self.beside, module.state_sizes[0], module.dtype
+        self.inputs, self.outputs = module.input_size + self.extra_inputs, module.state_sizes[0]
+        self.dtype = module.dtype
         self.layers, self.state_sizes = module.num_layers, module.state_sizes
         self._opened = module.cell, module.reverse, number_of(module.cell)
 
@@ -140,12 +141,13 @@ class RecurrentLink(Link):
 
     def load(self, stack: Any, row: int, held: list[Held]) -> None:
         layer = self.module
-        weights = [{name: parameter.data for name, parameter in layer.formed(each).items()} for each in layer.weights()]
+        given = map(layer.effective_weights, layer.weights())
+        weights = [{name: parameter.data for name, parameter in each.items()} for each in given]
         cpu.load_cells(stack, row, layer.cell, weights, layer.hidden_size, layer.input_size)
 
     def call(self, x: Array, state: tuple[Array, ...] | None) -> tuple[Array, tuple[Array, ...]]:
         xp, turn = namespace(x), (1, 0, 2) if self.module.batch_first else (0, 1, 2)
-        forward = partial(SequenceLayer.forward, self.module) if self.beside else self.module
+        forward = partial(SequenceLayer.forward, self.module) if self.extra_inputs else self.module
         with self.module.mode(False):
             y, after = forward(xp.permute_dims(x, turn), state)
         parts = after if isinstance(after, tuple) else (after,)
@@ -154,7 +156,7 @@ class RecurrentLink(Link):
 
 def _known(exact: type[SequenceLayer]) -> bool:
     """Whether a layer's forward is the one that all have, or joins columns to x and goes on with that one."""
-    return exact.forward is SequenceLayer.forward or "beside" in vars(
+    return exact.forward is SequenceLayer.forward or "extra_inputs" in vars(
         next(kind for kind in exact.__mro__ if "forward" in vars(kind))
     )
 

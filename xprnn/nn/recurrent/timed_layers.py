@@ -25,11 +25,11 @@ from xprnn.tensor import Tensor
 class Timed(RecurrentLayer):
     """One layer of a cell that is told how much time each step takes."""
 
-    beside = 1
+    extra_inputs = 1
     times = "timespans"
     """What the last column of x is called."""
 
-    _fixed = RecurrentLayer._fixed | {"beside"}
+    _fixed = RecurrentLayer._fixed | {"extra_inputs"}
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Timed(RecurrentLayer):
         bidirectional: bool,
         **options: Any,
     ) -> None:
-        self.beside = self.beside  # the layer's own, which is fixed
+        self.extra_inputs = self.extra_inputs  # of the object, since only its own attributes are fixed
         super().__init__(cell, input_size, hidden_size, 1, bias, batch_first, 0.0, bidirectional, **options)
 
     def forward(
@@ -77,10 +77,10 @@ class Timed(RecurrentLayer):
 
     def _walk(self, x: Tensor, state: Parts | None, control: Control, every: bool) -> tuple[Tensor, Parts, Parts]:
         if type(x.data) is np.ndarray:  # what was given on a device, forward has looked at
-            self._no_way_back(x.data[..., -1:], control)
+            self._check_times(x.data[..., -1:], control)
         return super()._walk(x, state, control, every)
 
-    def _no_way_back(self, column: Array, control: Control) -> None:
+    def _check_times(self, column: Array, control: Control) -> None:
         """Raises ValueError for times (T, B, 1) below 0 at steps that count. NaN gives NaN, as x's does."""
         if not column.size:
             return
@@ -104,7 +104,7 @@ class Timed(RecurrentLayer):
         if type(times.data) is not np.ndarray:
             form = Form.of(owner, "x", x, None, self.batch_first)
             steps = form.inward(column)
-            self._no_way_back(steps.data, form.control(owner, "x", x, steps, **control))
+            self._check_times(steps.data, form.control(owner, "x", x, steps, **control))
         return column
 
 
