@@ -20,13 +20,13 @@ class Copied(JITCodeLibrary):  # type: ignore[misc]
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
-        """Nowhere."""
+        """None: there is no machine code to point to."""
         self._ensure_finalized()
         return 0
 
     @property
     def codegen(self) -> Any:
-        """Who is told of an environment, in which machine code finds Python's objects."""
+        """A code generator that forgets environments, in which machine code finds Python's objects: this is not run."""
         return NOBODY
 
     def serialize_using_object_code(self) -> tuple[str, str, bytes]:

@@ -1,6 +1,4 @@
-"""What is done to a walk at its steps: a mask of h in its products, zoneout, which keeps a share of each unit's old
-state, a mask of the candidate, which equations see to (candidates.py), and h that fades before a step.
-"""
+"""Masks of a call: of h in its products, of zoneout, of candidates (candidates.py), and h that fades before a step."""
 
 from __future__ import annotations
 
@@ -16,13 +14,21 @@ from .rows import add_product
 
 
 class Noise(NamedTuple):
-    """Whether h is masked, and by what (B, H); whether there is zoneout, and how much of each part's old state stays.
+    """The masks, and for each kind whether there is one: compiled code cannot be given None.
 
-    That is (T, B, H), or (1, B, H) where it is the same at all steps, with parts as in States; ``raw`` has the states
-    that cells computed, of which with them the rest is taken: after every step, or of one where they are not kept.
-    Whether candidates are masked, and by what (T, B, H).
-    Whether h fades, and what it is multiplied by before each step (T, B, H), of a cell of one part; the way back fills
-    in the cotangents of that.
+    Attributes
+    ----------
+    mask
+        (B, H), by which h is multiplied in products.
+    zones, raw
+        How much of each part's old state zoneout keeps, (T, B, H), or (1, B, H) where it is the same at all steps; and
+        the states that the cell computed before that, after every step, or of one where they are not kept. Parts as in
+        States.
+    drop
+        (T, B, H), by which candidates are multiplied.
+    fade, dfade
+        (T, B, H), by which h is multiplied before each step, of a cell whose state is h alone; and its cotangents,
+        which the way back fills in.
     """
 
     masked: bool

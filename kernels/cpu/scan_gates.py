@@ -109,22 +109,22 @@ def state_back(kind, z, size, old, d, dz, n):
         if kind == MINGRU_LOG:
             for j in range(n):
                 d1[j] = _positive_back(z1[j], d[j] * dz[j])
-            _forget_back(dz, old, z1, d, True, n)
+            _forget_positive_back(dz, old, z1, d, n)
         else:
             for j in range(n):
                 d1[j] = d[j] * dz[j]
-            _forget_back(dz, old, z1, d, False, n)
+            _forget_back(dz, old, z1, d, n)
     elif kind in (MINLSTM, MINLSTM_LOG):
         for j in range(n):
             dz[j] = _share_of(z1[j], z[j])  # of i: what h loses
         if kind == MINLSTM_LOG:
             for j in range(n):
                 d2[j] = _positive_back(z2[j], d[j] * dz[j])
-            _forget_back(dz, old, z2, d, True, n)
+            _forget_positive_back(dz, old, z2, d, n)
         else:
             for j in range(n):
                 d2[j] = d[j] * dz[j]
-            _forget_back(dz, old, z2, d, False, n)
+            _forget_back(dz, old, z2, d, n)
         for j in range(n):
             d1[j] = dz[j] * sigmoid(-z1[j])
         for j in range(n):
@@ -134,7 +134,7 @@ def state_back(kind, z, size, old, d, dz, n):
             d1[j] = sigmoid(-z1[j])
         for j in range(n):
             dz[j] = d[j] * d1[j]
-        _forget_back(d1, old, z, d, False, n)
+        _forget_back(d1, old, z, d, n)
         for j in range(n):
             d1[j] = -d1[j]
     else:
@@ -150,15 +150,18 @@ def state_back(kind, z, size, old, d, dz, n):
 
 
 @plain_kernel
-def _forget_back(u, old, v, d, log, n):
-    """For c' = c + u (g(v) - c), u being sigmoid(k): u becomes dk, and d, the cotangent of c', that of c."""
-    if log:
-        for j in range(n):
-            share = u[j]
-            u[j] = d[j] * (_positive(v[j]) - old[j]) * share * (ONE - share)
-            d[j] *= ONE - share
-    else:
-        for j in range(n):
-            share = u[j]
-            u[j] = d[j] * (v[j] - old[j]) * share * (ONE - share)
-            d[j] *= ONE - share
+def _forget_back(u, old, v, d, n):
+    """For c' = c + u (v - c), u being sigmoid(k): u becomes dk, and d, the cotangent of c', that of c."""
+    for j in range(n):
+        share = u[j]
+        u[j] = d[j] * (v[j] - old[j]) * share * (ONE - share)
+        d[j] *= ONE - share
+
+
+@plain_kernel
+def _forget_positive_back(u, old, v, d, n):
+    """The same for c' = c + u (g(v) - c)."""
+    for j in range(n):
+        share = u[j]
+        u[j] = d[j] * (_positive(v[j]) - old[j]) * share * (ONE - share)
+        d[j] *= ONE - share
