@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from typing import Any, NamedTuple
 
 from xprnn.backend import Array, copied, namespace
@@ -17,8 +16,6 @@ from xprnn.cells.cell import Cell, Product, Saved, merged, outer_sum, rows_times
 from xprnn.engine.call import Gradients, Result, SequenceCall
 from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
-
-CHECKS = "xprnn.cells.returned"  # imported late
 
 
 class TraceEntry(NamedTuple):
@@ -39,7 +36,9 @@ def forward(call: SequenceCall) -> tuple[Result, list[TraceEntry]]:
         nonlocal unseen
         found = cell.step(call.weights if masks is None else {**call.weights, **masks}, z, state)
         if unseen:
-            import_module(CHECKS).returned_step(cell, found, state)
+            from xprnn.cells.returned import returned_step  # here and below: most programs run kernels
+
+            returned_step(cell, found, state)
             unseen = False
         return found
 
@@ -158,7 +157,9 @@ def backward(
         masked = w if noise is None else {**w, **noise.at(t)}
         dzx[t], dstate, terms[t] = cell.step_vjp(masked, dstate, saved, before, after)
         if unseen:
-            import_module(CHECKS).returned_state(cell, "step_vjp returned the cotangent of", dstate, before)
+            from xprnn.cells.returned import returned_state
+
+            returned_state(cell, "step_vjp returned the cotangent of", dstate, before)
             unseen = False
         if dkept is not None:
             dstate = tuple(d + k for d, k in zip(dstate, dkept, strict=True))
@@ -181,5 +182,7 @@ def _gradients(
     masked = w if call.noise is None else {**w, **call.noise.at_any_step()}
     dx, of_input = project_vjp(call, call.control.moving(call.x), dzx, need_dx)
     found = merged(call.cell.weight_vjp(masked, dzx, terms, before, after), of_input)
-    import_module(CHECKS).returned_gradients(call.cell, found, w)
+    from xprnn.cells.returned import returned_gradients
+
+    returned_gradients(call.cell, found, w)
     return Gradients(dx, dstate, found)
