@@ -10,18 +10,18 @@ import numpy as np
 
 from xprnn.arguments import among, at_least_zero, whole_number
 from xprnn.backend import backend_of
-from xprnn.data.tokenizer import is_word
 from xprnn.data.vocabulary import Vocabulary
 from xprnn.data.word_vectors import WordVectors
 from xprnn.estimators.cells import POOLINGS
-from xprnn.estimators.labels import hold_out, number_labels, share_right
+from xprnn.estimators.labels import share_right
 from xprnn.estimators.learning import class_loss, learn, mean_one, outputs
 from xprnn.estimators.parameters import Role
 from xprnn.estimators.sequences.calibration import class_temperature, softmax
 from xprnn.estimators.sequences.estimator import check_monitor
 from xprnn.estimators.sequences.input import as_weights
 from xprnn.estimators.sequences.labelled import MEASURES
-from xprnn.estimators.sequences.targets import Classes, those_kept, weights_of_classes
+from xprnn.estimators.sequences.targets import Classes, weights_of_classes
+from xprnn.estimators.text.corpus import Corpus, with_words
 from xprnn.estimators.text.estimator import TEXTS, TextEstimator
 from xprnn.estimators.text.explanation import Explanation, leaving_out
 from xprnn.estimators.text.input import (
@@ -30,10 +30,9 @@ from xprnn.estimators.text.input import (
     chosen_labels,
     cut_texts,
     log_count_ratios,
-    read_texts,
     tokenizer_setting,
 )
-from xprnn.estimators.text.subwords import MARKS, Subwords
+from xprnn.estimators.text.subwords import Subwords
 from xprnn.grad_mode import no_grad
 from xprnn.randomness import generator
 from xprnn.train import Callback
@@ -194,33 +193,26 @@ class TextClassifier(TextEstimator):
         After an error the classifier is as it was.
         """
         owner, new = self._owner("fit"), self._unfitted(communicator)
-        words, rows, labels = read_texts(owner, texts, labels, new.tokenize)
-        weight = as_weights(owner, sample_weight, len(rows), "text")
-        kept = weight > 0.0
-        labels = those_kept(owner, labels, kept)
-        rows, weight = rows.taken(kept), weight[kept]
-        classes, own, target = number_labels(owner, labels, len(rows))
         options, draws = new.settings, generator(new.settings["seed"])
-        each = weight * weights_of_classes(owner, options["class_weight"], Classes(own), target)[target]
-        speaks = np.array([*map(_is_word, words), False])
-        spoken = np.flatnonzero(rows.any(speaks))
-        held_out = np.zeros(len(rows), dtype=bool)
-        held_out[spoken] = hold_out(target[spoken], options["validation"], draws)
-        counts = rows.taken(spoken[~held_out[spoken]]).counts(len(words)).tolist()
-        vocabulary = new._words({word: count for word, count in zip(words, counts, strict=True) if count})
-        evidence = rows.any(speaks & np.array([*(word in vocabulary for word in words), False]))
-        least, learned = f"word that comes min_count={options['min_count']} times", set(target[evidence & ~held_out])
+        corpus = Corpus(owner, texts, labels, sample_weight, new.tokenize)
+        of_class = weights_of_classes(owner, options["class_weight"], Classes(corpus.own), corpus.target)
+        held_out = corpus.hold_out(options["validation"], draws)
+        vocabulary = new._words(corpus.counts(held_out))
+        evidence = corpus.evidence(vocabulary)
+        least = f"word that comes min_count={options['min_count']} times"
+        learned = {*corpus.target[evidence & ~held_out]}
         if not learned:
-            raise ValueError(f"{owner}: there is no {least} in the {len(rows)} texts")
+            raise ValueError(f"{owner}: there is no {least} in the {len(corpus.rows)} texts")
         if len(learned) == 1:
-            raise ValueError(f"{owner}: all texts with a {least} have the label {classes[learned.pop()]!r}")
-        network = new._build(vocabulary, len(classes), vectors, draws)
-        rows.renumber(np.array(vocabulary.encode(words), np.int32))
-        batch_size = new._batch_size(len(rows))
-        ids, held, each = rows.taken(evidence), held_out[evidence], mean_one(each[evidence], options["dtype"])
-        target, weight, prior = target[evidence], weight[evidence], np.bincount(target, weight) / weight.sum()
+            raise ValueError(f"{owner}: all texts with a {least} have the label {corpus.classes[learned.pop()]!r}")
+        network = new._build(vocabulary, len(corpus.classes), vectors, draws)
+        corpus.rows.renumber(np.array(vocabulary.encode(corpus.words), np.int32))
+        batch_size = new._batch_size(len(corpus.rows))
+        ids, held = corpus.rows.taken(evidence), held_out[evidence]
+        target, weight = corpus.target[evidence], corpus.weight[evidence]
+        each = mean_one(weight * of_class[target], options["dtype"])
         if vectors is None and options["count_ratios"]:
-            ratios = log_count_ratios(ids.taken(~held), target[~held], len(vocabulary), len(classes))
+            ratios = log_count_ratios(ids.taken(~held), target[~held], len(vocabulary), len(corpus.classes))
             network.begin_with(options["count_ratios"] * ratios)
         out = ids.taken(held)
 
@@ -234,7 +226,8 @@ class TextClassifier(TextEstimator):
         if len(out) and options["calibrate"]:
             temperature = class_temperature(np.stack(outputs(network, out)), target[held], weight[held])
         fitted = {"_network": network, "_training": history, "vocabulary": vocabulary}
-        self._become(**vars(new) | fitted | {"_prior": prior, "_labels": own, "_temperature": temperature})
+        fitted |= {"_prior": corpus.shares(), "_labels": corpus.own, "_temperature": temperature}
+        self._become(**vars(new) | fitted)
         return self
 
     def predict(self, texts: Sequence[str], *, unknown: str = "frequent") -> Host:
@@ -246,7 +239,7 @@ class TextClassifier(TextEstimator):
         Raises TypeError for texts that are not str, ValueError for another ``unknown``, RuntimeError before ``fit``.
         """
         tokens, (vocabulary, _) = self._tokens("predict", texts), self._known()
-        evidence = _with_words(vocabulary, tokens)
+        evidence = with_words(vocabulary, tokens)
         best = self._probabilities(tokens).argmax(axis=1)
         return chosen_labels("TextClassifier.predict", self._labels, best, evidence, unknown)
 
@@ -269,7 +262,7 @@ class TextClassifier(TextEstimator):
     def has_evidence(self, texts: Sequence[str]) -> Host:
         """Whether each text (N,) has a word that is known."""
         tokens, (vocabulary, _) = self._tokens("has_evidence", texts), self._known()
-        return _with_words(vocabulary, tokens)
+        return with_words(vocabulary, tokens)
 
     def score(
         self, texts: Sequence[str], labels: Sequence[Any], sample_weight: Any = None, *, unknown: str = "frequent"
@@ -291,7 +284,7 @@ class TextClassifier(TextEstimator):
         known = tuple(token in vocabulary for token in tokens)
         everything = self._probabilities([tokens])[0]
         best = int(everything.argmax())
-        if not _with_words(vocabulary, [tokens])[0]:
+        if not with_words(vocabulary, [tokens])[0]:
             return Explanation(tuple(tokens), known, None, float(everything[best]), np.zeros(len(tokens)), None)
         effects = leaving_out(tokens, lambda texts: self._probabilities(texts)[:, best], everything[best])
         attention = None
@@ -341,19 +334,9 @@ class TextClassifier(TextEstimator):
         """(N, C) float64, for texts as tokens."""
         vocabulary, network = self._known()
         found = np.tile(self._prior, (len(tokens), 1))
-        rows = np.flatnonzero(_with_words(vocabulary, tokens))
+        rows = np.flatnonzero(with_words(vocabulary, tokens))
         if not len(rows):
             return found
         ids = [np.asarray(vocabulary.encode(tokens[k]), np.int64) for k in rows]
         found[rows] = softmax(np.stack(outputs(network, ids)) / self._temperature)
         return found
-
-
-def _with_words(vocabulary: Vocabulary, tokens: list[list[str]]) -> Host:
-    """Which texts (N,) have a known word among their tokens."""
-    return np.array([any(token in vocabulary and _is_word(token) for token in text) for text in tokens], dtype=bool)
-
-
-def _is_word(token: str) -> bool:
-    """Whether a token, or part of a word without its marks, says something on its own."""
-    return is_word(token.lstrip(MARKS))
