@@ -95,6 +95,7 @@ class ForecastNetwork(Module):
         told = np.broadcast_to(told, (self.horizon, self.columns)).reshape(-1)
         for layer, same in ((self.head, self._beside), (self.spread, self._same)):
             if layer is not None:
+                assert layer.bias is not None
                 mine = np.repeat(told, len(same) // len(told))
                 weight, bias = layer.weight.numpy(), layer.bias.numpy()
                 layer.load_state_dict(
