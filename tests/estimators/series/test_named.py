@@ -296,3 +296,47 @@ def test_one_of_several_series_is_scored_by_its_key():
         ValueError, match=r"Forecaster.score: fitted on several series; expected the key of one of them"
     ):
         model.score(one)
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin", "+05:30"])
+def test_a_file_keeps_the_dates_that_rows_to_come_are_held_against(zone, tmp_path, recwarn):
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-29", periods=STEPS + 3, tz=zone)  # clocks are set on the last day fitted
+    table = pandas.DataFrame({"v": columns()["sold"]}, index=days)
+    Forecaster(**TINY).fit(table[:STEPS]).observe(table[STEPS : STEPS + 1]).save(tmp_path / "model")
+    Forecaster.load(tmp_path / "model").save(tmp_path / "again")
+    for path in (tmp_path / "model", tmp_path / "again"):
+        loaded = Forecaster.load(path)
+        with pytest.raises(
+            ValueError, match=r"observe: the first row is of 2024-03-29.*; expected one after 2024-03-29"
+        ):
+            loaded.observe(table[STEPS : STEPS + 1])
+        loaded.observe(table[STEPS + 1 : STEPS + 2])
+        assert not recwarn.list
+        with pytest.warns(UserWarning, match="first row is of 2024-04-02.*, where 2024-03-31.* comes next"):
+            loaded.update(table[STEPS + 2 :].set_index(days[-1:] + pandas.Timedelta(days=2)))
+
+
+def test_a_file_keeps_the_dates_of_each_of_several_series(tmp_path):
+    day = np.datetime64("2024-01-01") + np.arange(80)
+    table = {"id": ["a"] * 40 + ["b"] * 40, "day": np.r_[day[:40], day[40:]], "v": columns(steps=80)["sold"]}
+    Forecaster(**TINY).fit(table, target="v", id="id", time="day").save(tmp_path / "model")
+    loaded = Forecaster.load(tmp_path / "model")
+    later = {"id": ["a", "b"], "day": np.array(["2024-02-10", "2024-03-20"], "datetime64[D]"), "v": [5.0, 5.0]}
+    with pytest.raises(ValueError, match="series 'b': the first row is of 2024-03-20; expected one after 2024-03-20"):
+        loaded.observe({**later, "day": later["day"] + np.array([0, 0])})
+    loaded.observe({**later, "day": later["day"] + np.array([0, 1])})
+    arrays, metadata = read_tensors(tmp_path / "model")
+    for name, odd in (
+        ("calendar.of", np.array([0, 2])),
+        ("calendar.lengths", np.array([1, 79])),
+        ("calendar.dates", arrays["calendar.dates"][::-1].copy()),
+        ("calendar.dates", arrays["calendar.dates"] * 10**6),
+        ("calendar.firsts", np.zeros(2)),
+    ):
+        write_tensors(tmp_path / "odd", arrays | {name: odd}, metadata)
+        with pytest.raises(ModelFileError, match="odd: cannot load this forecaster"):
+            Forecaster.load(tmp_path / "odd")
+    write_tensors(tmp_path / "odd", arrays, metadata | {"zones": ["../etc", 3]})
+    with pytest.raises(ModelFileError, match="a zone is 3; expected its name"):
+        Forecaster.load(tmp_path / "odd")

@@ -36,6 +36,8 @@ class Kind:
     """How the columns of steps, of the past and of the future were called, where they were."""
     calendars: tuple[Calendar | None, ...] = ()
     """Those of the fitted series, where their dates are known."""
+    firsts: tuple[int, ...] = ()
+    """The numbers of their first dates, where a file has the last ones alone."""
 
     def require_names(self, owner: str, name: str, given: Any) -> None:
         """Raises ValueError for a table or a panel whose columns are not called as those fitted, in their order."""
@@ -49,6 +51,7 @@ class Kind:
         """Raises ValueError where these dates, if known, cannot be those from this row of series k on."""
         calendar = self.calendars[k] if self.calendars else None
         if calendar is not None and dates is not None and len(dates):
+            row -= self.firsts[k] if self.firsts else 0
             calendar.require_next(owner, row, dates if isinstance(dates, list) else dates.tolist(), stacklevel)
 
     def rows(self, found: Sequence[Host], firsts: Sequence[int]) -> Any:
