@@ -73,6 +73,17 @@ class Calendar:
         except OverflowError:
             return None
 
+    def row_of(self, moment: date) -> int | None:
+        """The number of the row that the rule has at a date past the end; None where it has none there."""
+        (found,) = checked([moment])
+        if not hasattr(self.rule, "numbers") or (found.tzinfo is None) != (self.dates[-1].tzinfo is None):
+            return None
+        if found.tzinfo is not None:
+            found = _utc(found) if self._in_utc else found.astimezone(self.dates[-1].tzinfo).replace(tzinfo=None)
+        numbers = self.rule.numbers(_microseconds([found]))
+        beyond = -1 if numbers is None else int(numbers[0] - self._numbers[-1])
+        return len(self.dates) - 1 + beyond if beyond >= 0 else None
+
     def require_next(self, owner: str, row: int, dates: Sequence[date], stacklevel: int = 5) -> None:
         """Raise ValueError where dates cannot be those of rows past the end, as they do not come after those before.
 

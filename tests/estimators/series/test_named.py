@@ -317,6 +317,21 @@ def test_a_file_keeps_the_dates_that_rows_to_come_are_held_against(zone, tmp_pat
             loaded.update(table[STEPS + 2 :].set_index(days[-1:] + pandas.Timedelta(days=2)))
 
 
+def test_what_comes_after_rows_that_were_left_out_has_its_own_dates(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=120)
+    table = pandas.DataFrame({"v": columns(steps=120)["sold"]}, index=days)
+    forecaster = Forecaster(**TINY).fit(table[:60])
+    with pytest.warns(UserWarning, match="where 2024-03-01 comes next"):
+        forecaster.observe(table[70:75])
+    assert list(forecaster.predict(2).index) == list(days[75:77])
+    forecaster.update(table[75:76])  # which comes next, so that there is no more warning
+    assert list(forecaster.predict(2).index) == list(days[76:78])
+    forecaster.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="expected one after 2024-03-16"):
+        Forecaster.load(tmp_path / "model").observe(table[75:77])
+
+
 def test_a_file_keeps_the_dates_of_each_of_several_series(tmp_path):
     day = np.datetime64("2024-01-01") + np.arange(80)
     table = {"id": ["a"] * 40 + ["b"] * 40, "day": np.r_[day[:40], day[40:]], "v": columns(steps=80)["sold"]}
@@ -333,6 +348,7 @@ def test_a_file_keeps_the_dates_of_each_of_several_series(tmp_path):
         ("calendar.dates", arrays["calendar.dates"][::-1].copy()),
         ("calendar.dates", arrays["calendar.dates"] * 10**6),
         ("calendar.firsts", np.zeros(2)),
+        ("calendar.firsts", np.array([2**63 - 1, 0])),
     ):
         write_tensors(tmp_path / "odd", arrays | {name: odd}, metadata)
         with pytest.raises(ModelFileError, match="odd: cannot load this forecaster"):

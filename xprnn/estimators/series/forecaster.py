@@ -231,7 +231,8 @@ class Forecaster(RollingForecaster):
         steps (N,) or (N, F), with ``past`` and ``future`` of these steps where they were fitted; of several series a
         dict or a list of them. Returns itself.
         """
-        self._become(_recent=self._ends_of(self._joined("Forecaster.observe", steps, past, future)))
+        whole, kind = self._joined("Forecaster.observe", steps, past, future)
+        self._become(_recent=self._ends_of(whole), _kind=kind)
         return self
 
     def update(
@@ -252,12 +253,12 @@ class Forecaster(RollingForecaster):
                 "Forecaster.update: its network has weights of 8 bits, which cannot learn: update the model that it "
                 "was made of, or fit"
             )
-        whole = self._joined("Forecaster.update", steps, past, future)
+        whole, kind = self._joined("Forecaster.update", steps, past, future)
         epochs = whole_number("Forecaster.update", "epochs", epochs)
         model = learn_more(self._model, whole, self._options, epochs, callbacks, self.progress)
         network = Members([member.network for member in model.members])
         network.eval()
-        self._become(_model=model, _network=network, _recent=self._ends_of(whole))
+        self._become(_model=model, _network=network, _recent=self._ends_of(whole), _kind=kind)
         return self
 
     def predict(

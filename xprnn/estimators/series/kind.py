@@ -37,7 +37,9 @@ class Kind:
     calendars: tuple[Calendar | None, ...] = ()
     """Those of the fitted series, where their dates are known."""
     firsts: tuple[int, ...] = ()
-    """The numbers of their first dates, where a file has the last ones alone."""
+    """The numbers of their first dates: above 0 where a file has the last ones alone, and as many less as were left out
+    of what was observed.
+    """
 
     def require_names(self, owner: str, name: str, given: Any) -> None:
         """Raises ValueError for a table or a panel whose columns are not called as those fitted, in their order."""
@@ -51,16 +53,32 @@ class Kind:
         """Raises ValueError where these dates, if known, cannot be those from this row of series k on."""
         calendar = self.calendars[k] if self.calendars else None
         if calendar is not None and dates is not None and len(dates):
-            row -= self.firsts[k] if self.firsts else 0
+            row -= self._first(k)
             calendar.require_next(owner, row, dates if isinstance(dates, list) else dates.tolist(), stacklevel)
+
+    def gone_on(self, k: int, row: int, dates: Any) -> Kind:
+        """The same once the row of this number of series k is the last of these dates, where they are known."""
+        calendar = self.calendars[k] if self.calendars else None
+        if calendar is None or dates is None or not len(dates):
+            return self
+        there = calendar.row_of((dates if isinstance(dates, list) else dates[-1:].tolist())[-1])
+        if there is None:
+            return self
+        firsts = self.firsts or (0,) * len(self.calendars)
+        return replace(self, firsts=(*firsts[:k], row - there, *firsts[k + 1 :]))
+
+    def _first(self, k: int) -> int:
+        return self.firsts[k] if self.firsts else 0
 
     def rows(self, found: Sequence[Host], firsts: Sequence[int]) -> Any:
         """Rows (H, F) of each series, the first of which has this number: as tables where the series were some."""
         if not any(self.tables):
             return self.answer(found)
         each = [
-            (values[:, 0] if self.vector else values) if form is None else form.made(values, first)
-            for form, values, first in zip(self.tables, found, firsts, strict=True)
+            (values[:, 0] if self.vector else values)
+            if form is None
+            else form.made(values, first, first - self._first(k))
+            for k, (form, values, first) in enumerate(zip(self.tables, found, firsts, strict=True))
         ]
         return self._given_back(each)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -30,7 +31,7 @@ def described(kind: Kind) -> tuple[dict[str, Host], dict[str, list[str]]]:
     of = [places.get(id(each), -1) for each in kind.calendars]
     firsts = kind.firsts or (0,) * len(of)
     kept = [each.dates[-MOST:] for each in own]
-    before = [firsts[of.index(k)] + len(each.dates) - len(kept[k]) for k, each in enumerate(own)]
+    before = [firsts[n] + (0 if k < 0 else len(own[k].dates) - len(kept[k])) for n, k in enumerate(of)]
     dates = [(_plain(moment) - EPOCH) // MICROSECOND for part in kept for moment in part]
     values = (of, before, list(map(len, kept)), dates)
     arrays = {f"calendar.{name}": np.array(value, np.int64) for name, value in zip(NAMES, values, strict=True)}
@@ -50,8 +51,8 @@ def restored(
     zones = metadata["zones"]
     if any(array.ndim != 1 or array.dtype != np.int64 for array in (of, firsts, lengths, dates)):
         raise ValueError("calendar has others than rows of whole numbers")
-    whole = of.shape == (count,) and len(firsts) == len(lengths) == len(zones) > 0
-    if not whole or (lengths < 2).any() or (firsts < 0).any() or lengths.sum() != len(dates):
+    whole = len(of) == len(firsts) == count and len(lengths) == len(zones) > 0
+    if not whole or (lengths < 2).any() or lengths.sum() != len(dates) or (np.abs(firsts) > sys.maxsize // 4).any():
         raise ValueError(f"calendar has {len(dates)} dates, which are not those of {count} series")
     if of.min() < -1 or of.max() >= len(zones):
         raise ValueError(f"calendar names others than {len(zones)} calendars")
@@ -60,7 +61,7 @@ def restored(
         Calendar([_moment(number, zone) for number in part.tolist()])
         for part, zone in zip(parts, map(_zone, zones), strict=True)
     ]
-    return tuple(None if k < 0 else own[k] for k in of), tuple(0 if k < 0 else int(firsts[k]) for k in of)
+    return tuple(None if k < 0 else own[k] for k in of), tuple(firsts.tolist())
 
 
 def _plain(moment: datetime) -> datetime:

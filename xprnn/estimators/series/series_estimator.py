@@ -131,8 +131,11 @@ class SeriesEstimator(Estimator):
             covariates(owner, "future", future, kind, ahead, columns[1], dates),
         )
 
-    def _joined(self, owner: str, steps: Any, past: Any, future: Any) -> list[Series]:
-        """The ends of the fitted series, and what came after them. Raises TypeError and ValueError."""
+    def _joined(self, owner: str, steps: Any, past: Any, future: Any) -> tuple[list[Series], Kind]:
+        """The ends of the fitted series with what came after them, and their kind then.
+
+        Raises TypeError and ValueError.
+        """
         self._fitted(self._network)
         kind = self._kind
         steps, past, future = self._by_name(owner, steps, past, future)
@@ -153,10 +156,13 @@ class SeriesEstimator(Estimator):
             kind.require_next(kind.shown(owner, k), k, own, recent.start + len(recent))
         lengths = [len(rows) for rows in given]
         covered = zip(self._recent, given, *self._covariates(owner, past, future, lengths, lengths, dates), strict=True)
-        return [
+        series = [
             Series(np.concatenate([s.values, rows]), joined(s.past, known), joined(s.future, ahead), s.start, s.before)
             for s, rows, known, ahead in covered
         ]
+        for k, each in enumerate(series):
+            kind = kind.gone_on(k, each.start + len(each) - 1, dates[k])
+        return series, kind
 
     def _ends_of(self, series: Sequence[Series]) -> tuple[Series, ...]:
         """The last window of each."""
