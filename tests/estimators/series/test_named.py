@@ -332,6 +332,26 @@ def test_what_comes_after_rows_that_were_left_out_has_its_own_dates(tmp_path):
         Forecaster.load(tmp_path / "model").observe(table[75:77])
 
 
+def test_seasons_of_a_part_with_dates_are_those_of_its_dates(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    wave = 10.0 * np.sin(2 * np.pi * np.arange(400) / 100) + np.random.default_rng(0).normal(size=400)
+    table = pandas.DataFrame({"v": wave, "id": "a"}, index=pandas.date_range("2024-01-01", periods=400))
+    options = TINY | {"window": 3, "periods": (100,)}
+    one = Forecaster(**options).fit(table[["v"]][:300])
+    several = Forecaster(**options).fit(table[:300], target="v", id="id")
+    one.save(tmp_path / "model")
+    loaded = Forecaster.load(tmp_path / "model")
+    for forecaster, key, names in ((one, None, ["v"]), (loaded, None, ["v"]), (several, "a", ["v", "id"])):
+        for first in (30, 225, 330):
+            part = forecaster.forecast(table[names][first:], [350 - first], 2, key=key)
+            np.testing.assert_allclose(part, forecaster.forecast(table[names], [350], 2, key=key), rtol=1e-6)
+        assert forecaster.score(table[names][340:], key=key) > 0.8
+    with pytest.warns(UserWarning, match="comes next"):
+        one.observe(table[["v"]][310:320])  # of ten rows less, so that seasons have slid
+    slid = one.forecast(table[["v"]][330:], [20], 2)
+    np.testing.assert_allclose(slid, one.forecast(np.r_[wave[:320], wave[330:]], [340], 2), rtol=1e-6)
+
+
 def test_a_file_keeps_the_dates_of_each_of_several_series(tmp_path):
     day = np.datetime64("2024-01-01") + np.arange(80)
     table = {"id": ["a"] * 40 + ["b"] * 40, "day": np.r_[day[:40], day[40:]], "v": columns(steps=80)["sold"]}

@@ -37,9 +37,9 @@ class Kind:
     calendars: tuple[Calendar | None, ...] = ()
     """Those of the fitted series, where their dates are known."""
     firsts: tuple[int, ...] = ()
-    """The numbers of their first dates: above 0 where a file has the last ones alone, and as many less as were left out
-    of what was observed.
-    """
+    """The numbers of their first dates, where a file has the last ones alone."""
+    left_out: tuple[int, ...] = ()
+    """How many rows, by the rule, were left out of what was observed since."""
 
     def require_names(self, owner: str, name: str, given: Any) -> None:
         """Raises ValueError for a table or a panel whose columns are not called as those fitted, in their order."""
@@ -53,22 +53,37 @@ class Kind:
         """Raises ValueError where these dates, if known, cannot be those from this row of series k on."""
         calendar = self.calendars[k] if self.calendars else None
         if calendar is not None and dates is not None and len(dates):
-            row -= self._first(k)
+            row = self._dated(k, row)
             calendar.require_next(owner, row, dates if isinstance(dates, list) else dates.tolist(), stacklevel)
 
     def gone_on(self, k: int, row: int, dates: Any) -> Kind:
         """The same once the row of this number of series k is the last of these dates, where they are known."""
-        calendar = self.calendars[k] if self.calendars else None
-        if calendar is None or dates is None or not len(dates):
-            return self
-        there = calendar.row_of((dates if isinstance(dates, list) else dates[-1:].tolist())[-1])
+        there = self._row_of(k, None if dates is None else dates[-1:])
         if there is None:
             return self
-        firsts = self.firsts or (0,) * len(self.calendars)
-        return replace(self, firsts=(*firsts[:k], row - there, *firsts[k + 1 :]))
+        left_out = self.left_out or (0,) * len(self.calendars)
+        return replace(self, left_out=(*left_out[:k], there + self._first(k) - row, *left_out[k + 1 :]))
+
+    def start_of(self, k: int, dates: Any) -> int:
+        """The number that the first row of these dates has in series k, from which seasons count; 0 if nobody knows."""
+        there = self._row_of(k, None if dates is None else dates[:1])
+        if there is None:
+            return 0
+        late = self.left_out and there >= len(self.calendars[k].dates)
+        return there + self._first(k) - (self.left_out[k] if late else 0)
+
+    def _row_of(self, k: int, dates: Any) -> int | None:
+        calendar = self.calendars[k] if self.calendars else None
+        if calendar is None or dates is None or not len(dates):
+            return None
+        return calendar.row_of(dates[0] if isinstance(dates, list) else dates.tolist()[0])
 
     def _first(self, k: int) -> int:
         return self.firsts[k] if self.firsts else 0
+
+    def _dated(self, k: int, row: int) -> int:
+        """The number, among the dates of a calendar, of a row of series k to come."""
+        return row - self._first(k) + (self.left_out[k] if self.left_out else 0)
 
     def rows(self, found: Sequence[Host], firsts: Sequence[int]) -> Any:
         """Rows (H, F) of each series, the first of which has this number: as tables where the series were some."""
@@ -77,7 +92,7 @@ class Kind:
         each = [
             (values[:, 0] if self.vector else values)
             if form is None
-            else form.made(values, first, first - self._first(k))
+            else form.made(values, first, self._dated(k, first))
             for k, (form, values, first) in enumerate(zip(self.tables, found, firsts, strict=True))
         ]
         return self._given_back(each)

@@ -16,7 +16,7 @@ from xprnn.estimators.series.kind import Kind
 
 Host = np.ndarray[Any, Any]
 MOST = 4096  # dates of a series that are kept, the last ones, which tell its rule
-NAMES = ("of", "firsts", "lengths", "dates")
+NAMES = ("of", "firsts", "left_out", "lengths", "dates")
 
 
 def described(kind: Kind) -> tuple[dict[str, Host], dict[str, list[str]]]:
@@ -33,27 +33,27 @@ def described(kind: Kind) -> tuple[dict[str, Host], dict[str, list[str]]]:
     kept = [each.dates[-MOST:] for each in own]
     before = [firsts[n] + (0 if k < 0 else len(own[k].dates) - len(kept[k])) for n, k in enumerate(of)]
     dates = [(_plain(moment) - EPOCH) // MICROSECOND for part in kept for moment in part]
-    values = (of, before, list(map(len, kept)), dates)
+    values = (of, before, kind.left_out or (0,) * len(of), list(map(len, kept)), dates)
     arrays = {f"calendar.{name}": np.array(value, np.int64) for name, value in zip(NAMES, values, strict=True)}
     return arrays, {"zones": [_name_of(part[-1]) for part in kept]}
 
 
-def restored(
-    arrays: Mapping[str, Host], metadata: Mapping[str, Any], count: int
-) -> tuple[tuple[Calendar | None, ...], tuple[int, ...]]:
-    """The calendars of each series, and the numbers of their first dates; none of a file without dates.
+def restored(arrays: Mapping[str, Host], metadata: Mapping[str, Any], count: int) -> dict[str, tuple[Any, ...]]:
+    """The calendars of each series, the numbers of their first dates, and how many rows were left out since.
 
-    Raises ValueError and TypeError for what does not fit together.
+    Nothing of a file without dates. Raises ValueError and TypeError for what does not fit together.
     """
     if "calendar.of" not in arrays:  # as files of before 2026-12 are
-        return (), ()
-    of, firsts, lengths, dates = (arrays[f"calendar.{name}"] for name in NAMES)
+        return {}
+    of, firsts, left_out, lengths, dates = (arrays[f"calendar.{name}"] for name in NAMES)
     zones = metadata["zones"]
-    if any(array.ndim != 1 or array.dtype != np.int64 for array in (of, firsts, lengths, dates)):
+    if any(array.ndim != 1 or array.dtype != np.int64 for array in (of, firsts, left_out, lengths, dates)):
         raise ValueError("calendar has others than rows of whole numbers")
-    whole = len(of) == len(firsts) == count and len(lengths) == len(zones) > 0
-    if not whole or (lengths < 2).any() or lengths.sum() != len(dates) or (np.abs(firsts) > sys.maxsize // 4).any():
+    whole = len(of) == len(firsts) == len(left_out) == count and len(lengths) == len(zones) > 0
+    if not whole or (lengths < 2).any() or lengths.sum() != len(dates):
         raise ValueError(f"calendar has {len(dates)} dates, which are not those of {count} series")
+    if (firsts < 0).any() or any((np.abs(array) > sys.maxsize // 4).any() for array in (firsts, left_out)):
+        raise ValueError("calendar has others than numbers of rows")
     if of.min() < -1 or of.max() >= len(zones):
         raise ValueError(f"calendar names others than {len(zones)} calendars")
     parts = np.split(dates, np.cumsum(lengths)[:-1])
@@ -61,7 +61,8 @@ def restored(
         Calendar([_moment(number, zone) for number in part.tolist()])
         for part, zone in zip(parts, map(_zone, zones), strict=True)
     ]
-    return tuple(None if k < 0 else own[k] for k in of), tuple(firsts.tolist())
+    calendars = tuple(None if k < 0 else own[k] for k in of)
+    return {"calendars": calendars, "firsts": tuple(firsts.tolist()), "left_out": tuple(left_out.tolist())}
 
 
 def _plain(moment: datetime) -> datetime:

@@ -190,19 +190,24 @@ class SeriesEstimator(Estimator):
         """
         self._fitted(self._network)
         k = self._kind.place(owner, key)
-        series, past, future = self._by_name(owner, series, past, future, one=True)
-        values = as_series(series, owner, gaps=True)
+        return self._placed(owner, *self._by_name(owner, series, past, future, one=True), origins, horizon, k)
+
+    def _placed(
+        self, owner: str, series: Any, past: Any, future: Any, origins: Any, horizon: int, k: int
+    ) -> tuple[list[Series], int, Host, int]:
+        """The same where nothing is called by names any more."""
+        values, dates = as_series(series, owner, gaps=True), dates_of_rows(series, owner)
         self._check_columns("Forecaster", values)
         self._kind.require_names(owner, "steps", series)
         horizon, count = self._steps("Forecaster", horizon), [len(values)]
         one = replace(self._kind, keys=None)
-        pasts, futures = self._covariates(owner, past, future, count, count, [dates_of_rows(series, owner)], one)
+        pasts, futures = self._covariates(owner, past, future, count, count, [dates], one)
         places = check_origins(values, origins, self._model.window)
         if futures[0].size and len(places) and places.max() + horizon > len(values):
             needed = f"one for each of {places.max() + horizon}"
             raise ValueError(f"{owner}: future has {len(values)} rows; expected {needed}")
         found = list(self._recent)
-        found[k] = Series(values, pasts[0], futures[0])
+        found[k] = Series(values, pasts[0], futures[0], self._kind.start_of(k, dates))
         return found, k, places, horizon
 
     def _require_errors(self, owner: str, horizon: int) -> None:
