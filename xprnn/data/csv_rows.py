@@ -197,11 +197,11 @@ def _of_digits(text: str) -> datetime | None:
     """YYYYMMDD, from 1900 on also with hours, minutes and seconds; a day of a year, YYYY-DDD; or seconds since 1970, in
     UTC, to microseconds.
     """
-    if day := DAY_OF_YEAR.fullmatch(text):
-        year, number = map(int, day.groups())
+    if numbered := DAY_OF_YEAR.fullmatch(text):
         with suppress(ValueError, OverflowError):
-            found = datetime(year, 1, 1) + timedelta(days=number - 1)
-            return found if found.year == year else None
+            first = datetime(int(numbered[1]), 1, 1)
+            found = first + timedelta(days=int(numbered[2]) - 1)
+            return found if found.year == first.year else None
     moment = BASIC.fullmatch(text)
     if moment and (len(text) == len("YYYYMMDD") or text.startswith(("19", "20"))):  # as those of 2030 on begin
         year, month, day, *clock = moment.groups()
