@@ -85,11 +85,12 @@ class Calendar:
         place = bisect_left(self.dates, found)
         if place < len(self.dates) and (place > 0 or self.dates[0] == found):
             return place if self.dates[place] == found else None
-        if not hasattr(self.rule, "numbers"):
+        rule: Any = self.rule
+        if not hasattr(rule, "numbers"):  # which rules have that dates follow exactly
             return None
         if found.tzinfo is not None:
             found = _utc(found) if self._in_utc else found.astimezone(self.dates[-1].tzinfo).replace(tzinfo=None)
-        numbers = self.rule.numbers(_microseconds([found]))
+        numbers = rule.numbers(_microseconds([found]))
         if numbers is None:
             return None
         return int(numbers[0] - self._numbers[0]) if not place else place - 1 + int(numbers[0] - self._numbers[-1])

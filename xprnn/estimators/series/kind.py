@@ -51,7 +51,7 @@ class Kind:
 
     def require_next(self, owner: str, k: int, dates: Any, row: int, stacklevel: int = 5) -> None:
         """Raises ValueError where these dates, if known, cannot be those from this row of series k on."""
-        calendar = self.calendars[k] if self.calendars else None
+        calendar = self._calendar(k)
         if calendar is not None and dates is not None and len(dates):
             row = self._dated(k, row)
             calendar.require_next(owner, row, dates if isinstance(dates, list) else dates.tolist(), stacklevel)
@@ -66,14 +66,17 @@ class Kind:
 
     def start_of(self, k: int, dates: Any) -> int:
         """The number that the first row of these dates has in series k, from which seasons count; 0 if nobody knows."""
-        there = self._row_of(k, None if dates is None else dates[:1])
-        if there is None:
+        calendar, there = self._calendar(k), self._row_of(k, None if dates is None else dates[:1])
+        if calendar is None or there is None:
             return 0
-        late = self.left_out and there >= len(self.calendars[k].dates)
+        late = self.left_out and there >= len(calendar.dates)
         return there + self._first(k) - (self.left_out[k] if late else 0)
 
+    def _calendar(self, k: int) -> Calendar | None:
+        return self.calendars[k] if self.calendars else None
+
     def _row_of(self, k: int, dates: Any) -> int | None:
-        calendar = self.calendars[k] if self.calendars else None
+        calendar = self._calendar(k)
         if calendar is None or dates is None or not len(dates):
             return None
         return calendar.row_of(dates[0] if isinstance(dates, list) else dates.tolist()[0])

@@ -96,7 +96,7 @@ class ForecastNetwork(Module):
         for layer, same in ((self.head, self._beside), (self.spread, self._same)):
             if layer is not None:
                 mine = np.repeat(told, len(same) // len(told))
-                weight, bias = layer.weight.numpy(), layer.bias.numpy()
+                weight, bias = (layer.state_dict()[name] for name in ("weight", "bias"))
                 layer.load_state_dict(
                     {"weight": np.where(mine[:, None], 0.0, weight), "bias": np.where(mine, same, bias)}
                 )

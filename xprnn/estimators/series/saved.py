@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -167,7 +167,7 @@ def restored(arrays: HostArrays, metadata: Mapping[str, Any], settings: Mapping[
         for (rows, p, f, first), before in zip(parts, _before(arrays, count, columns), strict=True)
     )
     kind = _kind(metadata, count, {"steps": columns, "past": past, "future": future})
-    kind = replace(kind, **saved_dates.restored(arrays, metadata, count))
+    kind = saved_dates.restored(kind, arrays, metadata, count)
     each = tuple(Scale(*scale) for scale in scales)
     moments = _moments(arrays["moments"], plans, common, columns, horizon)
     return Found(plans, each, common, moments, recent, kind, tuple(arrays["residuals"]), errors, arrays["unit"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -38,13 +39,13 @@ def described(kind: Kind) -> tuple[dict[str, Host], dict[str, list[str]]]:
     return arrays, {"zones": [_name_of(part[-1]) for part in kept]}
 
 
-def restored(arrays: Mapping[str, Host], metadata: Mapping[str, Any], count: int) -> dict[str, tuple[Any, ...]]:
-    """The calendars of each series, the numbers of their first dates, and how many rows were left out since.
+def restored(kind: Kind, arrays: Mapping[str, Host], metadata: Mapping[str, Any], count: int) -> Kind:
+    """The same kind with the dates of a file, if it has some.
 
-    Nothing of a file without dates. Raises ValueError and TypeError for what does not fit together.
+    Raises ValueError and TypeError for what does not fit together.
     """
     if "calendar.of" not in arrays:  # as files of before 2026-12 are
-        return {}
+        return kind
     of, firsts, left_out, lengths, dates = (arrays[f"calendar.{name}"] for name in NAMES)
     zones = metadata["zones"]
     if any(array.ndim != 1 or array.dtype != np.int64 for array in (of, firsts, left_out, lengths, dates)):
@@ -52,7 +53,8 @@ def restored(arrays: Mapping[str, Host], metadata: Mapping[str, Any], count: int
     whole = len(of) == len(firsts) == len(left_out) == count and len(lengths) == len(zones) > 0
     if not whole or (lengths < 2).any() or lengths.sum() != len(dates):
         raise ValueError(f"calendar has {len(dates)} dates, which are not those of {count} series")
-    if (firsts < 0).any() or any((np.abs(array) > sys.maxsize // 4).any() for array in (firsts, left_out)):
+    most = sys.maxsize // 4
+    if (firsts < 0).any() or any(((part < -most) | (part > most)).any() for part in (firsts, left_out)):
         raise ValueError("calendar has others than numbers of rows")
     if of.min() < -1 or of.max() >= len(zones):
         raise ValueError(f"calendar names others than {len(zones)} calendars")
@@ -62,7 +64,7 @@ def restored(arrays: Mapping[str, Host], metadata: Mapping[str, Any], count: int
         for part, zone in zip(parts, map(_zone, zones), strict=True)
     ]
     calendars = tuple(None if k < 0 else own[k] for k in of)
-    return {"calendars": calendars, "firsts": tuple(firsts.tolist()), "left_out": tuple(left_out.tolist())}
+    return replace(kind, calendars=calendars, firsts=tuple(firsts.tolist()), left_out=tuple(left_out.tolist()))
 
 
 def _plain(moment: datetime) -> datetime:
