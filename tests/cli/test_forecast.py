@@ -15,6 +15,9 @@ from helpers import lines_run
 from reports import check_page
 
 from xprnn.cli import main
+from xprnn.cli.options import INPUT
+from xprnn.cli.quantiles import Quantiles
+from xprnn.data.csv_series import CsvSeries
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.estimators import Forecaster
 
@@ -134,6 +137,18 @@ def test_quantiles_are_those_of_the_model(series, tmp_path):
     assert str(out / "quantiles.csv") in told["files"]
     assert "10 %</th>" in check_page(out / "report.html")
     assert run("forecast", series, *columns, "--quantile", "1", "--out", out).exit_code == 2
+
+
+def test_quantiles_that_are_near_each_other_have_names_of_their_own():
+    levels = [0.99999991, 0.99999992]
+    found = Quantiles(CsvSeries(np.ones((3, 1)), ("y",), None), levels, np.ones((1, 1, 2)))
+    assert list(found.rows()[0]["values"]) == found.csv_text().splitlines()[0].split(",")[2:] == list(map(str, levels))
+
+
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="there is no such file here")
+def test_a_dash_is_standard_input():
+    assert INPUT.convert("-", None, None) == Path("/dev/stdin")
+    assert INPUT.convert("./-", None, None) == Path("./-")
 
 
 def test_a_column_known_up_to_now_helps(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from xprnn.data.csv_rows import parse_date
 from xprnn.data.csv_series import read_csv
+from xprnn.data.long_csv import read_long_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.data.text_file import read_table
 
@@ -241,6 +242,8 @@ def test_days_of_a_year_and_midnight_at_the_end_of_a_day(write):
     assert read_csv(write(column("day", ["2023-364", "2023-365", "2024-001"])), ["v"], "day").label(3) == "2024-01-02"
     hours = ["2024-02-29T23:00Z", "2024-02-29T24:00Z", "2024-03-01T01:00Z"]
     assert read_csv(write(column("when", hours)), ["v"]).label(1) == "2024-03-01 00:00:00+00:00"
+    for text in ("2024-02-29T24", "20240229T2400", "2024-02-29 24:00:00.0"):
+        assert parse_date(text) == datetime(2024, 3, 1)
     for text in ("2024-366-1", "2023-366", "2024-01-01 24:01", "9999-12-31 24:00", "20200131.12"):
         assert parse_date(text, digits=True) is None
 
@@ -254,11 +257,19 @@ def test_cells_without_a_number_are_told_what_to_do_about(write):
 
 
 def test_points_that_seem_to_part_thousands_are_told_of(write, recwarn):
-    for cells in ("12.500;13;12.25", "0.987;1.012;1", "1.012;1.105;1.130", "987;1012;990", "1.012;12;1400"):
+    for cells in (
+        "12.500;13;12.25",
+        "0.987;1.012;1",
+        "1.012;1.105;1.130",
+        "987;1012;990",
+        "1.012;12;1400",
+        "1.000;2;1.500",
+    ):
         read_csv(write("v\n" + cells.replace(";", "\n")))
     assert not recwarn.list
-    with pytest.warns(UserWarning, match="column 'v' has 1.012 beside 987: points are taken for decimal ones"):
-        read_csv(write("d;v\n2024-01-01;987\n2024-01-02;1.012\n2024-01-03;1.105\n"))
+    for read in (read_csv, read_long_csv):
+        with pytest.warns(UserWarning, match="column 'v' has 1.012 beside 987: points are taken for decimal ones"):
+            read(write("d;v\n2024-01-01;987\n2024-01-02;1.012\n2024-01-03;1.105\n"), columns=["v"])
 
 
 def test_months_and_utc_are_dates(write):

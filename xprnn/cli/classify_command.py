@@ -12,7 +12,7 @@ import numpy as np
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
+from xprnn.cli.options import BACKEND, EPOCHS, INPUT, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import echo_json, in_a_line, keep_inputs, writable_folder
 from xprnn.cli.ranks import echo_once, together
 from xprnn.cli.report.labels import Answers, label_page
@@ -142,7 +142,7 @@ def predictions(answers: Answers) -> str:
 
 @classify.command()
 @click.argument("model", type=PATH)
-@click.argument("file", type=PATH)
+@click.argument("file", type=INPUT)
 @options(BACKEND, JSON)
 def predict(model: Path, file: Path, backend: str | None, as_json: bool) -> None:
     """Labels of the sequences in FILE, whose columns are called as those that MODEL learned from.

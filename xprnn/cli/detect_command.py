@@ -11,7 +11,7 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
+from xprnn.cli.options import BACKEND, EPOCHS, INPUT, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import echo_json, in_a_line, keep_inputs, writable_file, writable_folder
 from xprnn.cli.ranks import echo_once, together
 from xprnn.cli.report.anomalies import LISTED, Scored, anomaly_page
@@ -116,7 +116,7 @@ def _train(
 
 @detect.command()
 @click.argument("model", type=PATH)
-@click.argument("file", type=PATH)
+@click.argument("file", type=INPUT)
 @click.option("--report", type=PATH, help="Page of HTML to write.")
 @options(BACKEND, JSON)
 def predict(model: Path, file: Path, report: Path | None, backend: str | None, as_json: bool) -> None:

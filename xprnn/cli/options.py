@@ -10,7 +10,16 @@ import click
 
 from xprnn.estimators.cells import cells
 
-PATH = click.Path(path_type=Path)
+
+class _Input(click.Path):
+    """A file to read; a dash is standard input, where the system has a file for it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert("/dev/stdin" if str(value) == "-" and STDIN.exists() else value, param, ctx)
+
+
+PATH, STDIN = click.Path(path_type=Path), Path("/dev/stdin")
+INPUT = _Input(path_type=Path)
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 

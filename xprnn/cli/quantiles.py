@@ -30,7 +30,7 @@ class Quantiles:
             {
                 "when": self.source.label(first + step),
                 "column": column,
-                "values": {f"{level:g}": float(value) for level, value in zip(self.levels, values, strict=True)},
+                "values": {str(level): float(value) for level, value in zip(self.levels, values, strict=True)},
             }
             for k, column in enumerate(self.source.columns)
             for step, values in enumerate(self.values[:, k])
@@ -40,6 +40,6 @@ class Quantiles:
         """A line for each step and column."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["when", "column", *(f"{level:g}" for level in self.levels)])
+        writer.writerow(["when", "column", *map(str, self.levels)])
         writer.writerows([row["when"], row["column"], *map(str, row["values"].values())] for row in self.rows())
         return out.getvalue()

@@ -10,7 +10,7 @@ import click
 
 from xprnn.backend import default_backend
 from xprnn.cli.errors import one_line_errors
-from xprnn.cli.options import BACKEND, EPOCHS, JSON, PATH, RESUME, SEED, one_cell, options
+from xprnn.cli.options import BACKEND, EPOCHS, INPUT, JSON, PATH, RESUME, SEED, one_cell, options
 from xprnn.cli.outputs import echo_json, in_a_line, keep_inputs, writable_file
 from xprnn.cli.ranks import echo_once, together
 from xprnn.cli.report.labels import Answers, label_page
@@ -36,7 +36,7 @@ ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="
 
 
 @sentiment.command()
-@click.argument("file", type=PATH, required=False)
+@click.argument("file", type=INPUT, required=False)
 @click.option("--positive", type=PATH, help="Instead of FILE: positive texts, one a line.")
 @click.option("--negative", type=PATH, help="Instead of FILE: negative texts, one a line.")
 @click.option("--text", default="text", show_default=True, help="Column of FILE with the texts.")
@@ -151,7 +151,7 @@ def _read_labelled(
 
 @sentiment.command()
 @click.argument("model", type=PATH)
-@click.argument("file", type=PATH, required=False)
+@click.argument("file", type=INPUT, required=False)
 @click.option("--text", help='Column of FILE with the texts; "text" in a .csv or .tsv file. Else: one text a line.')
 @click.option("--explain", is_flag=True, help="Also print the words that mattered most.")
 @options(ENCODING, BACKEND, JSON)

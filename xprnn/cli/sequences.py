@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from xprnn.cli.errors import one_line_warnings
-from xprnn.cli.options import PATH, Option, options
+from xprnn.cli.options import INPUT, PATH, Option, options
 from xprnn.data.long_csv import LongCsv, read_long_csv
 from xprnn.estimators.model_file import notes_of
 
@@ -22,7 +22,7 @@ COLUMNS = click.option(
 def file_and_folder(folder: str) -> Option:
     """The argument FILE and the folder that is written to."""
     return options(
-        click.argument("file", type=PATH),
+        click.argument("file", type=INPUT),
         click.option("--out", type=PATH, default=Path(folder), show_default=True, help="Folder."),
     )
 

@@ -10,12 +10,12 @@ import click
 import numpy as np
 
 from xprnn.cli.errors import one_line_warnings
-from xprnn.cli.options import PATH, options
+from xprnn.cli.options import INPUT, options
 from xprnn.data.calendar import FILLS
 from xprnn.data.csv_series import CsvSeries, read_csv
 
 FILE = options(
-    click.argument("file", type=PATH),
+    click.argument("file", type=INPUT),
     click.option(
         "--column", "columns", multiple=True, help="Column to forecast; may be repeated. Default: the only one."
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
@@ -72,6 +73,27 @@ class Calendar:
             return [self.dates[r] if r <= last else self._made(int(self._numbers[-1]) + r - last) for r in rows]
         except OverflowError:
             return None
+
+    def row_of(self, moment: date) -> int | None:
+        """The number of the row at a date: of one there is, or, before them and past the end, what the rule says.
+
+        None where there is none.
+        """
+        (found,) = checked([moment])
+        if (found.tzinfo is None) != (self.dates[-1].tzinfo is None):
+            return None
+        place = bisect_left(self.dates, found)
+        if place < len(self.dates) and (place > 0 or self.dates[0] == found):
+            return place if self.dates[place] == found else None
+        rule: Any = self.rule
+        if not hasattr(rule, "numbers"):  # which rules have that dates follow exactly
+            return None
+        if found.tzinfo is not None:
+            found = _utc(found) if self._in_utc else found.astimezone(self.dates[-1].tzinfo).replace(tzinfo=None)
+        numbers = rule.numbers(_microseconds([found]))
+        if numbers is None:
+            return None
+        return int(numbers[0] - self._numbers[0]) if not place else place - 1 + int(numbers[0] - self._numbers[-1])
 
     def require_next(self, owner: str, row: int, dates: Sequence[date], stacklevel: int = 5) -> None:
         """Raise ValueError where dates cannot be those of rows past the end, as they do not come after those before.

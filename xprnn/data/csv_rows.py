@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import reprlib
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -17,7 +18,7 @@ QUOTED = re.compile('"[^"]*"')
 MONTH = re.compile(r"\d{4}-\d{2}")
 QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
 DAY_OF_YEAR = re.compile(r"(\d{4})-(\d{3})")
-MIDNIGHT = re.compile(r"(.{8,10}[T ])24(:?00(:?00([.,]0+)?)?)(?=$|[Z+-])")  # at the end of a day, as ISO 8601 has it
+MIDNIGHT = re.compile(r"(.{8,10}[T ])24((:?00(:?00([.,]0+)?)?)?)(?=$|[Z+-])")  # at the end of a day, as ISO 8601 has it
 YEAR = re.compile(r"\d{4}")
 BASIC = re.compile(r"(\d{4})(\d{2})(\d{2})(?:(\d{2})(\d{2})?(\d{2})?)?")  # ISO 8601's without its signs
 UNIX = re.compile(r"(\d{10})(\d{3}|\d{6}|\d{9})?(?:\.(\d+))?")  # seconds since 1970, or in thousands and so on
@@ -156,16 +157,31 @@ def why_no_number(text: str) -> str:
     return f"{text!r} is not a finite number{how}"
 
 
-def of_thousands(cells: Sequence[str]) -> tuple[str, str] | None:
+def tell_of_thousands(path: Path, columns: Sequence[str], cells: Sequence[list[str]], stacklevel: int) -> None:
+    """Warn of the first column of numbers whose points seem to part thousands."""
+    for name, column in zip(columns, cells, strict=True):
+        if (found := _of_thousands(column)) is not None:
+            pointed, plain = found
+            warnings.warn(
+                f"{path}: column {name!r} has {pointed} beside {plain}: points are taken for decimal ones, so "
+                f"{pointed} is about {float(pointed):.0f}; where they part thousands, leave them out",
+                stacklevel=stacklevel + 1,
+            )
+            return
+
+
+def _of_thousands(cells: Sequence[str]) -> tuple[str, str] | None:
     """A number with a point and one without, where points seem to part thousands: 1.012 after 987.
 
-    All that have one have three digits behind it and no 0 in front, and all others are whole and below a thousand.
+    All that have one have three digits behind it and no 0 in front, and all others are whole, below a thousand, and
+    not all far below.
     """
     pointed = [cell for cell in cells if "." in cell]
     if not 0 < len(pointed) < len(cells) or not all(map(THOUSANDS.fullmatch, pointed)):
         return None
-    plain = [cell for cell in cells if "." not in cell]
-    return (pointed[0], plain[0]) if all(map(BELOW.fullmatch, plain)) else None
+    plain = [cell for cell in cells if cell and "." not in cell]
+    near = next((cell for cell in plain if len(cell.lstrip("+-")) == 3), None)
+    return None if near is None or not all(map(BELOW.fullmatch, plain)) else (pointed[0], near)
 
 
 def parse_date(text: str, digits: bool = False) -> datetime | None:
@@ -197,11 +213,11 @@ def _of_digits(text: str) -> datetime | None:
     """YYYYMMDD, from 1900 on also with hours, minutes and seconds; a day of a year, YYYY-DDD; or seconds since 1970, in
     UTC, to microseconds.
     """
-    if day := DAY_OF_YEAR.fullmatch(text):
-        year, number = map(int, day.groups())
+    if numbered := DAY_OF_YEAR.fullmatch(text):
         with suppress(ValueError, OverflowError):
-            found = datetime(year, 1, 1) + timedelta(days=number - 1)
-            return found if found.year == year else None
+            first = datetime(int(numbered[1]), 1, 1)
+            found = first + timedelta(days=int(numbered[2]) - 1)
+            return found if found.year == first.year else None
     moment = BASIC.fullmatch(text)
     if moment and (len(text) == len("YYYYMMDD") or text.startswith(("19", "20"))):  # as those of 2030 on begin
         year, month, day, *clock = moment.groups()

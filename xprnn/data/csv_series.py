@@ -20,11 +20,11 @@ from xprnn.data.csv_rows import (
     MONTH,
     looks_dated,
     number_of,
-    of_thousands,
     parse_date,
     place_of,
     read_rows,
     require_once,
+    tell_of_thousands,
     why_no_number,
 )
 from xprnn.data.gaps import close_gaps
@@ -131,7 +131,7 @@ def read_csv(
                 where = f"{path}: line {line}, column {columns[k]!r}"
                 raise ValueError(f"{where}: {why_no_number(cells[place])}")
             values[n, k] = number
-    _tell_of_thousands(path, columns, [[cells[place] for _, cells in rows if cells[place]] for place in places])
+    tell_of_thousands(path, columns, [[cells[place] for _, cells in rows] for place in places], 2)
     if date is None:
         _tell_of_dates(path, header, [cells for _, cells in rows], columns)
         if fill is not None:
@@ -139,19 +139,6 @@ def read_csv(
         return CsvSeries(values, tuple(columns), None)
     values, calendar = close_gaps(str(path), values, _calendar(path, header, rows, date), fill)
     return CsvSeries(values, tuple(columns), calendar)
-
-
-def _tell_of_thousands(path: Path, columns: Sequence[str], cells: Sequence[list[str]]) -> None:
-    """Warn of the first column of numbers whose points seem to part thousands."""
-    for name, column in zip(columns, cells, strict=True):
-        if (found := of_thousands(column)) is not None:
-            pointed, plain = found
-            warnings.warn(
-                f"{path}: column {name!r} has {pointed} beside {plain}: points are taken for decimal ones, so "
-                f"{pointed} is about {float(pointed):.0f}; where they part thousands, leave them out",
-                stacklevel=3,
-            )
-            return
 
 
 def _tell_of_dates(path: Path, header: Sequence[str], rows: list[list[str]], columns: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.csv_rows import number_of, parse_date, read_rows, require_once
+from xprnn.data.csv_rows import number_of, parse_date, read_rows, require_once, tell_of_thousands
 from xprnn.data.csv_rows import place_of as column_place
 from xprnn.data.gaps import calendars_of
 
@@ -90,7 +90,8 @@ def read_long_csv(
 
     Raises OSError where the file cannot be read; ValueError, naming line and column, for a column that is not there or
     there twice, an id, time or label that is missing, what is no finite number, a time that is neither number nor date
-    or comes twice in a sequence, and a label that changes in one. Warns of dates that are missing in a sequence.
+    or comes twice in a sequence, and a label that changes in one. Warns of dates that are missing in a sequence,
+    and of numbers whose points seem to part thousands.
     """
     path = Path(path)
     header, rows = read_rows(path)
@@ -126,6 +127,7 @@ def read_long_csv(
                 first, last = sorted((before.line, after.line))
                 whose = "" if id is None else f" of {id} {key!r}"
                 raise ValueError(f"{path}: line {last}: {time} {after.name}{whose} is in line {first} already")
+    tell_of_thousands(path, columns, [[cells[place] for _, cells in rows] for place in places], 2)
     if isinstance(moments[0], datetime):
         calendars_of(str(path), {key: [step.time for step in group] for key, group in groups.items()}, 3)
     return LongCsv(

@@ -64,10 +64,14 @@ class TableForm:
         found = cls.of(first_row(selected(table, names)), owner) if not isinstance(table, Mapping) else None
         return None if found is None else replace(found, calendar=None, numbered=None)
 
-    def made(self, values: Host, first: int) -> Any:
-        """Rows (H, F), the first of which has this number, counted from the first of the table."""
-        rows = range(first, first + len(values))
-        dates: Sequence[date] | None = None if self.calendar is None else self.calendar.dates_of(rows)
+    def made(self, values: Host, first: int, dated: int | None = None) -> Any:
+        """Rows (H, F), the first of which has this number, counted from the first of the table.
+
+        ``dated`` is the number that it has by its date, where that is another.
+        """
+        begins = (first, first if dated is None else dated)
+        rows, moments = (range(begin, begin + len(values)) for begin in begins)
+        dates: Sequence[date] | None = None if self.calendar is None else self.calendar.dates_of(moments)
         if dates is not None and self.days:
             dates = [moment.date() for moment in dates if isinstance(moment, datetime)]
         if hasattr(self.empty, "iloc"):

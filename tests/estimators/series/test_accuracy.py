@@ -297,7 +297,9 @@ def test_counts_have_futures_that_are_counts(tmp_path):
     assert np.array_equal(Forecaster.load(tmp_path / "model").sample(5, 3, rng=0), forecaster.sample(5, 3, rng=0))
     rare = np.zeros(60)
     rare[[7, 20, 41]] = 1.0
-    assert (Forecaster(distribution="negative_binomial", **options).fit(rare).predict(9) > 0.0).all()
+    few = Forecaster(distribution="negative_binomial", **options).fit(rare)
+    assert (few.predict(9) > 0.0).all()
+    assert (few.intervals(1, coverage=0.8) >= 0.0).all()
     with pytest.raises(ValueError, match="Forecaster.futures: paths is .*; expected an integer from 1 to 2"):
         forecaster.futures(y, [40], 2, paths=2**50)
     rare[41] = 1e15  # beside which float32 does not tell 0 from what is below

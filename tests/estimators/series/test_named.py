@@ -296,3 +296,83 @@ def test_one_of_several_series_is_scored_by_its_key():
         ValueError, match=r"Forecaster.score: fitted on several series; expected the key of one of them"
     ):
         model.score(one)
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin", "+05:30"])
+def test_a_file_keeps_the_dates_that_rows_to_come_are_held_against(zone, tmp_path, recwarn):
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-29", periods=STEPS + 3, tz=zone)  # clocks are set on the last day fitted
+    table = pandas.DataFrame({"v": columns()["sold"]}, index=days)
+    Forecaster(**TINY).fit(table[:STEPS]).observe(table[STEPS : STEPS + 1]).save(tmp_path / "model")
+    Forecaster.load(tmp_path / "model").save(tmp_path / "again")
+    for path in (tmp_path / "model", tmp_path / "again"):
+        loaded = Forecaster.load(path)
+        with pytest.raises(
+            ValueError, match=r"observe: the first row is of 2024-03-29.*; expected one after 2024-03-29"
+        ):
+            loaded.observe(table[STEPS : STEPS + 1])
+        loaded.observe(table[STEPS + 1 : STEPS + 2])
+        assert not recwarn.list
+        with pytest.warns(UserWarning, match="first row is of 2024-04-02.*, where 2024-03-31.* comes next"):
+            loaded.update(table[STEPS + 2 :].set_index(days[-1:] + pandas.Timedelta(days=2)))
+
+
+def test_what_comes_after_rows_that_were_left_out_has_its_own_dates(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=120)
+    table = pandas.DataFrame({"v": columns(steps=120)["sold"]}, index=days)
+    forecaster = Forecaster(**TINY).fit(table[:60])
+    with pytest.warns(UserWarning, match="where 2024-03-01 comes next"):
+        forecaster.observe(table[70:75])
+    assert list(forecaster.predict(2).index) == list(days[75:77])
+    forecaster.update(table[75:76])  # which comes next, so that there is no more warning
+    assert list(forecaster.predict(2).index) == list(days[76:78])
+    forecaster.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="expected one after 2024-03-16"):
+        Forecaster.load(tmp_path / "model").observe(table[75:77])
+
+
+def test_seasons_of_a_part_with_dates_are_those_of_its_dates(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    wave = 10.0 * np.sin(2 * np.pi * np.arange(400) / 100) + np.random.default_rng(0).normal(size=400)
+    table = pandas.DataFrame({"v": wave, "id": "a"}, index=pandas.date_range("2024-01-01", periods=400))
+    options = TINY | {"window": 3, "periods": (100,)}
+    one = Forecaster(**options).fit(table[["v"]][:300])
+    several = Forecaster(**options).fit(table[:300], target="v", id="id")
+    one.save(tmp_path / "model")
+    loaded = Forecaster.load(tmp_path / "model")
+    for forecaster, key, names in ((one, None, ["v"]), (loaded, None, ["v"]), (several, "a", ["v", "id"])):
+        for first in (30, 225, 330):
+            part = forecaster.forecast(table[names][first:], [350 - first], 2, key=key)
+            np.testing.assert_allclose(part, forecaster.forecast(table[names], [350], 2, key=key), rtol=1e-6)
+        assert forecaster.score(table[names][340:], key=key) > 0.8
+    with pytest.warns(UserWarning, match="comes next"):
+        one.observe(table[["v"]][310:320])  # of ten rows less, so that seasons have slid
+    slid = one.forecast(table[["v"]][330:], [20], 2)
+    np.testing.assert_allclose(slid, one.forecast(np.r_[wave[:320], wave[330:]], [340], 2), rtol=1e-6)
+
+
+def test_a_file_keeps_the_dates_of_each_of_several_series(tmp_path):
+    day = np.datetime64("2024-01-01") + np.arange(80)
+    table = {"id": ["a"] * 40 + ["b"] * 40, "day": np.r_[day[:40], day[40:]], "v": columns(steps=80)["sold"]}
+    Forecaster(**TINY).fit(table, target="v", id="id", time="day").save(tmp_path / "model")
+    loaded = Forecaster.load(tmp_path / "model")
+    later = {"id": ["a", "b"], "day": np.array(["2024-02-10", "2024-03-20"], "datetime64[D]"), "v": [5.0, 5.0]}
+    with pytest.raises(ValueError, match="series 'b': the first row is of 2024-03-20; expected one after 2024-03-20"):
+        loaded.observe({**later, "day": later["day"] + np.array([0, 0])})
+    loaded.observe({**later, "day": later["day"] + np.array([0, 1])})
+    arrays, metadata = read_tensors(tmp_path / "model")
+    for name, odd in (
+        ("calendar.of", np.array([0, 2])),
+        ("calendar.lengths", np.array([1, 79])),
+        ("calendar.dates", arrays["calendar.dates"][::-1].copy()),
+        ("calendar.dates", arrays["calendar.dates"] * 10**6),
+        ("calendar.firsts", np.zeros(2)),
+        ("calendar.firsts", np.array([2**63 - 1, 0])),
+    ):
+        write_tensors(tmp_path / "odd", arrays | {name: odd}, metadata)
+        with pytest.raises(ModelFileError, match="odd: cannot load this forecaster"):
+            Forecaster.load(tmp_path / "odd")
+    write_tensors(tmp_path / "odd", arrays, metadata | {"zones": ["../etc", 3]})
+    with pytest.raises(ModelFileError, match="a zone is 3; expected its name"):
+        Forecaster.load(tmp_path / "odd")

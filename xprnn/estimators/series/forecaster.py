@@ -231,7 +231,8 @@ class Forecaster(RollingForecaster):
         steps (N,) or (N, F), with ``past`` and ``future`` of these steps where they were fitted; of several series a
         dict or a list of them. Returns itself.
         """
-        self._become(_recent=self._ends_of(self._joined("Forecaster.observe", steps, past, future)))
+        whole, kind = self._joined("Forecaster.observe", steps, past, future)
+        self._become(_recent=self._ends_of(whole), _kind=kind)
         return self
 
     def update(
@@ -240,23 +241,24 @@ class Forecaster(RollingForecaster):
         """Learn from what came after the fitted series too, and go on from there. Returns itself.
 
         Arguments as in :meth:`observe`. Autoregressions are solved for all steps that were ever learned, old and new;
-        networks are trained further on the new ones, for so many ``epochs``. Transforms, lags, and the measured errors
-        and scales of columns that had varied stay; of those that had been constant nothing was measured, so that
-        :meth:`intervals` raises, and futures repeat errors on what was learned. Raises what :meth:`observe` and training
-        do, FloatingPointError for steps that are too far from the others, RuntimeError for weights of 8 bits; the
-        forecaster is then as it was.
+        networks are trained further on the new ones, for so many ``epochs``. Transforms, lags, the measured errors and
+        the scales of columns that had varied stay. Where all there was had been constant no error is known any more:
+        :meth:`intervals` raises, and futures repeat errors on what was learned.
+
+        Raises what :meth:`observe` and training do, FloatingPointError for steps that are too far from the others,
+        RuntimeError for weights of 8 bits; the forecaster is then as it was.
         """
         if hasattr(self._fitted(self._network), "quantization"):
             raise RuntimeError(
                 "Forecaster.update: its network has weights of 8 bits, which cannot learn: update the model that it "
                 "was made of, or fit"
             )
-        whole = self._joined("Forecaster.update", steps, past, future)
+        whole, kind = self._joined("Forecaster.update", steps, past, future)
         epochs = whole_number("Forecaster.update", "epochs", epochs)
         model = learn_more(self._model, whole, self._options, epochs, callbacks, self.progress)
         network = Members([member.network for member in model.members])
         network.eval()
-        self._become(_model=model, _network=network, _recent=self._ends_of(whole))
+        self._become(_model=model, _network=network, _recent=self._ends_of(whole), _kind=kind)
         return self
 
     def predict(
@@ -266,8 +268,8 @@ class Forecaster(RollingForecaster):
 
         Returns (horizon,) or (horizon, F), as the fitted series was, of several series a dict or a list of them; for a
         frame or a column of pandas or polars, or a table of Arrow, one of that kind, with the dates or the numbers of
-        rows that come next (but arrays where the model comes from a file). So it is for each of several series that
-        were such, or parts of a long one.
+        rows that come next (but arrays where the model comes from a file, which keeps dates for checks alone). So it is
+        for each of several series that were such, or parts of a long one.
         Default horizon: the one of the settings, which is the most that the direct strategy can say.
         ``future`` (horizon, Q) is what is known of these steps, where it was fitted; dates of such a table that do not
         come after the series are a ValueError, and others than the next ones a warning. With ``quantiles`` (Q,) between

@@ -36,6 +36,10 @@ class Kind:
     """How the columns of steps, of the past and of the future were called, where they were."""
     calendars: tuple[Calendar | None, ...] = ()
     """Those of the fitted series, where their dates are known."""
+    firsts: tuple[int, ...] = ()
+    """The numbers of their first dates, where a file has the last ones alone."""
+    left_out: tuple[int, ...] = ()
+    """How many rows, by the rule, were left out of what was observed since."""
 
     def require_names(self, owner: str, name: str, given: Any) -> None:
         """Raises ValueError for a table or a panel whose columns are not called as those fitted, in their order."""
@@ -47,17 +51,52 @@ class Kind:
 
     def require_next(self, owner: str, k: int, dates: Any, row: int, stacklevel: int = 5) -> None:
         """Raises ValueError where these dates, if known, cannot be those from this row of series k on."""
-        calendar = self.calendars[k] if self.calendars else None
+        calendar = self._calendar(k)
         if calendar is not None and dates is not None and len(dates):
+            row = self._dated(k, row)
             calendar.require_next(owner, row, dates if isinstance(dates, list) else dates.tolist(), stacklevel)
+
+    def gone_on(self, k: int, row: int, dates: Any) -> Kind:
+        """The same once the row of this number of series k is the last of these dates, where they are known."""
+        there = self._row_of(k, None if dates is None else dates[-1:])
+        if there is None:
+            return self
+        left_out = self.left_out or (0,) * len(self.calendars)
+        return replace(self, left_out=(*left_out[:k], there + self._first(k) - row, *left_out[k + 1 :]))
+
+    def start_of(self, k: int, dates: Any) -> int:
+        """The number that the first row of these dates has in series k, from which seasons count; 0 if nobody knows."""
+        calendar, there = self._calendar(k), self._row_of(k, None if dates is None else dates[:1])
+        if calendar is None or there is None:
+            return 0
+        late = self.left_out and there >= len(calendar.dates)
+        return there + self._first(k) - (self.left_out[k] if late else 0)
+
+    def _calendar(self, k: int) -> Calendar | None:
+        return self.calendars[k] if self.calendars else None
+
+    def _row_of(self, k: int, dates: Any) -> int | None:
+        calendar = self._calendar(k)
+        if calendar is None or dates is None or not len(dates):
+            return None
+        return calendar.row_of(dates[0] if isinstance(dates, list) else dates.tolist()[0])
+
+    def _first(self, k: int) -> int:
+        return self.firsts[k] if self.firsts else 0
+
+    def _dated(self, k: int, row: int) -> int:
+        """The number, among the dates of a calendar, of a row of series k to come."""
+        return row - self._first(k) + (self.left_out[k] if self.left_out else 0)
 
     def rows(self, found: Sequence[Host], firsts: Sequence[int]) -> Any:
         """Rows (H, F) of each series, the first of which has this number: as tables where the series were some."""
         if not any(self.tables):
             return self.answer(found)
         each = [
-            (values[:, 0] if self.vector else values) if form is None else form.made(values, first)
-            for form, values, first in zip(self.tables, found, firsts, strict=True)
+            (values[:, 0] if self.vector else values)
+            if form is None
+            else form.made(values, first, self._dated(k, first))
+            for k, (form, values, first) in enumerate(zip(self.tables, found, firsts, strict=True))
         ]
         return self._given_back(each)
 

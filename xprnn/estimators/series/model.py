@@ -80,12 +80,16 @@ class Model:
         return found
 
     def bands(self, which: Host, forecasts: Host, widths: Host) -> Host:
-        """(M, H, F, 2), the ends of intervals of these half widths around forecasts (M, H, F) of series (M,)."""
+        """(M, H, F, 2), the ends of intervals of these half widths around forecasts (M, H, F) of series (M,).
+
+        Counts are not below 0, and so no end of theirs is.
+        """
         member = self.members[0]
         middle = member.plan.transform.powered(forecasts, member.scale.floor[which][:, None])
         reach = widths * self.unit[which][:, None]
         ends = [member.plan.transform.unpowered(middle + sign * reach) for sign in (-1.0, 1.0)]
-        return np.stack(ends, axis=-1)
+        found = np.stack(ends, axis=-1)
+        return np.maximum(found, 0.0) if member.distribution.counts else found
 
     def widths(self, horizon: int, coverage: float) -> Host:
         """Half widths (H, F)."""

@@ -110,7 +110,7 @@ class Names:
     def of_one(self, table: Any) -> Names:
         """The names by which a table of one series is read, which may lack its times and has no id."""
         time = self.time if self.time in [str(name) for name in names_given(table)] else None
-        return replace(self, id=None, time=time, static=())
+        return replace(self, id=None, time=time, static=(), one=False)
 
     def ahead(self, owner: str, table: Any) -> Any:
         """What is known of steps to come, from a table of them, or what was given otherwise."""

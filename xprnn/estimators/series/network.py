@@ -97,7 +97,7 @@ class ForecastNetwork(Module):
             if layer is not None:
                 assert layer.bias is not None
                 mine = np.repeat(told, len(same) // len(told))
-                weight, bias = layer.weight.numpy(), layer.bias.numpy()
+                weight, bias = (layer.state_dict()[name] for name in ("weight", "bias"))
                 layer.load_state_dict(
                     {"weight": np.where(mine[:, None], 0.0, weight), "bias": np.where(mine, same, bias)}
                 )

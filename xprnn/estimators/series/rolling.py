@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.arguments import probability, real_number, several, size
-from xprnn.data.series import as_series
+from xprnn.data.series import rows_of_series
 from xprnn.estimators.estimator import no_target
 from xprnn.estimators.metrics import r_squared
 from xprnn.estimators.series.backtest import Informed, backtest
@@ -62,6 +62,9 @@ class RollingForecaster(SeriesEstimator):
     ) -> Host:
         """Forecasts from many places: (M, horizon, F) from series[:origin] for each of the origins (M,).
 
+        Seasons count from the first step of this series or, where dates are known, from where it stands beside the
+        fitted one.
+
         ``past`` and ``future`` (T, P) and (T, Q) of all steps of this series, where they were fitted; ``key`` says
         which it is of several.
         """
@@ -97,23 +100,27 @@ class RollingForecaster(SeriesEstimator):
         :meth:`forecast`. Raises ValueError for a series with less than two steps to forecast in each column.
         """
         no_target("Forecaster.score", y)
+        owner = "Forecaster.score"
         self._fitted(self._network)
-        self._kind.place("Forecaster.score", key)
-        series, past, future = self._by_name("Forecaster.score", series, past, future, one=True)
-        self._kind.require_names("Forecaster.score", "steps", series)
-        values = as_series(series, "Forecaster.score", gaps=True)
-        horizon, window = self.settings["horizon"], self._model.window
-        origins = np.arange(window, len(values) - horizon + 1)
+        k = self._kind.place(owner, key)
+        series, past, future = self._by_name(owner, series, past, future, one=True)
+        steps, horizon, window = (
+            len(rows_of_series(series, owner, gaps=True)),
+            self.settings["horizon"],
+            self._model.window,
+        )
+        origins = np.arange(window, steps - horizon + 1)
         if len(origins) < LEAST_LEARNED:
             least = window + horizon + LEAST_LEARNED - 1
-            raise ValueError(f"Forecaster.score: the series has {len(values)} steps; expected at least {least}")
-        actual = values[origins[:, None] + np.arange(horizon)].reshape(-1, values.shape[1])
-        said = self.forecast(values, origins, horizon, past=past, future=future, key=key).reshape(actual.shape)
-        known = ~np.isnan(actual)
+            raise ValueError(f"{owner}: the series has {steps} steps; expected at least {least}")
+        whole, k, places, horizon = self._placed(owner, series, past, future, origins, horizon, k)
+        said = self._model.forecast(whole, np.full(len(places), k), places, horizon)
+        actual = whole[k].values[origins[:, None] + np.arange(horizon)].reshape(-1, said.shape[2])
+        said, known = said.reshape(actual.shape), ~np.isnan(actual)
         for column in np.flatnonzero(known.sum(axis=0) < LEAST_LEARNED):
             raise ValueError(
-                f"Forecaster.score: column {column} has {known[:, column].sum()} steps to forecast that are known; "
-                f"expected at least {LEAST_LEARNED}"
+                f"{owner}: column {column} has {known[:, column].sum()} steps to forecast that are known; expected at "
+                f"least {LEAST_LEARNED}"
             )
         each = [r_squared(actual[k, c, None], said[k, c, None]) for c, k in enumerate(known.T)]
         return float(np.mean(each))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.estimators.estimator import TRAINING
+from xprnn.estimators.series import saved_dates
 from xprnn.estimators.series.frame import Scale, Series
 from xprnn.estimators.series.kind import Kind
 from xprnn.estimators.series.linear import Moments
@@ -111,7 +112,9 @@ def described(
         arrays["recent.before"] = np.stack([np.nan_to_num(before, nan=0.0), ~np.isnan(before), ago], axis=1)
     keys = {"keys": list(kind.keys or ()), "several": kind.keys is not None, "named": kind.named, "vector": kind.vector}
     keys["columns"] = {name: list(names) for name, names in kind.names.items()}
-    return arrays, {"plans": [m.plan.plain() for m in model.members], "gaps": common.gaps, **keys}
+    dates, zones = saved_dates.described(kind)
+    plans = [m.plan.plain() for m in model.members]
+    return arrays | dates, {"plans": plans, "gaps": common.gaps, **keys, **zones}
 
 
 def restored(arrays: HostArrays, metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> Found:
@@ -164,6 +167,7 @@ def restored(arrays: HostArrays, metadata: Mapping[str, Any], settings: Mapping[
         for (rows, p, f, first), before in zip(parts, _before(arrays, count, columns), strict=True)
     )
     kind = _kind(metadata, count, {"steps": columns, "past": past, "future": future})
+    kind = saved_dates.restored(kind, arrays, metadata, count)
     each = tuple(Scale(*scale) for scale in scales)
     moments = _moments(arrays["moments"], plans, common, columns, horizon)
     return Found(plans, each, common, moments, recent, kind, tuple(arrays["residuals"]), errors, arrays["unit"])

@@ -131,8 +131,11 @@ class SeriesEstimator(Estimator):
             covariates(owner, "future", future, kind, ahead, columns[1], dates),
         )
 
-    def _joined(self, owner: str, steps: Any, past: Any, future: Any) -> list[Series]:
-        """The ends of the fitted series, and what came after them. Raises TypeError and ValueError."""
+    def _joined(self, owner: str, steps: Any, past: Any, future: Any) -> tuple[list[Series], Kind]:
+        """The ends of the fitted series with what came after them, and their kind then.
+
+        Raises TypeError and ValueError.
+        """
         self._fitted(self._network)
         kind = self._kind
         steps, past, future = self._by_name(owner, steps, past, future)
@@ -153,10 +156,13 @@ class SeriesEstimator(Estimator):
             kind.require_next(kind.shown(owner, k), k, own, recent.start + len(recent))
         lengths = [len(rows) for rows in given]
         covered = zip(self._recent, given, *self._covariates(owner, past, future, lengths, lengths, dates), strict=True)
-        return [
+        series = [
             Series(np.concatenate([s.values, rows]), joined(s.past, known), joined(s.future, ahead), s.start, s.before)
             for s, rows, known, ahead in covered
         ]
+        for k, each in enumerate(series):
+            kind = kind.gone_on(k, each.start + len(each) - 1, dates[k])
+        return series, kind
 
     def _ends_of(self, series: Sequence[Series]) -> tuple[Series, ...]:
         """The last window of each."""
@@ -184,19 +190,24 @@ class SeriesEstimator(Estimator):
         """
         self._fitted(self._network)
         k = self._kind.place(owner, key)
-        series, past, future = self._by_name(owner, series, past, future, one=True)
-        values = as_series(series, owner, gaps=True)
+        return self._placed(owner, *self._by_name(owner, series, past, future, one=True), origins, horizon, k)
+
+    def _placed(
+        self, owner: str, series: Any, past: Any, future: Any, origins: Any, horizon: int, k: int
+    ) -> tuple[list[Series], int, Host, int]:
+        """The same where nothing is called by names any more."""
+        values, dates = as_series(series, owner, gaps=True), dates_of_rows(series, owner)
         self._check_columns("Forecaster", values)
         self._kind.require_names(owner, "steps", series)
         horizon, count = self._steps("Forecaster", horizon), [len(values)]
         one = replace(self._kind, keys=None)
-        pasts, futures = self._covariates(owner, past, future, count, count, [dates_of_rows(series, owner)], one)
+        pasts, futures = self._covariates(owner, past, future, count, count, [dates], one)
         places = check_origins(values, origins, self._model.window)
         if futures[0].size and len(places) and places.max() + horizon > len(values):
             needed = f"one for each of {places.max() + horizon}"
             raise ValueError(f"{owner}: future has {len(values)} rows; expected {needed}")
         found = list(self._recent)
-        found[k] = Series(values, pasts[0], futures[0])
+        found[k] = Series(values, pasts[0], futures[0], self._kind.start_of(k, dates))
         return found, k, places, horizon
 
     def _require_errors(self, owner: str, horizon: int) -> None:
