@@ -19,11 +19,12 @@ from .waiting import LINE, PATIENCE, wait_for
 # done, whether a caller is here, and what he alone writes.
 LEFT, DONE, TAKEN, JOB = range(0, 4 * LINE, LINE)
 ARGUMENTS, FAILED = JOB + 1, JOB + 2
+NUMBERS = JOB + LINE
 
 
 def new_desk() -> np.ndarray[Any, Any]:
     """One that nobody uses."""
-    return np.zeros(JOB + LINE, np.int64)
+    return np.zeros(NUMBERS, np.int64)
 
 
 @inlined_kernel

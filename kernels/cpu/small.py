@@ -16,9 +16,10 @@ import numpy as np
 from numba import carray, from_dtype, types
 
 from ..kinds import KINDS, PARTS, Kind, State, Weights
-from . import alone, around, at_once, equations, loops, sequence, threads, units
+from . import alone, around, at_once, columns, equations, loops, sequence, threads, units
 from .arguments import EMPTY, States
 from .compiling import kernel, shared_kernel
+from .desk import NUMBERS
 from .intrinsics import offset
 from .lent import PLAIN, WRITEABLE, Lent, Place, call_of
 from .product import DEPTH, Array, padded, plain
@@ -34,6 +35,7 @@ GATES = tuple(kind.gates for kind in KINDS)
 KIND, STEPS, BATCH, INPUTS, SIZE, DTYPE, BIASED, SLOTS, KEPT, COLUMNS, BLOCK, STEP, RESET, STEP_BACK, RESET_BACK = (
     range(15)
 )
+ALONE, AT_ONCE, AROUND, SHARED = range(4)  # ways forward: the walk of alone.py, at_once.py or around.py, or threads'
 NEEDED = PLAIN | WRITEABLE  # of any other array there is a copy, which is made elsewhere
 MOST_PLANS = 1 << 10
 
@@ -90,55 +92,46 @@ def _end(plan, reverse, hs, cs, h, c):
         copy(c.at, offset(cs.at, last % plan[SLOTS] * apart), apart)
 
 
-@kernel
-def _at_once(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
-    """The states after every step of x, and at the end, by :func:`at_once.walk`; False for arrays of another call."""
-    at = plan.at
-    if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
-        return False
-    given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
-    )
-    shape, diagonals = (at[STEPS], at[BATCH], at[COLUMNS]), carray(x.at, (0, 0))
-    gates = carray(z.at, shape) if at[KEPT] else np.empty(shape, given.dtype)
-    at_once.walk(
-        at[KIND], at[STEP], weights_ih, weights_hh, bias_ih, bias_hh, diagonals, given, initial, after, gates, reverse
-    )
-    _end(at, reverse, hs, cs, h, c)
-    return True
+def _ahead(way: int) -> Any:
+    """The kernel of a way forward: the states after every step of x, and at the end; False for arrays of another call.
+
+    It has no other way's code. For SHARED, a desk and how many parts there are count; z is that of a way back.
+    """
+
+    @kernel
+    def ahead(plan, desk, parts, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
+        at = plan.at
+        if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
+            return False
+        given, weights, initial, after = _given(
+            at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
+        )
+        kind, code, keep, columns = at[KIND], (at[STEP], at[RESET]), at[KEPT] != 0, at[COLUMNS]
+        shape, nothing = (at[STEPS], at[BATCH], columns), carray(x.at, (0, 0))
+        w_x, w_h, b_x, b_h = weights
+        if way == ALONE:
+            alone.walk(kind, w_x, w_h, b_x, b_h, given, initial, after, reverse, at[BLOCK])
+        elif way == AT_ONCE:
+            gates = carray(z.at, shape) if keep else np.empty(shape, given.dtype)
+            at_once.walk(kind, code[0], w_x, w_h, b_x, b_h, nothing, given, initial, after, gates, reverse)
+        else:
+            never, gates = np.empty((1, 0), np.uint8), carray(z.at, (at[STEPS] * at[KEPT], at[BATCH], columns))
+            states, control = (initial, after, gates), (False, never, False, never)
+            if way == AROUND:
+                span = 0, at[BATCH], reverse, at[BLOCK], keep
+                around.walk(kind, code, w_x, w_h, b_x, b_h, nothing, columns, given, states, control, span)
+            else:
+                here = carray(desk.at, (NUMBERS,))
+                around.shared_walk(
+                    here, kind, code, weights, nothing, columns, given, states, control, reverse, keep, parts
+                )
+        _end(at, reverse, hs, cs, h, c)
+        return True
+
+    return ahead
 
 
-@kernel
-def _alone(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
-    """The same by :func:`alone.walk`."""
-    at = plan.at
-    if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
-        return False
-    given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
-    )
-    alone.walk(at[KIND], weights_ih, weights_hh, bias_ih, bias_hh, given, initial, after, reverse, at[BLOCK])
-    _end(at, reverse, hs, cs, h, c)
-    return True
-
-
-@kernel
-def _around(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
-    """The same by :func:`around.walk`."""
-    at = plan.at
-    if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
-        return False
-    given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
-    )
-    keep, never, diagonals = at[KEPT] != 0, np.empty((1, 0), np.uint8), carray(x.at, (0, 0))
-    gates = carray(z.at, (at[STEPS] * at[KEPT], at[BATCH], at[COLUMNS]))
-    around.walk(
-        at[KIND], (at[STEP], at[RESET]), weights_ih, weights_hh, bias_ih, bias_hh, diagonals, at[COLUMNS], given,
-        (initial, after, gates), (False, never, False, never), (0, at[BATCH], reverse, at[BLOCK], keep),
-    )  # fmt: skip
-    _end(at, reverse, hs, cs, h, c)
-    return True
+WAYS = tuple(map(_ahead, range(4)))
 
 
 @kernel
@@ -214,6 +207,7 @@ class Plan(NamedTuple):
     """
 
     forward: Callable[..., bool]
+    shared: bool
     back: Callable[[], Callable[..., bool]]
     operations: tuple[float, float]
     make: Callable[..., Array]
@@ -234,40 +228,45 @@ def plan_of(
     (steps, batch, inputs), size, about, item = shape, state[1], KINDS[kind], dtype.itemsize
     rows = about.gates * size
     ahead, with_dx = (2.0 * steps * batch * rows * (inputs * products + size) for products in (1, 2))
-    walk = _walk_of(about, shape, size, item, keep) if size > 0 and ahead < threads.SERIAL_BELOW else None
-    if walk is None:
+    way = _way_of(about, shape, size, item, keep, ahead) if size > 0 else None
+    if way is None:
         return None
-    columns, slots = sequence.scratch_columns(about, size, size, item), steps if every or keep else min(TURNS, steps)
-    whole = keep and not (about.by_state and walk is _around)
-    row = about.gates * padded(size, item) if walk is _alone else batch * columns
+    wide, slots = sequence.scratch_columns(about, size, size, item), steps if every or keep else min(TURNS, steps)
+    whole = keep and not (about.by_state and way in (AROUND, SHARED))
+    row = about.gates * padded(size, item) if way == ALONE else batch * wide
     block = min(max(BLOCK_BYTES // (row * item), 1), steps)
-    numbers = (kind, steps, batch, inputs, size, id(np.dtype(dtype.type)), weights > 2, slots, whole, columns, block)
+    numbers = (kind, steps, batch, inputs, size, id(np.dtype(dtype.type)), weights > 2, slots, whole, wide, block)
     plan, number = np.array((*numbers, *equations.ahead(kind, item), 0, 0), np.int64), from_dtype(dtype)
-    flag, lent, place = types.boolean, Lent(number), Place(number)
-    first = Place(types.int64)
-    forward = call_of(walk, (first, flag, *[lent] * 7, *[place] * 5), plan)
+    flag, lent, place, first = types.boolean, Lent(number), Place(number), Place(types.int64)
+    given = (plan,) if way == SHARED else (plan, threads.UNUSED, 1)
+    forward = call_of(WAYS[way], (first, first, types.intp, flag, *[lent] * 7, *[place] * 5), *given)
 
     def back() -> Callable[..., bool]:
         plan[STEP_BACK], plan[RESET_BACK] = equations.back(kind, item)
         return call_of(_back, (first, *[flag] * 3, *[lent] * 12, *[place] * 9), plan)
 
-    z = (steps, batch, columns) if whole else (0, 0, 0)
-    make = lined if walk is _around else np.empty  # those products read and write whole vectors
+    z = (steps, batch, wide) if whole else (0, 0, 0)
+    make = lined if way in (AROUND, SHARED) else np.empty  # those products read and write whole vectors
     shapes: list[tuple[int, ...]] = [(rows, inputs), (rows, size), (rows,), (rows,)]
     hs, cs = (steps, batch, size), (slots, batch, size)
-    return Plan(forward, cache(back), (ahead, with_dx), make, hs, cs, z, shape, shapes[:weights])
+    operations = ahead, with_dx
+    return Plan(forward, way == SHARED, cache(back), operations, make, hs, cs, z, shape, shapes[:weights])
 
 
-def _walk_of(about: Kind, shape: tuple[int, ...], size: int, item: int, keep: bool) -> Any:
-    """The kernel that runs all steps of a call of few operations; None where weights are too many for it."""
-    steps, batch, inputs = shape
+def _way_of(about: Kind, shape: tuple[int, ...], size: int, item: int, keep: bool, operations: float) -> int | None:
+    """The way of a call; None where weights are too many for it, or threads may share it otherwise."""
+    (steps, batch, inputs), rows = shape, about.gates * size
+    if columns.pays(about.number, steps, batch, 2.0 * batch * rows * size) and steps * batch > FEW:
+        return None
     if not keep and units.serves(about.number, batch) and steps * batch > FEW:
-        return _alone
+        return ALONE if 16.0 * rows * size < threads.SERIAL_BELOW else None
     if sequence.one_call(about, shape, size, size, item, keep):
-        return _at_once
-    rows = about.gates * size
-    serves = around.serves(about, size, size, 16.0 * rows * size)
-    return _around if serves and rows * (inputs + size) * item <= around.OWN_BYTES else None
+        return AT_ONCE
+    if rows * (inputs + size) * item > around.OWN_BYTES:
+        return None
+    if operations < threads.SERIAL_BELOW:
+        return AROUND
+    return None if at_once.multiplies_once(size, steps, batch, item) else SHARED
 
 
 def forward(
@@ -279,7 +278,7 @@ def forward(
     ``weights`` are weight_ih, weight_hh and maybe bias_ih and bias_hh.
     """
     plan = plan_of(kind, x.shape, state[0].shape, len(weights), x.dtype, keep, every)
-    if plan is None or plan.operations[0] >= threads.SERIAL_BELOW:
+    if plan is None:
         return None
     dtype, make, one = x.dtype, plan.make, plan.hs[1:]
     _, none, pair, deep = EMPTY[dtype]
@@ -287,7 +286,9 @@ def forward(
     cs, c, initial = deep, pair, (*state, pair)[:2]
     if len(state) == 2:
         cs, c = make(plan.cs, dtype), np.empty(one, dtype)
-    if not plan.forward(reverse, x, *weights, *(none, none)[len(weights) - 2 :], *initial, hs, cs, z, h, c):
+    parts = threads.shares(one[0], plan.operations[0]) if plan.shared else 1
+    desk = (threads.desk_for(parts), parts) if plan.shared else ()
+    if not plan.forward(*desk, reverse, x, *weights, *(none, none)[len(weights) - 2 :], *initial, hs, cs, z, h, c):
         return None
     saved = (States(initial, (hs, cs), z), None) if keep else None
     return (hs, cs)[: len(state)], (h, c)[: len(state)], saved

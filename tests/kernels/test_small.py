@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from helpers import sequence_call
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import small
+from xprnn.kernels.cpu import small, threads
 
 from xprnn import nn, no_grad, use_kernels
 from xprnn.backend import get_backend
@@ -42,6 +43,13 @@ def taken(monkeypatch):
     for name in ("forward", "backward"):
         monkeypatch.setattr(small, name, watched(name))
     return ways
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Small calls are as large ones, which threads share."""
+    monkeypatch.setattr(threads, "SERIAL_BELOW", 1e3)
+    monkeypatch.setattr(small, "plan_of", lru_cache(small.plan_of.__wrapped__))  # of such plans nothing is kept
 
 
 def bits(layer, x, state, flows, need_dx):
@@ -80,6 +88,32 @@ def test_bits_are_those_of_all_other_calls(name, dtype, taken, monkeypatch):
                     assert found == bits(layer, x, state, flows, need_dx)
                 assert taken == ["forward", "backward", "forward"]
                 taken.clear()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.usefixtures("shared")
+def test_bits_are_those_of_one_thread_where_several_share_a_call(name, dtype, workers, taken, monkeypatch):
+    monkeypatch.setattr(threads, "workers", lambda: workers)
+    desks, desk_for = [], threads.desk_for
+    monkeypatch.setattr(threads, "desk_for", lambda parts: desks.append(parts) or desk_for(parts))
+    draws = np.random.default_rng(0)
+    for batch, biased, reverse in ((1, True, False), (3, False, False), (16, True, True)):
+        layer = LAYERS[name](2, 9, bias=biased, reverse=reverse, dtype=dtype, rng=0)
+        x, output = (draws.standard_normal((7, batch, size)).astype(dtype) for size in (2, 9))
+        parts = [draws.standard_normal((1, batch, 9)).astype(dtype) for _ in layer.state_names]
+        flows = (output, *parts)
+        found = bits(layer, x, parts, flows, True)
+        kept = 1 if batch > 1 or name == "RNN" else 0  # a sequence that is alone is shared on no way forward
+        assert desks == [min(workers, batch)] * (1 + kept)
+        assert taken == ["forward"] * (1 + kept)
+        with monkeypatch.context() as patch:
+            patch.setattr(threads, "SERIAL_BELOW", np.inf)
+            patch.setattr(small, "plan_of", lambda *call: None)
+            assert found == bits(layer, x, parts, flows, True)
+        taken.clear()
+        desks.clear()
 
 
 ODD = {
