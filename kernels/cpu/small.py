@@ -1,9 +1,10 @@
-"""A small plain layer's whole way forward, and its whole way back, each in one call that is lent the arrays.
+"""A plain layer's whole way forward, and a small one's whole way back, each in one call that is lent the arrays.
 
 In a layer whose arithmetic takes some tens of microseconds, what stands around it takes as long: to look at arrays, to
 find out which way to go, and to hand them over several times. Here what all calls of one size have in common is found
 once, and kept as a plan. Python only makes memory for what comes out; compiled code looks at what it is lent (lent.py),
-and then walks and sums in one go. Numbers are those of the loops that it calls, one by one.
+and then walks and sums in one go; a larger layer's parts are laid out there, too, for other threads (desk.py). Numbers
+are those of the loops that it calls, one by one.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ GATES = tuple(kind.gates for kind in KINDS)
 KIND, STEPS, BATCH, INPUTS, SIZE, DTYPE, BIASED, SLOTS, KEPT, COLUMNS, BLOCK, STEP, RESET, STEP_BACK, RESET_BACK = (
     range(15)
 )
-ALONE, AT_ONCE, AROUND, SHARED = range(4)  # ways forward: the walk of alone.py, at_once.py or around.py, or threads'
+ALONE, AT_ONCE, AROUND, SHARED = range(4)  # ways forward: by the walk of a module; that of around.py, or parts of it
 NEEDED = PLAIN | WRITEABLE  # of any other array there is a copy, which is made elsewhere
 MOST_PLANS = 1 << 10
 
@@ -93,9 +94,9 @@ def _end(plan, reverse, hs, cs, h, c):
 
 
 def _ahead(way: int) -> Any:
-    """The kernel of a way forward: the states after every step of x, and at the end; False for arrays of another call.
+    """The kernel of a way forward, and of no other: the states after every step of x, and at the end.
 
-    It has no other way's code. For SHARED, a desk and how many parts there are count; z is that of a way back.
+    It is told of a desk, and of how many ``parts`` are shared there. False for arrays of another call.
     """
 
     @kernel
@@ -200,10 +201,10 @@ def _back(
 class Plan(NamedTuple):
     """What calls of one size have in common.
 
-    ``forward`` is a compiled function, and ``back`` gives one, compiled when it is first asked for; of at most so many
-    ``operations``, without the gradient of x and with it. The shapes of what they fill are kept too, of the states
-    after every step, h and its other part, of z, of x and of the weights, so that nobody asks the arrays, which other
-    threads may give others; z and the states are made by ``make``.
+    ``forward`` is a compiled function, whose parts may be ``shared`` by threads, and ``back`` gives one, compiled when
+    it is first asked for; of so many ``operations``, without the gradient of x and with it. The shapes of what they
+    fill are kept too, of the states after every step, h and its other part, of z, of x and of the weights, so that
+    nobody asks the arrays, which other threads may give others; z and the states are made by ``make``.
     """
 
     forward: Callable[..., bool]
@@ -222,7 +223,7 @@ class Plan(NamedTuple):
 def plan_of(
     kind: int, shape: tuple[int, ...], state: tuple[int, ...], weights: int, dtype: Any, keep: bool, every: bool
 ) -> Plan | None:
-    """The plan of a call of so many weights with x and h of these shapes; None where it is not small."""
+    """The plan of a call of so many weights with x and h of these shapes; None where they go another way."""
     if len(shape) != 3 or len(state) != 2 or 0 in shape or dtype not in EMPTY:
         return None
     (steps, batch, inputs), size, about, item = shape, state[1], KINDS[kind], dtype.itemsize
