@@ -4,7 +4,7 @@ import copy
 import pickle
 import threading
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
@@ -191,7 +191,11 @@ def test_a_graph_that_is_walked_twice_gives_the_same_twice():
     assert once == [p.grad.data.tobytes() for p in layer.parameters()]
 
 
-def test_threads_share_a_layer_and_no_memory():
+@pytest.mark.parametrize("most", [1, 3])  # with three for each call, the calls meet at a desk
+def test_threads_share_a_layer_and_no_memory(most, request, monkeypatch):
+    if most > 1:
+        request.getfixturevalue("shared")
+        monkeypatch.setattr(threads, "workers", lambda: most)
     layer, draws = nn.LSTM(3, 16, rng=0), np.random.default_rng(0)
     inputs = [draws.standard_normal((12, 4, 3)).astype("float32") for _ in range(4)]
 
@@ -259,6 +263,27 @@ def test_a_call_that_is_interrupted_leaves_nothing_behind(way, error, taken, mon
         assert all(p.grad is None for p in layer.parameters())
         assert bits(layer, x, [], (g,), True) == expected
     assert taken[-3:] == ["forward", "backward", "forward"]
+
+
+@pytest.mark.usefixtures("shared")
+def test_no_memory_for_a_part_is_an_error(monkeypatch):
+    """Of whoever does it; and the desk is free for the next call."""
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    layer, x = nn.LSTM(3, 7, rng=0), np.random.default_rng(0).standard_normal((9, 5, 3)).astype("float32")
+    expected, plan_of = layer(x)[0].data.tobytes(), small.plan_of
+
+    def huge(*call):
+        """A plan whose rows of z have so many columns that there is no memory for a block of them."""
+        plan = plan_of(*call)
+        numbers = plan.forward.args[0].copy()
+        numbers[[small.COLUMNS, small.KEPT]] = 1 << 55, 0
+        return plan._replace(forward=partial(plan.forward.func, numbers))
+
+    with monkeypatch.context() as patch, no_grad():
+        patch.setattr(small, "plan_of", huge)
+        with pytest.raises(MemoryError):
+            layer(x)
+    assert layer(x)[0].data.tobytes() == expected
 
 
 def test_calls_without_a_graph_between_change_nothing():
