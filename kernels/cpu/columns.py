@@ -43,12 +43,17 @@ class _Processors:
 _processors = _Processors()
 
 
-def parts(kind: int, steps: int, batch: int, size: int, operations: float, itemsize: int) -> int:
-    """Into how many parts a step of so many operations is cut; 1 where that does not pay, or cannot be done."""
+def pays(kind: int, steps: int, batch: int, operations: float) -> bool:
+    """Whether steps of so many operations are cut where all threads are free."""
     about = KINDS[kind]
     if operations < STEP or steps * operations < CALL or batch >= ENOUGH_ROWS * MOST_THREADS:
-        return 1
-    if about.between or about.norms or about.functions or not about.places:
+        return False
+    return not (about.between or about.norms or about.functions) and len(about.places) > 0
+
+
+def parts(kind: int, steps: int, batch: int, size: int, operations: float, itemsize: int) -> int:
+    """Into how many parts a step of so many operations is cut; 1 where that does not pay, or cannot be done."""
+    if not pays(kind, steps, batch, operations):
         return 1
     if batch >= ENOUGH_ROWS * (workers := threads.workers()) or monotonic() < _processors.busy_until:
         return 1

@@ -19,11 +19,13 @@ from .waiting import LINE, PATIENCE, wait_for
 # done, whether a caller is here, and what he alone writes.
 LEFT, DONE, TAKEN, JOB = range(0, 4 * LINE, LINE)
 ARGUMENTS, FAILED = JOB + 1, JOB + 2
+NUMBERS = JOB + LINE
+LONGER = 8  # times as many looks while a caller is here
 
 
 def new_desk() -> np.ndarray[Any, Any]:
     """One that nobody uses."""
-    return np.zeros(JOB + LINE, np.int64)
+    return np.zeros(NUMBERS, np.int64)
 
 
 @inlined_kernel
@@ -66,9 +68,12 @@ def share_out(desk, job, arguments, parts):
 def attend(desk, calls, seen, looks, meanwhile, done):
     """A helper looks so many times for parts to do, and whether ``calls`` (1,) is still the number that was seen; if it
     is not, for ``meanwhile`` at nothing. ``done`` (1,) is set before, for who waits for what he did in Python.
+
+    While a caller is there he looks for longer: who came too late for a part would else be asleep at the next call, and
+    late again.
     """
     done[0] = 1
-    left = looks
+    left = LONGER * looks
     while left > 0:
         if read_count(address(calls, 0)) != seen:
             for _ in range(meanwhile):
@@ -78,7 +83,7 @@ def attend(desk, calls, seen, looks, meanwhile, done):
         if part > 0:
             _do(desk, part)
             count_up(address(desk, DONE))
-            left = looks
+            left = LONGER * looks
         else:
             breathe()
-            left -= 1
+            left -= LONGER if read_count(address(desk, TAKEN)) == 0 else 1

@@ -1,9 +1,10 @@
-"""A small plain layer's whole way forward, and its whole way back, each in one call that is lent the arrays.
+"""A plain layer's whole way forward, and a small one's whole way back, each in one call that is lent the arrays.
 
 In a layer whose arithmetic takes some tens of microseconds, what stands around it takes as long: to look at arrays, to
 find out which way to go, and to hand them over several times. Here what all calls of one size have in common is found
 once, and kept as a plan. Python only makes memory for what comes out; compiled code looks at what it is lent (lent.py),
-and then walks and sums in one go. Numbers are those of the loops that it calls, one by one.
+and then walks and sums in one go; a larger layer's parts are laid out there, too, for other threads (desk.py). Numbers
+are those of the loops that it calls, one by one.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 from numba import carray, from_dtype, types
 
 from ..kinds import KINDS, PARTS, Kind, State, Weights
-from . import alone, around, at_once, equations, loops, sequence, threads, units
+from . import alone, around, at_once, columns, equations, loops, sequence, threads, units
 from .arguments import EMPTY, States
 from .compiling import kernel, shared_kernel
+from .desk import NUMBERS
 from .intrinsics import offset
 from .lent import PLAIN, WRITEABLE, Lent, Place, call_of
 from .product import DEPTH, Array, padded, plain
@@ -34,6 +36,7 @@ GATES = tuple(kind.gates for kind in KINDS)
 KIND, STEPS, BATCH, INPUTS, SIZE, DTYPE, BIASED, SLOTS, KEPT, COLUMNS, BLOCK, STEP, RESET, STEP_BACK, RESET_BACK = (
     range(15)
 )
+ALONE, AT_ONCE, AROUND, SHARED = range(4)  # ways forward: by the walk of a module; that of around.py, or parts of it
 NEEDED = PLAIN | WRITEABLE  # of any other array there is a copy, which is made elsewhere
 MOST_PLANS = 1 << 10
 
@@ -90,55 +93,46 @@ def _end(plan, reverse, hs, cs, h, c):
         copy(c.at, offset(cs.at, last % plan[SLOTS] * apart), apart)
 
 
-@kernel
-def _at_once(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
-    """The states after every step of x, and at the end, by :func:`at_once.walk`; False for arrays of another call."""
-    at = plan.at
-    if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
-        return False
-    given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
-    )
-    shape, diagonals = (at[STEPS], at[BATCH], at[COLUMNS]), carray(x.at, (0, 0))
-    gates = carray(z.at, shape) if at[KEPT] else np.empty(shape, given.dtype)
-    at_once.walk(
-        at[KIND], at[STEP], weights_ih, weights_hh, bias_ih, bias_hh, diagonals, given, initial, after, gates, reverse
-    )
-    _end(at, reverse, hs, cs, h, c)
-    return True
+def _ahead(way: int) -> Any:
+    """The kernel of a way forward, and of no other: the states after every step of x, and at the end.
+
+    It is told of a desk, and of how many ``parts`` are shared there. False for arrays of another call.
+    """
+
+    @kernel
+    def ahead(plan, desk, parts, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
+        at = plan.at
+        if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
+            return False
+        given, weights, initial, after = _given(
+            at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
+        )
+        kind, code, keep, columns = at[KIND], (at[STEP], at[RESET]), at[KEPT] != 0, at[COLUMNS]
+        shape, nothing = (at[STEPS], at[BATCH], columns), carray(x.at, (0, 0))
+        w_x, w_h, b_x, b_h = weights
+        if way == ALONE:
+            alone.walk(kind, w_x, w_h, b_x, b_h, given, initial, after, reverse, at[BLOCK])
+        elif way == AT_ONCE:
+            gates = carray(z.at, shape) if keep else np.empty(shape, given.dtype)
+            at_once.walk(kind, code[0], w_x, w_h, b_x, b_h, nothing, given, initial, after, gates, reverse)
+        else:
+            never, gates = np.empty((1, 0), np.uint8), carray(z.at, (at[STEPS] * at[KEPT], at[BATCH], columns))
+            states, control = (initial, after, gates), (False, never, False, never)
+            if way == AROUND:
+                span = 0, at[BATCH], reverse, at[BLOCK], keep
+                around.walk(kind, code, w_x, w_h, b_x, b_h, nothing, columns, given, states, control, span)
+            else:
+                here = carray(desk.at, (NUMBERS,))
+                around.shared_walk(
+                    here, kind, code, weights, nothing, columns, given, states, control, reverse, keep, parts
+                )
+        _end(at, reverse, hs, cs, h, c)
+        return True
+
+    return ahead
 
 
-@kernel
-def _alone(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
-    """The same by :func:`alone.walk`."""
-    at = plan.at
-    if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
-        return False
-    given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
-    )
-    alone.walk(at[KIND], weights_ih, weights_hh, bias_ih, bias_hh, given, initial, after, reverse, at[BLOCK])
-    _end(at, reverse, hs, cs, h, c)
-    return True
-
-
-@kernel
-def _around(plan, reverse, x, w_ih, w_hh, b_ih, b_hh, h0, c0, hs, cs, z, h, c):
-    """The same by :func:`around.walk`."""
-    at = plan.at
-    if not _fit(at, at[BIASED], x, w_ih, w_hh, b_ih, b_hh, h0, c0):
-        return False
-    given, (weights_ih, weights_hh, bias_ih, bias_hh), initial, after = _given(
-        at, x.at, w_ih.at, w_hh.at, b_ih.at, b_hh.at, h0.at, c0.at, hs.at, cs.at
-    )
-    keep, never, diagonals = at[KEPT] != 0, np.empty((1, 0), np.uint8), carray(x.at, (0, 0))
-    gates = carray(z.at, (at[STEPS] * at[KEPT], at[BATCH], at[COLUMNS]))
-    around.walk(
-        at[KIND], (at[STEP], at[RESET]), weights_ih, weights_hh, bias_ih, bias_hh, diagonals, at[COLUMNS], given,
-        (initial, after, gates), (False, never, False, never), (0, at[BATCH], reverse, at[BLOCK], keep),
-    )  # fmt: skip
-    _end(at, reverse, hs, cs, h, c)
-    return True
+WAYS = tuple(map(_ahead, range(4)))
 
 
 @kernel
@@ -207,13 +201,14 @@ def _back(
 class Plan(NamedTuple):
     """What calls of one size have in common.
 
-    ``forward`` is a compiled function, and ``back`` gives one, compiled when it is first asked for; of at most so many
-    ``operations``, without the gradient of x and with it. The shapes of what they fill are kept too, of the states
-    after every step, h and its other part, of z, of x and of the weights, so that nobody asks the arrays, which other
-    threads may give others; z and the states are made by ``make``.
+    ``forward`` is a compiled function, whose parts may be ``shared`` by threads, and ``back`` gives one, compiled when
+    it is first asked for; of so many ``operations``, without the gradient of x and with it. The shapes of what they
+    fill are kept too, of the states after every step, h and its other part, of z, of x and of the weights, so that
+    nobody asks the arrays, which other threads may give others; z and the states are made by ``make``.
     """
 
     forward: Callable[..., bool]
+    shared: bool
     back: Callable[[], Callable[..., bool]]
     operations: tuple[float, float]
     make: Callable[..., Array]
@@ -228,46 +223,51 @@ class Plan(NamedTuple):
 def plan_of(
     kind: int, shape: tuple[int, ...], state: tuple[int, ...], weights: int, dtype: Any, keep: bool, every: bool
 ) -> Plan | None:
-    """The plan of a call of so many weights with x and h of these shapes; None where it is not small."""
+    """The plan of a call of so many weights with x and h of these shapes; None where they go another way."""
     if len(shape) != 3 or len(state) != 2 or 0 in shape or dtype not in EMPTY:
         return None
     (steps, batch, inputs), size, about, item = shape, state[1], KINDS[kind], dtype.itemsize
     rows = about.gates * size
     ahead, with_dx = (2.0 * steps * batch * rows * (inputs * products + size) for products in (1, 2))
-    walk = _walk_of(about, shape, size, item, keep) if size > 0 and ahead < threads.SERIAL_BELOW else None
-    if walk is None:
+    way = _way_of(about, shape, size, item, keep, ahead) if size > 0 else None
+    if way is None:
         return None
-    columns, slots = sequence.scratch_columns(about, size, size, item), steps if every or keep else min(TURNS, steps)
-    whole = keep and not (about.by_state and walk is _around)
-    row = about.gates * padded(size, item) if walk is _alone else batch * columns
+    wide, slots = sequence.scratch_columns(about, size, size, item), steps if every or keep else min(TURNS, steps)
+    whole = keep and not (about.by_state and way in (AROUND, SHARED))
+    row = about.gates * padded(size, item) if way == ALONE else batch * wide
     block = min(max(BLOCK_BYTES // (row * item), 1), steps)
-    numbers = (kind, steps, batch, inputs, size, id(np.dtype(dtype.type)), weights > 2, slots, whole, columns, block)
+    numbers = (kind, steps, batch, inputs, size, id(np.dtype(dtype.type)), weights > 2, slots, whole, wide, block)
     plan, number = np.array((*numbers, *equations.ahead(kind, item), 0, 0), np.int64), from_dtype(dtype)
-    flag, lent, place = types.boolean, Lent(number), Place(number)
-    first = Place(types.int64)
-    forward = call_of(walk, (first, flag, *[lent] * 7, *[place] * 5), plan)
+    flag, lent, place, first = types.boolean, Lent(number), Place(number), Place(types.int64)
+    given = (plan,) if way == SHARED else (plan, threads.UNUSED, 1)
+    forward = call_of(WAYS[way], (first, first, types.intp, flag, *[lent] * 7, *[place] * 5), *given)
 
     def back() -> Callable[..., bool]:
         plan[STEP_BACK], plan[RESET_BACK] = equations.back(kind, item)
         return call_of(_back, (first, *[flag] * 3, *[lent] * 12, *[place] * 9), plan)
 
-    z = (steps, batch, columns) if whole else (0, 0, 0)
-    make = lined if walk is _around else np.empty  # those products read and write whole vectors
+    z = (steps, batch, wide) if whole else (0, 0, 0)
+    make = lined if way in (AROUND, SHARED) else np.empty  # those products read and write whole vectors
     shapes: list[tuple[int, ...]] = [(rows, inputs), (rows, size), (rows,), (rows,)]
     hs, cs = (steps, batch, size), (slots, batch, size)
-    return Plan(forward, cache(back), (ahead, with_dx), make, hs, cs, z, shape, shapes[:weights])
+    operations = ahead, with_dx
+    return Plan(forward, way == SHARED, cache(back), operations, make, hs, cs, z, shape, shapes[:weights])
 
 
-def _walk_of(about: Kind, shape: tuple[int, ...], size: int, item: int, keep: bool) -> Any:
-    """The kernel that runs all steps of a call of few operations; None where weights are too many for it."""
-    steps, batch, inputs = shape
+def _way_of(about: Kind, shape: tuple[int, ...], size: int, item: int, keep: bool, operations: float) -> int | None:
+    """The way of a call; None where weights are too many for it, or threads may share it otherwise."""
+    (steps, batch, inputs), rows = shape, about.gates * size
+    if columns.pays(about.number, steps, batch, 2.0 * batch * rows * size) and steps * batch > FEW:
+        return None
     if not keep and units.serves(about.number, batch) and steps * batch > FEW:
-        return _alone
+        return ALONE if 16.0 * rows * size < threads.SERIAL_BELOW else None
     if sequence.one_call(about, shape, size, size, item, keep):
-        return _at_once
-    rows = about.gates * size
-    serves = around.serves(about, size, size, 16.0 * rows * size)
-    return _around if serves and rows * (inputs + size) * item <= around.OWN_BYTES else None
+        return AT_ONCE
+    if rows * (inputs + size) * item > around.OWN_BYTES:
+        return None
+    if operations < threads.SERIAL_BELOW:
+        return AROUND
+    return None if at_once.multiplies_once(size, steps, batch, item) else SHARED
 
 
 def forward(
@@ -279,7 +279,7 @@ def forward(
     ``weights`` are weight_ih, weight_hh and maybe bias_ih and bias_hh.
     """
     plan = plan_of(kind, x.shape, state[0].shape, len(weights), x.dtype, keep, every)
-    if plan is None or plan.operations[0] >= threads.SERIAL_BELOW:
+    if plan is None:
         return None
     dtype, make, one = x.dtype, plan.make, plan.hs[1:]
     _, none, pair, deep = EMPTY[dtype]
@@ -287,7 +287,9 @@ def forward(
     cs, c, initial = deep, pair, (*state, pair)[:2]
     if len(state) == 2:
         cs, c = make(plan.cs, dtype), np.empty(one, dtype)
-    if not plan.forward(reverse, x, *weights, *(none, none)[len(weights) - 2 :], *initial, hs, cs, z, h, c):
+    parts = threads.shares(one[0], plan.operations[0]) if plan.shared else 1
+    desk = (threads.desk_for(parts), parts) if plan.shared else ()
+    if not plan.forward(*desk, reverse, x, *weights, *(none, none)[len(weights) - 2 :], *initial, hs, cs, z, h, c):
         return None
     saved = (States(initial, (hs, cs), z), None) if keep else None
     return (hs, cs)[: len(state)], (h, c)[: len(state)], saved

@@ -22,7 +22,7 @@ from .desk import attend, new_desk
 from .waiting import LOOKS, MEANWHILE, watch
 
 Array = np.ndarray[Any, Any]
-_UNUSED = new_desk()
+UNUSED = new_desk()  # for who does all parts alone
 SERIAL_BELOW = 2e7  # floating-point operations; waking a thread takes as long as these
 
 
@@ -213,7 +213,7 @@ def led(work: Callable[[int, Array], object], parts: int) -> None:
 def desk_for(parts: int) -> Array:
     """Where compiled code shares out so many parts (desk.py); helpers look there now, if there is more than one."""
     if parts == 1:
-        return _UNUSED
+        return UNUSED
     pool = _pool_of(os.getpid(), max(workers() - 1, 1))
     pool.invite(parts - 1)
     return pool.desk

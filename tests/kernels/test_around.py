@@ -56,6 +56,7 @@ def test_gradients_have_the_same_bits_whatever_threads_share_them(
 
 
 def test_weights_that_each_thread_packs_give_the_bits_of_those_that_all_share(monkeypatch):
+    monkeypatch.setattr(small, "plan_of", lambda *call: None)
     monkeypatch.setattr(threads, "SERIAL_BELOW", 0.0)
     monkeypatch.setattr(threads, "workers", lambda: 2)
     monkeypatch.setattr(at_once, "serves", lambda *about: False)

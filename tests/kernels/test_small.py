@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 from dataclasses import replace
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from helpers import sequence_call
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import small
+from xprnn.kernels.cpu import small, threads
 
 from xprnn import nn, no_grad, use_kernels
 from xprnn.backend import get_backend
@@ -42,6 +43,13 @@ def taken(monkeypatch):
     for name in ("forward", "backward"):
         monkeypatch.setattr(small, name, watched(name))
     return ways
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Small calls are as large ones, which threads share."""
+    monkeypatch.setattr(threads, "SERIAL_BELOW", 1e3)
+    monkeypatch.setattr(small, "plan_of", lru_cache(small.plan_of.__wrapped__))  # of such plans nothing is kept
 
 
 def bits(layer, x, state, flows, need_dx):
@@ -80,6 +88,32 @@ def test_bits_are_those_of_all_other_calls(name, dtype, taken, monkeypatch):
                     assert found == bits(layer, x, state, flows, need_dx)
                 assert taken == ["forward", "backward", "forward"]
                 taken.clear()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.usefixtures("shared")
+def test_bits_are_those_of_one_thread_where_several_share_a_call(name, dtype, workers, taken, monkeypatch):
+    monkeypatch.setattr(threads, "workers", lambda: workers)
+    desks, desk_for = [], threads.desk_for
+    monkeypatch.setattr(threads, "desk_for", lambda parts: desks.append(parts) or desk_for(parts))
+    draws = np.random.default_rng(0)
+    for batch, biased, reverse in ((1, True, False), (3, False, False), (16, True, True)):
+        layer = LAYERS[name](2, 9, bias=biased, reverse=reverse, dtype=dtype, rng=0)
+        x, output = (draws.standard_normal((7, batch, size)).astype(dtype) for size in (2, 9))
+        parts = [draws.standard_normal((1, batch, 9)).astype(dtype) for _ in layer.state_names]
+        flows = (output, *parts)
+        found = bits(layer, x, parts, flows, True)
+        kept = 1 if batch > 1 or name == "RNN" else 0  # a sequence that is alone is shared on no way forward
+        assert desks == [min(workers, batch)] * (1 + kept)
+        assert taken == ["forward"] * (1 + kept)
+        with monkeypatch.context() as patch:
+            patch.setattr(threads, "SERIAL_BELOW", np.inf)
+            patch.setattr(small, "plan_of", lambda *call: None)
+            assert found == bits(layer, x, parts, flows, True)
+        taken.clear()
+        desks.clear()
 
 
 ODD = {
@@ -157,7 +191,11 @@ def test_a_graph_that_is_walked_twice_gives_the_same_twice():
     assert once == [p.grad.data.tobytes() for p in layer.parameters()]
 
 
-def test_threads_share_a_layer_and_no_memory():
+@pytest.mark.parametrize("most", [1, 3])  # with three for each call, the calls meet at a desk
+def test_threads_share_a_layer_and_no_memory(most, request, monkeypatch):
+    if most > 1:
+        request.getfixturevalue("shared")
+        monkeypatch.setattr(threads, "workers", lambda: most)
     layer, draws = nn.LSTM(3, 16, rng=0), np.random.default_rng(0)
     inputs = [draws.standard_normal((12, 4, 3)).astype("float32") for _ in range(4)]
 
@@ -225,6 +263,27 @@ def test_a_call_that_is_interrupted_leaves_nothing_behind(way, error, taken, mon
         assert all(p.grad is None for p in layer.parameters())
         assert bits(layer, x, [], (g,), True) == expected
     assert taken[-3:] == ["forward", "backward", "forward"]
+
+
+@pytest.mark.usefixtures("shared")
+def test_no_memory_for_a_part_is_an_error(monkeypatch):
+    """Of whoever does it; and the desk is free for the next call."""
+    monkeypatch.setattr(threads, "workers", lambda: 2)
+    layer, x = nn.LSTM(3, 7, rng=0), np.random.default_rng(0).standard_normal((9, 5, 3)).astype("float32")
+    expected, plan_of = layer(x)[0].data.tobytes(), small.plan_of
+
+    def huge(*call):
+        """A plan whose rows of z have so many columns that there is no memory for a block of them."""
+        plan = plan_of(*call)
+        numbers = plan.forward.args[0].copy()
+        numbers[[small.COLUMNS, small.KEPT]] = 1 << 55, 0
+        return plan._replace(forward=partial(plan.forward.func, numbers))
+
+    with monkeypatch.context() as patch, no_grad():
+        patch.setattr(small, "plan_of", huge)
+        with pytest.raises(MemoryError):
+            layer(x)
+    assert layer(x)[0].data.tobytes() == expected
 
 
 def test_calls_without_a_graph_between_change_nothing():
