@@ -70,12 +70,9 @@ def require(wrong: Any, error: Callable[[], Exception]) -> bool:
 
 
 def all_within(values: np.ndarray[Any, Any], stop: int) -> bool:
-    """Whether integers of the host are known to be from 0 to below ``stop``: some, in their processor's order of bytes.
-
-    One look: as numbers without a sign, those below 0 are larger than all others.
-    """
-    unsigned, half = UNSIGNED.get(values.dtype), 1 << 8 * values.itemsize - 1
-    return unsigned is not None and values.size > 0 and int(values.view(unsigned).max()) < min(stop, half)
+    """Whether integers of the host are known to be from 0 to below ``stop``: as unsigned, those below 0 are large."""
+    kind, half = UNSIGNED.get(values.dtype), 1 << 8 * values.itemsize - 1
+    return kind is not None and values.size > 0 and int(values.view(kind).max()) < min(stop, half)
 
 
 def within(values: Array, stop: int, error: Callable[[int], Exception]) -> Array:

@@ -179,13 +179,12 @@ class Owned(Tensor):
     __slots__ = ()
 
     def given_away(self) -> Tensor:
-        """Itself, as a Tensor like any other."""
-        self.__class__ = Tensor  # type: ignore[assignment] # of the same slots
+        self.__class__ = Tensor  # type: ignore[assignment]
         return self
 
 
 def handed(leaf: Tensor, array: Array) -> Tensor:
-    """The gradient of an input from an array that a pullback made, and does not hold."""
+    """The gradient of an input, of an array that a pullback made and lets go of."""
     owned = leaf.node is None and type(array) is np.ndarray and array.base is None
     return Owned(array) if owned else Tensor(array)
 

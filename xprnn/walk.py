@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 from xprnn.backend import ones_like
 from xprnn.tensor import Node, Tensor
@@ -30,32 +30,30 @@ def walk_back(
     release = not (create_graph if retain_graph is None else retain_graph)
     stops = {_key(tensor): tensor for tensor in (() if inputs is None else inputs)}
     leaves = {**stops}
-    ends: dict[Any, Tensor] = {}  # what has flowed so far into each leaf and stop, by its key
-    flows: dict[int, dict[Any, Tensor]] = {}  # and into the other outputs of each node, by its id and their slots
+    ends: dict[Key, Tensor] = {}  # what has flowed so far into each leaf and stop
+    flows: dict[Key, Tensor] = {}  # and into each other output of a node
     sums: set[Key] = set()  # those whose arrays were made here, and may be written to
 
     def accumulate(tensor: Tensor, cotangent: Tensor) -> None:
-        node, place, into = tensor.node, id(tensor), ends  # a leaf's, for which _key is not called
-        if node is not None:
-            into, place = flows.setdefault(id(node), {}), tensor.slot
-            if stops and (key := _key(tensor)) in stops:
-                into, place = ends, cast(Any, key)
-        before = into.get(place)
+        node = tensor.node
+        key: Key = id(tensor) if node is None else (id(node), tensor.slot)  # as _key, which every gradient would call
+        into = ends if node is None or key in stops else flows
+        before = into.get(key)
         if before is None:
-            into[place] = cotangent
+            into[key] = cotangent
             if node is None:
                 if getattr(tensor._data.dtype, "kind", "f") != "f":
                     raise _without_gradient(tensor)
                 if inputs is None:
-                    leaves[place] = tensor
+                    leaves[key] = tensor
         elif create_graph:
-            into[place] = before + cotangent
-        elif _key(tensor) in sums:  # a weight that many steps share: no new array for each of them
+            into[key] = before + cotangent
+        elif key in sums:  # a weight that many steps share: no new array for each of them
             total = before.data
             total += cotangent.data
         else:
-            into[place] = Tensor(before.data + cotangent.data)
-            sums.add(_key(tensor))
+            into[key] = Tensor(before.data + cotangent.data)
+            sums.add(key)
 
     # With explicit inputs and explicit cotangents, an output without a cotangent is one that nothing flows into.
     given = [cotangent is not None for cotangent in cotangents]
@@ -71,10 +69,10 @@ def walk_back(
         last = _last_read(order)
         expect([*leaves.values(), *chain.from_iterable(last.values())])
     for node in reversed(order):
-        flowed = flows.pop(id(node), None)
-        if flowed is not None:
+        name, waiting = id(node), len(flows)
+        incoming = [flows.pop((name, slot), None) for slot in range(len(node.outputs))]
+        if len(flows) < waiting:
             sources, pullback = node.rule()
-            incoming = [*map(flowed.get, range(len(node.outputs)))]
             results = pullback(incoming, [reference() for reference in node.outputs])
             for tensor, result in zip(sources, results, strict=True):
                 if result is not None and tensor.requires_grad:
@@ -148,8 +146,6 @@ def _topological(roots: Sequence[Node], stops: dict[Key, Tensor]) -> list[Node]:
             stack.append((node, True))
             for tensor in node.inputs:
                 behind = tensor.node
-                if behind is None or id(behind) in seen:
-                    continue
-                if not stops or (id(behind), tensor.slot) not in stops:
+                if behind is not None and id(behind) not in seen and (id(behind), tensor.slot) not in stops:
                     stack.append((behind, False))
     return order
