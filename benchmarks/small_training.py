@@ -151,7 +151,7 @@ class Clock:
         from numba.core.dispatcher import Dispatcher
 
         self.spent, self._inside = 0, False
-        names = "additive around at_once columns elementwise loops product small softmax sums updates"
+        names = "additive around at_once columns elementwise linear loops product small softmax sums updates"
         for name in names.split():
             module = importlib.import_module(f"xprnn.kernels.cpu.{name}")
             for attribute, function in list(vars(module).items()):

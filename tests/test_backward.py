@@ -455,3 +455,23 @@ def test_a_leaf_is_told_of_as_soon_as_its_gradient_is_whole():
     assert len(told) == 4
     backward_telling(first * first, np.ones(3), len, id)  # added, as backward does
     np.testing.assert_allclose(first.grad.numpy(), expected[0] + 2 * first.numpy())
+
+
+def test_gradients_of_a_linear_map_are_memory_of_their_own():
+    """They are handed over without a copy: neither another leaf nor a later walk may have them."""
+    draws = np.random.default_rng(0)
+    leaves = [Tensor(draws.standard_normal(shape), requires_grad=True) for shape in ((5, 3), (4, 3), (4,))]
+    flow, y, memory = draws.standard_normal((5, 4)), ops.linear(*leaves), [one.data for one in leaves]
+    y.backward(flow, retain_graph=True)
+    once = [one.grad.data.copy() for one in leaves]
+    for one in leaves:
+        found = one.grad
+        assert type(found) is Tensor
+        assert not any(np.shares_memory(found.data, other) for other in (flow, *memory))
+        memory.append(found.data)
+    for one in leaves:
+        one.grad.data[...] = np.nan
+        one.grad = None
+    (y + ops.linear(*leaves)).backward(flow)
+    for one, expected in zip(leaves, once, strict=True):
+        np.testing.assert_array_equal(one.grad.data, 2.0 * expected)

@@ -13,7 +13,7 @@ from xprnn import postponed as module
 from xprnn.backend import get_backend
 from xprnn.data import lengths_to_mask
 from xprnn.engine.control import Control
-from xprnn.postponed import postponed, require, within
+from xprnn.postponed import all_within, postponed, require, within
 from xprnn.train import cross_entropy
 
 DEVICE = get_backend("array_api_strict", array_api_strict.Device("device1"))
@@ -142,6 +142,20 @@ def test_numbers_within(home, dtype, stop):
     for number in bad if stop == 5 else bad[1:]:
         with pytest.raises(ValueError, match=f"found {number}"):
             within(home.asarray(np.array([1, number], dtype)), stop, outside)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int64"])
+def test_one_look_tells_which_numbers_of_the_host_are_within(dtype):
+    numbers = np.array([[0, 4], [2, 1]], dtype)
+    assert all_within(numbers, 5)
+    assert all_within(numbers.T[::-1], 1000)
+    for others in (numbers - 1, numbers + 1, numbers[:0]):
+        assert not all_within(others, 5)
+    assert not all_within(numbers - 1, 1000)
+    if dtype != "int8":
+        foreign = numbers.astype(numbers.dtype.newbyteorder())
+        assert not all_within(foreign, 5)  # though they are
+        assert within(foreign, 5, outside) is foreign
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])

@@ -14,7 +14,8 @@ LARGEST, AT_MOST = 2**44, "2^44, as no memory holds more"
 
 def integer(owner: str, name: str, number: Any, least: int = 0) -> int:
     """An integer of Python or NumPy, as Python's. Raises ValueError for anything else and below the least."""
-    if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < least:
+    whole = type(number) is int or (isinstance(number, numbers.Integral) and not isinstance(number, bool))
+    if not whole or number < least:
         raise ValueError(f"{owner}: {name} is {shown(number)}; expected an integer of at least {least}")
     return int(number)
 

@@ -96,6 +96,8 @@ def _index(part: Any, x: Array, home: Backend) -> Any:
 
 def as_int64(numbers: Array, copy: bool = True) -> Array:
     """Integers as int64. Those of uint64 that it cannot hold are its largest number, and not below 0."""
+    if type(numbers) is np.ndarray and numbers.dtype.kind == "i":
+        return numbers.astype(np.int64, copy=copy)
     xp = namespace(numbers)
     if dtype_name(numbers) == "uint64":
         numbers = xp.minimum(numbers, 2**63 - 1)

@@ -15,6 +15,8 @@ import numpy as np
 
 from xprnn.backend import Array, namespace, to_numpy
 
+UNSIGNED = {np.dtype(f"i{size}"): np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+
 
 class Check(NamedTuple):
     """A boolean without axes on a device, True where something is wrong, and what makes the error that says it."""
@@ -67,6 +69,12 @@ def require(wrong: Any, error: Callable[[], Exception]) -> bool:
     return False
 
 
+def all_within(values: np.ndarray[Any, Any], stop: int) -> bool:
+    """Whether integers of the host are known to be from 0 to below ``stop``: as unsigned, those below 0 are large."""
+    kind, half = UNSIGNED.get(values.dtype), 1 << 8 * values.itemsize - 1
+    return kind is not None and values.size > 0 and int(values.view(kind).max()) < min(stop, half)
+
+
 def within(values: Array, stop: int, error: Callable[[int], Exception]) -> Array:
     """The integers, which must be from 0 to below ``stop``; raises ``error(number)`` for one that is not.
 
@@ -75,6 +83,8 @@ def within(values: Array, stop: int, error: Callable[[int], Exception]) -> Array
     if not values.size:
         return values
     if type(values) is np.ndarray:  # nothing to wait for
+        if all_within(values, stop):
+            return values
         least, greatest = int(values.min()), int(values.max())
         if least < 0 or greatest >= stop:
             raise error(least if least < 0 else greatest)

@@ -178,6 +178,16 @@ class Owned(Tensor):
 
     __slots__ = ()
 
+    def given_away(self) -> Tensor:
+        self.__class__ = Tensor  # type: ignore[assignment]
+        return self
+
+
+def handed(leaf: Tensor, array: Array) -> Tensor:
+    """The gradient of an input, of an array that a pullback made and lets go of."""
+    owned = leaf.node is None and type(array) is np.ndarray and array.base is None
+    return Owned(array) if owned else Tensor(array)
+
 
 def _add(leaf: Tensor, gradient: Tensor, create_graph: bool) -> None:
     if leaf.grad is not None:
@@ -185,7 +195,7 @@ def _add(leaf: Tensor, gradient: Tensor, create_graph: bool) -> None:
     elif create_graph:
         leaf.grad = gradient
     elif type(gradient) is Owned:
-        leaf.grad = gradient.detach()
+        leaf.grad = gradient.given_away()
     else:  # an array of its own: rules may hand the same one, or a view, to several, or the caller's
         leaf.grad = Tensor(copied(gradient.data))
 
@@ -259,7 +269,7 @@ def gradients_in(
     elif len(cotangents) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(cotangents)} cotangents")
     pairs = with_grad_enabled(create_graph, walk_back, outputs, cotangents, inputs, create_graph, retain_graph)
-    found = {id(tensor): g.detach() if type(g) is Owned else g for tensor, g in pairs}
+    found = {id(tensor): g.given_away() if type(g) is Owned else g for tensor, g in pairs}
     return [found.get(id(tensor)) for tensor in inputs]
 
 

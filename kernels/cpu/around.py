@@ -16,7 +16,7 @@ from .desk import share_out
 from .intrinsics import address, job_of, lanes, lying, offset
 from .product import ROWS, VECTORS, multiply, multiply_transposed, pack_columns, pack_rows, pack_vector, padded_columns
 from .recurrence import BLOCK_BYTES
-from .rows import clear, copy
+from .rows import clear, copy, multiples
 from .scratch import LINE
 from .sums import cut, outer_share, row_share
 from .unpacked import FEW, multiply_unpacked
@@ -175,7 +175,11 @@ def gradients(dz, x, w, dx, dw, db, apart, dzh, h0, hs, reverse, dw_hh, db_hh, s
     """
     if dx.size > 0:
         first, last = cut(len(dx), ROWS, share)
-        _product(dz, packed(w), db[:0], dx, first, last)
+        if dz.shape[1] == 1:  # of one output: each row is a number times the only row of W
+            for row in range(first, last):
+                multiples(address(dx, row * dx.shape[1]), dz[row, 0], address(w, 0), dx.shape[1])
+        else:
+            _product(dz, packed(w), db[:0], dx, first, last)
     if dw.size > 0:
         outer_share(dz, x, dz[:0], x[:0], dw, share)
     if db.size > 0:

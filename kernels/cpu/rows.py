@@ -43,6 +43,13 @@ def clear(target, size):
 
 
 @kernel
+def multiples(target, number, source, size):
+    """target[:size] = number source[:size], and 0 in the place of -0, as a sum with 0 has it."""
+    for j in range(size):
+        target[j] = ZERO + number * source[j]
+
+
+@kernel
 def add(target, source, size):
     """target[:size] += source[:size]."""
     for j in range(size):

@@ -102,6 +102,42 @@ def test_the_way_back_through_an_affine_map(monkeypatch, rows, inputs, outputs, 
         assert (one is None and other is None) or one.tobytes() == other.tobytes()
 
 
+def test_an_affine_map_of_arrays_that_do_not_lie_plainly():
+    draws = np.random.default_rng(0)
+    g, x, w, b = (draws.standard_normal(s).astype("float32") for s in ((20, 4), (20, 9), (4, 9), 4))
+    expected = linear.affine(x, w, b), *linear.linear_back(g, x, w, True, True, True)
+    wide = np.repeat(x, 2, axis=1)[:, ::2]
+    for odd_x, odd_w in ((wide, w), (x, np.asfortranarray(w)), (np.asfortranarray(x), w)):
+        found = linear.affine(odd_x, odd_w, b), *linear.linear_back(g, odd_x, odd_w, True, True, True)
+        assert [one.tobytes() for one in found] == [one.tobytes() for one in expected]
+    assert linear.linear_back(g.T.copy().T, x, w, True, False, False)[0].tobytes() == expected[1].tobytes()
+
+
+def test_calls_of_an_affine_map_take_no_array_of_another_size_or_type():
+    ahead, back = linear._calls_of(np.dtype("float32"))
+    x, w, b, y, g = (np.zeros(s, "float32") for s in ((20, 9), (4, 9), 4, (20, 4), (20, 4)))
+    assert ahead(20, 9, 4, 4, x, w, b, y)
+    assert back(20, 9, 4, True, True, True, g, x, w, x.copy(), w.copy(), b)
+    for odd in (x[:19], x[:, :8], x.astype("float64"), x[::-1], x.reshape(1, 1, 20, 9)):
+        assert not ahead(20, 9, 4, 4, odd, w, b, y)
+        assert not back(20, 9, 4, True, True, True, g, odd, w, x.copy(), w.copy(), b)
+    assert not ahead(20, 9, 4, 4, x, w[:3], b, y)
+    assert not ahead(20, 9, 4, 4, x, w, b[:3], y)
+    assert not ahead(20, 9, 4, 3, x, w, b[:3], y)
+    assert not back(20, 9, 4, True, True, True, g[:, :3].copy(), x, w, x.copy(), w.copy(), b)
+    assert not back(20, 9, 4, True, True, True, g, x, w[:3], x.copy(), w.copy(), b)
+
+
+def test_the_way_back_from_one_output_is_the_product_to_the_bit():
+    """Of 0 and -0 too: to begin with 0 and to add the product leaves no -0."""
+    g, w = np.array([[1.5], [-0.0], [0.0], [np.nan], [np.inf], [-3.0]], "float32"), np.ones((1, 37), "float32")
+    w[0, 5], w[0, 6], w[0, 7] = -1.0, 0.0, 1e-45
+    found = linear.linear_back(g, np.ones((6, 37), "float32"), w, True, False, False)[0]
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(found, g * w + np.float32(0.0))
+    assert not np.signbit(found[found == 0.0]).any()
+
+
 def test_explain_says_what_threads_share(monkeypatch):
     monkeypatch.setattr(threads, "workers", lambda: 2)
     monkeypatch.setattr(columns, "MOST_THREADS", 2)

@@ -58,6 +58,8 @@ class Backend:
 
     def arange(self, stop: int, dtype: str = "int64") -> Array:
         """0, 1, ..., stop - 1."""
+        if self.name == "numpy":  # array-api-compat takes ten times as long
+            return np.arange(stop, dtype=dtype)
         with self._current():
             return self.xp.arange(stop, dtype=getattr(self.xp, dtype), device=self.device)
 

@@ -73,7 +73,7 @@ def run_plain(call: SequenceCall) -> tuple[Result, Any] | None:
     found = host.small.forward(number, arrays[: len(names)], x, state, call.reverse, call.keep, call.every)
     if found is not None:
         result, kept = kernels.of_kernels(call, number, *found)
-        return result, (kept, host.EXACT)
+        return result, (kept, host.EXACT, call if call.keep else None)  # nor has its way back anything unusual
     for array in (x, *arrays):
         if array.dtype is not dtype or not array.flags.carray:
             return None
@@ -83,7 +83,7 @@ def run_plain(call: SequenceCall) -> tuple[Result, Any] | None:
         return None
     given = number, weights, x, state, kernels.NO_FLAGS, call.reverse, call.keep
     result, kept = kernels.finished(call, *host.forward(*given, every=call.every))
-    return result, (kept, host.EXACT)
+    return result, (kept, host.EXACT, None)
 
 
 @lru_cache
@@ -98,40 +98,24 @@ def forward(call: SequenceCall, fade: Array | None = None) -> tuple[Result, Any]
     host = host_kernels.kernels()
     if takes_more(call.cell):
         result, kept = kernels.forward(host.more_products, call, every=call.every)
-        return result, (kept, host.EXACT)
+        return result, (kept, host.EXACT, None)
     storage = host.PAIRED if rounded(call.x) else host.EXACT
     drawn = call.noise
     noise = {} if drawn is None else {"mask": drawn.h, "zoneout": drawn.zoneout, "drop": drawn.candidate}
     result, kept = kernels.forward(host, call, storage=storage, fade=fade, every=call.every, **noise)
-    return result, (kept, storage)
+    return result, (kept, storage, None)
 
 
 def backward(call: SequenceCall, saved: Any, dsequences: State, dfinal: State, need_dx: bool) -> Gradients:
     """The way back through a call."""
-    (kept, storage), host, start = saved, host_kernels.kernels(), call.from_start
-    if (found := _small_back(host, call, kept, storage, dsequences, dfinal, need_dx)) is not None:
-        return Gradients(*found)
+    (kept, storage, small), host, start = saved, host_kernels.kernels(), call.from_start
+    if small is call and _are_numpys(call.x, *[d for d in (*dsequences, *dfinal) if d is not None]):
+        given = number_of(call.cell), call.weights, call.x, kept.saved, call.reverse, dsequences, dfinal
+        if (found := host.small.backward(*given, need_dx, start)) is not None:
+            return Gradients(*found)
     if takes_more(call.cell):
         return kernels.backward(host.more_products, call, kept, dsequences, dfinal, need_dx, from_start=start)
     return kernels.backward(host, call, kept, dsequences, dfinal, need_dx, storage=storage, from_start=start)
-
-
-def _small_back(
-    host: Any, call: SequenceCall, kept: Any, storage: Any, dsequences: State, dfinal: State, need_dx: bool
-) -> Any:
-    """The way back through a call that has nothing unusual about it and is small, as :func:`run_plain`; else None."""
-    number, x, weights = number_of(call.cell), call.x, call.weights
-    if number not in PLAIN or call.noise is not None or call.control is not FREE or storage is not host.EXACT:
-        return None
-    names, cotangents = tuple(weights), (*dsequences, *dfinal)
-    given = [d for d in cotangents if d is not None]
-    if not _are_numpys(x, *weights.values(), *given) or (names != WEIGHTS and names != WEIGHTS[:2]):
-        return None
-    if kept.saved is None or not kernels.is_of(call, number, kept):
-        return None
-    return host.small.backward(
-        number, weights, x, kept.saved, call.reverse, dsequences, dfinal, need_dx, call.from_start
-    )
 
 
 def _are_numpys(*arrays: Array) -> bool:

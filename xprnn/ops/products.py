@@ -10,7 +10,7 @@ from xprnn.backend import namespace
 from xprnn.grad_mode import is_grad_enabled
 from xprnn.ops.operands import CROSSWISE, Operand, as_tensor, factor
 from xprnn.ops.shapes import expand_dims, matrix_transpose, reshape, squeeze, unbroadcast
-from xprnn.tape import record, record_joint
+from xprnn.tape import handed, record, record_joint
 from xprnn.tensor import Cotangents, Tensor
 
 
@@ -78,8 +78,8 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             return [dx, dw, *[g_rows.sum(axis=0) for _ in inputs[2:]]]
         g_rows, wanted = backend.reshaped(g.data, (count, outputs)), [part.requires_grad for part in inputs]
         dx, *others = host_kernels.linear_back(g_rows, rows, weight.data, *wanted)
-        found = (None if dx is None else backend.reshaped(dx, shape), *others)
-        return [None if array is None else Tensor(array) for array in found[: len(inputs)]]
+        found = [None if dx is None else backend.reshaped(dx, shape), *others]
+        return [None if array is None else handed(leaf, array) for leaf, array in zip(inputs, found, strict=False)]
 
     reads = weight if x.requires_grad else None, x if weight.requires_grad else None
     data = backend.reshaped(y, (*lead, outputs))

@@ -21,7 +21,7 @@ from xprnn.arguments import floating_input, input_tensor, probability, real_numb
 from xprnn.backend import Array, backend_of, dtype_name, library, namespace, shared_namespace, summed
 from xprnn.grad_mode import is_grad_enabled
 from xprnn.indices import as_int64
-from xprnn.postponed import within
+from xprnn.postponed import all_within, within
 from xprnn.tape import record
 from xprnn.tensor import Tensor
 from xprnn.train.reductions import check_reduction, check_weight, elementwise, leading, reduced
@@ -136,7 +136,8 @@ def cross_entropy(
         not (smoothing or 0 <= ignore_index < classes)
         and weight is mask is None
         and reduction == "mean"
-        and _all_are_classes(target, classes)
+        and type(target) is np.ndarray  # where nobody must wait
+        and all_within(target, classes)
     ):
         return Mean(_surprise(logits, target, mean=True), float(target.size))
     selected = target != ignore_index
@@ -161,11 +162,6 @@ def cross_entropy(
         spread = ops.log_softmax(logits) if weight is None else ops.log_softmax(logits) * weight
         losses = (1.0 - smoothing) * losses - (smoothing / classes) * (ops.sum(spread, axis=-1) * counted)
     return reduced(losses, reduction, xp.sum(weights) if reduction == "mean" else None)
-
-
-def _all_are_classes(target: Array, classes: int) -> bool:
-    """Whether all numbers are known to be from 0 to below ``classes``: those of the host, where nobody must wait."""
-    return type(target) is np.ndarray and target.size > 0 and bool(target.min() >= 0 and target.max() < classes)
 
 
 def _without_others(logits: Tensor, selected: Array) -> Tensor:

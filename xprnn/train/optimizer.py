@@ -21,6 +21,9 @@ from xprnn.train.parameter_groups import Group, Setting, grouped, number
 SMALL = 2**14
 """Numbers of a parameter that is moved as one array with others: where it has more, what it costs is its numbers."""
 
+Together = tuple[list[int], list[Array], list[Array]]
+"""Parameters that are moved together: their positions, their arrays and those of their gradients."""
+
 _moves, _data_of, _shape_of, _dtype_of = map(attrgetter, ("requires_grad", "data", "shape", "dtype"))
 
 
@@ -146,11 +149,10 @@ class Optimizer:
         groups = [(view, view.slots()) for view in self._views()]
         changes: list[Change] = []
         known: Known = {}
-        for together in self._moved_together():
-            first, parameters = together[0], [self.parameters[k] for k in together]
-            joined = Joined([parameter.data for parameter in parameters], self._known)
+        for together, arrays, gradients in self._moved_together():
+            first, joined = together[0], Joined(arrays, self._known)
             data, (view, names), step = joined.array, groups[self._group_of[first]], steps[first] + 1
-            gradient = joined.beside([parameter.grad.data for parameter in parameters])
+            gradient = joined.beside(gradients)
             slots = self._slots_of(together, names, joined)
             new, kept = view.update(data, gradient, slots, step)
             if where is not None:
@@ -161,17 +163,17 @@ class Optimizer:
             if new.shape != data.shape or new.dtype != data.dtype:
                 came, expected = [f"shape {tuple(a.shape)} and dtype {dtype_name(a)}" for a in (new, data)]
                 raise ValueError(f"{type(self).__name__}: update gave parameter {first} {came}; expected {expected}")
-            changes += new_data(parameters, joined.apart(new, known))
+            changes += new_data([self.parameters[k] for k in together], joined.apart(new, known))
             own_slots = Kept(kept, joined.places)
             for position, k in enumerate(together):
                 steps[k], kept_of[k] = step, (own_slots, position)
         make([*changes, new_items(vars(self), {"_steps": steps, "_kept": kept_of, "_known": known})])
 
-    def _moved_together(self) -> Iterable[list[int]]:
-        """Which parameters are moved, by their positions: small ones alike in all that ``update`` sees as one array."""
-        if self._as_before():
-            return [[*range(len(self.parameters))]]
-        sets: dict[Any, list[int]] = {}
+    def _moved_together(self) -> Iterable[Together]:
+        """Which parameters are moved: small ones together that are alike in all that ``update`` sees as one array."""
+        if (whole := self._as_before()) is not None:
+            return [whole]
+        sets: dict[Any, Together] = {}
         most = SMALL if vars(type(self)).get("elementwise", False) else -1
         for k, (parameter, group, step) in enumerate(zip(self.parameters, self._group_of, self._steps, strict=True)):
             gradient = parameter.grad
@@ -182,26 +184,28 @@ class Optimizer:
             if array is None or array.shape != data.shape or kind_of(array) != kind:
                 raise self._misfit(k, gradient)
             alike = k if data.size > most else (group, step, kind)
-            sets.setdefault(alike, []).append(k)
+            for listed, one in zip(sets.setdefault(alike, ([], [], [])), (k, data, array), strict=True):
+                listed.append(one)
         return sets.values()
 
-    def _as_before(self) -> bool:
-        """Whether all parameters, as the last step left them together, have gradients like them: a short look.
+    def _as_before(self) -> Together | None:
+        """All parameters, where the last step left them together and they have gradients like them: a short look.
 
         Which of them go together depends on what does not change by steps, and on how many each has made.
         """
         parameters, gradients = self.parameters, [parameter.grad for parameter in self.parameters]
         if set(map(type, gradients)) != {Tensor} or not all(map(_moves, parameters)):
-            return False
-        arrays, whole = [*map(_data_of, gradients)], self._known.get(id(parameters[0].data))
-        if whole is None or type(whole.array) is not np.ndarray or len(whole.parts) != len(parameters):
-            return False
-        if not all(map(is_, map(_data_of, parameters), whole.parts)) or set(map(type, arrays)) != {np.ndarray}:
-            return False
-        alike = [*map(_shape_of, arrays)] == [*map(_shape_of, whole.parts)] and {*map(_dtype_of, arrays)} == {
+            return None
+        arrays, given = [*map(_data_of, parameters)], [*map(_data_of, gradients)]
+        whole = self._known.get(id(arrays[0]))
+        if whole is None or len(whole.parts) != len(arrays) or not all(map(is_, arrays, whole.parts)):
+            return None
+        if type(whole.array) is not np.ndarray or set(map(type, given)) != {np.ndarray} or len({*self._steps}) > 1:
+            return None
+        alike = [*map(_shape_of, given)] == [*map(_shape_of, arrays)] and {*map(_dtype_of, given)} == {
             whole.array.dtype
         }
-        return alike and len({*self._steps}) == 1
+        return ([*range(len(arrays))], arrays, given) if alike else None
 
     def _slots_of(self, together: Sequence[int], names: Sequence[str], joined: Joined) -> Slots:
         """What is kept for some parameters, joined as these are; zeros where there is nothing yet."""

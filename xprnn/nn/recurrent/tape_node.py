@@ -14,7 +14,7 @@ from xprnn.engine.control import Control
 from xprnn.engine.noise import Noise
 from xprnn.engine.observer import observing
 from xprnn.grad_mode import is_grad_enabled
-from xprnn.tape import Owned, is_recorded, record_joint, replayed
+from xprnn.tape import handed, is_recorded, record_joint, replayed
 from xprnn.tensor import Cotangents, Tensor
 
 Parts = tuple[Tensor, ...]
@@ -87,14 +87,10 @@ def run(
         if (looking := observing()) is not None:
             looking.came_back(call, dsequences, dfinal)
         gradients = impl.backward(call, cache, dsequences, dfinal, x.requires_grad)
-
-        def handed(leaf: Tensor, array: Any) -> Tensor:
-            owned = impl.gives_away and leaf.node is None and array.base is None
-            return Owned(array) if owned else Tensor(array)
-
-        found = [None if gradients.x is None else handed(x, gradients.x)]
+        made: Any = handed if impl.gives_away else lambda leaf, array: Tensor(array)
+        found = [None if gradients.x is None else made(x, gradients.x)]
         found += [None if g is None else Tensor(g) for g in gradients.state]
-        return [*found, *[handed(weight, gradients.weights[name]) for name, weight in weights.items()]]
+        return [*found, *[made(weight, gradients.weights[name]) for name, weight in weights.items()]]
 
     reads = (x, *([None] * len(state) if own_state else state), *weights.values(), control.advance, control.restart)
     labels = _labels(cell.state_names, *weights)
