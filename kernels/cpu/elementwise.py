@@ -43,7 +43,8 @@ def most_of_rows(x, y, first, last):
     for row in range(first, last):
         most, whole = x[row, 0], columns - columns % LANES
         if whole:
-            lanes[:] = x[row, :LANES]
+            for k in range(LANES):  # a slice set at once would compile Numba's words for shapes that differ, for seconds
+                lanes[k] = x[row, k]
             for low in range(LANES, whole, LANES):
                 numbers = x[row, low : low + LANES]
                 for k in range(LANES):

@@ -10,7 +10,7 @@ and the names of both agree.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import ceil
@@ -118,15 +118,22 @@ class Plan:
 
     @property
     def shared_bytes(self) -> int:
-        """Of dynamic shared memory a block: weights that are not in registers, two partial sums, two states, on the way
-        back four sums of each thread for the biases, and the rows of two steps in a cluster.
+        """Of dynamic shared memory a block."""
+        return self.own_bytes + self.group_rows * self.bytes_of_sequence
+
+    @property
+    def own_bytes(self) -> int:
+        """Of these, whatever the batch: weights that are not in registers, two partial sums and, on the way back, four
+        sums of each thread for the biases.
         """
         stride = self.columns if self.columns % 16 == 8 else (self.columns + 7) // 16 * 16 + 8
         partials = 2 * self.slices * self.rows * stride
-        sums = 16 * self.threads if self.backward else 0
-        states = 2 * self.group_rows * self.units
-        exchange = 2 * self.group_rows * self.row_bytes_here
-        return 16 * self.rest * self.threads + 4 * (partials + states) + sums + exchange
+        return 16 * self.rest * self.threads + 4 * partials + (16 * self.threads if self.backward else 0)
+
+    @property
+    def bytes_of_sequence(self) -> int:
+        """Two states and, in a cluster, the rows of two steps."""
+        return 2 * (4 * self.units + self.row_bytes_here)
 
     @property
     def source(self) -> str:
@@ -194,20 +201,20 @@ def candidates(
         if polls and POLLED_SLOTS * batch * 4 * inner // PER_WORD[number] > MOST_POLLED:
             continue
         apart = max(blocks, PART) if in_cluster and blocks > PORTABLE_CLUSTER else blocks
-        shapes = []
+        shapes = []  # what is compiled in, and for how many rows at least and at most
         for tiles in (1, 2, 4, 8) if number == "Float32" else (1, 2):
-            compiled = backward, cell, number, units, inner, warps, sides, 0, tiles, blocks if in_cluster else 0, polls
-            plan = Plan(*compiled, blocks, groups=0, group_rows=0)
+            before, behind = (backward, cell, number, units, inner, warps, sides), (tiles, blocks * in_cluster, polls)
+            plan = Plan(*before, 0, *behind, blocks, groups=0, group_rows=0)
             held = _held(plan) - ceil(spare / (4 * plan.per_lane))
             if held > 0:
-                shapes.append(replace(plan, held=held))
+                compiled = *before, held, *behind
+                plan = Plan(*compiled, blocks, groups=0, group_rows=0)
+                fewest = 1 if tiles == 1 else plan.rows // 2 + 1  # else half of the tiles would have nothing to do
+                shapes.append((compiled, fewest, (shared_memory - plan.own_bytes) // plan.bytes_of_sequence))
         for rows in sorted({-(-batch // groups) for groups in range(1, multiprocessors // apart + 1)}):
-            for shape in shapes:
-                if shape.tiles > 1 and shape.rows >= 2 * rows:  # half of them would have nothing to do
-                    continue
-                plan = replace(shape, groups=-(-batch // rows), group_rows=rows)
-                if plan.shared_bytes <= shared_memory:
-                    yield plan
+            for compiled, fewest, most in shapes:
+                if fewest <= rows <= most:
+                    yield Plan(*compiled, blocks, -(-batch // rows), rows)
 
 
 def _lanes_across(columns: int) -> int:

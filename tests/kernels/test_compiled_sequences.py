@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -60,20 +61,23 @@ def test_compiled_equals_reference(cell, dtype, data):
     steps, batch = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 14))
     inputs, hidden = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 40))
     options = {"bias": data.draw(st.booleans()), "bidirectional": data.draw(st.booleans())}
-    layer = CELLS[cell](input_size=inputs, hidden_size=hidden, dtype=dtype, rng=1, **options)
+    make = partial(CELLS[cell], input_size=inputs, hidden_size=hidden, rng=1, **options)
+    layer = make(dtype=dtype)
     control = {
         "lengths": data.draw(st.none() | lengths(steps, batch)),
         "mask": data.draw(st.none() | flags(steps, batch)),
         "reset": data.draw(st.none() | flags(steps, batch)),
     }
-    compare(layer, *draw_call(layer, steps, batch, inputs, hidden, dtype, data.draw(st.integers(0, 99))), control)
+    call = draw_call(layer, steps, batch, inputs, hidden, dtype, data.draw(st.integers(0, 99)))
+    compare(layer, *call, control, make(dtype="float64"))
 
 
 @pytest.mark.parametrize(("steps", "batch", "inputs", "hidden"), [(70, 1, 3, 65), (40, 9, 70, 130), (33, 64, 10, 100)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_sizes_that_use_threads_blocks_and_tails(cell, steps, batch, inputs, hidden):
-    layer = CELLS[cell](input_size=inputs, hidden_size=hidden, num_layers=2, rng=1)
-    compare(layer, *draw_call(layer, steps, batch, inputs, hidden, "float32", 0), {})
+    make = partial(CELLS[cell], input_size=inputs, hidden_size=hidden, num_layers=2, rng=1)
+    layer = make()
+    compare(layer, *draw_call(layer, steps, batch, inputs, hidden, "float32", 0), {}, make(dtype="float64"))
 
 
 @pytest.mark.parametrize("name", PROJECTED)
