@@ -132,7 +132,7 @@ def from_model(model: Any) -> Model:
     Nodes LSTM, GRU and RNN, with any of ONNX's activations, clip, direction, layout, input_forget and
     linear_before_reset, become layers; their weights must be constants. Around them may stand what is usual there: Add,
     Attention, Cast, Concat, Conv (of one axis), Einsum (of two), Gather, Gemm, LayerNormalization, MatMul, Pad, Relu,
-    Reshape, Slice, Softmax, Split, Squeeze, Transpose and about seventy in all. Numbers are float32 and float64.
+    Reshape, Slice, Softmax, Split, Squeeze, Transpose and about eighty in all. Numbers are float32 and float64.
 
     Raises ValueError that names the node or constant for any other operator, and for what is damaged.
     """

@@ -156,8 +156,8 @@ def _triangle(node: Node, x: Any, diagonal: Any = None) -> Any:
 
 REARRANGING: dict[str, Callable[..., Any]] = {
     "Shape": _shape, "ConstantOfShape": _constant_of_shape, "Reshape": _reshape, "Flatten": _flatten,
-    "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Expand": _expand, "Tile": _tile, "Concat": _concat,
-    "Split": _split, "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements, "GatherND": _gather_nd,
-    "Trilu": _triangle,
+    "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Expand": _expand, "Tile": _tile,
+    "Concat": _concat, "Split": _split, "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements,
+    "GatherND": _gather_nd, "Trilu": _triangle,
 }  # fmt: skip
 """By ONNX's names, as the table of all operations has them."""
