@@ -139,6 +139,20 @@ def test_the_file_tests_itself_and_is_a_header_too(compiler, tmp_path):
 
 
 @compilers
+def test_several_models_may_be_one_unit(compiler, tmp_path, rng):
+    models = {"clean": nn.LSTM(2, 3, rng=0), "lead": nn.Sequential(nn.GRU(2, 3, 2, rng=1), nn.Linear(3, 1, rng=2))}
+    models["small"] = nn.quantize(models["lead"])
+    x, both = rng.standard_normal((5, 2)).astype("float32"), tmp_path / "all.c"
+    for name, model in models.items():
+        c.export(model, tmp_path / f"{name}.c", name=name)
+    both.write_text("".join(f'#include "{name}.c"\n' for name in models))
+    for name, model in models.items():
+        y = model(x)
+        y = (y[0] if isinstance(y, tuple) else y).numpy()
+        np.testing.assert_allclose(InC(compiler, both, name).block(x, y.shape[1]), y, rtol=0, atol=1e-6)
+
+
+@compilers
 def test_sanitizers_find_nothing(compiler, tmp_path):
     (tmp_path / "empty.c").write_text("int main(void) { return 0; }\n")
     options, program = [*STRICT, *SANITIZERS[compiler]], tmp_path / "program"

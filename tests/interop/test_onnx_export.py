@@ -138,6 +138,17 @@ def test_poolings(pooling, with_lengths, rng):
         interop.to_model(nn.Sequential(nn.GRU(I, 3, batch_first=True), nn.MeanPooling()))
 
 
+@pytest.mark.parametrize("words", [5, E])
+def test_a_weight_in_two_places_is_packed_for_each(words, rng):
+    layer = nn.Sequential(nn.Embedding(words, E, rng=0), nn.RNN(E, E, rng=1), nn.Linear(E, words, rng=2))
+    layer[2].weight = layer[0].weight
+    layer[1].weight_hh_l0 = layer[1].weight_ih_l0
+    numbers = rng.integers(0, words, (T, B))
+    model = interop.to_model(layer)
+    assert_close(run(model, x=numbers)["y"], layer(numbers).numpy())
+    assert_close(interop.from_model(model)(numbers)[0].numpy(), layer(numbers).numpy())
+
+
 def test_embedding_and_shared_weights(rng):
     layer = nn.Sequential(nn.Embedding(7, H, padding_idx=0), nn.LSTM(H, H), nn.Linear(H, H), nn.Linear(H, H))
     layer[3].weight = layer[2].weight

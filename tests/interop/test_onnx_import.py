@@ -82,6 +82,32 @@ def test_our_own_models_come_back(case, tmp_path, rng):
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_nodes_that_share_weights_are_one_layer(rng):
+    x, w, r, bias = (
+        rng.standard_normal(shape).astype("float32") for shape in [(T, B, I), (1, 3 * H, I), (1, 3 * H, H), (1, 6 * H)]
+    )
+    again = [helper.make_node("Identity", [name], [f"{name} again"]) for name in "WRB"]  # as PyTorch's exporter has it
+    twins = [
+        helper.make_node("GRU", ["a", "W", "R", "B"], ["", "h"], "first", hidden_size=H),
+        helper.make_node("GRU", ["b", "W again", "R again", "B again"], ["y", "g"], "second", hidden_size=H),
+    ]
+    graph = helper.make_graph(
+        [*again, *twins],
+        "graph",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None, I]) for name in "ab"],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "hg"],
+        [numpy_helper.from_array(array, name) for name, array in zip("WRB", (w, r, bias), strict=True)],
+    )
+    model = interop.from_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    h, g = model(x, x[::-1].copy())
+    assert [name for name, _ in model.named_parameters()] == [
+        f"layer_first.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
+    layer = model.layer_first
+    for found, given in ((h, x), (g, x[::-1].copy())):
+        np.testing.assert_array_equal(found.numpy(), layer(given)[1].numpy())
+
+
 def test_a_model_moves_and_is_copied_as_any_module(home, rng):
     parts = nn.GRU(E, H, bidirectional=True), nn.TransformerEncoderLayer(2 * H, 2, 6), nn.MeanPooling()
     model = interop.from_model(interop.to_model(nn.Sequential(nn.Embedding(9, E), *parts), lengths=True, states=True))

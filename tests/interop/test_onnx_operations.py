@@ -1,5 +1,7 @@
 """What operators around recurrent layers compute, beside ONNX's reference evaluator."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import host
@@ -73,6 +75,13 @@ CASES += [
     ("Pow", [np.abs(N), np.array(0.5, "float32")], {}),
     ("Expand", [Y, whole(3, 1)], {}),
     ("Expand", [N[:, :1], whole(2, 4)], {}),
+    ("Tile", [X, whole(2, 1, 3)], {}),
+    ("Tile", [N, whole(1, 2)], {}),
+    ("PRelu", [X, Y[0, 0]], {}),
+    ("HardSwish", [4.0 * X], {}),
+    ("Mish", [X], {}),
+    ("Mod", [N, whole(2, -4, 3)], {}),
+    ("Mod", [-N, whole(2, -4, 3)], {"fmod": 1}),
     ("Range", [np.array(1), np.array(9), np.array(3)], {}),
     ("Range", [np.array(0.5, "float32"), np.array(4.0, "float32"), np.array(0.75, "float32")], {}),
     ("Range", [np.array(5), np.array(-1), np.array(-2)], {}),
@@ -204,6 +213,48 @@ def test_constants_are_brought_to_where_x_is(operator, constants, attributes, ho
     np.testing.assert_allclose(host(found), expected, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("ends", [{"left_window_size": 1}, {"right_window_size": 0, "left_window_size": 0}])
+@pytest.mark.parametrize("causal", [0, 1])
+def test_an_attention_looks_no_further_than_its_window(ends, causal):
+    q, k, v = FOUR, FOUR[:, :, :, ::-1], FOUR + 1.0
+    steps = np.arange(3)
+    ahead = steps - steps[:, None]
+    near = (ahead >= -ends["left_window_size"]) & (ahead <= (0 if causal else ends.get("right_window_size", 3)))
+    proto = of_one_node("Attention", [q, k, v], ["y"], {**ends, "is_causal": causal})
+    proto.opset_import[0].version = 25
+    masked = interop.from_model(of_one_node("Attention", [q, k, v, near], ["y"], {}))
+    np.testing.assert_array_equal(interop.from_model(proto)(q, k, v).numpy(), masked(q, k, v, near).numpy())
+
+
+HARMLESS = {
+    ("Attention", "qk_matmul_output_mode"): "of an output that is refused",
+    ("Attention", "softmax_precision"): "sums are as exact as numbers are",
+    ("BatchNormalization", "momentum"): "of training",
+    ("Cast", "saturate"): "of numbers of 8 bits",
+    ("Cast", "round_mode"): "of numbers of 8 bits",
+    ("Conv", "kernel_shape"): "that of the weights",
+    ("Dropout", "seed"): "of training",
+    ("LayerNormalization", "stash_type"): "sums are as exact as numbers are",
+    ("MaxPool", "storage_order"): "of an output that is refused",
+    ("Split", "num_outputs"): "there are as many outputs",
+}
+"""Attributes that are not looked at, and why."""
+
+
+def test_every_attribute_is_looked_at():
+    folder = Path(interop.__file__).parent
+    source = "".join((folder / f"{name}.py").read_text() for name in ("operations", "rearranging", "products"))
+    source = source.replace('f"{side}_window_size"', '"left_window_size" "right_window_size"')
+    of_all = {(name, one) for name in OPERATIONS for one in onnx.defs.get_schema(name, 26).attributes}
+    assert {one for one in of_all - {*HARMLESS} if f'"{one[1]}"' not in source} == set()
+
+
+def test_what_nothing_reads_need_not_be_there():
+    proto = of_one_node("Dropout", [X], ["y", "mask"], {})
+    del proto.graph.output[1:]
+    np.testing.assert_array_equal(interop.from_model(proto)(X).numpy(), X)
+
+
 def test_all_of_them_are_tried():
     assert {case[0] for case in CASES} == {*OPERATIONS}
 
@@ -243,6 +294,9 @@ def test_all_of_them_are_tried():
         ("Conv", [X, X], {"dilations": [0]}, "has strides 1, dilations 0"),
         ("MaxPool", [X], {"kernel_shape": [2], "strides": [-1]}, "has strides -1"),
         ("MaxPool", [X], {"kernel_shape": [2], "pads": [-1, 0]}, "and pads -1, 0"),
+        ("Tile", [X, whole(2)], {}, r"repeats axes \[2\] times; expected a number for each of 3"),
+        ("Mod", [X, X], {"fmod": 1}, "but for whole numbers"),
+        ("Mod", [N, whole(0)], {}, "divides whole numbers by 0"),
         ("Reshape", [X, whole(5)], {}, "cannot be run"),
         ("Transpose", [X], {"perm": 3}, r"has perm = '3'; expected list"),
         ("Concat", [X, X], {}, "has no attribute axis"),

@@ -142,10 +142,11 @@ def test_hostile_files_are_named_and_run_nothing(case, tmp_path, capsys):
     ("what", "words"),
     [
         (lambda: torch.imag(torch.tensor([1 + 2j]).conj()), "sign is not in its numbers; save tensor.resolve_neg"),
+        (lambda: torch.zeros(1).expand(3), r"of shape \(3,\) is expanded from 1 numbers; save a clone"),
         (lambda: torch.zeros(2).to_sparse(), "a tensor by torch._utils._rebuild_sparse_tensor, and no plain one"),
         (lambda: torch.zeros(2, dtype=torch.uint16), "a tensor by torch._utils._rebuild_tensor_v3, and no plain one"),
     ],
-    ids=["signs apart", "sparse", "uint16"],
+    ids=["signs apart", "expanded", "sparse", "uint16"],
 )
 def test_tensors_that_are_no_plain_numbers(what, words, tmp_path):
     with pytest.raises(ModelFileError, match=words):

@@ -105,8 +105,15 @@ def export(model: Module | Capture, path: Path_, *, name: str = "model", states:
         test_x=constant("test_x", x),
         test_y=constant("test_y", y),
     )
-    write_atomically(path, text.encode())
+    write_atomically(path, _named(text, name).encode())
     return sizes
+
+
+def _named(text: str, name: str) -> str:
+    """The file with its own functions and constants called by the name, too: others may be in one unit with it."""
+    for own, bracket in set(re.findall(r"^static [^=;(\n]*?(\w+)([\[(])", text, re.MULTILINE)):
+        text = re.sub(rf"\b{own}\b" + r"(?=\()" * (bracket == "("), f"{name}_{own}", text)
+    return text
 
 
 def _allowed(chain: Sequence[Stage]) -> int:

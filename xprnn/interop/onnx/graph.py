@@ -20,7 +20,7 @@ class Graph:
         self._onnx = needed("onnx", "xprnn.interop.onnx")
         self._nodes: list[Any] = []
         self._constants: dict[str, np.ndarray[Any, Any]] = {}
-        self._parameters: dict[tuple[str, ...], str] = {}
+        self._parameters: dict[tuple[str, ...], list[str]] = {}
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
 
@@ -40,12 +40,14 @@ class Graph:
         return name
 
     def weights(self, path: str, name: str, parameters: list[Tensor], pack: Any) -> str:
-        """A constant packed from parameters as float32, and the same one for the same parameters."""
-        key = (name, *(str(id(parameter)) for parameter in parameters))
-        if key not in self._parameters:
-            arrays = [host_copy(parameter, "float32") for parameter in parameters]
-            self._parameters[key] = self.constant(path + name, pack(arrays))
-        return self._parameters[key]
+        """A constant packed from parameters as float32, and the same one for the same parameters packed likewise."""
+        packed: np.ndarray[Any, Any] = pack([host_copy(parameter, "float32") for parameter in parameters])
+        known = self._parameters.setdefault((name, *(str(id(parameter)) for parameter in parameters)), [])
+        for one in known:
+            if self._constants[one].shape == packed.shape and self._constants[one].tobytes() == packed.tobytes():
+                return one
+        known.append(self.constant(path + name, packed))
+        return known[-1]
 
     def input(self, name: str, dtype: str, shape: list[str | int]) -> str:
         """An input; axes with a word may be of any length."""

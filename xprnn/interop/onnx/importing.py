@@ -37,10 +37,14 @@ class Model(Module):
         self._constants: dict[str, Any] = {}
         used = {name for node in graph.nodes if node.operator not in recurrent.OPTIONS for name in node.inputs}
         used |= {*graph.outputs}
+        layers: dict[Any, str] = {}  # which one has which weights: nodes that share them share it
         for node in graph.nodes:
             if node.operator in recurrent.OPTIONS:
                 used |= {*recurrent.reads(node)}
-                self._name("layer", node.outputs, node.name, recurrent.layer_of(node, graph.constants))
+                weights = recurrent.weights_of(node)
+                if weights not in layers:
+                    layers[weights] = self._name("layer", node.name, recurrent.layer_of(node, graph.constants))
+                self._attributes[f"layer {node.outputs}"] = layers[weights]
             elif node.operator not in OPERATIONS:
                 raise node.error("has no counterpart here")
         home = default_backend()
@@ -51,14 +55,15 @@ class Model(Module):
             elif array.ndim == 0:
                 self._constants[name] = Tensor(array)
             else:
-                self._name("weight", (name,), name, Parameter(home.asarray(array)))
+                self._attributes[f"weight {(name,)}"] = self._name("weight", name, Parameter(home.asarray(array)))
 
-    def _name(self, kind: str, keys: tuple[str, ...], name: str, part: Module | Parameter) -> None:
+    def _name(self, kind: str, name: str, part: Module | Parameter) -> str:
+        """Give a part a name, and return that."""
         attribute = f"{kind}_{re.sub(r'[^0-9A-Za-z]+', '_', name).strip('_')}"
-        while attribute in self._attributes.values():
+        while attribute in vars(self):
             attribute += "_"
-        self._attributes[f"{kind} {keys}"] = attribute
         setattr(self, attribute, part)
+        return attribute
 
     def forward(self, *values: Any, **named: Any) -> Any:
         given = dict(zip(self.inputs, values, strict=False)) | named
@@ -127,7 +132,7 @@ def from_model(model: Any) -> Model:
     Nodes LSTM, GRU and RNN, with any of ONNX's activations, clip, direction, layout, input_forget and
     linear_before_reset, become layers; their weights must be constants. Around them may stand what is usual there: Add,
     Attention, Cast, Concat, Conv (of one axis), Einsum (of two), Gather, Gemm, LayerNormalization, MatMul, Pad, Relu,
-    Reshape, Slice, Softmax, Split, Squeeze, Transpose and about seventy in all. Numbers are float32 and float64.
+    Reshape, Slice, Softmax, Split, Squeeze, Transpose and about eighty in all. Numbers are float32 and float64.
 
     Raises ValueError that names the node or constant for any other operator, and for what is damaged.
     """

@@ -53,6 +53,14 @@ def _divide(node: Node, a: Any, b: Any) -> Any:
     return (a - rest) // b
 
 
+def _modulo(node: Node, a: Any, b: Any) -> Any:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        raise node.error("has no counterpart here but for whole numbers")
+    if not np.all(b):
+        raise node.error("divides whole numbers by 0")
+    return (np.fmod if node.attribute("fmod", int, 0) else np.mod)(a, b)
+
+
 def _power(node: Node, x: Any, exponent: Any) -> Any:
     exponent = to_numpy(exponent)
     if not isinstance(x, Tensor):  # whole numbers stay so: what lies between is cut off
@@ -176,6 +184,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "Softplus": _unary(ops.softplus), "Erf": _unary(ops.erf), "Exp": _unary(ops.exp), "Log": _unary(ops.log),
     "Sqrt": _unary(ops.sqrt), "Abs": _unary(ops.abs), "Neg": _unary(lambda x: -x),
     "Elu": _activation("elu", alpha=1.0), "LeakyRelu": _activation("leaky_relu", alpha=0.01),
+    "PRelu": _binary(lambda x, slope: ops.where(x < 0, slope * x, x)),
+    "HardSwish": _unary(lambda x: x * Activation("hard_sigmoid", 1.0 / 6.0, 0.5)(x)),
+    "Mish": _unary(lambda x: x * ops.tanh(ops.softplus(x))), "Mod": _modulo,
     "HardSigmoid": _activation("hard_sigmoid", alpha=0.2, beta=0.5), "Softsign": _activation("softsign"),
     "MatMul": _binary(lambda a, b: a @ b), "Add": _binary(lambda a, b: a + b), "Sub": _binary(lambda a, b: a - b),
     "Mul": _binary(lambda a, b: a * b), "Less": _binary(lambda a, b: a < b), "Greater": _binary(lambda a, b: a > b),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,9 +82,12 @@ def parsed(onnx: Any, model: Any, beside: Beside) -> Parsed:
     known = {"", *constants, *(one.name for one in inputs)}
     if len(known) != 1 + len(graph.initializer) + len(inputs):
         raise ValueError("two constants or inputs have one name")
+    outputs = [_text(one.name) for one in graph.output]
+    wanted = {*outputs, *(name for node in graph.node for name in node.input)}
+    same: dict[str, str] = {}  # other names of constants, which exporters give to weights that are used again
     nodes: list[Node] = []
     for number, proto in enumerate(graph.node):
-        node = _node(onnx, number, proto, version)
+        node = _node(onnx, number, proto, version, wanted)
         for name in node.inputs:
             if name not in known:
                 raise node.error(f"reads {name}, which nothing before it gives")
@@ -96,9 +99,12 @@ def parsed(onnx: Any, model: Any, beside: Beside) -> Parsed:
             if not (len(node.outputs) == 1 and node.outputs[0]):
                 raise node.error(f"gives {len(node.outputs)} values; expected one, with a name")
             constants[node.outputs[0]] = _constant(node)
-        else:
+            continue
+        node = replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
+        if node.operator == "Identity" and node.inputs[0] in constants and node.outputs[0] not in outputs:
+            same[node.outputs[0]] = node.inputs[0]
+        elif any(node.outputs):
             nodes.append(node)
-    outputs = [_text(one.name) for one in graph.output]
     if lost := [name for name in outputs if name not in known or not name]:
         raise ValueError(f"nothing gives its output {lost[0]}")
     if not outputs:
@@ -160,9 +166,11 @@ def _text(name: Any) -> str:
     return name
 
 
-def _node(onnx: Any, number: int, proto: Any, version: int) -> Node:
-    name = _text(proto.name) or f"{number}"
-    node = Node(_text(proto.op_type), name, tuple(map(_text, proto.input)), tuple(map(_text, proto.output)), {})
+def _node(onnx: Any, number: int, proto: Any, version: int, wanted: set[str]) -> Node:
+    """A node; of its outputs but the first those that nothing wants are left out."""
+    name, outputs = _text(proto.name) or f"{number}", [*map(_text, proto.output)]
+    outputs[1:] = [one if one in wanted else "" for one in outputs[1:]]
+    node = Node(_text(proto.op_type), name, tuple(map(_text, proto.input)), tuple(outputs), {})
     if proto.domain not in ("", "ai.onnx"):
         raise node.error(f"is of the domain {proto.domain}, whose operators are not supported")
     known = _attributes(onnx, node.operator, version)

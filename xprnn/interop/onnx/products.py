@@ -147,9 +147,13 @@ def attention(node: Node, q: Any, k: Any, v: Any, mask: Any = None, *past: Any) 
     scores = q @ ops.permute_dims(k, (0, 1, 3, 2)) * node.attribute("scale", float, 1.0 / math.sqrt(q.shape[3]))
     home = backend_of(scores.data)
     seen = mask.data != -math.inf if isinstance(mask, Tensor) else mask
+    left, right = (node.attribute(f"{side}_window_size", int, -1) for side in ("left", "right"))
     if node.attribute("is_causal", int, 0):
-        before = home.asarray(np.tri(q.shape[2], k.shape[2], dtype=bool))
-        seen = before if seen is None else seen & before
+        right = 0
+    if left >= 0 or right >= 0:
+        ahead = np.arange(k.shape[2]) - np.arange(q.shape[2])[:, None]
+        near = home.asarray(((left < 0) | (ahead >= -left)) & ((right < 0) | (ahead <= right)))
+        seen = near if seen is None else seen & near
     if isinstance(mask, Tensor):
         scores = scores + mask
     y = masked_softmax(scores, seen) @ v

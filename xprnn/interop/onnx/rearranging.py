@@ -70,6 +70,18 @@ def _expand(node: Node, x: Any, shape: Any) -> Any:
     return ops.broadcast_to(x, target) if isinstance(x, Tensor) else np.broadcast_to(x, target)
 
 
+def _tile(node: Node, x: Any, repeats: Any) -> Any:
+    counts = whole_numbers(repeats)
+    if len(counts) != len(x.shape):
+        raise node.error(f"repeats axes {list(counts)} times; expected a number for each of {len(x.shape)}")
+    if not isinstance(x, Tensor):
+        return np.tile(x, counts)
+    apart = tuple(n for length in x.shape for n in (1, length))
+    wide = tuple(n for pair in zip(counts, x.shape, strict=True) for n in pair)
+    whole = tuple(count * length for count, length in zip(counts, x.shape, strict=True))
+    return ops.reshape(ops.broadcast_to(ops.reshape(x, apart), wide), whole)
+
+
 def _concat(node: Node, *parts: Any) -> Any:
     axis = node.attribute("axis", int)
     return ops.concat(parts, axis=axis) if isinstance(parts[0], Tensor) else np.concatenate(parts, axis)
@@ -144,8 +156,8 @@ def _triangle(node: Node, x: Any, diagonal: Any = None) -> Any:
 
 REARRANGING: dict[str, Callable[..., Any]] = {
     "Shape": _shape, "ConstantOfShape": _constant_of_shape, "Reshape": _reshape, "Flatten": _flatten,
-    "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Expand": _expand, "Concat": _concat,
-    "Split": _split, "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements, "GatherND": _gather_nd,
-    "Trilu": _triangle,
+    "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Expand": _expand, "Tile": _tile,
+    "Concat": _concat, "Split": _split, "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements,
+    "GatherND": _gather_nd, "Trilu": _triangle,
 }  # fmt: skip
 """By ONNX's names, as the table of all operations has them."""

@@ -77,6 +77,12 @@ def reads(node: Node) -> tuple[str, ...]:
     return (padded[0], *padded[4 : 7 if node.operator == "LSTM" else 6])
 
 
+def weights_of(node: Node) -> tuple[str, ...]:
+    """What tells the layer of a node from those of others: which weights it reads, and its attributes."""
+    padded = node.inputs + ("",) * 8
+    return (node.operator, *padded[1:4], *padded[7:8], repr(sorted(node.attributes.items())))
+
+
 def run(node: Node, layer: RecurrentLayer, x: Any, lengths: Any, *parts: Any) -> tuple[Tensor, ...]:
     """Y (T, D, B, H), and the final states (D, B, H); with layout 1 (B, T, D, H) and (B, D, H)."""
     turned, directions, size = bool(node.attribute("layout", int, 0)), layer.directions, layer.hidden_size

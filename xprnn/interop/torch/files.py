@@ -118,8 +118,10 @@ def _tensor(
     for length in shape:  # of Python's integers, which do not overflow
         count *= length
     last = start + sum((length - 1) * step for length, step in zip(shape, steps, strict=True))
-    if count and (last >= len(numbers) or count > len(numbers)):
+    if count and last >= len(numbers):
         raise ValueError(f"a tensor of shape {shape} reaches beyond its storage of {len(numbers)} numbers")
+    if count > len(numbers):
+        raise ValueError(f"a tensor of shape {shape} is expanded from {len(numbers)} numbers; save a clone of it")
     if not count:
         return np.empty(shape, numbers.dtype)
     strides = tuple(step * numbers.itemsize for step in steps)
