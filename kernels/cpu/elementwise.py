@@ -43,7 +43,7 @@ def most_of_rows(x, y, first, last):
     for row in range(first, last):
         most, whole = x[row, 0], columns - columns % LANES
         if whole:
-            for k in range(LANES):  # a slice set at once would compile Numba's words for shapes that differ, for seconds
+            for k in range(LANES):  # a slice set at once compiles Numba's words for shapes that differ, for seconds
                 lanes[k] = x[row, k]
             for low in range(LANES, whole, LANES):
                 numbers = x[row, low : low + LANES]
