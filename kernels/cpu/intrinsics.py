@@ -349,32 +349,16 @@ def make_tile(rows: int, widths: tuple[int, ...]) -> Any:
     return tile
 
 
-def make_asking_tile(rows: int) -> Any:
-    """The same for whole panels, which on its way brings a quarter as many weights near, from ``ahead`` on."""
-
-    @intrinsic
-    def tile(typingctx: Any, a: Any, row: Any, step: Any, w: Any, k: Any, c: Any, ldc: Any, ahead: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            element = context.get_data_type(signature.args[5].dtype)
-            _emit_block(builder, element, rows, TILE.vectors, *args)
-            return context.get_dummy_value()
-
-        return types.void(a, types.intp, types.intp, w, types.intp, c, types.intp, w), codegen
-
-    return tile
-
-
 def _emit_block(
-    builder: Any, element: Any, rows: int, width: int, a: Any, row: Any, step: Any, w: Any, k: Any, c: Any, ldc: Any,
-    ahead: Any = None,
-) -> None:  # fmt: skip
+    builder: Any, element: Any, rows: int, width: int, a: Any, row: Any, step: Any, w: Any, k: Any, c: Any, ldc: Any
+) -> None:
     """The instructions of a block of ``rows`` rows and ``width`` vectors."""
     size = 4 if isinstance(element, ir.FloatType) else 8
     c_rows = [builder.gep(c, [builder.mul(ldc, ir.Constant(ldc.type, r))]) for r in range(rows)]
     for row_of_c in c_rows:  # of a large C, its lines come from memory while the products are taken
         for first in range(0, width * TILE.vector_bytes, LINE):
             _fetch(builder, builder.gep(row_of_c, [ir.Constant(ldc.type, first // size)]))
-    block = emit_products(builder, element, rows, width, TILE.vectors, a, row, step, w, k, ahead=ahead)
+    block = emit_products(builder, element, rows, width, TILE.vectors, a, row, step, w, k)
     for r in range(rows):
         for v in range(width):
             # C comes last: in a sum over many blocks of K, small terms would be lost beside it one by one.
@@ -382,12 +366,12 @@ def _emit_block(
             builder.store(builder.fadd(builder.load(place, align=size), block[r][v]), place, align=size)
 
 
-def _fetch(builder: Any, place: Any, writes: int = 1, nearness: int = 3) -> None:
-    """Have the line of an address in the first cache soon, to be read and written there; or, less near, in another."""
+def _fetch(builder: Any, place: Any) -> None:
+    """Have the line of an address in the cache soon, to be read and written there."""
     byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
     fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-    builder.call(fetch, [builder.bitcast(place, byte), *[ir.Constant(i32, number) for number in (writes, nearness, 1)]])
+    builder.call(fetch, [builder.bitcast(place, byte), *[ir.Constant(i32, number) for number in (1, 3, 1)]])
 
 
 def vector_at(builder: Any, base: Any, number: int, lanes: int | None = None) -> Any:
@@ -416,12 +400,11 @@ def emit_fma(builder: Any, a: Any, b: Any, c: Any = None) -> Any:
 
 def emit_products(
     builder: Any, element: Any, rows: int, width: int, panel: int, a: Any, row: Any, step: Any, w: Any, k: Any,
-    lanes: int | None = None, ahead: Any = None,
+    lanes: int | None = None,
 ) -> list[list[Any]]:  # fmt: skip
     """The instructions for a block of A W, with W in panels of so many vectors, and what they leave, by rows.
 
-    Vectors are whole, or have so many ``lanes``. Weights that are wanted next lie ``ahead``: a quarter as many as are
-    multiplied here are brought near.
+    Vectors are whole, or have so many ``lanes``.
     """
     size = 4 if isinstance(element, ir.FloatType) else 8
     lanes = lanes or TILE.lanes(size)
@@ -457,7 +440,6 @@ def emit_products(
         a, row = builder.bitcast(a, i32.as_pointer()), builder.lshr(row, ir.Constant(i64, 1))
     else:
         k_steps, each = k, 1
-    a_step, line = each * width * lanes, LINE // (2 if bf16 else size)  # weights
     panels = [min(panel, width - first) for first in range(0, width, panel)]  # vectors in each
     starts = [builder.gep(w, [times(k, p * panel * lanes)]) for p in range(len(panels))]
     block = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(rows)]
@@ -484,9 +466,6 @@ def emit_products(
                 builder.gep(start, [times(index, each * vectors * lanes)])
                 for start, vectors in zip(starts, panels, strict=True)
             ]
-            for first in range(0, a_step if ahead is not None and count == AT_ONCE else 0, line):
-                place = builder.add(times(index, a_step // count), ir.Constant(i64, first))
-                _fetch(builder, builder.gep(ahead, [place]), writes=0, nearness=2)
             for number in range(count):
                 weights = [
                     weights_at(base, number * each * vectors + v)

@@ -17,7 +17,7 @@ from numba.extending import overload, register_jitable
 from . import threads
 from .compiling import kernel, shared_kernel
 from .host import BF16_DOT, IN_FLIGHT, TILE
-from .intrinsics import address, copy_tile, copy_vector, lanes, make_asking_tile, make_tile, offset, transpose
+from .intrinsics import address, copy_tile, copy_vector, lanes, make_tile, offset, transpose
 from .scratch import lined
 
 Array = np.ndarray[Any, Any]
@@ -30,11 +30,9 @@ DEPTH = 512 // VECTORS
 # Bytes of a row of A^T whose numbers are read where they lie, each row from another line: with fewer vectors, sooner.
 NARROW = 256 * VECTORS
 TILES = 1 << 18  # bytes of A^T in a block: in tiles, they stay in the second cache while all panels of B pass over them
-FAR = 1 << 21  # bytes of W from which on its panels do not come from a cache of this core's own
 TOGETHER = 8  # rows that are packed at a time: enough to write whole lines, few enough to read line after line
 _narrow = tuple(range(1, VECTORS + 1))
 _t6, _t5, _t4, _t3 = (make_tile(rows, _narrow) for rows in (6, 5, 4, 3))
-_asking6 = make_asking_tile(ROWS)
 # Few rows need more columns in flight, to hide the latency of a multiply-add.
 _t2 = make_tile(2, (*_narrow, 2 * VECTORS))
 _t1 = make_tile(1, (*range(1, 2 * VECTORS + 1), 4 * VECTORS))
@@ -242,18 +240,13 @@ def _pair(packed, paired, first, last):
 
 
 @shared_kernel
-def _panel(a, row, step, apart, rows, w, k, c, ldc, vectors, ahead):
+def _panel(a, row, step, apart, rows, w, k, c, ldc, vectors):
     """All rows of one panel. Of A, packed tiles of six rows begin ``apart`` elements from each other; with 0, rows lie
-    in a line, and the last ones that are more than a tile but too few for another are halved. Where the next panel is
-    far, whole tiles bring it near: it lies so many numbers ``ahead``; 0 where it is near.
+    in a line, and the last ones that are more than a tile but too few for another are halved.
     """
-    wanted = offset(w, ahead)
     while rows > 0:
         taken = (rows + 1) // 2 if apart == 0 and ROWS < rows < ROWS + FEWEST else min(rows, ROWS)
-        if taken == 6 and ahead > 0:
-            _asking6(a, row, step, w, k, c, ldc, wanted)
-            wanted = offset(wanted, ahead // 4)
-        elif taken == 6:
+        if taken == 6:
             _t6(a, row, step, w, k, c, ldc, vectors)
         elif taken == 5:
             _t5(a, row, step, w, k, c, ldc, vectors)
@@ -277,7 +270,6 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
     """
     wide = lanes(c)
     left = columns // wide
-    far = left * VECTOR_BYTES * k > FAR
     while left > 0:
         vectors = min(left, VECTORS)
         if groups == 1 and rows == 1:
@@ -288,9 +280,7 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
             _t2(a, lda, 1, w, k, c, ldc, vectors)
         else:
             for g in range(groups):
-                here, to = offset(a, g * group_stride), offset(c, g * c_group_stride)
-                ahead = vectors * wide * k if far and vectors == VECTORS else 0
-                _panel(here, lda, 1, 0, rows, w, k, to, ldc, vectors, ahead)
+                _panel(offset(a, g * group_stride), lda, 1, 0, rows, w, k, offset(c, g * c_group_stride), ldc, vectors)
         w, c = offset(w, vectors * wide * k), offset(c, vectors * wide)
         left -= vectors
 
@@ -330,7 +320,7 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
             for start in range(0, used, width):
                 vectors = -(-min(width, used - start) // lane)
                 to = address(c, row * c.shape[1] + low_column + start)
-                _panel(left, 1, step, apart, rows, offset(right, start * depth), depth, to, c.shape[1], vectors, 0)
+                _panel(left, 1, step, apart, rows, offset(right, start * depth), depth, to, c.shape[1], vectors)
 
 
 @register_jitable(inline="always")  # for Python too

@@ -33,21 +33,6 @@ def draw(*shape, dtype, rng):
     return rng.standard_normal(shape).astype(dtype)
 
 
-@pytest.mark.parametrize("rows", [4, 13])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_weights_of_more_than_a_cache_give_the_bits_of_parts_of_them(rows, dtype):
-    rng, k, half = np.random.default_rng(0), 301, 1024
-    a, w = draw(1, rows, k, dtype=dtype, rng=rng), draw(k, 2 * half, dtype=dtype, rng=rng)
-    whole, parts = np.zeros((2, 1, rows, 2 * half), dtype)
-    grouped(a, pack(w), whole)
-    for low in (0, half):
-        part = np.zeros((1, rows, half), dtype)
-        grouped(a, pack(w[:, low : low + half]), part)
-        parts[:, :, low : low + half] = part
-    np.testing.assert_array_equal(whole, parts)
-    np.testing.assert_allclose(whole, a @ w, rtol=0, atol=1e-4 if dtype == "float32" else 1e-12)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", range(1, 15))
 def test_every_small_size(rows, dtype):
