@@ -8,7 +8,7 @@ from mapped_memory import mapped
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import around, elementwise, loops, scan, sequence
+from xprnn.kernels.cpu import around, elementwise, loops, scan, scan_shares, sequence
 from xprnn.kernels.cpu.compiling import kernel
 from xprnn.kernels.cpu.intrinsics import address, offset
 from xprnn.kernels.cpu.product import padded
@@ -149,7 +149,7 @@ def test_scans(monkeypatch):
     b[:, -2:], start[-2:] = draws.random((2, 2, columns)), draws.random((2, columns))
     scan.scan(False, a, b[:, -2:].copy(), start[-2:].copy(), Flags(None, None))  # compiled while np is NumPy
     monkeypatch.setattr(scan, "np", SimpleNamespace(**vars(np) | {"empty_like": lambda like: mapped(like.shape)}))
-    monkeypatch.setattr(scan, "threads", LastTwo(ends=False))
+    monkeypatch.setattr(scan_shares, "threads", LastTwo(ends=False))
     c = scan.scan(False, a, b, start, Flags(None, None))
     assert c.size > 2**31
     first = a[0] * start[-2:] + b[0, -2:]
