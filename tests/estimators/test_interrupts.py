@@ -19,7 +19,7 @@ CASES = {
     "texts": (
         lambda: TextClassifier(hidden=4, embedding=3, epochs=1, min_count=1),
         [(["good", "bad"], [1, 0]), (["up", "down", "left"], ["a", "b", "c"])],
-        {"_network", "vocabulary", "_training", "classes", "_prior", "_labels", "_settings"},
+        {"_network", "vocabulary", "_training", "_prior", "_labels", "_settings"},
     ),
     "characters": (
         lambda: CharacterModel(hidden=4, embedding=3, epochs=1, batch_size=4, chunk=8),

@@ -91,16 +91,17 @@ class ForecastNetwork(Module):
 
     def forget(self, columns: Host | None = None) -> None:
         """Leave the autoregression alone, for some columns (F,) or all: W and S are zero, b and s the same for all."""
-        told = np.ones(self.columns, dtype=bool) if columns is None else columns
-        told = np.broadcast_to(told, (self.horizon, self.columns)).reshape(-1)
         for layer, same in ((self.head, self._beside), (self.spread, self._same)):
-            if layer is not None:
-                assert layer.bias is not None
-                mine = np.repeat(told, len(same) // len(told))
-                weight, bias = (layer.state_dict()[name] for name in ("weight", "bias"))
-                layer.load_state_dict(
-                    {"weight": np.where(mine[:, None], 0.0, weight), "bias": np.where(mine, same, bias)}
-                )
+            if layer is None:
+                continue
+            assert layer.bias is not None
+            weight, bias = np.zeros(layer.weight.shape), same
+            if columns is not None:
+                mine = np.broadcast_to(columns, (self.horizon, self.columns)).reshape(-1)
+                mine = np.repeat(mine, len(same) // len(mine))
+                weight = np.where(mine[:, None], weight, layer.weight.numpy())
+                bias = np.where(mine, bias, layer.bias.numpy())
+            layer.load_state_dict({"weight": weight, "bias": bias})
 
     def solved(self, weight: Host, bias: Host) -> None:
         """Take an autoregression (K F, p F + E) and (K F,). Raises FloatingPointError where it is too large."""
