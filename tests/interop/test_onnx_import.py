@@ -239,6 +239,21 @@ def test_hostile_models_are_refused_by_name(case, tmp_path):
         interop.load(tmp_path / "model.onnx")
 
 
+@pytest.mark.parametrize(("reads", "gives"), [([], ["a"]), (["c"], []), (["c", "x"], ["a"]), (["c"], ["a", "b"])])
+def test_an_identity_of_others_than_one_value_is_named(reads, gives):
+    nodes = [helper.make_node("Identity", reads, gives, "i"), helper.make_node("Add", ["x", *gives[-1:]], ["y"], "n")]
+    model = interop.from_model(small(nodes=nodes, weights={"c": np.ones(I, "float32")}))
+    with pytest.raises(ValueError, match=r"^node (i \(Identity\)|n \(Add\)) "):
+        model(np.zeros((T, B, I), "float32"))
+
+
+def test_what_has_no_name_is_no_constants_other_name():
+    unread, layer = helper.make_node("Identity", ["B"], [""]), rnn(("x", "W", "R", ""))
+    given = weights(H) | {"B": np.ones((1, 2 * H), "float32")}
+    model = interop.from_model(small(nodes=[unread, *layer], weights=given))
+    assert [name for name, _ in model.layer_the_node.named_parameters()] == ["weight_ih_l0", "weight_hh_l0"]
+
+
 def test_more_memory_than_there_is_names_the_node():
     nodes = [helper.make_node("ConstantOfShape", ["s"], ["z"], "a"), helper.make_node("Add", ["z", "z"], ["y"], "b")]
     model = interop.from_model(small(nodes=nodes, weights={"s": np.array([1 << 50], "int64")}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,7 +102,7 @@ def parsed(onnx: Any, model: Any, beside: Beside) -> Parsed:
             constants[node.outputs[0]] = _constant(node)
             continue
         node = replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
-        if node.operator == "Identity" and node.inputs[0] in constants and node.outputs[0] not in outputs:
+        if _renames(node, constants) and node.outputs[0] not in outputs:
             same[node.outputs[0]] = node.inputs[0]
         elif any(node.outputs):
             nodes.append(node)
@@ -113,6 +114,12 @@ def parsed(onnx: Any, model: Any, beside: Beside) -> Parsed:
     values = [one for one in (*graph.value_info, *graph.output) if one.name in reshaped]
     declared = {one.name: shape for one in values if (shape := _shape_of(one)) is not None}
     return Parsed(inputs, outputs, constants, nodes, declared)
+
+
+def _renames(node: Node, constants: Mapping[str, Host]) -> bool:
+    """Whether a node does no more than give a constant another name."""
+    single = len(node.inputs) == len(node.outputs) == 1 and node.outputs[0] != ""
+    return node.operator == "Identity" and single and node.inputs[0] in constants
 
 
 def array_of(onnx: Any, name: str, tensor: Any, beside: Beside) -> Host:
