@@ -179,6 +179,7 @@ class Owned(Tensor):
     __slots__ = ()
 
     def given_away(self) -> Tensor:
+        """The leaf's from now on: a plain Tensor, which is copied as any other is."""
         self.__class__ = Tensor  # type: ignore[assignment]
         return self
 

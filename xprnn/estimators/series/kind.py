@@ -57,7 +57,7 @@ class Kind:
             calendar.require_next(owner, row, dates if isinstance(dates, list) else dates.tolist(), stacklevel)
 
     def gone_on(self, k: int, row: int, dates: Any) -> Kind:
-        """The same once the row of this number of series k is the last of these dates, where they are known."""
+        """The kind after rows of series k, with these dates if known, of which the last one is number ``row``."""
         there = self._row_of(k, None if dates is None else dates[-1:])
         if there is None:
             return self
