@@ -376,6 +376,10 @@ def test_layers_that_take_from_others_than_the_one_before(files, tmp_path):
     path.write_bytes(rewritten((files / "last.keras").read_bytes(), other))
     with pytest.raises(ModelFileError, match=r"layer 2 \(masking\) does not take what the layer before it gives"):
         keras.load(path)
+    nothing = lambda config: changed(config, ["config", "layers", 1, "inbound_nodes", 0, "args"], [])
+    path.write_bytes(rewritten((files / "last.keras").read_bytes(), nothing))
+    with pytest.raises(ModelFileError, match=r"layer 1 \(not_equal.*\) does not take what the layer before it gives"):
+        keras.load(path)
 
 
 @pytest.mark.parametrize("given", [["masking", 0, 0], [["masking", 0, 0], ["dense", 0, 0]], {"a": []}, None])

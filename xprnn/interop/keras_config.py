@@ -62,7 +62,7 @@ def _makes_mask(layer: dict[str, Any], layers: Sequence[Any]) -> bool:
     nodes = layer.get("inbound_nodes")
     node = nodes[0] if isinstance(nodes, list) and nodes else {}
     given = node.get("args") if isinstance(node, dict) else None
-    return isinstance(given, list) and given[-1] in values
+    return isinstance(given, list) and any(value in values for value in given[-1:])
 
 
 def _sources(nodes: Any, place: str) -> Iterator[str]:
