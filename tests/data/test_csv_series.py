@@ -11,6 +11,7 @@ from xprnn.data.csv_series import read_csv
 from xprnn.data.long_csv import read_long_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.data.text_file import read_table
+from xprnn.data.text_stream import TextFile
 
 GOOD = 'Date,Temp,Rain,Note\n1981-01-01,20.7,0,"warm, dry"\n1981-01-02,17.9,1.5,\n1981-01-03,18.8,0,\n'
 
@@ -53,6 +54,24 @@ def test_what_parts_all_rows_alike_is_the_separator(write, behind):
     series = read_csv(write("date;T [C, mean, 2 m, hourly]\n2020-01-01;1\n2020-01-02;2\n" + behind))
     assert series.columns == ("T [C, mean, 2 m, hourly]",)
     assert series.values[:2].tolist() == [[1], [2]]
+
+
+def test_a_line_above_the_header_may_name_the_separator(write):
+    for head, mark in (("sep=;", ";"), ('"sep=|"', "|"), ("\ufeffSEP=\t", "\t")):
+        path = write(f"{head}\r\ntext{mark}label\r\n1,5{mark}2\r\n2{mark}4\r\n")
+        with pytest.raises(ValueError, match="line 3, column 'text': '1,5' is not a finite number with a decimal"):
+            read_csv(path, ["text", "label"])
+        assert read_csv(path, ["label"]).values.tolist() == [[2], [4]]
+        assert read_table(path).lines == (3, 4)
+        assert list(TextFile(path)) == [("1,5", "2"), ("2", "4")]
+
+
+@pytest.mark.parametrize("read", [read_csv, read_long_csv])
+def test_integers_that_float64_does_not_tell_apart_are_refused(write, read):
+    path = write("v\n9007199254740993\n1e300\n9007199254740992\n")
+    with pytest.raises(ValueError, match="'v' has 9007199254740992 and 9007199254740993, which float64 does not tell"):
+        read(path, columns=["v"])
+    read(write("v\n9007199254740992\n9007199254740994\n"), columns=["v"])
 
 
 def test_where_no_separator_parts_all_rows_alike_it_is_the_most_common_of_the_header(write):

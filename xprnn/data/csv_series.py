@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import warnings
 from collections.abc import Sequence
@@ -15,18 +14,8 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, out_of_order
-from xprnn.data.csv_rows import (
-    CLOCK,
-    MONTH,
-    looks_dated,
-    number_of,
-    parse_date,
-    place_of,
-    read_rows,
-    require_once,
-    tell_of_thousands,
-    why_no_number,
-)
+from xprnn.data.csv_numbers import finite_numbers, number_of, numbers_of, tell_of_thousands, why_no_number
+from xprnn.data.csv_rows import CLOCK, MONTH, looks_dated, parse_date, place_of, read_rows, require_once
 from xprnn.data.gaps import close_gaps
 from xprnn.data.numbered_times import DAYS, SPREADSHEET, in_years, named_for_times, numbered_times
 from xprnn.whole_files import checked_path
@@ -122,16 +111,11 @@ def read_csv(
     others = [header.index(name) for name in columns if name not in ahead] if ahead else []
     while others and end > 1 and not any(rows[end - 1][1][place] for place in others):
         end -= 1
-    for n, (line, cells) in enumerate(rows):
-        for k, place in enumerate(places):
-            if n >= end and columns[k] not in ahead:
-                continue
-            number = number_of(cells[place])
-            if number is None or not math.isfinite(number):
-                where = f"{path}: line {line}, column {columns[k]!r}"
-                raise ValueError(f"{where}: {why_no_number(cells[place])}")
-            values[n, k] = number
-    tell_of_thousands(path, columns, [[cells[place] for _, cells in rows] for place in places], 2)
+    lines, texts = [line for line, _ in rows], [[cells[place] for _, cells in rows] for place in places]
+    for k, (name, column) in enumerate(zip(columns, texts, strict=True)):
+        known = len(rows) if name in ahead else end
+        values[:known, k] = finite_numbers(path, name, lines, column[:known], why_no_number)
+    tell_of_thousands(path, columns, texts, 2)
     if date is None:
         _tell_of_dates(path, header, [cells for _, cells in rows], columns)
         if fill is not None:
@@ -165,7 +149,7 @@ def _times_in(name: str, cells: list[str]) -> tuple[str, str] | None:
         return f"dates, such as {cells[0]!r}, which is no form that is read", "write them as YYYY-MM-DD"
     if all(map(CLOCK.fullmatch, cells)):
         return f"times of a day, such as {cells[0]!r}, without the day", "write them as YYYY-MM-DD HH:MM"
-    numbers = np.array([np.nan if (number := number_of(cell)) is None else number for cell in cells])
+    numbers = numbers_of(cells)
     if (found := numbered_times(name, numbers)) is not None:
         return f"what seem to be {found[0]}", "write them as YYYY-MM-DD" if found[0] == SPREADSHEET else takes
     steps, shares = np.diff(numbers), in_years(name, numbers) and not (numbers == np.floor(numbers)).all()
@@ -183,8 +167,11 @@ def _calendar(path: Path, header: Sequence[str], rows: list[tuple[int, list[str]
             "not months: write them as YYYY"
         )
     for line, cells in rows:
-        where = f"{path}: line {line}, column {name!r}"
         parsed = parse_date(cells[place], digits=True)
+        if parsed is not None and (not dates or (parsed.tzinfo is dates[-1].tzinfo and parsed > dates[-1])):
+            dates.append(parsed)
+            continue
+        where = f"{path}: line {line}, column {name!r}"
         if parsed is None:
             days = number_of(cells[place])
             told = days is not None and DAYS[0] <= days <= DAYS[1]
