@@ -216,6 +216,30 @@ def test_missing_dates_are_filled(write, fill, rows):
     assert [series.label(row) for row in (3, 4, 5)] == ["2020-01-04", "2020-01-05", "2020-01-06"]
 
 
+@pytest.mark.parametrize(("fill", "rows"), [("linear", [2.0, 3.0, 4.0]), ("previous", [1.0, 1.0, 1.0])])
+def test_missing_values_are_filled_as_missing_dates_are(write, fill, rows):
+    dated = "when,y,x\n2020-01-01,1,0\n2020-01-02,NA,0\n2020-01-04,,0\n2020-01-05,5,0\n2020-01-06,6,0\n"
+    told = rf"column 'y': 2 of 5 values are missing, the first in line 3; they are filled by fill='{fill}'"
+    with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match="2020-01-03; they are filled"):
+        series = read_csv(write(dated), ["y"], fill=fill)
+    assert series.values[:, 0].tolist() == [1, *rows, 5, 6]
+    with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match="2020-01-03; they are filled"):
+        ahead = read_csv(write(dated + "2020-01-07,,1\n"), ["y", "x"], fill=fill, ahead=["x"])
+    np.testing.assert_array_equal(ahead.values.T, [[1, *rows, 5, 6, np.nan], [0, 0, 0, 0, 0, 0, 1]])
+    with pytest.warns(UserWarning, match="3 of 5 values are missing"):
+        assert read_csv(write("y\n1\n-\nnan\nnull\n5\n"), fill=fill).values[:, 0].tolist() == [1, *rows, 5]
+
+
+def test_values_that_nothing_fills_are_named(write):
+    for text, fill, told in (
+        ("a,y\n1,\n2,1\n", "previous", "column 'y': line 2 has no value, and none before it to fill it from"),
+        ("a,y\n1,1\n2,\n", "linear", "column 'y': line 3 has no value, and none behind it to fill it from"),
+        ("a,y\n1,1\n2,\n", "refuse", "line 3, column 'y': '' is not a finite number: .*a Forecaster also takes NaN"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            read_csv(write(text), ["y"], fill=fill)
+
+
 @pytest.mark.parametrize("fill", [None, "linear", "previous", "refuse"])
 def test_nothing_is_said_where_nothing_is_missing(write, fill, recwarn):
     assert len(read_csv(write(GOOD), ["Temp"], fill=fill).values) == 3
@@ -372,6 +396,7 @@ def test_a_column_that_is_named_may_hold_seconds_since_1970_or_dates_of_digits(w
         ("time", ["2023-01-01T00:00[UTC]", "2023-01-01T01:00[UTC]"], "'time' holds what may be times"),
         ("time", [0.0, 0.1, 0.4], "'time' holds what may be times, such as '0.0'"),
         ("time", [0, 1, 2, 3], None),  # they are rows
+        ("week", [1, 2, 3, 5, 6, 9], r"'week' holds times that are numbers, and 3 of 9 rows are missing \(.*: 4, 7, 8"),
         ("id", [1672531200, 1672531204, 1672531999], None),
         ("km", range(45231, 45236), None),
         ("day_rate", range(45231, 45236), None),

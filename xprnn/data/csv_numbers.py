@@ -73,7 +73,10 @@ def why_no_number(text: str) -> str:
     if "," in text:
         how = " with a decimal point"
     elif MISSING.fullmatch(text):
-        how = ": leave out rows without a value; where there are dates, --fill or fill= makes new ones"
+        how = (
+            ": leave out rows without a value, or fill them by --fill or fill=; a Forecaster also takes NaN, as "
+            "pandas.read_csv gives it"
+        )
     return f"{text!r} is not a finite number{how}"
 
 

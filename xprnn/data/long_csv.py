@@ -16,6 +16,7 @@ from xprnn.data.csv_numbers import finite_numbers, number_of, tell_of_thousands
 from xprnn.data.csv_rows import parse_date, read_rows, require_once
 from xprnn.data.csv_rows import place_of as column_place
 from xprnn.data.gaps import calendars_of
+from xprnn.data.numbered_times import warn_of_holes
 
 Host = np.ndarray[Any, Any]
 
@@ -82,7 +83,7 @@ def read_long_csv(
 
     Raises OSError where the file cannot be read; ValueError, naming line and column, for a column that is not there or
     there twice, an id, time or label that is missing, what is no finite number, a time that is neither number nor date
-    or comes twice in a sequence, and a label that changes in one. Warns of dates that are missing in a sequence,
+    or comes twice in a sequence, and a label that changes in one. Warns of times that are missing in a sequence,
     and of numbers whose points seem to part thousands.
     """
     path = Path(path)
@@ -125,6 +126,8 @@ def read_long_csv(
     tell_of_thousands(path, columns, texts, 2)
     if isinstance(moments[0], datetime):
         calendars_of(str(path), {key: [moments[row] for row in group] for key, group in groups.items()}, 3)
+    elif time is not None:
+        warn_of_holes(str(path), time, {key: [moments[row] for row in group] for key, group in groups.items()}, 2)
     return LongCsv(
         tuple(groups),
         [values[group] for group in groups.values()],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xprnn.estimators import Forecaster, Panel
+from xprnn.estimators.series.named import Names
 from xprnn.train import ModelFileError, read_tensors, write_tensors
 
 TINY = {"hidden": 2, "epochs": 1, "members": 1, "transforms": "none", "window": 4}
@@ -279,6 +280,15 @@ def test_a_table_that_is_forecast_in_has_the_times_that_it_was_fitted_by():
     for given in (table, frame(dict, columns())):  # times may lack
         np.testing.assert_array_equal(model.forecast(given, [20], 2), plain.forecast(frame(dict, columns()), [20], 2))
         assert model.score(given) == plain.score(frame(dict, columns()))
+
+
+def test_rows_that_are_missing_by_numbered_times_are_told():
+    table = frame(dict, columns()) | {"week": np.delete(np.arange(STEPS + 1), 7), "id": [0] * STEPS}
+    told = rf"column 'week': 1 of {STEPS + 1} rows are missing \(steps of 1\): 7; rows are counted as steps"
+    with pytest.warns(UserWarning, match=told):
+        Names.of("fit", "sold", None, None, None, None, "week").given("fit", table)
+    with pytest.warns(UserWarning, match=told):
+        Panel.from_table({"v": table["week"] * 0.5, "week": table["week"], "id": table["id"]}, id="id", time="week")
 
 
 def test_one_of_several_series_is_scored_by_its_key():
