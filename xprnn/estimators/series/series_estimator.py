@@ -28,7 +28,7 @@ from xprnn.estimators.series.named import Names
 from xprnn.estimators.series.network import ForecastNetwork, Members
 from xprnn.estimators.series.panel import Panel, dates_of_rows
 from xprnn.randomness import Rng
-from xprnn.storage import HostArrays
+from xprnn.storage import HostArrays, ModelFileError
 
 Host = np.ndarray[Any, Any]
 Self = TypeVar("Self", bound="SeriesEstimator")
@@ -291,8 +291,11 @@ class SeriesEstimator(Estimator):
 
     @classmethod
     def _load(cls: type[Self], path: str | os.PathLike[str], backend: str | None, **own: Any) -> Self:
-        if not saved.is_of_before(path):
+        try:
             return super()._load(path, backend, **own)
+        except ModelFileError:
+            if not saved.is_of_before(path):
+                raise
         with model_file(path, cls.KIND, backend=backend, **saved.BEFORE) as (arrays, metadata):
             settings, arrays, described, weights = saved.brought_up(arrays, metadata)
             model = cls(backend=backend, **settings)  # type: ignore[call-arg]
