@@ -315,6 +315,44 @@ def test_points_that_seem_to_part_thousands_are_told_of(write, recwarn):
             read(write("d;v\n2024-01-01;987\n2024-01-02;1.012\n2024-01-03;1.105\n"), columns=["v"])
 
 
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (
+            "1.5;-999;2;-999",
+            "has -999 in 2 rows, and all others lie from 1.5 to 2: where it stands for a missing value",
+        ),
+        ("15;9999;-20", "has 9999 in 1 row"),
+        ("1500;-9999;2000", "has -9999 in 1 row"),
+        ("15;999.9;20", "has 999.9 in 1 row"),
+        ("1500;9999;2000", None),
+        ("-5;-999;-200", None),
+        ("15;1000;20", None),
+        ("999;999;999", None),
+        ("5;99;7", None),
+    ],
+)
+def test_numbers_that_may_stand_for_missing_values_are_told_of(write, recwarn, cells, told):
+    path = write("v\n" + cells.replace(";", "\n"))
+    for read in (read_csv, read_long_csv):
+        if told is None:
+            read(path, columns=["v"])
+        else:
+            with pytest.warns(UserWarning, match=rf"series.csv: column 'v' {told}"):
+                read(path, columns=["v"])
+    assert not recwarn.list
+
+
+def test_spans_are_their_first_dates_and_quarters_are_no_names(write):
+    weeks = "when,y\n2024-01-01/2024-01-07,1\n2024-01-08/2024-01-14,2\n2024-01-15/2024-01-21,3\n"
+    assert read_csv(write(weeks)).label(3) == "2024-01-22"
+    for text in ("2024-01-08/2024-01-01", "2024-01-01/07", "2024-01-01/2024-01-08T00:00Z", "2024/2025", "2024-01-01/"):
+        assert parse_date(text) is None
+    for text in ("1Q24", "Q1 24", "Q1'24", "4q2024", "2024 Q1"):
+        with pytest.raises(ValueError, match="line 2, column 'when': .* is not an ISO 8601 date"):
+            read_csv(write(f"when,y\n{text},1\n{text},2\n"))
+
+
 def test_months_and_utc_are_dates(write):
     assert read_csv(write("when,y\n1949-01,1\n1949-02,2\n")).label(2) == "1949-03-01"
     assert read_csv(write("when,y\n2020-01-01T00:00:00Z,1\n2020-01-01T01:00:00Z,2\n")).calendar is not None

@@ -17,6 +17,7 @@ WHOLE = re.compile(r"[+-]?\d{1,400}")  # no float64 has as many digits
 MISSING = re.compile(
     r"|-+|[.?]+|nan|null|none|missing|#?n/?a[!]?|<na>", re.IGNORECASE
 )  # how files say that there is no number
+CODES = (999.0, 9999.0, 99999.0, 999999.0, 999.9, 9999.9, 999.99, 9999.99)  # or below 0, for what was not measured
 THOUSANDS, BELOW = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}"), re.compile(r"[+-]?\d{1,3}")
 
 
@@ -78,6 +79,22 @@ def why_no_number(text: str) -> str:
             "pandas.read_csv gives it"
         )
     return f"{text!r} is not a finite number{how}"
+
+
+def tell_of_codes(path: Path, columns: Sequence[str], values: Host, stacklevel: int) -> None:
+    """Warn of the first column (N, F) with a number that seems to stand for missing ones, such as -999 among counts."""
+    for name, column in zip(columns, values.T, strict=True):
+        for code in np.unique(column[np.isin(np.abs(column), CODES)]).tolist():
+            others = column[(column != code) & ~np.isnan(column)]
+            low, high = others.min(initial=np.inf), others.max(initial=-np.inf)
+            if len(others) and ((code < 0.0 <= low) or max(-low, high) <= 0.1 * abs(code)):
+                count = int((column == code).sum())
+                warnings.warn(
+                    f"{path}: column {name!r} has {code:g} in {count} row{'s' * (count > 1)}, and all others lie from "
+                    f"{low:g} to {high:g}: where it stands for a missing value, leave it out",
+                    stacklevel=stacklevel + 1,
+                )
+                return
 
 
 def tell_of_thousands(path: Path, columns: Sequence[str], cells: Sequence[list[str]], stacklevel: int) -> None:

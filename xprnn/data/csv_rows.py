@@ -29,6 +29,7 @@ WEEKDAYS = "(sun|mon|tues?|wed(nes)?|thu(rs?)?|fri|sat(ur)?)(day)?"
 OF_DATES = re.compile(rf"({MONTHS}|{WEEKDAYS}|utc|gmt|[ap]m|[tzqwmh年月日時分秒]|[\d\s.,:/_+-])+", re.IGNORECASE)
 MONTH_NAME = re.compile(f"(?<![a-z])({MONTHS})(?![a-z])", re.IGNORECASE)
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?(\s?[ap]m)?(\s?(utc|gmt|z))?", re.IGNORECASE)
+SHORT_QUARTER = re.compile(r"([1-4]q|q[1-4])[\s'./-]?(\d{2}|\d{4})", re.IGNORECASE)
 SHORT_YEAR = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{1,2}")
 NO_TEXT = {
     b"\x1f\x8b": "a file packed by gzip",
@@ -140,7 +141,12 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def parse_date(text: str, digits: bool = False) -> datetime | None:
-    """A date in one of the forms that are read; digits alone only where these ``digits`` are known to be no numbers."""
+    """A date in one of the forms that are read, of a span the first.
+
+    Digits alone only where these ``digits`` are known to be no numbers.
+    """
+    if "/" in text:  # which Python takes for the T before a time
+        return _of_span(*text.split("/", 1))
     if text[4:5] == text[7:8] == "-":  # as most are
         try:
             return datetime.fromisoformat(text)
@@ -169,6 +175,14 @@ def parse_date(text: str, digits: bool = False) -> datetime | None:
         return None
 
 
+def _of_span(begin: str, end: str) -> datetime | None:
+    """The first date of a span of ISO 8601, which has two."""
+    first, last = parse_date(begin), parse_date(end)
+    if first is None or last is None or (first.tzinfo is None) != (last.tzinfo is None):
+        return None
+    return first if first <= last else None
+
+
 def _of_digits(text: str) -> datetime | None:
     """YYYYMMDD, from 1900 on also with hours, minutes and seconds; a day of a year, YYYY-DDD; or seconds since 1970, in
     UTC, to microseconds.
@@ -195,6 +209,8 @@ def looks_dated(text: str) -> bool:
 
     Among them are a month by name and a number, or a year of four digits and a shorter number, or three short ones.
     """
+    if SHORT_QUARTER.fullmatch(text):
+        return True
     if len(text) > LONGEST_DATE or not OF_DATES.fullmatch(text) or number_of(text) is not None:
         return False
     day = CLOCK.sub(" ", text)

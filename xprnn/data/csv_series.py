@@ -15,7 +15,15 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, out_of_order
-from xprnn.data.csv_numbers import MISSING, finite_numbers, number_of, numbers_of, tell_of_thousands, why_no_number
+from xprnn.data.csv_numbers import (
+    MISSING,
+    finite_numbers,
+    number_of,
+    numbers_of,
+    tell_of_codes,
+    tell_of_thousands,
+    why_no_number,
+)
 from xprnn.data.csv_rows import CLOCK, MONTH, looks_dated, parse_date, place_of, read_rows, require_once
 from xprnn.data.gaps import close_gaps, with_values
 from xprnn.data.numbered_times import DAYS, SPREADSHEET, holes, in_years, named_for_times, numbered_times
@@ -56,10 +64,10 @@ def read_csv(
     columns
         Names. Default: the only column of numbers there is.
     date
-        The column with ISO 8601 dates (YYYY-MM-DD, with a time, YYYY-MM or YYYY-Qn). Default: the first column, if its
-        first value is such a date. Those of a column that is named may be digits alone: YYYY, YYYYMMDD, also with
-        hours, minutes and seconds, or seconds since 1970 of 10 digits, thousandths of 13 and so on, which are in UTC;
-        or days of a year, YYYY-DDD.
+        The column with ISO 8601 dates (YYYY-MM-DD, with a time, YYYY-MM or YYYY-Qn), or spans between two, which
+        count by their first. Default: the first column, if its first value is such a date. Those of a column that is
+        named may be digits alone: YYYY, YYYYMMDD, also with hours, minutes and seconds, or seconds since 1970 of 10
+        digits, thousandths of 13 and so on, which are in UTC; or days of a year, YYYY-DDD.
     fill
         What to do about dates that are missing between others, by the rule that most of them follow, and about values
         that are missing, where a cell is empty or says so (NA, NaN, null, -): "previous" repeats the row before,
@@ -83,8 +91,8 @@ def read_csv(
 
     Warns of missing dates, filled or not, of missing values that are filled, of dates that follow no rule, or one only
     about, and where ``date`` names no column of dates that stand in another than the first, are digits alone, such as
-    seconds since 1970 or the days of a spreadsheet, are times without a day, or in another form; and of numbers whose
-    points seem to part thousands.
+    seconds since 1970 or the days of a spreadsheet, are times without a day, or in another form; of numbers whose
+    points seem to part thousands; and of those that seem to stand for missing ones, such as -999.
     """
     for argument, names in (("columns", columns), ("ahead", ahead)):
         if isinstance(names, str):
@@ -124,6 +132,7 @@ def read_csv(
         if fill is not None and len(there) < lasts[k]:
             _tell_of_missing(f"{path}: column {name!r}", np.isnan(values[: lasts[k], k]), lines, fill)
     tell_of_thousands(path, columns, texts, 2)
+    tell_of_codes(path, columns, values, 2)
     if date is None:
         _tell_of_dates(path, header, [cells for _, cells in rows], columns)
         whole = not any(np.isnan(column[:last]).any() for column, last in zip(values.T, lasts, strict=True))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.csv_numbers import finite_numbers, number_of, tell_of_thousands
+from xprnn.data.csv_numbers import finite_numbers, number_of, tell_of_codes, tell_of_thousands
 from xprnn.data.csv_rows import parse_date, read_rows, require_once
 from xprnn.data.csv_rows import place_of as column_place
 from xprnn.data.gaps import calendars_of
@@ -84,7 +84,7 @@ def read_long_csv(
     Raises OSError where the file cannot be read; ValueError, naming line and column, for a column that is not there or
     there twice, an id, time or label that is missing, what is no finite number, a time that is neither number nor date
     or comes twice in a sequence, and a label that changes in one. Warns of times that are missing in a sequence,
-    and of numbers whose points seem to part thousands.
+    of numbers whose points seem to part thousands, and of those that seem to stand for missing ones, such as -999.
     """
     path = Path(path)
     header, rows = read_rows(path)
@@ -124,6 +124,7 @@ def read_long_csv(
                     f"{lines[first]} already"
                 )
     tell_of_thousands(path, columns, texts, 2)
+    tell_of_codes(path, columns, values, 2)
     if isinstance(moments[0], datetime):
         calendars_of(str(path), {key: [moments[row] for row in group] for key, group in groups.items()}, 3)
     elif time is not None:
