@@ -143,8 +143,8 @@ def read_csv(
         given = _calendar(path, header, rows, date)
         values, calendar = close_gaps(str(path), values, given, fill)
         lasts = [bisect_right(calendar.dates, given.dates[last - 1]) for last in lasts]
-    for column, last in zip(values.T, lasts, strict=True):
-        column[:last] = with_values(column[:last], fill)
+    for k, last in enumerate(lasts):
+        values[:last, k] = with_values(values[:last, k], fill)
     return CsvSeries(values, tuple(columns), calendar)
 
 

@@ -106,9 +106,10 @@ def read_long_csv(
     groups: dict[str, list[int]] = {}
     for row, (_, cells) in enumerate(rows):
         groups.setdefault(path.stem if id is None else cells[place_of[id]], []).append(row)
-    labels = None if label is None else [cells[place_of[label]] for _, cells in rows]
+    labels = [""] * len(rows) if label is None else [cells[place_of[label]] for _, cells in rows]
+    names = None if time is None else [cells[place_of[time]] for _, cells in rows]
     for key, group in groups.items():
-        for row in group if labels is not None else ():
+        for row in group:
             if labels[row] != labels[group[0]]:
                 raise ValueError(
                     f"{path}: line {lines[row]}, column {label!r} is {labels[row]!r}, but {id} {key!r} has "
@@ -116,29 +117,24 @@ def read_long_csv(
                 )
         group.sort(key=moments.__getitem__)
         for before, after in pairwise(group):
-            if moments[before] == moments[after]:
+            if names is not None and moments[before] == moments[after]:
                 first, last = sorted((before, after))
                 whose = "" if id is None else f" of {id} {key!r}"
                 raise ValueError(
-                    f"{path}: line {lines[last]}: {time} {rows[after][1][place_of[time]]}{whose} is in line "
-                    f"{lines[first]} already"
+                    f"{path}: line {lines[last]}: {time} {names[after]}{whose} is in line {lines[first]} already"
                 )
     tell_of_thousands(path, columns, texts, 2)
     tell_of_codes(path, columns, values, 2)
+    times: dict[str, Any] = {key: [moments[row] for row in group] for key, group in groups.items()}
     if isinstance(moments[0], datetime):
-        calendars_of(str(path), {key: [moments[row] for row in group] for key, group in groups.items()}, 3)
+        calendars_of(str(path), times, 3)
     elif time is not None:
-        warn_of_holes(str(path), time, {key: [moments[row] for row in group] for key, group in groups.items()}, 2)
+        warn_of_holes(str(path), time, times, 2)
     return LongCsv(
         tuple(groups),
         [values[group] for group in groups.values()],
-        None if labels is None else tuple(labels[group[0]] for group in groups.values()),
-        [
-            [str(n) for n in range(1, len(group) + 1)]
-            if time is None
-            else [rows[row][1][place_of[time]] for row in group]
-            for group in groups.values()
-        ],
+        None if label is None else tuple(labels[group[0]] for group in groups.values()),
+        [[str(n + 1) if names is None else names[row] for n, row in enumerate(group)] for group in groups.values()],
         columns,
     )
 

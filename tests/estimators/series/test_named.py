@@ -291,6 +291,34 @@ def test_rows_that_are_missing_by_numbered_times_are_told():
         Panel.from_table({"v": table["week"] * 0.5, "week": table["week"], "id": table["id"]}, id="id", time="week")
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow", "numbers", "long"])
+def test_what_comes_from_a_file_is_answered_as_what_was_observed_since(kind, tmp_path):
+    given, by = columns(steps=STEPS + 9), {"target": "sold"}
+    if kind == "long":
+        table = pytest.importorskip("pandas").concat(
+            frame("pandas", given, 0, STEPS + 5).assign(shop=shop) for shop in ("a", "b")
+        )
+        early = table["day"] < table["day"].iloc[STEPS]
+        first, later, by = table[early], table[~early], by | {"id": "shop", "time": "day"}
+    elif kind == "numbers":
+        table = frame("pandas", given, 0, STEPS + 5)[["sold"]]
+        table.index = 7 + 2 * table.index
+        first, later, by = table[:STEPS], table[STEPS:], {}
+    else:
+        first, later = frame(kind, given), frame(kind, given, STEPS, STEPS + 5)
+        if kind == "pandas":
+            later.index += STEPS
+    model = Forecaster(**TINY).fit(first, **by)
+    model.save(tmp_path / "model")
+    loaded = Forecaster.load(tmp_path / "model")
+    found, expected = (each.observe(later).predict(2) for each in (loaded, model))
+    if kind != "long":
+        found, expected = {"": found}, {"": expected}
+    for key, rows in expected.items():
+        assert type(found[key]) is type(rows)
+        assert found[key].equals(rows), (found[key], rows)
+
+
 def test_one_of_several_series_is_scored_by_its_key():
     parts, table = long()
     shops = {"id": "shop", "time": "day"}

@@ -286,8 +286,8 @@ class Forecaster(RollingForecaster):
 
         Returns (horizon,) or (horizon, F), as the fitted series was, of several series a dict or a list of them; for a
         frame or a column of pandas or polars, or a table of Arrow, one of that kind, with the dates or the numbers of
-        rows that come next (but arrays where the model comes from a file, which keeps dates for checks alone). So it is
-        for each of several series that were such, or parts of a long one.
+        rows that come next. A file does not say which: where the model comes from one, it is that of what was observed
+        since, and arrays before. So it is for each of several series that were such, or parts of a long one.
         Default horizon: the one of the settings, which is the most that the direct strategy can say.
         ``future`` (horizon, Q) is what is known of these steps, where it was fitted; dates of such a table that do not
         come after the series are a ValueError, and others than the next ones a warning. With ``quantiles`` (Q,) between

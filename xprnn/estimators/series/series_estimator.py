@@ -14,6 +14,7 @@ import numpy as np
 
 from xprnn.arguments import real_number, size
 from xprnn.data.series import as_series, check_origins, rows_of_series
+from xprnn.data.table_form import TableForm
 from xprnn.data.tables import is_table
 from xprnn.estimators.estimator import Estimator
 from xprnn.estimators.model_file import model_file
@@ -140,9 +141,11 @@ class SeriesEstimator(Estimator):
         kind = self._kind
         steps, past, future = self._by_name(owner, steps, past, future)
         known: list[Any] = []
+        forms: list[Any] = []
         if isinstance(steps, Panel):
             kind.require_names(owner, "steps", steps)
             known = kind.split(owner, "steps", dict(zip(steps.keys, steps.dates, strict=True)))
+            forms = kind.split(owner, "steps", dict(zip(steps.keys, steps.forms, strict=True)))
             steps = dict(zip(steps.keys, steps.values, strict=True))
         given: list[Host] = []
         dates: list[Any] = []
@@ -151,9 +154,12 @@ class SeriesEstimator(Estimator):
             self._check_columns(kind.shown("Forecaster", k), given[k])
             kind.require_names(kind.shown(owner, k), "steps", part)
             dates.append(known[k] if known else dates_of_rows(part, kind.shown(owner, k)))
+            if not known and not kind.tables:
+                forms.append(TableForm.of(part, kind.shown(owner, k)))
         self._require_counts(owner, kind, given)
         for k, (own, recent) in enumerate(zip(dates, self._recent, strict=True)):
             kind.require_next(kind.shown(owner, k), k, own, recent.start + len(recent))
+        kind = kind.as_tables(forms, [recent.start + len(recent) for recent in self._recent])
         lengths = [len(rows) for rows in given]
         covered = zip(self._recent, given, *self._covariates(owner, past, future, lengths, lengths, dates), strict=True)
         series = [
