@@ -11,6 +11,7 @@ from xprnn.data.csv_series import read_csv
 from xprnn.data.long_csv import read_long_csv
 from xprnn.data.synthetic import daily_temperatures
 from xprnn.data.text_file import read_table
+from xprnn.data.text_stream import TextFile
 
 GOOD = 'Date,Temp,Rain,Note\n1981-01-01,20.7,0,"warm, dry"\n1981-01-02,17.9,1.5,\n1981-01-03,18.8,0,\n'
 
@@ -53,6 +54,24 @@ def test_what_parts_all_rows_alike_is_the_separator(write, behind):
     series = read_csv(write("date;T [C, mean, 2 m, hourly]\n2020-01-01;1\n2020-01-02;2\n" + behind))
     assert series.columns == ("T [C, mean, 2 m, hourly]",)
     assert series.values[:2].tolist() == [[1], [2]]
+
+
+def test_a_line_above_the_header_may_name_the_separator(write):
+    for head, mark in (("sep=;", ";"), ('"sep=|"', "|"), ("\ufeffSEP=\t", "\t")):
+        path = write(f"{head}\r\ntext{mark}label\r\n1,5{mark}2\r\n2{mark}4\r\n")
+        with pytest.raises(ValueError, match="line 3, column 'text': '1,5' is not a finite number with a decimal"):
+            read_csv(path, ["text", "label"])
+        assert read_csv(path, ["label"]).values.tolist() == [[2], [4]]
+        assert read_table(path).lines == (3, 4)
+        assert list(TextFile(path)) == [("1,5", "2"), ("2", "4")]
+
+
+@pytest.mark.parametrize("read", [read_csv, read_long_csv])
+def test_integers_that_float64_does_not_tell_apart_are_refused(write, read):
+    path = write("v\n9007199254740993\n1e300\n9007199254740992\n")
+    with pytest.raises(ValueError, match="'v' has 9007199254740992 and 9007199254740993, which float64 does not tell"):
+        read(path, columns=["v"])
+    read(write("v\n9007199254740992\n9007199254740994\n"), columns=["v"])
 
 
 def test_where_no_separator_parts_all_rows_alike_it_is_the_most_common_of_the_header(write):
@@ -197,6 +216,30 @@ def test_missing_dates_are_filled(write, fill, rows):
     assert [series.label(row) for row in (3, 4, 5)] == ["2020-01-04", "2020-01-05", "2020-01-06"]
 
 
+@pytest.mark.parametrize(("fill", "rows"), [("linear", [2.0, 3.0, 4.0]), ("previous", [1.0, 1.0, 1.0])])
+def test_missing_values_are_filled_as_missing_dates_are(write, fill, rows):
+    dated = "when,y,x\n2020-01-01,1,0\n2020-01-02,NA,0\n2020-01-04,,0\n2020-01-05,5,0\n2020-01-06,6,0\n"
+    told = rf"column 'y': 2 of 5 values are missing, the first in line 3; they are filled by fill='{fill}'"
+    with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match="2020-01-03; they are filled"):
+        series = read_csv(write(dated), ["y"], fill=fill)
+    assert series.values[:, 0].tolist() == [1, *rows, 5, 6]
+    with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match="2020-01-03; they are filled"):
+        ahead = read_csv(write(dated + "2020-01-07,,1\n"), ["y", "x"], fill=fill, ahead=["x"])
+    np.testing.assert_array_equal(ahead.values.T, [[1, *rows, 5, 6, np.nan], [0, 0, 0, 0, 0, 0, 1]])
+    with pytest.warns(UserWarning, match="3 of 5 values are missing"):
+        assert read_csv(write("y\n1\n-\nnan\nnull\n5\n"), fill=fill).values[:, 0].tolist() == [1, *rows, 5]
+
+
+def test_values_that_nothing_fills_are_named(write):
+    for text, fill, told in (
+        ("a,y\n1,\n2,1\n", "previous", "column 'y': line 2 has no value, and none before it to fill it from"),
+        ("a,y\n1,1\n2,\n", "linear", "column 'y': line 3 has no value, and none behind it to fill it from"),
+        ("a,y\n1,1\n2,\n", "refuse", "line 3, column 'y': '' is not a finite number: .*a Forecaster also takes NaN"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            read_csv(write(text), ["y"], fill=fill)
+
+
 @pytest.mark.parametrize("fill", [None, "linear", "previous", "refuse"])
 def test_nothing_is_said_where_nothing_is_missing(write, fill, recwarn):
     assert len(read_csv(write(GOOD), ["Temp"], fill=fill).values) == 3
@@ -270,6 +313,44 @@ def test_points_that_seem_to_part_thousands_are_told_of(write, recwarn):
     for read in (read_csv, read_long_csv):
         with pytest.warns(UserWarning, match="column 'v' has 1.012 beside 987: points are taken for decimal ones"):
             read(write("d;v\n2024-01-01;987\n2024-01-02;1.012\n2024-01-03;1.105\n"), columns=["v"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (
+            "1.5;-999;2;-999",
+            "has -999 in 2 rows, and all others lie from 1.5 to 2: where it stands for a missing value",
+        ),
+        ("15;9999;-20", "has 9999 in 1 row"),
+        ("1500;-9999;2000", "has -9999 in 1 row"),
+        ("15;999.9;20", "has 999.9 in 1 row"),
+        ("1500;9999;2000", None),
+        ("-5;-999;-200", None),
+        ("15;1000;20", None),
+        ("999;999;999", None),
+        ("5;99;7", None),
+    ],
+)
+def test_numbers_that_may_stand_for_missing_values_are_told_of(write, recwarn, cells, told):
+    path = write("v\n" + cells.replace(";", "\n"))
+    for read in (read_csv, read_long_csv):
+        if told is None:
+            read(path, columns=["v"])
+        else:
+            with pytest.warns(UserWarning, match=rf"series.csv: column 'v' {told}"):
+                read(path, columns=["v"])
+    assert not recwarn.list
+
+
+def test_spans_are_their_first_dates_and_quarters_are_no_names(write):
+    weeks = "when,y\n2024-01-01/2024-01-07,1\n2024-01-08/2024-01-14,2\n2024-01-15/2024-01-21,3\n"
+    assert read_csv(write(weeks)).label(3) == "2024-01-22"
+    for text in ("2024-01-08/2024-01-01", "2024-01-01/07", "2024-01-01/2024-01-08T00:00Z", "2024/2025", "2024-01-01/"):
+        assert parse_date(text) is None
+    for text in ("1Q24", "Q1 24", "Q1'24", "4q2024", "2024 Q1"):
+        with pytest.raises(ValueError, match="line 2, column 'when': .* is not an ISO 8601 date"):
+            read_csv(write(f"when,y\n{text},1\n{text},2\n"))
 
 
 def test_months_and_utc_are_dates(write):
@@ -353,6 +434,7 @@ def test_a_column_that_is_named_may_hold_seconds_since_1970_or_dates_of_digits(w
         ("time", ["2023-01-01T00:00[UTC]", "2023-01-01T01:00[UTC]"], "'time' holds what may be times"),
         ("time", [0.0, 0.1, 0.4], "'time' holds what may be times, such as '0.0'"),
         ("time", [0, 1, 2, 3], None),  # they are rows
+        ("week", [1, 2, 3, 5, 6, 9], r"'week' holds times that are numbers, and 3 of 9 rows are missing \(.*: 4, 7, 8"),
         ("id", [1672531200, 1672531204, 1672531999], None),
         ("km", range(45231, 45236), None),
         ("day_rate", range(45231, 45236), None),

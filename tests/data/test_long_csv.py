@@ -73,6 +73,15 @@ def test_dates_that_are_missing_are_told(file):
     assert [len(rows) for rows in found.X] == [14, 13, 14]
 
 
+def test_numbers_that_are_missing_are_told(file, recwarn):
+    days = [f"{who},{day},1\n" for who in "abc" for day in range(14) if (who, day) not in (("b", 9), ("c", 1))]
+    read_long_csv(file("who,day,x\n" + "".join(days)), id="who", time="day")
+    (told,) = recwarn.list
+    assert "long.csv: series 'b': column 'day': 1 of 14 rows are missing (steps of 1): 9; so it is with 1 more" in str(
+        told.message
+    )
+
+
 def test_columns_are_named_once(file):
     for read in (read_long_csv, lambda path, columns: read_csv(path, columns)):
         with pytest.raises(ValueError, match="long.csv: column 'x' is named twice; expected each once"):

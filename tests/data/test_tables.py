@@ -6,6 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from xprnn.data.numbered_times import holes
 from xprnn.data.series import as_series
 from xprnn.data.tables import columns_of
 from xprnn.estimators import Forecaster, Panel, Persistence, backtest
@@ -266,6 +267,23 @@ def test_numbers_that_seem_to_be_times_are_told_of(recwarn, name, numbers, told)
             as_series({name: numbers, "v": X})
         with pytest.warns(UserWarning, match=f"Panel: .*{told}"):
             Panel.from_table({name: numbers, "v": X, "id": [0] * N}, id="id", time=name)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([0, 1, 2, 4], "1 of 5 rows are missing (steps of 1): 3"),
+        ([0.1, 0.2, 0.3, 0.5, 0.6, 1.1], "5 of 11 rows are missing (steps of 0.1): 0.4, 0.7, 0.8, ..."),
+        ([1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 15, 16], None),  # weekends
+        ([202311, 202312, 202401, 202402], None),
+        ([1, 3, 6, 10, 15], None),
+        ([0, 1, 2.5, 3.5], None),
+        ([1, 2, 2, 4], None),
+        ([1, 2, 4, np.nan], None),
+    ],
+)
+def test_rows_that_are_missing_by_their_numbers(numbers, told):
+    assert holes(np.array(numbers)) == told
 
 
 @pytest.mark.parametrize("kind", ["array", "list", "dict", "pandas", "boolean", "polars", "names"])

@@ -33,7 +33,8 @@ FILE = options(
     click.option(
         "--fill",
         type=click.Choice([*FILLS, "refuse"]),
-        help="Rows for missing dates: as the one before, or in a straight line. Default: a warning names them.",
+        help="Rows for missing dates, and missing values: as the one before, or in a straight line. Default: a warning "
+        "names dates, an error values.",
     ),
 )
 """What series are read from."""

@@ -1,4 +1,4 @@
-"""Rows of CSV files: what parts their cells, what their columns are called, and the numbers and dates in them."""
+"""Rows of CSV files: what parts their cells, what their columns are called, and the dates in them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import csv
 import io
 import re
 import reprlib
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from xprnn.data.csv_numbers import number_of
+
 LINE_END = re.compile("\r\n|\n|\r")  # and not str.splitlines, for which \x85 ends a line: in cp1252 it is an ellipsis
+NAMED_SEPARATOR = re.compile(r'\A\s*"?sep=([^\r\n"])"?(?=[\r\n])', re.IGNORECASE)  # as Excel takes it above a header
 EMPTY_LINES = re.compile(r"\A\s*[\r\n]")  # a tab at the start of a header parts an empty cell
 QUOTED = re.compile('"[^"]*"')
 MONTH = re.compile(r"\d{4}-\d{2}")
@@ -27,6 +29,7 @@ WEEKDAYS = "(sun|mon|tues?|wed(nes)?|thu(rs?)?|fri|sat(ur)?)(day)?"
 OF_DATES = re.compile(rf"({MONTHS}|{WEEKDAYS}|utc|gmt|[ap]m|[tzqwmh年月日時分秒]|[\d\s.,:/_+-])+", re.IGNORECASE)
 MONTH_NAME = re.compile(f"(?<![a-z])({MONTHS})(?![a-z])", re.IGNORECASE)
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?(\s?[ap]m)?(\s?(utc|gmt|z))?", re.IGNORECASE)
+SHORT_QUARTER = re.compile(r"([1-4]q|q[1-4])[\s'./-]?(\d{2}|\d{4})", re.IGNORECASE)
 SHORT_YEAR = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{1,2}")
 NO_TEXT = {
     b"\x1f\x8b": "a file packed by gzip",
@@ -37,23 +40,22 @@ NO_TEXT = {
     b"SQLite format": "a database of SQLite",
 }
 LONGEST_DATE = 48  # characters
-MISSING = re.compile(
-    r"|-+|[.?]+|nan|null|none|missing|#?n/?a[!]?|<na>", re.IGNORECASE
-)  # how files say that there is no number
-THOUSANDS, BELOW = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}"), re.compile(r"[+-]?\d{1,3}")
 
 
-def parted_by(text: str, cut: bool = False) -> str:
-    """What parts cells: commas, semicolons or tabs, by which all rows part into as many cells as the header.
+def parted_by(text: str, cut: bool = False) -> tuple[str, int]:
+    """What parts cells, and how many characters the line ``sep=`` above the header has, which says what does.
 
-    Where several do, or none, the one that the line of the header has most of outside quotes. ``cut``: the text is the
-    start of a longer one, and its last row maybe not whole.
+    Else it is commas, semicolons or tabs, by which all rows part into as many cells as the header. Where several do, or
+    none, the one that the line of the header has most of outside quotes. ``cut``: the text is the start of a longer
+    one, and its last row maybe not whole.
     """
+    if named := NAMED_SEPARATOR.match(text):
+        return named[1], named.end()
     text = EMPTY_LINES.sub("", text)
     header = QUOTED.sub("", LINE_END.split(text, maxsplit=1)[0])
     ranked = sorted((mark for mark in ",;\t" if mark in header), key=header.count, reverse=True)
     fitting = (mark for mark in ranked if _as_many(text, mark, cut)) if len(ranked) > 1 else iter(ranked)
-    return next(fitting, ranked[0] if ranked else ",")
+    return next(fitting, ranked[0] if ranked else ","), 0
 
 
 def _as_many(text: str, delimiter: str, cut: bool) -> bool:
@@ -113,7 +115,8 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         text = io.StringIO(content.decode("utf-8-sig"), newline=None).read()  # line ends of all systems are one
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=parted_by(text), strict=True)
+    separator, named = parted_by(text)
+    reader = csv.reader(io.StringIO(text[named:], newline=""), delimiter=separator, strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
         rows.extend(
@@ -137,55 +140,18 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return header, rows[1:]
 
 
-def number_of(text: str) -> float | None:
-    """The number that a cell holds, also one that is not finite; None where it holds something else."""
-    if not text.isascii() or "_" in text:  # float() would read 1_000, and digits of other scripts
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def why_no_number(text: str) -> str:
-    """What is wrong with a cell that should hold a finite number, and what to do about it where that is known."""
-    how = ""
-    if "," in text:
-        how = " with a decimal point"
-    elif MISSING.fullmatch(text):
-        how = ": leave out rows without a value; where there are dates, --fill or fill= makes new ones"
-    return f"{text!r} is not a finite number{how}"
-
-
-def tell_of_thousands(path: Path, columns: Sequence[str], cells: Sequence[list[str]], stacklevel: int) -> None:
-    """Warn of the first column of numbers whose points seem to part thousands."""
-    for name, column in zip(columns, cells, strict=True):
-        if (found := _of_thousands(column)) is not None:
-            pointed, plain = found
-            warnings.warn(
-                f"{path}: column {name!r} has {pointed} beside {plain}: points are taken for decimal ones, so "
-                f"{pointed} is about {float(pointed):.0f}; where they part thousands, leave them out",
-                stacklevel=stacklevel + 1,
-            )
-            return
-
-
-def _of_thousands(cells: Sequence[str]) -> tuple[str, str] | None:
-    """A number with a point and one without, where points seem to part thousands: 1.012 after 987.
-
-    All that have one have three digits behind it and no 0 in front, and all others are whole, below a thousand, and
-    not all far below.
-    """
-    pointed = [cell for cell in cells if "." in cell]
-    if not 0 < len(pointed) < len(cells) or not all(map(THOUSANDS.fullmatch, pointed)):
-        return None
-    plain = [cell for cell in cells if cell and "." not in cell]
-    near = next((cell for cell in plain if len(cell.lstrip("+-")) == 3), None)
-    return None if near is None or not all(map(BELOW.fullmatch, plain)) else (pointed[0], near)
-
-
 def parse_date(text: str, digits: bool = False) -> datetime | None:
-    """A date in one of the forms that are read; digits alone only where these ``digits`` are known to be no numbers."""
+    """A date in one of the forms that are read, of a span the first.
+
+    Digits alone only where these ``digits`` are known to be no numbers.
+    """
+    if "/" in text:  # which Python takes for the T before a time
+        return _of_span(*text.split("/", 1))
+    if text[4:5] == text[7:8] == "-":  # as most are
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass
     if digits and text.isascii():
         if YEAR.fullmatch(text):
             text += "-01-01"
@@ -207,6 +173,14 @@ def parse_date(text: str, digits: bool = False) -> datetime | None:
         return found + timedelta(days=1) if late else found
     except (ValueError, OverflowError):
         return None
+
+
+def _of_span(begin: str, end: str) -> datetime | None:
+    """The first date of a span of ISO 8601, which has two."""
+    first, last = parse_date(begin), parse_date(end)
+    if first is None or last is None or (first.tzinfo is None) != (last.tzinfo is None):
+        return None
+    return first if first <= last else None
 
 
 def _of_digits(text: str) -> datetime | None:
@@ -235,6 +209,8 @@ def looks_dated(text: str) -> bool:
 
     Among them are a month by name and a number, or a year of four digits and a shorter number, or three short ones.
     """
+    if SHORT_QUARTER.fullmatch(text):
+        return True
     if len(text) > LONGEST_DATE or not OF_DATES.fullmatch(text) or number_of(text) is not None:
         return False
     day = CLOCK.sub(" ", text)

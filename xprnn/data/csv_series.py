@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import warnings
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,20 +15,18 @@ import numpy as np
 
 from xprnn.arguments import one_of
 from xprnn.data.calendar import FILLS, Calendar, out_of_order
-from xprnn.data.csv_rows import (
-    CLOCK,
-    MONTH,
-    looks_dated,
+from xprnn.data.csv_numbers import (
+    MISSING,
+    finite_numbers,
     number_of,
-    parse_date,
-    place_of,
-    read_rows,
-    require_once,
+    numbers_of,
+    tell_of_codes,
     tell_of_thousands,
     why_no_number,
 )
-from xprnn.data.gaps import close_gaps
-from xprnn.data.numbered_times import DAYS, SPREADSHEET, in_years, named_for_times, numbered_times
+from xprnn.data.csv_rows import CLOCK, MONTH, looks_dated, parse_date, place_of, read_rows, require_once
+from xprnn.data.gaps import close_gaps, with_values
+from xprnn.data.numbered_times import DAYS, SPREADSHEET, holes, in_years, named_for_times, numbered_times
 from xprnn.whole_files import checked_path
 
 Host = np.ndarray[Any, Any]
@@ -66,14 +64,15 @@ def read_csv(
     columns
         Names. Default: the only column of numbers there is.
     date
-        The column with ISO 8601 dates (YYYY-MM-DD, with a time, YYYY-MM or YYYY-Qn). Default: the first column, if its
-        first value is such a date. Those of a column that is named may be digits alone: YYYY, YYYYMMDD, also with
-        hours, minutes and seconds, or seconds since 1970 of 10 digits, thousandths of 13 and so on, which are in UTC;
-        or days of a year, YYYY-DDD.
+        The column with ISO 8601 dates (YYYY-MM-DD, with a time, YYYY-MM or YYYY-Qn), or spans between two, which
+        count by their first. Default: the first column, if its first value is such a date. Those of a column that is
+        named may be digits alone: YYYY, YYYYMMDD, also with hours, minutes and seconds, or seconds since 1970 of 10
+        digits, thousandths of 13 and so on, which are in UTC; or days of a year, YYYY-DDD.
     fill
-        What to do about dates that are missing between others, by the rule that most of them follow: "previous" repeats
-        the row before, "linear" goes straight to the row after, "refuse" raises. Default: a warning, and rows are
-        counted as steps, as they are where dates follow no rule.
+        What to do about dates that are missing between others, by the rule that most of them follow, and about values
+        that are missing, where a cell is empty or says so (NA, NaN, null, -): "previous" repeats the row before,
+        "linear" goes straight to the row after, "refuse" raises. Default: a warning of dates, and rows are counted as
+        steps, as they are where dates follow no rule; an error for values.
     ahead
         Those of the columns that are known for longer: in the last rows the others may be empty, and are NaN.
 
@@ -85,13 +84,15 @@ def read_csv(
         Not text in UTF-8, no header, fewer than two rows, a missing or doubled column, a value that is not a finite
         number with a decimal point, a date in another form or not after the one before; messages name line and column.
         A name of ``ahead`` that is none of the columns.
-        Missing dates, or none that follow a rule, with ``fill="refuse"``; the latter, or no dates, with any ``fill``.
+        Missing dates, or none that follow a rule, with ``fill="refuse"``; the latter, or no dates where no value is
+        missing either, with any ``fill``. Missing values before or behind all others, which nothing fills.
     TypeError
         One name in the place of a list.
 
-    Warns of missing dates, filled or not, of dates that follow no rule, or one only about, and where ``date`` names no
-    column of dates that stand in another than the first, are digits alone, such as seconds since 1970 or the days of a
-    spreadsheet, are times without a day, or in another form; and of numbers whose points seem to part thousands.
+    Warns of missing dates, filled or not, of missing values that are filled, of dates that follow no rule, or one only
+    about, and where ``date`` names no column of dates that stand in another than the first, are digits alone, such as
+    seconds since 1970 or the days of a spreadsheet, are times without a day, or in another form; of numbers whose
+    points seem to part thousands; and of those that seem to stand for missing ones, such as -999.
     """
     for argument, names in (("columns", columns), ("ahead", ahead)):
         if isinstance(names, str):
@@ -122,23 +123,44 @@ def read_csv(
     others = [header.index(name) for name in columns if name not in ahead] if ahead else []
     while others and end > 1 and not any(rows[end - 1][1][place] for place in others):
         end -= 1
-    for n, (line, cells) in enumerate(rows):
-        for k, place in enumerate(places):
-            if n >= end and columns[k] not in ahead:
-                continue
-            number = number_of(cells[place])
-            if number is None or not math.isfinite(number):
-                where = f"{path}: line {line}, column {columns[k]!r}"
-                raise ValueError(f"{where}: {why_no_number(cells[place])}")
-            values[n, k] = number
-    tell_of_thousands(path, columns, [[cells[place] for _, cells in rows] for place in places], 2)
+    lines, texts = [line for line, _ in rows], [[cells[place] for _, cells in rows] for place in places]
+    lasts = [len(rows) if name in ahead else end for name in columns]
+    for k, (name, column) in enumerate(zip(columns, texts, strict=True)):
+        there = [n for n, cell in enumerate(column[: lasts[k]]) if fill not in FILLS or not MISSING.fullmatch(cell)]
+        own = [lines[n] for n in there], [column[n] for n in there]
+        values[there, k] = finite_numbers(path, name, *own, why_no_number)
+        if fill is not None and len(there) < lasts[k]:
+            _tell_of_missing(f"{path}: column {name!r}", np.isnan(values[: lasts[k], k]), lines, fill)
+    tell_of_thousands(path, columns, texts, 2)
+    tell_of_codes(path, columns, values, 2)
     if date is None:
         _tell_of_dates(path, header, [cells for _, cells in rows], columns)
-        if fill is not None:
+        whole = not any(np.isnan(column[:last]).any() for column, last in zip(values.T, lasts, strict=True))
+        if fill is not None and whole:
             raise ValueError(f"{path}: fill is {fill!r}, but there are no dates to tell what is missing")
-        return CsvSeries(values, tuple(columns), None)
-    values, calendar = close_gaps(str(path), values, _calendar(path, header, rows, date), fill)
+        calendar = None
+    else:
+        given = _calendar(path, header, rows, date)
+        values, calendar = close_gaps(str(path), values, given, fill)
+        lasts = [bisect_right(calendar.dates, given.dates[last - 1]) for last in lasts]
+    for k, last in enumerate(lasts):
+        values[:last, k] = with_values(values[:last, k], fill)
     return CsvSeries(values, tuple(columns), calendar)
+
+
+def _tell_of_missing(where: str, missing: Host, lines: Sequence[int], fill: str) -> None:
+    """Warn of values that are filled. Raises ValueError where there is none before them or, for a line, behind."""
+    ends = [(0, "before"), *([(-1, "behind")] if fill == "linear" else [])]
+    for row, side in ends:
+        if missing[row]:
+            line = lines[range(len(missing))[row]]
+            raise ValueError(f"{where}: line {line} has no value, and none {side} it to fill it from: leave it out")
+    first = lines[int(missing.argmax())]
+    warnings.warn(
+        f"{where}: {missing.sum()} of {len(missing)} values are missing, the first in line {first}; they are filled by "
+        f"fill={fill!r}",
+        stacklevel=3,
+    )
 
 
 def _tell_of_dates(path: Path, header: Sequence[str], rows: list[list[str]], columns: Sequence[str]) -> None:
@@ -165,9 +187,11 @@ def _times_in(name: str, cells: list[str]) -> tuple[str, str] | None:
         return f"dates, such as {cells[0]!r}, which is no form that is read", "write them as YYYY-MM-DD"
     if all(map(CLOCK.fullmatch, cells)):
         return f"times of a day, such as {cells[0]!r}, without the day", "write them as YYYY-MM-DD HH:MM"
-    numbers = np.array([np.nan if (number := number_of(cell)) is None else number for cell in cells])
+    numbers = numbers_of(cells)
     if (found := numbered_times(name, numbers)) is not None:
         return f"what seem to be {found[0]}", "write them as YYYY-MM-DD" if found[0] == SPREADSHEET else takes
+    if named_for_times(name) and (told := holes(numbers)) is not None:
+        return f"times that are numbers, and {told}", "put rows where they are missing"
     steps, shares = np.diff(numbers), in_years(name, numbers) and not (numbers == np.floor(numbers)).all()
     if shares or (named_for_times(name) and not (steps == steps[0]).all()):  # NaN is what holds no number
         return f"what may be times, such as {cells[0]!r}, in no form that is read", "write them as YYYY-MM-DD"
@@ -183,8 +207,11 @@ def _calendar(path: Path, header: Sequence[str], rows: list[tuple[int, list[str]
             "not months: write them as YYYY"
         )
     for line, cells in rows:
-        where = f"{path}: line {line}, column {name!r}"
         parsed = parse_date(cells[place], digits=True)
+        if parsed is not None and (not dates or (parsed.tzinfo is dates[-1].tzinfo and parsed > dates[-1])):
+            dates.append(parsed)
+            continue
+        where = f"{path}: line {line}, column {name!r}"
         if parsed is None:
             days = number_of(cells[place])
             told = days is not None and DAYS[0] <= days <= DAYS[1]

@@ -40,6 +40,16 @@ def close_gaps(
     return values, calendar
 
 
+def with_values(column: Host, fill: str | None) -> Host:
+    """Numbers (N,) with others for NaN, as :meth:`Calendar.fill` makes rows; the first is known."""
+    known, rows = np.flatnonzero(~np.isnan(column)), np.arange(len(column))
+    if fill is None or len(known) == len(column):
+        return column
+    if fill == "linear":
+        return np.interp(rows, known, column[known])
+    return column[known[np.searchsorted(known, rows, side="right") - 1]]
+
+
 def calendars_of(owner: str, dates: Mapping[Any, Any], stacklevel: int | None = None) -> tuple[Calendar | None, ...]:
     """The calendar of each series by its key, None where fewer than two dates are known of it.
 

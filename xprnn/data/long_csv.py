@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from xprnn.data.csv_rows import number_of, parse_date, read_rows, require_once, tell_of_thousands
+from xprnn.data.csv_numbers import finite_numbers, number_of, tell_of_codes, tell_of_thousands
+from xprnn.data.csv_rows import parse_date, read_rows, require_once
 from xprnn.data.csv_rows import place_of as column_place
 from xprnn.data.gaps import calendars_of
+from xprnn.data.numbered_times import warn_of_holes
 
 Host = np.ndarray[Any, Any]
 
@@ -59,15 +61,6 @@ class LongCsv:
         )
 
 
-@dataclass(frozen=True)
-class _Step:
-    line: int
-    name: str
-    time: Any
-    values: list[float]
-    label: str
-
-
 def read_long_csv(
     path: str | Path,
     *,
@@ -90,8 +83,8 @@ def read_long_csv(
 
     Raises OSError where the file cannot be read; ValueError, naming line and column, for a column that is not there or
     there twice, an id, time or label that is missing, what is no finite number, a time that is neither number nor date
-    or comes twice in a sequence, and a label that changes in one. Warns of dates that are missing in a sequence,
-    and of numbers whose points seem to part thousands.
+    or comes twice in a sequence, and a label that changes in one. Warns of times that are missing in a sequence,
+    of numbers whose points seem to part thousands, and of those that seem to stand for missing ones, such as -999.
     """
     path = Path(path)
     header, rows = read_rows(path)
@@ -106,47 +99,48 @@ def read_long_csv(
         for name in roles:
             if not cells[place_of[name]]:
                 raise ValueError(f"{path}: line {line}, column {name!r} is empty")
+    lines, texts = [line for line, _ in rows], [[cells[place] for _, cells in rows] for place in places]
+    each = zip(columns, texts, strict=True)
+    values = np.stack([finite_numbers(path, name, lines, column, _why_none) for name, column in each], axis=1)
     moments = range(len(rows)) if time is None else _moments(path, time, place_of[time], rows)
-    groups: dict[str, list[_Step]] = {}
-    for moment, (line, cells) in zip(moments, rows, strict=True):
-        values = [_finite(path, line, name, cells[place]) for name, place in zip(columns, places, strict=True)]
-        key = cells[place_of[id]] if id is not None else path.stem
-        group = groups.setdefault(key, [])
-        name = cells[place_of[time]] if time is not None else str(len(group) + 1)
-        step = _Step(line, name, moment, values, cells[place_of[label]] if label is not None else "")
-        if group and step.label != group[0].label:
-            raise ValueError(
-                f"{path}: line {line}, column {label!r} is {step.label!r}, but {id} {key!r} has "
-                f"{group[0].label!r} in line {group[0].line}; expected one label for each {id or 'file'}"
-            )
-        group.append(step)
+    groups: dict[str, list[int]] = {}
+    for row, (_, cells) in enumerate(rows):
+        groups.setdefault(path.stem if id is None else cells[place_of[id]], []).append(row)
+    labels = [""] * len(rows) if label is None else [cells[place_of[label]] for _, cells in rows]
+    names = None if time is None else [cells[place_of[time]] for _, cells in rows]
     for key, group in groups.items():
-        group.sort(key=lambda step: step.time)
+        for row in group:
+            if labels[row] != labels[group[0]]:
+                raise ValueError(
+                    f"{path}: line {lines[row]}, column {label!r} is {labels[row]!r}, but {id} {key!r} has "
+                    f"{labels[group[0]]!r} in line {lines[group[0]]}; expected one label for each {id or 'file'}"
+                )
+        group.sort(key=moments.__getitem__)
         for before, after in pairwise(group):
-            if before.time == after.time:
-                first, last = sorted((before.line, after.line))
+            if names is not None and moments[before] == moments[after]:
+                first, last = sorted((before, after))
                 whose = "" if id is None else f" of {id} {key!r}"
-                raise ValueError(f"{path}: line {last}: {time} {after.name}{whose} is in line {first} already")
-    tell_of_thousands(path, columns, [[cells[place] for _, cells in rows] for place in places], 2)
+                raise ValueError(
+                    f"{path}: line {lines[last]}: {time} {names[after]}{whose} is in line {lines[first]} already"
+                )
+    tell_of_thousands(path, columns, texts, 2)
+    tell_of_codes(path, columns, values, 2)
+    times: dict[str, Any] = {key: [moments[row] for row in group] for key, group in groups.items()}
     if isinstance(moments[0], datetime):
-        calendars_of(str(path), {key: [step.time for step in group] for key, group in groups.items()}, 3)
+        calendars_of(str(path), times, 3)
+    elif time is not None:
+        warn_of_holes(str(path), time, times, 2)
     return LongCsv(
         tuple(groups),
-        [np.array([step.values for step in group]) for group in groups.values()],
-        None if label is None else tuple(group[0].label for group in groups.values()),
-        [[step.name for step in group] for group in groups.values()],
+        [values[group] for group in groups.values()],
+        None if label is None else tuple(labels[group[0]] for group in groups.values()),
+        [[str(n + 1) if names is None else names[row] for n, row in enumerate(group)] for group in groups.values()],
         columns,
     )
 
 
-def _finite(path: Path, line: int, column: str, text: str) -> float:
-    number = number_of(text)
-    if number is None or not math.isfinite(number):
-        raise ValueError(
-            f"{path}: line {line}, column {column!r}: {text!r} is not a finite number; name the columns of numbers "
-            "if this is none of them"
-        )
-    return number
+def _why_none(text: str) -> str:
+    return f"{text!r} is not a finite number; name the columns of numbers if this is none of them"
 
 
 def _moments(path: Path, column: str, place: int, rows: list[tuple[int, list[str]]]) -> list[Any]:

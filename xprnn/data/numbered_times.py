@@ -17,6 +17,8 @@ YEARS = (1500, 2200)
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 SPREADSHEET = "days of a spreadsheet"
 LEAST = 3  # numbers that tell
+PARTS_OF_A_YEAR = (150001, 220053)  # 202312 is December, or the twelfth week, after which 202401 may come
+SHOWN = 3  # missing numbers that a sentence names
 MOMENT = "date|time|datetime|timestamp|stamp|day|datum|zeit|zeitstempel|tag"
 AMOUNTS = (
     "rates?|counts?|totals?|sums?|means?|averages?|avg|max|min|prices?|costs?|sales|charges?|spent|trips|load|volume"
@@ -51,6 +53,45 @@ def numbered_times(name: str, numbers: Host) -> tuple[str, str] | None:
     if in_years(name, numbers) and (numbers == np.floor(numbers)).all():
         return "years", "format='%Y'"
     return None
+
+
+def holes(numbers: Host) -> str | None:
+    """What has to be said about rising numbers of rows, of which most go on by one step and others by several.
+
+    None where nothing is missing, or nobody knows: the steps are others, or longer ones come at even distances, as
+    weekends do, or the numbers may be years and their months or weeks.
+    """
+    if len(numbers) < LEAST or not np.isfinite(numbers).all() or (np.diff(numbers) <= 0).any():
+        return None
+    if PARTS_OF_A_YEAR[0] <= numbers[0] < numbers[-1] <= PARTS_OF_A_YEAR[1] and (numbers % 100 <= 53).all():
+        return None
+    step = float(np.diff(numbers).min())
+    ratios = np.diff(numbers) / step
+    steps = np.rint(ratios)
+    before = np.flatnonzero(steps > 1)
+    if not len(before) or 2 * len(before) >= len(steps) or (np.abs(ratios - steps) > 1e-6 * steps).any():
+        return None
+    if len(before) > 1 and len(set(np.diff(before))) == len(set(steps[before])) == 1:
+        return None
+    missing = int(steps.sum()) - len(steps)
+    found = [numbers[k] + step * (1 + np.arange(min(steps[k] - 1, SHOWN))) for k in before[:SHOWN]]
+    shown = ", ".join(f"{number:.12g}" for number in np.concatenate(found)[:SHOWN])
+    more = ", ..." if missing > SHOWN else ""
+    return f"{missing} of {len(numbers) + missing} rows are missing (steps of {step:g}): {shown}{more}"
+
+
+def warn_of_holes(owner: str, name: str, times: Mapping[Any, Host], stacklevel: int) -> None:
+    """Warn of the first series that lacks rows by the numbers in a column; of one series the key is not told."""
+    lacking = [(key, told) for key, numbers in times.items() if (told := holes(np.asarray(numbers))) is not None]
+    if not lacking:
+        return
+    key, told = lacking[0]
+    whose = "" if len(times) == 1 else f"series {key!r}: "
+    others = f"; so it is with {len(lacking) - 1} more series" if len(lacking) > 1 else ""
+    warnings.warn(
+        f"{owner}: {whose}column {name!r}: {told}{others}; rows are counted as steps: add those that are missing",
+        stacklevel=stacklevel + 1,
+    )
 
 
 def in_years(name: str, numbers: Host) -> bool:

@@ -64,6 +64,13 @@ class TableForm:
         found = cls.of(first_row(selected(table, names)), owner) if not isinstance(table, Mapping) else None
         return None if found is None else replace(found, calendar=None, numbered=None)
 
+    def counted_from(self, row: int) -> TableForm:
+        """That of the same table where so many rows came before it."""
+        if self.numbered is None:
+            return self
+        first, step = self.numbered
+        return replace(self, numbered=(first - step * row, step))
+
     def made(self, values: Host, first: int, dated: int | None = None) -> Any:
         """Rows (H, F), the first of which has this number, counted from the first of the table.
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from xprnn.backend import to_numpy
+from xprnn.data.csv_numbers import EXACT, require_apart
 from xprnn.data.csv_rows import looks_dated, parse_date
 
 Host = np.ndarray[Any, Any]
-EXACT = 2.0**53  # up to which every integer is a number of float64
 
 
 @dataclass(frozen=True)
@@ -185,12 +185,7 @@ def in_float64(owner: str, name: str, numbers: Host) -> Host:
     """Numbers of any dtype. Raises ValueError for integers that differ, and would not any more."""
     found = numbers.astype(np.float64)
     if numbers.dtype.kind in "iu" and numbers.size and np.abs(found).max() > EXACT:
-        own = np.unique(numbers)
-        for k in np.flatnonzero(np.diff(own.astype(np.float64)) == 0.0)[:1]:
-            raise ValueError(
-                f"{owner}: {name} has {own[k]} and {own[k + 1]}, which float64 does not tell apart: subtract what all "
-                "its numbers share"
-            )
+        require_apart(f"{owner}: {name}", np.unique(numbers).tolist())
     return found
 
 

@@ -88,7 +88,8 @@ def read_table(path: str | Path, text: str = "text", label: str | None = "label"
     """
     path = Path(checked_path(path))
     content = decode(path.read_bytes(), encoding, str(path))
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=parted_by(content), strict=True)
+    separator, named = parted_by(content)
+    reader = csv.reader(io.StringIO(content[named:], newline=""), delimiter=separator, strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1
     try:

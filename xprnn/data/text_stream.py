@@ -41,8 +41,10 @@ class TextFile:
         try:
             with open(self.path, encoding=self.encoding, newline="") as file:
                 start = file.read(START)
+                separator, named = parted_by(start, len(start) == START)
                 file.seek(0)
-                reader = csv.reader(file, delimiter=parted_by(start, len(start) == START), strict=True)
+                file.read(named)
+                reader = csv.reader(file, delimiter=separator, strict=True)
                 header: list[str] | None = None
                 for cells in with_long_cells(reader, size):
                     begin, line = line + 1, reader.line_num

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xprnn.estimators import Forecaster, Panel
+from xprnn.estimators.series.named import Names
 from xprnn.train import ModelFileError, read_tensors, write_tensors
 
 TINY = {"hidden": 2, "epochs": 1, "members": 1, "transforms": "none", "window": 4}
@@ -279,6 +280,43 @@ def test_a_table_that_is_forecast_in_has_the_times_that_it_was_fitted_by():
     for given in (table, frame(dict, columns())):  # times may lack
         np.testing.assert_array_equal(model.forecast(given, [20], 2), plain.forecast(frame(dict, columns()), [20], 2))
         assert model.score(given) == plain.score(frame(dict, columns()))
+
+
+def test_rows_that_are_missing_by_numbered_times_are_told():
+    table = frame(dict, columns()) | {"week": np.delete(np.arange(STEPS + 1), 7), "id": [0] * STEPS}
+    told = rf"column 'week': 1 of {STEPS + 1} rows are missing \(steps of 1\): 7; rows are counted as steps"
+    with pytest.warns(UserWarning, match=told):
+        Names.of("fit", "sold", None, None, None, None, "week").given("fit", table)
+    with pytest.warns(UserWarning, match=told):
+        Panel.from_table({"v": table["week"] * 0.5, "week": table["week"], "id": table["id"]}, id="id", time="week")
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow", "numbers", "long"])
+def test_what_comes_from_a_file_is_answered_as_what_was_observed_since(kind, tmp_path):
+    given, by = columns(steps=STEPS + 9), {"target": "sold"}
+    if kind == "long":
+        table = pytest.importorskip("pandas").concat(
+            frame("pandas", given, 0, STEPS + 5).assign(shop=shop) for shop in ("a", "b")
+        )
+        early = table["day"] < table["day"].iloc[STEPS]
+        first, later, by = table[early], table[~early], by | {"id": "shop", "time": "day"}
+    elif kind == "numbers":
+        table = frame("pandas", given, 0, STEPS + 5)[["sold"]]
+        table.index = 7 + 2 * table.index
+        first, later, by = table[:STEPS], table[STEPS:], {}
+    else:
+        first, later = frame(kind, given), frame(kind, given, STEPS, STEPS + 5)
+        if kind == "pandas":
+            later.index += STEPS
+    model = Forecaster(**TINY).fit(first, **by)
+    model.save(tmp_path / "model")
+    loaded = Forecaster.load(tmp_path / "model")
+    found, expected = (each.observe(later).predict(2) for each in (loaded, model))
+    if kind != "long":
+        found, expected = {"": found}, {"": expected}
+    for key, rows in expected.items():
+        assert type(found[key]) is type(rows)
+        assert found[key].equals(rows), (found[key], rows)
 
 
 def test_one_of_several_series_is_scored_by_its_key():

@@ -185,6 +185,15 @@ def test_futures_differ_whichever_values_are_missing():
         assert (np.diff(found.predict(1, quantiles=[0.1, 0.9])) > 0.05).all()
 
 
+@pytest.mark.parametrize(("known", "count"), [([0, 1, 2], 0), ([59], 1)])
+def test_too_few_known_values_to_tell_of_errors_are_told_of(known, count):
+    values = np.c_[np.arange(60.0), np.full(60, np.nan)]
+    values[known, 1] = 5.0 + np.arange(len(known))
+    told = rf"column 1 has {count} known values in the \d steps on which errors are measured: intervals"
+    with pytest.warns(UserWarning, match=told):
+        Forecaster(hidden=2, epochs=1, members=1, window=2).fit(values)
+
+
 def test_what_is_missing_does_not_count_in_scores(recwarn):
     y, x = series(0, 60), np.arange(60.0) % 2
     forecaster = Forecaster(**TINY, window=6).fit(y, future=x)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xprnn.estimators import Forecaster
+from xprnn.estimators import Forecaster, model_file
+from xprnn.estimators.series import saved
 from xprnn.train import ModelFileError, read_tensors, write_tensors
 
 SAVED = Path(__file__).parents[1] / "saved" / "forecaster.safetensors"
@@ -19,6 +20,15 @@ def test_it_goes_on_and_is_saved_anew(tmp_path):
     np.testing.assert_array_equal(Forecaster.load(tmp_path / "new").predict(3), forecaster.predict(3))
     with pytest.raises(ValueError, match="errors were measured nowhere"):
         forecaster.intervals(1)
+
+
+def test_a_file_of_today_is_read_once(tmp_path, monkeypatch):
+    Forecaster.load(SAVED).save(tmp_path / "new")
+    read, paths = model_file.read_tensors, []
+    for module in (model_file, saved):
+        monkeypatch.setattr(module, "read_tensors", lambda path: paths.append(path) or read(path))
+    Forecaster.load(tmp_path / "new")
+    assert len(paths) == 1
 
 
 def test_whatever_it_lacks_is_told(tmp_path):

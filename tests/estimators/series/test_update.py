@@ -76,6 +76,17 @@ def test_steps_that_are_too_far_from_the_others():
     assert np.array_equal(forecaster.predict(3), before)
 
 
+def test_a_step_that_outweighs_all_others_is_told_of(recwarn):
+    forecaster = Forecaster(**TINY).fit(Panel({"a": 10.0 + np.sin(Y[:100]), "b": 1e6 * np.sin(Y[:100])}))
+    forecaster.update({"a": [12.0, np.nan], "b": [1e7, 0.0]})
+    assert not recwarn.list
+    told = (
+        r"Forecaster.update: series 'a': row 1, column 0 is 1e\+06, .* deviations from .* give NaN where it is a fault"
+    )
+    with pytest.warns(UserWarning, match=told):
+        forecaster.update({"a": [10.0, 1e6], "b": [0.0, 0.0]})
+
+
 def test_several_series_and_none_of_one():
     forecaster = Forecaster(**TINY).fit(Panel({"a": Y[:80], "b": Y[100:180]}))
     forecaster.update({"a": Y[80:100], "b": []})

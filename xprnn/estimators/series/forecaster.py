@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -180,7 +181,8 @@ class Forecaster(RollingForecaster):
         progress. Threads call callbacks at the same time; what callbacks note in other processes stays there.
 
         Raises ValueError for a series that is too short or has infinite values, and for tables beside it with other
-        dates, and FloatingPointError if training diverges; a forecaster that was fitted before is then as it was.
+        dates, and FloatingPointError if training diverges; a forecaster that was fitted before is then as it was. Warns
+        of a column with so many values missing that its errors cannot be measured.
         """
         no_target("Forecaster.fit", y)
         names = by_names("Forecaster.fit", target, past, future, static, id, time)
@@ -212,6 +214,13 @@ class Forecaster(RollingForecaster):
         model, history = learn_model(
             common, values, new._options, new._cut, self._home(), callbacks, progress, communicator, executor
         )
+        known = (~np.isnan(model.errors[:, 0])).sum(axis=0)
+        for column in np.flatnonzero(known < min(2, len(model.errors)))[:1] if common.gaps else ():
+            warnings.warn(
+                f"Forecaster: column {column} has {known[column]} known values in the {len(model.errors)} steps on "
+                "which errors are measured: intervals() has none to learn from, and quantiles are too sure",
+                stacklevel=2,
+            )
         network = Members([member.network for member in model.members])
         network.eval()
         recent = tuple(each.part(len(each) - model.window, len(each)) for each in values)
@@ -246,7 +255,8 @@ class Forecaster(RollingForecaster):
         :meth:`intervals` raises, and futures repeat errors on what was learned.
 
         Raises what :meth:`observe` and training do, FloatingPointError for steps that are too far from the others,
-        RuntimeError for weights of 8 bits; the forecaster is then as it was.
+        RuntimeError for weights of 8 bits; the forecaster is then as it was. Warns of a step that is so far from the
+        others that it outweighs them all.
         """
         if hasattr(self._fitted(self._network), "quantization"):
             raise RuntimeError(
@@ -255,6 +265,14 @@ class Forecaster(RollingForecaster):
             )
         whole, kind = self._joined("Forecaster.update", steps, past, future)
         epochs = whole_number("Forecaster.update", "epochs", epochs)
+        if (found := self._model.outweighing(whole)) is not None:
+            k, row, column, far = found
+            warnings.warn(
+                f"{kind.shown('Forecaster.update', k)}: row {row - self.window_}, column {column} is "
+                f"{whole[k].values[row, column]:g}, {far:.2g} standard deviations from the steps before: it outweighs "
+                "all of them; give NaN where it is a fault, or fit anew",
+                stacklevel=2,
+            )
         model = learn_more(self._model, whole, self._options, epochs, callbacks, self.progress)
         network = Members([member.network for member in model.members])
         network.eval()
@@ -268,8 +286,8 @@ class Forecaster(RollingForecaster):
 
         Returns (horizon,) or (horizon, F), as the fitted series was, of several series a dict or a list of them; for a
         frame or a column of pandas or polars, or a table of Arrow, one of that kind, with the dates or the numbers of
-        rows that come next (but arrays where the model comes from a file, which keeps dates for checks alone). So it is
-        for each of several series that were such, or parts of a long one.
+        rows that come next. A file does not say which: where the model comes from one, it is that of what was observed
+        since, and arrays before. So it is for each of several series that were such, or parts of a long one.
         Default horizon: the one of the settings, which is the most that the direct strategy can say.
         ``future`` (horizon, Q) is what is known of these steps, where it was fitted; dates of such a table that do not
         come after the series are a ValueError, and others than the next ones a warning. With ``quantiles`` (Q,) between

@@ -72,6 +72,16 @@ class Kind:
         late = self.left_out and there >= len(calendar.dates)
         return there + self._first(k) - (self.left_out[k] if late else 0)
 
+    def as_tables(self, forms: Sequence[TableForm | None], rows: Sequence[int]) -> Kind:
+        """The same where nobody knows which tables series were, as in a file: those of what came from rows on."""
+        if self.tables or not any(forms):
+            return self
+        found = tuple(
+            None if form is None else replace(form.counted_from(row), calendar=self._calendar(k))
+            for k, (form, row) in enumerate(zip(forms, rows, strict=True))
+        )
+        return replace(self, tables=found)
+
     def _calendar(self, k: int) -> Calendar | None:
         return self.calendars[k] if self.calendars else None
 

@@ -26,6 +26,7 @@ from xprnn.train import Callback, History
 from xprnn.train.communicator import Communicator
 
 Host = np.ndarray[Any, Any]
+OFF = 30.0  # standard deviations that no step is from the others which is like them
 MOST_RESIDUALS = 1000  # of each member, the last ones, from which paths are drawn
 
 
@@ -54,6 +55,21 @@ class Model:
     def horizon(self) -> int:
         """Steps that the networks say at once."""
         return self.members[0].network.horizon
+
+    def outweighing(self, series: Sequence[Series]) -> tuple[int, int, int, float] | None:
+        """The first step after the first window of these series that outweighs all that was learned, if there is one.
+
+        The numbers of its series, step and column, and how many standard deviations it is off, as the first member sees
+        it: more than thirty, with a square above the number of steps in its autoregression, each of which has 1.
+        """
+        member = self.members[0]
+        frame = member.common.frame(member.plan, tuple(series), member.scale)
+        enough = np.maximum(np.sqrt(member.moments.count), OFF)
+        for k, first in enumerate(frame.starts[:-1]):
+            far = np.abs(frame.scaled[first + self.window : frame.starts[k + 1]])
+            for row, column in np.argwhere((far > enough) & (member.scale.std[k] > 0.0))[:1].tolist():
+                return k, self.window + row, column, float(far[row, column])
+        return None
 
     def forecast(self, series: Sequence[Series], which: Host, origins: Host, horizon: int) -> Host:
         """The mean of the members' forecasts, as :meth:`Member.forecast`."""

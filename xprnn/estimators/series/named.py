@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xprnn.data.numbered_times import warn_of_holes
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm, selected
 from xprnn.data.tables import array_of, dates_of, dates_of_index, is_table, named_columns, names_given, no_column
@@ -99,7 +100,8 @@ class Names:
         columns = _columns(owner, table, (*self.target, *self.past, *self.future))
         dates = [name for name, column in columns.items() if _dated(owner, name, column)]
         if self.time is not None and self.time not in dates:
-            _require_rising(owner, self.time, _columns(owner, table, (self.time,))[self.time])
+            numbers = _rising(owner, self.time, _columns(owner, table, (self.time,))[self.time])
+            warn_of_holes(owner, self.time, {None: numbers}, 3)
         elif self.time is not None:
             dates = [self.time]
         kept = selected(table, [name for name in columns if name in (*self.target, *dates)])
@@ -194,8 +196,8 @@ def _dated(owner: str, name: str, column: Any) -> bool:
     return array.ndim == 1 and dates_of(owner, f"column {name!r}", column, array) is not None
 
 
-def _require_rising(owner: str, name: str, column: Any) -> None:
-    """Raise ValueError where rows are not in the order of a column of numbers, TypeError for a column of others."""
+def _rising(owner: str, name: str, column: Any) -> Host:
+    """A column of numbers. Raises ValueError where rows are not in their order, TypeError for a column of others."""
     values = array_of(owner, f"column {name!r}", column)
     if values.dtype.kind not in "iuf":
         kind = getattr(column, "dtype", values.dtype)
@@ -206,3 +208,4 @@ def _require_rising(owner: str, name: str, column: Any) -> None:
     for row in np.flatnonzero(~(values[1:] > values[:-1]))[:1]:
         told = f"is {values[row + 1]}, after {values[row]}"
         raise ValueError(f"{owner}: row {row + 1} of column {name!r} {told}; expected rows in their order")
+    return values

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xprnn.data.gaps import calendars_of
-from xprnn.data.numbered_times import warn_of_times
+from xprnn.data.numbered_times import numbered_times, warn_of_holes, warn_of_times
 from xprnn.data.series import as_series
 from xprnn.data.table_form import TableForm
 from xprnn.data.tables import array_of, columns_of, is_table, named_columns, no_column
@@ -101,7 +101,10 @@ class Panel:
         dates = found.dates()
         calendars_of("Panel", dates, 3)
         if time is not None and found.times is not None and found.times[0].dtype.kind in "iuf":
-            warn_of_times("Panel", {time: max(found.times, key=len)}, 3)
+            longest = max(found.times, key=len)
+            warn_of_times("Panel", {time: longest}, 3)
+            if numbered_times(time, longest) is None:
+                warn_of_holes("Panel", time, dict(zip(keys, found.times, strict=True)), 3)
         panel.dates = tuple(dates.values())
         dated = [time] if time is not None and any(own is not None for own in panel.dates) else []
         panel.forms = (TableForm.of_columns(table, [*dated, *panel.names], "Panel"),) * len(panel)

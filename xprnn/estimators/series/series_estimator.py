@@ -14,6 +14,7 @@ import numpy as np
 
 from xprnn.arguments import real_number, size
 from xprnn.data.series import as_series, check_origins, rows_of_series
+from xprnn.data.table_form import TableForm
 from xprnn.data.tables import is_table
 from xprnn.estimators.estimator import Estimator
 from xprnn.estimators.model_file import model_file
@@ -28,7 +29,7 @@ from xprnn.estimators.series.named import Names
 from xprnn.estimators.series.network import ForecastNetwork, Members
 from xprnn.estimators.series.panel import Panel, dates_of_rows
 from xprnn.randomness import Rng
-from xprnn.storage import HostArrays
+from xprnn.storage import HostArrays, ModelFileError
 
 Host = np.ndarray[Any, Any]
 Self = TypeVar("Self", bound="SeriesEstimator")
@@ -140,9 +141,11 @@ class SeriesEstimator(Estimator):
         kind = self._kind
         steps, past, future = self._by_name(owner, steps, past, future)
         known: list[Any] = []
+        forms: list[Any] = []
         if isinstance(steps, Panel):
             kind.require_names(owner, "steps", steps)
             known = kind.split(owner, "steps", dict(zip(steps.keys, steps.dates, strict=True)))
+            forms = kind.split(owner, "steps", dict(zip(steps.keys, steps.forms, strict=True)))
             steps = dict(zip(steps.keys, steps.values, strict=True))
         given: list[Host] = []
         dates: list[Any] = []
@@ -151,9 +154,12 @@ class SeriesEstimator(Estimator):
             self._check_columns(kind.shown("Forecaster", k), given[k])
             kind.require_names(kind.shown(owner, k), "steps", part)
             dates.append(known[k] if known else dates_of_rows(part, kind.shown(owner, k)))
+            if not known and not kind.tables:
+                forms.append(TableForm.of(part, kind.shown(owner, k)))
         self._require_counts(owner, kind, given)
         for k, (own, recent) in enumerate(zip(dates, self._recent, strict=True)):
             kind.require_next(kind.shown(owner, k), k, own, recent.start + len(recent))
+        kind = kind.as_tables(forms, [recent.start + len(recent) for recent in self._recent])
         lengths = [len(rows) for rows in given]
         covered = zip(self._recent, given, *self._covariates(owner, past, future, lengths, lengths, dates), strict=True)
         series = [
@@ -291,8 +297,11 @@ class SeriesEstimator(Estimator):
 
     @classmethod
     def _load(cls: type[Self], path: str | os.PathLike[str], backend: str | None, **own: Any) -> Self:
-        if not saved.is_of_before(path):
+        try:
             return super()._load(path, backend, **own)
+        except ModelFileError:
+            if not saved.is_of_before(path):
+                raise
         with model_file(path, cls.KIND, backend=backend, **saved.BEFORE) as (arrays, metadata):
             settings, arrays, described, weights = saved.brought_up(arrays, metadata)
             model = cls(backend=backend, **settings)  # type: ignore[call-arg]
