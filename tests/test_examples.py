@@ -23,15 +23,6 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name
 each_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 
 
-def run(path, *arguments, cwd):
-    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": python_path, "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(
-        [sys.executable, str(path), *arguments],
-        cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8", check=False,
-    )  # fmt: skip
-
-
 def png_size(path):
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
@@ -40,7 +31,10 @@ def png_size(path):
 
 @pytest.fixture
 def main(monkeypatch, tmp_path):
-    """Runs an example as a script would be, from an empty folder, but in this process: another costs a second."""
+    """Runs an example as a script would be, from an empty folder, but in this process: another costs a second.
+
+    Gives what it ended with.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / "examples")
 
@@ -48,7 +42,7 @@ def main(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", [str(path), *arguments])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(path), run_name="__main__")
-        assert not ended.value.code
+        return ended.value.code
 
     return call
 
@@ -56,7 +50,7 @@ def main(monkeypatch, tmp_path):
 @pytest.mark.slow
 @each_example
 def test_short_mode(path, main, tmp_path, capsys):
-    main(path, "--quick", "--output", str(tmp_path / "made"))
+    assert not main(path, "--quick", "--output", str(tmp_path / "made"))
     printed = capsys.readouterr().out
     assert re.search(r"^-+(  -+)+$", printed, re.MULTILINE), f"no table in:\n{printed}"
     pictures = sorted((tmp_path / "made").glob("*.png"))
@@ -91,7 +85,7 @@ def test_beside_the_host(path, main, tmp_path, monkeypatch):
     for module in (loop, evaluation):
         monkeypatch.setattr(module, "drawn", lambda batches: itertools.islice(drawn(batches), 2))
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, dpi: path.touch())
-    main(path, "--quick", "--backend", "cupy", "--output", str(tmp_path))
+    assert not main(path, "--quick", "--backend", "cupy", "--output", str(tmp_path))
     assert list(tmp_path.glob("*.png"))
 
 
@@ -104,18 +98,23 @@ def test_options(path):
     assert source.endswith('if __name__ == "__main__":\n    main()\n')
 
 
-def test_help(tmp_path):
-    done = run(EXAMPLES[0], "--help", cwd=tmp_path)
+def test_help_of_a_script_in_a_process_of_its_own(tmp_path):
+    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": python_path, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES[0]), "--help"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8", check=False,
+    )  # fmt: skip
     for option in ("--quick", "--backend [numpy|cupy]", "--output"):
         assert option in done.stdout
 
 
 @pytest.mark.skipif(not available_backends()["cupy"], reason="CuPy works here")
-def test_a_backend_that_cannot_be_used_is_one_sentence(tmp_path):
-    done = run(EXAMPLES[0], "--quick", "--backend", "cupy", "--output", str(tmp_path), cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: backend 'cupy' cannot be used")
-    assert "Traceback" not in done.stderr
+def test_a_backend_that_cannot_be_used_is_one_sentence(main, tmp_path, capsys):
+    assert main(EXAMPLES[0], "--quick", "--backend", "cupy", "--output", str(tmp_path)) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("Error: backend 'cupy' cannot be used")
+    assert "Traceback" not in told
 
 
 def test_each_example_is_listed():

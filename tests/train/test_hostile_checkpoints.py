@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -78,13 +79,17 @@ class Training:
         parts = [self.model, self.optimizer, self.schedule, self.batches, *self.callbacks]
         states = [part.state_dict() for part in parts]
         states.append([generator.bit_generator.state for generator in self.model.generators().values()])
-        return json.dumps(states, default=lambda array: array.tolist())
+        return json.dumps(states, default=lambda array: [array.dtype.str, array.shape, array.tobytes().hex()])
+
+
+@cache
+def at_first(name):
+    return Training(name, 3).snapshot()
 
 
 def goes_on_or_is_refused(name, path):
     """Whether the training goes on; if not, there was the one error, and nothing has been loaded."""
     training, message = Training(name, 3), ""
-    before = training.snapshot()
     try:
         with np.errstate(all="ignore"):
             training.fit(3, resume=path)
@@ -92,8 +97,7 @@ def goes_on_or_is_refused(name, path):
         message = str(error)
     except FloatingPointError:  # of numbers that an optimizer or a model can have, but not long
         pass
-    after = training.snapshot()
-    assert not message or (path.name in message and after == before)
+    assert not message or (path.name in message and training.snapshot() == at_first(name))
     return not message
 
 
@@ -124,17 +128,18 @@ def test_every_value_of_every_part_changed(saved):
     assert goes_on_or_is_refused(name, path)
     taken = set()
     for k, place in enumerate(places(metadata)):
+        owner, last, right = at(metadata, place[:-1]), place[-1], at(metadata, place)
         for value in ODD[k % 3 :: 3]:  # each place gets a third of the values, each value a third of the places
-            other = copy.deepcopy(metadata)
-            if isinstance(at(other, place), type(value)) and at(other, place) == value:
+            if isinstance(right, type(value)) and right == value:
                 continue
-            at(other, place[:-1])[place[-1]] = value
-            write_tensors(path, arrays, other)
+            owner[last] = value
+            write_tensors(path, arrays, metadata)
+            owner[last] = right
             if goes_on_or_is_refused(name, path):
                 taken.add((place[1:], str(value)))
-        if isinstance(at(metadata, place[:-1]), dict):
+        if isinstance(owner, dict):
             other = copy.deepcopy(metadata)
-            del at(other, place[:-1])[place[-1]]
+            del at(other, place[:-1])[last]
             write_tensors(path, arrays, other)
             default = place[1:2] == ("optimizer",) and len(place) > 3  # of a setting; no steps, of a parameter
             assert not goes_on_or_is_refused(name, path) or default, place

@@ -26,20 +26,23 @@ from xprnn.train import (
 
 
 class Interrupting:
-    """Raises KeyboardInterrupt at those instructions of package code (lines, with ``lines``), and counts them."""
+    """Raises KeyboardInterrupt at that instruction of package code (line, with ``lines``), and counts them."""
 
-    def __init__(self, *at, lines=False):
+    def __init__(self, at, lines=False):
         self.at, self.lines, self.count = at, lines, 0
 
     def __call__(self, frame, event, arg):
         if "xprnn" not in frame.f_code.co_filename or "/tests/" in frame.f_code.co_filename:
             return None
         frame.f_trace_opcodes = not self.lines
+        return self.inside
+
+    def inside(self, frame, event, arg):
         if event == ("line" if self.lines else "opcode"):
             self.count += 1
-            if self.count in self.at:
+            if self.count == self.at:
                 raise KeyboardInterrupt
-        return self
+        return self.inside
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -200,7 +203,7 @@ class Interrupted:
             sys.settrace(self.tracer)
             frame = sys._getframe(1)
             while "xprnn" in frame.f_code.co_filename and "/tests/" not in frame.f_code.co_filename:
-                frame.f_trace, frame = self.tracer, frame.f_back
+                frame.f_trace, frame = self.tracer.inside, frame.f_back
             raise KeyboardInterrupt
 
 

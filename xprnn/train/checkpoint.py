@@ -59,19 +59,20 @@ def load_checkpoint(path: Path_, **parts: Any) -> None:
             f"load_checkpoint: {path} has no {', '.join(missing)}; it has {', '.join(states) or 'nothing'}"
         )
     before = {name: _state(part) for name, part in parts.items()}
-    name, loaded = "", False
+    name, whole = "", False
     try:
         try:
             for name, part in parts.items():
                 _load(part, _joined(states[name], arrays))
-            loaded = True
+            whole = True
         finally:
-            if not loaded:
+            if not whole:
                 _put_back(parts, before)
+                whole = True
     except Exception as error:
         raise ModelFileError(f"load_checkpoint: {path}: {name} refuses: {error}; nothing has been loaded") from error
     finally:
-        if not loaded:  # once more, for an interrupt on the way to the first time
+        if not whole:  # once more, for an interrupt on the way to the first time
             _put_back(parts, before)
 
 
