@@ -87,9 +87,11 @@ class Pool:
         attend(self.desk, self.calls, 1, 0, 0, np.zeros(1, np.int64))
         self._threads: list[int] = []
         self._keeping_off: tuple[int, int] | None = None
+        self._helpers = 0
         for _ in range(helpers):
             with suppress(RuntimeError):  # no more threads may be had: callers do all parts themselves
                 threading.Thread(target=self._help, name="xprnn", daemon=True).start()
+                self._helpers += 1
 
     def _help(self) -> None:
         self._threads.append(threading.get_native_id())
@@ -115,7 +117,7 @@ class Pool:
     def invite(self, helpers: int) -> None:
         """Have so many look at the desk soon: those that sleep, and those that are about to."""
         self._keep_off()
-        for _ in range(helpers - self._parts.qsize()):
+        for _ in range(min(helpers, self._helpers) - self._parts.qsize()):
             self._parts.put(Part(_nothing))
 
     def hand_out(self, parts: Sequence[Part]) -> None:
@@ -126,7 +128,7 @@ class Pool:
     def offer(self, parts: Sequence[Part]) -> None:
         """The same for helpers that sleep; others look for parts once ``calls`` is another number."""
         self._keep_off()
-        for part in parts:
+        for part in parts if self._helpers > 0 else ():  # nobody else would ever take them out
             self._parts.put(part)
 
     def _keep_off(self) -> None:

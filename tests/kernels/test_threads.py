@@ -130,6 +130,26 @@ def test_parts_that_no_helper_begins_are_done_by_the_caller(monkeypatch):
     assert done[4:] == [0]
 
 
+def test_without_helpers_nothing_is_queued(monkeypatch):
+    """Nobody would ever take it out: each call would leave something behind."""
+
+    def none_left(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    monkeypatch.setattr(threads, "workers", lambda: 3)
+    pool = threads.Pool(2)
+    monkeypatch.setattr(threads, "_pool_of", lambda process, helpers: pool)
+    done = []
+    for _ in range(5):
+        threads.share(lambda first, last: done.append(first), 3, 1e12)
+        threads.together(done.append, 2)
+        threads.led(lambda part, calls: done.append(part), 2)
+        threads.desk_for(3)
+    assert sorted(done) == [0] * 15 + [1] * 5 + [2] * 5
+    assert pool._parts.empty()
+
+
 def _asleep(name):
     """Whether all threads of this name wait for something to do."""
     frames = sys._current_frames()
