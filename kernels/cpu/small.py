@@ -23,7 +23,7 @@ from .recurrence import BLOCK_BYTES, TURNS
 from .scratch import lined, scratch
 from .sums import SHARES
 from .unpacked import FEW
-from .ways import AHEAD, ALONE, AROUND, AT_ONCE, RESET_BACK, SHARED, STEP_BACK, back
+from .ways import AHEAD, ALONE, AROUND, AT_ONCE, BACK, RESET_BACK, SHARED, STEP_BACK
 
 MOST_PLANS = 1 << 10
 
@@ -31,14 +31,14 @@ MOST_PLANS = 1 << 10
 class Plan(NamedTuple):
     """What calls of one size have in common.
 
-    ``forward`` is a compiled function, and ``back`` gives one, compiled when it is first asked for; of so many
-    ``operations``, without the gradient of x and with it. Parts of both, or of one, may be ``shared`` by threads. The
+    ``forward`` is a compiled function, and ``back`` gives one, compiled when it is first asked for, for one thread or
+    for several; of so many ``operations``, without the gradient of x and with it. Which of both may be ``shared``. The
     shapes of what they fill are kept too, of the states after every step, h and its other part, of z, of x and of the
     weights, so that nobody asks the arrays, which other threads may give others; z and the states are made by ``make``.
     """
 
     forward: Callable[..., bool]
-    back: Callable[[], Callable[..., bool]]
+    back: Callable[[bool], Callable[..., bool]]
     operations: tuple[float, float]
     shared: tuple[bool, bool]
     make: Callable[..., Array]
@@ -72,9 +72,10 @@ def plan_of(
     given = (plan,) if way == SHARED else (plan, threads.UNUSED, 1)
     forward = call_of(AHEAD[way], (first, first, types.intp, flag, *[lent] * 7, *[place] * 5), *given)
 
-    def way_back() -> Callable[..., bool]:
+    def back(shared: bool) -> Callable[..., bool]:
         plan[STEP_BACK], plan[RESET_BACK] = equations.back(kind, item)
-        return call_of(back, (first, first, types.intp, *[flag] * 3, *[lent] * 12, *[place] * 9), plan)
+        given = (plan,) if shared else (plan, threads.UNUSED, 1)
+        return call_of(BACK[shared], (first, first, types.intp, *[flag] * 3, *[lent] * 12, *[place] * 9), *given)
 
     z = (steps, batch, wide) if whole else (0, 0, 0)
     make = lined if way in (AROUND, SHARED) else np.empty  # those products read and write whole vectors
@@ -82,7 +83,7 @@ def plan_of(
     hs, cs = (steps, batch, size), (slots, batch, size)
     # While one thread walks alone through a sequence, helpers would fall asleep before there are sums.
     shared = way == SHARED, batch > 1 and _own(about, inputs, size, item)
-    return Plan(forward, cache(way_back), (ahead, with_dx), shared, make, hs, cs, z, shape, shapes[:weights])
+    return Plan(forward, cache(back), (ahead, with_dx), shared, make, hs, cs, z, shape, shapes[:weights])
 
 
 def _way_of(about: Kind, shape: tuple[int, ...], size: int, item: int, keep: bool, operations: float) -> int | None:
@@ -152,8 +153,9 @@ def backward(
     dzx = scratch("dzx", (numbers,), dtype)
     dzh = scratch("dzh", (numbers,), dtype) if KINDS[kind].apart else dzx
     parts = threads.shares(SHARES, plan.operations[need_dx])
-    done = plan.back()(
-        threads.desk_for(parts), parts, reverse, from_start, need_dx, x, w["weight_ih"], w["weight_hh"], *initial,
+    desk = (threads.desk_for(parts), parts) if parts > 1 else ()
+    done = plan.back(parts > 1)(
+        *desk, reverse, from_start, need_dx, x, w["weight_ih"], w["weight_hh"], *initial,
         *after, z, *flows, *ends, dzx, dzh, dx, *made, *(none, none)[len(made) - 2 :], *start,
     )  # fmt: skip
     if not done:

@@ -158,54 +158,66 @@ def _sums_share(given, parts, part):
 
 
 @kernel
-def _share_back(desk, walk, few, sums, parts):
+def _share_back(desk, walk, sums):
     """Both of all parts, shared out at a desk; its caller holds on to the arrays, as tuples that lie here do not."""
-    done = share_out(desk, job_of(_walk_share, walk), lying(walk), few)
-    if not done or not share_out(desk, job_of(_sums_share, sums), lying(sums), parts):
+    done = share_out(desk, job_of(_walk_share, walk), lying(walk), walk[-1])
+    if not done or not share_out(desk, job_of(_sums_share, sums), lying(sums), sums[-1]):
         raise MemoryError("no memory for packed weights and sums")
 
 
-@kernel
-def back(
-    plan, desk, parts, reverse, first_too, need_dx, x, w_ih, w_hh, h0, c0, hs, cs, z, dhs, dcs, dh, dc, dzx, dzh, dx,
-    dw_ih, dw_hh, db_ih, db_hh, dh0, dc0,
-):  # fmt: skip
-    """The way back: the gradients of x, where it is needed, and of the weights, and the initial state's cotangents.
+def _back(shared: bool) -> Any:
+    """The kernel of a way back: the gradients of x, where it is needed, and of the weights, and the initial state's
+    cotangents.
 
     Of the cotangents of all states, and of those at the end, any may be empty. It is told of a desk, and of how many
-    ``parts`` are shared there, of sequences and then of sums. False for arrays of another call.
+    ``parts`` are ``shared`` there, of sequences and then of sums. False for arrays of another call.
     """
-    at = plan.at
-    kind, steps, batch, inputs, size, dtype = at[KIND], at[STEPS], at[BATCH], at[INPUTS], at[SIZE], at[DTYPE]
-    rows, gates, second, columns = steps * batch, GATES[kind] * size, PARTS[kind] - 1, at[COLUMNS]
-    if not (
-        _fit(at, 0, x, w_ih, w_hh, x, x, h0, c0)
-        and _fits(hs, 3, steps, batch, size, dtype)
-        and (second == 0 or _fits(cs, 3, steps, batch, size, dtype))
-        and (at[KEPT] == 0 or _fits(z, 3, steps, batch, columns, dtype))
-        and _cotangent(dhs, 3, steps, batch, size, dtype)
-        and _cotangent(dcs, 3, steps, batch * second, size * second, dtype)
-        and _cotangent(dh, 2, 0, batch, size, dtype)
-        and _cotangent(dc, 2, 0, batch * second, size * second, dtype)
-    ):
-        return False
-    _, (weights_ih, weights_hh, _, _), initial, after = _given(
-        at, x.at, w_ih.at, w_hh.at, x.at, x.at, h0.at, c0.at, hs.at, cs.at
-    )
-    state = (_began(dh, dh0.at, batch, size), _began(dc, dc0.at, batch * second, size))
-    flows = (carray(dhs.at, (steps, batch, size)), carray(dcs.at, (steps, batch, size)))
-    zx, zh = carray(dzx.at, (steps, batch, gates)), carray(dzh.at, (steps, batch, gates))
-    never, here = np.empty((1, 0), np.uint8), carray(desk.at, (NUMBERS,))
-    states = initial, after, carray(z.at, (steps * at[KEPT], batch, columns))
-    cotangents = (dhs.last > 0, dcs.last > 0), flows, state, zx, zh, carray(x.at, (0, 0, 0)), 1, DEPTH
-    code, control = (at[STEP_BACK], at[RESET_BACK]), (False, never, False, never)
-    few, biases = min(parts, batch), gates * at[BIASED]
-    walk = kind, code, weights_hh, states, cotangents, control, reverse, first_too, few
-    sums = (
-        carray(dzx.at, (rows, gates)), carray(x.at, (rows, inputs)), weights_ih,
-        carray(dx.at, (rows * int(need_dx), inputs)), carray(dw_ih.at, (gates, inputs)), carray(db_ih.at, (biases,)),
-        around.APART[kind], carray(dzh.at, (rows, gates)), initial[0], carray(hs.at, (rows, size)), reverse,
-        carray(dw_hh.at, (gates, size)), carray(db_hh.at, (biases,)),
-    )  # fmt: skip
-    _share_back(here, walk, few, (sums, parts), parts)
-    return True
+
+    @kernel
+    def back(
+        plan, desk, parts, reverse, first_too, need_dx, x, w_ih, w_hh, h0, c0, hs, cs, z, dhs, dcs, dh, dc, dzx, dzh,
+        dx, dw_ih, dw_hh, db_ih, db_hh, dh0, dc0,
+    ):  # fmt: skip
+        at = plan.at
+        kind, steps, batch, inputs, size, dtype = at[KIND], at[STEPS], at[BATCH], at[INPUTS], at[SIZE], at[DTYPE]
+        rows, gates, second, columns = steps * batch, GATES[kind] * size, PARTS[kind] - 1, at[COLUMNS]
+        if not (
+            _fit(at, 0, x, w_ih, w_hh, x, x, h0, c0)
+            and _fits(hs, 3, steps, batch, size, dtype)
+            and (second == 0 or _fits(cs, 3, steps, batch, size, dtype))
+            and (at[KEPT] == 0 or _fits(z, 3, steps, batch, columns, dtype))
+            and _cotangent(dhs, 3, steps, batch, size, dtype)
+            and _cotangent(dcs, 3, steps, batch * second, size * second, dtype)
+            and _cotangent(dh, 2, 0, batch, size, dtype)
+            and _cotangent(dc, 2, 0, batch * second, size * second, dtype)
+        ):
+            return False
+        _, (weights_ih, weights_hh, _, _), initial, after = _given(
+            at, x.at, w_ih.at, w_hh.at, x.at, x.at, h0.at, c0.at, hs.at, cs.at
+        )
+        state = (_began(dh, dh0.at, batch, size), _began(dc, dc0.at, batch * second, size))
+        flows = (carray(dhs.at, (steps, batch, size)), carray(dcs.at, (steps, batch, size)))
+        zx, zh = carray(dzx.at, (steps, batch, gates)), carray(dzh.at, (steps, batch, gates))
+        never = np.empty((1, 0), np.uint8)
+        states = initial, after, carray(z.at, (steps * at[KEPT], batch, columns))
+        cotangents = (dhs.last > 0, dcs.last > 0), flows, state, zx, zh, carray(x.at, (0, 0, 0)), 1, DEPTH
+        code, control = (at[STEP_BACK], at[RESET_BACK]), (False, never, False, never)
+        walk = kind, code, weights_hh, states, cotangents, control, reverse, first_too, min(parts, batch)
+        asked, biases = rows * int(need_dx), gates * at[BIASED]
+        given = (
+            carray(dzx.at, (rows, gates)), carray(x.at, (rows, inputs)), weights_ih, carray(dx.at, (asked, inputs)),
+            carray(dw_ih.at, (gates, inputs)), carray(db_ih.at, (biases,)), around.APART[kind],
+            carray(dzh.at, (rows, gates)), initial[0], carray(hs.at, (rows, size)), reverse,
+            carray(dw_hh.at, (gates, size)), carray(db_hh.at, (biases,)),
+        )  # fmt: skip
+        if shared:
+            _share_back(carray(desk.at, (NUMBERS,)), walk, (given, parts))
+        else:
+            _walk_share(*walk, 0)
+            _sums_share(given, 1, 0)
+        return True
+
+    return back
+
+
+BACK = tuple(map(_back, (False, True)))

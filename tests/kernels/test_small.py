@@ -109,7 +109,7 @@ def test_bits_are_those_of_one_thread_where_several_share_a_call(name, dtype, wo
         found = bits(layer, x, parts, flows, True)
         kept = 1 if batch > 1 or name == "RNN" else 0  # a sequence that is alone is shared on no way
         back = batch > 1
-        assert desks == [min(workers, batch), *[workers] * back, *[min(workers, batch)] * kept]
+        assert desks == [min(workers, batch), *[workers] * (back and workers > 1), *[min(workers, batch)] * kept]
         assert taken == ["forward", *["backward"] * back, *["forward"] * kept]
         with monkeypatch.context() as patch:
             patch.setattr(threads, "SERIAL_BELOW", np.inf)
@@ -252,10 +252,10 @@ def test_a_call_that_is_interrupted_leaves_nothing_behind(way, error, taken, mon
 
             def run(*given):
                 if after:
-                    (plan.forward if way == "forward" else plan.back())(*given)
+                    (plan.forward if way == "forward" else plan.back(False))(*given)
                 raise error
 
-            return plan._replace(**{way: run if way == "forward" else lambda: run})
+            return plan._replace(**{way: run if way == "forward" else lambda shared: run})
 
         kept = [p.data.tobytes() for p in layer.parameters()]
         with monkeypatch.context() as patch:
@@ -298,7 +298,7 @@ def test_no_memory_for_a_part_of_the_way_back_is_an_error():
     walk = TANH, equations.back(TANH, 4), empty, states, cotangents, (False, flags, False, flags), False, True, 2
     sums = rows, rows, rows[:0], rows[:0], rows[:0], none, False, rows, rows, rows, False, rows[:0], none
     with pytest.raises(MemoryError):
-        ways._share_back(desk, walk, 2, (sums, 2), 2)
+        ways._share_back(desk, walk, (sums, 2))
     assert desk[TAKEN] == 0
 
 
