@@ -12,7 +12,9 @@ from helpers import sequence_call
 
 pytest.importorskip("numba")
 
-from xprnn.kernels.cpu import small, threads
+from xprnn.kernels.cpu import equations, small, threads, ways
+from xprnn.kernels.cpu.desk import TAKEN, new_desk
+from xprnn.kernels.kinds import TANH
 
 from xprnn import nn, no_grad, use_kernels
 from xprnn.backend import get_backend
@@ -105,9 +107,10 @@ def test_bits_are_those_of_one_thread_where_several_share_a_call(name, dtype, wo
         parts = [draws.standard_normal((1, batch, 9)).astype(dtype) for _ in layer.state_names]
         flows = (output, *parts)
         found = bits(layer, x, parts, flows, True)
-        kept = 1 if batch > 1 or name == "RNN" else 0  # a sequence that is alone is shared on no way forward
-        assert desks == [min(workers, batch)] * (1 + kept)
-        assert taken == ["forward"] * (1 + kept)
+        kept = 1 if batch > 1 or name == "RNN" else 0  # a sequence that is alone is shared on no way
+        back = batch > 1
+        assert desks == [min(workers, batch), *[workers] * (back and workers > 1), *[min(workers, batch)] * kept]
+        assert taken == ["forward", *["backward"] * back, *["forward"] * kept]
         with monkeypatch.context() as patch:
             patch.setattr(threads, "SERIAL_BELOW", np.inf)
             patch.setattr(small, "plan_of", lambda *call: None)
@@ -249,10 +252,10 @@ def test_a_call_that_is_interrupted_leaves_nothing_behind(way, error, taken, mon
 
             def run(*given):
                 if after:
-                    (plan.forward if way == "forward" else plan.back())(*given)
+                    (plan.forward if way == "forward" else plan.back(False))(*given)
                 raise error
 
-            return plan._replace(**{way: run if way == "forward" else lambda: run})
+            return plan._replace(**{way: run if way == "forward" else lambda shared: run})
 
         kept = [p.data.tobytes() for p in layer.parameters()]
         with monkeypatch.context() as patch:
@@ -276,7 +279,7 @@ def test_no_memory_for_a_part_is_an_error(monkeypatch):
         """A plan whose rows of z have so many columns that there is no memory for a block of them."""
         plan = plan_of(*call)
         numbers = plan.forward.args[0].copy()
-        numbers[[small.COLUMNS, small.KEPT]] = 1 << 55, 0
+        numbers[[ways.COLUMNS, ways.KEPT]] = 1 << 55, 0
         return plan._replace(forward=partial(plan.forward.func, numbers))
 
     with monkeypatch.context() as patch, no_grad():
@@ -284,6 +287,19 @@ def test_no_memory_for_a_part_is_an_error(monkeypatch):
         with pytest.raises(MemoryError):
             layer(x)
     assert layer(x)[0].data.tobytes() == expected
+
+
+def test_no_memory_for_a_part_of_the_way_back_is_an_error():
+    """Of packed weights of so many columns that there is no memory for a row of them."""
+    flow, rows, flags = np.zeros((1, 2, 4), "float32"), np.zeros((2, 4), "float32"), np.zeros((1, 0), np.uint8)
+    empty, none, desk = np.zeros((0, 1 << 55), "float32"), np.zeros(0, "float32"), new_desk()
+    states, ends = ((rows, rows), (flow, flow), flow[:0]), (rows.copy(), rows.copy())
+    cotangents = (True, False), (flow, flow), ends, flow.copy(), flow.copy(), flow[:0], 1, 1
+    walk = TANH, equations.back(TANH, 4), empty, states, cotangents, (False, flags, False, flags), False, True, 2
+    sums = rows, rows, rows[:0], rows[:0], rows[:0], none, False, rows, rows, rows, False, rows[:0], none
+    with pytest.raises(MemoryError):
+        ways._share_back(desk, walk, (sums, 2))
+    assert desk[TAKEN] == 0
 
 
 def test_calls_without_a_graph_between_change_nothing():
