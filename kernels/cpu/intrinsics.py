@@ -332,19 +332,30 @@ def make_tile(rows: int, widths: tuple[int, ...]) -> Any:
     W is packed in panels: K rows of ``TILE.columns`` neighbours, one panel after another, the last one maybe narrower
     (product.py). The accumulators stay in registers over all K steps; a step loads one row of each panel and one value
     of each row of A. A[r, k] lies ``r * row + k * step`` elements from its start, so A may be a transposed array.
-    ``vectors`` must be one of the ``widths``: each is a loop of its own.
+    ``vectors`` must be one of the ``widths``: each is a loop of its own. That of a whole panel goes on to as many
+    ``panels`` as are asked for.
     """
 
     @intrinsic
-    def tile(typingctx: Any, a: Any, row: Any, step: Any, w: Any, k: Any, c: Any, ldc: Any, vectors: Any) -> Any:
+    def tile(
+        typingctx: Any, a: Any, row: Any, step: Any, w: Any, k: Any, c: Any, ldc: Any, vectors: Any, panels: Any
+    ) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             element = context.get_data_type(signature.args[5].dtype)
+            a, row, step, w, k, c, ldc, vectors, panels = args
             for width in widths:
-                with builder.if_then(builder.icmp_signed("==", args[7], ir.Constant(args[7].type, width))):
-                    _emit_block(builder, element, rows, width, *args[:7])
+                with builder.if_then(builder.icmp_signed("==", vectors, ir.Constant(vectors.type, width))):
+                    if width != TILE.vectors:
+                        _emit_block(builder, element, rows, width, a, row, step, w, k, c, ldc)
+                        continue
+                    columns = ir.Constant(k.type, width * TILE.lanes(signature.args[5].dtype.bitwidth // 8))
+                    with cgutils.for_range(builder, panels) as panel:
+                        start = builder.mul(panel.index, columns)
+                        here, to = builder.gep(w, [builder.mul(start, k)]), builder.gep(c, [start])
+                        _emit_block(builder, element, rows, width, a, row, step, here, k, to, ldc)
             return context.get_dummy_value()
 
-        return types.void(a, types.intp, types.intp, w, types.intp, c, types.intp, types.intp), codegen
+        return types.void(a, types.intp, types.intp, w, types.intp, c, types.intp, types.intp, types.intp), codegen
 
     return tile
 

@@ -29,6 +29,7 @@ FEWEST = -(-IN_FLIGHT // VECTORS)  # rows of a tile that keeps the processor bus
 DEPTH = 512 // VECTORS
 # Bytes of a row of A^T whose numbers are read where they lie, each row from another line: with fewer vectors, sooner.
 NARROW = 256 * VECTORS
+PANELS = 1 << 14  # bytes of panels that a tile passes over at a time: they stay in the first cache for the next one
 TILES = 1 << 18  # bytes of A^T in a block: in tiles, they stay in the second cache while all panels of B pass over them
 TOGETHER = 8  # rows that are packed at a time: enough to write whole lines, few enough to read line after line
 _narrow = tuple(range(1, VECTORS + 1))
@@ -240,24 +241,24 @@ def _pair(packed, paired, first, last):
 
 
 @shared_kernel
-def _panel(a, row, step, apart, rows, w, k, c, ldc, vectors):
-    """All rows of one panel. Of A, packed tiles of six rows begin ``apart`` elements from each other; with 0, rows lie
-    in a line, and the last ones that are more than a tile but too few for another are halved.
+def _panels(a, row, step, apart, rows, w, k, c, ldc, vectors, panels):
+    """All rows of one panel, or of some whole ones. Of A, packed tiles of six rows begin ``apart`` elements from each
+    other; with 0, rows lie in a line, and the last ones that are more than a tile but too few for another are halved.
     """
     while rows > 0:
         taken = (rows + 1) // 2 if apart == 0 and ROWS < rows < ROWS + FEWEST else min(rows, ROWS)
         if taken == 6:
-            _t6(a, row, step, w, k, c, ldc, vectors)
+            _t6(a, row, step, w, k, c, ldc, vectors, panels)
         elif taken == 5:
-            _t5(a, row, step, w, k, c, ldc, vectors)
+            _t5(a, row, step, w, k, c, ldc, vectors, panels)
         elif taken == 4:
-            _t4(a, row, step, w, k, c, ldc, vectors)
+            _t4(a, row, step, w, k, c, ldc, vectors, panels)
         elif taken == 3:
-            _t3(a, row, step, w, k, c, ldc, vectors)
+            _t3(a, row, step, w, k, c, ldc, vectors, panels)
         elif taken == 2:
-            _t2(a, row, step, w, k, c, ldc, vectors)
+            _t2(a, row, step, w, k, c, ldc, vectors, panels)
         else:
-            _t1(a, row, step, w, k, c, ldc, vectors)
+            _t1(a, row, step, w, k, c, ldc, vectors, panels)
         a, c = offset(a, taken * row if apart == 0 else apart), offset(c, taken * ldc)
         rows -= taken
 
@@ -269,18 +270,21 @@ def multiply(a, groups, group_stride, rows, lda, w, k, columns, c, c_group_strid
     Groups let one pass over the weights serve several steps of a sequence whose rows do not follow each other.
     """
     wide = lanes(c)
-    left = columns // wide
+    left, together = columns // wide, PANELS // max(k * VECTORS * VECTOR_BYTES, 1)
     while left > 0:
         vectors = min(left, VECTORS)
         if groups == 1 and rows == 1:
             vectors = 4 * VECTORS if left >= 4 * VECTORS else min(left, 2 * VECTORS)
-            _t1(a, lda, 1, w, k, c, ldc, vectors)
+            _t1(a, lda, 1, w, k, c, ldc, vectors, 1)
         elif groups == 1 and rows == 2 and left >= 2 * VECTORS:
             vectors = 2 * VECTORS
-            _t2(a, lda, 1, w, k, c, ldc, vectors)
+            _t2(a, lda, 1, w, k, c, ldc, vectors, 1)
         else:
+            panels = max(min(left // VECTORS, together), 1)
             for g in range(groups):
-                _panel(offset(a, g * group_stride), lda, 1, 0, rows, w, k, offset(c, g * c_group_stride), ldc, vectors)
+                here, to = offset(a, g * group_stride), offset(c, g * c_group_stride)
+                _panels(here, lda, 1, 0, rows, w, k, to, ldc, vectors, panels)
+            vectors *= panels
         w, c = offset(w, vectors * wide * k), offset(c, vectors * wide)
         left -= vectors
 
@@ -320,7 +324,8 @@ def multiply_transposed_part(a, b, c, first, last, low_column, high_column):
             for start in range(0, used, width):
                 vectors = -(-min(width, used - start) // lane)
                 to = address(c, row * c.shape[1] + low_column + start)
-                _panel(left, 1, step, apart, rows, offset(right, start * depth), depth, to, c.shape[1], vectors)
+                here = offset(right, start * depth)
+                _panels(left, 1, step, apart, rows, here, depth, to, c.shape[1], vectors, 1)
 
 
 @register_jitable(inline="always")  # for Python too

@@ -12,6 +12,7 @@ from xprnn.kernels.cpu.product import (
     BFLOAT16,
     EXACT,
     PAIRED,
+    PANELS,
     add_rows,
     multiply,
     multiply_transposed,
@@ -61,6 +62,20 @@ def test_a_row_has_the_same_bits_among_any_others(dtype):
         together = np.zeros((1, rows, n), dtype)
         grouped(a[:, :rows].copy(), packed, together)
         np.testing.assert_array_equal(together, c[:, :rows])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("together", [1, 2, 3])
+def test_more_panels_than_a_tile_passes_over_at_a_time(together, dtype):
+    rng, width = np.random.default_rng(0), TILE.columns(np.dtype(dtype).itemsize)
+    k, n = PANELS // together // (TILE.vectors * TILE.vector_bytes), 7 * width + 3
+    a, w = draw(2, 9, k, dtype=dtype, rng=rng), draw(k, n, dtype=dtype, rng=rng)
+    c = np.zeros((2, 9, padded(n, a.itemsize)), dtype)
+    grouped(a, pack(w), c)
+    for start in range(0, n, width):
+        alone = np.zeros_like(c[..., start : start + width])
+        grouped(a, pack(w[:, start : start + width]), alone)
+        np.testing.assert_array_equal(c[..., start : start + width], alone)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
