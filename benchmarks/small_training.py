@@ -165,7 +165,9 @@ class Clock:
 
     def _timed_calls(self, call_of: Callable[..., Any]) -> Callable[..., Any]:
         """What finds such functions, so that they look at the clock too; of kernels, timed or not."""
-        return lambda kernel, *about: self._timed(call_of(getattr(kernel, "__wrapped__", kernel), *about))
+        return lambda kernel, *about: self._timed(
+            call_of(kernel if hasattr(kernel, "compile") else kernel.__wrapped__, *about)
+        )
 
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
