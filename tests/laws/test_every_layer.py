@@ -41,9 +41,8 @@ def test_every_layer_has_all_that_layers_have(name):
 def test_every_layer_has_a_stream(name):
     layer = getattr(nn, name)(3, 4, dtype="float64", rng=1)
     x = np.random.default_rng(0).standard_normal((5, 2, 3))
-    seen = np.concatenate(
-        [x, np.ones((5, 2, getattr(layer, "extra_inputs", 0)))], axis=-1
-    )  # a span of 1, nothing missing
+    spans = np.ones((5, 2, getattr(layer, "extra_inputs", 0)))  # a span of 1, nothing missing
+    seen = np.concatenate([x, spans], axis=-1)
     stream = layer.stream(2)
     steps = [np.array(stream.step(x_t)) for x_t in seen[:2]]
     found = np.concatenate([np.stack(steps), np.array(stream.block(seen[2:]))])
