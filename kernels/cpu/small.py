@@ -69,13 +69,13 @@ def plan_of(
     numbers = (kind, steps, batch, inputs, size, id(np.dtype(dtype.type)), weights > 2, slots, whole, wide, block)
     plan, number = np.array((*numbers, *equations.ahead(kind, item), 0, 0), np.int64), from_dtype(dtype)
     flag, lent, place, first = types.boolean, Lent(number), Place(number), Place(types.int64)
-    given = (plan,) if way == SHARED else (plan, threads.UNUSED, 1)
-    forward = call_of(AHEAD[way], (first, first, types.intp, flag, *[lent] * 7, *[place] * 5), *given)
+    filled = (plan, threads.UNUSED, 1), (plan,)  # what one thread is given beforehand, and what several are
+    forward = call_of(AHEAD[way], (first, first, types.intp, flag, *[lent] * 7, *[place] * 5), *filled[way == SHARED])
 
     def back(shared: bool) -> Callable[..., bool]:
         plan[STEP_BACK], plan[RESET_BACK] = equations.back(kind, item)
-        given = (plan,) if shared else (plan, threads.UNUSED, 1)
-        return call_of(BACK[shared], (first, first, types.intp, *[flag] * 3, *[lent] * 12, *[place] * 9), *given)
+        lying = (first, first, types.intp, *[flag] * 3, *[lent] * 12, *[place] * 9)
+        return call_of(BACK[shared], lying, *filled[shared])
 
     z = (steps, batch, wide) if whole else (0, 0, 0)
     make = lined if way in (AROUND, SHARED) else np.empty  # those products read and write whole vectors
@@ -111,7 +111,7 @@ def forward(
     kind: int, weights: tuple[Array, ...], x: Array, state: State, reverse: bool, keep: bool, every: bool
 ) -> tuple[State, State, Any] | None:
     """Each part of the state after every step, as :func:`sequence.forward` gives it, and at the end; and what the way
-    back needs. None where the call is not small, or an array does not fit the others.
+    back needs. None where calls of this size have no plan, or an array does not fit the others.
 
     ``weights`` are weight_ih, weight_hh and maybe bias_ih and bias_hh.
     """
@@ -136,7 +136,7 @@ def backward(
     kind: int, w: Weights, x: Array, saved: Any, reverse: bool, dsequences: State, dfinal: State, need_dx: bool,
     from_start: bool,
 ) -> tuple[Array | None, State, Weights] | None:  # fmt: skip
-    """What :func:`sequence.backward` gives; None where the call is not small, or an array does not fit the others.
+    """What :func:`sequence.backward` gives; None where no plan serves, or an array does not fit the others.
 
     ``dfinal`` is left as it is. All arrays are NumPy's.
     """
